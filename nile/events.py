@@ -1,0 +1,142 @@
+"""What happens in a run, as frozen values: the one language between controller, store and report.
+
+Times named `*_s` are seconds since the run began; `at` is seconds since the
+epoch (the wall clock of the root). The JSON contract of `nile exec --json` is
+written from these, and the store records them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """A host's final state in a run; every asked host gets exactly one."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+class Code(StrEnum):
+    """Why a host isn't ok, or what befell its login: one word that a program can test."""
+
+    EXIT = "exit"  # the command ended with a status other than 0
+    SIGNAL = "signal"  # the command was killed by a signal
+    LEFTOVER = "leftover"  # ended well, but left processes and --leftover fail was given
+    SPAWN = "spawn"  # the agent couldn't start the command
+    COMMAND_TIMEOUT = "command-timeout"
+    NAME = "name"  # host name doesn't resolve
+    REFUSED = "refused"  # connection refused
+    NO_ROUTE = "no-route"  # no route to host, network unreachable
+    CONNECT_TIMEOUT = "connect-timeout"
+    HOST_KEY_UNKNOWN = "host-key-unknown"
+    HOST_KEY_CHANGED = "host-key-changed"
+    HOST_KEY_REVOKED = "host-key-revoked"
+    AUTHENTICATION = "authentication"
+    SIGNING = "signing"  # the root refused to sign, or couldn't
+    NO_PYTHON = "no-python"
+    NO_SSH = "no-ssh"  # a relay without an ssh client
+    STARTUPS = "startups"  # sshd dropped the login (MaxStartups, penalties), also when tried again
+    DROPPED = "dropped"  # the connection ended before the agent spoke
+    AGENT = "agent"  # the agent itself failed
+    PARENT = "parent"  # the relay above could not be used
+    LINK = "link"  # the link broke, or fell silent for longer than the lease
+    CANCELLED = "cancelled"  # cancelled at the user's request
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A process that a command left behind."""
+
+    pid: int
+    name: str
+    killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The first event of a run; `hosts` are those asked for, `relays` only carry."""
+
+    run: str
+    command: str
+    routes: str | None
+    hosts: tuple[str, ...]
+    relays: tuple[str, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostUp:
+    """An agent said hello; `parent` is the host that logged in (or the word `root`)."""
+
+    host: str
+    parent: str
+    stage: int
+    t_connect_s: float
+    t_ready_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostStarted:
+    """The command runs."""
+
+    host: str
+    t_start_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostOutput:
+    """Bytes that a command wrote: `data` begins at byte `offset` of that host's stream."""
+
+    host: str
+    stream: str
+    """`stdout` or `stderr`."""
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """A host's verdict. `path` is (root, relays..., host) as really used, as far as it got."""
+
+    host: str
+    verdict: Verdict
+    rc: int | None = None
+    signal: int | None = None
+    code: Code | None = None
+    reason: str = ""
+    remedy: str = ""
+    leftover: tuple[Leftover, ...] = ()
+    path: tuple[str, ...] = ()
+    stage: int = 0
+    t_connect_s: float | None = None
+    t_ready_s: float | None = None
+    t_end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a user should know and that is no verdict; `host` may be empty."""
+
+    text: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The last event of a run; `counts` has every verdict's number, zeros included."""
+
+    run: str
+    counts: Mapping[Verdict, int] = field(default_factory=dict)
+    wall_s: float = 0.0
+    interrupted: bool = False
+    """By Ctrl-C, SIGTERM or SIGHUP."""
+
+
+Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | RunEnded

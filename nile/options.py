@@ -1,0 +1,116 @@
+"""Frozen option values, one class a concern; units stand in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Self
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class SshClient(StrEnum):
+    """The client with which the root itself logs in (relays always use `ssh`)."""
+
+    ASYNCSSH = "asyncssh"
+    OPENSSH = "openssh"
+
+
+class Kex(StrEnum):
+    """Key exchange: `fast` takes sntrup761 out of the list in force, `system` leaves it alone."""
+
+    FAST = "fast"
+    SYSTEM = "system"
+
+
+class Signing(StrEnum):
+    """What the root does for a relay whose ssh can't bind a signature to a host key.
+
+    `auto` signs for the planned user, as often as logins were planned; `strict`
+    refuses; `through-root` has the root log in itself, end to end, while the
+    relay only carries bytes.
+    """
+
+    AUTO = "auto"
+    STRICT = "strict"
+    THROUGH_ROOT = "through-root"
+
+
+class Leftover(StrEnum):
+    """What becomes of processes that a *successful* command leaves behind."""
+
+    KEEP = "keep"
+    KILL = "kill"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class SshOptions:
+    """SSH settings of one host; `None` (or an empty mapping) leaves a setting to the next source.
+
+    `options` maps ssh_config(5) keywords, in their canonical spelling, to values.
+    """
+
+    user: str | None = None
+    port: int | None = None
+    identity: tuple[str, ...] | None = None
+    client: SshClient | None = None
+    kex: Kex | None = None
+    signing: Signing | None = None
+    options: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
+
+    def over(self, base: SshOptions) -> SshOptions:
+        """These settings where they say something, those of `base` elsewhere."""
+        said = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name != "options" and getattr(self, f.name) is not None
+        }
+        merged = MappingProxyType({**base.options, **self.options})
+        return replace(base, **said, options=merged)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on the tree and on how fast it grows; `None` means unbounded."""
+
+    branches: int = 25
+    """Children of one node."""
+    parallel: int = 16
+    """Logins that one node runs at a time."""
+    logins: int | None = None
+    """Logins under way at one time over the whole tree."""
+    stages: int = 3
+    """Depth of the tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Times in seconds; `None` means unlimited."""
+
+    connect_s: float = 10.0
+    """One whole login, from the start of the client to the agent's hello."""
+    lease_s: float = 30.0
+    """How long an agent lives on without a heartbeat of the root."""
+    command_s: float | None = None
+    """How long a command may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecOptions:
+    """What to run, and how."""
+
+    command: str
+    """The line that the hosts' login shells get."""
+    fanout: int | None = None
+    """Hosts on which the command runs at one time, over the whole run."""
+    leftover: Leftover = Leftover.KEEP
+    stdin: bool = False
+    """Broadcast standard input to every host instead of /dev/null."""
+    grace_s: float = 5.0
+    """Between SIGTERM and SIGKILL."""
+
+    def with_fanout(self, fanout: int | None) -> Self:
+        return replace(self, fanout=fanout)
