@@ -1,0 +1,126 @@
+# make demo    see Nile at work on a cluster made on this machine, and gone afterwards
+# make check   everything that must pass: format, lint, types, layers, tests
+# make bench   Nile beside pdsh, clush, TakTuk and pssh; writes docs/benchmarks.md
+# make clean   remove what these made
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.PHONY: help demo check bench clean needs test-needs bench-needs
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEMO_HOSTS ?= 12
+BENCH ?= --hosts 100 --repeat 5
+JOBS ?= 2
+
+help:
+	@sed -n '/^# make/s/^# //p' Makefile
+
+# What the machine itself must have. `$python` becomes the interpreter to build the environment with,
+# `$missing` the Debian packages that bring what isn't there.
+define find_needs
+python= missing=
+for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+	if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+		python=$$candidate
+		break
+	fi
+done
+if [ -z "$$python" ]; then
+	echo "Missing: Python 3.11 or later (here: $$(python3 --version 2>&1 || true)); Debian has it from 12 on" >&2
+	missing+=" python3 python3-venv"
+elif ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
+	echo "Missing: the venv module of $$python" >&2
+	missing+=" $$python-venv"
+fi
+if ! command -v ssh >/dev/null; then
+	echo "Missing: the ssh client" >&2
+	missing+=" openssh-client"
+fi
+endef
+
+# Install Debian packages, if they aren't there and root asks; $(1): the packages.
+define install_debian
+absent=
+for package in $(1); do
+	[[ $$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null) == installed ]] || absent+=" $$package"
+done
+if [ -n "$$absent" ]; then
+	echo "Installing Debian packages:$$absent"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$absent >/dev/null
+fi
+endef
+
+needs:
+	@$(find_needs)
+	if [ -n "$$missing" ]; then
+		echo "Install it with:  sudo apt-get install$$missing" >&2
+		exit 1
+	fi
+
+# Tests want more than the demo; root gets it installed, anyone else is told.
+test-needs:
+	@$(find_needs)
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync util-linux)
+	elif [ -n "$$missing" ]; then
+		echo "Install it with:  sudo apt-get install$$missing" >&2
+		exit 1
+	fi
+
+bench-needs:
+	@if [ "$$(id -u)" != 0 ]; then
+		echo "make bench needs root: its hosts are network namespaces with a real sshd" >&2
+		exit 1
+	fi
+	$(call install_debian,openssh-client openssh-server iproute2 procps pdsh clustershell taktuk pssh)
+
+# Fill the environment, if pyproject.toml is newer than its stamp; $(1): the stamp, $(2): what to install.
+# One whose interpreter is gone, or that was made for another place, is made anew.
+define install
+if ! $(BIN)/python -c '' 2>/dev/null || [[ $$(cat $(VENV)/.place 2>/dev/null) != "$(CURDIR)" ]]; then
+	"$$python" -m venv --clear $(VENV)
+	echo "$(CURDIR)" > $(VENV)/.place
+fi
+if [ ! $(VENV)/$(1) -nt pyproject.toml ]; then
+	echo "Installing $(2) into $(VENV)"
+	$(PIP) install --editable '$(2)'
+	touch $(VENV)/$(1)
+fi
+endef
+
+demo: needs
+	@$(find_needs)
+	$(call install,.installed,.)
+	$(BIN)/python -m tests.demo $(DEMO_HOSTS)
+
+check: test-needs
+	@$(find_needs)
+	$(call install,.installed-test,.[test])
+	set -x
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	{ set +x; } 2>/dev/null
+	selected=()
+	if ! unshare --net --mount --pid --uts --ipc --fork true 2>/dev/null; then
+		echo "NOTE: only root may make network namespaces: the tests marked 'cluster' are left out."
+		echo "      \`sudo make check\` runs them all."
+		selected=(-m 'not cluster')
+	fi
+	$(BIN)/python -m pytest -n $(JOBS) "$${selected[@]}"
+
+bench: bench-needs test-needs
+	@$(find_needs)
+	$(call install,.installed-test,.[test])
+	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	find nile tests -name __pycache__ -type d -prune -exec rm -rf {} +
