@@ -1,0 +1,17 @@
+"""The central log: every run, its plan, verdicts and output, in one SQLite file of the root."""
+
+from nile.store.recorder import Recorder
+from nile.store.records import HostRecord, NoticeRecord, RunContext, RunRecord, RunState
+from nile.store.schema import FILE_NAME
+from nile.store.store import Store
+
+__all__ = [
+    "FILE_NAME",
+    "HostRecord",
+    "NoticeRecord",
+    "Recorder",
+    "RunContext",
+    "RunRecord",
+    "RunState",
+    "Store",
+]

@@ -1,0 +1,259 @@
+"""Records one run: batches of events go in, each in one transaction.
+
+When `record` returns, the batch is in the kernel's hands: `kill -9` of this
+process loses none of it. So an acknowledgement to a host may follow it, and
+renderers that read output back may be given the batch.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Self
+
+from nile.errors import BugError
+from nile.events import (
+    Event,
+    HostOutput,
+    HostResult,
+    HostStarted,
+    HostUp,
+    Notice,
+    RunEnded,
+    RunStarted,
+)
+from nile.store import errors, schema
+from nile.store.chunks import place
+from nile.store.records import RunContext
+
+MAX_CHUNK = 256 << 10  # bytes in one row at most, so that reading back needs little memory
+
+
+class Recorder:
+    """Writes the events of one run into the store; the first one must be RunStarted.
+
+    Opens (and makes) the file at once, so that a store that can't be used is
+    known before any host is touched. May be made in one thread and used in
+    another; a lock keeps calls apart. Everything raises StoreError.
+    """
+
+    def __init__(
+        self, path: Path, context: RunContext | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path = path
+        self._context = context or RunContext()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._run: int | None = None
+        self._hosts: dict[str, int] = {}
+        self._ends: dict[tuple[int, str], int] = {}
+        self._db = schema.connect(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Commit a batch in one transaction: all of it is in the store, or none and StoreError is raised.
+
+        Output that is there already is not recorded again; a gap in it becomes
+        a notice. A second verdict for a host never replaces the first one: it
+        becomes a notice too.
+        """
+        with self._writing():
+            for event in joined(events):
+                self._one(event)
+        if any(isinstance(event, RunEnded) for event in events):
+            self._to_disk()
+
+    def close(self) -> None:
+        """End the connection; what was recorded stays, also where the run hasn't ended."""
+        with self._lock, errors.mapped(self._path, "close the store of runs"):
+            self._db.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        run = self._run
+        with self._lock, errors.mapped(self._path, "record the run"):
+            try:
+                with schema.transaction(self._db):
+                    yield
+            except BaseException:
+                self._run = run
+                self._hosts.clear()  # read anew: what was noted in memory is undone in the file
+                self._ends.clear()
+                raise
+
+    def _to_disk(self) -> None:
+        """Force a run that ended to the disk. It is recorded anyway, so a file in use isn't waited for."""
+        with self._lock, errors.mapped(self._path, "record the run"):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _one(self, event: Event) -> None:
+        match event:
+            case HostOutput():
+                self._output(event)
+            case HostResult():
+                self._result(event)
+            case HostUp():
+                self._set_host(
+                    event.host,
+                    "parent = ?, stage = ?, t_connect_s = ?, t_ready_s = ?",
+                    (event.parent, event.stage, event.t_connect_s, event.t_ready_s),
+                )
+            case HostStarted():
+                self._set_host(event.host, "t_start_s = ?", (event.t_start_s,))
+            case Notice():
+                self._notice(event.host, event.text)
+            case RunStarted():
+                self._run_started(event)
+            case RunEnded():
+                self._db.execute(
+                    "UPDATE run SET ended_at = ?, wall_s = ?, interrupted = ? WHERE id = ?",
+                    (self._clock(), event.wall_s, event.interrupted, self._key()),
+                )
+
+    def _key(self) -> int:
+        if self._run is None:
+            raise BugError("an event came before the run's start")
+        return self._run
+
+    def _run_started(self, event: RunStarted) -> None:
+        context = self._context
+        values = (
+            event.run,
+            event.command,
+            event.routes,
+            json.dumps(context.argv),
+            context.directory,
+            context.user,
+            context.process,
+            context.plan,
+            event.at,
+        )
+        cursor = self._db.execute(
+            "INSERT INTO run (name, command, routes, argv, directory, user, process, plan, started_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            tuple(storable(value) for value in values),
+        )
+        self._run = cursor.lastrowid
+        rows = [(self._run, host, True) for host in event.hosts]
+        rows += [(self._run, host, False) for host in event.relays]
+        self._db.executemany("INSERT INTO host (run, name, asked) VALUES (?, ?, ?)", rows)
+
+    def _host(self, name: str) -> int:
+        """The key of a host's row."""
+        if not self._hosts:
+            self._hosts.update(self._db.execute("SELECT name, id FROM host WHERE run = ?", (self._key(),)))
+        if name not in self._hosts:
+            raise BugError(f"an event of host {name!r}, which is not in the run")
+        return self._hosts[name]
+
+    def _set_host(self, host: str, assignments: str, values: tuple[object, ...]) -> None:
+        self._db.execute(f"UPDATE host SET {assignments} WHERE id = ?", (*values, self._host(host)))
+
+    def _result(self, event: HostResult) -> None:
+        row = self._db.execute("SELECT verdict FROM host WHERE id = ?", (self._host(event.host),)).fetchone()
+        if row[0] is not None:
+            self._notice(event.host, f"a later verdict, {event.verdict}: {event.reason}")
+            return
+        leftover = [[left.pid, left.name, left.killed] for left in event.leftover]
+        values = (
+            event.verdict,
+            event.rc,
+            event.signal,
+            event.code,
+            storable(event.reason),
+            storable(event.remedy),
+            json.dumps(leftover),
+            json.dumps(event.path),
+            event.stage,
+            event.t_end_s,
+            event.t_connect_s,
+            event.t_ready_s,
+        )
+        self._set_host(
+            event.host,
+            "verdict = ?, rc = ?, signal = ?, code = ?, reason = ?, remedy = ?, leftover = ?, path = ?,"
+            " stage = ?, t_end_s = ?,"
+            " t_connect_s = coalesce(?, t_connect_s), t_ready_s = coalesce(?, t_ready_s)",
+            values,
+        )
+
+    def _output(self, event: HostOutput) -> None:
+        host = self._host(event.host)
+        key = (host, event.stream)
+        if key not in self._ends:
+            self._ends[key] = stored_end(self._db, host, event.stream)
+        placed = place(self._ends[key], event.offset, event.data)
+        if placed.missing:
+            at = placed.offset - placed.missing
+            self._notice(
+                event.host, f"{placed.missing} bytes of {event.stream} are missing, from byte {at} on"
+            )
+        for start in range(0, len(placed.data), MAX_CHUNK):
+            piece = placed.data[start : start + MAX_CHUNK]
+            self._db.execute(
+                "INSERT INTO output (run, host, stream, offset, length, data) VALUES (?, ?, ?, ?, ?, ?)",
+                (self._key(), host, event.stream, placed.offset + start, len(piece), piece),
+            )
+        self._ends[key] = placed.offset + len(placed.data)
+
+    def _notice(self, host: str, text: str) -> None:
+        self._db.execute(
+            "INSERT INTO notice (run, host, text, at) VALUES (?, ?, ?, ?)",
+            (self._key(), storable(host), storable(text), self._clock()),
+        )
+
+
+def stored_end(db: sqlite3.Connection, host: int, stream: str) -> int:
+    """Where a host's stream ends in the store, in bytes from its beginning."""
+    with closing(
+        db.execute(
+            "SELECT offset + length FROM output WHERE host = ? AND stream = ? ORDER BY offset DESC LIMIT 1",
+            (host, stream),
+        )
+    ) as rows:
+        row = rows.fetchone()
+    return int(row[0]) if row else 0
+
+
+def joined(events: Sequence[Event]) -> Iterator[Event]:
+    """The events, with neighbouring chunks of the same stream made one: fewer rows, the same order."""
+    held: list[HostOutput] = []
+    end = 0
+    for event in events:
+        if held and not (
+            isinstance(event, HostOutput)
+            and (event.host, event.stream, event.offset) == (held[0].host, held[0].stream, end)
+        ):
+            yield _one_chunk(held)
+            held = []
+        if isinstance(event, HostOutput):
+            held.append(event)
+            end = event.offset + len(event.data)
+        else:
+            yield event
+    if held:
+        yield _one_chunk(held)
+
+
+def _one_chunk(chunks: Sequence[HostOutput]) -> HostOutput:
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    return HostOutput(first.host, first.stream, first.offset, b"".join(chunk.data for chunk in chunks))
+
+
+def storable(value: object) -> object:
+    """SQLite takes UTF-8 only: bytes of a name or an argument that aren't stay visible as escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

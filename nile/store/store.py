@@ -1,0 +1,220 @@
+"""Reads the store of runs: which there were, how each host fared, what it printed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from nile.errors import UsageError
+from nile.events import Code, HostOutput, HostResult, Leftover, Verdict
+from nile.store import errors, schema
+from nile.store.recorder import Recorder
+from nile.store.records import HostRecord, NoticeRecord, RunContext, RunRecord, RunState, is_alive
+
+PAGE = 64  # rows of output fetched at a time; with recorder.MAX_CHUNK this bounds memory
+LAST = "last"
+NAMES_SHOWN = 5
+
+_RUN = (
+    "SELECT id, name, command, routes, argv, directory, user, process, plan, started_at, ended_at, wall_s,"
+    " interrupted, (SELECT count(*) FROM host WHERE run = run.id AND asked),"
+    " (SELECT count(*) FROM host WHERE run = run.id AND NOT asked) FROM run"
+)
+_HOST = (
+    "SELECT name, asked, parent, stage, t_connect_s, t_ready_s, t_start_s, t_end_s, verdict, rc, signal,"
+    " code, reason, remedy, leftover, path FROM host WHERE run = ? ORDER BY id"
+)
+
+
+class Store:
+    """The runs recorded in one file; reading never waits for those who write.
+
+    One connection, opened at once and guarded by a lock, so that any thread may
+    call. No query stays open between two calls: what streams is fetched page by
+    page. Everything raises StoreError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._db = schema.connect(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._lock, errors.mapped(self.path, "close the store of runs"):
+            self._db.close()
+
+    def recorder(self, context: RunContext | None = None) -> Recorder:
+        """A writer for one new run, with a connection of its own."""
+        return Recorder(self.path, context)
+
+    def runs(self, limit: int | None = None) -> list[RunRecord]:
+        """The latest runs, newest first; all of them where `limit` is None."""
+        rows = self._rows(f"{_RUN} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
+        return [self._run_record(row) for row in rows]
+
+    def run(self, reference: str) -> RunRecord:
+        """The run that an id, a unique beginning of one, or the word `last` names; else UsageError."""
+        if reference == LAST:
+            newest = self.runs(1)
+            if not newest:
+                raise UsageError("no run is recorded yet", where=str(self.path))
+            return newest[0]
+        rows = self._rows(
+            f"{_RUN} WHERE substr(name, 1, ?) = ? ORDER BY (name = ?) DESC, id DESC LIMIT ?",
+            (len(reference), reference, reference, NAMES_SHOWN + 1),
+        )
+        if not rows or not reference:
+            raise UsageError(
+                f"no recorded run begins with {reference!r}",
+                where=str(self.path),
+                remedy="`nile runs` lists the runs; `last` names the latest",
+            )
+        if len(rows) > 1 and rows[0][1] != reference:
+            names = ", ".join(row[1] for row in rows[:NAMES_SHOWN]) + (", ..." if rows[NAMES_SHOWN:] else "")
+            raise UsageError(f"{reference!r} could be any of {names}", remedy="give more of the run's id")
+        return self._run_record(rows[0])
+
+    def hosts(self, run: RunRecord) -> list[HostRecord]:
+        """Every host of a run in the order of the plan, those without a verdict and mere relays too."""
+        with errors.mapped(self.path, "read the store of runs"):
+            return [_host_record(row) for row in self._rows(_HOST, (run.key,))]
+
+    def results(self, run: RunRecord) -> list[HostResult]:
+        """The verdicts of a run."""
+        return [host.result for host in self.hosts(run) if host.result is not None]
+
+    def notices(self, run: RunRecord) -> list[NoticeRecord]:
+        """The notices of a run, oldest first."""
+        rows = self._rows("SELECT host, text, at FROM notice WHERE run = ? ORDER BY id", (run.key,))
+        return [NoticeRecord(*row) for row in rows]
+
+    def chunks(self, run: RunRecord, host: str, stream: str) -> Iterator[HostOutput]:
+        """What a host printed on one stream, by rising offset, with little of it in memory at a time."""
+        sql = (
+            "SELECT offset, data FROM output WHERE host ="
+            " (SELECT id FROM host WHERE run = ? AND name = ?)"
+            " AND stream = ? AND offset > ? ORDER BY offset LIMIT ?"
+        )
+        for offset, data in self._pages(sql, (run.key, host, stream)):
+            yield HostOutput(host, stream, offset, data)
+
+    def output(self, run: RunRecord, hosts: frozenset[str] | None = None) -> Iterator[HostOutput]:
+        """What a run's hosts (or some of them) printed, in the order in which it arrived."""
+        sql = (
+            "SELECT output.id, (SELECT name FROM host WHERE id = output.host), stream, offset, data"
+            " FROM output WHERE run = ? AND id > ? ORDER BY id LIMIT ?"
+        )
+        if hosts is not None:
+            sql = sql.replace(" AND id >", " AND host IN (SELECT value FROM json_each(?)) AND id >")
+        keys = () if hosts is None else (json.dumps(self._host_keys(run, hosts)),)
+        for _, host, stream, offset, data in self._pages(sql, (run.key, *keys)):
+            yield HostOutput(host, stream, offset, data)
+
+    def read_output(self, run: RunRecord, host: str, stream: str, limit: int) -> tuple[bytes, bool]:
+        """The first `limit` bytes of a stream, and whether there are more."""
+        held = bytearray()
+        for chunk in self.chunks(run, host, stream):
+            held += chunk.data[: limit + 1 - len(held)]
+            if len(held) > limit:
+                return bytes(held[:limit]), True
+        return bytes(held), False
+
+    def output_reader(self, run: str) -> Callable[[str, str, int], tuple[bytes, bool]]:
+        """`read_output` of one run, to hand to a renderer; the run may be recorded later than this call."""
+        known: list[RunRecord] = []
+
+        def read(host: str, stream: str, limit: int) -> tuple[bytes, bool]:
+            if not known:
+                known.append(self.run(run))
+            return self.read_output(known[0], host, stream, limit)
+
+        return read
+
+    def chunk_reader(self, run: str) -> Callable[[str, str], Iterator[bytes]]:
+        """The bytes of one host's stream piece by piece, to hand to a renderer."""
+
+        def read(host: str, stream: str) -> Iterator[bytes]:
+            for chunk in self.chunks(self.run(run), host, stream):
+                yield chunk.data
+
+        return read
+
+    def _host_keys(self, run: RunRecord, hosts: frozenset[str]) -> list[int]:
+        rows = self._rows("SELECT id, name FROM host WHERE run = ?", (run.key,))
+        return [key for key, name in rows if name in hosts]
+
+    def _rows(self, sql: str, values: Sequence[object]) -> list[Any]:
+        with self._lock, errors.mapped(self.path, "read the store of runs"):
+            return self._db.execute(sql, values).fetchall()
+
+    def _pages(self, sql: str, values: tuple[object, ...]) -> Iterator[Any]:
+        """All rows of a query, page by page; its last two parameters are where to go on, and how many."""
+        place = -1
+        while rows := self._rows(sql, (*values, place, PAGE)):
+            yield from rows
+            place = rows[-1][0]
+
+    def _run_record(self, row: Sequence[Any]) -> RunRecord:
+        key, name, command, routes, argv, directory, user, process, plan, *times, hosts, relays = row
+        started_at, ended_at, wall_s, interrupted = times
+        counts = self._rows(
+            "SELECT verdict, count(*) FROM host"
+            " WHERE run = ? AND verdict IS NOT NULL AND asked GROUP BY verdict",
+            (key,),
+        )
+        context = RunContext(tuple(json.loads(argv)), directory, user, process, plan)
+        state = _state(ended_at, interrupted, process)
+        by_verdict: Mapping[Verdict, int] = {Verdict(verdict): count for verdict, count in counts}
+        return RunRecord(
+            key,
+            name,
+            command,
+            routes,
+            context,
+            started_at,
+            ended_at,
+            wall_s,
+            state,
+            hosts,
+            relays,
+            by_verdict,
+        )
+
+
+def _state(ended_at: float | None, interrupted: int | None, process: str) -> RunState:
+    if ended_at is None:
+        return RunState.RUNNING if is_alive(process) else RunState.UNFINISHED
+    return RunState.INTERRUPTED if interrupted else RunState.ENDED
+
+
+def _host_record(row: Sequence[Any]) -> HostRecord:
+    name, asked, parent, stage, t_connect, t_ready, t_start, t_end, verdict, *rest = row
+    result = None
+    if verdict is not None:
+        rc, signal, code, reason, remedy, leftover, path = rest
+        result = HostResult(
+            host=name,
+            verdict=Verdict(verdict),
+            rc=rc,
+            signal=signal,
+            code=None if code is None else Code(code),
+            reason=reason,
+            remedy=remedy,
+            leftover=tuple(Leftover(*left) for left in json.loads(leftover)),
+            path=tuple(json.loads(path)),
+            stage=stage,
+            t_connect_s=t_connect,
+            t_ready_s=t_ready,
+            t_end_s=t_end,
+        )
+    return HostRecord(name, bool(asked), parent, stage, t_connect, t_ready, t_start, result)
