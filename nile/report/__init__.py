@@ -1,0 +1,26 @@
+"""Renderers: subscribers of a run's events that write them for people and for programs."""
+
+from nile.report.exits import exit_code
+from nile.report.fold import Fold
+from nile.report.folding import folded, heading
+from nile.report.jsonlines import JsonLines
+from nile.report.live import Live
+from nile.report.progress import Progress
+from nile.report.renderer import Renderer, Several
+from nile.report.screen import Screen, Sink
+from nile.report.summary import Summary
+
+__all__ = [
+    "Fold",
+    "JsonLines",
+    "Live",
+    "Progress",
+    "Renderer",
+    "Screen",
+    "Several",
+    "Sink",
+    "Summary",
+    "exit_code",
+    "folded",
+    "heading",
+]

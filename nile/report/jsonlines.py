@@ -1,0 +1,163 @@
+"""JSON Lines: the contract of docs/reference/json.md, one object a line, for programs.
+
+Lines are pure ASCII (everything else is escaped), so they are safe on a
+terminal and in any character set, and nothing is lost: text that is UTF-8 is a
+string, all else is base64 and says so. A chunk of output may end within a
+UTF-8 character; its first bytes wait for the rest, so that whether output
+is text doesn't hang on how it was cut.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+from nile.events import Event, HostOutput, HostResult, Notice, RunEnded, RunStarted, Verdict
+from nile.report.screen import Screen
+from nile.report.text import complete_length
+
+SCHEMA = 1
+MAX_OUTPUT = 1 << 20
+"""Bytes of one stream that a `result` carries at most."""
+STREAMS = ("stdout", "stderr")
+
+ReadOutput = Callable[[str, str, int], tuple[bytes, bool]]
+"""(host, stream, limit) -> (its first `limit` bytes, whether there are more)."""
+
+
+class JsonLines:
+    """Writes the events of a run as JSON Lines on standard output.
+
+    `read_output` gives back what was recorded: a result must not be handed in
+    before the output that precedes it can be read. So the memory needed
+    doesn't grow with what hosts print.
+    """
+
+    def __init__(self, screen: Screen, read_output: ReadOutput) -> None:
+        self._screen = screen
+        self._read_output = read_output
+        self._unfinished: dict[tuple[str, str], bytes] = {}
+
+    def handle(self, event: Event) -> None:
+        """Write an event's line; those that the contract doesn't have are left out."""
+        match event:
+            case RunStarted():
+                self._write(run_object(event))
+            case HostOutput():
+                self._output(event)
+            case HostResult():
+                self._result(event)
+            case Notice():
+                self._write({"event": "notice", "host": event.host, "text": event.text})
+            case RunEnded():
+                self._write_unfinished()
+                self._write(summary_object(event))
+            case _:
+                return
+        self._screen.flush()
+
+    def finish(self) -> None:
+        """Write what waits for the end of a character that never came."""
+        self._write_unfinished()
+        self._screen.flush()
+
+    def _output(self, event: HostOutput) -> None:
+        key = (event.host, event.stream)
+        data = self._unfinished.pop(key, b"") + event.data
+        if _is_text(data):
+            end = len(data)
+        else:
+            end = complete_length(data)
+            end = end if _is_text(data[:end]) else len(data)
+        if data[end:]:
+            self._unfinished[key] = data[end:]
+        if data[:end]:
+            self._write_output(*key, data[:end])
+
+    def _write_output(self, host: str, stream: str, data: bytes) -> None:
+        self._write({"event": "output", "host": host, "stream": stream, **encoded(data, "data", "encoding")})
+
+    def _write_unfinished(self) -> None:
+        for key in list(self._unfinished):
+            self._write_output(*key, self._unfinished.pop(key))
+
+    def _result(self, event: HostResult) -> None:
+        for stream in STREAMS:
+            if data := self._unfinished.pop((event.host, stream), b""):
+                self._write_output(event.host, stream, data)
+        value = result_object(event)
+        for stream in STREAMS:
+            data, truncated = self._read_output(event.host, stream, MAX_OUTPUT)
+            value |= output_fields(stream, data, truncated=truncated)
+        self._write(value)
+
+    def _write(self, value: dict[str, Any]) -> None:
+        self._screen.out.write(line(value))
+
+
+def line(value: object) -> str:
+    """A value as one line of pure ASCII; DEL, which JSON leaves bare, is escaped too."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
+
+
+def encoded(data: bytes, name: str, encoding: str) -> dict[str, Any]:
+    """Bytes as a string under `name`; where they aren't UTF-8, as base64, which `encoding` then says."""
+    try:
+        return {name: data.decode()}
+    except UnicodeDecodeError:
+        return {name: base64.b64encode(data).decode("ascii"), encoding: "base64"}
+
+
+def output_fields(stream: str, data: bytes, *, truncated: bool) -> dict[str, Any]:
+    """The fields of a result that hold one stream; a cut falls between two characters."""
+    if truncated:
+        data = data[: complete_length(data)]
+    value = encoded(data, stream, f"{stream}_encoding")
+    return {**value, f"{stream}_truncated": True} if truncated else value
+
+
+def run_object(event: RunStarted) -> dict[str, Any]:
+    """The first line."""
+    return {
+        "event": "run",
+        "schema": SCHEMA,
+        "run": event.run,
+        "command": event.command,
+        "routes": event.routes,
+        "hosts": list(event.hosts),
+    }
+
+
+def result_object(event: HostResult) -> dict[str, Any]:
+    """A host's verdict, without its output."""
+    return {
+        "event": "result",
+        "host": event.host,
+        "verdict": str(event.verdict),
+        "rc": event.rc,
+        "signal": event.signal,
+        "code": None if event.code is None else str(event.code),
+        "reason": event.reason,
+        "leftover": [{"pid": left.pid, "name": left.name, "killed": left.killed} for left in event.leftover],
+        "path": list(event.path),
+        "stage": event.stage,
+        "t_connect_s": event.t_connect_s,
+        "t_ready_s": event.t_ready_s,
+        "t_end_s": event.t_end_s,
+    }
+
+
+def summary_object(event: RunEnded) -> dict[str, Any]:
+    """The last line."""
+    counts = {str(verdict): event.counts.get(verdict, 0) for verdict in Verdict}
+    return {"event": "summary", "hosts": sum(counts.values()), **counts, "wall_s": event.wall_s}
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

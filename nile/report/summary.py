@@ -1,0 +1,119 @@
+"""The end of a run in words, on standard error: counts, wall time, and every host that isn't ok.
+
+Hosts with the same verdict, code, reason and remedy are folded into one entry.
+Quiet leaves out all but those. What nodes wrote into reasons and notices is
+made visible here whether or not standard error is a terminal: these lines are
+ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nile.events import Event, HostResult, Leftover, Notice, RunEnded, Verdict
+from nile.report import wording
+from nile.report.folding import folded, heading
+from nile.report.screen import Screen
+from nile.report.text import visible
+
+NAMES_SHOWN = 3
+Reason = tuple[Verdict, str, str, str]
+
+
+class Summary:
+    """Collects the verdicts of a run and writes what they amount to."""
+
+    def __init__(self, screen: Screen, *, quiet: bool = False) -> None:
+        self._screen = screen
+        self._quiet = quiet
+        self._bad: dict[Reason, list[HostResult]] = {}
+        self._left: dict[tuple[str, ...], dict[str, tuple[Leftover, ...]]] = {}
+        self._ended: RunEnded | None = None
+
+    def handle(self, event: Event) -> None:
+        """Collect a verdict; write a notice at once."""
+        if isinstance(event, HostResult):
+            self._result(event)
+        elif isinstance(event, RunEnded):
+            self._ended = event
+        elif isinstance(event, Notice) and not self._quiet:
+            self._notice(event)
+
+    def finish(self) -> None:
+        """Write the summary."""
+        err = self._screen.err
+        for (verdict, _, reason, remedy), results in sorted(self._bad.items(), key=_order):
+            hosts = [result.host for result in results]
+            label = err.styled(wording.BY_VERDICT[verdict], "error")
+            err.write(f"nile: {label}: {visible(heading(hosts))}: {reason}{_way(results)}\n")
+            if remedy:
+                err.write(f"  {remedy}\n")
+        if not self._quiet:
+            for names, by_host in self._left.items():
+                err.write(f"nile: left running: {_leftover(names, by_host)}\n")
+            if self._ended:
+                err.write(f"nile: {_totals(self._ended)}\n")
+        self._screen.flush()
+
+    def _result(self, event: HostResult) -> None:
+        if event.leftover:
+            names = tuple(sorted({visible(left.name) for left in event.leftover if not left.killed}))
+            if names:
+                self._left.setdefault(names, {})[event.host] = event.leftover
+        if event.verdict is not Verdict.OK:
+            key = (event.verdict, event.code or "", wording.reason(event), visible(event.remedy))
+            self._bad.setdefault(key, []).append(event)
+
+    def _notice(self, event: Notice) -> None:
+        place = f"{visible(event.host)}: " if event.host else ""
+        self._screen.err.write(f"nile: {place}{visible(event.text)}\n")
+        self._screen.flush()
+
+
+def _order(entry: tuple[Reason, list[HostResult]]) -> tuple[int, int, str]:
+    """The order of verdicts in `Verdict`, then the largest sets first."""
+    (verdict, _, reason, _), results = entry
+    return list(Verdict).index(verdict), -len(results), reason
+
+
+def _way(results: Iterable[HostResult]) -> str:
+    """`, behind gw[1-2]` where hosts were to be reached through relays: the last ones on their paths."""
+    relays = {
+        relay
+        for result in results
+        if result.verdict in (Verdict.UNREACHABLE, Verdict.LOST)
+        for relay in [_last_relay(result)]
+        if relay
+    }
+    return f", behind {visible(folded(relays))}" if relays else ""
+
+
+def _last_relay(result: HostResult) -> str:
+    """The last host on the path that isn't the host itself; "" where the root itself was next to it."""
+    way = [name for name in result.path[1:] if name != result.host]
+    return way[-1] if way else ""
+
+
+def _leftover(names: tuple[str, ...], by_host: dict[str, tuple[Leftover, ...]]) -> str:
+    if len(by_host) == 1:
+        ((host, processes),) = by_host.items()
+        alive = [left for left in processes if not left.killed]
+        named = [f"{visible(left.name)} (pid {left.pid})" for left in alive[:NAMES_SHOWN]]
+        more = [f"and {len(alive) - NAMES_SHOWN} more"] if len(alive) > NAMES_SHOWN else []
+        return f"{visible(heading([host]))}: {', '.join(named + more)}"
+    more = [f"and {len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
+    return f"{visible(heading(by_host))}: {', '.join([*names[:NAMES_SHOWN], *more])}"
+
+
+def _totals(ended: RunEnded) -> str:
+    """`98 of 100 hosts ok, 1 failed, 1 unreachable, in 2.41 s (run 0123abcd)`."""
+    hosts = sum(ended.counts.values())
+    good = ended.counts.get(Verdict.OK, 0)
+    parts = [f"{good} of {wording.plural(hosts, 'host')} ok"]
+    parts += [
+        f"{number} {wording.BY_VERDICT[verdict]}"
+        for verdict in Verdict
+        if verdict is not Verdict.OK and (number := ended.counts.get(verdict, 0))
+    ]
+    cut = ", interrupted" if ended.interrupted else ""
+    return f"{', '.join(parts)}{cut}, in {wording.duration(ended.wall_s)} (run {visible(ended.run)})"

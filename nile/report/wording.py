@@ -1,0 +1,53 @@
+"""How a verdict is put into words."""
+
+from __future__ import annotations
+
+import signal
+
+from nile.events import HostResult, Verdict
+from nile.report.text import visible
+
+BY_VERDICT = {
+    Verdict.OK: "ok",
+    Verdict.FAILED: "failed",
+    Verdict.TIMEOUT: "timed out",
+    Verdict.UNREACHABLE: "unreachable",
+    Verdict.LOST: "lost",
+    Verdict.CANCELLED: "cancelled",
+}
+
+
+def reason(result: HostResult) -> str:
+    """Why a host isn't ok, in one visible line; never empty."""
+    if result.reason:
+        return visible(result.reason)
+    if result.signal is not None:
+        return f"killed by {signal_name(result.signal)}"
+    if result.rc is not None:
+        return f"exit status {result.rc}"
+    return str(result.code or BY_VERDICT[result.verdict])
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9; `signal N` where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def plural(number: int, word: str) -> str:
+    """`1 host`, `2 hosts`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def duration(seconds: float) -> str:
+    """A wall time for people: `0.84 s`, `12.3 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
