@@ -1,0 +1,259 @@
+"""What a node does with its own command: pure, calls in, effects out.
+
+    idle --plan--> held --start--> running --exit--> draining --drained--> ended --end--> (leaves)
+                     |                |                  ^
+                     |                +--time-out, cancel, parent lost--> stopping --all gone--+
+                     +--cancel--> ended
+
+Every method returns a list of effects for the loop to perform, in order:
+
+    ("up", frame)            send it toward the root
+    ("spawn", plan)          start the command; answered by `spawned` or `spawn_failed`
+    ("reading", name, bool)  read that stream of the command, or let it wait
+    ("drain",)               from now on an empty pipe is an ended one; answered by `drained`
+    ("input", bytes)         bytes for the command's standard input; b"" closes it
+    ("kill", signum)         signal every descendant of the command
+    ("census",)              answered by `census`: which descendants live
+    ("leave", keep)          end this agent; `keep` leaves alone what the command left behind
+
+Time is CLOCK_BOOTTIME in seconds, handed in. A command's output is bounded by
+a window of absolute offsets that the root moves on when its store has them.
+"""
+
+from nile.agent import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Optional, Sequence, Tuple
+
+    Effects = List[Tuple[Any, ...]]
+
+TERM, KILL = 15, 9
+
+IDLE, HELD, RUNNING, STOPPING, DRAINING, ENDED = "idle", "held", "running", "stopping", "draining", "ended"
+
+STREAMS = ("stdout", "stderr")
+STUCK_S = 2.0  # SIGKILL is repeated for so long, then survivors are named and given up
+MOST_LEFT = 100  # leftover processes that a result names
+
+
+class Core:
+    """One node's own part in a run. `lease_s` holds until the plan says otherwise."""
+
+    def __init__(self, now: float, lease_s: float = 30.0) -> None:
+        self.state = IDLE
+        self.id = 0
+        self.epoch = 0
+        self.plan: "dict[str, Any]" = {}
+        self._lease_s = lease_s
+        self._beat = -1
+        self._beat_at = now
+        self._window = 0
+        self._sent = dict.fromkeys(STREAMS, 0)
+        self._acked = dict.fromkeys(STREAMS, 0)
+        self._open: "set[str]" = set()
+        self._started_at = now
+        self._term_at = now
+        self._grace_s = 5.0
+        self._cause: "Optional[str]" = None
+        self._orphaned = False
+        self._status: "Tuple[Optional[int], Optional[int]]" = (None, None)
+        self._exited = False
+        self._left: "list[Tuple[int, str]]" = []
+        self._killed: "dict[int, str]" = {}
+
+    # What the root says.
+
+    def frame(self, frame: wire.Frame, now: float) -> "Effects":
+        """A downward frame whose path ends here, or a broadcast; raises WireError."""
+        if frame.type == wire.BEAT:
+            return self._heartbeat(frame.value(), now)
+        if frame.epoch and frame.epoch < self.epoch:
+            return []
+        if frame.type == wire.PLAN:
+            return self._planned(frame.fields(), now)
+        if frame.type == wire.START:
+            return self._start(now)
+        if frame.type == wire.ACK:
+            return self._acknowledged(frame.fields())
+        if frame.type == wire.STDIN and self.state in (HELD, RUNNING):
+            return [("input", frame.body)]
+        if frame.type == wire.CANCEL:
+            return self._cancel(float(frame.fields().get("grace", self._grace_s)), now)
+        if frame.type == wire.END:
+            return self.parent_lost(now)
+        return []
+
+    def _heartbeat(self, number: "Any", now: float) -> "Effects":
+        """Only a heartbeat that is new renews the lease: a queue that thaws brings old ones."""
+        if isinstance(number, int) and number > self._beat:
+            self._beat = number
+            self._beat_at = now
+        return []
+
+    def _planned(self, body: "dict[str, Any]", now: float) -> "Effects":
+        if self.state != IDLE:
+            return []
+        shared, node = body["shared"], body["node"]
+        self.plan = body
+        self.id, self.epoch = node["id"], node["epoch"]
+        self._lease_s, self._grace_s = shared["lease"], shared["grace"]
+        self._window = shared["window"]
+        self._beat_at = now
+        if not node["asked"]:
+            return []
+        self.state = HELD
+        return [] if node["hold"] else self._start(now)
+
+    def _start(self, now: float) -> "Effects":
+        if self.state != HELD:
+            return []
+        self.state = RUNNING
+        self._started_at = now
+        self._open = set(STREAMS)
+        return [("spawn", self.plan)]
+
+    def _acknowledged(self, offsets: "dict[str, Any]") -> "Effects":
+        effects: "Effects" = []
+        for name in STREAMS:
+            offset = offsets.get(name, 0)
+            if self._acked[name] < offset <= self._sent[name]:
+                was_full = self.room(name) == 0
+                self._acked[name] = offset
+                if was_full and name in self._open:
+                    effects.append(("reading", name, True))
+        return effects
+
+    def _cancel(self, grace_s: float, now: float) -> "Effects":
+        if self.state == HELD:
+            self._cause = "cancelled"
+            return self._end()
+        if self.state == RUNNING:
+            self._cause = "cancelled"
+            return self._stop(now, grace_s)
+        if self.state == STOPPING:  # asked again: in a hurry
+            self._grace_s = min(self._grace_s, now - self._term_at + grace_s)
+        return []
+
+    # What the loop reports of the command.
+
+    def spawned(self, pid: int) -> "Effects":
+        """The command runs as process `pid`."""
+        return [("up", self._say(wire.STARTED, {"pid": pid}))]
+
+    def spawn_failed(self, reason: str) -> "Effects":
+        """The command could not be started."""
+        return self._end(error=reason)
+
+    def room(self, name: str) -> int:
+        """How many bytes of this stream may be read now."""
+        return max(0, self._window - (self._sent[name] - self._acked[name]))
+
+    def output(self, name: str, data: bytes) -> "Effects":
+        """The command wrote `data`, at most `room(name)` bytes."""
+        offset = self._sent[name]
+        self._sent[name] = offset + len(data)
+        body = wire.pack_output(STREAMS.index(name), offset, data)
+        effects: "Effects" = [("up", wire.Frame(wire.OUTPUT, self.id, self.epoch, (), body))]
+        if self.room(name) == 0:
+            effects.append(("reading", name, False))
+        return effects
+
+    def drained(self, name: str) -> "Effects":
+        """The stream is over: every writer closed it, or `drain` was asked and its pipe is empty."""
+        self._open.discard(name)
+        return self._end() if self.state == DRAINING and not self._open else []
+
+    def input_taken(self, offset: int) -> "Effects":
+        """Standard input up to this absolute offset needs no room any more."""
+        return [("up", self._say(wire.TAKEN, offset))]
+
+    def exited(self, rc: "Optional[int]", signum: "Optional[int]") -> "Effects":
+        """The command's own process ended; its descendants may live on."""
+        self._status = (rc, signum)
+        self._exited = True
+        return [("census",)]
+
+    def census(self, alive: "Sequence[Tuple[int, str]]", now: float) -> "Effects":
+        """The command's living descendants, its own process included: (pid, name)."""
+        if self.state == RUNNING and self._exited:
+            return self._left_behind(list(alive), now)
+        if self.state != STOPPING:
+            return []
+        kill_at = self._term_at + self._grace_s
+        if alive and now < kill_at + STUCK_S:
+            return [("kill", KILL)] if now >= kill_at else []
+        for pid, _ in alive:
+            self._killed.pop(pid, None)
+        self._left = list(alive)
+        return self._drain()
+
+    def _left_behind(self, alive: "List[Tuple[int, str]]", now: float) -> "Effects":
+        """The command ended by itself: what it left stays only if it succeeded and may."""
+        stays = self._status[0] == 0 and self.plan["shared"]["job"]["leftover"] != "kill"
+        if alive and not stays:
+            self._killed = dict(alive)
+            return self._stop(now, self._grace_s)
+        self._left = alive
+        return self._drain()
+
+    # Stopping and leaving.
+
+    def tick(self, now: float) -> "Effects":
+        """Deadlines. Call it a few times a second, and twenty times while `state` is `stopping`."""
+        if self.state == STOPPING:
+            return [("census",)]
+        if now - self._beat_at > self._lease_s:
+            return self.parent_lost(now)
+        limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
+        if limit_s is not None and not self._exited and now - self._started_at > limit_s:
+            self._cause = "timeout"
+            return self._stop(now, self._grace_s)
+        return []
+
+    def next_tick_s(self, now: float) -> float:
+        """Seconds until `tick` is due."""
+        limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
+        return 1.0 if limit_s is None else min(1.0, max(0.01, self._started_at + limit_s - now))
+
+    def parent_lost(self, now: float) -> "Effects":
+        """Nothing more is to be expected of the root: end the command, then leave."""
+        self._orphaned = True
+        if self.state == RUNNING and not self._exited:
+            self._cause = "orphaned"
+            return self._stop(now, self._grace_s)
+        return [] if self.state == STOPPING else [("leave", self.succeeded())]
+
+    def succeeded(self) -> bool:
+        """Did the command end by itself, and well? Then what it left behind may stay."""
+        return self._exited and self._cause is None and self._status[0] == 0
+
+    def _stop(self, now: float, grace_s: float) -> "Effects":
+        self.state = STOPPING
+        self._term_at = now
+        self._grace_s = grace_s
+        return [("kill", TERM)]
+
+    def _drain(self) -> "Effects":
+        if self._orphaned:
+            return [("leave", self.succeeded())]
+        self.state = DRAINING
+        return [("drain",)] if self._open else self._end()
+
+    def _end(self, error: "Optional[str]" = None) -> "Effects":
+        self.state = ENDED
+        left = [[pid, name, False] for pid, name in self._left]
+        killed = [[pid, name, True] for pid, name in sorted(self._killed.items())]
+        result = {
+            "rc": self._status[0],
+            "signal": self._status[1],
+            "cause": self._cause,
+            "error": error,
+            "left": (left + killed)[:MOST_LEFT],
+            "stdout": self._sent["stdout"],
+            "stderr": self._sent["stderr"],
+        }
+        return [("up", self._say(wire.RESULT, result))]
+
+    def _say(self, kind: int, value: "Any") -> wire.Frame:
+        return wire.Frame(kind, self.id, self.epoch, (), wire.dumps(value))

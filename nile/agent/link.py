@@ -1,0 +1,105 @@
+"""One connection between a parent and a child, seen from either end.
+
+A link is always drained. What may be in flight is bounded by windows instead:
+bulk frames are sent only up to an absolute number of bytes that the other side
+has granted, and it grants more as the bytes leave its own memory. Control
+frames aren't counted and go first, so a flood of output delays no heartbeat.
+Bulk of several origins takes turns, origin by origin, so no host starves
+another. A direction that was silent for a second sends a ping; any byte is life.
+"""
+
+from nile.agent import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Optional, Tuple
+
+BULK_WINDOW = 256 * 1024
+GRANT_STEP = 64 * 1024
+PING_S = 1.0
+
+
+class Link:
+    """Framing, windows, turns and pings of one connection. `limit` bounds an incoming frame."""
+
+    def __init__(self, limit: int, now: float) -> None:
+        self._decoder = wire.Decoder(limit)
+        self._control: "list[bytes]" = []
+        self._bulk: "dict[int, list[Tuple[wire.Frame, Optional[Callable[[], None]]]]]" = {}
+        self._turns: "list[int]" = []
+        self._sent = 0  # bulk bytes, ever
+        self._granted = BULK_WINDOW
+        self._taken = 0  # bulk bytes of the other side that left our memory, ever
+        self._told = 0  # of these, how many the other side knows of
+        self._received = 0
+        self.last_in = now
+        self.last_out = now
+
+    def receive(self, data: bytes, now: float) -> "list[wire.Frame]":
+        """Frames for the layer above; raises WireError when the other side breaks the rules."""
+        self.last_in = now
+        return [frame for frame in self._decoder.feed(data) if self._is_for_above(frame)]
+
+    def _is_for_above(self, frame: wire.Frame) -> bool:
+        if frame.type == wire.WINDOW:
+            granted = frame.value()
+            if not isinstance(granted, int):
+                raise wire.WireError("a window that is no number")
+            self._granted = max(self._granted, granted)
+        elif frame.type in wire.BULK:
+            self._received += len(frame.body)
+            if self._received - self._taken > BULK_WINDOW + wire.CHUNK:
+                raise wire.WireError("more bulk than the window allows")
+        return frame.type not in wire.LINK_TYPES
+
+    def take(self, size: int) -> None:
+        """`size` bulk bytes that came in left this process's memory: grant as many anew."""
+        self._taken += size
+        if self._taken - self._told >= GRANT_STEP:
+            self._told = self._taken
+            self.send(wire.Frame(wire.WINDOW, body=wire.dumps(self._taken + BULK_WINDOW)))
+
+    def send(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]" = None) -> None:
+        """Queue a frame. `sent()` is called when a bulk frame leaves the queue."""
+        if frame.type not in wire.BULK:
+            self._control.append(frame.encode())
+            return
+        queue = self._bulk.get(frame.origin)
+        if queue is None:
+            queue = self._bulk[frame.origin] = []
+            self._turns.append(frame.origin)
+        queue.append((frame, sent))
+
+    def pending(self) -> bool:
+        """Would `pull` give anything?"""
+        return bool(self._control) or (bool(self._turns) and self._sent < self._granted)
+
+    def pull(self, now: float) -> bytes:
+        """The next bytes to write: all control frames, else one bulk frame, else nothing."""
+        if self._control:
+            data = b"".join(self._control)
+            del self._control[:]
+        elif self._turns and self._sent < self._granted:
+            data = self._pull_bulk()
+        else:
+            return b""
+        self.last_out = now
+        return data
+
+    def _pull_bulk(self) -> bytes:
+        origin = self._turns.pop(0)
+        queue = self._bulk[origin]
+        frame, sent = queue.pop(0)
+        if queue:
+            self._turns.append(origin)
+        else:
+            del self._bulk[origin]
+        self._sent += len(frame.body)
+        if sent is not None:
+            sent()
+        return frame.encode()
+
+    def tick(self, now: float) -> None:
+        """Queue a ping where this direction was silent; call it a few times a second."""
+        if now - self.last_out >= PING_S and not self._control:
+            self._control.append(wire.Frame(wire.PING).encode())

@@ -1,0 +1,333 @@
+"""A relay's logins: one `ssh` child process each, and the descriptors between it and the relay core."""
+
+import _signal
+import os
+import select
+
+from nile.agent import processes, sshclient, wire
+from nile.agent.handshake import Bundle
+from nile.agent.relay import UP, Relay
+from nile.agent.signsocket import SignSocket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+    from nile.agent.loop import Agent
+
+MOST_STDERR = 16384
+
+
+class Login:
+    """An ssh client's process: `fds` are its standard input, output and error."""
+
+    def __init__(self, child_id: int, pid: int, fds: "Tuple[int, int, int]") -> None:
+        self.child_id = child_id
+        self.pid = pid
+        self.stdin, self.stdout, self.stderr = fds
+        self.out = b""  # bytes on their way to its standard input
+        self.said = b""  # what it printed on standard error
+        self.ended: "Optional[Tuple[Optional[int], Optional[int]]]" = None
+
+
+def ssh_argv(ssh: str, login: "Dict[str, Any]", known_hosts: str, connect_s: float) -> "List[str]":
+    """The ssh command line for one login, but for the remote command; no configuration file is read.
+
+    `login` is the plan's: host, port, user, alias, options. The file named by
+    `known_hosts` holds lines for the alias, so neither address nor port matter.
+    """
+    options = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        "UserKnownHostsFile=" + known_hosts,
+        "GlobalKnownHostsFile=/dev/null",
+        "HostKeyAlias=" + login["alias"],
+        "CheckHostIP=no",
+        "UpdateHostKeys=no",
+        "IdentityFile=none",
+        "PreferredAuthentications=publickey",
+        "ForwardAgent=no",
+        "ForwardX11=no",
+        "ClearAllForwardings=yes",
+        "ControlPath=none",
+        "EscapeChar=none",
+        "LogLevel=ERROR",
+        "ConnectTimeout=%d" % max(1, int(connect_s)),
+    ]
+    argv = [ssh, "-F", "/dev/null", "-T", "-p", str(login["port"]), "-l", login["user"]]
+    # The first value given for an option is the one that ssh takes: ours come first.
+    for option in options + login["options"]:
+        argv += ["-o", option]
+    return argv + ["--", login["address"]]
+
+
+class Branches:
+    """The children of this node, by real ssh."""
+
+    def __init__(self, agent: "Agent", plan: "Dict[str, Any]") -> None:
+        self._agent = agent
+        node = plan["node"]
+        self._own = (node["id"], node["epoch"])
+        self._entries = {entry["id"]: entry for entry in node["children"]}
+        self._connect_s = plan["shared"]["connect"]
+        self._relay = Relay(self._own, plan["shared"], _bundle(agent.bundle), _random, _nonce)
+        self._logins: "Dict[int, Login]" = {}
+        self._pids: "Dict[int, int]" = {}
+        self._ssh = _find("ssh", agent.env)
+        self._socket: "Optional[SignSocket]" = None
+        self._known_hosts = ""
+        self._prepare(node["children"])
+        self._perform(self._relay.adopt(node["children"], agent.now()))
+
+    def _prepare(self, entries: "Sequence[Dict[str, Any]]") -> None:
+        """The files in memory that the ssh clients need."""
+        directory = processes.memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[:8]))
+        if directory is None:
+            return
+        self._agent.own(directory)
+        lines = [line for entry in entries for line in entry["login"]["known_hosts"]]
+        self._known_hosts = _memory_file(
+            directory, "\n".join(lines + [""]).encode("utf-8", "surrogateescape")
+        )
+        self._socket = SignSocket(self._agent, directory, self._pids.get, self._identities, self._sign)
+
+    # Called by the agent's loop.
+
+    def frame(self, frame: wire.Frame, now: float) -> None:
+        """A downward frame for this relay, or for nodes below it."""
+        if frame.type == wire.SIGNED and not frame.path:
+            body = frame.fields()
+            if self._socket:
+                self._socket.answer(body["serial"], body["answer"])
+            return
+        self._perform(self._relay.frame(frame, now))
+
+    def tick(self, now: float) -> None:
+        """Deadlines, pings and silence."""
+        self._perform(self._relay.tick(now))
+
+    def next_tick_s(self) -> float:
+        """Seconds until `tick` is due."""
+        return self._relay.next_tick_s(self._agent.now())
+
+    def pids(self) -> "Iterable[int]":
+        """The ssh clients: no descendants of the command."""
+        return self._pids
+
+    def reaped(self, pid: int, rc: "Optional[int]", signum: "Optional[int]") -> None:
+        """A child process ended; ours or not."""
+        login = self._logins.get(self._pids.pop(pid, -1))
+        if login is not None:
+            login.ended = (rc, signum)
+            self._over(login)
+
+    def parent_lost(self) -> None:
+        """Fail pending signatures, end every login and link."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+        self._perform(self._relay.parent_lost())
+
+    def leave(self) -> None:
+        """End every ssh client; those below see their link close."""
+        self.parent_lost()
+
+    # Effects of the relay core.
+
+    def _perform(self, effects: "Iterable[Tuple[Any, ...]]") -> None:
+        for effect in effects:
+            getattr(self, "_do_" + effect[0])(*effect[1:])
+
+    def _do_up(self, frame: wire.Frame) -> None:
+        self._agent.up(frame)
+
+    def _do_pass(self, frame: wire.Frame, child_id: int) -> None:
+        if frame.type in wire.BULK:
+            size = len(frame.body)
+            self._agent.up(frame, lambda: self._perform(self._relay.take(child_id, size)))
+        else:
+            self._agent.up(frame)
+
+    def _do_login(self, child_id: int, command: str) -> None:
+        if self._ssh is None:
+            self._failed(child_id, "no-ssh", "there is no ssh client on the relay")
+        elif self._socket is None:
+            self._failed(child_id, "agent", "the relay has no memory file system for the signing socket")
+        else:
+            self._start(
+                child_id,
+                ssh_argv(self._ssh, self._entries[child_id]["login"], self._known_hosts, self._connect_s)
+                + [command],
+            )
+
+    def _failed(self, child_id: int, code: str, reason: str) -> None:
+        self._perform(self._relay.closed(child_id, code, reason, False, self._agent.now()))
+
+    def _start(self, child_id: int, argv: "List[str]") -> None:
+        assert self._socket is not None
+        given, out, err = os.pipe(), os.pipe(), os.pipe()
+        env = dict(self._agent.env)
+        env["SSH_AUTH_SOCK"] = self._socket.path
+        try:
+            pid = processes.spawn(argv, env, (given[0], out[1], err[1]))
+        except OSError as error:
+            self._failed(child_id, "no-ssh", "ssh could not be started: %s" % error.strerror)
+            for fd in (given[1], out[0], err[0]):
+                os.close(fd)
+            return
+        finally:
+            for fd in (given[0], out[1], err[1]):
+                os.close(fd)
+        login = Login(child_id, pid, (given[1], out[0], err[0]))
+        self._logins[child_id] = login
+        self._pids[pid] = child_id
+        for fd in (login.stdin, login.stdout, login.stderr):
+            os.set_blocking(fd, False)
+        self._agent.watch(login.stdout, select.POLLIN, lambda _: self._readable(login))
+        self._agent.watch(login.stderr, select.POLLIN, lambda _: self._stderr(login))
+
+    def _readable(self, login: Login) -> None:
+        try:
+            data = os.read(login.stdout, 65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._perform(self._relay.data(login.child_id, data, self._agent.now()))
+        else:
+            self._agent.drop(login.stdout)
+            login.stdout = -1
+            self._over(login)
+
+    def _stderr(self, login: Login) -> None:
+        try:
+            data = os.read(login.stderr, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        login.said = (login.said + data)[-MOST_STDERR:]
+        if not data:
+            self._agent.drop(login.stderr)
+            login.stderr = -1
+            self._over(login)
+
+    def _over(self, login: Login) -> None:
+        """Judge a login once its process has ended and all that it said was read."""
+        if login.ended is None or login.stdout >= 0 or self._logins.get(login.child_id) is not login:
+            return
+        if login.stderr >= 0:
+            self._stderr(login)
+            if login.stderr >= 0:  # somebody else holds it open: what was said so far has to do
+                self._agent.drop(login.stderr)
+                login.stderr = -1
+        self._forget(login)
+        said = login.said.decode("utf-8", "replace")
+        rc, signum = login.ended
+        child = self._relay.children[login.child_id]
+        if child.state == UP:
+            reason = sshclient.last_line(said) or "the connection ended"
+            self._perform(self._relay.closed(login.child_id, "link", reason, False, self._agent.now()))
+            return
+        failure = sshclient.classify(said, rc if signum is None else 255)
+        self._perform(
+            self._relay.closed(login.child_id, failure.code, failure.reason, failure.retry, self._agent.now())
+        )
+
+    def _forget(self, login: Login) -> None:
+        del self._logins[login.child_id]
+        for fd in (login.stdin, login.stdout, login.stderr):
+            if fd >= 0:
+                self._agent.drop(fd)
+        login.stdin = login.stdout = login.stderr = -1
+
+    def _do_write(self, child_id: int, data: bytes) -> None:
+        login = self._logins[child_id]
+        login.out += data
+        self._flush(login)
+
+    def _do_flush(self, child_id: int) -> None:
+        login = self._logins.get(child_id)
+        if login is not None:
+            self._flush(login)
+
+    def _flush(self, login: Login) -> None:
+        while login.stdin >= 0:
+            if not login.out:
+                link = self._relay.children[login.child_id].link
+                login.out = link.pull(self._agent.now()) if link is not None else b""
+                if not login.out:
+                    self._agent.unwatch(login.stdin)
+                    return
+            try:
+                login.out = login.out[os.write(login.stdin, login.out) :]
+            except BlockingIOError:
+                self._agent.watch(login.stdin, select.POLLOUT, lambda _: self._flush(login))
+                return
+            except OSError:
+                self._agent.drop(login.stdin)
+                login.stdin = -1
+
+    def _do_hangup(self, child_id: int) -> None:
+        login = self._logins.get(child_id)
+        if login is None:
+            return
+        self._forget(login)
+        try:
+            os.kill(login.pid, _signal.SIGKILL)
+        except OSError:
+            pass
+
+    # Signing.
+
+    def _identities(self, child_id: int) -> "Sequence[Tuple[bytes, str]]":
+        return [(blob, comment) for blob, comment in self._entries[child_id]["login"]["identities"]]
+
+    def _sign(self, child_id: int, serial: int, binds: "List[bytes]", request: bytes) -> None:
+        entry = self._entries[child_id]
+        body = {
+            "child": child_id,
+            "epoch": entry["epoch"],
+            "serial": serial,
+            "binds": binds,
+            "request": request,
+        }
+        self._agent.up(wire.Frame(wire.SIGN, self._own[0], self._own[1], (), wire.dumps(body)))
+
+
+def _bundle(parts: "Tuple[Any, ...]") -> Bundle:
+    """What this node was made of, to hand on."""
+    import _frozen_importlib_external as importer
+
+    _loader, sources, relay_only = parts
+    return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex())
+
+
+def _memory_file(directory: str, content: bytes) -> str:
+    """The name of a file that has no name on any disk; it lives as long as this process."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("nile-known-hosts")
+    else:
+        path = directory + "/known_hosts"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.unlink(path)
+    while content:
+        content = content[os.write(fd, content) :]
+    return "/proc/%d/fd/%d" % (os.getpid(), fd)
+
+
+def _find(program: str, env: "Dict[str, str]") -> "Optional[str]":
+    for directory in env.get("PATH", "/usr/bin:/bin").split(":") + ["/usr/bin", "/bin", "/usr/local/bin"]:
+        path = "%s/%s" % (directory or ".", program)
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _random() -> float:
+    return int.from_bytes(os.urandom(4), "big") / 2.0**32
+
+
+def _nonce() -> str:
+    return "nile" + os.urandom(12).hex()

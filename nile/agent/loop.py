@@ -1,0 +1,395 @@
+"""The agent's one loop: it performs what core and relay decide, and tells them what happened.
+
+All descriptors are non-blocking; signals arrive over a pipe. There is no other
+thread, and no import here beyond what starts in a millisecond: a leaf's start
+counts once for every host.
+"""
+
+import _signal
+import os
+import select
+import sys
+import time
+
+from nile.agent import core, processes, warden, wire
+from nile.agent.link import Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+
+    from nile.agent.logins import Branches
+
+CLOCK_BOOTTIME = 7
+READ_SIZE = 65536
+STOPPING_TICK_S = 0.02
+AFTER_EXIT_MOST = 4 << 20  # what a stream may still give once its command ended
+
+
+def main(bundle: "Tuple[Any, ...]") -> None:
+    """Become the agent: never returns."""
+    env = processes.original_environment()
+    processes.close_strangers()
+    said, tell = os.pipe()
+    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+    pid = os.fork()
+    if pid:
+        os.close(tell)
+        warden.watch(pid, said)
+    os.close(said)
+    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+    processes.prctl(processes.PR_SET_PDEATHSIG, _signal.SIGTERM)
+    agent = Agent(bundle, env, tell)
+    try:
+        agent.run()
+    except BaseException as error:
+        agent.crashed(error)
+    os._exit(70)
+
+
+def now() -> float:
+    """Seconds since boot, time asleep included (Python 3.6 has no name for this clock)."""
+    return time.clock_gettime(CLOCK_BOOTTIME)
+
+
+class Agent:
+    """Descriptors, the command, and the link to the parent; `tell` is the pipe to the warden."""
+
+    def __init__(self, bundle: "Tuple[Any, ...]", env: "Dict[str, str]", tell: int) -> None:
+        self.bundle = bundle
+        self.env = env
+        self.core = core.Core(now())
+        self.parent = Link(wire.MAX_FRAME_DOWN, now())
+        self.branches: "Optional[Branches]" = None
+        self.pid = 0
+        self._owned: "list[str]" = []
+        self._tell = tell
+        self._poll = select.poll()
+        self._ready: "Dict[int, Callable[[int], None]]" = {}
+        self._masks: "Dict[int, int]" = {}
+        self._out = b""
+        self._streams: "Dict[str, int]" = {}
+        self._after_exit: "Dict[str, int]" = {}
+        self._input: "list[bytes]" = []
+        self._input_fd = -1
+        self._input_taken = 0
+        self._input_ends = False
+        self._last_tick = now()
+
+    # The loop.
+
+    def run(self) -> None:
+        """Until `leave`."""
+        for fd in (0, 1):
+            os.set_blocking(fd, False)
+        self.watch(0, select.POLLIN, self._parent_readable)
+        self._watch_signals()
+        self.parent.send(wire.Frame(wire.HELLO, body=wire.dumps(self._hello())))
+        if os.getppid() == 1:  # the warden died before the kernel could be asked to tell
+            self.perform(self.core.parent_lost(now()))
+        while True:
+            self._flush_parent()
+            for fd, events in self._wait():
+                handler = self._ready.get(fd)
+                if handler is not None:
+                    handler(events)
+            if now() - self._last_tick >= self._tick_s() * 0.9:
+                self._tick()
+
+    def _wait(self) -> "list[Tuple[int, int]]":
+        due_s = self._last_tick + self._tick_s() - now()
+        return self._poll.poll(max(0, int(due_s * 1000) + 1))
+
+    def _tick_s(self) -> float:
+        if self.core.state == core.STOPPING:
+            return STOPPING_TICK_S
+        tick_s = self.core.next_tick_s(now())
+        return min(tick_s, self.branches.next_tick_s()) if self.branches else tick_s
+
+    def _tick(self) -> None:
+        self._last_tick = now()
+        self.parent.tick(self._last_tick)
+        self.perform(self.core.tick(self._last_tick))
+        if self.branches:
+            self.branches.tick(self._last_tick)
+
+    def watch(self, fd: int, mask: int, handler: "Callable[[int], None]") -> None:
+        """Call `handler(events)` when `fd` is ready as `mask` says (select.POLLIN, POLLOUT)."""
+        self._ready[fd] = handler
+        if self._masks.get(fd) != mask:
+            self._masks[fd] = mask
+            self._poll.register(fd, mask)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a descriptor; it stays open."""
+        if self._ready.pop(fd, None) is not None:
+            del self._masks[fd]
+            self._poll.unregister(fd)
+
+    def drop(self, fd: int) -> None:
+        """Forget a descriptor and close it."""
+        self.unwatch(fd)
+        os.close(fd)
+
+    def _watch_signals(self) -> None:
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        _signal.set_wakeup_fd(wake)
+        for signum in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT):
+            _signal.signal(signum, _nothing)
+        self.watch(woken, select.POLLIN, lambda _: self._signalled(os.read(woken, 512)))
+
+    def _signalled(self, signals: bytes) -> None:
+        if _signal.SIGCHLD in signals:
+            for pid, rc, signum in processes.reap():
+                if pid == self.pid:
+                    self.perform(self.core.exited(rc, signum))
+                elif self.branches:
+                    self.branches.reaped(pid, rc, signum)
+        if any(signum in signals for signum in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT)):
+            self._parent_lost()
+
+    # The link to the parent.
+
+    def _hello(self) -> "Dict[str, Any]":
+        return {
+            "protocol": wire.PROTOCOL,
+            "python": "%d.%d.%d" % sys.version_info[:3],
+            "pid": os.getpid(),
+            "uid": os.getuid(),
+        }
+
+    def _parent_readable(self, events: int) -> None:
+        try:
+            data = os.read(0, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._parent_lost()
+            return
+        for frame in self.parent.receive(data, now()):
+            self._frame(frame)
+
+    def _frame(self, frame: wire.Frame) -> None:
+        if frame.type not in wire.DOWN_TYPES:
+            return
+        if frame.type in wire.BULK:
+            self.parent.take(len(frame.body))
+        if frame.type == wire.PLAN and not frame.path:
+            self.perform(self.core.frame(frame, now()))
+            self._branch_out()
+        elif self.branches and (frame.path or frame.type in wire.RELAY_TYPES):
+            self.branches.frame(frame, now())
+        elif not frame.path:
+            if self.branches and frame.type in wire.BROADCAST:
+                self.branches.frame(frame, now())
+            self.perform(self.core.frame(frame, now()))
+
+    def _branch_out(self) -> None:
+        if self.branches is None and self.core.plan.get("node", {}).get("children"):
+            from nile.agent import logins
+
+            self.branches = logins.Branches(self, self.core.plan)
+
+    def now(self) -> float:
+        """Seconds since boot."""
+        return now()
+
+    def own(self, directory: str) -> None:
+        """Have this directory removed when the agent ends, whatever way it ends."""
+        self._owned.append(directory)
+        os.write(self._tell, os.fsencode(directory) + b"\n")
+
+    def up(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]" = None) -> None:
+        """Queue a frame toward the root; `sent()` once a bulk one left this memory."""
+        self.parent.send(frame, sent)
+
+    def _flush_parent(self) -> None:
+        """Write what can be written now, and ask to be told when more can."""
+        while True:
+            if not self._out:
+                self._out = self.parent.pull(now())
+                if not self._out:
+                    self.unwatch(1)
+                    return
+            try:
+                self._out = self._out[os.write(1, self._out) :]
+            except BlockingIOError:
+                self.watch(1, select.POLLOUT, _nothing)
+                return
+            except OSError:
+                self._out = b""
+                self.unwatch(1)
+                self._parent_lost()
+                return
+
+    def _parent_lost(self) -> None:
+        self.unwatch(0)
+        if self.branches:
+            self.branches.parent_lost()
+        self.perform(self.core.parent_lost(now()))
+
+    # Effects of the core.
+
+    def perform(self, effects: "Iterable[Tuple[Any, ...]]") -> None:
+        """Perform the effects of the core, in order."""
+        for effect in effects:
+            getattr(self, "_do_" + effect[0])(*effect[1:])
+
+    def _do_up(self, frame: wire.Frame) -> None:
+        self.up(frame)
+
+    def _do_spawn(self, plan: "Dict[str, Any]") -> None:
+        shared, node = plan["shared"], plan["node"]
+        mine = [os.pipe(), os.pipe()]
+        null = os.open("/dev/null", os.O_RDONLY)
+        given, self._input_fd = os.pipe() if shared["job"]["stdin"] else (null, -1)
+        env = self._command_env(shared, node)
+        argv = processes.shell_command(shared["job"]["command"], env)
+        try:
+            self.pid = processes.spawn(argv, env, (given, mine[0][1], mine[1][1]))
+        except OSError as error:
+            self.perform(self.core.spawn_failed("%s: %s" % (error.filename, error.strerror)))
+            return
+        finally:
+            for fd in {null, given, mine[0][1], mine[1][1]}:
+                os.close(fd)
+        for name, (fd, _) in zip(core.STREAMS, mine):  # noqa: B905  (strict came with 3.10)
+            os.set_blocking(fd, False)
+            self._streams[name] = fd
+            self._do_reading(name, True)
+        if self._input_fd >= 0:
+            os.set_blocking(self._input_fd, False)
+            self._feed()
+        self.perform(self.core.spawned(self.pid))
+
+    def _command_env(self, shared: "Dict[str, Any]", node: "Dict[str, Any]") -> "Dict[str, str]":
+        """What the login gave, and what Nile says of the run."""
+        name = "nile-%d-%s-%s" % (os.getuid(), shared["run"], node["host"].replace("/", "_"))
+        scratch = processes.memory_directory(name)
+        env = dict(self.env)
+        if scratch:
+            self.own(scratch)
+            env["NILE_SCRATCH"] = scratch
+        env["NILE_RUN"] = shared["run"]
+        env["NILE_COUNT"] = str(shared["count"])
+        for key in ("host", "stage", "parent", "rank"):
+            env["NILE_" + key.upper()] = str(node[key])
+        return env
+
+    def _do_reading(self, name: str, wanted: bool) -> None:
+        fd = self._streams.get(name)
+        if fd is None:
+            return
+        if wanted and name in self._after_exit:
+            self._read_all(name)
+        elif wanted:
+            self.watch(fd, select.POLLIN, lambda _: self._read(name))
+        else:
+            self.unwatch(fd)
+
+    def _read(self, name: str) -> None:
+        fd = self._streams[name]
+        data = b""
+        try:
+            data = os.read(fd, min(wire.CHUNK, self.core.room(name)))
+        except BlockingIOError:
+            if name not in self._after_exit:
+                return
+        except OSError:
+            pass
+        if data and self._may_read_on(name, len(data)):
+            self.perform(self.core.output(name, data))
+            return
+        self.drop(self._streams.pop(name))
+        self.perform(self.core.drained(name))
+
+    def _may_read_on(self, name: str, size: int) -> bool:
+        """A process left behind that writes without end must not hold up the verdict."""
+        if name in self._after_exit:
+            self._after_exit[name] -= size
+            return self._after_exit[name] > 0
+        return True
+
+    def _do_drain(self) -> None:
+        for name in list(self._streams):
+            self._after_exit[name] = AFTER_EXIT_MOST
+            self._read_all(name)
+
+    def _read_all(self, name: str) -> None:
+        """Read a stream until it is empty or its window is full; the rest comes as the window moves."""
+        while name in self._streams and self.core.room(name):
+            self._read(name)
+
+    def _do_input(self, data: bytes) -> None:
+        self._input.append(data)
+        self._input_ends = not data
+        self._feed()
+
+    def _feed(self) -> None:
+        """Write standard input as far as the command takes it; nobody waits for one that takes no more."""
+        if self.pid and self._input_fd < 0:
+            self._input_gone()
+            return
+        while self.pid and self._input and self._input[0]:
+            try:
+                count = os.write(self._input_fd, self._input[0])
+            except BlockingIOError:
+                self.watch(self._input_fd, select.POLLOUT, lambda _: self._feed())
+                return
+            except OSError:
+                self._input_gone()
+                return
+            self._input_taken += count
+            self._input[0] = self._input[0][count:]
+            if not self._input[0]:
+                del self._input[0]
+            self.perform(self.core.input_taken(self._input_taken))
+        if self.pid and self._input_ends:
+            self._input_gone()
+        elif self.pid:
+            self.unwatch(self._input_fd)
+
+    def _input_gone(self) -> None:
+        del self._input[:]
+        if self._input_fd >= 0:
+            self.drop(self._input_fd)
+            self._input_fd = -1
+            self.perform(self.core.input_taken(1 << 62))
+
+    def _do_kill(self, signum: int) -> None:
+        processes.kill_descendants(os.getpid(), signum, self._own_children())
+
+    def _do_census(self) -> None:
+        own = self._own_children()
+        alive = [] if not own and processes.childless() else processes.descendants(os.getpid(), own)
+        self.perform(self.core.census(alive, now()))
+
+    def _own_children(self) -> "Iterable[int]":
+        return self.branches.pids() if self.branches else ()
+
+    def _do_leave(self, keep: bool) -> None:
+        if self.branches:
+            self.branches.leave()
+        for directory in self._owned:
+            processes.remove_tree(directory)
+        if keep:
+            os.write(self._tell, warden.KEEP)
+        os._exit(0)
+
+    def crashed(self, error: BaseException) -> None:
+        """Say what is wrong on standard error, where the parent finds it; the warden cleans up."""
+        trail = []
+        trace = error.__traceback__
+        while trace is not None:
+            trail.append("%s:%d" % (trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+            trace = trace.tb_next
+        text = "nile agent: %s: %s (%s)\n" % (type(error).__name__, error, " ".join(trail[-4:]))
+        os.write(2, text.encode("utf-8", "replace")[:2000])
+
+
+def _nothing(*_: object) -> None:
+    """A handler for what only has to wake the loop."""

@@ -1,0 +1,317 @@
+"""What a node does for its children: pure, calls in, effects out.
+
+The root is a relay too: the same class logs in to its children, with another
+way of performing the effects. Children come with a permit of the root for one
+login each, and with the whole subtree below them, which a relay carries out
+without asking back.
+
+    waiting --permit, free slot--> login --hello--> up --closed--> gone
+                 ^                   |
+                 +----try again------+--failed--> gone
+
+Effects, in order:
+
+    ("up", frame)                  toward the root, of this node's own
+    ("pass", frame, child id)      toward the root, from below; `take` once it left this node's memory
+    ("login", child id, command)   log in and run the command; answered by `data` or `closed`
+    ("write", child id, bytes)     raw bytes to the child, ahead of all frames
+    ("flush", child id)            the child's link has something to send
+    ("hangup", child id)           end the child's login or link at once; not answered
+
+A child speaks only for itself and for nodes below it; a frame that claims
+otherwise is dropped and reported once. Nothing that comes from below is ever
+passed on to another child.
+"""
+
+from nile.agent import wire
+from nile.agent.handshake import Handshake, HandshakeError, command_line
+from nile.agent.link import Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+    from nile.agent.handshake import Bundle
+
+    Effects = List[Tuple[Any, ...]]
+
+WAITING, LOGIN, UP, GONE = "waiting", "login", "up", "gone"
+
+RETRY_FIRST_S = 0.2
+RETRY_MOST_S = 2.0
+
+
+class Child:
+    """A child as its parent sees it. `entry` is its part of the plan."""
+
+    def __init__(self, entry: "Dict[str, Any]", permitted: bool) -> None:
+        self.entry = entry
+        self.id: "int" = entry["id"]
+        self.epoch: "int" = entry["epoch"]
+        self.below = frozenset(_ids(entry))
+        self.permitted = permitted
+        self.state = WAITING
+        self.attempts = 0
+        self.not_before = 0.0
+        self.deadline: "Optional[float]" = None
+        self.handshake: "Optional[Handshake]" = None
+        self.link: "Optional[Link]" = None
+        self.suspected = False
+
+    def speaks_for(self, frame: wire.Frame) -> bool:
+        """May this frame come from this child?"""
+        if frame.type not in wire.UP_TYPES or frame.path:
+            return False
+        if frame.type == wire.HELLO and frame.origin == 0:
+            return True
+        return frame.origin in self.below
+
+
+def _ids(entry: "Dict[str, Any]") -> "Iterator[int]":
+    yield entry["id"]
+    for child in entry["children"]:
+        for below in _ids(child):
+            yield below
+
+
+class Relay:
+    """Children, their logins and links.
+
+    `own_id`, `own_epoch`: the node that this is (0, 0 at the root). `shared` is
+    the part of the plan that is the same for all nodes. `random()` gives a
+    float in [0, 1), `nonce()` a fresh word.
+    """
+
+    def __init__(
+        self,
+        own: "Tuple[int, int]",
+        shared: "Dict[str, Any]",
+        bundle: "Bundle",
+        random: "Callable[[], float]",
+        nonce: "Callable[[], str]",
+    ) -> None:
+        self._own = own
+        self._shared = shared
+        self._bundle = bundle
+        self._random = random
+        self._nonce = nonce
+        self._limit = wire.MAX_FRAME_UP
+        self.children: "Dict[int, Child]" = {}
+        self._reported: "set[int]" = set()
+        self._cancelled = False
+
+    # What the root says.
+
+    def adopt(self, entries: "List[Dict[str, Any]]", now: float) -> "Effects":
+        """More children: their parts of the plan, each with its permit or without."""
+        for entry in entries:
+            child = Child(entry, entry["permit"])
+            self.children[child.id] = child
+        return self._fill(now)
+
+    def frame(self, frame: wire.Frame, now: float) -> "Effects":
+        """A downward frame for this relay or for nodes below it; raises WireError."""
+        if frame.type in wire.BROADCAST:
+            return self._broadcast(frame, now)
+        if frame.path:
+            return self._forward(frame)
+        if frame.type == wire.PERMIT:
+            return self._permit(frame.fields(), now)
+        return []
+
+    def _broadcast(self, frame: wire.Frame, now: float) -> "Effects":
+        effects: "Effects" = []
+        if frame.type == wire.CANCEL and not self._cancelled:
+            self._cancelled = True
+            effects += self._give_up_logins()
+        for child in self.children.values():
+            if child.state == UP and child.link is not None:
+                child.link.send(frame)
+                effects.append(("flush", child.id))
+        return effects
+
+    def _forward(self, frame: wire.Frame) -> "Effects":
+        child = self.children.get(frame.path[0])
+        if child is None or child.link is None or child.state != UP:
+            return []  # the root hears of the broken link by itself
+        child.link.send(wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body))
+        return [("flush", child.id)]
+
+    def _permit(self, body: "Dict[str, Any]", now: float) -> "Effects":
+        child = self.children.get(body["child"])
+        if child is not None and child.epoch == body["epoch"]:
+            child.permitted = True
+        return self._fill(now)
+
+    # Logins.
+
+    def _fill(self, now: float) -> "Effects":
+        """Begin as many logins as slots are free."""
+        free = self._shared["parallel"] - sum(child.state == LOGIN for child in self.children.values())
+        effects: "Effects" = []
+        for child in self.children.values():
+            if free <= 0 or self._cancelled:
+                break
+            if child.state == WAITING and child.permitted:
+                free -= 1
+                effects += self._begin(child, now)
+        return effects
+
+    def _begin(self, child: Child, now: float) -> "Effects":
+        child.state = LOGIN
+        child.attempts += 1
+        child.not_before = 0.0
+        if child.deadline is None:
+            child.deadline = now + self._shared["connect"]
+        nonce = self._nonce()
+        child.handshake = Handshake(nonce, self._bundle, bool(child.entry["children"]))
+        report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
+        return [("up", self._say(wire.LOGIN, report)), ("login", child.id, command_line(nonce))]
+
+    def data(self, child_id: int, data: bytes, now: float) -> "Effects":
+        """Bytes from a child, or from what is to become one."""
+        child = self.children[child_id]
+        try:
+            if child.link is None:
+                return self._shake(child, data, now)
+            return self._frames(child, child.link.receive(data, now), now)
+        except HandshakeError as error:
+            return self._lose(child, error.code, error.reason, now) + [("hangup", child_id)]
+        except wire.WireError as error:
+            return self._lose(child, "agent", "it sent %s" % error, now) + [("hangup", child_id)]
+
+    def _shake(self, child: Child, data: bytes, now: float) -> "Effects":
+        if child.handshake is None:
+            return []
+        answer = child.handshake.feed(data)
+        if answer is None:
+            return []
+        child.link = Link(self._limit, now)
+        rest = child.handshake.rest
+        return [("write", child.id, answer)] + (self.data(child.id, rest, now) if rest else [])
+
+    def _frames(self, child: Child, frames: "List[wire.Frame]", now: float) -> "Effects":
+        effects: "Effects" = []
+        child.suspected = False
+        for frame in frames:
+            if not child.speaks_for(frame):
+                effects += self._report(child, frame)
+            elif child.state == LOGIN and frame.type == wire.HELLO:
+                effects += self._hello(child, frame, now)
+            elif child.state == UP and frame.origin != 0:
+                effects.append(("pass", frame, child.id))
+        return effects
+
+    def take(self, child_id: int, size: int) -> "Effects":
+        """`size` bulk bytes that this child sent left our memory: let it send as many anew."""
+        child = self.children[child_id]
+        if child.link is None:
+            return []
+        child.link.take(size)
+        return [("flush", child_id)]
+
+    def _hello(self, child: Child, frame: wire.Frame, now: float) -> "Effects":
+        """The child's agent runs: send it its plan, tell the root, use the free slot."""
+        child.state = UP
+        child.deadline = None
+        node = {key: value for key, value in child.entry.items() if key != "login"}
+        plan = wire.dumps({"shared": self._shared, "node": node})
+        assert child.link is not None
+        child.link.send(wire.Frame(wire.PLAN, 0, child.epoch, (), plan))
+        hello = wire.Frame(wire.HELLO, child.id, child.epoch, (), frame.body)
+        return [("up", hello), ("flush", child.id)] + self._fill(now)
+
+    def _report(self, child: Child, frame: wire.Frame) -> "Effects":
+        if child.id in self._reported:
+            return []
+        self._reported.add(child.id)
+        text = "%s from %s was dropped: it may not speak for node %d" % (
+            wire.NAMES.get(frame.type, "a frame of type %d" % frame.type),
+            child.entry["host"],
+            frame.origin,
+        )
+        return [("up", self._say(wire.REPORT, {"child": child.id, "text": text}))]
+
+    def closed(self, child_id: int, code: str, reason: str, retry: bool, now: float) -> "Effects":
+        """The login failed, or the link ended. `retry`: it says nothing about the host."""
+        child = self.children[child_id]
+        if child.state == LOGIN and retry and child.link is None and not self._cancelled:
+            wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (child.attempts - 1)) * (0.5 + self._random())
+            if child.deadline is not None and now + wait_s < child.deadline:
+                child.not_before = now + wait_s
+                child.handshake = None
+                return []
+        return self._lose(child, code, reason, now)
+
+    def _lose(self, child: Child, code: str, reason: str, now: float) -> "Effects":
+        """A login came to nothing, or a link is gone: the root decides what comes of it."""
+        if child.state == GONE:
+            return []
+        kind = wire.LOST if child.state == UP else wire.FAILED
+        child.state = GONE
+        child.link = None
+        body = {
+            "child": child.id,
+            "epoch": child.epoch,
+            "code": code,
+            "reason": reason,
+            "attempts": child.attempts,
+        }
+        return [("up", self._say(kind, body))] + self._fill(now)
+
+    def _give_up_logins(self) -> "Effects":
+        effects: "Effects" = []
+        for child in self.children.values():
+            if child.state in (WAITING, LOGIN):
+                hangup: "Effects" = [("hangup", child.id)] if child.state == LOGIN else []
+                effects += hangup + self._lose(child, "cancelled", "cancelled before it was reached", 0.0)
+        return effects
+
+    # Time, and the end.
+
+    def tick(self, now: float) -> "Effects":
+        """Deadlines, retries, pings and silence; call it a few times a second."""
+        effects: "Effects" = []
+        for child in list(self.children.values()):
+            if child.state == LOGIN:
+                effects += self._tick_login(child, now)
+            elif child.state == UP and child.link is not None:
+                effects += self._tick_link(child, child.link, now)
+        return effects
+
+    def _tick_login(self, child: Child, now: float) -> "Effects":
+        if child.deadline is not None and now >= child.deadline:
+            reason = "no answer within %g s" % self._shared["connect"]
+            return [("hangup", child.id)] + self._lose(child, "connect-timeout", reason, now)
+        if child.not_before and now >= child.not_before:
+            return self._begin(child, now)
+        return []
+
+    def _tick_link(self, child: Child, link: Link, now: float) -> "Effects":
+        silent_s = now - link.last_in
+        if silent_s > self._shared["lease"] + self._shared["grace"]:
+            reason = "nothing was heard of it for %d s" % silent_s
+            return [("hangup", child.id)] + self._lose(child, "link", reason, now)
+        link.tick(now)
+        return [("flush", child.id)]
+
+    def next_tick_s(self, now: float) -> float:
+        """Seconds until `tick` is due."""
+        due = [1.0]
+        for child in self.children.values():
+            if child.state == LOGIN:
+                due += [at - now for at in (child.deadline, child.not_before) if at]
+        return max(0.01, min(due))
+
+    def parent_lost(self) -> "Effects":
+        """Nobody above any more: end every login and every link, so that those below end as well."""
+        self._cancelled = True
+        effects: "Effects" = []
+        for child in self.children.values():
+            if child.state in (LOGIN, UP):
+                effects.append(("hangup", child.id))
+            child.state = GONE
+        return effects
+
+    def _say(self, kind: int, value: "Any") -> wire.Frame:
+        return wire.Frame(kind, self._own[0], self._own[1], (), wire.dumps(value))

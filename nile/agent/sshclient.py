@@ -1,0 +1,51 @@
+"""What an ssh client's last words mean: pure, driven by a table."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+
+class Failure:
+    """Why a login failed: `code` as in `nile.events.Code`; `retry`: it says nothing about the host."""
+
+    def __init__(self, code: str, reason: str, retry: bool = False) -> None:
+        self.code = code
+        self.reason = reason
+        self.retry = retry
+
+
+# The first line that matches decides: (words in ssh's message, code, says nothing about the host).
+_TABLE = (
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "host-key-changed", False),
+    ("is revoked", "host-key-revoked", False),
+    ("Host key verification failed", "host-key-unknown", False),
+    ("Could not resolve hostname", "name", False),
+    ("Connection refused", "refused", False),
+    ("No route to host", "no-route", False),
+    ("Network is unreachable", "no-route", False),
+    ("Connection timed out", "connect-timeout", False),
+    ("Operation timed out", "connect-timeout", False),
+    ("agent refused operation", "signing", False),
+    ("Permission denied", "authentication", False),
+    ("Too many authentication failures", "authentication", False),
+    ("kex_exchange_identification", "startups", True),
+    ("ssh_exchange_identification", "startups", True),
+    ("Connection reset", "startups", True),
+    ("Connection closed by", "startups", True),
+)
+
+
+def classify(said: str, status: "Optional[int]") -> Failure:
+    """What the client's standard error and exit status say of a login that never became an agent."""
+    for words, code, retry in _TABLE:
+        if words in said:
+            return Failure(code, last_line(said), retry)
+    if status == 255:
+        return Failure("dropped", last_line(said) or "the connection ended before the agent spoke")
+    return Failure("agent", last_line(said) or "the first stage ended with status %s" % status)
+
+
+def last_line(said: str) -> str:
+    """The last line that isn't empty."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,258 @@
+"""Values and frames: what travels on a link.
+
+A frame is
+
+    length  u32   bytes that follow
+    type    u8
+    hops    u8    number of ids in the path
+    origin  u32   the node that speaks (0 is the root)
+    epoch   u32   attachment of the node that speaks or is spoken to
+    path    hops x u32   ids of the nodes still to pass, downward; empty upward
+    body    the rest
+
+all big-endian. A body is raw bytes (output, standard input) or one value in
+the small typed encoding below; nothing is ever evaluated or unpickled. Sizes,
+counts and depths are bounded, and whatever is out of bounds is a WireError.
+"""
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Tuple
+
+PROTOCOL = 1
+
+# Between the two ends of one link.
+PING, WINDOW = 1, 2
+# Downward.
+PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED = 10, 11, 12, 13, 14, 15, 16, 17, 18
+# Upward.
+HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT = (
+    30,
+    31,
+    32,
+    33,
+    34,
+    35,
+    36,
+    37,
+    38,
+    39,
+)
+# Both ways: bytes that a relay carries to a port that the root speaks to itself.
+OPEN, OPENED, CARRY, CLOSE = 50, 51, 52, 53
+
+LINK_TYPES = frozenset([PING, WINDOW])
+DOWN_TYPES = frozenset([PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, OPEN, CARRY, CLOSE])
+UP_TYPES = frozenset(
+    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, OPENED, CARRY, CLOSE]
+)
+# Every node takes these for itself and passes them to all its children.
+BROADCAST = frozenset([STDIN, CANCEL, BEAT])
+# Of the downward ones, those that a node takes as a relay.
+RELAY_TYPES = frozenset([PERMIT, SIGNED, OPEN, CARRY, CLOSE])
+# Counted against a link's window; all others are control frames and go first.
+BULK = frozenset([OUTPUT, STDIN, CARRY])
+
+NAMES = {
+    value: name
+    for name, value in list(globals().items())
+    if name.isupper() and isinstance(value, int) and name != "PROTOCOL"
+}
+
+MAX_FRAME_UP = 1 << 20
+MAX_FRAME_DOWN = 64 << 20
+MAX_HOPS = 64
+MAX_DEPTH = 150  # a plan nests two levels a stage
+CHUNK = 32768
+
+_HEADER = struct.Struct("!IBBII")
+_LENGTH = struct.Struct("!I")
+_INT = struct.Struct("!q")
+_REAL = struct.Struct("!d")
+_OUTPUT = struct.Struct("!BQ")
+
+
+class WireError(Exception):
+    """Bytes that are no frame or no value: the other side is broken or hostile."""
+
+
+class Frame:
+    """One frame; `body` is bytes."""
+
+    __slots__ = ("body", "epoch", "origin", "path", "type")
+
+    def __init__(
+        self, type: int, origin: int = 0, epoch: int = 0, path: "Tuple[int, ...]" = (), body: bytes = b""
+    ) -> None:
+        self.type = type
+        self.origin = origin
+        self.epoch = epoch
+        self.path = path
+        self.body = body
+
+    def encode(self) -> bytes:
+        """The bytes that go on the wire."""
+        hops = len(self.path)
+        size = _HEADER.size - _LENGTH.size + 4 * hops + len(self.body)
+        head = _HEADER.pack(size, self.type, hops, self.origin, self.epoch)
+        return head + struct.pack("!%dI" % hops, *self.path) + self.body
+
+    def value(self) -> "Any":
+        """The body, decoded; raises WireError."""
+        return loads(self.body)
+
+    def fields(self) -> "dict[str, Any]":
+        """The body, decoded, which has to be a mapping; raises WireError."""
+        value = loads(self.body)
+        if not isinstance(value, dict):
+            raise WireError("the body of %s is no mapping" % NAMES.get(self.type, self.type))
+        return value
+
+    def __repr__(self) -> str:
+        name = NAMES.get(self.type, self.type)
+        return "<%s origin=%d epoch=%d path=%r %d bytes>" % (
+            name,
+            self.origin,
+            self.epoch,
+            self.path,
+            len(self.body),
+        )
+
+
+class Decoder:
+    """Bytes in, frames out; `limit` bounds the size of one frame in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> "list[Frame]":
+        """The frames that are complete now; raises WireError, after which the link is of no use."""
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        start = 0
+        while len(buffer) - start >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(buffer, start)
+            if size > self._limit or size < _HEADER.size - _LENGTH.size:
+                raise WireError("a frame of %d bytes" % size)
+            end = start + _LENGTH.size + size
+            if len(buffer) < end:
+                break
+            frames.append(_parse(buffer, start, end))
+            start = end
+        if start:
+            del buffer[:start]
+        return frames
+
+
+def _parse(buffer: bytearray, start: int, end: int) -> Frame:
+    _, kind, hops, origin, epoch = _HEADER.unpack_from(buffer, start)
+    body = start + _HEADER.size + 4 * hops
+    if hops > MAX_HOPS or body > end:
+        raise WireError("a path of %d hops" % hops)
+    path = struct.unpack_from("!%dI" % hops, buffer, start + _HEADER.size)
+    return Frame(kind, origin, epoch, path, bytes(buffer[body:end]))
+
+
+def pack_output(stream: int, offset: int, data: bytes) -> bytes:
+    """The body of an OUTPUT frame: stream 0 or 1, absolute offset of the first byte, the bytes."""
+    return _OUTPUT.pack(stream, offset) + data
+
+
+def unpack_output(body: bytes) -> "Tuple[int, int, bytes]":
+    """Undo `pack_output`; raises WireError."""
+    if len(body) < _OUTPUT.size or body[0] > 1:
+        raise WireError("output that is cut short or of no stream")
+    stream, offset = _OUTPUT.unpack_from(body)
+    return stream, offset, body[_OUTPUT.size :]
+
+
+def dumps(value: "Any") -> bytes:
+    """Encode None, bool, int (64 bit), float, bytes, str, list, tuple, and dict with str keys."""
+    out: "list[bytes]" = []
+    _dump(value, out)
+    return b"".join(out)
+
+
+def _dump(value: "Any", out: "list[bytes]") -> None:
+    if value is None:
+        out.append(b"n")
+    elif value is True:
+        out.append(b"t")
+    elif value is False:
+        out.append(b"f")
+    elif isinstance(value, int):
+        out += (b"i", _INT.pack(value))
+    elif isinstance(value, float):
+        out += (b"r", _REAL.pack(value))
+    elif isinstance(value, bytes):
+        out += (b"b", _LENGTH.pack(len(value)), value)
+    elif isinstance(value, str):
+        text = value.encode("utf-8", "surrogateescape")
+        out += (b"s", _LENGTH.pack(len(text)), text)
+    elif isinstance(value, (list, tuple)):
+        out += (b"l", _LENGTH.pack(len(value)))
+        for item in value:
+            _dump(item, out)
+    elif isinstance(value, dict):
+        out += (b"d", _LENGTH.pack(len(value)))
+        for key, item in value.items():
+            _dump(key, out)
+            _dump(item, out)
+    else:
+        raise WireError("a value of type %s" % type(value).__name__)
+
+
+def loads(data: bytes) -> "Any":
+    """Decode exactly one value; raises WireError on anything else."""
+    try:
+        value, end = _load(data, 0, 0)
+    except (struct.error, IndexError, UnicodeDecodeError):
+        raise WireError("a value that is cut short or no text") from None
+    if end != len(data):
+        raise WireError("%d bytes behind a value" % (len(data) - end))
+    return value
+
+
+def _load(data: bytes, at: int, depth: int) -> "tuple[Any, int]":
+    kind = data[at : at + 1]
+    at += 1
+    if kind == b"i":
+        return _INT.unpack_from(data, at)[0], at + 8
+    if kind == b"s" or kind == b"b":
+        size = _LENGTH.unpack_from(data, at)[0]
+        at += 4
+        raw = data[at : at + size]
+        if len(raw) != size:
+            raise WireError("a value that is cut short")
+        return (raw if kind == b"b" else raw.decode("utf-8", "surrogateescape")), at + size
+    if kind == b"l" or kind == b"d":
+        return _load_many(data, at, depth, kind == b"d")
+    if kind == b"r":
+        return _REAL.unpack_from(data, at)[0], at + 8
+    if kind in _CONSTANTS:
+        return _CONSTANTS[kind], at
+    raise WireError("a value of kind %r" % kind)
+
+
+_CONSTANTS = {b"n": None, b"t": True, b"f": False}
+
+
+def _load_many(data: bytes, at: int, depth: int, mapping: bool) -> "tuple[Any, int]":
+    count = _LENGTH.unpack_from(data, at)[0]
+    at += 4
+    if depth >= MAX_DEPTH or count > len(data) - at:
+        raise WireError("a value that is too deep or too long")
+    items = []
+    for _ in range(count):
+        key = None
+        if mapping:
+            key, at = _load(data, at, depth + 1)
+            if not isinstance(key, str):
+                raise WireError("a key that is no text")
+        item, at = _load(data, at, depth + 1)
+        items.append((key, item) if mapping else item)
+    return (dict(items) if mapping else items), at

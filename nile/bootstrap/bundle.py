@@ -1,0 +1,84 @@
+"""Packing the agent: which modules, in which order, and without what only people read.
+
+Docstrings and comment lines stay at home. Line numbers don't change, so a
+traceback from a host points into this repository's files.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+from importlib import resources
+
+from nile.agent.handshake import Bundle
+
+# In an order that satisfies their imports.
+LEAF_MODULES = ("wire", "link", "core", "processes", "warden", "loop")
+RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "logins")
+
+
+@functools.cache
+def agent_bundle() -> Bundle:
+    """The agent as this Nile has it, ready to be sent to children of any Python."""
+    package = resources.files("nile.agent")
+    sources: list[tuple[str, bytes]] = [("nile", b""), ("nile.agent", b"")]
+    relay_only = []
+    for module in LEAF_MODULES[:-1] + RELAY_MODULES + LEAF_MODULES[-1:]:
+        name = f"nile.agent.{module}"
+        text = package.joinpath(f"{module}.py").read_text(encoding="utf-8")
+        sources.append((name, strip(text).encode()))
+        if module in RELAY_MODULES:
+            relay_only.append(name)
+    return Bundle(sources, relay_only, importlib.util.MAGIC_NUMBER.hex())
+
+
+def strip(text: str) -> str:
+    """The same program on the same lines, without docstrings, annotations and comment lines.
+
+    Annotations are cut where they stand on one line; the agent's style has no others.
+    """
+    lines = text.splitlines()
+    cuts: list[tuple[int, int, int]] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            _blank_docstring(node, lines)
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            _blank(node, lines)
+        cuts += _annotation(node, lines)
+    for number, start, end in sorted(cuts, reverse=True):
+        lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
+    return "\n".join("" if line.lstrip().startswith("#") else line.rstrip() for line in lines) + "\n"
+
+
+def _annotation(node: ast.AST, lines: list[str]) -> list[tuple[int, int, int]]:
+    """What to cut of one node: (line, from column, to column)."""
+    if isinstance(node, ast.arg) and node.annotation is not None:
+        return [_cut(node.annotation, node.col_offset + len(node.arg))]
+    if isinstance(node, ast.FunctionDef) and node.returns is not None:
+        line = lines[node.returns.lineno - 1]
+        return [_cut(node.returns, line.rindex("->", 0, node.returns.col_offset))]
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        assert node.target.end_col_offset is not None
+        return [_cut(node.annotation, node.target.end_col_offset)]
+    return []
+
+
+def _cut(annotation: ast.expr, start: int) -> tuple[int, int, int]:
+    assert annotation.end_col_offset is not None
+    return annotation.lineno, start, annotation.end_col_offset
+
+
+def _blank_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef, lines: list[str]) -> None:
+    if ast.get_docstring(node, clean=False) is None:
+        return
+    statement = node.body[0]
+    _blank(statement, lines)
+    if len(node.body) == 1:
+        lines[statement.lineno - 1] = " " * statement.col_offset + "pass"
+
+
+def _blank(statement: ast.stmt, lines: list[str]) -> None:
+    assert statement.end_lineno is not None
+    for number in range(statement.lineno - 1, statement.end_lineno):
+        lines[number] = ""
