@@ -42,7 +42,7 @@ class ResolvedLogin:
     host_key_alias: str
     """The name that stands in `known_hosts` and against which a host certificate's principals are checked."""
     known_hosts: tuple[str, ...]
-    """known_hosts lines (sshd(8)) that bear on this host alone, rewritten to `host_key_alias`; markers kept."""
+    """known_hosts lines (sshd(8)) that bear on this host, rewritten to `host_key_alias`; markers kept."""
     identities: tuple[PublicKey, ...]
     """Keys to offer, in this order."""
     relay_options: tuple[str, ...]
@@ -50,6 +50,12 @@ class ResolvedLogin:
     client: SshClient
     kex: Kex
     signing: Signing
+    root_options: tuple[str, ...] = ()
+    """`Keyword=value` for the client with which the root itself logs in."""
+    known_hosts_name: str = ""
+    """The name under which the user's known_hosts files have the host, for messages."""
+    known_hosts_file: str = ""
+    """The first of the user's known_hosts files: where `nile hostkeys` writes."""
 
 
 class LoginFailed(Exception):
@@ -71,9 +77,11 @@ class LoginFailed(Exception):
 class SessionSink(Protocol):
     """Where a session's bytes go; called from the event loop."""
 
-    def data_received(self, data: bytes) -> None: ...
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the command's standard output, as they come."""
 
-    def stderr_received(self, data: bytes) -> None: ...
+    def stderr_received(self, data: bytes) -> None:
+        """Bytes of its standard error."""
 
     def session_closed(self, reason: str) -> None:
         """Exactly once, last: end of file, an exit or a lost connection; `reason` is for people."""

@@ -1,0 +1,53 @@
+"""What a user can do about a login that failed, per code: the same words for root and relays."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from nile.events import Code
+from nile.transport.base import ResolvedLogin
+
+_PLAIN = {
+    Code.NAME: "Check the name, or give the host an `address` in the route file.",
+    Code.REFUSED: "Check that sshd runs there, and the `port`.",
+    Code.NO_ROUTE: "Check the network, or name the gateways of the host with `via` in the route file.",
+    Code.CONNECT_TIMEOUT: "Check that the host is up and its port open, or raise `timeouts: connect`.",
+    Code.STARTUPS: "Lower `limits: parallel`, or raise MaxStartups in the host's sshd_config.",
+    Code.NO_SSH: "Install the OpenSSH client on that relay, or say `relay: no` for it.",
+    Code.NO_PYTHON: "Install Python 3.6 or later on that host.",
+}
+
+
+def remedy_for(code: Code, login: ResolvedLogin) -> str:
+    """One or two lines for the user, or nothing where nothing general can be said."""
+    if code is Code.HOST_KEY_UNKNOWN:
+        return f"Compare and store it with: nile hostkeys -w {shlex.quote(login.host)}"
+    if code is Code.HOST_KEY_CHANGED:
+        return (
+            "Somebody may be in between. If the host was really given a new key: "
+            f"{_forget(login)} && nile hostkeys -w {shlex.quote(login.host)}"
+        )
+    if code is Code.HOST_KEY_REVOKED:
+        return "Don't use this host until it has a new key: somebody else may hold the old one."
+    if code is Code.AUTHENTICATION:
+        return f"Check that {login.user}'s authorized_keys there has one of your keys ({_keys(login)})."
+    return _PLAIN.get(code, "")
+
+
+def known_hosts_name(login: ResolvedLogin) -> str:
+    """The name under which `ssh-keygen -R` finds the host in known_hosts."""
+    if login.known_hosts_name:
+        return login.known_hosts_name
+    return login.host_key_alias if login.port == 22 else f"[{login.host_key_alias}]:{login.port}"
+
+
+def _forget(login: ResolvedLogin) -> str:
+    command = f"ssh-keygen -R {shlex.quote(known_hosts_name(login))}"
+    if login.known_hosts_file and Path(login.known_hosts_file) != Path("~/.ssh/known_hosts").expanduser():
+        command += f" -f {shlex.quote(login.known_hosts_file)}"
+    return command
+
+
+def _keys(login: ResolvedLogin) -> str:
+    return ", ".join(key.comment or "unnamed" for key in login.identities) or "there is none"

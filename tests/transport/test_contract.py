@@ -1,0 +1,358 @@
+"""What every transport does, against a real sshd."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from nile.events import Code
+from nile.transport.asyncssh_client import AsyncsshTransport
+from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.keys import IdentityQuery, KeyRing
+from tests.transport.servers import Sshd, free_port, keygen, public_key, public_line, stub_server
+from tests.transport.sinks import Sink
+
+
+def ring_of(*files: Path) -> KeyRing:
+    ring = KeyRing()
+    ring.identities(IdentityQuery(files=tuple(map(str, files)), named=True))
+    return ring
+
+
+@asynccontextmanager
+async def transport_with(*files: Path) -> AsyncIterator[AsyncsshTransport]:
+    transport = AsyncsshTransport(ring_of(*files))
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main`; afterwards no task, no warning of an unretrieved exception and no socket may be left."""
+    complaints: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        await main
+        await asyncio.sleep(0)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        assert not left
+
+    before = open_sockets()
+    asyncio.run(watched())
+    gc.collect()
+    assert not complaints
+    assert open_sockets() <= before
+
+
+def open_sockets() -> int:
+    """How many sockets this process holds."""
+    count = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            count += str(entry.readlink()).startswith("socket:")
+        except OSError:
+            continue
+    return count
+
+
+async def failure(login: ResolvedLogin, *files: Path) -> LoginFailed:
+    async with transport_with(*files) as transport:
+        with pytest.raises(LoginFailed) as caught:
+            async with asyncio.timeout(20):
+                await transport.login(login, "true", Sink())
+    return caught.value
+
+
+def test_carries_bytes_both_ways_and_keeps_the_streams_apart(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        async with transport_with(user_key) as transport:
+            sink = Sink()
+            login = sshd.login(identities=(public_key(user_key),))
+            session = await transport.login(login, "echo oops >&2; head -c 6 | tr a-z A-Z", sink)
+            session.write(b"\x00ab")
+            session.write(b"\xffcd")
+            await sink.wait_closed()
+            assert (bytes(sink.out), bytes(sink.err)) == (b"\x00AB\xffCD", b"oops\n")
+            assert sink.closed == ["it ended with status 0"]
+
+    run(main())
+
+
+def test_end_of_session_says_how(sshd: Sshd, user_key: Path) -> None:
+    async def reason(command: str) -> str:
+        async with transport_with(user_key) as transport:
+            sink = Sink()
+            await transport.login(sshd.login(identities=(public_key(user_key),)), command, sink)
+            return await sink.wait_closed()
+
+    async def main() -> None:
+        assert await reason("exit 7") == "it ended with status 7"
+        assert await reason("kill -9 $$") == "it was killed by SIGKILL"
+
+    run(main())
+
+
+def test_a_command_that_closes_its_output_and_lives_on(user_key: Path, sshd: Sshd) -> None:
+    async def lives_on(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        process.stdout.write_eof()
+        await process.channel.wait_closed()
+
+    async def main() -> None:
+        async with await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[str(sshd.host_key)],
+            authorized_client_keys=f"{user_key}.pub",
+            process_factory=lives_on,
+            encoding=None,
+        ) as server:
+            login = sshd.login(port=server.get_port(), identities=(public_key(user_key),))
+            async with transport_with(user_key) as transport:
+                sink = Sink()
+                await transport.login(login, "any", sink)
+                assert await sink.wait_closed() == "it closed its output"
+
+    run(main())
+
+
+def test_closing_ends_the_command_and_tells_the_sink_once(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        async with transport_with(user_key) as transport:
+            sink = Sink()
+            session = await transport.login(
+                sshd.login(identities=(public_key(user_key),)), "echo up; exec cat", sink
+            )
+            await sink.wait_for(lambda: bool(sink.out))
+            session.close()
+            session.close()
+            session.write(b"too late")
+            await sink.wait_closed()
+        assert len(sink.closed) == 1
+
+    run(main())
+
+
+def test_closing_the_transport_closes_its_sessions(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        sink = Sink()
+        async with transport_with(user_key) as transport:
+            await transport.login(sshd.login(identities=(public_key(user_key),)), "cat", sink)
+        await sink.wait_closed()
+        assert len(sink.closed) == 1
+
+    run(main())
+
+
+def test_twenty_five_at_once(sshd: Sshd, user_key: Path) -> None:
+    async def one(transport: AsyncsshTransport, number: int) -> bytes:
+        sink = Sink()
+        await transport.login(sshd.login(identities=(public_key(user_key),)), f"echo {number}", sink)
+        await sink.wait_closed()
+        return bytes(sink.out)
+
+    async def main() -> None:
+        async with transport_with(user_key) as transport, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(transport, number)) for number in range(25)]
+        assert [task.result() for task in tasks] == [b"%d\n" % number for number in range(25)]
+
+    run(main())
+
+
+def test_a_megabyte_each_way(sshd: Sshd, user_key: Path) -> None:
+    blob = os.urandom(1 << 20)
+
+    async def main() -> None:
+        async with transport_with(user_key) as transport:
+            sink = Sink()
+            session = await transport.login(
+                sshd.login(identities=(public_key(user_key),)), f"head -c {len(blob)}", sink
+            )
+            for start in range(0, len(blob), 65536):
+                session.write(blob[start : start + 65536])
+            await sink.wait_closed()
+            assert bytes(sink.out) == blob
+
+    run(main())
+
+
+def test_cancelling_at_any_moment_leaves_nothing(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        async with transport_with(user_key) as transport:
+            for tenth in range(12):
+                sink = Sink()
+                try:
+                    async with asyncio.timeout(0.015 * tenth):
+                        await transport.login(sshd.login(identities=(public_key(user_key),)), "cat", sink)
+                except TimeoutError:
+                    assert sink.closed == []
+
+    run(main())
+
+
+def test_a_silent_server_is_left_at_the_deadline(user_key: Path, sshd: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        async def main() -> None:
+            async with transport_with(user_key) as transport:
+                login = sshd.login(port=silent.getsockname()[1], identities=(public_key(user_key),))
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await transport.login(login, "true", Sink())
+
+        run(main())
+
+
+def test_wrong_places_are_told_apart(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        identities = (public_key(user_key),)
+        refused = await failure(sshd.login(port=free_port(), identities=identities), user_key)
+        assert (refused.code, refused.retry) == (Code.REFUSED, False)
+        name = await failure(sshd.login(hostname_root="no-such-host.invalid"), user_key)
+        assert name.code is Code.NAME
+        assert "no-such-host.invalid" in name.reason
+
+    run(main())
+
+
+def test_host_keys_unknown_changed_and_revoked(sshd: Sshd, user_key: Path, tmp_path: Path) -> None:
+    other = public_line(keygen(tmp_path / "other"))
+    identities = (public_key(user_key),)
+
+    async def main() -> None:
+        unknown = await failure(sshd.login(known_hosts=(), identities=identities), user_key)
+        assert unknown.code is Code.HOST_KEY_UNKNOWN
+        assert "nile hostkeys -w target" in unknown.remedy
+        changed = await failure(
+            sshd.login(
+                known_hosts=(f"target {other}",),
+                known_hosts_file="/etc/fleet/known hosts",
+                identities=identities,
+            ),
+            user_key,
+        )
+        assert changed.code is Code.HOST_KEY_CHANGED
+        assert f"ssh-keygen -R '[target]:{sshd.port}' -f '/etc/fleet/known hosts'" in changed.remedy
+        assert "nile hostkeys -w target" in changed.remedy
+        revoked = await failure(
+            sshd.login(known_hosts=(sshd.known, f"@revoked {sshd.known}"), identities=identities), user_key
+        )
+        assert revoked.code is Code.HOST_KEY_REVOKED
+
+    run(main())
+
+
+def test_authentication_refused(sshd: Sshd, tmp_path: Path) -> None:
+    stranger = keygen(tmp_path / "stranger")
+
+    async def main() -> None:
+        problem = await failure(sshd.login(identities=(public_key(stranger),)), stranger)
+        assert (problem.code, problem.retry) == (Code.AUTHENTICATION, False)
+        assert "stranger" in problem.remedy
+        # A key that is offered and can't sign: the reason is ours, not the host's.
+        unsigned = await failure(sshd.login(identities=()), stranger)
+        assert unsigned.code is Code.AUTHENTICATION
+
+    run(main())
+
+
+def test_a_key_that_cannot_sign_is_named(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        problem = await failure(sshd.login(identities=(public_key(user_key),)))
+        assert problem.code is Code.AUTHENTICATION
+        assert "isn't one of those in use" in problem.reason
+
+    run(main())
+
+
+def test_the_key_that_let_us_in_is_offered_first_next_time(
+    sshd: Sshd, user_key: Path, tmp_path: Path
+) -> None:
+    stranger = keygen(tmp_path / "stranger")
+
+    async def main() -> None:
+        async with transport_with(stranger, user_key) as transport:
+            login = sshd.login(identities=(public_key(stranger), public_key(user_key)))
+            for _ in range(2):
+                start = len(sshd.log)
+                sink = Sink()
+                await transport.login(login, "true", sink)
+                await sink.wait_closed()
+        failed = [line for line in sshd.log[start:] if "Failed publickey" in line]
+        assert not failed
+
+    run(main())
+
+
+@pytest.mark.parametrize("farewell", [b"", b"Exceeded MaxStartups\r\n", b"SSH-2.0-Busy\r\n"])
+def test_a_connection_dropped_before_the_key_exchange_may_be_retried(
+    sshd: Sshd, user_key: Path, farewell: bytes
+) -> None:
+    with stub_server(lambda connection: connection.sendall(farewell)) as port:
+
+        async def main() -> None:
+            problem = await failure(sshd.login(port=port, identities=(public_key(user_key),)), user_key)
+            assert (problem.code, problem.retry) == (Code.STARTUPS, True)
+            assert "MaxStartups" in problem.remedy
+
+        run(main())
+
+
+def test_something_that_is_not_ssh(sshd: Sshd, user_key: Path) -> None:
+    with stub_server(lambda connection: connection.sendall(b"SSH-1.5-old\r\n")) as port:
+
+        async def main() -> None:
+            problem = await failure(sshd.login(port=port), user_key)
+            assert (problem.code, problem.retry) == (Code.DROPPED, False)
+
+        run(main())
+
+
+def test_logging_in_over_a_socket_that_leads_there(sshd: Sshd, user_key: Path) -> None:
+    """What the root does when a relay only carries its bytes."""
+
+    async def pump(source: socket.socket, target: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await loop.sock_recv(source, 65536):
+            await loop.sock_sendall(target, data)
+        target.shutdown(socket.SHUT_WR)
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        host = socket.create_connection(("127.0.0.1", sshd.port))
+        for end in (theirs, host):
+            end.setblocking(False)
+        with theirs, host:
+            # A name that only the relay can resolve does no harm: nothing here looks it up.
+            login = sshd.login(hostname_root="inside.invalid", identities=(public_key(user_key),))
+            async with transport_with(user_key) as transport, asyncio.TaskGroup() as group:
+                group.create_task(pump(theirs, host))
+                group.create_task(pump(host, theirs))
+                sink = Sink()
+                await transport.login_over(login, ours, "echo through", sink)
+                await sink.wait_closed()
+            assert bytes(sink.out) == b"through\n"
+
+    run(main())
+
+
+def test_logging_in_over_a_socket_that_ends(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        async with transport_with(user_key) as transport:
+            with pytest.raises(LoginFailed) as caught:
+                await transport.login_over(sshd.login(), ours, "true", Sink())
+        assert caught.value.code is Code.STARTUPS
+
+    run(main())
