@@ -1,0 +1,402 @@
+"""`Lab`: a lab as the command line and tests hold it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nile.errors import LabError
+from nile.lab import control, procs
+from nile.lab.files import etc_hosts, write_addresses, write_keys
+from nile.lab.probe import from_namespace, probe
+from nile.lab.spec import BackendName, LabSpec, host_set
+from nile.lab.sshsession import ROOT_PATH, HostConfig, lab_user
+from nile.lab.state import LabFiles, LabState, check_name, read_state, write_state
+from nile.lab.teardown import clear
+
+PROBE_S = 2.0
+_IN_SHELL_CWD = 'cd "$0" && exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """A host as `nile lab status` tells it."""
+
+    host: str
+    address: str
+    alive: bool
+    frozen: bool
+    cut: bool
+    answers: bool
+    """ssh sent its first line, asked from the root."""
+
+    @property
+    def state(self) -> str:
+        """One word, or two: `up`, `crashed`, `frozen`, `cut`, `frozen, cut`, `silent`."""
+        if not self.alive:
+            return "crashed"
+        words = [word for word, holds in (("frozen", self.frozen), ("cut", self.cut)) if holds]
+        return ", ".join(words) or ("up" if self.answers else "silent")
+
+
+def directory_of(name: str) -> Path:
+    """Where the lab of a name lies; LabError where that can't be a name."""
+    from nile.topology.places import lab_directory
+
+    return lab_directory(check_name(name))
+
+
+def down(directory: Path) -> bool:
+    """Clear a lab away, in whatever state it is; True if there was anything."""
+    return clear(_real(directory))
+
+
+def _real(directory: Path) -> Path:
+    """The one spelling of a directory, which marks the lab's processes."""
+    return directory.parent.resolve() / directory.name
+
+
+class Lab:
+    """A lab that is up.
+
+    Made by `Lab.up` or `Lab.open`; as a context manager it goes down at the end.
+    Hosts are named by host sets (`h001`, `h[002-005]`). Every method raises
+    LabError where the lab can't do it.
+    """
+
+    def __init__(self, files: LabFiles, state: LabState, tie: int = -1) -> None:
+        self._files = files
+        self._state = state
+        self._tie = tie
+
+    @classmethod
+    def up(cls, spec: LabSpec | None = None, directory: Path | None = None, *, tied: bool = False) -> Self:
+        """Bring a lab up in `directory` (by default that of the lab named `lab`), and wait until it is.
+
+        With `tied` it goes down by itself when this process ends, however it ends.
+        When this fails or is interrupted, nothing of the lab is left.
+        """
+        spec = spec or LabSpec()
+        spec.check()
+        files = LabFiles(_real(directory or directory_of("lab")))
+        state = LabState(spec, user=_user(spec))
+        _claim(files)
+        try:
+            write_state(files, state)
+            write_keys(files, spec)
+            return cls(files, *_start(files, state, tied))
+        except BaseException:
+            clear(files.directory)
+            raise
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """The lab that is up in a directory."""
+        files = LabFiles(_real(directory))
+        state = read_state(files)
+        if state.phase != "up":
+            raise LabError(
+                f"lab {directory.name!r} did not come up to its end",
+                where=str(files.state),
+                remedy=f"clear it away: nile lab down --name {directory.name}",
+            )
+        return cls(files, state)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def down(self) -> None:
+        """Take the lab down; nothing is left of it."""
+        clear(self._files.directory)
+        if self._tie >= 0:
+            os.close(self._tie)
+            self._tie = -1
+
+    # What it is.
+
+    @property
+    def directory(self) -> Path:
+        return self._files.directory
+
+    @property
+    def spec(self) -> LabSpec:
+        return self._state.spec
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every host's name."""
+        return self._state.spec.names
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Host -> address."""
+        return self._state.addresses
+
+    @property
+    def port(self) -> int:
+        return self._state.spec.ssh_port
+
+    @property
+    def user(self) -> str:
+        return self._state.user
+
+    @property
+    def routes_file(self) -> Path:
+        return self._files.routes
+
+    @property
+    def key_file(self) -> Path:
+        return self._files.key
+
+    @property
+    def known_hosts_file(self) -> Path:
+        return self._files.known_hosts
+
+    @property
+    def ssh_config_file(self) -> Path:
+        return self._files.ssh_config
+
+    @property
+    def supervisor(self) -> int:
+        """Its pid."""
+        return self._state.supervisor
+
+    # What befalls hosts.
+
+    def crash(self, hosts: str) -> None:
+        """Kill everything on them at once."""
+        self._do("crash", hosts)
+
+    def freeze(self, hosts: str) -> None:
+        """Stop every process on them."""
+        self._do("freeze", hosts)
+
+    def thaw(self, hosts: str) -> None:
+        """The opposite of `freeze`."""
+        self._do("thaw", hosts)
+
+    def cut(self, hosts: str) -> None:
+        """Let what they send and get vanish, without a reset."""
+        self._do("cut", hosts)
+
+    def mend(self, hosts: str) -> None:
+        """The opposite of `cut`; and those that crashed start again, as after a reboot."""
+        self._do("mend", hosts)
+
+    def heal(self) -> None:
+        """Bring every host back that was crashed, frozen or cut; cheap when none is."""
+        for host in control.ask(self._files, "status")["hosts"]:
+            if host["frozen"]:
+                self.thaw(host["host"])
+            if host["cut"] or not host["pid"]:
+                self.mend(host["host"])
+
+    def _do(self, word: str, hosts: str) -> None:
+        control.ask(self._files, word, host_set(hosts, self.names, word))
+
+    # What goes on.
+
+    def status(self, probe_s: float = PROBE_S) -> list[HostStatus]:
+        """Every host's state; hosts that say nothing cost `probe_s` seconds, all together."""
+        answer = control.ask(self._files, "status")
+        alive = {host["host"]: host["address"] for host in answer["hosts"] if host["pid"]}
+        if answer["root_pid"]:
+            answering = from_namespace(answer["root_pid"], lambda: probe(alive, self.port, probe_s))
+        else:
+            answering = probe(alive, self.port, probe_s)
+        return [
+            HostStatus(
+                host["host"],
+                host["address"],
+                alive=bool(host["pid"]),
+                frozen=host["frozen"],
+                cut=host["cut"],
+                answers=host["host"] in answering,
+            )
+            for host in answer["hosts"]
+        ]
+
+    def pid(self, host: str) -> int:
+        """A host's first process: its ssh server, or its pid 1; LabError where it crashed."""
+        for state in control.ask(self._files, "status")["hosts"]:
+            if state["host"] == host and state["pid"]:
+                return int(state["pid"])
+        raise LabError(f"{host} is not alive")
+
+    def processes(self, host: str) -> list[procs.Process]:
+        """What runs on a host but the lab's own (server, pid 1, sshd); pids are the machine's."""
+        pid = self.pid(host)
+        table = procs.table()
+        if self.spec.backend is BackendName.NETNS:
+            inode = procs.namespace(pid, "pid")
+            inside = set(procs.in_namespace("pid", inode)) if inode else set()
+            found = {p for p in inside if p in table and not table[p].name.startswith("sshd")} - {pid}
+        else:
+            found = procs.descendants([pid], table) | self._strays(host, table)
+        return [
+            procs.Process(p.pid, p.ppid, p.name, p.state, procs.argv(p.pid))
+            for p in (table[pid] for pid in sorted(found))
+        ]
+
+    def _strays(self, host: str, table: dict[int, procs.Process]) -> set[int]:
+        """Bearers of a loopback host's mark that don't descend from its server."""
+        environments = {pid: procs.environment(pid) for pid in table}
+        mark = str(self.directory)
+        return {
+            pid
+            for pid, env in environments.items()
+            if env.get(procs.MARK) == mark and env.get("NILE_LAB_HOST") == host
+        }
+
+    # Ways in.
+
+    def home(self, host: str) -> Path:
+        """A host's home directory as this machine reaches it; in a netns lab it is gone after a crash."""
+        if self.spec.backend is BackendName.NETNS:
+            return Path(f"/proc/{self.pid(host)}/root/root")
+        return self._files.host(host) / "home"
+
+    def host_argv(self, host: str, argv: Sequence[str]) -> list[str]:
+        """The words that run a command on a host without ssh, in its environment and home."""
+        if self.spec.backend is BackendName.NETNS:
+            env = {
+                "HOME": "/root",
+                "USER": "root",
+                "LOGNAME": "root",
+                "SHELL": "/bin/bash",
+                "PATH": ROOT_PATH,
+            }
+            pid = str(self.pid(host))
+            into = ["nsenter", "--target", pid, "--mount", "--net", "--pid", "--uts", "--ipc", "--"]
+            home = "/root"
+        else:
+            env, into, home = self._config(host).environment(), [], str(self.home(host))
+        pairs = [f"{name}={value}" for name, value in env.items()]
+        return [*into, "env", "-i", *pairs, "sh", "-c", _IN_SHELL_CWD, home, *argv]
+
+    def run_on(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command on a host without ssh and capture what it prints; `options` as subprocess.run has."""
+        settings: dict[str, Any] = {"capture_output": True, "text": True, "check": False, **options}
+        return subprocess.run(self.host_argv(host, argv), **settings)  # noqa: PLW1510, S603
+
+    def root_argv(self, argv: Sequence[str], cwd: Path | None = None) -> list[str]:
+        """The words that run a command on the root machine, in `cwd` (by default, here).
+
+        Files and environment are the caller's; in a netns lab, network, host name
+        and /etc/hosts are the root's.
+        """
+        if self.spec.backend is not BackendName.NETNS:
+            return list(argv)
+        root = str(control.ask(self._files, "status")["root_pid"])
+        into = ["nsenter", "--target", root, "--mount", "--net", "--uts", "--"]
+        return [*into, "sh", "-c", _IN_SHELL_CWD, str(cwd or Path.cwd()), *argv]
+
+    def root_environment(self) -> dict[str, str]:
+        """The environment for the root machine: the caller's, $NILE_ROUTES, and this Nile on the PATH."""
+        here = str(Path(sys.executable).parent)
+        path = os.environ.get("PATH", ROOT_PATH)
+        if here not in path.split(":"):
+            path = f"{here}:{path}"
+        return {**os.environ, "PATH": path, "NILE_ROUTES": str(self.routes_file)}
+
+    def run_on_root(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command on the root machine and capture what it prints."""
+        settings: dict[str, Any] = {
+            "capture_output": True,
+            "text": True,
+            "check": False,
+            "env": self.root_environment(),
+            **options,
+        }
+        return subprocess.run(self.root_argv(argv), **settings)  # noqa: PLW1510, S603
+
+    def _config(self, host: str) -> HostConfig:
+        user, shell = lab_user()
+        own = self._files.host(host)
+        return HostConfig(
+            lab=self.directory,
+            name=host,
+            user=user,
+            shell=shell,
+            home=own / "home",
+            scratch=own / "tmp",
+            host_key=self._files.host_key(host),
+            authorized_keys=self._files.public_key,
+        )
+
+
+def _user(spec: LabSpec) -> str:
+    return "root" if spec.backend is BackendName.NETNS else lab_user()[0]
+
+
+def _claim(files: LabFiles) -> None:
+    """Make the lab's directory: whoever makes it owns the name."""
+    directory = files.directory
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        raise LabError(
+            f"there is a lab {directory.name!r} already",
+            where=str(directory),
+            remedy=f"take it down (nile lab down --name {directory.name}), or choose another --name",
+        ) from None
+    except OSError as error:
+        raise LabError(f"can't make the lab's directory: {error.strerror}", where=str(directory)) from error
+
+
+def _start(files: LabFiles, state: LabState, tied: bool) -> tuple[LabState, int]:
+    """Start the supervisor, wait until it says that all hosts are up, write what follows from that."""
+    ready, ready_theirs = os.pipe()
+    tie_theirs, tie = os.pipe() if tied else (-1, -1)
+    theirs = [fd for fd in (ready_theirs, tie_theirs) if fd >= 0]
+    with files.log.open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "nile.lab.supervisor", str(files.directory), *map(str, theirs)],
+            env={**os.environ, procs.MARK: str(files.directory)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            pass_fds=theirs,
+            start_new_session=True,
+        )
+    for fd in theirs:
+        os.close(fd)
+    try:
+        with os.fdopen(ready) as answers:
+            answer = json.loads(answers.read() or "{}")
+        if "addresses" not in answer:
+            raise LabError(
+                answer.get("error", "the supervisor died"), remedy=answer.get("remedy") or _tail(files.log)
+            )
+        addresses = answer["addresses"]
+        files.hosts_file.write_text(etc_hosts(addresses))
+        write_addresses(files, state.spec, state.user, addresses)
+        state = state.up(addresses, process.pid)
+        write_state(files, state)
+    except BaseException:
+        process.kill()
+        process.wait()
+        if tie >= 0:
+            os.close(tie)
+        raise
+    process.returncode = 0  # it outlives this object; nobody waits for it
+    return state, tie
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it left no message"

@@ -1,0 +1,173 @@
+"""The supervisor: one process a lab, which forks the hosts, reaps them and acts on requests.
+
+Started as `python -m nile.lab.supervisor DIRECTORY READY [TIE]`. It writes one
+line of JSON to the descriptor READY once every host is up (or why not), and
+serves requests until it is killed. With TIE, a pipe that the caller holds open,
+the lab goes down by itself when the caller is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from nile.errors import LabError
+from nile.lab import control
+from nile.lab.backend import Backend
+from nile.lab.spec import BackendName, LabSpec
+from nile.lab.state import LabFiles, read_state
+from nile.lab.teardown import clear
+
+BOOT_S = 120.0
+IN_FLIGHT = 8
+"""Hosts that boot at one time."""
+
+
+def make_backend(files: LabFiles, spec: LabSpec) -> Backend:
+    """The back end that a spec asks for."""
+    if spec.backend is BackendName.NETNS:
+        from nile.lab.netns import NetnsBackend
+
+        return NetnsBackend(files, spec)
+    from nile.lab.loopback import LoopbackBackend
+
+    return LoopbackBackend(files, spec)
+
+
+class Supervisor:
+    """The loop; the back end does the work."""
+
+    def __init__(self, files: LabFiles, backend: Backend, tie: int | None) -> None:
+        self._files = files
+        self._backend = backend
+        self._tie = tie
+        self._ending = False
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+
+    def boot(self) -> dict[str, Any]:
+        """Bring every host up, a few at a time; what the caller of `up` is told."""
+        backend = self._backend
+        backend.prepare()
+        deadline = time.monotonic() + BOOT_S
+        waiting, booting = list(backend.hosts), []
+        while waiting or booting:
+            while waiting and len(booting) < IN_FLIGHT:
+                backend.boot(waiting[0])
+                booting.append(waiting.pop(0))
+            booting = [name for name in booting if not backend.booted(name)]
+            if booting:
+                time.sleep(0.002)
+            if time.monotonic() > deadline:
+                raise LabError(f"hosts don't come up: {', '.join(booting)}", remedy=f"see {self._files.log}")
+        return {"addresses": {state.name: state.address for state in backend.hosts.values()}}
+
+    def run(self, listener: socket.socket) -> None:
+        """Serve until the caller is gone or SIGTERM comes."""
+        self._listen_to_signals()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_in, selectors.EVENT_READ)
+        if self._tie is not None:
+            self._selector.register(self._tie, selectors.EVENT_READ)
+        self._reap()
+        while not self._ending:
+            for key, _ in self._selector.select():
+                if key.fileobj is listener:
+                    self._serve(listener)
+                elif key.fileobj is self._wake_in:
+                    self._wake_in.recv(4096)
+                    self._reap()
+                else:
+                    self._ending = True
+
+    def _listen_to_signals(self) -> None:
+        for sock in (self._wake_in, self._wake_out):
+            sock.setblocking(False)
+        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._end)
+
+    def _end(self, *_: object) -> None:
+        self._ending = True
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self._backend.died(pid)
+
+    def _serve(self, listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(OSError):  # a client that went away has no answer to get
+            client.settimeout(control.ANSWER_S)
+            answer = self._answer(control.read_line(client))
+            client.sendall(json.dumps(answer).encode() + b"\n")
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            return {"ok": self._act(request["do"], request["hosts"])}
+        except LabError as error:
+            return {"error": error.message, "remedy": error.remedy}
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def _act(self, do: str, hosts: list[str]) -> Any:
+        backend = self._backend
+        if do == "status":
+            return {"root_pid": backend.root_pid, "hosts": self._status()}
+        actions = {
+            "crash": backend.crash,
+            "freeze": backend.freeze,
+            "thaw": backend.thaw,
+            "cut": backend.cut,
+            "mend": backend.mend,
+        }
+        for name in hosts:
+            actions[do](name)
+        self._reap()
+        return len(hosts)
+
+    def _status(self) -> list[dict[str, Any]]:
+        self._reap()
+        return [
+            {
+                "host": state.name,
+                "address": state.address,
+                "pid": state.pid,
+                "frozen": state.frozen,
+                "cut": state.cut,
+            }
+            for state in self._backend.hosts.values()
+        ]
+
+
+def main(words: list[str]) -> int:
+    """Be the supervisor."""
+    files = LabFiles(Path(words[0]))
+    tie = int(words[2]) if len(words) > 2 else None
+    with os.fdopen(int(words[1]), "w") as ready:
+        try:
+            listener = control.listen(files)
+            supervisor = Supervisor(files, make_backend(files, read_state(files).spec), tie)
+            json.dump(supervisor.boot(), ready)
+        except LabError as error:
+            json.dump({"error": error.message, "remedy": error.remedy}, ready)
+            return 1
+        except OSError as error:
+            json.dump({"error": str(error), "remedy": f"see {files.log}"}, ready)
+            return 1
+    supervisor.run(listener)
+    clear(files.directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""Clearing a lab away, whatever state it is in: nothing here needs state.json or a supervisor that lives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from nile.errors import LabError
+from nile.lab import cgroup
+from nile.lab.procs import in_namespace, kill_all, marked, namespace, ourselves
+
+
+def clear(directory: Path) -> bool:
+    """End every process of the lab in `directory`, and remove its cgroups and files; True if there was any.
+
+    Namespaces, mounts and links go with the last process in them. The caller and
+    its ancestors are spared. LabError where something can't be removed.
+    """
+    networks = {namespace(pid, "net") for pid in marked(directory)} - {namespace(os.getpid(), "net"), None}
+    found = kill_all(
+        lambda: _of_lab(directory, {inode for inode in networks if inode is not None}),
+        thaw=lambda: cgroup.thaw_all(directory),
+    )
+    cgroup.remove_all(directory)
+    existed = directory.exists()
+    if existed:
+        remove_tree(directory)
+    return bool(found) or existed
+
+
+def _of_lab(directory: Path, networks: set[int]) -> set[int]:
+    """Who bears the mark, and who was sent into the lab's networks (`nile lab root`)."""
+    visitors = {pid for inode in networks for pid in in_namespace("net", inode)} if networks else set()
+    return marked(directory) | (visitors - ourselves())
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory and all in it, also what sessions made unwritable; LabError where that fails."""
+
+    def pry_open(retry: Callable[..., object], path: str, _: object) -> None:
+        parent = Path(path).parent
+        for place in (parent, Path(path)):
+            if place.is_dir() and not place.is_symlink():
+                place.chmod(stat.S_IRWXU)
+        retry(path)
+
+    try:
+        shutil.rmtree(directory, onerror=pry_open)
+        if directory.exists():
+            shutil.rmtree(directory)
+    except OSError as error:
+        raise LabError(f"can't remove the lab's files: {error}", where=str(directory)) from error

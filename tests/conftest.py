@@ -1,0 +1,45 @@
+"""Labs that tests share. Each worker of pytest-xdist has its own; they end with the worker, however it ends.
+
+`loopback_lab` and `netns_lab` are one lab a session, healed after every test:
+crashed, frozen and cut hosts are brought back. Files that a test leaves on a
+host stay until the session ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from nile.lab import BackendName, Lab, LabSpec
+
+HOSTS = 12
+
+
+@pytest.fixture(scope="session")
+def loopback_lab_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """12 hosts on loopback addresses, for the whole session."""
+    with Lab.up(LabSpec(hosts=HOSTS), tmp_path_factory.mktemp("labs") / "loopback", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def loopback_lab(loopback_lab_session: Lab) -> Iterator[Lab]:
+    """12 hosts on loopback addresses; all up again after the test."""
+    yield loopback_lab_session
+    loopback_lab_session.heal()
+
+
+@pytest.fixture(scope="session")
+def netns_lab_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """12 hosts in namespaces on two switches, for the whole session. Needs root: mark tests `cluster`."""
+    spec = LabSpec(hosts=HOSTS, backend=BackendName.NETNS, switches=2)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "netns", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def netns_lab(netns_lab_session: Lab) -> Iterator[Lab]:
+    """12 hosts in namespaces on two switches; all up again after the test."""
+    yield netns_lab_session
+    netns_lab_session.heal()
