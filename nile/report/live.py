@@ -47,9 +47,9 @@ class Live:
     def _output(self, event: HostOutput) -> None:
         key = (event.host, event.stream)
         lines = self._held.pop(key, None) or Lines()
-        before = len(lines)
+        before = lines.held
         self._write(event.host, event.stream, lines.feed(event.data))
-        self._bytes_held += len(lines) - before
+        self._bytes_held += lines.held - before
         if not lines.is_fresh:
             self._held[key] = lines  # now the youngest
         while self._bytes_held > MAX_HELD:
@@ -57,15 +57,15 @@ class Live:
 
     def _relieve(self) -> None:
         """Write the unfinished line that was touched the longest ago; it goes on as a continuation."""
-        key = next(key for key, lines in self._held.items() if len(lines))
+        key = next(key for key, lines in self._held.items() if lines.held)
         lines = self._held[key]
-        self._bytes_held -= len(lines)
+        self._bytes_held -= lines.held
         self._write(*key, lines.flush())
 
     def _flush(self, host: str, stream: str) -> None:
         lines = self._held.pop((host, stream), None)
         if lines is not None:
-            self._bytes_held -= len(lines)
+            self._bytes_held -= lines.held
             self._write(host, stream, lines.flush())
 
     def _write(self, host: str, stream: str, pieces: Iterable[Piece]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from nile.events import Event, HostResult, HostStarted, HostUp, RunEnded, RunStarted, Verdict
 from nile.report.screen import Screen
+from nile.report.wording import plural
 
 INTERVAL_S = 0.1
 
@@ -60,7 +61,7 @@ class Progress:
     def line(self, now: float) -> str:
         """The status line at a time of the clock."""
         relays = len(self._up - self._asked)
-        up = f"{len(self._up) - relays} up" + (f" (and {relays} relays)" if relays else "")
+        up = f"{len(self._up) - relays} up" + (f" (and {plural(relays, 'relay')})" if relays else "")
         bad = f", {self._bad} not ok" if self._bad else ""
         return (
             f"nile: {self._done}/{len(self._asked)} done{bad}, {up}, {len(self._running)} running, "

@@ -67,7 +67,8 @@ class Lines:
         self._rest = bytearray()
         self._first = True
 
-    def __len__(self) -> int:
+    @property
+    def held(self) -> int:
         """Bytes held."""
         return len(self._rest)
 
