@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from nile.transport.agentwire import (
+    IDENTITIES_ANSWER,
+    REQUEST_IDENTITIES,
+    SIGN_RESPONSE,
+    SignRequest,
+    encode_sign_request,
+)
 from nile.transport.base import PublicKey
-from nile.transport.wire import Reader, WireError, string, u32
+from nile.transport.wire import Reader, WireError, string
 
-REQUEST_IDENTITIES = 11
-IDENTITIES_ANSWER = 12
-SIGN_REQUEST = 13
-SIGN_RESPONSE = 14
-FAILURE = 5
 MAX_MESSAGE = 256 * 1024
 LIST_TIMEOUT_S = 5.0
 
@@ -47,7 +49,7 @@ class AgentClient:
 
     async def sign(self, blob: bytes, data: bytes, flags: int) -> bytes:
         """A signature (algorithm and signature, RFC 4253, 6.6) by the key `blob`; raises `AgentError`."""
-        body = bytes([SIGN_REQUEST]) + string(blob) + string(data) + u32(flags)
+        body = encode_sign_request(SignRequest(blob, data, flags))
         try:
             reader, writer = await asyncio.open_unix_connection(self.path)
         except OSError as exc:

@@ -62,7 +62,7 @@ class Sshd:
             port=self.port,
             user=getpass.getuser(),
             host_key_alias="target",
-            known_hosts=(self.known,),
+            known_hosts=(self.known,) if "known_hosts" not in changes else (),
             identities=(),
             relay_options=(),
             client=SshClient.ASYNCSSH,
