@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO_HOSTS ?= 12
-BENCH ?= --hosts 100 --repeat 5
+BENCH ?= --hosts 100 --repeat 5 --write docs/benchmarks.md
 JOBS ?= 2
 
 help:
@@ -94,10 +94,27 @@ if [ ! $(VENV)/$(1) -nt pyproject.toml ]; then
 fi
 endef
 
+# Its own state directory, so that a lab and runs of the user's own are left alone.
 demo: needs
 	@$(find_needs)
 	$(call install,.installed,.)
-	$(BIN)/python -m tests.demo $(DEMO_HOSTS)
+	export XDG_STATE_HOME=$$(mktemp -d) PATH="$(CURDIR)/$(BIN):$$PATH"
+	finish() {
+		code=$$?
+		trap - EXIT
+		nile lab down || code=1
+		rm -rf "$$XDG_STATE_HOME"
+		exit $$code
+	}
+	trap finish EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	show() { printf '\n\033[1m$$ %s\033[0m\n' "$${*@Q}" | tr -d "'"; "$$@"; }
+	show nile lab up --hosts $(DEMO_HOSTS)
+	show nile plan -r lab -a
+	show nile exec -r lab -a -- 'echo "$$NILE_HOST, stage $$NILE_STAGE, below $$NILE_PARENT"'
+	show nile exec -r lab -a -b -- uname -sr
+	show nile runs
 
 check: test-needs
 	@$(find_needs)
