@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-
-# What NodeSet takes as an operator, a group, a range or a separator is no part of a plain name.
-_PLAIN = re.compile(r"[^\[\]\s,!&^@*%]+")
 
 
 def folded(hosts: Iterable[str]) -> str:
-    """A folded host set, in NodeSet order; names that node sets can't hold stand unfolded at its end."""
-    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet  # 17 ms: only when something is folded
+    """A folded host set, in NodeSet order."""
+    from nile.topology.hostsets import fold  # brings ClusterShell, 17 ms: only when something is folded
 
-    names = set(hosts)
-    plain = {name for name in names if _PLAIN.fullmatch(name)}
-    parts = [str(NodeSet.fromlist(sorted(plain), resolver=RESOLVER_NOGROUP))] if plain else []
-    return ",".join(parts + sorted(names - plain))
+    return fold(hosts)
 
 
 def heading(hosts: Iterable[str]) -> str:

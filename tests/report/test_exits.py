@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
+from nile.cli import ending
+from nile.errors import BugError, NileError, StoreError, UsageError
 from nile.events import HostResult, Verdict
-from nile.report import exit_code
+from nile.report import exit_code, exits
 
 OK = HostResult("a", Verdict.OK, rc=0)
 FAILED = HostResult("b", Verdict.FAILED, rc=3)
@@ -54,3 +58,12 @@ def test_largest_status(results: list[HostResult], code: int) -> None:
 def test_an_interrupt_wins_over_everything() -> None:
     assert exit_code([OK, FAILED, *UNREACHED], interrupted=True) == 130
     assert exit_code([OK], largest_rc=True, interrupted=True) == 130
+
+
+def test_the_documentation_has_every_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "exit-codes.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)}
+    ours = {exits.OK, exits.FAILED, exits.UNREACHED, exits.INTERRUPTED}
+    shell = {ending.EXIT_FAILED, ending.EXIT_BUG, ending.EXIT_INTERRUPTED, ending.EXIT_BROKEN_PIPE}
+    errors = {error.exit_code for error in (NileError, UsageError, StoreError, BugError)}
+    assert documented == ours | shell | errors
