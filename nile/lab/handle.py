@@ -14,10 +14,10 @@ from typing import Any, Self
 
 from nile.errors import LabError
 from nile.lab import control, procs
-from nile.lab.files import etc_hosts, write_addresses, write_keys
+from nile.lab.files import write_addresses, write_keys
 from nile.lab.probe import from_namespace, probe
 from nile.lab.spec import BackendName, LabSpec, host_set
-from nile.lab.sshsession import ROOT_PATH, HostConfig, lab_user
+from nile.lab.login import ROOT_PATH, HostConfig, lab_user
 from nile.lab.state import LabFiles, LabState, check_name, read_state, write_state
 from nile.lab.teardown import clear
 
@@ -383,7 +383,6 @@ def _start(files: LabFiles, state: LabState, tied: bool) -> tuple[LabState, int]
                 answer.get("error", "the supervisor died"), remedy=answer.get("remedy") or _tail(files.log)
             )
         addresses = answer["addresses"]
-        files.hosts_file.write_text(etc_hosts(addresses))
         write_addresses(files, state.spec, state.user, addresses)
         state = state.up(addresses, process.pid)
         write_state(files, state)

@@ -22,8 +22,8 @@ from nile.lab.backend import HostState, fork
 from nile.lab.kernel import become_subreaper
 from nile.lab.procs import descendants, kill_tree, send, stop_tree
 from nile.lab.spec import LabSpec
-from nile.lab.sshserver import HostConfig, run_host
-from nile.lab.sshsession import ROOT_PATH, USER_PATH, lab_user, python_on
+from nile.lab.login import ROOT_PATH, USER_PATH, HostConfig, lab_user, python_on
+from nile.lab.sshserver import run_host
 from nile.lab.state import LabFiles
 
 FIRST_NETWORK, LAST_NETWORK = 16, 250

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import asyncssh
 
-from nile.lab.sshsession import CommandSession, HostConfig
+from nile.lab.login import HostConfig
+from nile.lab.sshsession import CommandSession
 
 SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27

@@ -5,70 +5,25 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import pwd
 import shlex
-import shutil
 import signal
 import struct
 import subprocess
 import termios
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 
-from nile.lab.procs import MARK
+from nile.lab.login import HostConfig
 
 CHUNK = 65536
-ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-USER_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/games"
-"""sshd's PATH, as Debian builds it."""
 SFTP_SERVERS = (
     "/usr/lib/openssh/sftp-server",
     "/usr/libexec/openssh/sftp-server",
     "/usr/lib/ssh/sftp-server",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class HostConfig:
-    """What a loopback host is."""
-
-    lab: Path
-    """The lab's directory, which is also the mark of its processes."""
-    name: str
-    user: str
-    shell: str
-    home: Path
-    scratch: Path
-    host_key: Path
-    authorized_keys: Path
-    fallback_path: str = ""
-    """Directory of the lab's own `python3` link, put last where the standard PATH has no Python."""
-    delay_login_s: float = 0.0
-
-    def environment(self) -> dict[str, str]:
-        """What sshd gives a session, and the lab's mark."""
-        path = ROOT_PATH if os.getuid() == 0 else USER_PATH
-        return {
-            "USER": self.user,
-            "LOGNAME": self.user,
-            "HOME": str(self.home),
-            "PATH": f"{path}:{self.fallback_path}" if self.fallback_path else path,
-            "MAIL": f"/var/mail/{self.user}",
-            "SHELL": self.shell,
-            "TMPDIR": str(self.scratch),
-            MARK: str(self.lab),
-            "NILE_LAB_HOST": self.name,
-        }
-
-
-def lab_user() -> tuple[str, str]:
-    """Name and login shell of the user whose lab this is."""
-    entry = pwd.getpwuid(os.getuid())
-    return entry.pw_name, entry.pw_shell or "/bin/sh"
 
 
 class _Outflow:
@@ -352,8 +307,3 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
         number = getattr(signal, f"SIG{name}", None)
         if number is not None and self._pid and self._status is None:
             os.killpg(self._pid, number)
-
-
-def python_on(path: str) -> bool:
-    """Whether a PATH has a python3."""
-    return shutil.which("python3", path=path) is not None

@@ -1,0 +1,198 @@
+"""The inside of a netns host: its file systems, its Python, its sshd and its pid 1.
+
+All of this runs in a process forked from the supervisor, already in namespaces
+of its own. From the moment the masks are mounted, the files of Python's own
+library may be out of sight: everything needed is imported before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from nile.lab import links
+from nile.lab.kernel import MS_NODEV, MS_NOEXEC, MS_NOSUID, bind, mount, tmpfs
+from nile.lab.login import ROOT_PATH
+
+OWN = Path("/run/lab")
+"""Where a host keeps what the lab gave it."""
+MASKS = {"/tmp": 0o1777, "/root": 0o700, "/run": 0o755, "/srv": 0o755, "/dev/shm": 0o1777, "/var/log": 0o755}  # noqa: S108
+"""Directories that every host has of its own, empty and in memory -> mode."""
+FRONT = Path("/usr/local/sbin")
+"""First on root's PATH, as sshd sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What a netns host is to be."""
+
+    name: str
+    address: str
+    sshd: str
+    sshd_config: str
+    host_key: bytes
+    authorized_keys: bytes
+    hosts_file: Path
+    hostname_file: Path
+    rate: str | None
+    delay_login_s: float
+    python: Python | None
+    masked: tuple[str, ...]
+    """Files to hide: the interpreters of a host without Python."""
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """An interpreter to put in front: its file, and the prefix that it must find where it was built for."""
+
+    executable: str
+    prefix: str
+
+
+def hidden(path: str) -> bool:
+    """Whether the masks hide a path of the machine."""
+    return any(path == mask or path.startswith(f"{mask}/") for mask in MASKS)
+
+
+def run_guest(guest: Guest, go: int) -> None:
+    """Be the host's pid 1: set up when `go` has a byte, start sshd, reap for ever."""
+    if not os.read(go, 1):
+        return  # the supervisor is gone
+    os.close(go)
+    socket.sethostname(guest.name)
+    Path("/proc/self/comm").write_text(f"lab-{guest.name}")
+    links.silence_ipv6()
+    links.configure(guest.address)
+    if guest.rate:
+        links.tc([links.shape("eth0", guest.rate)])
+    furnish(guest)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    start_sshd(guest)
+    while True:
+        signal.sigwait({signal.SIGCHLD})
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def furnish(guest: Guest) -> None:
+    """Mount what the host has of its own, and write its files; OSError names what failed."""
+    os.chdir("/")
+    bind(guest.hosts_file, "/etc/hosts")
+    if Path("/etc/hostname").exists():
+        bind(guest.hostname_file, "/etc/hostname")
+    tmpfs("/run")
+    for directory in (OWN, Path("/run/sshd"), Path("/run/lock")):
+        directory.mkdir(mode=0o755)
+    if guest.python and hidden(guest.python.prefix):
+        (OWN / "python").mkdir()
+        bind(guest.python.prefix, OWN / "python")
+    for target, mode in MASKS.items():
+        if target != "/run" and Path(target).is_dir():
+            tmpfs(target, mode)
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if guest.python:
+        put_in_front(guest.python)
+    hide(guest.masked)
+    _write_sshd_files(guest)
+
+
+def put_in_front(python: Python) -> None:
+    """Make an interpreter the `python3` of sshd's PATH, with its prefix at the path it was built for."""
+    if hidden(python.prefix):
+        Path(python.prefix).mkdir(parents=True)
+        bind(OWN / "python", python.prefix)
+    (OWN / "sbin").mkdir()
+    bind(FRONT, OWN / "sbin")
+    tmpfs(FRONT)
+    for entry in (OWN / "sbin").iterdir():
+        (FRONT / entry.name).symlink_to(entry)
+    for name in {"python3", Path(python.executable).name}:
+        (FRONT / name).unlink(missing_ok=True)
+        (FRONT / name).symlink_to(python.executable)
+
+
+def hide(paths: tuple[str, ...]) -> None:
+    """Put an empty file that can't be executed over each of some files."""
+    if paths:
+        (OWN / "nothing").touch(mode=0o644)
+    for path in paths:
+        bind(OWN / "nothing", path)
+
+
+def _write_sshd_files(guest: Guest) -> None:
+    (OWN / "sshd_config").write_text(guest.sshd_config)
+    (OWN / "authorized_keys").write_bytes(guest.authorized_keys)
+    key = OWN / "host_key"
+    key.touch(mode=0o600)
+    key.write_bytes(guest.host_key)
+    if guest.delay_login_s > 0:
+        rc = Path("/root/.ssh/rc")  # sshd runs it for every session, before the command, sshd(8)
+        rc.parent.mkdir(mode=0o700)
+        rc.write_text(f"sleep {guest.delay_login_s:g}\n")
+
+
+def start_sshd(guest: Guest) -> None:
+    """Start sshd in the foreground mode, as a child of pid 1, with a clean environment."""
+    pid = os.fork()
+    if pid:
+        return
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.setsid()
+        os.umask(0o022)
+        words = [guest.sshd, "-D", "-f", str(OWN / "sshd_config"), "-E", str(OWN / "sshd.log")]
+        os.execve(guest.sshd, words, {"PATH": ROOT_PATH})
+    finally:
+        os._exit(127)
+
+
+def sshd_config(port: int, max_startups: str, extra: tuple[str, ...] = ()) -> str:
+    """What a host's sshd is told; the rest is sshd's own default."""
+    lines = (
+        f"Port {port}",
+        "AddressFamily inet",
+        f"HostKey {OWN}/host_key",
+        f"AuthorizedKeysFile {OWN}/authorized_keys",
+        "PermitRootLogin prohibit-password",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "UsePAM no",
+        "UseDNS no",
+        "PidFile none",
+        "PrintMotd no",
+        "PrintLastLog no",
+        f"MaxStartups {max_startups}",
+        "MaxSessions 1000",
+        "AcceptEnv LANG LC_*",
+        "Subsystem sftp internal-sftp",
+        *extra,
+    )
+    return "\n".join(lines) + "\n"
+
+
+def find_pythons() -> tuple[str, ...]:
+    """Every interpreter that a host without Python must not see, links followed."""
+    places = [*ROOT_PATH.split(":"), "/usr/libexec", "/usr/lib/platform-python/bin"]
+    found = {
+        str(path.resolve())
+        for place in places
+        for pattern in ("python", "python[23]*", "platform-python*", "pypy*")
+        for path in Path(place).glob(pattern)
+        if path.is_file()
+    }
+    return tuple(sorted(path for path in found if not hidden(path)))
+
+
+def ask_prefix(executable: str) -> tuple[str, str]:
+    """(file, prefix) of an interpreter, links and virtual environments followed; OSError, CalledProcessError."""
+    code = "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix)"
+    done = subprocess.run([executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    path, prefix = done.stdout.splitlines()
+    return path, prefix
