@@ -89,7 +89,7 @@ def _clush_tree(case: Case) -> list[str]:
 def _taktuk(case: Case) -> list[str]:
     connector = f"ssh -F {case.ssh_config}"
     output = 'output="$host: $line\\n"'
-    options = ["-s", "-c", connector, "-w", str(case.window), "-o", output]
+    options = ["-s", "-c", connector, "-w", str(case.window), "-o", output, "-o", "status"]
     return ["taktuk", *options, "-f", str(case.directory / "hosts"), "broadcast", "exec", "[", COMMAND, "]"]
 
 
