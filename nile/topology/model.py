@@ -20,6 +20,14 @@ class RelayRole(StrEnum):
     ONLY = "only"
 
 
+class TreeMode(StrEnum):
+    """Who shapes the tree: the planner, nobody (the root logs in everywhere), or the route file."""
+
+    AUTO = "auto"
+    FLAT = "flat"
+    EXPLICIT = "explicit"
+
+
 @dataclass(frozen=True, slots=True)
 class HostSpec:
     """What a route file (and the command line over it) says of one host.
@@ -66,6 +74,7 @@ class Plan:
     """The route file, or None where there is none."""
 
     def node(self, node_id: int) -> PlanNode:
+        """The node of an id from 1 on."""
         return self.nodes[node_id - 1]
 
     def children(self, node_id: int) -> tuple[int, ...]:
@@ -75,6 +84,7 @@ class Plan:
         return self.node(node_id).children
 
     def asked(self) -> Iterator[PlanNode]:
+        """Nodes that get the command; the others only relay."""
         return (node for node in self.nodes if node.asked)
 
     def path(self, node_id: int) -> tuple[str, ...]:

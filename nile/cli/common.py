@@ -1,0 +1,257 @@
+"""What commands that choose hosts have in common: the options, and what they come to.
+
+@click.command()
+@selection_options
+def command(selection: SelectionOptions) -> int:
+    chosen = select(selection)
+    click.echo(chosen.routes.describe(), err=True)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nile.errors import UsageError
+
+if TYPE_CHECKING:
+    from nile.options import SshOptions
+    from nile.topology.model import Plan
+    from nile.topology.routes import Routes
+
+    _SecondsType = click.ParamType[float]
+else:
+    _SecondsType = click.ParamType  # which older clicks don't let one subscribe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionOptions:
+    """The values of the options as they were given."""
+
+    routes: str | None = None
+    hosts: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    everything: bool = False
+    user: str | None = None
+    connect_timeout_s: float | None = None
+    ssh_options: tuple[str, ...] = ()
+    branches: int | None = None
+    parallel: int | None = None
+    stages: int | None = None
+    tree: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Routes under the command line's word, the hosts asked for, and the tree for them."""
+
+    routes: Routes
+    hosts: tuple[str, ...]
+    plan: Plan
+
+
+class Seconds(_SecondsType):
+    """A duration: a plain number of seconds, or one with a unit (500ms, 10s, 2m, 1h)."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, above 0."""
+        from nile.topology.kinds import seconds
+        from nile.topology.refusal import Refusal
+
+        if isinstance(value, float):
+            return value
+        try:
+            return seconds(f"{value}s" if str(value)[-1:].isdigit() else str(value))
+        except Refusal as refusal:
+            self.fail(f"{refusal.message}; {refusal.remedy}", param, ctx)
+
+
+_COUNT = click.IntRange(min=1)
+
+_OPTIONS = (
+    click.option(
+        "-r",
+        "--routes",
+        metavar="FILE",
+        help="Route file, or lab[:NAME]. Default: $NILE_ROUTES, ./nile.yaml, ~/.config/nile, /etc/nile.",
+    ),
+    click.option(
+        "-w",
+        "--hosts",
+        metavar="HOSTS",
+        multiple=True,
+        help="Hosts, as n[1-9], @group, @source:group, 'db*', with , ! & ^ between them.",
+    ),
+    click.option("-x", "--exclude", metavar="HOSTS", multiple=True, help="Leave these hosts out."),
+    click.option("-g", "--group", "groups", metavar="GROUP", multiple=True, help="The hosts of a group."),
+    click.option("-a", "--all", "everything", is_flag=True, help="All hosts of the route file."),
+    click.option("-l", "--user", metavar="USER", help="Log in as this user."),
+    click.option(
+        "-t",
+        "--connect-timeout",
+        "connect_timeout_s",
+        metavar="S",
+        type=Seconds(),
+        help="For one whole login.",
+    ),
+    click.option(
+        "-o",
+        "ssh_options",
+        metavar="KEYWORD=VALUE",
+        multiple=True,
+        help="An ssh option, as in ssh_config(5).",
+    ),
+    click.option("--branches", metavar="N", type=_COUNT, help="Children of one node."),
+    click.option("--parallel", metavar="N", type=_COUNT, help="Logins that one node runs at a time."),
+    click.option("--stages", metavar="N", type=click.IntRange(1, 100), help="Depth of the tree."),
+    click.option("--tree", type=click.Choice(["auto", "flat", "explicit"]), help="Who shapes the tree."),
+)
+
+
+def selection_options(function: F) -> F:
+    """Give a command the options that choose hosts; it gets them as `selection=SelectionOptions(...)`."""
+    names = SelectionOptions.__dataclass_fields__
+
+    @functools.wraps(function)
+    def wrapper(**given: Any) -> Any:
+        selection = SelectionOptions(**{name: given.pop(name) for name in names})
+        return function(selection=selection, **given)
+
+    wrapped: Any = wrapper
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    result: F = wrapped
+    return result
+
+
+def load_selected(options: SelectionOptions) -> Routes:
+    """The routes that the options name, with their overrides; defaults where there is no file."""
+    from nile.options import SshOptions
+    from nile.topology.groups_conf import system_groups
+    from nile.topology.model import TreeMode
+    from nile.topology.places import find_route_file
+    from nile.topology.routes import Routes, load_routes
+
+    path = find_route_file(options.routes)
+    routes = load_routes(path) if path else Routes(group_source=system_groups)
+    ssh, connect_s = _ssh_options(options.ssh_options)
+    connect_s = options.connect_timeout_s or connect_s
+    if options.tree == TreeMode.EXPLICIT and not routes.drawn:
+        raise UsageError(
+            "there is no explicit tree",
+            where="--tree explicit",
+            remedy="draw one as `tree:` in the route file",
+        )
+    limits = {
+        name: value
+        for name in ("branches", "parallel", "stages")
+        if (value := getattr(options, name)) is not None
+    }
+    return routes.override(
+        ssh=SshOptions(user=options.user).over(ssh),
+        limits=replace(routes.limits, **limits),
+        timeouts=replace(routes.timeouts, connect_s=connect_s) if connect_s else None,
+        tree=TreeMode(options.tree) if options.tree else None,
+    )
+
+
+def _ssh_options(texts: Sequence[str]) -> tuple[SshOptions, float | None]:
+    """The -o options, and the connect time-out in seconds if one of them is that.
+
+    The first of a kind wins, as in ssh.
+    """
+    from nile.options import SshOptions
+    from nile.topology import ssh_keywords
+    from nile.topology.refusal import Refusal
+
+    said: dict[str, str] = {}
+    for text in texts:
+        keyword, equals, value = text.partition("=") if "=" in text else text.partition(" ")
+        where = f"-o {text}"
+        if not equals:
+            raise UsageError("an ssh option has no value", where=where, remedy="write -o Keyword=value")
+        try:
+            keyword = ssh_keywords.canonical(keyword.strip())
+            if keyword not in _OWN:
+                ssh_keywords.check_option(keyword, value.strip())
+        except Refusal as refusal:
+            raise refusal.usage_error(where) from refusal
+        said.setdefault(keyword, value.strip())
+    own = {keyword: said.pop(keyword) for keyword in _OWN if keyword in said}
+    number = {word: _number(word, own[word]) for word in ("Port", "ConnectTimeout") if word in own}
+    ssh = SshOptions(
+        user=own.get("User"),
+        port=number.get("Port"),
+        identity=(own["IdentityFile"],) if "IdentityFile" in own else None,
+        options=said,
+    )
+    return ssh, number.get("ConnectTimeout")
+
+
+_OWN = ("User", "Port", "IdentityFile", "ConnectTimeout")
+"""ssh keywords that are settings of Nile, and that -o takes all the same, out of habit."""
+
+
+def _number(keyword: str, text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise UsageError(
+        f"'{text}' is not a number from 1 to 65535", where=f"-o {keyword}={text}", remedy="write one"
+    )
+
+
+def select(options: SelectionOptions) -> Selection:
+    """Routes, hosts and plan for the options; raises a `UsageError` where they name no hosts or admit no tree."""
+    from nile.topology.plan import plan
+
+    routes = load_selected(options)
+    hosts = choose_hosts(options, routes)
+    return Selection(routes, hosts, plan(routes, hosts))
+
+
+def choose_hosts(options: SelectionOptions, routes: Routes) -> tuple[str, ...]:
+    """The hosts that -a, -g and -w name, without those of -x: in their order, each once, at least one."""
+    if not (options.everything or options.groups or options.hosts):
+        remedy = "name hosts with -w, a group with -g, or all of the route file with -a"
+        raise UsageError("no hosts given", remedy=remedy)
+    chosen: dict[str, None] = {}
+    if options.everything:
+        chosen.update(dict.fromkeys(_everything(routes)))
+    for group in options.groups:
+        chosen.update(dict.fromkeys(_expand(routes, "@" + group.removeprefix("@"), f"-g {group}")))
+    for text in options.hosts:
+        chosen.update(dict.fromkeys(_expand(routes, text, f"-w {text}")))
+    for text in options.exclude:
+        for name in _expand(routes, text, f"-x {text}", relays_too=True):
+            chosen.pop(name, None)
+    if not chosen:
+        raise UsageError("no hosts are left", where="-x", remedy="-x takes all chosen hosts out again")
+    return tuple(chosen)
+
+
+def _everything(routes: Routes) -> Sequence[str]:
+    if routes.source is None:
+        raise UsageError(
+            "all hosts of what?", where="-a", remedy="give a route file with -r, or name hosts with -w"
+        )
+    if not (names := routes.everything()):
+        raise UsageError(f"{routes.source} names no hosts", where="-a", remedy="add groups or hosts to it")
+    return names
+
+
+def _expand(routes: Routes, text: str, where: str, *, relays_too: bool = False) -> Sequence[str]:
+    from nile.topology.refusal import Refusal
+
+    try:
+        return routes.host_sets(relays_too=relays_too).expand(text)
+    except Refusal as refusal:
+        raise refusal.usage_error(where) from refusal
