@@ -1,0 +1,36 @@
+"""The root's cascade machine: it holds the state of every host and takes every decision."""
+
+from nile.cascade.actions import Action, Adopt, Finish, Publish, ReadStdin, Send, Sign
+from nile.cascade.inputs import (
+    Committed,
+    FrameReceived,
+    Input,
+    Interrupted,
+    Signed,
+    Started,
+    StdinEnded,
+    StdinRead,
+    Ticked,
+)
+from nile.cascade.machine import Cascade, CascadeOptions
+
+__all__ = [
+    "Action",
+    "Adopt",
+    "Cascade",
+    "CascadeOptions",
+    "Committed",
+    "Finish",
+    "FrameReceived",
+    "Input",
+    "Interrupted",
+    "Publish",
+    "ReadStdin",
+    "Send",
+    "Sign",
+    "Signed",
+    "Started",
+    "StdinEnded",
+    "StdinRead",
+    "Ticked",
+]

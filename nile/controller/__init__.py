@@ -1,0 +1,5 @@
+"""The asyncio shell around the cascade machine: tasks, links, threads."""
+
+from nile.controller.engine import Engine, EngineOptions, new_run_id
+
+__all__ = ["Engine", "EngineOptions", "new_run_id"]

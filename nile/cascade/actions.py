@@ -1,0 +1,58 @@
+"""What the cascade machine wants done, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nile.agent.wire import Frame
+from nile.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The root's own relay takes these children: entries of the plan, permits included."""
+
+    entries: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A frame downward, from the root."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """An event for the store and the reports. `node_id` is 0 where it belongs to no host."""
+
+    event: Event
+    node_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Decide on a relay's request to sign for a login to a child; answered by `Signed`."""
+
+    child_id: int
+    serial: int
+    binds: tuple[bytes, ...]
+    request: bytes
+    budget_left: int
+    """Signatures that aren't bound to a host key and that the relay may still get."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStdin:
+    """Standard input may be read: at most `size` bytes."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Every host has its verdict and every agent was told to end."""
+
+
+Action = Adopt | Send | Publish | Sign | ReadStdin | Finish

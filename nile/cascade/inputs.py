@@ -1,0 +1,75 @@
+"""What can happen to a run, as frozen values: the one queue into the cascade machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nile.agent.wire import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReceived:
+    """An upward frame; `origin` 0 is the root's own relay, reporting on its own children."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Everything published up to now for this node is in the store and was shown.
+
+    `stdout` and `stderr` are absolute offsets; `result` says that its verdict is among it.
+    """
+
+    node_id: int
+    stdout: int
+    stderr: int
+    result: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The root's answer to a request to sign for the login to a child.
+
+    `answer` is a message of the ssh-agent protocol; `refused` says why it holds
+    no signature; `spent` is what it takes off the relay's budget.
+    """
+
+    child_id: int
+    serial: int
+    answer: bytes
+    note: str = ""
+    refused: str = ""
+    spent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StdinRead:
+    """Bytes of standard input, to be broadcast."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StdinEnded:
+    """Standard input is at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The user wants it to end: commands get SIGTERM, `grace_s`, SIGKILL."""
+
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed; sent once a second."""
+
+
+Input = Started | FrameReceived | Committed | Signed | StdinRead | StdinEnded | Interrupted | Ticked

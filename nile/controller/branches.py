@@ -1,0 +1,186 @@
+"""The root's own children: what the relay core decides, performed with asyncio and a transport."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from nile.agent import wire
+from nile.agent.handshake import Bundle
+from nile.agent.relay import Relay
+from nile.agent.wire import Frame
+from nile.events import Code
+from nile.transport.base import LoginFailed, ResolvedLogin, Session, Transport
+
+MOST_STDERR = 16384
+
+
+class Branches:
+    """Children of the root. `up(frame, child_id, size)` gets every frame toward the root.
+
+    `size` is how many bulk bytes it holds of that child's link: give them back
+    by `take`. All methods belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        shared: dict[str, Any],
+        bundle: Bundle,
+        logins: Mapping[int, ResolvedLogin],
+        transport: Transport,
+        tasks: asyncio.TaskGroup,
+        up: Callable[[Frame, int, int], None],
+    ) -> None:
+        self._relay = Relay((0, 0), shared, bundle, random.random, lambda: "nile" + secrets.token_hex(12))
+        self._logins = logins
+        self._transport = transport
+        self._tasks = tasks
+        self._up = up
+        self._attempts: dict[int, _Attempt] = {}
+
+    def adopt(self, entries: Iterable[dict[str, Any]]) -> None:
+        """More children."""
+        self._perform(self._relay.adopt(list(entries), time.monotonic()))
+
+    def frame(self, frame: Frame) -> None:
+        """A frame of the root, downward."""
+        self._perform(self._relay.frame(frame, time.monotonic()))
+
+    def take(self, child_id: int, size: int) -> None:
+        """`size` bulk bytes of this child left the root's memory."""
+        self._perform(self._relay.take(child_id, size))
+
+    def tick(self) -> float:
+        """Deadlines and pings; seconds until the next call is due."""
+        now = time.monotonic()
+        self._perform(self._relay.tick(now))
+        return self._relay.next_tick_s(now)
+
+    @property
+    def empty(self) -> bool:
+        """Is every login and every link over?"""
+        return not self._attempts
+
+    def close(self) -> None:
+        """End everything at once."""
+        self._perform(self._relay.parent_lost())
+
+    # Effects of the relay core.
+
+    def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
+        for name, *arguments in effects:
+            getattr(self, f"_do_{name}")(*arguments)
+
+    def _do_up(self, frame: Frame) -> None:
+        self._up(frame, 0, 0)
+
+    def _do_pass(self, frame: Frame, child_id: int) -> None:
+        self._up(frame, child_id, len(frame.body) if frame.type in wire.BULK else 0)
+
+    def _do_login(self, child_id: int, command: str) -> None:
+        attempt = _Attempt(child_id, self)
+        self._attempts[child_id] = attempt
+        attempt.task = self._tasks.create_task(self._login(attempt, command))
+
+    async def _login(self, attempt: _Attempt, command: str) -> None:
+        try:
+            session = await self._transport.login(self._logins[attempt.child_id], command, attempt)
+        except LoginFailed as failure:
+            self._over(attempt, failure.code, failure.reason, failure.retry)
+        else:
+            attempt.begin(session)
+
+    def _do_write(self, child_id: int, data: bytes) -> None:
+        self._attempts[child_id].write(data)
+
+    def _do_flush(self, child_id: int) -> None:
+        attempt = self._attempts.get(child_id)
+        link = self._relay.children[child_id].link
+        while attempt is not None and link is not None and link.pending():
+            attempt.write(link.pull(time.monotonic()))
+
+    def _do_hangup(self, child_id: int) -> None:
+        attempt = self._attempts.pop(child_id, None)
+        if attempt is not None:
+            attempt.hang_up()
+
+    # What attempts report.
+
+    def received(self, attempt: _Attempt, data: bytes) -> None:
+        """Bytes of a child, or of what is to become one."""
+        if self._attempts.get(attempt.child_id) is attempt:
+            self._perform(self._relay.data(attempt.child_id, data, time.monotonic()))
+
+    def closed(self, attempt: _Attempt, reason: str) -> None:
+        """The session ended by itself."""
+        said = attempt.last_words() or reason or "the connection ended"
+        link = self._relay.children[attempt.child_id].link
+        code = Code.DROPPED if link is None else Code.LINK
+        self._over(attempt, code, said, False)
+
+    def _over(self, attempt: _Attempt, code: Code, reason: str, retry: bool) -> None:
+        if self._attempts.get(attempt.child_id) is attempt:
+            del self._attempts[attempt.child_id]
+            now = time.monotonic()
+            self._perform(self._relay.closed(attempt.child_id, code.value, reason, retry, now))
+
+
+class _Attempt:
+    """One login of the root, and the session that comes of it (a `SessionSink`)."""
+
+    def __init__(self, child_id: int, branches: Branches) -> None:
+        self.child_id = child_id
+        self.task: asyncio.Task[None] | None = None
+        self._branches = branches
+        self._session: Session | None = None
+        self._early: list[bytes] = []
+        self._closed: str | None = None
+        self._stderr = b""
+
+    def begin(self, session: Session) -> None:
+        """The command runs; what it said before we could answer comes first."""
+        self._session = session
+        for data in self._early:
+            self._branches.received(self, data)
+        self._early.clear()
+        if self._closed is not None:
+            self._branches.closed(self, self._closed)
+
+    def write(self, data: bytes) -> None:
+        """Bytes for its standard input."""
+        if self._session is not None:
+            self._session.write(data)
+
+    def hang_up(self) -> None:
+        """End it, in whatever state it is."""
+        if self._session is not None:
+            self._session.close()
+        elif self.task is not None:
+            self.task.cancel()
+
+    def last_words(self) -> str:
+        """The last line that it wrote on standard error."""
+        lines = self._stderr.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+    def data_received(self, data: bytes) -> None:
+        """See `SessionSink`."""
+        if self._session is None:
+            self._early.append(data)
+        else:
+            self._branches.received(self, data)
+
+    def stderr_received(self, data: bytes) -> None:
+        """See `SessionSink`."""
+        self._stderr = (self._stderr + data)[-MOST_STDERR:]
+
+    def session_closed(self, reason: str) -> None:
+        """See `SessionSink`."""
+        if self._session is None:
+            self._closed = reason
+        else:
+            self._branches.closed(self, reason)

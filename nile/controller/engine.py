@@ -1,0 +1,258 @@
+"""One run: the cascade machine, its inputs from everywhere, and the threads around it.
+
+The engine's thread has the event loop: logins, links, heartbeats, decisions.
+It waits for neither terminal nor store (see `pipeline`); a terminal that
+stands still makes hosts wait for credits, and never their leases run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from nile.agent.wire import Frame
+from nile.bootstrap import agent_bundle
+from nile.cascade import (
+    Action,
+    Adopt,
+    Cascade,
+    CascadeOptions,
+    Finish,
+    FrameReceived,
+    Input,
+    Interrupted,
+    Publish,
+    ReadStdin,
+    Send,
+    Sign,
+    Signed,
+    Started,
+    StdinEnded,
+    StdinRead,
+    Ticked,
+)
+from nile.controller.branches import Branches
+from nile.controller.ledger import Credit, Ledger
+from nile.controller.pipeline import Pipeline
+from nile.events import Event, HostOutput
+from nile.topology.model import Plan
+from nile.transport.base import ResolvedLogin, Transport
+from nile.transport.signing import SignReply
+
+BEAT_S = 1.0
+GOODBYE_S = 2.0
+"""How long the root waits for its children's links to close once the run is over."""
+
+
+def new_run_id() -> str:
+    """128 random bits: names a run on every host, and can't be guessed."""
+    return secrets.token_hex(16)
+
+
+class Signatory(Protocol):
+    """Decides on relays' requests to sign (see nile.transport.signing)."""
+
+    async def sign(
+        self, child: ResolvedLogin, binds: Sequence[bytes], request: bytes, budget_left: int
+    ) -> SignReply:
+        """Never raises for a bad request: a refusal is an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """All that a run needs. `record` commits a batch of events, in a thread of its own."""
+
+    plan: Plan
+    cascade: CascadeOptions
+    logins: Mapping[str, ResolvedLogin]
+    transport: Callable[[], Transport]
+    signatory: Signatory
+    record: Callable[[Sequence[Event]], None]
+
+
+class Engine:
+    """One run. Iterate over `events()`; call `interrupt()` from any thread or signal handler."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._cascade = Cascade(options.plan, options.cascade)
+        self._ledger = Ledger()
+        self._pipeline = Pipeline(
+            options.record,
+            lambda number: self._post(self._stored, number),
+            lambda number: self._post(self._shown, number),
+        )
+        self._inbox: deque[tuple[Input, Credit | None]] = deque()
+        self._pumping = False
+        self._finished = False
+        self._loop = asyncio.new_event_loop()
+        self._wake = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+        self._branches: Branches
+
+    # The caller's thread.
+
+    def events(self) -> Iterator[Event]:
+        """Run, and yield every event once it is in the store. Raises what broke the engine or the store.
+
+        A caller that stops listening ends the run, at once.
+        """
+        thread = threading.Thread(target=self._engine, name="nile-engine", daemon=True)
+        self._pipeline.start()
+        thread.start()
+        try:
+            yield from self._pipeline.events()
+        except BaseException:
+            self.interrupt(0.0)
+            self._pipeline.drain()
+            raise
+        finally:
+            thread.join()
+
+    def interrupt(self, grace_s: float) -> None:
+        """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""
+        self._post(self._give, Interrupted(grace_s))
+
+    def _post(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            pass  # the loop has ended, and so has what this was about
+
+    # The engine's thread.
+
+    def _engine(self) -> None:
+        error: BaseException | None = None
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._run())
+        except BaseException as exc:
+            error = exc
+        self._pipeline.end(error)
+
+    async def _run(self) -> None:
+        options = self._options
+        transport = options.transport()
+        logins = {node.id: options.logins[node.host] for node in options.plan.nodes}
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._branches = Branches(
+                    self._cascade.shared(), agent_bundle(), logins, transport, self._tasks, self._up
+                )
+                self._give(Started())
+                await self._until_finished()
+                await self._goodbye()
+        finally:
+            await transport.close()
+
+    async def _until_finished(self) -> None:
+        """The clock of the run: heartbeats, deadlines and pings."""
+        beat_at = 0.0
+        while not self._finished:
+            now = time.monotonic()
+            if now >= beat_at:
+                beat_at = now + BEAT_S
+                self._give(Ticked())
+            due_s = min(self._branches.tick(), beat_at - now)
+            await self._sleep(due_s)
+
+    async def _goodbye(self) -> None:
+        """Let the last frames out: children end, and their links close."""
+        until = time.monotonic() + GOODBYE_S
+        while not (self._branches.empty and self._ledger.settled) and time.monotonic() < until:
+            await self._sleep(0.01)
+        self._branches.close()
+        self._forget_stdin()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until then, or until the run is finished."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _up(self, frame: Frame, child_id: int, size: int) -> None:
+        self._inbox.append((FrameReceived(frame), Credit(child_id, size) if size else None))
+        self._pump()
+
+    def _give(self, event: Input) -> None:
+        self._inbox.append((event, None))
+        self._pump()
+
+    def _pump(self) -> None:
+        """One queue in, one `apply`: what performing an action brings about waits its turn."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._inbox:
+                event, credit = self._inbox.popleft()
+                for action in self._cascade.apply(event, time.monotonic()):
+                    credit = self._perform(action, credit)
+                if credit is not None:  # what was dropped takes no room
+                    self._branches.take(credit.child_id, credit.size)
+        finally:
+            self._pumping = False
+
+    def _perform(self, action: Action, credit: Credit | None) -> Credit | None:
+        """Perform one action; the credit that is still nobody's."""
+        match action:
+            case Send(frame):
+                self._branches.frame(frame)
+            case Publish(event, node_id):
+                owner = credit if isinstance(event, HostOutput) else None
+                self._pipeline.put(self._ledger.add(event, node_id, owner), event)
+                return None if owner is not None else credit
+            case Adopt(entries):
+                self._branches.adopt(entries)
+            case Sign():
+                self._tasks.create_task(self._sign(action))
+            case ReadStdin(size):
+                self._read_stdin(size)
+            case Finish():
+                self._finished = True
+                self._wake.set()
+        return credit
+
+    async def _sign(self, action: Sign) -> None:
+        login = self._options.logins[self._options.plan.node(action.child_id).host]
+        reply = await self._options.signatory.sign(login, action.binds, action.request, action.budget_left)
+        self._give(
+            Signed(action.child_id, action.serial, reply.response, reply.note, reply.reason, reply.spent)
+        )
+
+    # The store and the terminal.
+
+    def _stored(self, number: int) -> None:
+        for committed in self._ledger.stored(number):
+            self._give(committed)
+
+    def _shown(self, number: int) -> None:
+        for credit in self._ledger.shown(number):
+            self._branches.take(credit.child_id, credit.size)
+
+    def _read_stdin(self, size: int) -> None:
+        """Read once something is there; a regular file can't be waited for, and needn't be."""
+        fd = sys.stdin.fileno()
+        try:
+            self._loop.add_reader(fd, self._stdin_readable, size)
+        except PermissionError:
+            self._stdin_readable(size)
+
+    def _stdin_readable(self, size: int) -> None:
+        self._forget_stdin()
+        data = os.read(sys.stdin.fileno(), size)
+        self._give(StdinRead(data) if data else StdinEnded())
+
+    def _forget_stdin(self) -> None:
+        if self._options.cascade.exec.stdin:
+            self._loop.remove_reader(sys.stdin.fileno())

@@ -1,0 +1,93 @@
+"""Events on their way: from the engine's thread through the store's to the caller's.
+
+What the caller sees is in the store already. Neither thread is ever waited for
+by the engine; how much may be under way is bounded by the links' windows.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from nile.events import Event
+
+BATCH = 2000
+Numbered = tuple[int, Event]
+
+
+class Pipeline:
+    """`record` commits a batch, in a thread of its own.
+
+    `stored(n)` and `shown(n)` are called in the store's and in the caller's
+    thread: everything up to number n is.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[Sequence[Event]], None],
+        stored: Callable[[int], None],
+        shown: Callable[[int], None],
+    ) -> None:
+        self._record = record
+        self._stored = stored
+        self._shown = shown
+        self._to_store: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
+        self._to_show: queue.SimpleQueue[Numbered | BaseException | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._store, name="nile-store", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take events."""
+        self._thread.start()
+
+    def put(self, number: int, event: Event) -> None:
+        """The next event, from the engine's thread."""
+        self._to_store.put((number, event))
+
+    def end(self, error: BaseException | None = None) -> None:
+        """There will be no more; `error` is raised in the caller's thread."""
+        if error is not None:
+            self._to_show.put(error)
+        self._to_store.put(None)
+
+    def events(self) -> Iterator[Event]:
+        """In the caller's thread: all events, in order, until the end. Raises what went wrong elsewhere."""
+        while (item := self._to_show.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            number, event = item
+            yield event
+            self._shown(number)
+
+    def drain(self) -> None:
+        """Nobody looks any more: pass everything as shown, until the end."""
+        while (item := self._to_show.get()) is not None:
+            if isinstance(item, tuple):
+                self._shown(item[0])
+
+    def _store(self) -> None:
+        broken = False
+        for batch in self._batches():
+            if not broken:
+                try:
+                    self._record([event for _, event in batch])
+                except Exception as error:
+                    broken = True
+                    self._to_show.put(error)
+            # Also where nothing can be kept any more: the run has to come to its end.
+            self._stored(batch[-1][0])
+            for item in batch:
+                self._to_show.put(item)
+        self._to_show.put(None)
+
+    def _batches(self) -> Iterator[list[Numbered]]:
+        """Whatever waits, up to a bound, at one time."""
+        while (item := self._to_store.get()) is not None:
+            batch = [item]
+            while len(batch) < BATCH and not self._to_store.empty():
+                following = self._to_store.get()
+                if following is None:
+                    yield batch
+                    return
+                batch.append(following)
+            yield batch
