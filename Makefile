@@ -31,7 +31,7 @@ for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
 	fi
 done
 if [ -z "$$python" ]; then
-	echo "Missing: Python 3.11 or later (here: $$(python3 --version 2>&1 || true)); Debian has it from 12 on" >&2
+	echo "Missing: Python 3.11 or later (here: $$(python3 --version 2>/dev/null || echo none)); Debian has it from 12 on" >&2
 	missing+=" python3 python3-venv"
 elif ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
 	echo "Missing: the venv module of $$python" >&2

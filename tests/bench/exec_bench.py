@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import document
+from tests.bench import document, meter
 from tests.bench.results import Result, Scenario, Stage, Target
 from tests.bench.site import Sample, Site, site
 from tests.bench.spent import Accounting
@@ -78,7 +78,7 @@ def account(where: Site, tool: Tool) -> dict[str, tuple[int, float]]:
         spent = accounting.stop()
     if sample.problem:
         raise RuntimeError(f"{tool.name}: {sample.problem}")
-    return spent
+    return {program: cost for program, cost in spent.items() if program != meter.NAME}
 
 
 def main() -> int:

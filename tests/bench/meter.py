@@ -21,6 +21,7 @@ from pathlib import Path
 
 PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
 LINGER_S = 2.0
+NAME = "bench-meter"
 
 
 def measure(command: list[str]) -> dict[str, float | int]:
@@ -28,7 +29,7 @@ def measure(command: list[str]) -> dict[str, float | int]:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     if prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "can't become the subreaper")
-    prctl(PR_SET_NAME, b"bench-meter", 0, 0, 0)  # lest it be taken for an agent's python3
+    prctl(PR_SET_NAME, NAME.encode(), 0, 0, 0)  # lest it be taken for an agent's python3
     start = time.monotonic()
     pid = os.posix_spawnp(command[0], command, os.environ)
     _, status = os.waitpid(pid, 0)

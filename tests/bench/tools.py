@@ -122,11 +122,12 @@ SLOW = (NILE, XARGS, PDSH, CLUSH, CLUSH_TREE, TAKTUK)
 
 
 def version(tool: Tool) -> str:
-    """The first line that a tool prints about its version."""
+    """What a tool says of its version, with its name."""
     done = subprocess.run(
         tool.version, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
     )
-    return done.stdout.splitlines()[0].strip()
+    said = done.stdout.splitlines()[0].strip()
+    return said if said[:1].isalpha() else f"{tool.name} {said}"
 
 
 def answered(output: str, hosts: tuple[str, ...]) -> set[str]:
