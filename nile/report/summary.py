@@ -17,6 +17,7 @@ from nile.report.screen import Screen
 from nile.report.text import visible
 
 NAMES_SHOWN = 3
+RUN_SHOWN = 8  # of a run's id: enough to find it again
 Reason = tuple[Verdict, str, str, str]
 
 
@@ -107,13 +108,6 @@ def _leftover(names: tuple[str, ...], by_host: dict[str, tuple[Leftover, ...]]) 
 
 def _totals(ended: RunEnded) -> str:
     """`98 of 100 hosts ok, 1 failed, 1 unreachable, in 2.41 s (run 0123abcd)`."""
-    hosts = sum(ended.counts.values())
-    good = ended.counts.get(Verdict.OK, 0)
-    parts = [f"{good} of {wording.plural(hosts, 'host')} ok"]
-    parts += [
-        f"{number} {wording.BY_VERDICT[verdict]}"
-        for verdict in Verdict
-        if verdict is not Verdict.OK and (number := ended.counts.get(verdict, 0))
-    ]
+    words = wording.totals(ended.counts)
     cut = ", interrupted" if ended.interrupted else ""
-    return f"{', '.join(parts)}{cut}, in {wording.duration(ended.wall_s)} (run {visible(ended.run)})"
+    return f"{words}{cut}, in {wording.duration(ended.wall_s)} (run {visible(ended.run)[:RUN_SHOWN]})"

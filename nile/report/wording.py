@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 
 from nile.events import HostResult, Verdict
 from nile.report.text import visible
@@ -39,6 +40,25 @@ def signal_name(number: int) -> str:
 def plural(number: int, word: str) -> str:
     """`1 host`, `2 hosts`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def totals(counts: Mapping[Verdict, int], without_verdict: int = 0) -> str:
+    """`98 of 100 hosts ok, 1 failed, 1 unreachable`; hosts without a verdict are said to be so."""
+    hosts = sum(counts.values()) + without_verdict
+    parts = [f"{counts.get(Verdict.OK, 0)} of {plural(hosts, 'host')} ok"]
+    parts += [
+        f"{number} {words}"
+        for verdict, words in BY_VERDICT.items()
+        if verdict is not Verdict.OK and (number := counts.get(verdict, 0))
+    ]
+    return ", ".join(parts + [f"{without_verdict} without a verdict"] * bool(without_verdict))
+
+
+def status(result: HostResult) -> str:
+    """How the command ended: its exit status, the name of the signal, or "" where neither is known."""
+    if result.signal is not None:
+        return signal_name(result.signal)
+    return "" if result.rc is None else str(result.rc)
 
 
 def duration(seconds: float) -> str:

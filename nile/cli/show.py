@@ -1,0 +1,124 @@
+"""`nile show`: one run, host by host."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nile.cli import recorded
+
+if TYPE_CHECKING:
+    from nile.report import Screen
+    from nile.store import HostRecord, NoticeRecord, RunRecord
+
+HEADINGS = ("HOST", "VERDICT", "STATUS", "VIA", "STAGE", "LOGIN", "READY", "START", "END", "REASON")
+NUMBERS = ("STATUS", "STAGE", "LOGIN", "READY", "START", "END")
+
+
+@click.command("show")
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, with the plan.")
+def command(run: str, as_json: bool) -> None:
+    """Show a run: its verdicts, paths and times, host by host.
+
+    RUN is a run's id, a unique beginning of one, or `last`. Times are seconds from the beginning
+    of the run: the login began, the agent was ready, the command started and ended.
+    """
+    screen = recorded.screen()
+    with recorded.open_store() as store:
+        record = store.run(run)
+        hosts, notices = store.hosts(record), store.notices(record)
+    if as_json:
+        _write_json(screen, record, hosts, notices)
+    else:
+        _write_text(screen, record, hosts, notices)
+    screen.flush()
+
+
+def _write_json(screen: Screen, run: RunRecord, hosts: list[HostRecord], notices: list[NoticeRecord]) -> None:
+    from nile.report.jsonlines import line
+
+    value = {
+        **recorded.run_object(run),
+        "plan": json.loads(run.context.plan),
+        "nodes": [_node(host) for host in hosts],
+        "notices": [{"at": notice.at, "host": notice.host, "text": notice.text} for notice in notices],
+    }
+    screen.out.write(line(value))
+
+
+def _node(host: HostRecord) -> dict[str, Any]:
+    from nile.events import HostResult, Verdict
+    from nile.report.jsonlines import result_object
+
+    result = host.result
+    known = result_object(result or HostResult(host.host, Verdict.LOST))
+    del known["event"]
+    if result is None:
+        known = dict.fromkeys(known) | {
+            "host": host.host,
+            "stage": host.stage,
+            "t_connect_s": host.t_connect_s,
+            "t_ready_s": host.t_ready_s,
+        }
+    return known | {
+        "asked": host.asked,
+        "parent": host.parent,
+        "remedy": result and result.remedy,
+        "t_start_s": host.t_start_s,
+    }
+
+
+def _write_text(screen: Screen, run: RunRecord, hosts: list[HostRecord], notices: list[NoticeRecord]) -> None:
+    from nile.report import Screen, Summary
+    from nile.report.table import table
+    from nile.report.text import visible
+
+    for label, text in _head(run):
+        screen.out.write(f"{label:<9} {visible(text)}\n")
+    for text in ["", *table(HEADINGS, [_row(host) for host in hosts], NUMBERS)]:
+        screen.out.write(f"{text}\n")
+    summary = Summary(Screen(screen.out, screen.out))
+    for host in hosts:
+        if host.result is not None:
+            summary.handle(host.result)
+    screen.out.write("\n")
+    summary.finish()
+    for notice in notices:
+        place = f"{notice.host}: " if notice.host else ""
+        screen.out.write(f"{recorded.local_time(notice.at)}  {visible(place + notice.text)}\n")
+
+
+def _head(run: RunRecord) -> Iterator[tuple[str, str]]:
+    from nile.report.wording import duration, totals
+
+    yield "run", run.run
+    yield "command", run.command
+    wall = "" if run.wall_s is None else f", in {duration(run.wall_s)}"
+    yield "state", f"{run.state}: {totals(run.counts, run.without_verdict)}{wall}"
+    yield "started", f"{recorded.local_time(run.started_at)} by {run.context.user} in {run.context.directory}"
+    yield "as", shlex.join(run.context.argv)
+    yield "routes", run.routes or "none"
+
+
+def _row(host: HostRecord) -> tuple[str, ...]:
+    from nile.report.text import visible
+    from nile.report.wording import reason, status
+
+    result = host.result
+    verdict = str(result.verdict) if result else "no verdict" if host.asked else "relay"
+    path = [name for name in result.path if name != host.host] if result else []
+    times = (host.t_connect_s, host.t_ready_s, host.t_start_s, result.t_end_s if result else None)
+    return (
+        visible(host.host),
+        verdict,
+        status(result) if result else "",
+        visible(" > ".join(path) or host.parent or ""),
+        str(result.stage if result else host.stage or ""),
+        *("" if at is None else f"{at:.2f}" for at in times),
+        reason(result) if result and result.verdict != "ok" else "",
+    )
