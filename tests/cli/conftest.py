@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,14 @@ Record = Callable[[Sequence[Event]], None]
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the store lies that the commands under test read."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setenv("TZ", "UTC")
-    return tmp_path / "nile" / "runs.db"
+def state(tmp_path: Path) -> Iterator[Path]:
+    """Where the store lies that the commands under test read; the local time zone is UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path))
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield tmp_path / "nile" / "runs.db"
+    time.tzset()
 
 
 @pytest.fixture
