@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -45,9 +44,7 @@ def _open(name: str) -> Lab:
     help="Processes on loopback addresses, or (root) namespaces with a real sshd.",
 )
 @click.option("--port", type=int, metavar="PORT", help="ssh port [2222; netns: 22].")
-@click.option(
-    "--network", metavar="127.N", help="loopback: the network of the hosts [follows from the name]."
-)
+@click.option("--network", metavar="127.N", help="loopback: the hosts' network [follows from the name].")
 @click.option("--switches", default=1, show_default=True, metavar="S", help="Switches that share the hosts.")
 @click.option("--rate", metavar="RATE", help="netns: speed of each host's port, as 200mbit.")
 @click.option("--uplink", metavar="RATE", help="netns: speed of each switch's uplink.")
@@ -100,15 +97,13 @@ def _pair(text: str) -> tuple[str, str]:
 def _welcome(name: str, lab: Lab, took_s: float) -> str:
     from nile.lab.files import fold
 
-    routes = name if name == "lab" else shlex.quote(str(lab.routes_file))
+    routes = name if name == "lab" else f"lab:{name}"
     call = f"nile exec -r {routes} -a -- hostname"
-    at_root = "" if lab.spec.backend == "loopback" else f"nile lab root --name {name} -- "
-    if name == "lab":
-        at_root = at_root.replace(f"--name {name} ", "")
+    which = "" if name == "lab" else f"--name {name} "
+    at_root = "" if lab.spec.backend == "loopback" else f"nile lab root {which}-- "
+    hosts = f"{len(lab.names)} hosts {fold(lab.names)} ({lab.spec.backend})"
     return (
-        f"lab {name!r} is up in {took_s:.1f} s: {len(lab.names)} hosts {fold(lab.names)} ({lab.spec.backend})\n"
-        f"routes: {lab.routes_file}\n"
-        f"try:    {at_root}{call}"
+        f"lab {name!r} is up in {took_s:.1f} s: {hosts}\nroutes: {lab.routes_file}\ntry:    {at_root}{call}"
     )
 
 
@@ -175,7 +170,7 @@ def root(name: str, argv: tuple[str, ...]) -> NoReturn:
     sys.stdout.flush()
     env = lab.root_environment()
     try:
-        os.execvpe(words[0], words, env)  # noqa: S606
+        os.execvpe(words[0], words, env)
     except OSError as error:
         raise LabError(f"can't run {words[0]!r}: {error.strerror}", where="nile lab root") from None
 

@@ -73,9 +73,9 @@ def fork(body: Callable[[], None], keep: Iterable[int] = ()) -> int:
     (sockets, now closed) are never collected.
     """
     pid = os.fork()
-    if pid:
-        return pid
-    _be_child(body, set(keep))
+    if pid == 0:
+        _be_child(body, set(keep))
+    return pid
 
 
 def _be_child(body: Callable[[], None], keep: set[int]) -> NoReturn:

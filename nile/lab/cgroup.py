@@ -29,8 +29,7 @@ def roots() -> list[Path]:
     freezers = [
         Path(point) for kind, point, options in mounts if kind == "cgroup" and "freezer" in options.split(",")
     ]
-    usable = [path for path in dict.fromkeys(unified + freezers) if os.access(path, os.W_OK)]
-    return usable
+    return [path for path in dict.fromkeys(unified + freezers) if os.access(path, os.W_OK)]
 
 
 def group_name(directory: Path) -> str:

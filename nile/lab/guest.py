@@ -21,7 +21,7 @@ from nile.lab.login import ROOT_PATH
 
 OWN = Path("/run/lab")
 """Where a host keeps what the lab gave it."""
-MASKS = {"/tmp": 0o1777, "/root": 0o700, "/run": 0o755, "/srv": 0o755, "/dev/shm": 0o1777, "/var/log": 0o755}  # noqa: S108
+MASKS = {"/tmp": 0o1777, "/root": 0o700, "/run": 0o755, "/srv": 0o755, "/dev/shm": 0o1777, "/var/log": 0o755}
 """Directories that every host has of its own, empty and in memory -> mode."""
 FRONT = Path("/usr/local/sbin")
 """First on root's PATH, as sshd sets it."""
@@ -43,7 +43,7 @@ class Guest:
     delay_login_s: float
     python: Python | None
     masked: tuple[str, ...]
-    """Files to hide: the interpreters of a host without Python."""
+    """Files that aren't there: the interpreters, on a host without Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +107,35 @@ def put_in_front(python: Python) -> None:
     if hidden(python.prefix):
         Path(python.prefix).mkdir(parents=True)
         bind(OWN / "python", python.prefix)
-    (OWN / "sbin").mkdir()
-    bind(FRONT, OWN / "sbin")
-    tmpfs(FRONT)
-    for entry in (OWN / "sbin").iterdir():
-        (FRONT / entry.name).symlink_to(entry)
-    for name in {"python3", Path(python.executable).name}:
-        (FRONT / name).unlink(missing_ok=True)
+    names = {"python3", Path(python.executable).name}
+    show_without(FRONT, names)
+    for name in names:
         (FRONT / name).symlink_to(python.executable)
 
 
 def hide(paths: tuple[str, ...]) -> None:
-    """Put an empty file that can't be executed over each of some files."""
-    if paths:
-        (OWN / "nothing").touch(mode=0o644)
-    for path in paths:
-        bind(OWN / "nothing", path)
+    """Take files out of their directories, as this host sees them."""
+    directories: dict[Path, set[str]] = {}
+    for path in map(Path, paths):
+        directories.setdefault(path.parent, set()).add(path.name)
+    for directory, names in directories.items():
+        show_without(directory, names)
+
+
+def show_without(directory: Path, names: set[str]) -> None:
+    """Put links to a directory's entries in its place, without some of them.
+
+    A file that is only covered (by a bind mount) would still be found: `command
+    -v` of bash tells of files that root can't execute.
+    """
+    behind = OWN / "behind" / str(directory).replace("/", "_")
+    behind.mkdir(parents=True)
+    bind(directory, behind)
+    tmpfs(directory)
+    for entry in os.scandir(behind):
+        if entry.name not in names:
+            target = os.readlink(entry.path) if entry.is_symlink() else entry.path  # noqa: PTH115
+            os.symlink(target, directory / entry.name)  # noqa: PTH211
 
 
 def _write_sshd_files(guest: Guest) -> None:
@@ -178,20 +191,21 @@ def sshd_config(port: int, max_startups: str, extra: tuple[str, ...] = ()) -> st
 
 
 def find_pythons() -> tuple[str, ...]:
-    """Every interpreter that a host without Python must not see, links followed."""
+    """Every path by which a host without Python must not find one; directories are spelled without links."""
     places = [*ROOT_PATH.split(":"), "/usr/libexec", "/usr/lib/platform-python/bin"]
-    found = {
-        str(path.resolve())
-        for place in places
-        for pattern in ("python", "python[23]*", "platform-python*", "pypy*")
-        for path in Path(place).glob(pattern)
-        if path.is_file()
-    }
-    return tuple(sorted(path for path in found if not hidden(path)))
+    directories = {Path(place).resolve() for place in places}
+    return tuple(
+        sorted(
+            str(path)
+            for directory in directories
+            for pattern in ("python", "python[23]*", "platform-python*", "pypy*")
+            for path in directory.glob(pattern)
+        )
+    )
 
 
 def ask_prefix(executable: str) -> tuple[str, str]:
-    """(file, prefix) of an interpreter, links and virtual environments followed; OSError, CalledProcessError."""
+    """(file, prefix) of an interpreter, links and virtual environments seen through; SubprocessError."""
     code = "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix)"
     done = subprocess.run([executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     path, prefix = done.stdout.splitlines()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +14,13 @@ from typing import Any, Self
 
 from nile.errors import LabError
 from nile.lab import control, procs
-from nile.lab.files import write_addresses, write_keys
+from nile.lab.facts import LabFacts
+from nile.lab.files import write_keys
+from nile.lab.launch import claim, start, user_of
+from nile.lab.login import ROOT_PATH, host_config
 from nile.lab.probe import from_namespace, probe
 from nile.lab.spec import BackendName, LabSpec, host_set
-from nile.lab.login import ROOT_PATH, HostConfig, lab_user
-from nile.lab.state import LabFiles, LabState, check_name, read_state, write_state
+from nile.lab.state import LabFiles, LabState, read_state, write_state
 from nile.lab.teardown import clear
 
 PROBE_S = 2.0
@@ -47,10 +49,10 @@ class HostStatus:
 
 
 def directory_of(name: str) -> Path:
-    """Where the lab of a name lies; LabError where that can't be a name."""
+    """Where the lab of a name lies; UsageError where that can't be a name."""
     from nile.topology.places import lab_directory
 
-    return lab_directory(check_name(name))
+    return lab_directory(name)
 
 
 def down(directory: Path) -> bool:
@@ -63,7 +65,7 @@ def _real(directory: Path) -> Path:
     return directory.parent.resolve() / directory.name
 
 
-class Lab:
+class Lab(LabFacts):
     """A lab that is up.
 
     Made by `Lab.up` or `Lab.open`; as a context manager it goes down at the end.
@@ -72,8 +74,7 @@ class Lab:
     """
 
     def __init__(self, files: LabFiles, state: LabState, tie: int = -1) -> None:
-        self._files = files
-        self._state = state
+        super().__init__(files, state)
         self._tie = tie
 
     @classmethod
@@ -86,12 +87,12 @@ class Lab:
         spec = spec or LabSpec()
         spec.check()
         files = LabFiles(_real(directory or directory_of("lab")))
-        state = LabState(spec, user=_user(spec))
-        _claim(files)
+        state = LabState(spec, user=user_of(spec))
+        claim(files)
         try:
             write_state(files, state)
             write_keys(files, spec)
-            return cls(files, *_start(files, state, tied))
+            return cls(files, *start(files, state, tied))
         except BaseException:
             clear(files.directory)
             raise
@@ -120,58 +121,11 @@ class Lab:
     def down(self) -> None:
         """Take the lab down; nothing is left of it."""
         clear(self._files.directory)
+        with contextlib.suppress(ChildProcessError):  # only the process that brought the lab up is its parent
+            os.waitpid(self.supervisor, 0)
         if self._tie >= 0:
             os.close(self._tie)
             self._tie = -1
-
-    # What it is.
-
-    @property
-    def directory(self) -> Path:
-        return self._files.directory
-
-    @property
-    def spec(self) -> LabSpec:
-        return self._state.spec
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every host's name."""
-        return self._state.spec.names
-
-    @property
-    def addresses(self) -> Mapping[str, str]:
-        """Host -> address."""
-        return self._state.addresses
-
-    @property
-    def port(self) -> int:
-        return self._state.spec.ssh_port
-
-    @property
-    def user(self) -> str:
-        return self._state.user
-
-    @property
-    def routes_file(self) -> Path:
-        return self._files.routes
-
-    @property
-    def key_file(self) -> Path:
-        return self._files.key
-
-    @property
-    def known_hosts_file(self) -> Path:
-        return self._files.known_hosts
-
-    @property
-    def ssh_config_file(self) -> Path:
-        return self._files.ssh_config
-
-    @property
-    def supervisor(self) -> int:
-        """Its pid."""
-        return self._state.supervisor
 
     # What befalls hosts.
 
@@ -282,14 +236,18 @@ class Lab:
             into = ["nsenter", "--target", pid, "--mount", "--net", "--pid", "--uts", "--ipc", "--"]
             home = "/root"
         else:
-            env, into, home = self._config(host).environment(), [], str(self.home(host))
+            env, into, home = (
+                host_config(self._files, self.spec, host).environment(),
+                [],
+                str(self.home(host)),
+            )
         pairs = [f"{name}={value}" for name, value in env.items()]
         return [*into, "env", "-i", *pairs, "sh", "-c", _IN_SHELL_CWD, home, *argv]
 
     def run_on(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command on a host without ssh and capture what it prints; `options` as subprocess.run has."""
         settings: dict[str, Any] = {"capture_output": True, "text": True, "check": False, **options}
-        return subprocess.run(self.host_argv(host, argv), **settings)  # noqa: PLW1510, S603
+        return subprocess.run(self.host_argv(host, argv), **settings)
 
     def root_argv(self, argv: Sequence[str], cwd: Path | None = None) -> list[str]:
         """The words that run a command on the root machine, in `cwd` (by default, here).
@@ -320,82 +278,4 @@ class Lab:
             "env": self.root_environment(),
             **options,
         }
-        return subprocess.run(self.root_argv(argv), **settings)  # noqa: PLW1510, S603
-
-    def _config(self, host: str) -> HostConfig:
-        user, shell = lab_user()
-        own = self._files.host(host)
-        return HostConfig(
-            lab=self.directory,
-            name=host,
-            user=user,
-            shell=shell,
-            home=own / "home",
-            scratch=own / "tmp",
-            host_key=self._files.host_key(host),
-            authorized_keys=self._files.public_key,
-        )
-
-
-def _user(spec: LabSpec) -> str:
-    return "root" if spec.backend is BackendName.NETNS else lab_user()[0]
-
-
-def _claim(files: LabFiles) -> None:
-    """Make the lab's directory: whoever makes it owns the name."""
-    directory = files.directory
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        raise LabError(
-            f"there is a lab {directory.name!r} already",
-            where=str(directory),
-            remedy=f"take it down (nile lab down --name {directory.name}), or choose another --name",
-        ) from None
-    except OSError as error:
-        raise LabError(f"can't make the lab's directory: {error.strerror}", where=str(directory)) from error
-
-
-def _start(files: LabFiles, state: LabState, tied: bool) -> tuple[LabState, int]:
-    """Start the supervisor, wait until it says that all hosts are up, write what follows from that."""
-    ready, ready_theirs = os.pipe()
-    tie_theirs, tie = os.pipe() if tied else (-1, -1)
-    theirs = [fd for fd in (ready_theirs, tie_theirs) if fd >= 0]
-    with files.log.open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "nile.lab.supervisor", str(files.directory), *map(str, theirs)],
-            env={**os.environ, procs.MARK: str(files.directory)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            pass_fds=theirs,
-            start_new_session=True,
-        )
-    for fd in theirs:
-        os.close(fd)
-    try:
-        with os.fdopen(ready) as answers:
-            answer = json.loads(answers.read() or "{}")
-        if "addresses" not in answer:
-            raise LabError(
-                answer.get("error", "the supervisor died"), remedy=answer.get("remedy") or _tail(files.log)
-            )
-        addresses = answer["addresses"]
-        write_addresses(files, state.spec, state.user, addresses)
-        state = state.up(addresses, process.pid)
-        write_state(files, state)
-    except BaseException:
-        process.kill()
-        process.wait()
-        if tie >= 0:
-            os.close(tie)
-        raise
-    process.returncode = 0  # it outlives this object; nobody waits for it
-    return state, tie
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it left no message"
+        return subprocess.run(self.root_argv(argv), **settings)

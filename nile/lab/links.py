@@ -58,12 +58,16 @@ class Wires:
         if self.spec.uplink:
             tc([shape(port, self.spec.uplink) for switch in switches for port in uplink_ports(switch)])
 
-    def plug(self, port: str, pid: int, switch: str | None) -> None:
-        """Give a process's namespace an eth0 whose other end is `port` on a switch (None: where the root sits)."""
+    def plug(self, port: str, pid: int, address: str, switch: str | None) -> None:
+        """Give a process's namespace an eth0, with its other end as `port` of a switch.
+
+        Without a switch, it goes where the root has its place. Its MAC follows from its IP address: a host that starts again is still
+        found by neighbours that remember it.
+        """
         bridge = switch or (CORE if self._has_core() else next(iter(self.spec.racks())))
         ip(
             [
-                f"link add name {port} type veth peer name eth0 netns {pid}",
+                f"link add name {port} type veth peer name eth0 address {mac(address)} netns {pid}",
                 f"link set {port} master {bridge} up",
             ]
         )
@@ -85,6 +89,11 @@ class Wires:
 def uplink_ports(switch: str) -> tuple[str, str]:
     """Ports of an uplink: at the core, at the switch."""
     return f"{switch}-down", f"{switch}-up"
+
+
+def mac(address: str) -> str:
+    """A locally administered MAC made of an IP address."""
+    return ":".join(f"{byte:02x}" for byte in (2, 0, *socket.inet_aton(address)))
 
 
 def shape(port: str, rate: str) -> str:

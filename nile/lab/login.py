@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from nile.lab.procs import MARK
+from nile.lab.spec import LabSpec
+from nile.lab.state import LabFiles
 
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/games"
@@ -28,18 +29,17 @@ class HostConfig:
     scratch: Path
     host_key: Path
     authorized_keys: Path
-    fallback_path: str = ""
-    """Directory of the lab's own `python3` link, put last where the standard PATH has no Python."""
+    path: str
+    """$PATH."""
     delay_login_s: float = 0.0
 
     def environment(self) -> dict[str, str]:
         """What sshd gives a session, and the lab's mark."""
-        path = ROOT_PATH if os.getuid() == 0 else USER_PATH
         return {
             "USER": self.user,
             "LOGNAME": self.user,
             "HOME": str(self.home),
-            "PATH": f"{path}:{self.fallback_path}" if self.fallback_path else path,
+            "PATH": self.path,
             "MAIL": f"/var/mail/{self.user}",
             "SHELL": self.shell,
             "TMPDIR": str(self.scratch),
@@ -54,6 +54,25 @@ def lab_user() -> tuple[str, str]:
     return entry.pw_name, entry.pw_shell or "/bin/sh"
 
 
-def python_on(path: str) -> bool:
-    """Whether a PATH has a python3."""
-    return shutil.which("python3", path=path) is not None
+def standard_path() -> str:
+    """What sshd gives as $PATH."""
+    return ROOT_PATH if os.getuid() == 0 else USER_PATH
+
+
+def host_config(files: LabFiles, spec: LabSpec, name: str) -> HostConfig:
+    """What a loopback host of a lab is."""
+    user, shell = lab_user()
+    own = files.host(name)
+    extra = f":{files.programs}" if files.programs.exists() else ""
+    return HostConfig(
+        lab=files.directory,
+        name=name,
+        user=user,
+        shell=shell,
+        home=own / "home",
+        scratch=own / "tmp",
+        host_key=files.host_key(name),
+        authorized_keys=files.public_key,
+        path=standard_path() + extra,
+        delay_login_s=spec.delay_login_s,
+    )

@@ -12,6 +12,7 @@ import errno
 import gc
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -20,9 +21,9 @@ from pathlib import Path
 from nile.errors import LabError
 from nile.lab.backend import HostState, fork
 from nile.lab.kernel import become_subreaper
+from nile.lab.login import host_config, standard_path
 from nile.lab.procs import descendants, kill_tree, send, stop_tree
 from nile.lab.spec import LabSpec
-from nile.lab.login import ROOT_PATH, USER_PATH, HostConfig, lab_user, python_on
 from nile.lab.sshserver import run_host
 from nile.lab.state import LabFiles
 
@@ -102,20 +103,22 @@ class LoopbackBackend:
         self.hosts: dict[str, HostState] = {}
 
     def prepare(self) -> None:
+        """Take an address and port for every host."""
         spec = self._spec
         networks = [spec.network] if spec.network else candidate_networks(self._files.directory)
         self._listeners = bind_all(networks, spec.names, spec.ssh_port)
         self.hosts = {name: HostState(name, sock.getsockname()[0]) for name, sock in self._listeners.items()}
         become_subreaper()
-        self._fallback = self._python_link()
+        self._link_python()
         gc.collect()
         gc.freeze()  # what is loaded by now stays shared between the hosts' processes
 
     def boot(self, name: str) -> None:
+        """Fork the host's server."""
         state = self.hosts[name]
         listener = self._listeners.pop(name, None) or bound_socket(state.address, self._spec.ssh_port)
         ours, theirs = socket.socketpair()
-        config = self._config(name)
+        config = host_config(self._files, self._spec, name)
 
         def body() -> None:
             os.setsid()
@@ -129,6 +132,7 @@ class LoopbackBackend:
         self._controls[name] = ours
 
     def booted(self, name: str) -> bool:
+        """Ask the server whether it listens; waits for the answer."""
         if name not in self._asked:
             self._asked.add(name)
             self._controls[name].send(b"?")
@@ -141,11 +145,13 @@ class LoopbackBackend:
         raise LabError(f"{name} did not start", remedy=f"see {self._files.log}")
 
     def died(self, pid: int) -> None:
+        """Forget the host whose server this was."""
         for state in self.hosts.values():
             if state.pid == pid:
                 self._forget(state)
 
     def crash(self, name: str) -> None:
+        """Kill the server and whatever its sessions started."""
         state = self.hosts[name]
         if state.pid:
             kill_tree(state.pid)
@@ -153,12 +159,14 @@ class LoopbackBackend:
             self._forget(state)
 
     def freeze(self, name: str) -> None:
+        """SIGSTOP to all of them, the server first."""
         state = self.hosts[name]
         state.need_alive()
         stop_tree(state.pid)
         state.frozen = True
 
     def thaw(self, name: str) -> None:
+        """SIGCONT to all of them."""
         state = self.hosts[name]
         state.need_alive()
         send(descendants([state.pid]), signal.SIGCONT)
@@ -179,6 +187,7 @@ class LoopbackBackend:
         state.cut = True
 
     def mend(self, name: str) -> None:
+        """Make the server hear again; start it anew if it crashed."""
         state = self.hosts[name]
         if not state.pid:
             self.boot(name)
@@ -202,28 +211,8 @@ class LoopbackBackend:
         self._asked.discard(state.name)
         self._controls.pop(state.name).close()
 
-    def _config(self, name: str) -> HostConfig:
-        user, shell = lab_user()
-        own = self._files.host(name)
-        return HostConfig(
-            lab=self._files.directory,
-            name=name,
-            user=user,
-            shell=shell,
-            home=own / "home",
-            scratch=own / "tmp",
-            host_key=self._files.host_key(name),
-            authorized_keys=self._files.public_key,
-            fallback_path=self._fallback,
-            delay_login_s=self._spec.delay_login_s,
-        )
-
-    def _python_link(self) -> str:
-        """A directory with a `python3`, where sshd's PATH has none (a machine with its Python elsewhere)."""
-        if python_on(ROOT_PATH if os.getuid() == 0 else USER_PATH):
-            return ""
-        directory = self._files.directory / "bin"
-        directory.mkdir(exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            (directory / "python3").symlink_to(Path(sys.executable).resolve())
-        return str(directory)
+    def _link_python(self) -> None:
+        """Have a `python3` where sshd's PATH has none (a machine with its Python elsewhere)."""
+        if shutil.which("python3", path=standard_path()) is None:
+            self._files.programs.mkdir()
+            (self._files.programs / "python3").symlink_to(Path(sys.executable).resolve())

@@ -142,7 +142,7 @@ class NetnsBackend:
         if not line:
             raise LabError(f"{name} did not start", remedy=f"see {self._files.log}")
         state.pid = int(line)
-        self._wires.plug(port_of(name), state.pid, self._switch[name])
+        self._wires.plug(port_of(name), state.pid, state.address, self._switch[name])
         os.write(birth.go, b"1")
         os.close(birth.go)
         return False
@@ -215,7 +215,7 @@ class NetnsBackend:
     def _forget(self, state: HostState) -> None:
         state.pid = 0
         state.frozen = state.cut = False
-        # The kernel clears a dead namespace away in its own time; the name is needed when the host starts again.
+        # The kernel clears a dead namespace away in its own time; the port's name is needed before.
         self._wires.unplug(port_of(state.name))
 
     def _make_root(self) -> None:
@@ -236,7 +236,7 @@ class NetnsBackend:
         if not os.read(ready, 1):
             raise LabError("the root machine of the lab did not start", remedy=f"see {self._files.log}")
         os.close(ready)
-        self._wires.plug(ROOT_NAME, self.root_pid, None)
+        self._wires.plug(ROOT_NAME, self.root_pid, links.ROOT_ADDRESS, None)
         os.write(go, b"1")
         os.close(go)
 
@@ -250,7 +250,7 @@ class NetnsBackend:
         self._masked = dict.fromkeys(without, guest.find_pythons() if without else ())
 
     def _sshd_config(self) -> str:
-        """sshd's configuration; from OpenSSH 9.8 on, without penalties for a lab that is tested to its limits."""
+        """sshd's configuration; from OpenSSH 9.8 on, without penalties for those who knock too often."""
         probe = [self._sshd, "-T", "-f", "/dev/null", "-o", "PerSourcePenalties=no"]
         probe += ["-h", str(self._files.host_key(self._spec.names[0]))]
         knows = subprocess.run(probe, check=False, capture_output=True).returncode == 0

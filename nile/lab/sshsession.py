@@ -12,7 +12,7 @@ import subprocess
 import termios
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import asyncssh
 
@@ -143,26 +143,32 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
     # What the client asks for.
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        """Keep the channel."""
         self._chan = chan
 
     def pty_requested(self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Any) -> bool:
+        """A terminal is granted."""
         self._terminal = term_size
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """Hand the client's window size on."""
         if self._master >= 0:
             size = struct.pack("HHHH", height, width, pixwidth, pixheight)
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
     def exec_requested(self, command: str) -> bool:
+        """A command: `$SHELL -c COMMAND`."""
         self._argv = [Path(self._config.shell).name, "-c", command]
         return True
 
     def shell_requested(self) -> bool:
+        """A login shell."""
         self._argv = [f"-{Path(self._config.shell).name}"]
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
+        """`sftp`, where the machine has OpenSSH's server for it."""
         server = next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None)
         if subsystem != "sftp" or server is None:
             return False
@@ -170,6 +176,7 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
+        """All is agreed: start."""
         try:
             self._start()
         except OSError as error:
@@ -177,29 +184,36 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
             self._chan.exit(255)
 
     def signal_received(self, signal: str) -> None:
+        """Pass a signal on to the command's process group."""
         self._signal(signal)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        """Bytes for the command."""
         if self._inflow is not None:
             self._inflow.feed(data)
 
     def eof_received(self) -> bool:
+        """The client's end of file."""
         if self._inflow is not None and self._master < 0:
             self._inflow.end()
         return True  # the other direction stays open
 
     def pause_writing(self) -> None:
+        """The client is slow: stop reading what the command writes."""
         for flow in self._outflows:
             flow.pause()
 
     def resume_writing(self) -> None:
+        """Go on reading."""
         for flow in self._outflows:
             flow.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the pipes and leave the command alone, as sshd does."""
-        for flow in (*self._outflows, *([self._inflow] if self._inflow else [])):
+        for flow in self._outflows:
             flow.close()
+        if self._inflow is not None:
+            self._inflow.close()
 
     # The command.
 
@@ -238,7 +252,7 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
 
     def _start_on_pipes(self) -> None:
         words, program = self._words()
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             words,
             executable=program,
             stdin=subprocess.PIPE,
@@ -249,11 +263,8 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
             env=self._environment(),
             start_new_session=True,
         )
-        assert process.stdin and process.stdout and process.stderr
         self._adopt(process)
-        fds = [os.dup(stream.fileno()) for stream in (process.stdin, process.stdout, process.stderr)]
-        for stream in (process.stdin, process.stdout, process.stderr):
-            stream.close()
+        fds = [_own_fd(stream) for stream in (process.stdin, process.stdout, process.stderr)]
         self._inflow = _Inflow(fds[0], self._chan.pause_reading, self._chan.resume_reading)
         self._outflows = [
             _Outflow(fds[1], self._chan.write, self._output_ended),
@@ -266,7 +277,7 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
         self.terminal_size_changed(*size)
         words, program = self._words()
         try:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 words,
                 executable=program,
                 stdin=slave,
@@ -275,7 +286,7 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
                 cwd=self._config.home,
                 env={**self._environment(), "SSH_TTY": os.ttyname(slave)},
                 start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
             )
         finally:
             os.close(slave)
@@ -307,3 +318,10 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
         number = getattr(signal, f"SIG{name}", None)
         if number is not None and self._pid and self._status is None:
             os.killpg(self._pid, number)
+
+
+def _own_fd(stream: IO[bytes] | None) -> int:
+    """A descriptor of one's own for a stream, which is closed."""
+    assert stream is not None
+    with stream:
+        return os.dup(stream.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,19 +10,6 @@ from typing import Any
 
 from nile.errors import LabError
 from nile.lab.spec import LabSpec
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-
-
-def check_name(name: str) -> str:
-    """A lab's name, which is a directory's name too; LabError where it can't be one."""
-    if not _NAME.match(name):
-        raise LabError(
-            f"{name!r} can't be the name of a lab",
-            where="--name",
-            remedy="take letters, digits, dots, dashes and underscores",
-        )
-    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +20,12 @@ class LabFiles:
 
     @property
     def state(self) -> Path:
+        """What the lab is and how far it came."""
         return self.directory / "state.json"
 
     @property
     def routes(self) -> Path:
+        """The route file."""
         return self.directory / "routes.yaml"
 
     @property
@@ -47,10 +35,12 @@ class LabFiles:
 
     @property
     def public_key(self) -> Path:
+        """The lab user's public key, which every host admits."""
         return self.directory / "id_ed25519.pub"
 
     @property
     def known_hosts(self) -> Path:
+        """Host keys, by name and by address."""
         return self.directory / "known_hosts"
 
     @property
@@ -65,17 +55,25 @@ class LabFiles:
 
     @property
     def log(self) -> Path:
+        """What the supervisor and the hosts say of themselves."""
         return self.directory / "log"
 
     @property
     def control(self) -> Path:
+        """The supervisor's socket."""
         return self.directory / "control.sock"
+
+    @property
+    def programs(self) -> Path:
+        """On every loopback host's PATH, after all else; there only where it is needed."""
+        return self.directory / "bin"
 
     def host(self, name: str) -> Path:
         """A host's own directory."""
         return self.directory / "hosts" / name
 
     def host_key(self, name: str) -> Path:
+        """A host's private key; the public one is beside it with `.pub`."""
         return self.host(name) / "host_key"
 
 
@@ -95,6 +93,7 @@ class LabState:
         return replace(self, phase="up", addresses=dict(addresses), supervisor=supervisor)
 
     def to_json(self) -> dict[str, Any]:
+        """What state.json says."""
         return {
             "version": 1,
             "phase": self.phase,

@@ -58,7 +58,8 @@ class Supervisor:
         backend = self._backend
         backend.prepare()
         deadline = time.monotonic() + BOOT_S
-        waiting, booting = list(backend.hosts), []
+        waiting = list(backend.hosts)
+        booting: list[str] = []
         while waiting or booting:
             while waiting and len(booting) < IN_FLIGHT:
                 backend.boot(waiting[0])
