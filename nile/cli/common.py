@@ -210,7 +210,7 @@ def _number(keyword: str, text: str) -> int:
 
 
 def select(options: SelectionOptions) -> Selection:
-    """Routes, hosts and plan for the options; raises a `UsageError` where they name no hosts or admit no tree."""
+    """Routes, hosts and plan of the options; raises `UsageError` where they name no host or admit no tree."""
     from nile.topology.plan import plan
 
     routes = load_selected(options)

@@ -6,7 +6,7 @@ host (groups, precedence, the tree) is made of them by `routes`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -161,12 +161,14 @@ def _identity(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 def _settings(**given: Any) -> Settings:
     """Fold the short forms `user` and `port` into `ssh`."""
-    ssh: SshOptions = given.pop("ssh", SshOptions())
     short = {name: given.pop(name) for name in ("user", "port") if name in given}
+    if not short:
+        return Settings(**given)
+    ssh: SshOptions = given.pop("ssh", SshOptions())
     for name in short:
         if getattr(ssh, name) is not None:
             raise Refusal(f"`{name}` is given twice, also under `ssh`", "keep one of them")
-    return Settings(ssh=SshOptions(**short).over(ssh), **given)
+    return Settings(ssh=replace(ssh, **short), **given)
 
 
 def _group(hosts: tuple[Located, ...], **given: Any) -> GroupBlock:

@@ -23,12 +23,14 @@ Flat = Mapping[str, Any]
 """Setting -> value, ssh options one by one as `options.KEYWORD`."""
 
 _OPTION = "options."
+_OTHER = ("relay", "switch", "via")
+_SSH = tuple(one.name for one in fields(SshOptions) if one.name != "options")
 
 
 def flatten(settings: Settings, via: tuple[str, ...] | None) -> Flat:
     """What a block says, setting by setting; `via` are its gateways, expanded."""
     ssh = settings.ssh
-    said: dict[str, Any] = {one.name: getattr(ssh, one.name) for one in fields(ssh) if one.name != "options"}
+    said: dict[str, Any] = {name: getattr(ssh, name) for name in _SSH}
     said |= {"relay": settings.relay, "switch": settings.switch, "via": via}
     said |= {_OPTION + keyword: value for keyword, value in ssh.options.items()}
     return {name: value for name, value in said.items() if value is not None}
@@ -37,7 +39,7 @@ def flatten(settings: Settings, via: tuple[str, ...] | None) -> Flat:
 def ssh_options(flat: Flat) -> SshOptions:
     """The ssh settings among flat ones."""
     options = {name.removeprefix(_OPTION): value for name, value in flat.items() if name.startswith(_OPTION)}
-    plain = {one.name: flat[one.name] for one in fields(SshOptions) if one.name in flat}
+    plain = {name: flat[name] for name in _SSH if name in flat}
     return SshOptions(**plain, options=MappingProxyType(options))
 
 
@@ -78,7 +80,7 @@ class Resolver:
     conflicts: dict[tuple[str, str, str], Conflict] = field(default_factory=dict)
     """Found so far, one for each (setting, group, group)."""
     _answers: dict[tuple[tuple[str, ...], frozenset[str]], _Answer] = field(default_factory=dict)
-    _ssh: dict[int, SshOptions] = field(default_factory=dict)
+    _ssh: dict[tuple[int, tuple[tuple[str, Any], ...]], SshOptions] = field(default_factory=dict)
 
     def specs(
         self, blocks: Mapping[str, tuple[HostBlock, Flat]], names: Sequence[str]
@@ -115,11 +117,10 @@ class Resolver:
         )
 
     def _ssh_of(self, answer: _Answer, own: Flat, said: Flat) -> SshOptions:
-        if own:
-            return ssh_options(said).over(self.file_ssh)
-        if id(answer) not in self._ssh:
-            self._ssh[id(answer)] = ssh_options(said).over(self.file_ssh)
-        return self._ssh[id(answer)]
+        key = (id(answer), tuple(pair for pair in own.items() if pair[0] not in _OTHER))
+        if key not in self._ssh:
+            self._ssh[key] = ssh_options(said).over(self.file_ssh)
+        return self._ssh[key]
 
 
 def _ask(groups: Sequence[Group], exempt: frozenset[str]) -> _Answer:

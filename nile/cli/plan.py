@@ -1,0 +1,150 @@
+"""`nile plan`: the tree that a run would take, and how long its logins should take."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nile.cli.common import Seconds, Selection, SelectionOptions, select, selection_options
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from nile.topology.model import Plan, PlanNode
+    from nile.topology.predict import Prediction
+
+SCHEMA = 1
+"""Of the JSON output; a change that can break a reader raises it."""
+
+
+@click.command()
+@selection_options
+@click.option(
+    "--t-ssh", "t_ssh_s", metavar="S", type=Seconds(), default=0.15, help="One ssh login. Default: 0.15."
+)
+@click.option(
+    "--t-nile",
+    "t_nile_s",
+    metavar="S",
+    type=Seconds(),
+    default=0.05,
+    help="Start of one agent. Default: 0.05.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
+def command(selection: SelectionOptions, t_ssh_s: float, t_nile_s: float, as_json: bool) -> int:
+    """Show the tree that a run would take, and its predicted time.
+
+    Nothing is logged in to. Times are those of the logins, supposing that each takes as long:
+    flat N/parallel times T_ssh, in a tree T_ssh + T_nile for each stage (and round of logins).
+    """
+    from nile.topology.predict import predict
+
+    chosen = select(selection)
+    click.echo(chosen.routes.describe(), err=True)
+    prediction = predict(chosen.plan, t_ssh_s, t_nile_s)
+    if as_json:
+        click.echo(json.dumps(as_dict(chosen, prediction)))
+    else:
+        _show(chosen, prediction)
+    return 0
+
+
+def as_dict(chosen: Selection, prediction: Prediction) -> dict[str, Any]:
+    """The contract of `nile plan --json`; nodes stand in the order of their ids, parents first."""
+    plan = chosen.plan
+    limits = plan.limits
+    return {
+        "schema": SCHEMA,
+        "routes": plan.source,
+        "tree": str(chosen.routes.tree),
+        "hosts": len(chosen.hosts),
+        "limits": {
+            "branches": limits.branches,
+            "parallel": limits.parallel,
+            "logins": limits.logins,
+            "stages": limits.stages,
+        },
+        "nodes": [
+            {
+                "host": node.host,
+                "asked": node.asked,
+                "stage": node.stage,
+                "path": list(plan.path(node.id)),
+                "children": [plan.node(child).host for child in node.children],
+            }
+            for node in plan.nodes
+        ],
+        "stages": [
+            {"stage": one.stage, "nodes": one.nodes, "logins_max": one.logins_max, "time_s": _s(one.time_s)}
+            for one in prediction.stages
+        ],
+        "logins": prediction.logins,
+        "tree_s": _s(prediction.tree_s),
+        "flat_s": _s(prediction.flat_s),
+    }
+
+
+def _s(seconds: float) -> float:
+    return round(seconds, 6)
+
+
+def _show(chosen: Selection, prediction: Prediction) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_tree(chosen.plan))
+    console.print()
+    console.print(_stages(prediction))
+    console.print()
+    for line in _logins(prediction):
+        console.print(line, markup=False)
+    console.print(f"predicted: tree {prediction.tree_s:.2f} s, flat {prediction.flat_s:.2f} s", markup=False)
+
+
+def _tree(plan: Plan) -> Tree:
+    from rich.tree import Tree
+
+    from nile.topology.model import ROOT_ID, ROOT_NAME
+
+    tree = Tree(ROOT_NAME)
+    _branches(plan, [plan.node(one) for one in plan.children(ROOT_ID)], tree)
+    return tree
+
+
+def _branches(plan: Plan, nodes: list[PlanNode], tree: Tree) -> None:
+    """Relays one by one, leaves folded into one line."""
+    from rich.text import Text
+
+    from nile.topology.hostsets import fold
+
+    for node in nodes:
+        if node.children:
+            label = Text(node.host, style="bold")
+            label.append("" if node.asked else "  only relays", style="dim")
+            _branches(plan, [plan.node(one) for one in node.children], tree.add(label))
+    if leaves := [node.host for node in nodes if not node.children]:
+        tree.add(Text(f"{fold(leaves)} ({len(leaves)})" if len(leaves) > 1 else leaves[0]))
+
+
+def _stages(prediction: Prediction) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title in ("stage", "hosts", "most logins of one node", "time"):
+        table.add_column(title, justify="right")
+    for one in prediction.stages:
+        table.add_row(str(one.stage), str(one.nodes), str(one.logins_max), f"{one.time_s:.2f} s")
+    return table
+
+
+def _logins(prediction: Prediction) -> list[str]:
+    """Logins per node, those with as many on one line."""
+    from nile.topology.hostsets import fold
+
+    of: dict[int, list[str]] = {}
+    for host, logins in prediction.logins.items():
+        of.setdefault(logins, []).append(host)
+    return [f"logins: {logins} by {fold(of[logins])}" for logins in sorted(of, reverse=True)]
