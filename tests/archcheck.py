@@ -108,23 +108,24 @@ def impurities(source: str) -> list[str]:
     ]
 
 
+STANDARD_STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
+
+
 def printing(source: str) -> list[str]:
-    """Ways to write on the terminal, which is the command line's alone."""
+    """Ways to write on the terminal, which is the command line's alone; to flush a stream is none."""
     tree = ast.parse(source)
     found = [f"{line}: imports {name}" for line, name in imports(tree) if name.split(".")[0] == "click"]
+    flushed = [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "flush"
+    ]
     for node in _running(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             found.append(f"{node.lineno}: prints")
-        elif isinstance(node, ast.Attribute) and node.attr in {
-            "stdout",
-            "stderr",
-            "__stdout__",
-            "__stderr__",
-        }:
+        elif isinstance(node, ast.Attribute) and node.attr in STANDARD_STREAMS and node not in flushed:
             found += [f"{node.lineno}: uses sys.{node.attr}"] * (_last_name(node.value) == "sys")
         elif isinstance(node, ast.ImportFrom) and node.module == "sys":
-            names = {alias.name for alias in node.names}
-            found += [f"{node.lineno}: uses sys.{name}" for name in sorted(names & {"stdout", "stderr"})]
+            names = {alias.name for alias in node.names} & STANDARD_STREAMS
+            found += [f"{node.lineno}: uses sys.{name}" for name in sorted(names)]
     return found
 
 
