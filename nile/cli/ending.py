@@ -162,12 +162,6 @@ def _reader_is_gone(descriptor: int) -> bool:
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
-def state_directory() -> Path:
-    """The user's state directory for Nile (XDG base directory specification)."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "nile"
-
-
 def _write_down(error: BaseException, args: Sequence[str]) -> str:
     """Write the traceback to a file of the user's own; say where it is."""
     import traceback
@@ -185,6 +179,8 @@ def _write_down(error: BaseException, args: Sequence[str]) -> str:
 
 def _private_file(text: str) -> Path:
     """A new file that only the user can read, in the state directory or else the temporary one."""
+    from nile.topology.places import state_directory
+
     try:
         directory = state_directory()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
