@@ -110,7 +110,7 @@ PDSH = Tool(
 CLUSH = Tool("clush", "flat", _clush, ("clush", "--version"))
 CLUSH_TREE = Tool(
     "clush tree",
-    "two stages, the same gateways as Nile, ClusterShell installed on them",
+    "two stages with as many gateways as Nile has; ClusterShell is installed on them",
     _clush_tree,
     CLUSH.version,
 )
