@@ -180,6 +180,8 @@ class Core:
             return self._left_behind(list(alive), now)
         if self.state != STOPPING:
             return []
+        if not alive and not self._exited:
+            return []  # its own process is dead, and about to be reaped: its status comes first
         kill_at = self._term_at + self._grace_s
         if alive and now < kill_at + STUCK_S:
             return [("kill", KILL)] if now >= kill_at else []

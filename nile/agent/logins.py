@@ -201,39 +201,44 @@ class Branches:
             self._over(login)
 
     def _stderr(self, login: Login) -> None:
+        if not self._hear(login):
+            self._over(login)
+
+    def _hear(self, login: Login) -> bool:
+        """Read what the client says on standard error; False at its end."""
         try:
             data = os.read(login.stderr, 4096)
         except BlockingIOError:
-            return
+            return True
         except OSError:
             data = b""
         login.said = (login.said + data)[-MOST_STDERR:]
         if not data:
             self._agent.drop(login.stderr)
             login.stderr = -1
-            self._over(login)
+        return bool(data)
 
     def _over(self, login: Login) -> None:
-        """Judge a login once its process has ended and all that it said was read."""
+        """Judge a login once its process has ended and its standard output is read to the end.
+
+        Somebody else may hold its standard error: what it said so far has to do.
+        """
         if login.ended is None or login.stdout >= 0 or self._logins.get(login.child_id) is not login:
             return
         if login.stderr >= 0:
-            self._stderr(login)
-            if login.stderr >= 0:  # somebody else holds it open: what was said so far has to do
-                self._agent.drop(login.stderr)
-                login.stderr = -1
+            self._hear(login)
         self._forget(login)
         said = login.said.decode("utf-8", "replace")
-        rc, signum = login.ended
         child = self._relay.children[login.child_id]
         if child.state == UP:
-            reason = sshclient.last_line(said) or "the connection ended"
-            self._perform(self._relay.closed(login.child_id, "link", reason, False, self._agent.now()))
+            self._closed(login, "link", sshclient.last_line(said) or "the connection ended", False)
             return
+        rc, signum = login.ended
         failure = sshclient.classify(said, rc if signum is None else 255)
-        self._perform(
-            self._relay.closed(login.child_id, failure.code, failure.reason, failure.retry, self._agent.now())
-        )
+        self._closed(login, failure.code, failure.reason, failure.retry)
+
+    def _closed(self, login: Login, code: str, reason: str, retry: bool) -> None:
+        self._perform(self._relay.closed(login.child_id, code, reason, retry, self._agent.now()))
 
     def _forget(self, login: Login) -> None:
         del self._logins[login.child_id]

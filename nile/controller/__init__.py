@@ -1,5 +1,6 @@
 """The asyncio shell around the cascade machine: tasks, links, threads."""
 
 from nile.controller.engine import Engine, EngineOptions, new_run_id
+from nile.controller.prepare import prepare
 
-__all__ = ["Engine", "EngineOptions", "new_run_id"]
+__all__ = ["Engine", "EngineOptions", "new_run_id", "prepare"]

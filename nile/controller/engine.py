@@ -100,16 +100,17 @@ class Engine:
 
     # The caller's thread.
 
-    def events(self) -> Iterator[Event]:
+    def events(self, idle_s: float | None = None) -> Iterator[Event | None]:
         """Run, and yield every event once it is in the store. Raises what broke the engine or the store.
 
-        A caller that stops listening ends the run, at once.
+        With `idle_s`, None after every so many seconds without an event. A caller that stops listening
+        ends the run, at once.
         """
         thread = threading.Thread(target=self._engine, name="nile-engine", daemon=True)
         self._pipeline.start()
         thread.start()
         try:
-            yield from self._pipeline.events()
+            yield from self._pipeline.events(idle_s)
         except BaseException:
             self.interrupt(0.0)
             self._pipeline.drain()

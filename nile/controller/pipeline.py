@@ -50,9 +50,19 @@ class Pipeline:
             self._to_show.put(error)
         self._to_store.put(None)
 
-    def events(self) -> Iterator[Event]:
-        """In the caller's thread: all events, in order, until the end. Raises what went wrong elsewhere."""
-        while (item := self._to_show.get()) is not None:
+    def events(self, idle_s: float | None = None) -> Iterator[Event | None]:
+        """In the caller's thread: all events, in order, until the end. Raises what went wrong elsewhere.
+
+        With `idle_s`, None after every so many seconds without an event.
+        """
+        while True:
+            try:
+                item = self._to_show.get(timeout=idle_s)
+            except queue.Empty:
+                yield None
+                continue
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
             number, event = item

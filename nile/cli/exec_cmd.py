@@ -1,0 +1,179 @@
+"""`nile exec`: run a command on hosts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nile.cli.common import Seconds, SelectionOptions, select, selection_options
+from nile.errors import CredentialsError, UsageError
+
+if TYPE_CHECKING:
+    from nile.cli.common import Selection
+    from nile.controller import Engine
+    from nile.events import HostResult
+    from nile.options import ExecOptions
+    from nile.report import Renderer, Screen
+    from nile.store import Store
+    from nile.topology.model import Plan
+
+IDLE_S = 0.2
+"""How often the status line is looked after while nothing happens."""
+
+EXAMPLES = """\b
+Examples:
+  nile exec -w 'n[1-40]' -- uptime
+  nile exec -r nile.yaml -a -b -- uname -r       equal output folded
+  nile exec -g rack1 -f 1 -- systemctl restart foo    one host after another
+  nile exec -a -u 30s --json -- 'df -h | tail -1'
+"""
+
+
+@click.command(
+    "exec",
+    epilog=EXAMPLES,
+    context_settings={"allow_interspersed_args": False},
+    short_help="Run a command on hosts.",
+)
+@selection_options
+@click.option(
+    "-f", "--fanout", metavar="N", type=click.IntRange(min=1), help="Commands at one time, over all hosts."
+)
+@click.option(
+    "-u", "--command-timeout", "timeout_s", metavar="S", type=Seconds(), help="For the command on a host."
+)
+@click.option("-b", "--gather", is_flag=True, help="Gather equal output under the folded set of its hosts.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress; of the summary only hosts that aren't ok.")
+@click.option("-S", "--largest-rc", is_flag=True, help="Exit with the largest status of all hosts.")
+@click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md).")
+@click.option("--stdin", is_flag=True, help="Broadcast standard input to all hosts. Default: /dev/null.")
+@click.option(
+    "--leftover",
+    type=click.Choice(["keep", "kill", "fail"]),
+    default="keep",
+    show_default=True,
+    help="Processes that a successful command leaves behind.",
+)
+@click.option(
+    "--grace", "grace_s", metavar="S", type=Seconds(), default=5.0, help="From SIGTERM to SIGKILL (5s)."
+)
+@click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
+def command(
+    selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
+) -> int:
+    """Run COMMAND on hosts, over a tree of agents.
+
+    Several words are joined with spaces and read by each host's login shell, as ssh does.
+    """
+    from dataclasses import replace
+
+    line = " ".join(words)
+    if not line.strip():
+        raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")
+    chosen = select(selection)
+    if timeout_s is not None:
+        timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
+        chosen = replace(chosen, plan=replace(chosen.plan, timeouts=timeouts))
+    return run(chosen, options(line, given), given)
+
+
+def options(line: str, given: dict[str, Any]) -> ExecOptions:
+    """What the options say of the command; raises UsageError where they contradict each other."""
+    from nile.options import ExecOptions, Leftover
+
+    if given["stdin"] and given["fanout"]:
+        remedy = "all hosts read it at one time; leave one of the two out"
+        raise UsageError("--stdin and -f can't go together", remedy=remedy)
+    if given["as_json"] and given["gather"]:
+        raise UsageError("--json and -b can't go together", remedy="leave one of the two out")
+    return ExecOptions(
+        command=line,
+        fanout=given["fanout"],
+        leftover=Leftover(given["leftover"]),
+        stdin=given["stdin"],
+        grace_s=given["grace_s"],
+    )
+
+
+def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
+    """Carry it out; the exit code."""
+    from nile.cli.recorded import screen, store_path
+    from nile.controller import new_run_id, prepare
+    from nile.report import exit_code
+    from nile.store import RunContext, Store
+
+    out = screen()
+    out.err.write(f"{chosen.routes.describe()}\n")
+    out.flush()
+    run_id = new_run_id()
+    context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
+    with Store(store_path()) as store, store.recorder(context) as recorder:
+        engine = prepare(run_id, chosen.plan, chosen.hosts, options, recorder.record, ask_secret)
+        show = Show(out, store, run_id, given)
+        show.follow(engine, options.grace_s)
+    return exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)
+
+
+class Show:
+    """What the user sees of a run, and what the exit code is made of."""
+
+    def __init__(self, screen: Screen, store: Store, run_id: str, given: dict[str, Any]) -> None:
+        from nile.report import Fold, JsonLines, Live, Progress, Several, Summary
+
+        self.results: list[HostResult] = []
+        self.interrupted = False
+        self._screen = screen
+        self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
+        renderers: list[Renderer] = [] if self._progress is None else [self._progress]
+        if given["as_json"]:
+            renderers.append(JsonLines(screen, store.output_reader(run_id)))
+        else:
+            body = Fold(screen, store.chunk_reader(run_id)) if given["gather"] else Live(screen)
+            renderers += [body, Summary(screen, quiet=given["quiet"])]
+        self._renderer = Several(renderers)
+
+    def follow(self, engine: Engine, grace_s: float) -> None:
+        """Run the engine and show its events, until the end."""
+        from nile.cli.interrupts import Interrupts
+        from nile.events import HostResult, RunEnded
+
+        with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
+            for event in engine.events(IDLE_S):
+                interrupts.wait_while_paused()
+                if event is None:
+                    if self._progress is not None:
+                        self._progress.tick()
+                    continue
+                if isinstance(event, HostResult):
+                    self.results.append(event)
+                elif isinstance(event, RunEnded):
+                    self.interrupted = event.interrupted
+                self._renderer.handle(event)
+            self._renderer.finish()
+
+    def _say(self, text: str) -> None:
+        self._screen.err.write(text)
+        self._screen.flush()
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as the store keeps it: JSON, a list of nodes."""
+    nodes = [
+        {"id": node.id, "host": node.host, "parent": node.parent, "stage": node.stage, "asked": node.asked}
+        for node in plan.nodes
+    ]
+    return json.dumps(nodes, separators=(",", ":"))
+
+
+def ask_secret(prompt: str) -> str:
+    """Ask on the terminal, without showing what is typed; raises CredentialsError where there is none."""
+    import getpass
+
+    try:
+        return getpass.getpass(prompt)
+    except (EOFError, OSError) as error:
+        remedy = "load the key into an ssh-agent, or run this on a terminal"
+        raise CredentialsError("a passphrase is needed and nobody can be asked", remedy=remedy) from error

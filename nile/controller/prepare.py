@@ -1,0 +1,72 @@
+"""From a plan and what to run to an engine: logins resolved, keys at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nile.cascade import CascadeOptions
+from nile.controller.engine import Engine, EngineOptions
+from nile.events import Code, Event
+from nile.options import ExecOptions
+from nile.topology.model import Plan
+from nile.transport.asyncssh_client import AsyncsshTransport
+from nile.transport.base import ResolvedLogin
+from nile.transport.keys import Ask, KeyRing
+from nile.transport.remedies import remedy_for
+from nile.transport.resolve import resolve_logins
+from nile.transport.signing import SigningAuthority
+
+
+def prepare(
+    run: str,
+    plan: Plan,
+    hosts: Sequence[str],
+    options: ExecOptions,
+    record: Callable[[Sequence[Event]], None],
+    ask: Ask | None,
+) -> Engine:
+    """An engine that is ready to go. `hosts` are the asked ones, in the order of their ranks.
+
+    Resolves every login (ssh configuration, host keys, identities); raises the
+    UsageErrors of that before any host is touched.
+    """
+    ring = KeyRing(ask)
+    logins = resolve_logins(list(plan.specs.values()), ring)
+    cascade = CascadeOptions(
+        run=run,
+        exec=options,
+        logins={name: plan_login(login) for name, login in logins.items()},
+        hosts=tuple(hosts),
+        started_at=time.time(),
+        remedy=lambda code, host: remedy(logins, code, host),
+    )
+    return Engine(
+        EngineOptions(
+            plan=plan,
+            cascade=cascade,
+            logins=logins,
+            transport=lambda: AsyncsshTransport(ring),
+            signatory=SigningAuthority(ring),
+            record=record,
+        )
+    )
+
+
+def plan_login(login: ResolvedLogin) -> dict[str, Any]:
+    """What a relay needs for this login (see nile.agent.logins.ssh_argv)."""
+    return {
+        "address": login.hostname_inside,
+        "port": login.port,
+        "user": login.user,
+        "alias": login.host_key_alias,
+        "options": list(login.relay_options),
+        "known_hosts": list(login.known_hosts),
+        "identities": [[key.blob, key.comment] for key in login.identities],
+    }
+
+
+def remedy(logins: Mapping[str, ResolvedLogin], code: Code, host: str) -> str:
+    """What a user can do about a login that failed with this code."""
+    return remedy_for(code, logins[host])
