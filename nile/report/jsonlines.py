@@ -98,8 +98,8 @@ class JsonLines:
 
 
 def line(value: object) -> str:
-    """A value as one line of pure ASCII; DEL, which JSON leaves bare, is escaped too."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
+    """A value as one line of printable ASCII."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def encoded(data: bytes, name: str, encoding: str) -> dict[str, Any]:

@@ -147,6 +147,11 @@ def test_every_verdict_and_code_keeps_the_schema(verdict: Verdict, code: Code | 
     assert (line["verdict"], line["code"]) == (str(verdict), code and str(code))
 
 
+def test_controls_are_escaped() -> None:
+    lines = rendered(out(b"\x1b[2J\x7f\r"), Notice("\x7f\x9b\u202e"))
+    assert (lines[0]["data"], lines[1]["text"]) == ("\x1b[2J\x7f\r", "\x7f\x9b\u202e")
+
+
 def test_what_is_not_utf8_is_flagged_and_whole() -> None:
     output, result = rendered(out(b"caf\xe9\n"), HostResult("n1", Verdict.OK, rc=0))
     assert (output["encoding"], base64.b64decode(output["data"])) == ("base64", b"caf\xe9\n")

@@ -49,6 +49,10 @@ def assert_harmless(shown: str) -> None:
     assert not set(shown) & set(BIDI)
 
 
+def test_no_character_of_unicode_acts_on_a_terminal() -> None:
+    assert_harmless(visible("".join(map(chr, range(0x110000)))))
+
+
 @given(text=st.text(max_size=20), cut=st.integers(0, 80))
 def test_a_cut_character_is_left_out_and_no_other(text: str, cut: int) -> None:
     data = text.encode()[:cut]

@@ -132,6 +132,24 @@ def test_a_store_that_stays_locked_says_who_may_hold_it(
     holder.close()
 
 
+def test_a_transaction_has_the_write_lock_from_its_start(tmp_path: Path) -> None:
+    path = made(tmp_path / "runs.db")
+    ours, other = schema.connect(path), sqlite3.connect(path, timeout=0, isolation_level=None)
+    with schema.transaction(ours), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+    ours.close()
+
+
+def test_tables_that_another_process_made_just_now_are_kept(tmp_path: Path) -> None:
+    path = made(tmp_path / "runs.db")
+    connection = schema.connect(path)
+    schema._create(connection, path)
+    assert connection.execute("SELECT count(*) FROM run").fetchone() == (1,)
+    connection.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "journal", "synchronous"), [("ext4", "wal", 1), ("nfs4", "delete", 2), ("", "wal", 1)]
 )

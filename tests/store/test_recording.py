@@ -121,6 +121,7 @@ def test_reading_is_bounded_and_says_what_it_left_out(store: Store, recorder: Re
     assert read("n1", "stdout", 300) == (b"abc" * 100, False)
     assert read("n1", "stderr", 300) == (b"", False)
     assert b"".join(store.chunk_reader("5eed0001")("n1", "stdout")) == b"abc" * 100
+    assert [chunk.offset for chunk in store.output(store.run("last"))] == list(range(0, 300, 3))
 
 
 def test_a_verdict_is_final(store: Store, recorder: Recorder) -> None:
@@ -138,6 +139,16 @@ def test_a_batch_is_recorded_whole_or_not_at_all(store: Store, recorder: Recorde
     recorder.record([HostOutput("n1", "stdout", 0, b"kept")])
     assert stdout(store) == b"kept"
     assert store.notices(store.run("last")) == []
+
+
+def test_a_start_that_failed_leaves_no_trace_in_memory(store: Store, recorder: Recorder) -> None:
+    with pytest.raises(BugError, match="nobody"):
+        recorder.record(
+            [sample.started(hosts=["n1", "n2"]), HostStarted("n1", 0.1), HostStarted("nobody", 1.0)]
+        )
+    assert store.runs() == []
+    recorder.record([sample.started(hosts=["n2", "n1"]), HostOutput("n1", "stdout", 0, b"of n1")])
+    assert [(chunk.host, chunk.data) for chunk in store.output(store.run("last"))] == [("n1", b"of n1")]
 
 
 def test_events_before_the_start_of_a_run_are_a_bug(recorder: Recorder) -> None:
