@@ -1,6 +1,5 @@
 """Renderers: subscribers of a run's events that write them for people and for programs."""
 
-from nile.report.compose import Style, renderer_for
 from nile.report.exits import exit_code
 from nile.report.fold import Fold
 from nile.report.folding import folded, heading
@@ -10,7 +9,6 @@ from nile.report.progress import Progress
 from nile.report.renderer import Renderer, Several
 from nile.report.screen import Screen, Sink
 from nile.report.summary import Summary
-from nile.report.ticking import Ticking
 
 __all__ = [
     "Fold",
@@ -21,11 +19,8 @@ __all__ = [
     "Screen",
     "Several",
     "Sink",
-    "Style",
     "Summary",
-    "Ticking",
     "exit_code",
     "folded",
     "heading",
-    "renderer_for",
 ]
