@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,8 +25,9 @@ NUMBERS = ("STATUS", "STAGE", "LOGIN", "READY", "START", "END")
 def command(run: str, as_json: bool) -> None:
     """Show a run: its verdicts, paths and times, host by host.
 
-    RUN is a run's id, a unique beginning of one, or `last`. Times are seconds from the beginning
-    of the run: the login began, the agent was ready, the command started and ended.
+    RUN is a run's id, a unique beginning of one, or `last`. VIA is the way as it was taken, or in
+    parentheses as it was planned. Times are seconds from the beginning of the run: the login
+    began, the agent was ready, the command started and ended.
     """
     screen = recorded.screen()
     with recorded.open_store() as store:
@@ -78,9 +79,10 @@ def _write_text(screen: Screen, run: RunRecord, hosts: list[HostRecord], notices
     from nile.report.table import table
     from nile.report.text import visible
 
+    planned = planned_ways(json.loads(run.context.plan))
     for label, text in _head(run):
         screen.out.write(f"{label:<9} {visible(text)}\n")
-    for text in ["", *table(HEADINGS, [_row(host) for host in hosts], NUMBERS)]:
+    for text in ["", *table(HEADINGS, [_row(host, planned) for host in hosts], NUMBERS)]:
         screen.out.write(f"{text}\n")
     summary = Summary(Screen(screen.out, screen.out))
     for host in hosts:
@@ -105,19 +107,38 @@ def _head(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "routes", run.routes or "none"
 
 
-def _row(host: HostRecord) -> tuple[str, ...]:
+def planned_ways(plan: list[dict[str, Any]]) -> dict[str, str]:
+    """`root > gw` for every host of a recorded plan: those above it, as they were planned."""
+    from nile.topology.model import ROOT_ID, ROOT_NAME
+
+    to = {ROOT_ID: ROOT_NAME}
+    ways: dict[str, str] = {}
+    for node in plan:  # parents first
+        ways[node["host"]] = to[node["parent"]]
+        to[node["id"]] = f"{to[node['parent']]} > {node['host']}"
+    return ways
+
+
+def _way(host: HostRecord, planned: Mapping[str, str]) -> str:
+    """The way to a host as far as it was taken, or in parentheses as it was planned."""
+    taken = [name for name in host.result.path if name != host.host] if host.result else []
+    if taken or host.parent:
+        return " > ".join(taken) or str(host.parent)
+    return f"({planned[host.host]})" if host.host in planned else ""
+
+
+def _row(host: HostRecord, planned: Mapping[str, str]) -> tuple[str, ...]:
     from nile.report.text import visible
     from nile.report.wording import reason, status
 
     result = host.result
     verdict = str(result.verdict) if result else "no verdict" if host.asked else "relay"
-    path = [name for name in result.path if name != host.host] if result else []
     times = (host.t_connect_s, host.t_ready_s, host.t_start_s, result.t_end_s if result else None)
     return (
         visible(host.host),
         verdict,
         status(result) if result else "",
-        visible(" > ".join(path) or host.parent or ""),
+        visible(_way(host, planned)),
         str(result.stage if result else host.stage or ""),
         *("" if at is None else f"{at:.2f}" for at in times),
         reason(result) if result and result.verdict != "ok" else "",

@@ -18,17 +18,18 @@ class RunContext:
     """What is recorded of a run beside its events: who asked for it, how, and the plan.
 
     `argv` is the command line, `directory` where it was given, `process` the
-    identity of the root process (see `process_identity`), `plan` JSON text.
+    identity of the root process (see `process_identity`), `plan` JSON text
+    (docs/reference/json.md, `nile show --json`).
     """
 
     argv: tuple[str, ...] = ()
     directory: str = ""
     user: str = ""
     process: str = ""
-    plan: str = "null"
+    plan: str = "[]"
 
     @classmethod
-    def here(cls, argv: tuple[str, ...], plan: str = "null") -> Self:
+    def here(cls, argv: tuple[str, ...], plan: str = "[]") -> Self:
         """The context of this very process."""
         return cls(argv, _directory(), _user(), process_identity(os.getpid()), plan)
 

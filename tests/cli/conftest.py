@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 from nile.events import Event
 from nile.store import Recorder, RunContext
 
-PLAN = '{"nodes": [{"host": "gw"}]}'
+PLAN = [
+    {"id": 1, "host": "gw", "parent": 0, "stage": 1, "asked": False},
+    {"id": 2, "host": "n1", "parent": 1, "stage": 2, "asked": True},
+    {"id": 3, "host": "n2", "parent": 0, "stage": 1, "asked": True},
+    {"id": 4, "host": "n3", "parent": 1, "stage": 2, "asked": True},
+]
 Record = Callable[[Sequence[Event]], None]
 
 
@@ -29,7 +35,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def record(state: Path) -> Record:
     """Records a run of a root that is dead by now."""
-    context = RunContext(("nile", "exec", "-w", "n[1-3]", "uptime"), "/home/ada", "ada", "", PLAN)
+    context = RunContext(("nile", "exec", "-w", "n[1-3]", "uptime"), "/home/ada", "ada", "", json.dumps(PLAN))
 
     def record(events: Sequence[Event]) -> None:
         with Recorder(state, context, clock=lambda: 1002.0) as recorder:

@@ -7,10 +7,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from nile.cli.show import command
+from nile.cli.exec_cmd import plan_text
+from nile.cli.show import command, planned_ways
 from nile.errors import UsageError
 from nile.events import HostResult, Notice, Verdict
-from tests.cli.conftest import Record
+from nile.topology.model import Plan, PlanNode
+from tests.cli.conftest import PLAN, Record
 from tests.cli.documented import fields
 from tests.store import sample
 
@@ -62,7 +64,17 @@ def test_an_unfinished_run_says_who_has_no_verdict(record: Record) -> None:
     record(sample.whole_run()[:8])
     text = shown("5e")
     assert "state     unfinished: 1 of 3 hosts ok, 2 without a verdict\n" in text
-    assert "n2    no verdict" in text
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "n2 no verdict (root)" in rows
+    assert "n3 no verdict (root > gw)" in rows
+
+
+def test_what_exec_records_as_plan_has_the_documented_fields() -> None:
+    nodes = (PlanNode(1, "gw", 0, 1, asked=False, children=(2,)), PlanNode(2, "n1", 1, 2, asked=True))
+    recorded = json.loads(plan_text(Plan(nodes, {})))
+    assert [set(node) for node in recorded] == [fields("nile show --json", "plan[].")] * 2
+    assert [set(node) for node in PLAN] == [set(node) for node in recorded] * 2
+    assert planned_ways(recorded) == {"gw": "root", "n1": "root > gw"}
 
 
 def test_what_nodes_said_cannot_play_tricks(record: Record) -> None:
@@ -82,7 +94,7 @@ def test_json_has_the_documented_fields(record: Record) -> None:
         assert set(node) == fields("nile show --json", "nodes[].")
     for notice in value["notices"]:
         assert set(notice) == fields("nile show --json", "notices[].")
-    assert value["plan"] == {"nodes": [{"host": "gw"}]}
+    assert value["plan"] == PLAN
     assert value["argv"] == ["nile", "exec", "-w", "n[1-3]", "uptime"]
     by_name = {node["host"]: node for node in value["nodes"]}
     assert by_name["n1"]["verdict"] == "ok"
