@@ -157,7 +157,8 @@ def start_sshd(guest: Guest) -> None:
         return
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, sshd's sessions must not
+            signal.signal(number, signal.SIG_DFL)
         os.setsid()
         os.umask(0o022)
         words = [guest.sshd, "-D", "-f", str(OWN / "sshd_config"), "-E", str(OWN / "sshd.log")]

@@ -24,6 +24,7 @@ from nile.lab.state import LabFiles, LabState, read_state, write_state
 from nile.lab.teardown import clear
 
 PROBE_S = 2.0
+_ALL_SPACES = ("--mount", "--net", "--pid", "--uts", "--ipc")
 _IN_SHELL_CWD = 'cd "$0" && exec "$@"'
 
 
@@ -225,24 +226,13 @@ class Lab(LabFacts):
     def host_argv(self, host: str, argv: Sequence[str]) -> list[str]:
         """The words that run a command on a host without ssh, in its environment and home."""
         if self.spec.backend is BackendName.NETNS:
-            env = {
-                "HOME": "/root",
-                "USER": "root",
-                "LOGNAME": "root",
-                "SHELL": "/bin/bash",
-                "PATH": ROOT_PATH,
-            }
-            pid = str(self.pid(host))
-            into = ["nsenter", "--target", pid, "--mount", "--net", "--pid", "--uts", "--ipc", "--"]
-            home = "/root"
+            env = {"HOME": "/root", "USER": "root", "LOGNAME": "root", "PATH": ROOT_PATH}
+            into = ["nsenter", "--target", str(self.pid(host)), *_ALL_SPACES, "--"]
         else:
-            env, into, home = (
-                host_config(self._files, self.spec, host).environment(),
-                [],
-                str(self.home(host)),
-            )
+            env = host_config(self._files, self.spec, host).environment()
+            into = []
         pairs = [f"{name}={value}" for name, value in env.items()]
-        return [*into, "env", "-i", *pairs, "sh", "-c", _IN_SHELL_CWD, home, *argv]
+        return [*into, "env", "-i", *pairs, "sh", "-c", _IN_SHELL_CWD, env["HOME"], *argv]
 
     def run_on(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command on a host without ssh and capture what it prints; `options` as subprocess.run has."""

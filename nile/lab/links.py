@@ -61,8 +61,9 @@ class Wires:
     def plug(self, port: str, pid: int, address: str, switch: str | None) -> None:
         """Give a process's namespace an eth0, with its other end as `port` of a switch.
 
-        Without a switch, it goes where the root has its place. Its MAC follows from its IP address: a host that starts again is still
-        found by neighbours that remember it.
+        Without a switch it goes where the root has its place. Its MAC follows
+        from its IP address: a host that starts again is still found by
+        neighbours that remember it.
         """
         bridge = switch or (CORE if self._has_core() else next(iter(self.spec.racks())))
         ip(

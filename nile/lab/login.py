@@ -7,6 +7,7 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
+from nile.errors import LabError
 from nile.lab.procs import MARK
 from nile.lab.spec import LabSpec
 from nile.lab.state import LabFiles
@@ -49,8 +50,14 @@ class HostConfig:
 
 
 def lab_user() -> tuple[str, str]:
-    """Name and login shell of the user whose lab this is."""
-    entry = pwd.getpwuid(os.getuid())
+    """Name and login shell of the user whose lab this is; LabError where the machine doesn't know them."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise LabError(
+            f"there is no user with the id {os.getuid()}",
+            remedy="ssh needs an entry in /etc/passwd; run the lab as a user who has one",
+        ) from None
     return entry.pw_name, entry.pw_shell or "/bin/sh"
 
 

@@ -153,6 +153,9 @@ class Supervisor:
 def main(words: list[str]) -> int:
     """Be the supervisor."""
     files = LabFiles(Path(words[0]))
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # a caller's background job ignores some; hosts mustn't
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
     tie = int(words[2]) if len(words) > 2 else None
     with os.fdopen(int(words[1]), "w") as ready:
         try:

@@ -1,0 +1,88 @@
+"""What the lab's tests share: ssh, waiting for conditions, and a look for what is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from nile.lab import Lab, cgroup, procs
+
+DEADLINE_S = 20.0
+
+
+def eventually(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:
+    """Wait until a condition holds; AssertionError after a time in seconds."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"after {within_s} s still not: {what}"
+        time.sleep(0.01)
+
+
+def ssh_argv(lab: Lab, host: str, command: str, *options: str) -> list[str]:
+    """OpenSSH's client, on the root machine of the lab."""
+    return lab.root_argv(
+        ["ssh", "-F", str(lab.ssh_config_file), "-o", "BatchMode=yes", *options, host, command]
+    )
+
+
+def ssh(
+    lab: Lab, host: str, command: str, *options: str, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command over OpenSSH's client."""
+    return subprocess.run(
+        ssh_argv(lab, host, command, *options), input=stdin, capture_output=True, check=False, timeout=60
+    )
+
+
+def start_ssh(lab: Lab, host: str, command: str) -> subprocess.Popen[bytes]:
+    """Start a command over OpenSSH's client, with pipes."""
+    return subprocess.Popen(
+        ssh_argv(lab, host, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a client and close its pipes."""
+    process.kill()
+    process.communicate()
+
+
+def state_of(pid: int) -> str:
+    """A process's state as in proc(5), empty where it is gone."""
+    process = procs.read(pid)
+    return process.state if process else ""
+
+
+def remains(directory: Path) -> list[str]:
+    """What is left of the lab in a directory: processes, cgroups, files; empty if all is well."""
+    left = [f"process {pid}: {procs.argv(pid)}" for pid in procs.marked(directory)]
+    left += [
+        str(root / cgroup.group_name(directory))
+        for root in cgroup.roots()
+        if (root / cgroup.group_name(directory)).exists()
+    ]
+    left += [str(directory)] if directory.exists() else []
+    left += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(directory) in line]
+    return left
+
+
+def spaces(directory: Path) -> dict[str, set[int]]:
+    """Namespaces other than this process's own that the lab's processes are in, by kind."""
+    kinds = ("net", "mnt", "pid", "uts", "ipc")
+    found: dict[str, set[int]] = {kind: set() for kind in kinds}
+    for pid in procs.marked(directory):
+        for kind in kinds:
+            inode = procs.namespace(pid, kind)
+            if inode is not None and inode != procs.namespace(os.getpid(), kind):
+                found[kind].add(inode)
+    return found
+
+
+def peopled(found: dict[str, set[int]]) -> list[int]:
+    """Processes that are in any of some namespaces."""
+    return [
+        pid for kind, inodes in found.items() for inode in inodes for pid in procs.in_namespace(kind, inode)
+    ]
