@@ -169,7 +169,7 @@ class Engine:
         """Let the last frames out: children end, and their links close."""
         until = time.monotonic() + GOODBYE_S
         while not (self._branches.empty and self._ledger.settled) and time.monotonic() < until:
-            await self._sleep(0.01)
+            await asyncio.sleep(0.01)
         self._branches.close()
         self._forget_stdin()
 
