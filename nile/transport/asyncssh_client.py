@@ -14,17 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import asyncssh
 
+from nile.errors import NileError
 from nile.events import Code
 from nile.transport.asyncssh_options import (
     RingKeyPair,
     connect_arguments,
     endpoint,
     host_key_plans,
+    settings,
 )
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
 from nile.transport.connecting import open_socket
 from nile.transport.hosttrust import HostKeys, Judgement, Trust
 from nile.transport.keys import KeyRing
+from nile.transport.proxy import Proxy
 from nile.transport.remedies import remedy_for
 
 CLOSE_AFTER_EOF_S = 0.5
@@ -43,6 +46,7 @@ class AsyncsshTransport:
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
         self._sessions: set[AsyncsshSession] = set()
+        self._proxies: set[Proxy] = set()
         self._executor = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="nile-resolve")
 
     async def login(self, login: ResolvedLogin, command: str, sink: SessionSink) -> AsyncsshSession:
@@ -66,37 +70,49 @@ class AsyncsshTransport:
             session.close()
         for session in list(self._sessions):
             await session.wait_closed()
+        for proxy in list(self._proxies):
+            await self._end_proxy(proxy)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _login(
         self, login: ResolvedLogin, command: str, sink: SessionSink, stream: socket.socket | None
     ) -> AsyncsshSession:
         attempt = _Attempt(login, self._ring)
-        try:
-            plans = host_key_plans(login, attempt.trusted)
-            for number, plan in enumerate(plans):
-                try:
-                    connection = await self._connect(attempt, plan, stream)
-                    break
-                except LoginFailed as exc:
-                    last = stream is not None or number + 1 == len(plans)
-                    if last or exc.code is not Code.HOST_KEY_UNKNOWN:
-                        raise
-            return await self._start(connection, attempt, command, sink)
-        except LoginFailed as exc:
-            exc.remedy = exc.remedy or remedy_for(exc.code, login)
-            raise
+        plans = host_key_plans(login, attempt.trusted)
+        for number, plan in enumerate(plans):
+            try:
+                connection = await self._connect(attempt, plan, stream)
+                return await self._start(connection, attempt, command, sink)
+            except LoginFailed as exc:
+                await self._give_up(attempt, exc)
+                last = stream is not None or number + 1 == len(plans)
+                if last or exc.code is not Code.HOST_KEY_UNKNOWN:
+                    raise
+            except BaseException:
+                await self._give_up(attempt)
+                raise
+        raise AssertionError("there is at least one plan")
+
+    async def _give_up(self, attempt: _Attempt, failure: LoginFailed | None = None) -> None:
+        """End what an attempt has running, and tell what is known of why it failed."""
+        proxy, attempt.proxy, attempt.connection = attempt.proxy, None, None
+        if failure is not None:
+            failure.remedy = failure.remedy or remedy_for(failure.code, attempt.login)
+            if proxy is not None and proxy.complaint():
+                failure.reason += f" (proxy command: {proxy.complaint()})"
+        if proxy is not None:
+            await self._end_proxy(proxy)
 
     async def _connect(
         self, attempt: _Attempt, host_keys: list[str], stream: socket.socket | None
     ) -> asyncssh.SSHClientConnection:
         try:
-            arguments = connect_arguments(attempt.login, host_keys)
+            arguments = connect_arguments(attempt.login, attempt.trusted, host_keys)
         except ValueError as exc:
             if stream is not None:
                 stream.close()
             raise LoginFailed(Code.DROPPED, f"no connection is possible: {exc}") from exc
-        sock = stream or await open_socket(endpoint(attempt.login), self._executor)
+        sock = stream or await self._open(attempt)
         try:
             return await asyncssh.connect(sock=sock, client_factory=attempt.owner, **arguments)
         except (asyncssh.Error, OSError, ValueError) as exc:
@@ -104,6 +120,22 @@ class AsyncsshTransport:
         finally:
             if attempt.connection is None:
                 sock.close()  # asyncssh never took it over
+
+    async def _open(self, attempt: _Attempt) -> socket.socket:
+        """A socket to the host, or to the proxy command that leads there."""
+        command = settings(attempt.login).get("proxycommand")
+        if command is None:
+            return await open_socket(endpoint(attempt.login), self._executor)
+        try:
+            attempt.proxy, sock = await Proxy.open(command, attempt.login)
+        except (OSError, NileError) as exc:
+            raise LoginFailed(Code.DROPPED, f"the proxy command can't be started: {exc}") from exc
+        self._proxies.add(attempt.proxy)
+        return sock
+
+    async def _end_proxy(self, proxy: Proxy) -> None:
+        self._proxies.discard(proxy)
+        await proxy.close()
 
     async def _start(
         self,
@@ -122,7 +154,7 @@ class AsyncsshTransport:
             await _drop(connection)
             raise
         attempt.succeeded()
-        session = AsyncsshSession(connection, channel, self._sessions.discard)
+        session = AsyncsshSession(connection, channel, attempt.proxy, self._sessions.discard)
         self._sessions.add(session)
         shell.attach(session)
         return session
@@ -135,10 +167,12 @@ class AsyncsshSession:
         self,
         connection: asyncssh.SSHClientConnection,
         channel: asyncssh.SSHClientChannel[bytes],
+        proxy: Proxy | None,
         forget: Callable[[AsyncsshSession], None],
     ) -> None:
         self._connection = connection
         self._channel = channel
+        self._proxy = proxy
         self._forget = forget
 
     def write(self, data: bytes) -> None:
@@ -159,6 +193,8 @@ class AsyncsshSession:
     def ended(self) -> None:
         """Called once by the session's end: nothing else runs over this connection."""
         self._connection.abort()
+        if self._proxy is not None:
+            self._proxy.kill()
         self._forget(self)
 
 
@@ -171,11 +207,13 @@ class _Attempt:
         self.connection: asyncssh.SSHClientConnection | None = None
         self.judgement: Judgement | None = None
         self.refusal = ""
+        self.proxy: Proxy | None = None
         self._ring = ring
         self._pairs: list[RingKeyPair] = []
 
     def owner(self) -> asyncssh.SSHClient:
         """A client for asyncssh that answers for this attempt; a new one for each connection."""
+        self.judgement = None
         ordered = self._ring.in_order(self.login.identities)
         self._pairs = [RingKeyPair(self._ring, identity, self._refused) for identity in ordered]
         return _Owner(self, self._pairs)

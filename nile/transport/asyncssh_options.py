@@ -13,8 +13,11 @@ from asyncssh.encryption import get_encryption_algs
 from asyncssh.kex import get_default_kex_algs, get_kex_algs
 from asyncssh.mac import get_mac_algs
 from asyncssh.public_key import (
+    KeyImportError,
+    SSHKey,
     SSHKeyPair,
     decode_ssh_certificate,
+    decode_ssh_public_key,
     get_certificate_algs,
     get_public_key_algs,
 )
@@ -112,7 +115,9 @@ def endpoint(login: ResolvedLogin) -> Endpoint:
     return Endpoint(login.hostname_root, login.port, int(family), said.get("bindaddress", ""))
 
 
-def connect_arguments(login: ResolvedLogin, host_key_algorithms: Sequence[str]) -> dict[str, Any]:
+def connect_arguments(
+    login: ResolvedLogin, trusted: HostKeys, host_key_algorithms: Sequence[str]
+) -> dict[str, Any]:
     """Keyword arguments of asyncssh.connect, but for the socket and the owner.
 
     Raises ValueError where an algorithm list has nothing that asyncssh knows.
@@ -124,7 +129,8 @@ def connect_arguments(login: ResolvedLogin, host_key_algorithms: Sequence[str]) 
         "username": login.user,
         "config": None,
         "client_keys": None,  # the owner hands them out; so asyncssh looks for no agent and no files
-        "known_hosts": ([], [], []),  # the owner judges every key
+        # The owner judges every key, but for the one within a certificate: asyncssh doesn't show it.
+        "known_hosts": ([], [], _revoked(trusted)),
         "host_key_alias": login.host_key_alias,
         "server_host_key_algs": list(host_key_algorithms),
         "kex_algs": _kex(login, said),
@@ -133,6 +139,7 @@ def connect_arguments(login: ResolvedLogin, host_key_algorithms: Sequence[str]) 
         "tcp_keepalive": said.get("tcpkeepalive", "yes") != "no",
         **_FIXED,
     }
+    arguments |= _rekeying(said.get("rekeylimit", ""))
     if "macs" in said:
         arguments["mac_algs"] = _among(said["macs"], get_mac_algs(), ())
     if "pubkeyacceptedalgorithms" in said:
@@ -179,6 +186,23 @@ def _kex(login: ResolvedLogin, said: Mapping[str, str]) -> list[str]:
     if not names:
         raise ValueError("no key exchange algorithm is left that asyncssh knows")
     return names
+
+
+def _revoked(trusted: HostKeys) -> list[SSHKey]:
+    """Revoked keys as asyncssh compares them; one that it can't decode it can't meet either."""
+    keys = []
+    for blob in trusted.revoked:
+        try:
+            keys.append(decode_ssh_public_key(blob))
+        except KeyImportError:
+            continue
+    return keys
+
+
+def _rekeying(limit: str) -> dict[str, int]:
+    """RekeyLimit as `ssh -G` prints it: bytes and seconds, 0 for the default."""
+    names = ("rekey_bytes", "rekey_seconds")
+    return {name: int(word) for name, word in zip(names, limit.split(), strict=False) if word.strip("0")}
 
 
 def _among(wanted: str | None, supported: Sequence[bytes], default: Sequence[str]) -> list[str]:

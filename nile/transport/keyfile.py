@@ -36,7 +36,9 @@ class KeyFile:
         """The file at `path`; others may not be able to read it (as OpenSSH has it)."""
         try:
             with path.open("rb") as file:
-                _check_private(path, os.fstat(file.fileno()))
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise CredentialsError("this is no file", where=str(path))
                 data = file.read(MAX_KEY_FILE)
         except OSError as exc:
             raise CredentialsError(
@@ -48,6 +50,7 @@ class KeyFile:
                 where=str(path),
                 remedy="Name the private key itself, not its .pub file; ssh-keygen -p converts odd formats.",
             )
+        _check_private(path, status)
         return cls(path, data)
 
     @property
@@ -141,8 +144,6 @@ def _rsa_algorithm(flags: int) -> bytes:
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise CredentialsError("this is no file", where=str(path), remedy="Name a private key file.")
     if status.st_uid == os.getuid() and status.st_mode & 0o077:
         raise CredentialsError(
             f"others may read this private key (mode {stat.S_IMODE(status.st_mode):04o})",

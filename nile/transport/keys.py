@@ -32,9 +32,10 @@ class SigningFailed(Exception):
 class IdentityQuery:
     """Which keys a login may use, as ssh_config(5) says it.
 
-    `named`: the files were named by someone, so each must work; otherwise they
-    are OpenSSH's defaults, and those that aren't there don't matter. `only`:
-    keys of the agent that no file names aren't offered (IdentitiesOnly).
+    `named`: the files were named by someone, so they come first, and one that
+    is there must work; otherwise they are OpenSSH's defaults. `required`: they
+    must all be there. `only`: keys of the agent that no file names aren't
+    offered (IdentitiesOnly).
     """
 
     files: tuple[str, ...] = DEFAULT_FILES
@@ -43,6 +44,7 @@ class IdentityQuery:
     only: bool = False
     agent: str | None = None
     """Path of the agent's socket; None: no agent."""
+    required: bool = False
 
 
 @dataclass(slots=True)
@@ -151,13 +153,13 @@ class KeyRing:
         held: Sequence[PublicKey],
         offer: _Offer,
     ) -> None:
-        if not query.named and not path.exists():
-            return
         public = _public_half(path)
         match = next((key for key in held if public is not None and key.blob == public.blob), None)
         if match is not None:
             self._signers.setdefault(match.blob, _Signer(client, match.blob))
             (offer.named if query.named or query.only else offer.default).append(match)
+            return
+        if not query.required and not path.exists():
             return
         file = self._file(path)
         if file.encrypted and not query.named:

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nile.errors import KnownHostsError
+from nile.transport.patterns import Patterns
 from nile.transport.wire import WireError, algorithm
 
 MARKERS = ("@cert-authority", "@revoked")
@@ -76,7 +76,7 @@ class KnownHosts:
     def __init__(self) -> None:
         self.notices: list[str] = []
         self._plain: defaultdict[str, list[Entry]] = defaultdict(list)
-        self._patterns: list[tuple[_Patterns, Entry]] = []
+        self._patterns: list[tuple[Patterns, Entry]] = []
         self._hashed: list[_HashedName] = []
         self._unhashed: dict[str, list[Entry]] = {}
         self._good: dict[Entry, bool] = {}
@@ -140,7 +140,7 @@ class KnownHosts:
         if names.startswith("|"):
             return self._add_hashed(names, entry)
         if any(char in names for char in "*?!"):
-            self._patterns.append((_Patterns(names), entry))
+            self._patterns.append((Patterns(names.lower().split(",")), entry))
             return ""
         for name in names.lower().split(","):
             self._plain[name].append(entry)
@@ -187,27 +187,6 @@ class KnownHosts:
             if problem:
                 self.notices.append(f"{entry.where}: skipped: {problem}")
         return self._good[entry]
-
-
-class _Patterns:
-    """A comma-separated list of names with `*`, `?` and `!` (ssh_config(5), PATTERNS)."""
-
-    def __init__(self, text: str) -> None:
-        parts = [part for part in text.lower().split(",") if part]
-        self._wanted = _any_of(part for part in parts if not part.startswith("!"))
-        self._unwanted = _any_of(part[1:] for part in parts if part.startswith("!"))
-
-    def match(self, name: str) -> bool:
-        """A negated pattern that matches wins over all others."""
-        return bool(self._wanted.fullmatch(name)) and not self._unwanted.fullmatch(name)
-
-
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
-    """One expression for all patterns; it matches nothing when there are none."""
-    translated = [
-        "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern) for pattern in patterns
-    ]
-    return re.compile("|".join(translated) if translated else r"(?!)", re.DOTALL)
 
 
 def known_names(hostname: str, port: int, alias: str | None) -> tuple[str, ...]:

@@ -1,0 +1,104 @@
+"""ProxyCommand and ProxyJump at the root: a command whose standard input and output lead to the host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from nile.transport.base import ResolvedLogin
+from nile.transport.tokens import expand
+
+MAX_COMPLAINT = 300
+
+
+def jump_command(jump: str, config: Path | None = None) -> str:
+    """The ProxyCommand that a ProxyJump stands for, as ssh makes one, but strict and without prompts."""
+    *before, last = [hop.strip().removeprefix("ssh://") for hop in jump.split(",")]
+    user, _, place = last.rpartition("@")
+    host, port = _host_and_port(place)
+    words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"]
+    words += ["-F", str(config)] if config is not None else []
+    words += ["-l", user] if user else []
+    words += ["-p", port] if port else []
+    words += ["-J", ",".join(before)] if before else []
+    quoted = " ".join(shlex.quote(word).replace("%", "%%") for word in words)
+    return f"{quoted} -W '[%h]:%p' -- {shlex.quote(host).replace('%', '%%')}"
+
+
+def _host_and_port(place: str) -> tuple[str, str]:
+    if place.startswith("["):
+        host, _, rest = place[1:].partition("]")
+        return host, rest.lstrip(":")
+    if place.count(":") == 1:
+        host, _, port = place.partition(":")
+        return host, port
+    return place, ""
+
+
+class Proxy:
+    """A running proxy command. Use as `proxy, sock = await Proxy.open(...)`; the socket is the caller's."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stderr: IO[bytes]) -> None:
+        self._process = process
+        self._stderr = stderr
+
+    @classmethod
+    async def open(cls, command: str, login: ResolvedLogin) -> tuple[Proxy, socket.socket]:
+        """Start `command`, its tokens expanded for `login`, by the user's shell; raises OSError."""
+        expanded = expand(
+            command,
+            {
+                "h": login.hostname_root,
+                "n": login.host,
+                "k": login.host_key_alias,
+                "p": str(login.port),
+                "r": login.user,
+            },
+        )
+        ours, theirs = socket.socketpair()
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    os.environ.get("SHELL") or "/bin/sh",
+                    "-c",
+                    f"exec {expanded}",
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=stderr,
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            stderr.close()
+            raise
+        ours.setblocking(False)
+        return cls(process, stderr), ours
+
+    def complaint(self) -> str:
+        """The last line that it wrote to standard error."""
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - MAX_COMPLAINT))
+        lines = self._stderr.read().decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return "".join(char if char.isprintable() else "?" for char in said[-1]) if said else ""
+
+    def kill(self) -> None:
+        """Kill it and what it started; the event loop reaps it."""
+        if self._process.returncode is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    async def close(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self.kill()
+        await self._process.wait()
+        self._stderr.close()
