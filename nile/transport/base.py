@@ -8,6 +8,7 @@ layer up, never of a stopped read).
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,6 +106,11 @@ class Transport(Protocol):
 
         Cancelling it leaves no connection behind.
         """
+
+    async def login_over(
+        self, login: ResolvedLogin, stream: socket.socket, command: str, sink: SessionSink
+    ) -> Session:
+        """The same over a socket that already leads to the host's sshd; it consumes the socket."""
 
     async def close(self) -> None:
         """End every session that is still open."""

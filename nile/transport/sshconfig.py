@@ -1,24 +1,17 @@
-"""From hosts to logins: everything that ssh needs, resolved at the root once and for all.
-
-The route file's settings win over the user's and the system's ssh_config,
-which count at the root alone; what relays need travels in `ResolvedLogin`.
-"""
+"""What an effective ssh configuration means for Nile: what is honoured, refused, and sent on to relays."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-from nile.errors import CredentialsError, SshConfigError
-from nile.options import Kex, Signing, SshClient
+from nile.errors import SshConfigError
+from nile.options import Kex, SshClient
 from nile.topology.model import HostSpec
-from nile.transport.base import PublicKey, ResolvedLogin
-from nile.transport.keys import DEFAULT_FILES, IdentityQuery, KeyRing
-from nile.transport.knownhosts import KnownHosts, known_names, read_revoked
+from nile.transport.keys import DEFAULT_FILES, IdentityQuery
 from nile.transport.proxy import jump_command
-from nile.transport.sshquery import Effective, Query, SshQuery, Values
+from nile.transport.sshquery import Effective, Query, Values
 from nile.transport.sshtables import (
     ASYNCSSH,
     NOT_BY_ASYNCSSH,
@@ -38,120 +31,6 @@ FILE_KEYWORDS = (
     "revokedhostkeys",
     "userknownhostsfile",
 )
-
-
-def resolve_logins(
-    specs: Sequence[HostSpec],
-    ring: KeyRing,
-    *,
-    query: SshQuery | None = None,
-    notices: list[str] | None = None,
-) -> dict[str, ResolvedLogin]:
-    """The logins of `specs` by host name; the command line's ssh options must stand in `spec.ssh` already.
-
-    Runs `ssh -G`, reads known_hosts, and may ask for passphrases through the
-    ring; so call it before a run. Raises SshConfigError, KnownHostsError or
-    CredentialsError. Lines for the user are appended to `notices`.
-    """
-    resolver = _Resolver(ring, query or SshQuery())
-    logins = resolver.resolve(specs)
-    if notices is not None:
-        notices += resolver.notices()
-    return logins
-
-
-@dataclass(frozen=True, slots=True)
-class _Profile:
-    """What hosts with the same settings share."""
-
-    identities: tuple[PublicKey, ...]
-    relay_options: tuple[str, ...]
-    root_options: tuple[str, ...]
-    files: tuple[Path, ...]
-    revoked: tuple[str, ...]
-
-
-class _Resolver:
-    def __init__(self, ring: KeyRing, query: SshQuery) -> None:
-        self._ring = ring
-        self._query = query
-        self._known: dict[tuple[Path, ...], KnownHosts] = {}
-        self._profiles: dict[object, _Profile] = {}
-
-    def resolve(self, specs: Sequence[HostSpec]) -> dict[str, ResolvedLogin]:
-        for spec in specs:
-            check_route_options(spec)
-        effective = self._query.ask([route_query(spec) for spec in specs])
-        return {spec.name: self._resolve_one(spec, effective[spec.name]) for spec in specs}
-
-    def notices(self) -> list[str]:
-        """What the user should know of known_hosts files and keys."""
-        lines = [line for known in self._known.values() for line in known.notices]
-        return lines + self._ring.notices
-
-    def _resolve_one(self, spec: HostSpec, effective: Effective) -> ResolvedLogin:
-        profile = self._profile(spec, effective)
-        alias = spec.host_key_alias or effective.one("hostkeyalias") or None
-        port = int(effective.one("port", "22"))
-        name = alias or effective.hostname
-        names = known_names(effective.hostname, port, alias)
-        lines = self._known_hosts(profile.files).lookup(names, name)
-        return ResolvedLogin(
-            host=spec.name,
-            hostname_root=effective.hostname,
-            hostname_inside=_inside(spec, effective),
-            port=port,
-            user=effective.one("user"),
-            host_key_alias=name,
-            known_hosts=lines + tuple(f"@revoked {name} {key}" for key in profile.revoked),
-            identities=profile.identities,
-            relay_options=profile.relay_options,
-            client=spec.ssh.client or SshClient.ASYNCSSH,
-            kex=spec.ssh.kex or Kex.FAST,
-            signing=spec.ssh.signing or Signing.AUTO,
-            root_options=profile.root_options,
-            known_hosts_name=names[0],
-            known_hosts_file=str(profile.files[0]) if profile.files else "",
-        )
-
-    def _profile(self, spec: HostSpec, effective: Effective) -> _Profile:
-        ssh = spec.ssh
-        own = spec.name if _has_tokens(effective) else ""
-        key = (id(effective.values), own, ssh.identity, ssh.client, ssh.kex)
-        if key not in self._profiles:
-            self._profiles[key] = self._make_profile(spec, effective)
-        return self._profiles[key]
-
-    def _make_profile(self, spec: HostSpec, effective: Effective) -> _Profile:
-        check_effective(spec, effective)
-        kex = spec.ssh.kex or Kex.FAST
-        if spec.ssh.client is SshClient.OPENSSH:
-            root = openssh_options(spec, effective, self._query.defaults)
-        else:
-            root = asyncssh_options(effective, self._query.defaults, self._query.config)
-        revoked = effective.one("revokedhostkeys")
-        return _Profile(
-            identities=self._identities(spec, effective),
-            relay_options=relay_options(effective.values, self._query.defaults, kex),
-            root_options=root,
-            files=known_hosts_files(spec, effective),
-            revoked=read_revoked(_path(revoked, spec, effective)) if revoked not in ("", "none") else (),
-        )
-
-    def _identities(self, spec: HostSpec, effective: Effective) -> tuple[PublicKey, ...]:
-        keys = self._ring.identities(identity_query(spec, effective, self._query.defaults))
-        if not keys and spec.ssh.client is not SshClient.OPENSSH:
-            raise CredentialsError(
-                "there is no key to log in with",
-                where=f"ssh identity of {spec.name}",
-                remedy="Start an ssh-agent and ssh-add a key, or name a file: `ssh: {identity: FILE}`.",
-            )
-        return keys
-
-    def _known_hosts(self, files: tuple[Path, ...]) -> KnownHosts:
-        if files not in self._known:
-            self._known[files] = KnownHosts.read(files)
-        return self._known[files]
 
 
 def route_query(spec: HostSpec) -> Query:
@@ -204,7 +83,7 @@ def identity_query(spec: HostSpec, effective: Effective, defaults: Values) -> Id
     """Which keys a host may be offered: the route file's alone, else as ssh_config says."""
     agent = agent_socket(effective.one("identityagent", "SSH_AUTH_SOCK"), spec, effective)
     certificates = tuple(
-        str(_path(name, spec, effective)) for name in effective.many("certificatefile") if name != "none"
+        str(file_path(name, spec, effective)) for name in effective.many("certificatefile") if name != "none"
     )
     if spec.ssh.identity is not None:
         return IdentityQuery(
@@ -214,7 +93,7 @@ def identity_query(spec: HostSpec, effective: Effective, defaults: Values) -> Id
     files = effective.many("identityfile")
     if not files or files == defaults.get("identityfile"):
         return IdentityQuery(DEFAULT_FILES, certificates, only=only, agent=agent)
-    named = tuple(str(_path(name, spec, effective)) for name in files if name != "none")
+    named = tuple(str(file_path(name, spec, effective)) for name in files if name != "none")
     return IdentityQuery(named, certificates, named=True, only=only, agent=agent)
 
 
@@ -226,7 +105,7 @@ def agent_socket(said: str, spec: HostSpec, effective: Effective) -> str | None:
         return os.environ.get("SSH_AUTH_SOCK") or None
     if said.startswith("$") and not said.startswith("${"):
         return os.environ.get(said[1:]) or None
-    return str(_path(said, spec, effective))
+    return str(file_path(said, spec, effective))
 
 
 def known_hosts_files(spec: HostSpec, effective: Effective) -> tuple[Path, ...]:
@@ -234,7 +113,7 @@ def known_hosts_files(spec: HostSpec, effective: Effective) -> tuple[Path, ...]:
     names = [*effective.one("userknownhostsfile", "~/.ssh/known_hosts").split()]
     names += effective.one("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
     return tuple(
-        _path(name.strip('"'), spec, effective) for name in names if name not in ("none", "/dev/null")
+        file_path(name.strip('"'), spec, effective) for name in names if name not in ("none", "/dev/null")
     )
 
 
@@ -297,19 +176,15 @@ def _changed(keyword: str, values: Values, defaults: Values) -> str:
     return said[0] if said != defaults.get(keyword, ("",)) else ""
 
 
-def _inside(spec: HostSpec, effective: Effective) -> str:
+def inside_address(spec: HostSpec, effective: Effective) -> str:
     """What other hosts connect to: the route file's, else HostName of ssh_config, else the name."""
     if spec.address_inside != spec.name or spec.address_root != spec.name:
         return spec.address_inside
     return effective.hostname
 
 
-def _has_tokens(effective: Effective) -> bool:
-    """A file's name may differ from host to host: `ssh -G` prints some tokens as they stand."""
-    return any("%" in value for keyword in FILE_KEYWORDS for value in effective.many(keyword))
-
-
-def _path(name: str, spec: HostSpec, effective: Effective) -> Path:
+def file_path(name: str, spec: HostSpec, effective: Effective) -> Path:
+    """A file that a keyword names, its tokens and ~ expanded."""
     return Path(expand(name, token_values(spec, effective))).expanduser()
 
 

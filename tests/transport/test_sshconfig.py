@@ -19,7 +19,8 @@ from nile.options import Kex, Signing, SshClient, SshOptions
 from nile.topology.model import HostSpec
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import KeyRing
-from nile.transport.sshconfig import relay_options, resolve_logins
+from nile.transport.resolve import resolve_logins
+from nile.transport.sshconfig import relay_options
 from nile.transport.sshquery import Query, SshQuery
 from nile.transport.sshscan import scan
 from tests.transport.servers import keygen, public_line
