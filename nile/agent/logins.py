@@ -5,13 +5,14 @@ import os
 import select
 
 from nile.agent import processes, sshclient, wire
+from nile.agent.carry import Carrier
 from nile.agent.handshake import Bundle
 from nile.agent.relay import UP, Relay
 from nile.agent.signsocket import SignSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
     from nile.agent.loop import Agent
 
@@ -76,6 +77,8 @@ class Branches:
         self._ssh = _find("ssh", agent.env)
         self._socket: "Optional[SignSocket]" = None
         self._known_hosts = ""
+        self._carrier = Carrier(agent, self._own)
+        self._can_bind: "Optional[bool]" = None
         self._prepare(node["children"])
         self._perform(self._relay.adopt(node["children"], agent.now()))
 
@@ -93,14 +96,16 @@ class Branches:
 
     # Called by the agent's loop.
 
-    def frame(self, frame: wire.Frame, now: float) -> None:
-        """A downward frame for this relay, or for nodes below it."""
-        if frame.type == wire.SIGNED and not frame.path:
+    def frame(self, frame: wire.Frame, now: float, sent: "Callable[[], None]") -> None:
+        """A downward frame for here or below; `sent()` once a bulk one left our memory."""
+        if frame.path or frame.type not in wire.RELAY_TYPES or frame.type == wire.PERMIT:
+            self._perform(self._relay.frame(frame, now, sent))
+        elif frame.type == wire.SIGNED:
             body = frame.fields()
             if self._socket:
                 self._socket.answer(body["serial"], body["answer"])
-            return
-        self._perform(self._relay.frame(frame, now))
+        else:
+            self._carrier.frame(frame, sent)
 
     def tick(self, now: float) -> None:
         """Deadlines, pings and silence."""
@@ -111,11 +116,12 @@ class Branches:
         return self._relay.next_tick_s(self._agent.now())
 
     def pids(self) -> "Iterable[int]":
-        """The ssh clients: no descendants of the command."""
-        return self._pids
+        """Processes of ours, which are no descendants of the command."""
+        return self._carrier.pids.union(self._pids)
 
     def reaped(self, pid: int, rc: "Optional[int]", signum: "Optional[int]") -> None:
         """A child process ended; ours or not."""
+        self._carrier.pids.discard(pid)
         login = self._logins.get(self._pids.pop(pid, -1))
         if login is not None:
             login.ended = (rc, signum)
@@ -126,6 +132,7 @@ class Branches:
         if self._socket:
             self._socket.close()
             self._socket = None
+        self._carrier.close()
         self._perform(self._relay.parent_lost())
 
     def leave(self) -> None:
@@ -153,12 +160,21 @@ class Branches:
             self._failed(child_id, "no-ssh", "there is no ssh client on the relay")
         elif self._socket is None:
             self._failed(child_id, "agent", "the relay has no memory file system for the signing socket")
+        elif self._entries[child_id]["login"]["carry"] and not self._binds():
+            self._failed(child_id, "unbound", "the relay's ssh can't bind signatures to a host")
         else:
             self._start(
                 child_id,
                 ssh_argv(self._ssh, self._entries[child_id]["login"], self._known_hosts, self._connect_s)
                 + [command],
             )
+
+    def _binds(self) -> bool:
+        """Can this ssh bind a signature to the host's key? It has to be OpenSSH 8.9 or later."""
+        if self._can_bind is None:
+            assert self._ssh is not None
+            self._can_bind = sshclient.binds_sessions(_version(self._ssh, self._agent.env))
+        return self._can_bind
 
     def _failed(self, child_id: int, code: str, reason: str) -> None:
         self._perform(self._relay.closed(child_id, code, reason, False, self._agent.now()))
@@ -320,6 +336,27 @@ def _memory_file(directory: str, content: bytes) -> str:
     while content:
         content = content[os.write(fd, content) :]
     return "/proc/%d/fd/%d" % (os.getpid(), fd)
+
+
+def _version(ssh: str, env: "Dict[str, str]") -> str:
+    """What `ssh -V` says, in a few milliseconds."""
+    said, tell = os.pipe()
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        pid = processes.spawn([ssh, "-V"], env, (null, tell, tell))
+    except OSError:
+        os.close(said)
+        return ""
+    finally:
+        os.close(null)
+        os.close(tell)
+    with open(said, "rb") as file:
+        text = file.read(1000).decode("utf-8", "replace")
+    try:
+        os.waitpid(pid, 0)
+    except OSError:
+        pass  # reaped by the loop already
+    return text
 
 
 def _find(program: str, env: "Dict[str, str]") -> "Optional[str]":

@@ -176,16 +176,17 @@ class Agent:
     def _frame(self, frame: wire.Frame) -> None:
         if frame.type not in wire.DOWN_TYPES:
             return
-        if frame.type in wire.BULK:
-            self.parent.take(len(frame.body))
+        size = len(frame.body) if frame.type in wire.BULK else 0
+        if self.branches and (frame.path or frame.type in wire.RELAY_TYPES):
+            self.branches.frame(frame, now(), lambda: self.parent.take(size))
+            return
+        self.parent.take(size)
         if frame.type == wire.PLAN and not frame.path:
             self.perform(self.core.frame(frame, now()))
             self._branch_out()
-        elif self.branches and (frame.path or frame.type in wire.RELAY_TYPES):
-            self.branches.frame(frame, now())
         elif not frame.path:
             if self.branches and frame.type in wire.BROADCAST:
-                self.branches.frame(frame, now())
+                self.branches.frame(frame, now(), _nothing)
             self.perform(self.core.frame(frame, now()))
 
     def _branch_out(self) -> None:

@@ -109,12 +109,15 @@ class Relay:
             self.children[child.id] = child
         return self._fill(now)
 
-    def frame(self, frame: wire.Frame, now: float) -> "Effects":
-        """A downward frame for this relay or for nodes below it; raises WireError."""
+    def frame(self, frame: wire.Frame, now: float, sent: "Optional[Callable[[], None]]" = None) -> "Effects":
+        """A downward frame for this relay or for nodes below it; raises WireError.
+
+        `sent()` is called when a bulk frame with a path leaves this node's memory, or is dropped.
+        """
         if frame.type in wire.BROADCAST:
             return self._broadcast(frame, now)
         if frame.path:
-            return self._forward(frame)
+            return self._forward(frame, sent)
         if frame.type == wire.PERMIT:
             return self._permit(frame.fields(), now)
         return []
@@ -130,11 +133,14 @@ class Relay:
                 effects.append(("flush", child.id))
         return effects
 
-    def _forward(self, frame: wire.Frame) -> "Effects":
+    def _forward(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]") -> "Effects":
         child = self.children.get(frame.path[0])
         if child is None or child.link is None or child.state != UP:
+            if sent is not None:
+                sent()
             return []  # the root hears of the broken link by itself
-        child.link.send(wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body))
+        onward = wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body)
+        child.link.send(onward, sent)
         return [("flush", child.id)]
 
     def _permit(self, body: "Dict[str, Any]", now: float) -> "Effects":

@@ -49,3 +49,13 @@ def last_line(said: str) -> str:
     """The last line that isn't empty."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[-1] if lines else ""
+
+
+def binds_sessions(version: str) -> bool:
+    """Does the client that says this for `ssh -V` bind signatures to host keys? OpenSSH from 8.9 does."""
+    _, _, rest = version.partition("OpenSSH_")
+    numbers = rest.split("p")[0].split(" ")[0].split(".")
+    try:
+        return (int(numbers[0]), int(numbers[1])) >= (8, 9)
+    except (IndexError, ValueError):
+        return False

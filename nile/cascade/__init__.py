@@ -1,6 +1,6 @@
 """The root's cascade machine: it holds the state of every host and takes every decision."""
 
-from nile.cascade.actions import Action, Adopt, Finish, Publish, ReadStdin, Send, Sign
+from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, ReadStdin, Send, Sign
 from nile.cascade.inputs import (
     Committed,
     FrameReceived,
@@ -17,6 +17,7 @@ from nile.cascade.machine import Cascade, CascadeOptions
 __all__ = [
     "Action",
     "Adopt",
+    "Carry",
     "Cascade",
     "CascadeOptions",
     "Committed",

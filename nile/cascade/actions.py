@@ -17,6 +17,14 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """The root logs in to this child itself, over bytes that the child's parent carries."""
+
+    entry: dict[str, Any]
+    parent_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """A frame downward, from the root."""
 
@@ -55,4 +63,4 @@ class Finish:
     """Every host has its verdict and every agent was told to end."""
 
 
-Action = Adopt | Send | Publish | Sign | ReadStdin | Finish
+Action = Adopt | Carry | Send | Publish | Sign | ReadStdin | Finish

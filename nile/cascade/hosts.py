@@ -36,6 +36,8 @@ class Host:
     node: PlanNode
     rank: int
     epoch: int = 1
+    carried: bool = False
+    """The root logs in itself, over bytes that its parent carries: its link is the root's."""
     state: State = State.PLANNED
     permitted: bool = False
     may_have_started: bool = False

@@ -13,7 +13,7 @@ from typing import Any
 
 from nile.agent import wire
 from nile.agent.wire import Frame, WireError
-from nile.cascade.actions import Action, Adopt, Finish, Publish, Send, Sign
+from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send, Sign
 from nile.cascade.hosts import (
     Host,
     Judgement,
@@ -195,7 +195,7 @@ class Cascade:
         """A relay speaks about one of its own children."""
         body = frame.fields()
         child = self._hosts.get(body["child"])
-        if child is None or child.node.parent != frame.origin:
+        if child is None or self._link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
         if frame.type == wire.REPORT:
             return [Publish(Notice(text(body["text"]), self._name(frame.origin)))]
@@ -205,7 +205,19 @@ class Cascade:
             return self._login(child, t)
         if frame.type == wire.SIGN:
             return self._sign(child, body)
+        if code_of(body["code"]) is Code.UNBOUND and child.t_ready_s is None and not child.carried:
+            return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, code_of(body["code"]), text(body["reason"]), t)
+
+    def _link_parent(self, child: Host) -> int:
+        return ROOT_ID if child.carried else child.node.parent
+
+    def _carry(self, child: Host) -> list[Action]:
+        """Its parent's ssh can't bind a signature, so no signature leaves the root for this login."""
+        child.carried = True
+        child.epoch += 1
+        child.state = State.PLANNED
+        return [Carry(self._entry(child), child.node.parent)]
 
     def _from_host(self, host: Host, frame: Frame, t: float) -> list[Action]:
         if frame.type == wire.OUTPUT:
@@ -435,14 +447,14 @@ class Cascade:
 
     def _send(self, node_id: int, kind: int, body: dict[str, Any]) -> Send:
         epoch = self._hosts[node_id].epoch if node_id else 0
-        return Send(Frame(kind, 0, epoch, self._route(node_id), wire.dumps(body)))
+        return Send(Frame(kind, 0, epoch, self.route(node_id), wire.dumps(body)))
 
-    def _route(self, node_id: int) -> tuple[int, ...]:
-        """Ids from the root's child down to a node."""
+    def route(self, node_id: int) -> tuple[int, ...]:
+        """Ids from the root's own link down to a node."""
         hops: list[int] = []
         while node_id != ROOT_ID:
             hops.append(node_id)
-            node_id = self._hosts[node_id].node.parent
+            node_id = self._link_parent(self._hosts[node_id])
         return tuple(reversed(hops))
 
     def _path(self, host: Host) -> tuple[str, ...]:

@@ -127,12 +127,14 @@ class Show:
         self.interrupted = False
         self._screen = screen
         self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
-        renderers: list[Renderer] = [] if self._progress is None else [self._progress]
+        renderers: list[Renderer] = []
         if given["as_json"]:
             renderers.append(JsonLines(screen, store.output_reader(run_id)))
         else:
             body = Fold(screen, store.chunk_reader(run_id)) if given["gather"] else Live(screen)
             renderers += [body, Summary(screen, quiet=given["quiet"])]
+        if self._progress is not None:  # last: what the others write erases its line
+            renderers.append(self._progress)
         self._renderer = Several(renderers)
 
     def follow(self, engine: Engine, grace_s: float) -> None:

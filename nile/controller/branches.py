@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from nile.agent import wire
@@ -17,6 +18,9 @@ from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, Transport
 
 MOST_STDERR = 16384
+
+Dial = Callable[[], Awaitable[socket.socket]]
+"""Gives a connected socket that leads to a host's sshd; raises LoginFailed."""
 
 
 class Branches:
@@ -41,14 +45,20 @@ class Branches:
         self._tasks = tasks
         self._up = up
         self._attempts: dict[int, _Attempt] = {}
+        self._dials: dict[int, Dial] = {}
 
     def adopt(self, entries: Iterable[dict[str, Any]]) -> None:
         """More children."""
         self._perform(self._relay.adopt(list(entries), time.monotonic()))
 
-    def frame(self, frame: Frame) -> None:
-        """A frame of the root, downward."""
-        self._perform(self._relay.frame(frame, time.monotonic()))
+    def carry(self, entry: dict[str, Any], dial: Dial) -> None:
+        """One more child, to be logged in to over what `dial` opens."""
+        self._dials[entry["id"]] = dial
+        self.adopt([entry])
+
+    def frame(self, frame: Frame, sent: Callable[[], None] | None = None) -> None:
+        """A frame of the root, downward; `sent()` once a bulk one left the root's memory, or was dropped."""
+        self._perform(self._relay.frame(frame, time.monotonic(), sent))
 
     def take(self, child_id: int, size: int) -> None:
         """`size` bulk bytes of this child left the root's memory."""
@@ -87,8 +97,13 @@ class Branches:
         attempt.task = self._tasks.create_task(self._login(attempt, command))
 
     async def _login(self, attempt: _Attempt, command: str) -> None:
+        login, dial = self._logins[attempt.child_id], self._dials.get(attempt.child_id)
         try:
-            session = await self._transport.login(self._logins[attempt.child_id], command, attempt)
+            if dial is None:
+                session = await self._transport.login(login, command, attempt)
+            else:
+                stream = await dial()
+                session = await self._transport.login_over(login, stream, command, attempt)
         except LoginFailed as failure:
             self._over(attempt, failure.code, failure.reason, failure.retry)
         else:

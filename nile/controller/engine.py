@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nile.agent.wire import Frame
+from nile.agent.wire import Frame, WireError
 from nile.bootstrap import agent_bundle
 from nile.cascade import (
     Action,
     Adopt,
+    Carry,
     Cascade,
     CascadeOptions,
     Finish,
@@ -39,9 +40,10 @@ from nile.cascade import (
     StdinRead,
     Ticked,
 )
-from nile.controller.branches import Branches
+from nile.controller.branches import Branches, Dial
 from nile.controller.ledger import Credit, Ledger
 from nile.controller.pipeline import Pipeline
+from nile.controller.tunnels import KINDS, Tunnels
 from nile.events import Event, HostOutput
 from nile.topology.model import Plan
 from nile.transport.base import ResolvedLogin, Transport
@@ -95,8 +97,10 @@ class Engine:
         self._finished = False
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
+        self._stirred = asyncio.Event()
         self._tasks: asyncio.TaskGroup
         self._branches: Branches
+        self._tunnels = Tunnels(self._send_to)
 
     # The caller's thread.
 
@@ -167,10 +171,15 @@ class Engine:
 
     async def _goodbye(self) -> None:
         """Let the last frames out: children end, and their links close."""
-        until = time.monotonic() + GOODBYE_S
-        while not (self._branches.empty and self._ledger.settled) and time.monotonic() < until:
-            await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                while not (self._branches.empty and self._ledger.settled):
+                    self._stirred.clear()
+                    await self._stirred.wait()
+        except TimeoutError:
+            pass
         self._branches.close()
+        self._tunnels.close()
         self._forget_stdin()
 
     async def _sleep(self, seconds: float) -> None:
@@ -182,8 +191,29 @@ class Engine:
             pass
 
     def _up(self, frame: Frame, child_id: int, size: int) -> None:
+        if frame.type in KINDS:
+            self._carried(frame, child_id, size)
+            return
+        self._stirred.set()
         self._inbox.append((FrameReceived(frame), Credit(child_id, size) if size else None))
         self._pump()
+
+    def _carried(self, frame: Frame, child_id: int, size: int) -> None:
+        """Bytes of a tunnel are the transport's business; there is nothing to decide about them."""
+        try:
+            self._tunnels.frame(frame)
+        except WireError:
+            pass  # of no use to anyone; whoever waits for them runs into the deadline of the login
+        if size:
+            self._branches.take(child_id, size)
+
+    def _send_to(self, relay_id: int, kind: int, body: bytes, sent: Callable[[], None] | None) -> None:
+        frame = Frame(kind, path=self._cascade.route(relay_id), body=body)
+        self._branches.frame(frame, sent)
+
+    def _dial(self, action: Carry) -> Dial:
+        login = self._options.logins[action.entry["host"]]
+        return lambda: self._tunnels.open(action.parent_id, login.hostname_inside, login.port)
 
     def _give(self, event: Input) -> None:
         self._inbox.append((event, None))
@@ -215,6 +245,8 @@ class Engine:
                 return None if owner is not None else credit
             case Adopt(entries):
                 self._branches.adopt(entries)
+            case Carry(entry):
+                self._branches.carry(entry, self._dial(action))
             case Sign():
                 self._tasks.create_task(self._sign(action))
             case ReadStdin(size):
@@ -238,6 +270,7 @@ class Engine:
             self._give(committed)
 
     def _shown(self, number: int) -> None:
+        self._stirred.set()
         for credit in self._ledger.shown(number):
             self._branches.take(credit.child_id, credit.size)
 

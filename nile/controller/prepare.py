@@ -9,7 +9,7 @@ from typing import Any
 from nile.cascade import CascadeOptions
 from nile.controller.engine import Engine, EngineOptions
 from nile.events import Code, Event
-from nile.options import ExecOptions
+from nile.options import ExecOptions, Signing
 from nile.topology.model import Plan
 from nile.transport.asyncssh_client import AsyncsshTransport
 from nile.transport.base import ResolvedLogin
@@ -63,6 +63,7 @@ def plan_login(login: ResolvedLogin) -> dict[str, Any]:
         "alias": login.host_key_alias,
         "options": list(login.relay_options),
         "known_hosts": list(login.known_hosts),
+        "carry": login.signing is Signing.THROUGH_ROOT,
         "identities": [[key.blob, key.comment] for key in login.identities],
     }
 

@@ -57,6 +57,8 @@ class ResolvedLogin:
     """The name under which the user's known_hosts files have the host, for messages."""
     known_hosts_file: str = ""
     """The first of the user's known_hosts files: where `nile hostkeys` writes."""
+    hash_known_hosts: bool = False
+    """Whether names in that file are to be hashed (HashKnownHosts)."""
 
 
 class LoginFailed(Exception):
