@@ -15,7 +15,7 @@ import pytest
 from nile.errors import LabError
 from nile.lab import BackendName, Lab, LabSpec, down, procs
 from nile.lab.teardown import remove_tree
-from tests.lab.helpers import DEADLINE_S, eventually, peopled, remains, spaces, ssh, start_ssh
+from tests.lab.helpers import DEADLINE_S, eventually, peopled, remains, spaces, ssh, start_ssh, state_of
 
 BACKENDS = [
     pytest.param(BackendName.LOOPBACK, marks=pytest.mark.lab, id="loopback"),
@@ -69,12 +69,15 @@ def test_down_leaves_nothing(directory: Path, backend: BackendName) -> None:
 def test_down_after_the_supervisor_was_killed(directory: Path, backend: BackendName) -> None:
     lab = Lab.up(LabSpec(hosts=3, backend=backend), directory)
     used = spaces(directory)
-    assert ssh(lab, "h001", "(setsid sleep 1000 <&- >/dev/null 2>&1 &)").returncode == 0
+    assert ssh(lab, "h001", "(env -i setsid sleep 1000 <&- >/dev/null 2>&1 &)").returncode == 0
+    unmarked = [process.pid for process in lab.processes("h001")]
+    assert unmarked
     lab.freeze("h001")
     os.kill(lab.supervisor, signal.SIGKILL)
     os.waitpid(lab.supervisor, 0)
     assert down(directory)
     assert remains(directory) == []
+    assert not any(state_of(pid) for pid in unmarked)
     eventually(lambda: not peopled(used), "nobody is in a namespace of the lab")
 
 

@@ -160,6 +160,21 @@ def test_ports_and_uplinks_have_their_speeds(shaped: Lab, receiver: str, bits_pe
     assert took_s < 4 * size * 8 / bits_per_second  # nor is it much slower, on a busy machine
 
 
+@cluster
+def test_ports_are_shaped_in_both_directions(shaped: Lab) -> None:
+    def rates(prefix: list[str]) -> dict[str, int]:
+        done = subprocess.run([*prefix, "tc", "-json", "qdisc"], capture_output=True, check=True)
+        shapers = [queue for queue in json.loads(done.stdout) if queue["kind"] == "tbf"]
+        return {queue["dev"]: queue["options"]["rate"] * 8 for queue in shapers}
+
+    switches = rates(["nsenter", "--target", str(shaped.supervisor), "--net"])
+    for end_ in (*shaped.names, "root"):
+        inside = shaped.root_argv([]) if end_ == "root" else shaped.host_argv(end_, [])
+        assert rates(inside) == {"eth0": 40_000_000}
+        assert switches.pop("root" if end_ == "root" else f"to-{end_}") == 40_000_000
+    assert switches == dict.fromkeys(("sw1-up", "sw1-down", "sw2-up", "sw2-down"), 20_000_000)
+
+
 def _transfer(lab: Lab, sender: str, receiver: str, size: int) -> float:
     listen = (
         "import socket, time; s = socket.create_server(('', 5555)); print('ready', flush=True);"

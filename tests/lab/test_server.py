@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +135,26 @@ def test_a_client_that_does_not_read_stops_the_command(loopback_lab: Lab) -> Non
     finally:
         end(client)
     eventually(lambda: not _named(loopback_lab, "h004", "yes"), "SIGPIPE ends it")
+
+
+def test_a_command_that_does_not_read_stops_its_client(loopback_lab: Lab) -> None:
+    client = start_ssh(loopback_lab, "h006", "exec sleep 1000")
+    try:
+        assert client.stdin is not None
+        os.set_blocking(client.stdin.fileno(), False)
+        sent, lull = 0, 0
+        while lull < 30:
+            try:
+                sent += os.write(client.stdin.fileno(), bytes(65536))
+                lull = 0
+            except BlockingIOError:
+                lull += 1
+                time.sleep(0.01)
+            assert sent < 30_000_000
+        assert sent > 100_000
+    finally:
+        end(client)
+        procs.send(_named(loopback_lab, "h006", "sleep"), 9)
 
 
 def test_a_lost_client_takes_the_pipes_and_leaves_the_command(loopback_lab: Lab) -> None:
