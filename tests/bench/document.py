@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.results import Result, Stage
+from tests.bench.spent import Spent
 from tests.bench.tools import NILE, XARGS, Tool, version
 
 MEASURES = ("wall", "cpu")
-Accounts = Mapping[str, Mapping[str, tuple[int, float]]]
+Accounts = Mapping[str, Spent]
 
 INTRODUCTION = """# Benchmarks
 
@@ -93,9 +94,9 @@ def _spent(accounts: Accounts, hosts: int) -> Iterator[str]:
         for program in programs
     }
     yield "## What each millisecond is spent on\n"
-    yield "CPU milliseconds a host over the whole machine (root, relays and leaves together), by program; one"
-    yield "cold run each, every slice of the scheduler counted. `nile` is the root, `python3` the agents.\n"
-    yield f"| program | {' | '.join(f'{name} | processes' for name in names)} |"
+    yield "CPU milliseconds a host, of root, relays and leaves together, by program; one cold run each."
+    yield "`nile` is the root, `python3` the agents, `ssh` the logins, `sshd` the hosts' part in them.\n"
+    yield f"| program | {' | '.join(f'{name} | tasks' for name in names)} |"
     yield "|---|" + "---|---|" * len(names)
     shown = [program for program in programs if max(cost[name, program] for name in names) >= 0.1]
     for program in sorted(shown, key=lambda program: -cost[names[0], program]):
@@ -106,9 +107,9 @@ def _spent(accounts: Accounts, hosts: int) -> Iterator[str]:
 
 
 def _stages(stages: Sequence[Stage]) -> Iterator[str]:
-    yield "## When each stage was done\n"
+    yield "## When each stage is done\n"
     yield "Seconds since the run began, median of the stage's hosts and the last of them; one cold run.\n"
-    yield "| stage | logged in | agent ready | command ended |\n|---|---|---|---|"
+    yield "| stage | login begun | agent ready | command ended |\n|---|---|---|---|"
     for stage in stages:
         spans = (f"{middle:.2f}, {last:.2f}" for middle, last in (stage.connect, stage.ready, stage.end))
         yield f"| {stage.number} | {' | '.join(spans)} |"

@@ -21,7 +21,7 @@ from typing import Any
 from tests.bench import document, meter
 from tests.bench.results import Result, Scenario, Stage, Target
 from tests.bench.site import Sample, Site, site
-from tests.bench.spent import Accounting
+from tests.bench.spent import Accounting, Spent
 from tests.bench.tools import CLUSH_TREE, COLD, NILE, PDSH, SLOW, TAKTUK, XARGS, Tool
 
 COLD_SCENARIO = Scenario(
@@ -56,7 +56,7 @@ def compare(where: Site, scenario: Scenario, tools: Sequence[Tool], repeat: int)
 
 
 def stages(where: Site) -> list[Stage]:
-    """When logins, agents and commands of each stage were done, in one run of Nile."""
+    """When logins began, agents spoke and commands ended in each stage, in one run of Nile."""
     output = where.run(NILE, "--json").output
     events = [json.loads(line) for line in output.splitlines()]
     results = [event for event in events if event["event"] == "result"]
@@ -71,9 +71,9 @@ def _times(results: list[dict[str, Any]], stage: int, name: str) -> tuple[float,
     return median(values), max(values)
 
 
-def account(where: Site, tool: Tool) -> dict[str, tuple[int, float]]:
-    """Program -> (processes, CPU seconds) on the whole machine, while a tool runs once."""
-    with Accounting() as accounting:
+def account(where: Site, tool: Tool) -> Spent:
+    """What the root and all hosts spend while a tool runs once."""
+    with Accounting([os.getpid(), where.supervisor]) as accounting:
         sample = where.run(tool)
         spent = accounting.stop()
     if sample.problem:

@@ -42,6 +42,8 @@ class Site:
     def __init__(self, lab: Lab, case: Case) -> None:
         self._lab = lab
         self.case = case
+        self.supervisor = lab.supervisor
+        """The process from which all hosts descend."""
 
     def run(self, tool: Tool, *more: str) -> Sample:
         """Run a tool once, cold, on the root host; `more` goes in before its first `--`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from tests.bench import document, meter
 from tests.bench.results import Result, Scenario, Stage, Target
 from tests.bench.site import Sample
-from tests.bench.spent import by_program
+from tests.bench.spent import by_program, descendants
 from tests.bench.tools import COLD, NILE, PDSH, XARGS, Case, answered
 
 HOSTS = tuple(f"h{number:03}" for number in range(1, 10))
@@ -54,9 +55,42 @@ def test_only_an_answer_counts(output: str, hosts: set[str]) -> None:
     assert answered(output, HOSTS) == hosts
 
 
-def test_a_process_counts_under_its_last_name() -> None:
-    slices = [("sshd", 1, 10**6), ("sh", 2, 5 * 10**6), ("hostname", 2, 10**6), ("sshd", 3, 10**6)]
-    assert by_program(slices) == {"sshd": (2, 0.002), "hostname": (1, 0.006)}
+def _slice(name: str, pid: int, milliseconds: int) -> str:
+    return (
+        f" x-1 [000] d.h.. 1.0: sched_stat_runtime: comm={name} pid={pid} runtime={milliseconds}000000 [ns]\n"
+    )
+
+
+def _fork(parent: int, child: int) -> str:
+    return (
+        f" x-1 [000] ..... 1.0: sched_process_fork: comm=x y pid={parent} child_comm=x y child_pid={child}\n"
+    )
+
+
+def test_account_counts_descendants_under_their_last_name() -> None:
+    trace = [
+        _slice("sshd: a b", 5, 1),
+        _fork(5, 6),
+        _slice("sh", 6, 5),
+        _slice("hostname", 6, 1),
+        _fork(1, 7),
+    ]
+    trace += [_slice("hostname", 7, 2), _slice("stranger", 8, 9), _fork(8, 9), _slice("stranger", 9, 9)]
+    trace += [_slice("bench", 1, 9)]
+    assert by_program(trace, roots={1}, known={5}) == {"sshd: a b": (1, 0.001), "hostname": (2, 0.008)}
+
+
+def test_descendants_are_found() -> None:
+    with subprocess.Popen(["sh", "-c", "cat; :"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdin
+        assert shell.stdout
+        shell.stdin.write(b"ready")
+        shell.stdin.flush()
+        assert shell.stdout.read(5) == b"ready"
+        (cat,) = descendants({shell.pid})
+        assert shell.pid in descendants({os.getpid()})
+        assert cat in descendants({os.getpid()})
+        shell.stdin.close()
 
 
 def test_every_tool_is_told_the_same(tmp_path: Path) -> None:
@@ -135,4 +169,4 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     text = page.read_text()
     assert text == done.stdout.removesuffix("\n")
     assert "| sshd |" in text
-    assert "## When each stage was done" in text
+    assert "## When each stage is done" in text
