@@ -108,7 +108,7 @@ def main() -> int:
     print(page)
     if asked.write:
         asked.write.write_text(page)
-    return 1 if any(result.failures() for result in results) else 0
+    return 1 if any(list(result.failures()) for result in results) else 0
 
 
 if __name__ == "__main__":
