@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from nile.transport.base import ResolvedLogin
+from nile.transport.text import printable
 from nile.transport.tokens import expand
 
 MAX_COMPLAINT = 300
@@ -87,7 +88,7 @@ class Proxy:
         self._stderr.seek(max(0, self._stderr.tell() - MAX_COMPLAINT))
         lines = self._stderr.read().decode("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return "".join(char if char.isprintable() else "?" for char in said[-1]) if said else ""
+        return printable(said[-1]) if said else ""
 
     def kill(self) -> None:
         """Kill it and what it started; the event loop reaps it."""

@@ -34,7 +34,7 @@ from nile.transport.sshquery import Effective, SshQuery
 
 def resolve_logins(
     specs: Sequence[HostSpec],
-    ring: KeyRing,
+    ring: KeyRing | None,
     *,
     query: SshQuery | None = None,
     notices: list[str] | None = None,
@@ -42,7 +42,8 @@ def resolve_logins(
     """The logins of `specs` by host name; the command line's ssh options must stand in `spec.ssh` already.
 
     Runs `ssh -G`, reads known_hosts, and may ask for passphrases through the
-    ring; so call it before a run. Raises SshConfigError, KnownHostsError or
+    ring; so call it before a run. Without a ring the logins have no identities
+    and can only be looked at. Raises SshConfigError, KnownHostsError or
     CredentialsError. Lines for the user are appended to `notices`.
     """
     resolver = _Resolver(ring, query or SshQuery())
@@ -64,7 +65,7 @@ class _Profile:
 
 
 class _Resolver:
-    def __init__(self, ring: KeyRing, query: SshQuery) -> None:
+    def __init__(self, ring: KeyRing | None, query: SshQuery) -> None:
         self._ring = ring
         self._query = query
         self._known: dict[tuple[Path, ...], KnownHosts] = {}
@@ -79,7 +80,7 @@ class _Resolver:
     def notices(self) -> list[str]:
         """What the user should know of known_hosts files and keys."""
         lines = [line for known in self._known.values() for line in known.notices]
-        return lines + self._ring.notices
+        return lines + (self._ring.notices if self._ring is not None else [])
 
     def _resolve_one(self, spec: HostSpec, effective: Effective) -> ResolvedLogin:
         profile = self._profile(spec, effective)
@@ -104,6 +105,7 @@ class _Resolver:
             root_options=profile.root_options,
             known_hosts_name=names[0],
             known_hosts_file=str(profile.files[0]) if profile.files else "",
+            hash_known_hosts=effective.one("hashknownhosts") in ("yes", "true"),
         )
 
     def _profile(self, spec: HostSpec, effective: Effective) -> _Profile:
@@ -131,6 +133,8 @@ class _Resolver:
         )
 
     def _identities(self, spec: HostSpec, effective: Effective) -> tuple[PublicKey, ...]:
+        if self._ring is None:
+            return ()
         keys = self._ring.identities(identity_query(spec, effective, self._query.defaults))
         if not keys and spec.ssh.client is not SshClient.OPENSSH:
             raise CredentialsError(

@@ -1,0 +1,117 @@
+"""One login by asyncssh under way: what its host showed, how far it got, and what its failure means."""
+
+from __future__ import annotations
+
+import asyncssh
+
+from nile.events import Code
+from nile.transport.asyncssh_options import RingKeyPair
+from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.hosttrust import HostKeys, Judgement, Trust
+from nile.transport.keys import KeyRing
+from nile.transport.proxy import Proxy
+
+_TRUST_CODES = {
+    Trust.UNKNOWN: Code.HOST_KEY_UNKNOWN,
+    Trust.CHANGED: Code.HOST_KEY_CHANGED,
+    Trust.REVOKED: Code.HOST_KEY_REVOKED,
+}
+
+
+class Attempt:
+    """One login under way: what its host showed, and how far it got."""
+
+    def __init__(self, login: ResolvedLogin, ring: KeyRing) -> None:
+        self.login = login
+        self.trusted = HostKeys.parse(login.known_hosts)
+        self.connection: asyncssh.SSHClientConnection | None = None
+        self.judgement: Judgement | None = None
+        self.refusal = ""
+        self.shown: bytes | None = None
+        self.proxy: Proxy | None = None
+        self._ring = ring
+        self._pairs: list[RingKeyPair] = []
+
+    def owner(self) -> asyncssh.SSHClient:
+        """A client for asyncssh that answers for this attempt; a new one for each connection."""
+        self.judgement = None
+        ordered = self._ring.in_order(self.login.identities)
+        self._pairs = [RingKeyPair(self._ring, identity, self._refused) for identity in ordered]
+        return _Owner(self, self._pairs)
+
+    def succeeded(self) -> None:
+        """Remember the key that let us in: the last that signed."""
+        signed = [pair for pair in self._pairs if pair.signed]
+        if signed:
+            self._ring.proved(signed[-1].identity.blob)
+
+    def judged(self, judgement: Judgement) -> bool:
+        """Keep a judgement; whether the key is trusted."""
+        self.judgement = judgement
+        return judgement.trust is Trust.TRUSTED
+
+    def failure(self, exc: Exception) -> LoginFailed:
+        """What befell this login, from what asyncssh raised and what was seen."""
+        if isinstance(exc, asyncssh.HostKeyNotVerifiable):
+            return self._host_key_failure(exc)
+        if isinstance(exc, asyncssh.PermissionDenied) or "authentication failures" in str(exc):
+            return self._authentication_failure(exc)
+        if isinstance(exc, asyncssh.KeyExchangeFailed):
+            return LoginFailed(Code.DROPPED, f"no key exchange: {exc}")
+        if isinstance(exc, asyncssh.ProtocolError | asyncssh.ProtocolNotSupported):
+            return LoginFailed(Code.DROPPED, f"what answers there doesn't speak SSH: {exc}")
+        return self._lost(exc)
+
+    def _refused(self, reason: str) -> None:
+        self.refusal = self.refusal or reason
+
+    def _host_key_failure(self, exc: Exception) -> LoginFailed:
+        judgement = self.judgement
+        if judgement is None or judgement.trust is Trust.TRUSTED:
+            # A certificate by a trusted authority that isn't valid here and now, or a revoked key.
+            trust = Trust.REVOKED if "revoked" in str(exc) else Trust.UNKNOWN
+            judgement = Judgement(trust, f"its host key isn't accepted: {exc}")
+        return LoginFailed(_TRUST_CODES[judgement.trust], f"{self.login.host}: {judgement.why}")
+
+    def _authentication_failure(self, exc: Exception) -> LoginFailed:
+        if self.refusal:
+            return LoginFailed(Code.AUTHENTICATION, f"no signature for the login: {self.refusal}")
+        return LoginFailed(
+            Code.AUTHENTICATION, f"{self.login.user}@{self.login.hostname_root} isn't let in: {exc}"
+        )
+
+    def _lost(self, exc: Exception) -> LoginFailed:
+        connection = self.connection
+        encrypted = connection is not None and connection.get_extra_info("recv_cipher")
+        if not encrypted:
+            return LoginFailed(
+                Code.STARTUPS,
+                f"{self.login.hostname_root} dropped the connection before the key exchange: {exc}",
+                retry=True,
+            )
+        return LoginFailed(Code.DROPPED, f"the connection ended during the login: {exc}", retry=True)
+
+
+class _Owner(asyncssh.SSHClient):
+    """asyncssh's callbacks of one connection."""
+
+    def __init__(self, attempt: Attempt, pairs: list[RingKeyPair]) -> None:
+        self._attempt = attempt
+        self._pairs = pairs.copy()
+
+    def public_key_auth_requested(self) -> RingKeyPair | None:
+        """The next key to offer; asyncssh asks until there is none."""
+        return self._pairs.pop(0) if self._pairs else None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """The socket is asyncssh's from here on."""
+        self._attempt.connection = conn
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """A bare host key."""
+        self._attempt.shown = key.public_data
+        return self._attempt.judged(self._attempt.trusted.judge_key(key.public_data))
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """The authority of a host certificate; asyncssh checks name and dates itself afterwards."""
+        return self._attempt.judged(self._attempt.trusted.judge_authority(key.public_data))
