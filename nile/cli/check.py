@@ -31,7 +31,7 @@ def command(file: str | None, option: str | None) -> int:
     for error in errors:
         click.echo(str(error), err=True)
     if routes is None:
-        click.echo(f"{path}: {len(errors)} error{'' if len(errors) == 1 else 's'}", err=True)
+        click.echo(f"{path}: {_count(len(errors), 'error')}", err=True)
         return BAD
     asked = routes.everything()
     try:
@@ -40,7 +40,10 @@ def command(file: str | None, option: str | None) -> int:
         click.echo(str(error), err=True)
         click.echo(f"{path}: its hosts can't be planned all together", err=True)
         return BAD
-    click.echo(
-        f"{path}: ok ({len(routes.hosts)} hosts, {len(routes.groups)} groups, {stages} stages for all hosts)"
-    )
+    counts = ((len(routes.hosts), "host"), (len(routes.groups), "group"), (stages, "stage"))
+    click.echo(f"{path}: ok ({', '.join(_count(*one) for one in counts)})")
     return 0
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from nile.errors import PlanError
 from nile.options import Limits
 from nile.topology.hostsets import fold
+from nile.topology.items import Item, NoRoom, Seat, loaded_item, plain_item
 from nile.topology.model import ROOT_NAME, HostSpec, RelayRole
 from nile.topology.reach import OPEN, Zone, levels, may_relay, zone
 from nile.topology.shape import Tree
-from nile.topology.spread import Item, NoRoom, Seat, Spreader, loaded_item, plain_item
+from nile.topology.spread import Spreader, capacity
 
 Lookup = Callable[[str], HostSpec]
 
@@ -38,7 +39,7 @@ def plan_automatic(asked: Sequence[str], helpers: Iterable[str], spec: Lookup, l
             except _ZoneFull as full:
                 failure = failure or full
     assert failure is not None
-    raise _error(failure, asked, helpers, spec, limits)
+    raise _error(failure, asked, spec, limits)
 
 
 class _ZoneFull(Exception):
@@ -155,9 +156,7 @@ class _Planner:
         return [tree for tree in kept if tree.below or tree.host in self._asked]
 
 
-def _error(
-    full: _ZoneFull, asked: Sequence[str], helpers: Iterable[str], spec: Lookup, limits: Limits
-) -> PlanError:
+def _error(full: _ZoneFull, asked: Sequence[str], spec: Lookup, limits: Limits) -> PlanError:
     """Say what doesn't fit, and which limit, raised how far, would do."""
     behind = f" behind {fold(full.zone)}" if full.zone else ""
     leaves = sum(spec(name).relay is RelayRole.NO for name in asked)
@@ -165,11 +164,11 @@ def _error(
     return PlanError(
         f"{full.hosts} hosts{behind} don't fit into a tree of limits.branches {limits.branches}"
         f" and limits.stages {limits.stages}{but}",
-        remedy=_advice(lambda wider: _fits(asked, helpers, spec, wider), len(asked), limits),
+        remedy=_advice(lambda wider: _fits(asked, spec, wider), len(asked), limits),
     )
 
 
-def _fits(asked: Sequence[str], helpers: Iterable[str], spec: Lookup, limits: Limits) -> bool:
+def _fits(asked: Sequence[str], spec: Lookup, limits: Limits) -> bool:
     for slack in range(min(limits.stages, 4)):
         try:
             _Planner(asked, [], spec, limits, slack).trees()
@@ -186,10 +185,12 @@ def _advice(fits: Callable[[Limits], bool], hosts: int, limits: Limits) -> str:
         if fits(replace(limits, stages=stages)):
             ways.append(f"--stages {stages}")
             break
-    low, high = limits.branches + 1, hosts + len(ways) + 1
-    if low < high and fits(replace(limits, branches=high)):
+    low, high = limits.branches + 1, hosts + 1
+    while capacity(low, limits.stages) < hosts:  # cheaper than to plan with it
+        low += 1
+    if low <= high and fits(replace(limits, branches=high)):
         while low < high:
-            middle = (low + high) // 2
+            middle = low if high > 2 * low else (low + high) // 2  # the lower bound is often the answer
             if fits(replace(limits, branches=middle)):
                 high = middle
             else:

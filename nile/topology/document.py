@@ -104,34 +104,49 @@ class Tree(Kind[TreeMode | tuple[Branch, ...]]):
             if node.value not in (TreeMode.AUTO, TreeMode.FLAT):
                 reader.fail(node, f"'{node.value}' is no tree", "write auto, flat, or a mapping of hosts")
             return TreeMode(node.value)
-        branches = _below(node, reader, 1)
+        branches = _Parts(reader).below(node)
         if not branches:
             reader.fail(node, "the tree is empty", "write auto, flat, or a mapping of hosts")
         return branches
 
     def schema(self) -> Schema:
         """It refers to `BELOW_SCHEMA`."""
-        return {"anyOf": [{"enum": ["auto", "flat"]}, {"$ref": "#/$defs/below"}]}
+        return {"anyOf": [{"enum": ["auto", "flat"]}, *BELOW_SCHEMA["anyOf"][1:]]}
 
 
-def _below(node: Node, reader: Reader, depth: int) -> tuple[Branch, ...]:
-    """What stands below a host: a host set, a mapping, or a list of both."""
-    if depth > DEPTH_MAX:
-        reader.fail(node, "the tree is nested too deeply", f"at most {DEPTH_MAX} levels")
-    if isinstance(node, MappingNode):
-        branches = []
-        for key, value in pairs(node, reader, "a tree"):
-            host = Located(key.value, reader.place(key))
-            branches.append(Branch(host, _below(value, reader, depth + 1), is_key=True))
-        return tuple(branches)
-    if isinstance(node, SequenceNode):
-        parts: list[Branch] = []
-        for part in node.value:
-            if isinstance(part, SequenceNode):
-                reader.fail(part, "a list stands in a list", "write its parts into the outer one")
-            parts += _below(part, reader, depth)
-        return tuple(parts)
-    return (Branch(Located(string(node, reader, "a host set"), reader.place(node))),)
+class _Parts:
+    """Reads what stands below hosts, and bounds it: aliases can make a short text endless."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._count = 0
+
+    def below(self, node: Node, above: tuple[Node, ...] = ()) -> tuple[Branch, ...]:
+        """The parts in a host set, a mapping, or a list of both."""
+        self._check(node, above)
+        if isinstance(node, MappingNode):
+            return tuple(
+                Branch(Located(key.value, self._reader.place(key)), self.below(value, (*above, node)), True)
+                for key, value in pairs(node, self._reader, "a tree")
+            )
+        if isinstance(node, SequenceNode):
+            return tuple(one for part in node.value for one in self._part(part, (*above, node)))
+        return (Branch(Located(string(node, self._reader, "a host set"), self._reader.place(node))),)
+
+    def _part(self, node: Node, above: tuple[Node, ...]) -> tuple[Branch, ...]:
+        if isinstance(node, SequenceNode):
+            self._reader.fail(node, "a list stands in a list", "write its parts into the outer one")
+        return self.below(node, above)
+
+    def _check(self, node: Node, above: tuple[Node, ...]) -> None:
+        self._count += 1
+        if any(node is one for one in above):
+            self._reader.fail(node, "a part of the tree stands below itself", "take the alias out")
+        if len(above) > 2 * DEPTH_MAX or sum(isinstance(one, MappingNode) for one in above) >= DEPTH_MAX:
+            self._reader.fail(node, "the tree is nested too deeply", f"at most {DEPTH_MAX} levels")
+        if self._count > hostsets.HOSTS_MAX:
+            remedy = f"at most {hostsets.HOSTS_MAX}, aliases counted wherever they stand"
+            self._reader.fail(node, "the tree has too many parts", remedy)
 
 
 BELOW_SCHEMA: Schema = {
@@ -235,6 +250,7 @@ SSH = Record(
         ),
         Field("options", SshKeywords(), "ssh_config(5) keywords and their values."),
     ),
+    ref="ssh",
 )
 
 LIMITS = Record(
@@ -311,6 +327,7 @@ GROUP = Record(
         Field("hosts", OneOrMore(HostSet()), "The hosts: a host set, or a list of them.", required=True),
         *_SHARED,
     ),
+    ref="group",
 )
 
 HOST = Record(
@@ -341,6 +358,7 @@ HOST = Record(
         ),
         *_SHARED,
     ),
+    ref="host",
 )
 
 ROUTE_FILE = Record(

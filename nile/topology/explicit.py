@@ -132,7 +132,7 @@ class _Check:
             )
         if len(trees) > self.limits.branches:
             raise PlanError(
-                f"{parent or 'root'} has {len(trees)} children, limits.branches is {self.limits.branches}",
+                f"{parent or 'root'} has {len(trees)} children; limits.branches is {self.limits.branches}",
                 where=where,
                 remedy=f"spread them over more relays, or raise the limit (--branches {len(trees)})",
             )

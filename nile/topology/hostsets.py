@@ -168,6 +168,8 @@ def _split(text: str) -> list[tuple[str, str]]:
     """Cut a host set at the operators outside of brackets: [(operator, operand)], the first with `,`."""
     if not text.strip():
         raise HostSetError("a host set is empty", "name at least one host, as in n[1-9]")
+    if not text.strip().isprintable():
+        raise HostSetError(f"a host set has unprintable characters: {text[:80]!a}", "take them out")
     plain = _BRACKETS.sub(lambda found: "[" + "." * len(found[1]) + "]", text)
     parts: list[tuple[str, str]] = []
     operator, start = ",", 0

@@ -281,7 +281,7 @@ class SshKeywords(Kind[Mapping[str, str]]):
         return keyword, text
 
     def schema(self) -> Schema:
-        value = {"type": ["string", "integer", "boolean"]}
+        value: Schema = {"type": ["string", "integer", "boolean"]}
         taken = [word for word in ssh_keywords.KEYWORDS if word not in ssh_keywords.OWN_SETTING]
         return {
             "type": "object",
@@ -305,11 +305,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Record(Kind[T]):
-    """A mapping with known keys. `build` gets the values that are given, and may raise `Refusal`."""
+    """A mapping with known keys. `build` gets the values that are given, and may raise `Refusal`.
+
+    With `ref`, its schema is a reference to a definition of that name, which `definition` gives.
+    """
 
     what: str
     build: Callable[..., T]
     fields: tuple[Field, ...]
+    ref: str = ""
 
     def read(self, node: Node, reader: Reader) -> T:
         known = {field.name: field for field in self.fields}
@@ -340,6 +344,10 @@ class Record(Kind[T]):
         reader.fail(key, f"'{key.value}' is unknown in {self.what}", remedy)
 
     def schema(self) -> Schema:
+        return {"$ref": f"#/$defs/{self.ref}"} if self.ref else self.definition()
+
+    def definition(self) -> Schema:
+        """The schema itself, where `schema` may only refer to it."""
         schema: Schema = {
             "type": "object",
             "properties": {field.name: _described(field) for field in self.fields},

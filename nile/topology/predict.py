@@ -37,7 +37,7 @@ class Prediction:
     logins: dict[str, int]
     tree_s: float
     flat_s: float
-    """What logging in to the same hosts without a tree would take."""
+    """What logging in to the asked hosts without a tree would take."""
 
 
 def predict(plan: Plan, t_ssh_s: float = T_SSH_S, t_nile_s: float = T_NILE_S) -> Prediction:
@@ -54,7 +54,8 @@ def predict(plan: Plan, t_ssh_s: float = T_SSH_S, t_nile_s: float = T_NILE_S) ->
         for stage in sorted(nodes)
         for each in [t_ssh_s + t_nile_s]
     )
-    flat = _rounds(plan, len(plan.nodes), len(plan.nodes)) * t_ssh_s
+    asked = sum(node.asked for node in plan.nodes)
+    flat = _rounds(plan, asked, asked) * t_ssh_s
     return Prediction(stages, logins, sum(stage.time_s for stage in stages), flat)
 
 

@@ -27,64 +27,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 from nile.options import Limits
+from nile.topology.chunks import by_racks, cut, evenly, lend_relays
+from nile.topology.fill import fill
+from nile.topology.items import Item, NoRoom, Seat, hang, loaded_item
 from nile.topology.shape import Tree
 
 NEVER = 1 << 30
 """Rounds of what the limits don't admit."""
-
-
-@dataclass(slots=True)
-class Item:
-    """A host to place, with what already hangs below it (a gateway's zone, a severed subtree)."""
-
-    host: str
-    rack: str
-    relay: bool
-    """It may have hosts below it."""
-    tree: Tree
-    """Its root is the host itself."""
-    height: int = 0
-    size: int = 1
-    rounds: int = 0
-    """Rounds from the host's being up until all below it is."""
-    only: bool = False
-    """It does nothing but relay, so it comes first when a relay is chosen."""
-
-
-@dataclass(slots=True)
-class Seat:
-    """A node that takes children: the root, a gateway, a relay that survived.
-
-    `room` is how many more children it may have, `stages` how many stages there may be below it.
-    """
-
-    tree: Tree
-    room: int
-    stages: int
-
-
-class NoRoom(Exception):
-    """The limits admit no tree for these hosts."""
-
-
-def plain_item(host: str, rack: str, *, relay: bool, only: bool = False) -> Item:
-    """A host with nothing below it."""
-    return Item(host, rack, relay, Tree(host), only=only)
-
-
-def loaded_item(tree: Tree, rack: str, parallel: int) -> Item:
-    """A host with what is below it; it may relay, for it does."""
-    return Item(tree.host, rack, True, tree, tree.height, tree.size, rounds_of(tree, parallel))
-
-
-def rounds_of(tree: Tree, parallel: int) -> int:
-    """Login rounds until everything below a host is up."""
-    if not tree.below:
-        return 0
-    return math.ceil(len(tree.below) / parallel) + max(rounds_of(one, parallel) for one in tree.below)
 
 
 @dataclass(frozen=True)
@@ -103,7 +54,7 @@ class Spreader:
         try:
             self._balanced(items, seats, near_sqrt)
         except NoRoom:
-            self._filled(items, seats)
+            fill(items, seats, self.limits.branches)
 
     def _balanced(self, items: Sequence[Item], seats: Sequence[Seat], near_sqrt: bool) -> None:
         shares = self._shares(items, [seat for seat in seats if seat.room > 0 and seat.stages > 0])
@@ -113,7 +64,7 @@ class Spreader:
             if share
         ]
         for seat, trees in grown:
-            _hang(seat, trees)
+            hang(seat, trees)
 
     def _shares(self, items: Sequence[Item], seats: Sequence[Seat]) -> list[tuple[Seat, list[Item]]]:
         """Divide items over seats: heavy ones to whoever has least, the others evenly, rack by rack."""
@@ -125,11 +76,15 @@ class Spreader:
         heap = [(seat.tree.size, index) for index, seat in enumerate(seats)]
         heapq.heapify(heap)
         for item in sorted((one for one in items if one.height), key=lambda one: -one.size):
-            _give([item], item.size, shares, heap)
+            low = [seat.stages <= item.height for seat in seats]
+            weight, index = min(heap, key=lambda pair: (low[pair[1]], pair))
+            shares[index].append(item)
+            heap[heap.index((weight, index))] = (weight + item.size, index)
+        heapq.heapify(heap)
         light = [one for one in items if not one.height]
         even = len({weight for weight, _ in heap}) == 1
         # Where seats are loaded unequally already, smaller chunks level that.
-        for chunk in _cut(light, len(seats) * (1 if even else 8)) if light else []:
+        for chunk in cut(light, len(seats) * (1 if even else 8)) if light else []:
             _give(chunk, len(chunk), shares, heap)
         return list(zip(seats, shares, strict=True))
 
@@ -182,11 +137,11 @@ class Spreader:
         if not count:
             return []
         fits = 1 + capacity(self.limits.branches, stages - 1)
-        by_rack = _cut(light, count)
-        if max(map(len, by_rack)) <= fits and _lend_relays(by_rack):
+        by_rack = cut(light, count)
+        if max(map(len, by_rack)) <= fits and lend_relays(by_rack):
             return by_rack
-        even = _evenly([one for rack in _racks(light) for one in rack], count)
-        if max(map(len, even)) > fits or not _lend_relays(even):
+        even = evenly([one for rack in by_racks(light) for one in rack], count)
+        if max(map(len, even)) > fits or not lend_relays(even):
             raise NoRoom
         return even
 
@@ -205,67 +160,12 @@ class Spreader:
             raise NoRoom
         return max(relays, key=lambda one: one.only)
 
-    def _filled(self, items: Sequence[Item], seats: Sequence[Seat]) -> None:
-        """Fill stage by stage, each seat in turn, hosts that may relay first (deep subtrees before all)."""
-        waiting = sorted(items, key=lambda one: (not one.relay, -one.height, -one.size, not one.only))
-        level = [_Filling(seat.tree.host, seat.room, seat.stages, [], seat) for seat in seats]
-        top = level
-        while waiting:
-            room = sum(one.room for one in level if one.stages > 0)
-            if not room:
-                raise NoRoom
-            now, waiting = waiting[:room], waiting[room:]
-            level = _deal(now, level, self.limits.branches)
-        for filling in top:
-            assert filling.seat is not None
-            _hang(filling.seat, [one.tree() for one in filling.below])
-
-
-@dataclass(slots=True)
-class _Filling:
-    """A node while `_filled` works; committed to seats only when all is placed."""
-
-    host: str
-    room: int
-    stages: int
-    below: list[_Filling]
-    seat: Seat | None = None
-    kept: Sequence[Tree] = ()
-
-    def tree(self) -> Tree:
-        return Tree(self.host, [*self.kept, *(one.tree() for one in self.below)])
-
-
-def _deal(items: Sequence[Item], level: Sequence[_Filling], branches: int) -> list[_Filling]:
-    """Give items to the nodes of a level in turn; returns the nodes of the next level."""
-    heap = [(len(one.below), index) for index, one in enumerate(level) if one.room > 0 and one.stages > 0]
-    heapq.heapify(heap)
-    following: list[_Filling] = []
-    for item in items:
-        taken, index = heapq.heappop(heap)
-        parent = level[index]
-        if item.height >= parent.stages:
-            raise NoRoom
-        room = branches - len(item.tree.below) if item.relay else 0
-        node = _Filling(item.host, room, parent.stages - 1, [], None, tuple(item.tree.below))
-        parent.below.append(node)
-        parent.room -= 1
-        following.append(node)
-        if parent.room:
-            heapq.heappush(heap, (taken + 1, index))
-    return following
-
 
 def _give(chunk: list[Item], weight: int, shares: list[list[Item]], heap: list[tuple[int, int]]) -> None:
     """Give a chunk to the seat with the least weight."""
     least, index = heapq.heappop(heap)
     shares[index] += chunk
     heapq.heappush(heap, (least + weight, index))
-
-
-def _hang(seat: Seat, trees: Sequence[Tree]) -> None:
-    seat.tree.below.extend(trees)
-    seat.room -= len(trees)
 
 
 def capacity(branches: int, stages: int) -> int:
@@ -299,77 +199,3 @@ def _rounds(hosts: int, stages: int, branches: int, parallel: int) -> tuple[int,
         below, depth = _rounds(_rest(hosts, children), stages - 1, branches, parallel)
         best = min(best, (first + below, 1 + depth))
     return best
-
-
-def _cut(items: Sequence[Item], count: int) -> list[list[Item]]:
-    """Cut items into at most `count` chunks at rack boundaries, the largest as small as that admits."""
-    ordered = _racks(items)
-    low, high = math.ceil(len(items) / count), len(items)
-    while low < high:
-        middle = (low + high) // 2
-        if _packed(ordered, middle) <= count:
-            high = middle
-        else:
-            low = middle + 1
-    return _pack(ordered, high)
-
-
-def _racks(items: Sequence[Item]) -> list[list[Item]]:
-    """Items rack by rack, in the order in which each first comes."""
-    racks: dict[str, list[Item]] = {}
-    for item in items:
-        racks.setdefault(item.rack, []).append(item)
-    return list(racks.values())
-
-
-def _packed(racks: Sequence[Sequence[Item]], size: int) -> int:
-    """How many chunks of at most `size` hosts `_pack` makes."""
-    chunks, filled = 0, size
-    for rack in racks:
-        if len(rack) > size:
-            chunks += math.ceil(len(rack) / size)
-            filled = size
-        elif filled + len(rack) > size:
-            chunks += 1
-            filled = len(rack)
-        else:
-            filled += len(rack)
-    return chunks
-
-
-def _pack(racks: Sequence[Sequence[Item]], size: int) -> list[list[Item]]:
-    """Chunks of at most `size` hosts: large racks in equal parts, small ones whole, several in one."""
-    chunks: list[list[Item]] = []
-    filled = size
-    for rack in racks:
-        if len(rack) > size:
-            chunks += _evenly(rack, math.ceil(len(rack) / size))
-            filled = size
-        elif filled + len(rack) > size:
-            chunks.append(list(rack))
-            filled = len(rack)
-        else:
-            chunks[-1] += rack
-            filled += len(rack)
-    return chunks
-
-
-def _evenly(items: Sequence[Item], count: int) -> list[list[Item]]:
-    """Cut into `count` runs whose lengths differ by one at most."""
-    size, more = divmod(len(items), count)
-    ends = [0]
-    for index in range(count):
-        ends.append(ends[-1] + size + (index < more))
-    return [list(items[start:end]) for start, end in pairwise(ends)]
-
-
-def _lend_relays(chunks: list[list[Item]]) -> bool:
-    """Swap hosts so that each chunk of several has one that may relay; False if there aren't enough."""
-    poor = [chunk for chunk in chunks if len(chunk) > 1 and not any(one.relay for one in chunk)]
-    for chunk in poor:
-        rich = max(chunks, key=lambda one: sum(item.relay for item in one) - (len(one) > 1))
-        spare = [index for index, one in enumerate(rich) if one.relay]
-        if len(spare) <= (len(rich) > 1):
-            return False
-        rich[spare[-1]], chunk[0] = chunk[0], rich[spare[-1]]
-    return True

@@ -58,6 +58,8 @@ class Reader:
     def __init__(self, file: str) -> None:
         self.file = file
         self.errors: list[RouteFileError] = []
+        self.merged: dict[int, list[tuple[ScalarNode, Node]]] = {}
+        """What `_merge` found for a node (by id): aliases can bring the same one in thousands of times."""
 
     def place(self, node: Node) -> Place:
         """Where a node begins."""
@@ -169,8 +171,15 @@ def _merge(node: Node, reader: Reader, above: tuple[Node, ...]) -> list[tuple[Sc
     """The pairs that `<<` brings in: of a mapping, or of a list of mappings."""
     if any(node is one for one in above):
         reader.fail(node, "a mapping is merged into itself", "take the loop out")
+    if id(node) not in reader.merged:
+        reader.merged[id(node)] = _merged(node, reader, above)
+    return reader.merged[id(node)]
+
+
+def _merged(node: Node, reader: Reader, above: tuple[Node, ...]) -> list[tuple[ScalarNode, Node]]:
     if isinstance(node, yaml.SequenceNode):
-        return [pair for part in node.value for pair in _merge(part, reader, (*above, node))]
+        parts = [pair for part in node.value for pair in _merge(part, reader, (*above, node))]
+        return list({key.value: (key, value) for key, value in reversed(parts)}.values())
     if not isinstance(node, MappingNode):
         reader.fail(node, "<< must name a mapping", "write `<<: *anchor`")
     found: dict[str, tuple[ScalarNode, Node]] = {}

@@ -1,0 +1,80 @@
+"""Groups of ClusterShell's groups.conf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nile.topology import groups_conf
+from nile.topology.groups_conf import system_groups
+from nile.topology.hostsets import HostSetError, HostSets
+
+CONF = """\
+[Main]
+default: local
+[local]
+map: sed -n 's/^$GROUP: //p' $CFGDIR/groups.txt
+all: echo all[1-2]
+list: sed 's/:.*//' $CFGDIR/groups.txt
+[broken]
+map: exit 3
+[plain]
+map: echo p[1-2]
+list: echo one
+"""
+
+
+@pytest.fixture(autouse=True)
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A groups.conf of its own."""
+    (tmp_path / "groups.conf").write_text(CONF)
+    (tmp_path / "groups.txt").write_text("rack1: n[1-2]\nboth: @rack1,m1\n")
+    monkeypatch.setattr(groups_conf, "config_paths", lambda name: [str(tmp_path / name)])
+    groups_conf._resolver.cache_clear()
+    yield
+    groups_conf._resolver.cache_clear()
+
+
+SETS = HostSets(source=system_groups)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("@rack1", ["n1", "n2"]),
+        ("@local:both", ["n1", "n2", "m1"]),
+        ("@plain:x!p1", ["p2"]),
+        ("@local:*", ["all1", "all2"]),
+        ("@plain:*", ["p1", "p2"]),
+    ],
+)
+def test_found(text: str, names: list[str]) -> None:
+    assert list(SETS.expand(text)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("@nothing", "group @nothing is unknown"),
+        ("@local:nothing", "group @local:nothing is unknown"),
+        ("@elsewhere:x", "unknown source 'elsewhere'"),
+        ("@broken:x", "can't be looked up"),
+    ],
+)
+def test_not_found(text: str, message: str) -> None:
+    with pytest.raises(HostSetError, match=message):
+        SETS.expand(text)
+
+
+def test_without_a_configuration_a_group_is_just_unknown(tmp_path: Path) -> None:
+    (tmp_path / "groups.conf").unlink()
+    with pytest.raises(HostSetError, match="group @rack1 is unknown"):
+        SETS.expand("@rack1")
+
+
+def test_a_broken_configuration_is_named(tmp_path: Path) -> None:
+    (tmp_path / "groups.conf").write_text("nonsense\n")
+    with pytest.raises(HostSetError, match="can't be looked up"):
+        SETS.expand("@rack1")
