@@ -136,6 +136,7 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
         self._master = -1
         self._pid = 0
         self._status: int | None = None
+        self._lost = False
         self._open_outputs = 0
         self._outflows: list[_Outflow] = []
         self._inflow: _Inflow | None = None
@@ -210,6 +211,7 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the pipes and leave the command alone, as sshd does."""
+        self._lost = True
         for flow in self._outflows:
             flow.close()
         if self._inflow is not None:
@@ -306,7 +308,7 @@ class CommandSession(asyncssh.SSHServerSession[bytes]):
 
     def _finish(self) -> None:
         """Tell the status once the command has ended and nobody holds its outputs any more."""
-        if self._status is None or self._open_outputs:
+        if self._status is None or self._open_outputs or self._lost:
             return
         if os.WIFSIGNALED(self._status):
             name = signal.Signals(os.WTERMSIG(self._status)).name.removeprefix("SIG")

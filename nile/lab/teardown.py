@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +49,10 @@ def remove_tree(directory: Path) -> None:
         retry(path)
 
     try:
-        shutil.rmtree(directory, onerror=pry_open)
+        if sys.version_info >= (3, 12):
+            shutil.rmtree(directory, onexc=pry_open)
+        else:
+            shutil.rmtree(directory, onerror=pry_open)
         if directory.exists():
             shutil.rmtree(directory)
     except OSError as error:

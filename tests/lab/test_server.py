@@ -247,3 +247,20 @@ def _written(pid: int) -> int:
 def _memory_kib(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+def test_a_server_outlives_clients_that_vanish_at_any_moment(loopback_lab: Lab) -> None:
+    server = loopback_lab.pid("h007")
+    log = loopback_lab.directory / "log"
+    before = log.stat().st_size
+    for command in ("exec >&- 2>&-; read line; kill $$", "yes", "cat", "exec sleep 1000"):
+        client = start_ssh(loopback_lab, "h007", command)
+        try:
+            eventually(lambda: loopback_lab.processes("h007"), "the command runs")
+        finally:
+            end(client)
+        procs.send(_named(loopback_lab, "h007", "sleep"), 9)
+        eventually(lambda: not loopback_lab.processes("h007"), "it ended")
+    assert loopback_lab.pid("h007") == server
+    assert ssh(loopback_lab, "h007", "echo here").stdout == b"here\n"
+    assert log.read_bytes()[before:] == b""
