@@ -109,7 +109,16 @@ demo: needs
 	trap finish EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
-	show() { printf '\n\033[1m$$ %s\033[0m\n' "$${*@Q}" | tr -d "'"; "$$@"; }
+	bold= plain=
+	if [ -t 1 ]; then bold=$$'\033[1m' plain=$$'\033[0m'; fi
+	show() {
+		printf '\n%s$$' "$$bold"
+		for word; do
+			if [[ $$word =~ ^[[:alnum:]_./=-]+$$ ]]; then printf ' %s' "$$word"; else printf " '%s'" "$$word"; fi
+		done
+		printf '%s\n' "$$plain"
+		"$$@"
+	}
 	show nile lab up --hosts $(DEMO_HOSTS)
 	show nile plan -r lab -a
 	show nile exec -r lab -a -- 'echo "$$NILE_HOST, stage $$NILE_STAGE, below $$NILE_PARENT"'
