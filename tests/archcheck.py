@@ -15,9 +15,7 @@ IMPURE = frozenset(
     | {"signal", "socket", "subprocess", "tempfile", "threading", "time", "uuid"}
 )
 DYNAMIC = frozenset({"__import__", "import_module", "eval", "exec"})
-LOOSE = frozenset(
-    {"create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "wait", "as_completed"}
-)
+LOOSE = frozenset({"create_task", "ensure_future", "gather", "wait", "as_completed"})
 TASK_GROUPS = ("group", "tasks", "tg")
 
 
@@ -108,17 +106,27 @@ def impurities(source: str) -> list[str]:
     ]
 
 
+def _imported(tree: ast.Module) -> list[ast.stmt]:
+    """A module's statements but for `if __name__ == "__main__":`."""
+    return [
+        part for part in tree.body if not (isinstance(part, ast.If) and "__name__" in ast.dump(part.test))
+    ]
+
+
 STANDARD_STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
 
 
 def printing(source: str) -> list[str]:
-    """Ways to write on the terminal, which is the command line's alone; to flush a stream is none."""
+    """Ways to write on the terminal, which is the command line's alone.
+
+    To flush a stream is none; and a module that is run as a program (`python -m`) is its own command line.
+    """
     tree = ast.parse(source)
     found = [f"{line}: imports {name}" for line, name in imports(tree) if name.split(".")[0] == "click"]
     flushed = [
         node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "flush"
     ]
-    for node in _running(tree):
+    for node in (node for part in _imported(tree) for node in _running(part)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             found.append(f"{node.lineno}: prints")
         elif isinstance(node, ast.Attribute) and node.attr in STANDARD_STREAMS and node not in flushed:

@@ -35,6 +35,7 @@ AGENT_MODULES = {
     # Relays only: a leaf is never sent these.
     "logins": BARE | {"_frozen_importlib_external"},
     "signsocket": BARE | {"socket"},
+    "carry": BARE | {"socket"},
 }
 PURE_AGENT_MODULES = {"wire", "link", "core", "relay", "sshclient", "handshake"}
 PURE_PATHS = [
@@ -223,6 +224,7 @@ def _agent_check(source: str) -> list[str]:
         (archcheck.printing, "import sys\nsys.stderr.write('x')"),
         (archcheck.printing, "import sys\nrender(sys.stdout)"),
         (archcheck.printing, "from sys import stdout"),
+        (archcheck.printing, "if x:\n    print(__name__)"),
         (archcheck.loose_tasks, "import asyncio\nasyncio.create_task(f())"),
         (archcheck.loose_tasks, "asyncio.get_running_loop().create_task(f())"),
         (archcheck.loose_tasks, "self._loop.create_task(f())"),
@@ -246,6 +248,7 @@ def test_checks_bite(check: Callable[[str], list[str]], source: str) -> None:
             archcheck.printing,
             "def f(out):\n    out.write('x')\n    done.stdout.read()\n    sys.stderr.flush()",
         ),
+        (archcheck.printing, "if __name__ == '__main__':\n    print('x')"),
         (archcheck.loose_tasks, "async with TaskGroup() as group:\n    group.create_task(f())"),
         (archcheck.loose_tasks, "self._tasks.create_task(f())\nself.condition.wait()"),
     ],
