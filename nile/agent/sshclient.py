@@ -14,35 +14,45 @@ class Failure:
         self.retry = retry
 
 
-# The first line that matches decides: (words in ssh's message, code, says nothing about the host).
+# The first line that matches decides: (words in ssh's message, code, says nothing about the host, what to
+# tell instead of ssh's last line). Host keys first: what follows those messages is always the same.
 _TABLE = (
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "host-key-changed", False),
-    ("is revoked", "host-key-revoked", False),
-    ("Host key verification failed", "host-key-unknown", False),
-    ("Could not resolve hostname", "name", False),
-    ("Connection refused", "refused", False),
-    ("No route to host", "no-route", False),
-    ("Network is unreachable", "no-route", False),
-    ("Connection timed out", "connect-timeout", False),
-    ("Operation timed out", "connect-timeout", False),
-    ("agent refused operation", "signing", False),
-    ("Permission denied", "authentication", False),
-    ("Too many authentication failures", "authentication", False),
-    ("kex_exchange_identification", "startups", True),
-    ("ssh_exchange_identification", "startups", True),
-    ("Connection reset", "startups", True),
-    ("Connection closed by", "startups", True),
+    ("REVOKED HOST KEY DETECTED", "host-key-revoked", False, "its host key is marked @revoked"),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "host-key-changed",
+        False,
+        "its host key isn't the one in known_hosts",
+    ),
+    ("Host key verification failed", "host-key-unknown", False, "no host key of it is in known_hosts"),
+    ("Could not resolve hostname", "name", False, ""),
+    ("Connection refused", "refused", False, ""),
+    ("No route to host", "no-route", False, ""),
+    ("Network is unreachable", "no-route", False, ""),
+    ("Connection timed out", "connect-timeout", False, ""),
+    ("Operation timed out", "connect-timeout", False, ""),
+    ("agent refused operation", "signing", False, ""),
+    ("Permission denied", "authentication", False, ""),
+    ("Too many authentication failures", "authentication", False, ""),
+    ("kex_exchange_identification", "startups", True, ""),
+    ("ssh_exchange_identification", "startups", True, ""),
+    ("Connection reset", "startups", True, ""),
+    ("Connection closed by", "startups", True, ""),
+    ("ssh_dispatch_run_fatal", "dropped", True, ""),
 )
 
 
 def classify(said: str, status: "Optional[int]") -> Failure:
-    """What the client's standard error and exit status say of a login that never became an agent."""
-    for words, code, retry in _TABLE:
+    """What the client's standard error and exit status say of a login that never became an agent.
+
+    ssh's own failures end with 255; anything else comes from the host, whatever it printed.
+    """
+    if status != 255:
+        return Failure("agent", last_line(said) or "the first stage ended with status %s" % status)
+    for words, code, retry, reason in _TABLE:
         if words in said:
-            return Failure(code, last_line(said), retry)
-    if status == 255:
-        return Failure("dropped", last_line(said) or "the connection ended before the agent spoke")
-    return Failure("agent", last_line(said) or "the first stage ended with status %s" % status)
+            return Failure(code, reason or last_line(said), retry)
+    return Failure("dropped", last_line(said) or "the connection ended before the agent spoke")
 
 
 def last_line(said: str) -> str:

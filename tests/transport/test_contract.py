@@ -1,95 +1,84 @@
-"""What every transport does, against a real sshd."""
+"""What every transport does, against a real sshd: the same tests for each of them."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
-import subprocess
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import asyncssh
 import pytest
 
 from nile.events import Code
-from nile.transport.asyncssh_client import AsyncsshTransport
-from nile.transport.base import LoginFailed, ResolvedLogin
-from nile.transport.keys import IdentityQuery, KeyRing
-from nile.transport.proxy import jump_command
-from tests.transport.servers import (
-    Sshd,
-    free_port,
-    keygen,
-    public_key,
-    public_line,
-    running_sshd,
-    stub_server,
-)
+from nile.options import SshClient
+from nile.transport.base import LoginFailed, ResolvedLogin, Session, SessionSink, Transport
+from nile.transport.root import RootTransport
+from tests.transport.running import children, ring_of, run
+from tests.transport.servers import Sshd, free_port, keygen, public_key, public_line, stub_server
 from tests.transport.sinks import Sink
 
 
-def ring_of(*files: Path) -> KeyRing:
-    ring = KeyRing()
-    ring.identities(IdentityQuery(files=tuple(map(str, files)), named=True))
-    return ring
+class Client:
+    """A kind of transport, and what the values of a login mean to it."""
 
+    def __init__(self, directory: Path, kind: SshClient) -> None:
+        self._directory = directory
+        self._kind = kind
+        self._count = 0
 
-@asynccontextmanager
-async def transport_with(*files: Path) -> AsyncIterator[AsyncsshTransport]:
-    transport = AsyncsshTransport(ring_of(*files))
-    try:
-        yield transport
-    finally:
-        await transport.close()
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main`; afterwards no task, no warning of an unretrieved exception and no socket may be left."""
-    complaints: list[dict[str, Any]] = []
-
-    async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        await main
-        await asyncio.sleep(0)
-        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        assert not left
-
-    before = open_sockets()
-    asyncio.run(watched())
-    gc.collect()
-    assert not complaints
-    assert open_sockets() <= before
-
-
-def open_sockets() -> int:
-    """How many sockets this process holds."""
-    count = 0
-    for entry in Path("/proc/self/fd").iterdir():
+    @asynccontextmanager
+    async def transport(self, key: Path) -> AsyncIterator[Transport]:
+        """One that can use `key`; afterwards no child process may be left."""
+        transport: Transport = RootTransport(ring_of(key), "none")
         try:
-            count += str(entry.readlink()).startswith("socket:")
-        except OSError:
-            continue
-    return count
+            yield transport
+        finally:
+            await transport.close()
+        assert not children()
+
+    async def login(
+        self, transport: Transport, login: ResolvedLogin, command: str, sink: SessionSink
+    ) -> Session:
+        """Log in; for ssh, which reads files, the values are written to one."""
+        if self._kind == SshClient.OPENSSH:
+            login = self._for_openssh(login)
+        return await transport.login(login, command, sink)
+
+    async def failure(self, login: ResolvedLogin, key: Path) -> LoginFailed:
+        """What a login fails with."""
+        async with self.transport(key) as transport:
+            with pytest.raises(LoginFailed) as caught:
+                async with asyncio.timeout(20):
+                    await self.login(transport, login, "true", Sink())
+        return caught.value
+
+    def _for_openssh(self, login: ResolvedLogin) -> ResolvedLogin:
+        self._count += 1
+        known = self._directory / f"known_hosts.{self._count}"
+        known.write_text("".join(f"{line}\n" for line in login.known_hosts))
+        files = [key.comment.removesuffix(".pub") for key in login.identities] or ["none"]
+        options = [f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=/dev/null", "IdentityAgent=none"]
+        options += [*(f"IdentityFile={file}" for file in files), "HostKeyAlias=target"]
+        login = replace(login, client=SshClient.OPENSSH)
+        return replace(login, root_options=(*options, "KexAlgorithms=-sntrup761*"))
 
 
-async def failure(login: ResolvedLogin, *files: Path) -> LoginFailed:
-    async with transport_with(*files) as transport:
-        with pytest.raises(LoginFailed) as caught:
-            async with asyncio.timeout(20):
-                await transport.login(login, "true", Sink())
-    return caught.value
+@pytest.fixture(params=list(SshClient))
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Client:
+    return Client(tmp_path, request.param)
 
 
-def test_carries_bytes_both_ways_and_keeps_the_streams_apart(sshd: Sshd, user_key: Path) -> None:
+def test_carries_bytes_both_ways_and_keeps_the_streams_apart(
+    client: Client, sshd: Sshd, user_key: Path
+) -> None:
     async def main() -> None:
-        async with transport_with(user_key) as transport:
+        async with client.transport(user_key) as transport:
             sink = Sink()
             login = sshd.login(identities=(public_key(user_key),))
-            session = await transport.login(login, "echo oops >&2; head -c 6 | tr a-z A-Z", sink)
+            session = await client.login(transport, login, "echo oops >&2; head -c 6 | tr a-z A-Z", sink)
             session.write(b"\x00ab")
             session.write(b"\xffcd")
             await sink.wait_closed()
@@ -99,49 +88,25 @@ def test_carries_bytes_both_ways_and_keeps_the_streams_apart(sshd: Sshd, user_ke
     run(main())
 
 
-def test_end_of_session_says_how(sshd: Sshd, user_key: Path) -> None:
+def test_end_of_session_says_how(client: Client, sshd: Sshd, user_key: Path) -> None:
     async def reason(command: str) -> str:
-        async with transport_with(user_key) as transport:
+        async with client.transport(user_key) as transport:
             sink = Sink()
-            await transport.login(sshd.login(identities=(public_key(user_key),)), command, sink)
+            await client.login(transport, sshd.login(identities=(public_key(user_key),)), command, sink)
             return await sink.wait_closed()
 
     async def main() -> None:
         assert await reason("exit 7") == "it ended with status 7"
-        assert await reason("kill -9 $$") == "it was killed by SIGKILL"
 
     run(main())
 
 
-def test_a_command_that_closes_its_output_and_lives_on(user_key: Path, sshd: Sshd) -> None:
-    async def lives_on(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        process.stdout.write_eof()
-        await process.channel.wait_closed()
-
+def test_closing_ends_the_command_and_tells_the_sink_once(client: Client, sshd: Sshd, user_key: Path) -> None:
     async def main() -> None:
-        async with await asyncssh.listen(
-            "127.0.0.1",
-            0,
-            server_host_keys=[str(sshd.host_key)],
-            authorized_client_keys=f"{user_key}.pub",
-            process_factory=lives_on,
-            encoding=None,
-        ) as server:
-            login = sshd.login(port=server.get_port(), identities=(public_key(user_key),))
-            async with transport_with(user_key) as transport:
-                sink = Sink()
-                await transport.login(login, "any", sink)
-                assert await sink.wait_closed() == "it closed its output"
-
-    run(main())
-
-
-def test_closing_ends_the_command_and_tells_the_sink_once(sshd: Sshd, user_key: Path) -> None:
-    async def main() -> None:
-        async with transport_with(user_key) as transport:
+        async with client.transport(user_key) as transport:
             sink = Sink()
-            session = await transport.login(
-                sshd.login(identities=(public_key(user_key),)), "echo up; exec cat", sink
+            session = await client.login(
+                transport, sshd.login(identities=(public_key(user_key),)), "echo up; exec cat", sink
             )
             await sink.wait_for(lambda: bool(sink.out))
             session.close()
@@ -153,40 +118,40 @@ def test_closing_ends_the_command_and_tells_the_sink_once(sshd: Sshd, user_key: 
     run(main())
 
 
-def test_closing_the_transport_closes_its_sessions(sshd: Sshd, user_key: Path) -> None:
+def test_closing_the_transport_closes_its_sessions(client: Client, sshd: Sshd, user_key: Path) -> None:
     async def main() -> None:
         sink = Sink()
-        async with transport_with(user_key) as transport:
-            await transport.login(sshd.login(identities=(public_key(user_key),)), "cat", sink)
+        async with client.transport(user_key) as transport:
+            await client.login(transport, sshd.login(identities=(public_key(user_key),)), "cat", sink)
         await sink.wait_closed()
         assert len(sink.closed) == 1
 
     run(main())
 
 
-def test_twenty_five_at_once(sshd: Sshd, user_key: Path) -> None:
-    async def one(transport: AsyncsshTransport, number: int) -> bytes:
+def test_twenty_five_at_once(client: Client, sshd: Sshd, user_key: Path) -> None:
+    async def one(transport: Transport, number: int) -> bytes:
         sink = Sink()
-        await transport.login(sshd.login(identities=(public_key(user_key),)), f"echo {number}", sink)
+        await client.login(transport, sshd.login(identities=(public_key(user_key),)), f"echo {number}", sink)
         await sink.wait_closed()
         return bytes(sink.out)
 
     async def main() -> None:
-        async with transport_with(user_key) as transport, asyncio.TaskGroup() as group:
+        async with client.transport(user_key) as transport, asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(transport, number)) for number in range(25)]
         assert [task.result() for task in tasks] == [b"%d\n" % number for number in range(25)]
 
     run(main())
 
 
-def test_a_megabyte_each_way(sshd: Sshd, user_key: Path) -> None:
+def test_a_megabyte_each_way(client: Client, sshd: Sshd, user_key: Path) -> None:
     blob = os.urandom(1 << 20)
 
     async def main() -> None:
-        async with transport_with(user_key) as transport:
+        async with client.transport(user_key) as transport:
             sink = Sink()
-            session = await transport.login(
-                sshd.login(identities=(public_key(user_key),)), f"head -c {len(blob)}", sink
+            session = await client.login(
+                transport, sshd.login(identities=(public_key(user_key),)), f"head -c {len(blob)}", sink
             )
             for start in range(0, len(blob), 65536):
                 session.write(blob[start : start + 65536])
@@ -196,54 +161,59 @@ def test_a_megabyte_each_way(sshd: Sshd, user_key: Path) -> None:
     run(main())
 
 
-def test_cancelling_at_any_moment_leaves_nothing(sshd: Sshd, user_key: Path) -> None:
+def test_cancelling_at_any_moment_leaves_nothing(client: Client, sshd: Sshd, user_key: Path) -> None:
     async def main() -> None:
-        async with transport_with(user_key) as transport:
+        async with client.transport(user_key) as transport:
+            login = sshd.login(identities=(public_key(user_key),))
             for tenth in range(12):
                 sink = Sink()
                 try:
                     async with asyncio.timeout(0.015 * tenth):
-                        await transport.login(sshd.login(identities=(public_key(user_key),)), "cat", sink)
+                        await client.login(transport, login, "cat", sink)
                 except TimeoutError:
                     assert sink.closed == []
 
     run(main())
 
 
-def test_a_silent_server_is_left_at_the_deadline(user_key: Path, sshd: Sshd) -> None:
+def test_a_silent_server_is_left_at_the_deadline(client: Client, user_key: Path, sshd: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
 
         async def main() -> None:
-            async with transport_with(user_key) as transport:
+            async with client.transport(user_key) as transport:
                 login = sshd.login(port=silent.getsockname()[1], identities=(public_key(user_key),))
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.2):
-                        await transport.login(login, "true", Sink())
+                        await client.login(transport, login, "true", Sink())
 
         run(main())
 
 
-def test_wrong_places_are_told_apart(sshd: Sshd, user_key: Path) -> None:
+def test_wrong_places_are_told_apart(client: Client, sshd: Sshd, user_key: Path) -> None:
     async def main() -> None:
         identities = (public_key(user_key),)
-        refused = await failure(sshd.login(port=free_port(), identities=identities), user_key)
+        refused = await client.failure(sshd.login(port=free_port(), identities=identities), user_key)
         assert (refused.code, refused.retry) == (Code.REFUSED, False)
-        name = await failure(sshd.login(hostname_root="no-such-host.invalid"), user_key)
+        name = await client.failure(
+            sshd.login(hostname_root="no-such-host.invalid", identities=identities), user_key
+        )
         assert name.code is Code.NAME
         assert "no-such-host.invalid" in name.reason
 
     run(main())
 
 
-def test_host_keys_unknown_changed_and_revoked(sshd: Sshd, user_key: Path, tmp_path: Path) -> None:
+def test_host_keys_unknown_changed_and_revoked(
+    client: Client, sshd: Sshd, user_key: Path, tmp_path: Path
+) -> None:
     other = public_line(keygen(tmp_path / "other"))
     identities = (public_key(user_key),)
 
     async def main() -> None:
-        unknown = await failure(sshd.login(known_hosts=(), identities=identities), user_key)
+        unknown = await client.failure(sshd.login(known_hosts=(), identities=identities), user_key)
         assert unknown.code is Code.HOST_KEY_UNKNOWN
         assert "nile hostkeys -w target" in unknown.remedy
-        changed = await failure(
+        changed = await client.failure(
             sshd.login(
                 known_hosts=(f"target {other}",),
                 known_hosts_file="/etc/fleet/known hosts",
@@ -254,7 +224,7 @@ def test_host_keys_unknown_changed_and_revoked(sshd: Sshd, user_key: Path, tmp_p
         assert changed.code is Code.HOST_KEY_CHANGED
         assert f"ssh-keygen -R '[target]:{sshd.port}' -f '/etc/fleet/known hosts'" in changed.remedy
         assert "nile hostkeys -w target" in changed.remedy
-        revoked = await failure(
+        revoked = await client.failure(
             sshd.login(known_hosts=(sshd.known, f"@revoked {sshd.known}"), identities=identities), user_key
         )
         assert revoked.code is Code.HOST_KEY_REVOKED
@@ -262,220 +232,40 @@ def test_host_keys_unknown_changed_and_revoked(sshd: Sshd, user_key: Path, tmp_p
     run(main())
 
 
-def test_authentication_refused(sshd: Sshd, tmp_path: Path) -> None:
+def test_authentication_refused(client: Client, sshd: Sshd, tmp_path: Path) -> None:
     stranger = keygen(tmp_path / "stranger")
 
     async def main() -> None:
-        problem = await failure(sshd.login(identities=(public_key(stranger),)), stranger)
+        problem = await client.failure(sshd.login(identities=(public_key(stranger),)), stranger)
         assert (problem.code, problem.retry) == (Code.AUTHENTICATION, False)
         assert "stranger" in problem.remedy
-        # A key that is offered and can't sign: the reason is ours, not the host's.
-        unsigned = await failure(sshd.login(identities=()), stranger)
+        unsigned = await client.failure(sshd.login(identities=()), stranger)
         assert unsigned.code is Code.AUTHENTICATION
-
-    run(main())
-
-
-def test_a_key_that_cannot_sign_is_named(sshd: Sshd, user_key: Path) -> None:
-    async def main() -> None:
-        problem = await failure(sshd.login(identities=(public_key(user_key),)))
-        assert problem.code is Code.AUTHENTICATION
-        assert "isn't one of those in use" in problem.reason
-
-    run(main())
-
-
-def test_the_key_that_let_us_in_is_offered_first_next_time(
-    sshd: Sshd, user_key: Path, tmp_path: Path
-) -> None:
-    stranger = keygen(tmp_path / "stranger")
-
-    async def main() -> None:
-        async with transport_with(stranger, user_key) as transport:
-            login = sshd.login(identities=(public_key(stranger), public_key(user_key)))
-            for _ in range(2):
-                start = len(sshd.log)
-                sink = Sink()
-                await transport.login(login, "true", sink)
-                await sink.wait_closed()
-        failed = [line for line in sshd.log[start:] if "Failed publickey" in line]
-        assert not failed
 
     run(main())
 
 
 @pytest.mark.parametrize("farewell", [b"", b"Exceeded MaxStartups\r\n", b"SSH-2.0-Busy\r\n"])
 def test_a_connection_dropped_before_the_key_exchange_may_be_retried(
-    sshd: Sshd, user_key: Path, farewell: bytes
+    client: Client, sshd: Sshd, user_key: Path, farewell: bytes
 ) -> None:
     with stub_server(lambda connection: connection.sendall(farewell)) as port:
 
         async def main() -> None:
-            problem = await failure(sshd.login(port=port, identities=(public_key(user_key),)), user_key)
+            problem = await client.failure(
+                sshd.login(port=port, identities=(public_key(user_key),)), user_key
+            )
             assert (problem.code, problem.retry) == (Code.STARTUPS, True)
             assert "MaxStartups" in problem.remedy
 
         run(main())
 
 
-def test_something_that_is_not_ssh(sshd: Sshd, user_key: Path) -> None:
+def test_something_that_is_not_ssh(client: Client, sshd: Sshd, user_key: Path) -> None:
     with stub_server(lambda connection: connection.sendall(b"SSH-1.5-old\r\n")) as port:
 
         async def main() -> None:
-            problem = await failure(sshd.login(port=port), user_key)
+            problem = await client.failure(sshd.login(port=port), user_key)
             assert (problem.code, problem.retry) == (Code.DROPPED, False)
 
         run(main())
-
-
-def test_logging_in_over_a_socket_that_leads_there(sshd: Sshd, user_key: Path) -> None:
-    """What the root does when a relay only carries its bytes."""
-
-    async def pump(source: socket.socket, target: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while data := await loop.sock_recv(source, 65536):
-            await loop.sock_sendall(target, data)
-        target.shutdown(socket.SHUT_WR)
-
-    async def main() -> None:
-        ours, theirs = socket.socketpair()
-        host = socket.create_connection(("127.0.0.1", sshd.port))
-        for end in (theirs, host):
-            end.setblocking(False)
-        with theirs, host:
-            # A name that only the relay can resolve does no harm: nothing here looks it up.
-            login = sshd.login(hostname_root="inside.invalid", identities=(public_key(user_key),))
-            async with transport_with(user_key) as transport, asyncio.TaskGroup() as group:
-                group.create_task(pump(theirs, host))
-                group.create_task(pump(host, theirs))
-                sink = Sink()
-                await transport.login_over(login, ours, "echo through", sink)
-                await sink.wait_closed()
-            assert bytes(sink.out) == b"through\n"
-
-    run(main())
-
-
-def test_logging_in_over_a_socket_that_ends(sshd: Sshd, user_key: Path) -> None:
-    async def main() -> None:
-        ours, theirs = socket.socketpair()
-        theirs.close()
-        async with transport_with(user_key) as transport:
-            with pytest.raises(LoginFailed) as caught:
-                await transport.login_over(sshd.login(), ours, "true", Sink())
-        assert caught.value.code is Code.STARTUPS
-
-    run(main())
-
-
-def test_through_a_proxy_command(sshd: Sshd, user_key: Path) -> None:
-    script = (
-        "import os,socket,sys,threading\n"
-        "s=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
-        "def pump(read,write):\n"
-        "    while d:=read(65536): write(d)\n"
-        "out=lambda d: os.write(1,d)\n"
-        "threading.Thread(target=pump,args=(s.recv,out),daemon=True).start()\n"
-        "pump(lambda n: os.read(0,n),s.sendall)\n"
-    )
-    command = f"ProxyCommand=python3 -c '{script}' %h %p"
-
-    async def main() -> None:
-        async with transport_with(user_key) as transport:
-            sink = Sink()
-            login = sshd.login(identities=(public_key(user_key),), root_options=(command,))
-            await transport.login(login, "echo through", sink)
-            await sink.wait_closed()
-            assert bytes(sink.out) == b"through\n"
-            started.extend(proxy._process.pid for proxy in transport._proxies)
-
-    started: list[int] = []
-    run(main())
-    assert started
-    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
-
-
-def test_through_a_jump_host(sshd: Sshd, user_key: Path, tmp_path: Path) -> None:
-    """ProxyJump as ssh_config has it: by ssh to the jump host, which checks its key too."""
-    known = tmp_path / "known_hosts"
-    known.write_text(f"jump {public_line(sshd.host_key)}\n")
-    config = tmp_path / "config"
-    config.write_text(
-        f"Host jump\n  HostName 127.0.0.1\n  Port {sshd.port}\n  HostKeyAlias jump\n"
-        f"  IdentityFile {user_key}\n  UserKnownHostsFile {known}\n"
-    )
-    command = f"ProxyCommand={jump_command('jump', config)}"
-
-    async def main() -> None:
-        login = sshd.login(identities=(public_key(user_key),), root_options=(command,))
-        async with transport_with(user_key) as transport:
-            sink = Sink()
-            await transport.login(login, "echo over", sink)
-            await sink.wait_closed()
-            assert bytes(sink.out) == b"over\n"
-        known.write_text("")
-        problem = await failure(login, user_key)
-        assert "Host key verification failed" in problem.reason
-
-    run(main())
-
-
-def test_a_proxy_command_that_fails_is_quoted(sshd: Sshd, user_key: Path) -> None:
-    async def main() -> None:
-        command = "ProxyCommand=echo 'no way \033[2J to %h' >&2; exit 1"
-        problem = await failure(sshd.login(root_options=(command,)), user_key)
-        assert "proxy command: no way ?[2J to 127.0.0.1" in problem.reason
-        unknown = await failure(sshd.login(root_options=("ProxyCommand=%Z",)), user_key)
-        assert "%Z isn't supported" in unknown.reason
-
-    run(main())
-
-
-class TestHostCertificates:
-    @pytest.fixture
-    def certified(self, tmp_path: Path, user_key: Path) -> Iterator[tuple[Sshd, Path]]:
-        directory = tmp_path
-        authority, host_key = keygen(directory / "ca"), keygen(directory / "host")
-        subprocess.run(
-            ["ssh-keygen", "-q", "-s", str(authority), "-h", "-I", "id", "-n", "target", f"{host_key}.pub"],
-            check=True,
-        )
-        certificate = f"HostCertificate={host_key}-cert.pub"
-        with running_sshd(directory / "sshd", [user_key], certificate, host_key=host_key) as server:
-            yield server, authority
-
-    def outcome(self, server: Sshd, user_key: Path, *lines: str, alias: str = "target") -> Code | None:
-        found: list[Code | None] = []
-
-        async def main() -> None:
-            login = server.login(known_hosts=lines, host_key_alias=alias, identities=(public_key(user_key),))
-            async with transport_with(user_key) as transport:
-                sink = Sink()
-                try:
-                    await transport.login(login, "true", sink)
-                except LoginFailed as exc:
-                    found.append(exc.code)
-                else:
-                    found.append(None)
-                    await sink.wait_closed()
-
-        run(main())
-        return found[0]
-
-    def test_they_are_judged_as_openssh_does(self, certified: tuple[Sshd, Path], user_key: Path) -> None:
-        server, authority = certified
-        trusted = f"@cert-authority target {public_line(authority)}"
-        stranger = f"@cert-authority target {public_line(user_key)}"
-        revoked = f"@revoked target {public_line(authority)}"
-        key_revoked = f"@revoked {server.known}"
-        other_key = f"target {public_line(user_key)}"
-        assert self.outcome(server, user_key, trusted) is None
-        assert self.outcome(server, user_key, trusted, other_key) is None
-        assert self.outcome(server, user_key, stranger) is Code.HOST_KEY_UNKNOWN
-        assert self.outcome(server, user_key, trusted, alias="other") is Code.HOST_KEY_UNKNOWN
-        assert self.outcome(server, user_key, trusted, revoked) is Code.HOST_KEY_REVOKED
-        assert self.outcome(server, user_key, trusted, key_revoked) is Code.HOST_KEY_REVOKED
-        # The bare key is known: OpenSSH falls back to it where the certificate says nothing.
-        assert self.outcome(server, user_key, stranger, server.known) is None
-        assert self.outcome(server, user_key, server.known) is None
-        assert self.outcome(server, user_key, stranger, other_key) is Code.HOST_KEY_CHANGED

@@ -1,0 +1,109 @@
+"""What an ssh client's last words mean, tried with real ssh as a relay calls it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nile.agent.logins import ssh_argv
+from nile.agent.sshclient import Failure, classify
+from nile.events import Code
+from tests.transport.servers import Sshd, free_port, keygen, public_line, running_sshd, stub_server
+
+Ask = Callable[..., Failure]
+
+
+@pytest.fixture
+def ask(sshd: Sshd, user_key: Path, tmp_path: Path) -> Ask:
+    """Log in by the relay's command line; give the classification of a failure."""
+
+    def run(
+        *lines: str, port: int = sshd.port, address: str = "127.0.0.1", key: Path = user_key, option: str = ""
+    ) -> Failure:
+        known = tmp_path / "known_hosts"
+        known.write_text("".join(f"{line}\n" for line in lines))
+        login = {
+            "port": port,
+            "user": sshd.login().user,
+            "alias": "target",
+            "address": address,
+            "options": ["KexAlgorithms=-sntrup761*", *([option] if option else [])],
+        }
+        argv = [
+            word.replace("IdentityFile=none", f"IdentityFile={key}")
+            for word in ssh_argv("ssh", login, str(known), 5)
+        ]
+        done = subprocess.run(
+            [*argv, "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        assert done.returncode == 255
+        return classify(done.stderr, done.returncode)
+
+    return run
+
+
+def test_host_keys(ask: Ask, sshd: Sshd, tmp_path: Path) -> None:
+    unknown, changed = ask(), ask(f"target {public_line(keygen(tmp_path / 'other'))}")
+    revoked = ask(sshd.known, f"@revoked {sshd.known}")
+    assert [failure.code for failure in (unknown, changed, revoked)] == [
+        Code.HOST_KEY_UNKNOWN,
+        Code.HOST_KEY_CHANGED,
+        Code.HOST_KEY_REVOKED,
+    ]
+    assert changed.reason == "its host key isn't the one in known_hosts"
+    assert not any(failure.retry for failure in (unknown, changed, revoked))
+
+
+def test_places(ask: Ask, sshd: Sshd) -> None:
+    assert ask(sshd.known, port=free_port()).code == Code.REFUSED
+    nowhere = ask(sshd.known, address="no-such-host.invalid")
+    assert nowhere.code == Code.NAME
+    assert "no-such-host.invalid" in nowhere.reason
+
+
+def test_a_server_that_never_speaks(ask: Ask, sshd: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        failure = ask(sshd.known, port=silent.getsockname()[1], option="ConnectTimeout=1")
+    assert failure.code in (Code.CONNECT_TIMEOUT, Code.STARTUPS), failure.reason
+
+
+def test_keys(ask: Ask, sshd: Sshd, user_key: Path, tmp_path: Path) -> None:
+    stranger = keygen(tmp_path / "stranger")
+    refused = ask(sshd.known, key=stranger)
+    assert (refused.code, refused.retry) == (Code.AUTHENTICATION, False)
+    with running_sshd(tmp_path / "strict", [user_key], "MaxAuthTries=1", host_key=sshd.host_key) as server:
+        many = ask(sshd.known, port=server.port, key=stranger, option=f"IdentityFile={user_key}")
+    assert many.code == Code.AUTHENTICATION
+    assert "Too many authentication failures" in many.reason
+
+
+@pytest.mark.parametrize("farewell", [b"", b"Exceeded MaxStartups\r\n", b"Not allowed at this time\r\n"])
+def test_dropped_before_the_key_exchange(ask: Ask, sshd: Sshd, farewell: bytes) -> None:
+    with stub_server(lambda connection: connection.sendall(farewell)) as port:
+        failure = ask(sshd.known, port=port)
+    assert (failure.code, failure.retry) == (Code.STARTUPS, True)
+
+
+def test_an_option_that_this_ssh_does_not_know(ask: Ask, sshd: Sshd) -> None:
+    failure = ask(sshd.known, option="Nonsense=yes")
+    assert (failure.code, failure.retry) == (Code.DROPPED, False)
+    assert "Bad configuration option: nonsense" in failure.reason
+
+
+def test_an_agent_that_refuses(sshd: Sshd) -> None:
+    """The words of ssh 9.2; a real one says them in tests of the signing socket."""
+    said = 'sign_and_send_pubkey: signing failed for ED25519 "k" from agent: agent refused operation\n'
+    said += "root@127.0.0.1: Permission denied (publickey).\n"
+    assert classify(said, 255).code == Code.SIGNING
+
+
+def test_what_the_host_prints_is_not_taken_for_ssh() -> None:
+    failure = classify("bash: line 1: /bin/python3: Permission denied\n", 126)
+    assert (failure.code, failure.retry) == (Code.AGENT, False)
+    assert "/bin/python3" in failure.reason
+    assert classify("", 3).reason == "the first stage ended with status 3"
+    assert classify("", 255).code == Code.DROPPED

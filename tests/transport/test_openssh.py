@@ -1,0 +1,96 @@
+"""What OpenSSH's client at the root does beyond the contract: nothing of it outlives a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from nile.events import Code
+from nile.options import SshClient
+from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.openssh_client import OpensshTransport
+from tests.transport.running import children, run
+from tests.transport.servers import Sshd, running_sshd
+from tests.transport.sinks import Sink
+
+
+def login_to(sshd: Sshd, known: Path, *options: str) -> ResolvedLogin:
+    known.write_text(f"{sshd.known}\n")
+    files = (f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=/dev/null", "HostKeyAlias=target")
+    return sshd.login(client=SshClient.OPENSSH, root_options=(*options, *files))
+
+
+async def attempt(login: ResolvedLogin, seconds: float) -> None:
+    transport = OpensshTransport("none")
+    try:
+        async with asyncio.timeout(seconds):
+            await transport.login(login, "true", Sink())
+    finally:
+        await transport.close()
+
+
+def test_an_agent_that_never_answers_ends_with_the_deadline(
+    sshd: Sshd, user_key: Path, tmp_path: Path
+) -> None:
+    """ssh's own time-outs don't cover it."""
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "agent"))
+        deaf.listen()
+
+        async def main() -> None:
+            login = login_to(
+                sshd, tmp_path / "kh", f"IdentityAgent={tmp_path}/agent", f"IdentityFile={user_key}"
+            )
+            with pytest.raises(TimeoutError):
+                await attempt(login, 1.0)
+            assert children() == []
+
+        run(main())
+
+
+def test_a_proxy_command_goes_with_it(sshd: Sshd, tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+
+    async def main() -> None:
+        login = login_to(sshd, tmp_path / "kh", f"ProxyCommand=sh -c 'echo $$ > {marker}; exec sleep 60'")
+        with pytest.raises(TimeoutError):
+            await attempt(login, 1.0)
+
+    run(main())
+    assert not Path(f"/proc/{marker.read_text().strip()}").exists()
+
+
+def test_the_hosts_banner_is_not_the_commands_output(user_key: Path, sshd: Sshd, tmp_path: Path) -> None:
+    banner = tmp_path / "banner"
+    banner.write_text("Authenticated to nothing, all is logged\n")
+
+    async def main(port: int) -> None:
+        sink = Sink()
+        transport = OpensshTransport("none")
+        options = (f"IdentityFile={user_key}", "IdentityAgent=none")
+        login = login_to(sshd, tmp_path / "kh", *options)
+        try:
+            await transport.login(
+                sshd.login(port=port, root_options=login.root_options), "echo out; echo err >&2", sink
+            )
+            await sink.wait_closed()
+        finally:
+            await transport.close()
+        assert (bytes(sink.out), bytes(sink.err)) == (b"out\n", b"err\n")
+
+    with running_sshd(tmp_path / "d", [user_key], f"Banner={banner}", host_key=sshd.host_key) as server:
+        run(main(server.port))
+
+
+def test_without_ssh(sshd: Sshd, tmp_path: Path) -> None:
+    async def main() -> None:
+        transport = OpensshTransport("none", ssh=str(tmp_path / "missing"))
+        with pytest.raises(LoginFailed) as caught:
+            await transport.login(login_to(sshd, tmp_path / "kh"), "true", Sink())
+        await transport.close()
+        assert caught.value.code is Code.NO_SSH
+
+    run(main())
