@@ -22,6 +22,7 @@ ssh: {user: file, options: {Compression: "no"}}
 limits: {branches: 20}
 groups:
   rack1: "n[1-4]"
+  doors: "gw"
   rack2: {hosts: "m[1-6]", via: "m[1-2]", switch: sw2}
 hosts: {gw: {relay: only}, db: {relay: no}}
 """
@@ -88,6 +89,7 @@ def test_without_a_route_file() -> None:
         (["-a", "-x", "@rack2", "-x", "n*"], "db"),
         (["-w", "@*", "-x", "@rack[1-2]"], "db"),
         (["-w", "n1,gw", "-x", "gw"], "n1"),
+        (["-w", "n1,gw", "-x", "@doors"], "n1"),
         (["-w", "n2,n1,n2"], "n2 n1"),
     ],
 )
@@ -106,6 +108,7 @@ def test_choosing_hosts(routes: Path, args: list[str], hosts: str) -> None:
         (["-w", "@rack"], "-w @rack: group @rack is unknown"),
         (["-a", "-x", "@rack"], "-x @rack: group @rack is unknown"),
         (["-w", "gw"], "gw: `relay: only` hosts run no commands"),
+        (["-g", "doors"], "all hosts of @doors are `relay: only`"),
         (["-w", "n1", "-o", "Foo=1"], "-o Foo=1: 'Foo' is no ssh_config keyword"),
         (["-w", "n1", "-o", "Compression"], "-o Compression: an ssh option has no value"),
         (["-w", "n1", "-o", "ForwardAgent=yes"], "-o ForwardAgent=yes: ForwardAgent=yes is not taken"),

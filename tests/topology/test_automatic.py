@@ -76,7 +76,7 @@ def test_so_are_hosts_of_which_some_cant_relay(relays: int, leaves: int, branche
         with pytest.raises(PlanError):
             plan(routes, able + unable)
     else:
-        check(plan(routes, able + unable), routes, able + unable)
+        check(plan(routes, unable + able), routes, unable + able)
 
 
 def fits_by_hand(relays: int, leaves: int, branches: int, stages: int) -> bool:
@@ -201,6 +201,16 @@ def test_a_large_zone_goes_on_below_its_gateway() -> None:
     routes = site(*hosts)
     asked = names(200)
     check(plan(routes, asked), routes, asked)
+
+
+def test_a_gateway_of_two_zones_has_room_for_so_many_only() -> None:
+    first = [host(f"a{n}", via=("g",)) for n in range(6)]
+    second = [host(f"b{n}", via=("g", "x")) for n in range(4)]
+    routes = site(*first, *second, host("x", relay="no"), limits=Limits(branches=10, stages=2))
+    asked = names(6, "a") + names(4, "b")
+    check(plan(routes, asked), routes, asked)
+    with pytest.raises(PlanError, match="hosts behind g,x don't fit"):
+        plan(routes.override(limits=Limits(branches=9, stages=2)), asked)
 
 
 def test_many_gateways() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,18 @@ def test_tree_and_via_may_name_groups() -> None:
     routes = load('groups: {g: "n[1-2]", h: {hosts: "m[1-3]", via: "@g"}}\ntree: {n1: "@h", n2: []}')
     assert routes.spec("m1").via == ("n1", "n2")
     assert [one.host for one in routes.drawn[0].below] == ["m1", "m2", "m3"]
+
+
+def test_reading_leaves_the_collector_of_cycles_as_it_was() -> None:
+    assert gc.isenabled()
+    errors("ssh: {port: 0}")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        load("")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_reading_the_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nile.options import Limits
+from nile.topology.chunks import cut
 from nile.topology.items import Item, NoRoom, Seat, loaded_item, plain_item
 from nile.topology.shape import Tree
 from nile.topology.spread import Spreader
@@ -18,6 +19,21 @@ def items(count: int, prefix: str = "n", *, relay: bool = True) -> list[Item]:
 
 def seat(name: str, room: int, stages: int, carried: int = 0) -> Seat:
     return Seat(Tree(name, [Tree(f"{name}.{number}") for number in range(carried)]), room, stages)
+
+
+@pytest.mark.parametrize(
+    ("racks", "count", "chunks"),
+    [
+        ([3, 3, 30], 3, [6, 15, 15]),
+        ([3, 3], 2, [3, 3]),
+        ([5] * 6, 3, [10, 10, 10]),
+        ([10], 4, [3, 3, 2, 2]),
+        ([1, 1, 1], 1, [3]),
+    ],
+)
+def test_chunks_are_cut_between_racks(racks: list[int], count: int, chunks: list[int]) -> None:
+    hosts = [plain_item(f"{r}.{n}", str(r), relay=True) for r, size in enumerate(racks) for n in range(size)]
+    assert [len(chunk) for chunk in cut(hosts, count)] == chunks
 
 
 def test_seats_share_evenly() -> None:
