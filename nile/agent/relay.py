@@ -182,9 +182,9 @@ class Relay:
                 return self._shake(child, data, now)
             return self._frames(child, child.link.receive(data, now), now)
         except HandshakeError as error:
-            return self._lose(child, error.code, error.reason, now) + [("hangup", child_id)]
+            return [("hangup", child_id)] + self._lose(child, error.code, error.reason, now)
         except wire.WireError as error:
-            return self._lose(child, "agent", "it sent %s" % error, now) + [("hangup", child_id)]
+            return [("hangup", child_id)] + self._lose(child, "agent", "it sent %s" % error, now)
 
     def _shake(self, child: Child, data: bytes, now: float) -> "Effects":
         if child.handshake is None:
