@@ -59,6 +59,8 @@ class CascadeOptions:
     """Asked hosts in the order of their ranks."""
     started_at: float
     """Seconds since the epoch."""
+    relays_only: bool = False
+    """Log in to no asked host, only to those above them."""
     remedy: Callable[[Code, str], str] = lambda code, host: ""
     """What to do about a login that failed with this code at this host."""
 
@@ -78,7 +80,7 @@ class Cascade:
         self._stdin = StdinBroadcast(options.exec.stdin)
         for host in self._hosts.values():
             host.committed = not host.node.asked
-            host.permitted = not self._logins.bounded
+            host.permitted = self._wanted(host) and not self._logins.bounded
         self._open = len(self._hosts)
         self._give_up_at: float | None = None
         self._finished = False
@@ -362,7 +364,11 @@ class Cascade:
         """A parent that is up could log in to its children, once they are permitted."""
         if self._logins.bounded:
             for child in self._plan.children(parent_id):
-                self._logins.offer(child, self._hosts[child])
+                if self._wanted(self._hosts[child]):
+                    self._logins.offer(child, self._hosts[child])
+
+    def _wanted(self, host: Host) -> bool:
+        return not (self._options.relays_only and host.node.asked)
 
     def _release(self) -> list[Action]:
         actions: list[Action] = []

@@ -103,6 +103,7 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     from nile.cli.recorded import screen, store_path
     from nile.controller import new_run_id, prepare
     from nile.report import exit_code
+    from nile.report.text import visible
     from nile.store import RunContext, Store
 
     out = screen()
@@ -111,7 +112,12 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     run_id = new_run_id()
     context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
     with Store(store_path()) as store, store.recorder(context) as recorder:
-        engine = prepare(run_id, chosen.plan, chosen.hosts, options, recorder.record, ask_secret)
+        notices: list[str] = []
+        engine = prepare(
+            run_id, chosen.plan, chosen.hosts, options, recorder.record, ask_secret, notices=notices
+        )
+        for notice in notices:
+            out.err.write(f"nile: {visible(notice)}\n")
         show = Show(out, store, run_id, given)
         show.follow(engine, options.grace_s)
     return exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,8 +95,9 @@ class Engine:
             lambda number: self._post(self._shown, number),
         )
         self._inbox: deque[tuple[Input, Credit | None]] = deque()
-        self._pumping = False
+        self._pumping = True  # nothing is applied before the run begins
         self._finished = False
+        self._failure: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
         self._stirred = asyncio.Event()
@@ -126,13 +129,29 @@ class Engine:
         """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""
         self._post(self._give, Interrupted(grace_s))
 
+    def dial(self, relay_id: int, address: str, port: int) -> Future[socket.socket]:
+        """Connect from a relay that is up; the future's socket is non-blocking. It may raise LoginFailed."""
+        return asyncio.run_coroutine_threadsafe(self._tunnels.open(relay_id, address, port), self._loop)
+
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
         try:
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._loop.call_soon_threadsafe(self._guarded, function, *arguments)
         except RuntimeError:
             pass  # the loop has ended, and so has what this was about
 
     # The engine's thread.
+
+    def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
+        """A callback that fails must end the run: the event loop would only log it."""
+        try:
+            function(*arguments)
+        except Exception as error:  # raised again by the run
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._finished = True
+        self._wake.set()
 
     def _engine(self) -> None:
         error: BaseException | None = None
@@ -152,11 +171,15 @@ class Engine:
                 self._branches = Branches(
                     self._cascade.shared(), agent_bundle(), logins, transport, self._tasks, self._up
                 )
-                self._give(Started())
+                self._inbox.appendleft((Started(), None))
+                self._pumping = False
+                self._pump()
                 await self._until_finished()
                 await self._goodbye()
         finally:
             await transport.close()
+        if self._failure is not None:
+            raise self._failure
 
     async def _until_finished(self) -> None:
         """The clock of the run: heartbeats, deadlines and pings."""
@@ -173,7 +196,7 @@ class Engine:
         """Let the last frames out: children end, and their links close."""
         try:
             async with asyncio.timeout(GOODBYE_S):
-                while not (self._branches.empty and self._ledger.settled):
+                while not self._failure and not (self._branches.empty and self._ledger.settled):
                     self._stirred.clear()
                     await self._stirred.wait()
         except TimeoutError:
@@ -231,6 +254,8 @@ class Engine:
                     credit = self._perform(action, credit)
                 if credit is not None:  # what was dropped takes no room
                     self._branches.take(credit.child_id, credit.size)
+        except Exception as error:  # the caller may be a transport's callback
+            self._fail(error)
         finally:
             self._pumping = False
 

@@ -26,20 +26,26 @@ def prepare(
     options: ExecOptions,
     record: Callable[[Sequence[Event]], None],
     ask: Ask | None,
+    *,
+    relays_only: bool = False,
+    notices: list[str] | None = None,
 ) -> Engine:
     """An engine that is ready to go. `hosts` are the asked ones, in the order of their ranks.
 
+    With `relays_only` no asked host is logged in to, only those above them.
+
     Resolves every login (ssh configuration, host keys, identities); raises the
-    UsageErrors of that before any host is touched.
+    UsageErrors of that before any host is touched. Lines for the user go to `notices`.
     """
     ring = KeyRing(ask)
-    logins = resolve_logins(list(plan.specs.values()), ring)
+    logins = resolve_logins(list(plan.specs.values()), ring, notices=notices)
     cascade = CascadeOptions(
         run=run,
         exec=options,
         logins={name: plan_login(login) for name, login in logins.items()},
         hosts=tuple(hosts),
         started_at=time.time(),
+        relays_only=relays_only,
         remedy=lambda code, host: remedy(logins, code, host),
     )
     return Engine(
