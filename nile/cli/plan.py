@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Of the JSON output; a change that can break a reader raises it."""
 
+WIDTH_PIPED = 1_000_000
+"""Lines that another program reads are never broken."""
+
 
 @click.command()
 @selection_options
@@ -93,16 +96,18 @@ def _s(seconds: float) -> float:
 def _show(chosen: Selection, prediction: Prediction) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_PIPED
     console.print(_tree(chosen.plan))
     console.print()
     console.print(_stages(prediction))
     console.print()
     for line in _logins(prediction):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     unless = " (if the root reached all)" if any(spec.via for spec in chosen.plan.specs.values()) else ""
     times = f"tree {prediction.tree_s:.2f} s, flat {prediction.flat_s:.2f} s{unless}"
-    console.print(f"predicted: {times}", markup=False)
+    console.print(f"predicted: {times}", markup=False, soft_wrap=True)
 
 
 def _tree(plan: Plan) -> Tree:
@@ -123,11 +128,12 @@ def _branches(plan: Plan, nodes: list[PlanNode], tree: Tree) -> None:
 
     for node in nodes:
         if node.children:
-            label = Text(node.host, style="bold")
+            label = Text(node.host, style="bold", overflow="fold")
             label.append("" if node.asked else "  only relays", style="dim")
             _branches(plan, [plan.node(one) for one in node.children], tree.add(label))
     if leaves := [node.host for node in nodes if not node.children]:
-        tree.add(Text(f"{fold(leaves)} ({len(leaves)})" if len(leaves) > 1 else leaves[0]))
+        text = f"{fold(leaves)} ({len(leaves)})" if len(leaves) > 1 else leaves[0]
+        tree.add(Text(text, overflow="fold"))
 
 
 def _stages(prediction: Prediction) -> Any:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Schema = dict[str, Any]
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
 
 
 class Kind(ABC, Generic[T]):

@@ -35,7 +35,7 @@ class HostSpec:
     `address_root` is where the root machine connects to, `address_inside` where
     other hosts do; both are the name itself unless the file says otherwise.
     `via` lists the gateways through one of which alone the host is reachable
-    (empty: from anywhere).
+    (empty: from anywhere). `groups` are the groups that it is in, the smallest first.
     """
 
     name: str
@@ -64,7 +64,10 @@ class PlanNode:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The tree of one run: `nodes[i]` has id `i + 1`, parents stand before their children."""
+    """The tree of one run: `nodes[i]` has id `i + 1`, parents stand before their children.
+
+    Children stand in the order in which their parent should log in to them.
+    """
 
     nodes: tuple[PlanNode, ...]
     specs: Mapping[str, HostSpec]

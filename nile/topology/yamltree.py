@@ -80,6 +80,8 @@ def compose(text: str, reader: Reader) -> Node:
     _check_depth(text, reader)
     try:
         node = yaml.compose(text, Loader=_Loader)
+    except RecursionError as error:  # of the parser in Python, where there is no libyaml
+        raise _too_deep(reader) from error
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, reader) from error
     except yaml.YAMLError as error:  # the stream itself: control characters, bad encoding
@@ -121,9 +123,12 @@ def _check_depth(text: str, reader: Reader) -> None:
                 depth = max(0, depth - 1)
         deepest = max(deepest, depth)
     if deepest > 10 * DEPTH_MAX:
-        raise RouteFileError(
-            "nested too deeply", where=f"{reader.file}:1:1", remedy=f"a tree has at most {DEPTH_MAX} levels"
-        )
+        raise _too_deep(reader)
+
+
+def _too_deep(reader: Reader) -> RouteFileError:
+    remedy = f"a tree has at most {DEPTH_MAX} levels"
+    return RouteFileError("nested too deeply", where=f"{reader.file}:1:1", remedy=remedy)
 
 
 def string(node: Node, reader: Reader, what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,15 @@ def test_the_tree_for_programs(routes: Path) -> None:
 def test_markup_in_names_is_text(routes: Path) -> None:
     routes.write_text('version: 1\ngroups: {a: {hosts: "[1-9]n[1-9]"}}\n')
     assert "[1-9]n" in run("-a").stdout
+
+
+def test_long_lines_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{letter * 50}.example.org" for letter in "abcdefgh"]
+    assert f"{','.join(names)} (8)" in run("-w", ",".join(names), "--tree", "flat").stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = re.sub(r"\x1b\[[0-9;]*m|[^!-~]", "", run("-w", ",".join(names), "--tree", "flat").stdout)
+    assert f"{','.join(names)}(8)" in shown
 
 
 def test_a_flat_tree(routes: Path) -> None:

@@ -6,11 +6,13 @@ import gc
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nile.errors import RouteFileError
 from nile.options import Limits, SshClient, Timeouts
+from nile.topology import yamltree
 from nile.topology.hostsets import no_groups
 from nile.topology.model import RelayRole, TreeMode
 from nile.topology.routes import Routes, examine, load_routes, parse_routes, read_text
@@ -120,6 +122,7 @@ def test_quoted_they_are_names(word: str) -> None:
         ("timeouts: {connect: 10}", "2:21", "the duration 10 has no unit", "write 10s"),
         ("timeouts: {connect: none}", "2:21", "'none' is no duration", "as in 10s"),
         ("timeouts: {lease: 0s}", "2:19", "'0s' is no duration above 0", "as in 10s"),
+        ("timeouts: {command: " + "9" * 400 + "s}", "2:21", "is no duration", "or none"),
         ("timeouts: {command: 5 s}", "2:21", "'5 s' is no duration", "or none"),
         ("groups: {a: {}}", "2:13", "`hosts` is missing in a group", "host set"),
         ("groups: {a: n1, a: n2}", "2:17", "'a' is given twice", "the first one is at f.yaml:2:10"),
@@ -214,6 +217,15 @@ def test_aliases_cant_make_a_short_file_endless() -> None:
     merges = "".join(f"  n{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}]}}\n" for n in range(1, 60))
     routes = load("hosts:\n  n0: &m0 {port: 7}\n" + merges)
     assert routes.spec("n59").ssh.port == 7
+
+
+def test_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamltree, "_Loader", yaml.SafeLoader)
+    assert len(parse_routes(EXAMPLE, "f.yaml").hosts) == 37
+    assert "010 is not a string" in errors("groups: {a: 010}")[0]
+    assert "not YAML" in errors("a: [")[0]
+    assert errors("ssh: {user: \x07}")[0].startswith("f.yaml:2:13: not YAML")
+    assert "nested too deeply" in errors("tree: " + "[" * 900 + "]" * 900)[0]
 
 
 def test_anchors_and_merge_keys_work() -> None:
