@@ -38,7 +38,7 @@ _TABLE = (
     ("ssh_exchange_identification", "startups", True, ""),
     ("Connection reset", "startups", True, ""),
     ("Connection closed by", "startups", True, ""),
-    ("ssh_dispatch_run_fatal", "dropped", True, ""),
+    ("ssh_dispatch_run_fatal", "startups", True, ""),
 )
 
 

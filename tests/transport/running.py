@@ -76,3 +76,11 @@ def children() -> list[int]:
         found += map(int, (task / "children").read_text().split())
     own = {pid for pid in found if Path(f"/proc/{pid}/exe").resolve().name == "sshd"}
     return [pid for pid in found if pid not in own]
+
+
+def running(pid: int) -> bool:
+    """Whether a process is alive: not gone, and no zombie that its new parent is slow to reap."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

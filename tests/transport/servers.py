@@ -40,6 +40,14 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that is taken and not listened on: it refuses, and nobody else can have it."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield int(sock.getsockname()[1])
+
+
 @dataclass
 class Sshd:
     """A running sshd."""

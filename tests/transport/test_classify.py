@@ -12,7 +12,7 @@ import pytest
 from nile.agent.logins import ssh_argv
 from nile.agent.sshclient import Failure, classify
 from nile.events import Code
-from tests.transport.servers import Sshd, free_port, keygen, public_line, running_sshd, stub_server
+from tests.transport.servers import Sshd, keygen, public_line, refusing_port, running_sshd, stub_server
 
 Ask = Callable[..., Failure]
 
@@ -22,7 +22,12 @@ def ask(sshd: Sshd, user_key: Path, tmp_path: Path) -> Ask:
     """Log in by the relay's command line; give the classification of a failure."""
 
     def run(
-        *lines: str, port: int = sshd.port, address: str = "127.0.0.1", key: Path = user_key, option: str = ""
+        *lines: str,
+        port: int = sshd.port,
+        address: str = "127.0.0.1",
+        key: Path = user_key,
+        option: str = "",
+        limit_s: int = 5,
     ) -> Failure:
         known = tmp_path / "known_hosts"
         known.write_text("".join(f"{line}\n" for line in lines))
@@ -35,7 +40,7 @@ def ask(sshd: Sshd, user_key: Path, tmp_path: Path) -> Ask:
         }
         argv = [
             word.replace("IdentityFile=none", f"IdentityFile={key}")
-            for word in ssh_argv("ssh", login, str(known), 5)
+            for word in ssh_argv("ssh", login, str(known), limit_s)
         ]
         done = subprocess.run(
             [*argv, "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
@@ -59,7 +64,8 @@ def test_host_keys(ask: Ask, sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_places(ask: Ask, sshd: Sshd) -> None:
-    assert ask(sshd.known, port=free_port()).code == Code.REFUSED
+    with refusing_port() as port:
+        assert ask(sshd.known, port=port).code == Code.REFUSED
     nowhere = ask(sshd.known, address="no-such-host.invalid")
     assert nowhere.code == Code.NAME
     assert "no-such-host.invalid" in nowhere.reason
@@ -67,7 +73,7 @@ def test_places(ask: Ask, sshd: Sshd) -> None:
 
 def test_a_server_that_never_speaks(ask: Ask, sshd: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        failure = ask(sshd.known, port=silent.getsockname()[1], option="ConnectTimeout=1")
+        failure = ask(sshd.known, port=silent.getsockname()[1], limit_s=1)
     assert failure.code in (Code.CONNECT_TIMEOUT, Code.STARTUPS), failure.reason
 
 

@@ -17,7 +17,7 @@ from nile.options import SshClient
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, SessionSink, Transport
 from nile.transport.root import RootTransport
 from tests.transport.running import children, ring_of, run
-from tests.transport.servers import Sshd, free_port, keygen, public_key, public_line, stub_server
+from tests.transport.servers import Sshd, keygen, public_key, public_line, refusing_port, stub_server
 from tests.transport.sinks import Sink
 
 
@@ -192,7 +192,8 @@ def test_a_silent_server_is_left_at_the_deadline(client: Client, user_key: Path,
 def test_wrong_places_are_told_apart(client: Client, sshd: Sshd, user_key: Path) -> None:
     async def main() -> None:
         identities = (public_key(user_key),)
-        refused = await client.failure(sshd.login(port=free_port(), identities=identities), user_key)
+        with refusing_port() as port:
+            refused = await client.failure(sshd.login(port=port, identities=identities), user_key)
         assert (refused.code, refused.retry) == (Code.REFUSED, False)
         name = await client.failure(
             sshd.login(hostname_root="no-such-host.invalid", identities=identities), user_key

@@ -18,7 +18,7 @@ from nile.transport.base import LoginFailed, ResolvedLogin
 from nile.transport.hostkeys import HostKey, append, collect, collect_all
 from nile.transport.hosttrust import HostKeys, Trust
 from nile.transport.keys import KeyRing
-from tests.transport.servers import Sshd, free_port, keygen, public_line
+from tests.transport.servers import Sshd, keygen, public_line, refusing_port
 
 
 def collected(login: ResolvedLogin, stream: socket.socket | None = None) -> HostKey:
@@ -65,11 +65,11 @@ def test_by_a_way_that_somebody_else_opened(sshd: Sshd) -> None:
 
 
 def test_many_at_once_and_each_has_an_answer(sshd: Sshd) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with socket.create_server(("127.0.0.1", 0)) as silent, refusing_port() as port:
 
         async def main() -> dict[str, HostKey | LoginFailed]:
             good = [replace(sshd.login(known_hosts=()), host=f"n{number}") for number in range(8)]
-            refused = replace(sshd.login(), host="refused", port=free_port())
+            refused = replace(sshd.login(), host="refused", port=port)
             frozen = replace(sshd.login(), host="frozen", port=silent.getsockname()[1])
             transport = AsyncsshTransport(KeyRing())
             try:

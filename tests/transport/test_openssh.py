@@ -12,7 +12,7 @@ from nile.events import Code
 from nile.options import SshClient
 from nile.transport.base import LoginFailed, ResolvedLogin
 from nile.transport.openssh_client import OpensshTransport
-from tests.transport.running import children, run
+from tests.transport.running import children, run, running
 from tests.transport.servers import Sshd, running_sshd
 from tests.transport.sinks import Sink
 
@@ -60,7 +60,7 @@ def test_a_proxy_command_goes_with_it(sshd: Sshd, tmp_path: Path) -> None:
             await attempt(login, 1.0)
 
     run(main())
-    assert not Path(f"/proc/{marker.read_text().strip()}").exists()
+    assert not running(int(marker.read_text()))
 
 
 def test_the_hosts_banner_is_not_the_commands_output(user_key: Path, sshd: Sshd, tmp_path: Path) -> None:
