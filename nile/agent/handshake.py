@@ -113,7 +113,8 @@ class Bundle:
             return marshal.dumps((LOADER, self.sources, self.relay_only), 2)
         leaf = [(name, source) for name, source in self.sources if name not in self.relay_only]
         if compiled:
-            return marshal.dumps((LOADER, [(name, _compiled(name, source)) for name, source in leaf], None))
+            leaf = [(name, source and _compiled(name, source)) for name, source in leaf]
+            return marshal.dumps((LOADER, leaf, None))
         return marshal.dumps((LOADER, leaf, None), 2)
 
 

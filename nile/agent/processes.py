@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
+# What Python ignores would stay ignored across exec.
+_IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
+
 _MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
 
 
@@ -54,6 +57,20 @@ def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") ->
 
     Raises OSError where it can't be started.
     """
+    try:
+        return os.posix_spawn(
+            argv[0],
+            list(argv),
+            env,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)],
+            setsid=True,
+            setsigdef=_IGNORED,
+        )
+    except (AttributeError, NotImplementedError):  # Python 3.7 and before, or an old libc
+        return _spawn_by_fork(argv, env, fds)
+
+
+def _spawn_by_fork(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
     said, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -68,14 +85,13 @@ def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") ->
 
 
 def _become(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]", tell: int) -> None:
-    """The child's side of `spawn`: never returns."""
+    """The child's side of it: never returns."""
     try:
         os.setsid()
         for target, fd in enumerate(fds):
             os.dup2(fd, target)
-        # What Python ignores would stay ignored across exec.
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-        _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
+        for signum in _IGNORED:
+            _signal.signal(signum, _signal.SIG_DFL)
         os.execve(argv[0], list(argv), env)
     except OSError as error:
         os.write(tell, b"%d" % (error.errno or 1))

@@ -110,16 +110,6 @@ class Frame:
             raise WireError("the body of %s is no mapping" % NAMES.get(self.type, self.type))
         return value
 
-    def __repr__(self) -> str:
-        name = NAMES.get(self.type, self.type)
-        return "<%s origin=%d epoch=%d path=%r %d bytes>" % (
-            name,
-            self.origin,
-            self.epoch,
-            self.path,
-            len(self.body),
-        )
-
 
 class Decoder:
     """Bytes in, frames out; `limit` bounds the size of one frame in bytes."""

@@ -15,7 +15,7 @@ from nile.agent.handshake import Bundle
 
 # In an order that satisfies their imports.
 LEAF_MODULES = ("wire", "link", "core", "processes", "warden", "loop")
-RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "logins")
+RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "carry", "logins")
 
 
 @functools.cache
