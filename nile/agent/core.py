@@ -66,6 +66,8 @@ class Core:
 
     def frame(self, frame: wire.Frame, now: float) -> "Effects":
         """A downward frame whose path ends here, or a broadcast; raises WireError."""
+        if now - self._beat_at > self._lease_s:
+            return self.parent_lost(now)  # it thawed too late: what was queued, heartbeats too, is void
         if frame.type == wire.BEAT:
             return self._heartbeat(frame.value(), now)
         if frame.epoch and frame.epoch < self.epoch:

@@ -11,11 +11,11 @@ from nile.controller.engine import Engine, EngineOptions
 from nile.events import Code, Event
 from nile.options import ExecOptions, Signing
 from nile.topology.model import Plan
-from nile.transport.asyncssh_client import AsyncsshTransport
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import Ask, KeyRing
 from nile.transport.remedies import remedy_for
 from nile.transport.resolve import resolve_logins
+from nile.transport.root import RootTransport
 from nile.transport.signing import SigningAuthority
 
 
@@ -53,7 +53,7 @@ def prepare(
             plan=plan,
             cascade=cascade,
             logins=logins,
-            transport=lambda: AsyncsshTransport(ring),
+            transport=lambda: RootTransport(ring),
             signatory=SigningAuthority(ring),
             record=record,
         )

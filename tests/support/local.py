@@ -53,6 +53,7 @@ class LocalTransport:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=dict(self._environment),
+                start_new_session=True,
             )
         except OSError as error:
             raise LoginFailed(Code.REFUSED, str(error)) from error
