@@ -320,7 +320,8 @@ class Cascade:
             return []
         if not never_up and host.permitted and not self._starts.bounded:
             host.may_have_started = host.node.asked
-        why = f"its relay {relay.name} is gone: {reason}"
+        what = "was not reached" if never_up else "is gone"
+        why = f"its relay {relay.name} {what}: {reason}"
         if code is Code.CANCELLED and not host.may_have_started:
             judgement = judge_failed(code, reason, "")
         else:
