@@ -60,7 +60,7 @@ def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") ->
     try:
         return os.posix_spawn(
             argv[0],
-            list(argv),
+            _as_called(argv),
             env,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)],
             setsid=True,
@@ -84,6 +84,11 @@ def _spawn_by_fork(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[
     return pid
 
 
+def _as_called(argv: "Sequence[str]") -> "List[str]":
+    """What the program sees as its words: its name without the directory, as sshd has it."""
+    return [argv[0].rpartition("/")[2]] + list(argv[1:])
+
+
 def _become(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]", tell: int) -> None:
     """The child's side of it: never returns."""
     try:
@@ -92,7 +97,7 @@ def _become(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]", 
             os.dup2(fd, target)
         for signum in _IGNORED:
             _signal.signal(signum, _signal.SIG_DFL)
-        os.execve(argv[0], list(argv), env)
+        os.execve(argv[0], _as_called(argv), env)
     except OSError as error:
         os.write(tell, b"%d" % (error.errno or 1))
     finally:
