@@ -1,0 +1,49 @@
+"""One big lab of namespaces for nearly all tests of this directory, and a check that nothing is left on it.
+
+The check after each test is the point: whatever a test does to a run, no
+process and no file in memory may be left on any host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nile.lab import BackendName, Lab, LabSpec
+from tests.cluster.hosts import memory_files, processes
+from tests.cluster.running import Nile
+from tests.lab.helpers import eventually
+
+HOSTS = 36
+SWITCHES = 3
+
+
+@pytest.fixture(scope="session")
+def fleet_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """36 hosts on three switches, for the whole session."""
+    spec = LabSpec(hosts=HOSTS, backend=BackendName.NETNS, switches=SWITCHES)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "fleet", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def fleet(fleet_session: Lab) -> Iterator[Lab]:
+    """36 hosts on three switches; all up again after the test, and nothing of a run left on them."""
+    yield fleet_session
+    fleet_session.heal()
+    eventually(lambda: not processes(fleet_session), "no process is left on any host")
+    assert memory_files(fleet_session) == []
+
+
+@pytest.fixture
+def nile(fleet: Lab, tmp_path: Path) -> Nile:
+    """The command line on the fleet's root machine."""
+    return Nile(fleet, tmp_path)
+
+
+@pytest.fixture
+def brisk(nile: Nile) -> Nile:
+    """The same with a lease of 3 seconds."""
+    return nile.with_routes("brisk", timeouts={"lease": "3s"})

@@ -1,0 +1,112 @@
+"""A netns lab's hosts seen from outside: their files and the processes of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nile.lab import Lab, control, procs
+from nile.lab.state import LabFiles
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A process on a host; `run` is the run whose mark it bears, or empty."""
+
+    host: str
+    pid: int
+    name: str
+    argv: tuple[str, ...]
+    run: str
+    state: str
+
+
+def processes(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
+    """All processes on a lab's hosts but pid 1 and sshd, in one walk through /proc."""
+    first = {host: lab_pid for host, lab_pid in pids(lab).items() if not hosts or host in set(hosts)}
+    spaces = {procs.namespace(pid, "pid"): host for host, pid in first.items()}
+    found = []
+    for process in procs.table().values():
+        host = spaces.get(procs.namespace(process.pid, "pid"))
+        if host is None or process.pid == first[host] or process.name.startswith("sshd"):
+            continue
+        run = procs.environment(process.pid).get("NILE_RUN", "")
+        found.append(Seen(host, process.pid, process.name, procs.argv(process.pid), run, process.state))
+    return found
+
+
+def pids(lab: Lab) -> dict[str, int]:
+    """Host -> its pid 1, for those that live."""
+    states = control.ask(LabFiles(lab.directory), "status")["hosts"]
+    return {state["host"]: int(state["pid"]) for state in states if state["pid"]}
+
+
+def commands(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
+    """Processes that bear a run's mark: commands and their descendants."""
+    return [process for process in processes(lab, hosts) if process.run]
+
+
+def agents(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
+    """Agents and their wardens."""
+    return [p for p in processes(lab, hosts) if not p.run and "nile" in " ".join(p.argv) and p.name != "ssh"]
+
+
+def ssh_clients(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
+    """Relays' ssh clients."""
+    return [process for process in processes(lab, hosts) if process.name == "ssh"]
+
+
+def names_of(found: Iterable[Seen]) -> set[str]:
+    """The hosts of some processes."""
+    return {process.host for process in found}
+
+
+def root_of(lab: Lab, host: str) -> Path:
+    """A host's file system."""
+    return lab.home(host).parent
+
+
+def memory_files(lab: Lab) -> list[str]:
+    """What lies in the memory file systems of all hosts, as host:name."""
+    found = []
+    for host, pid in pids(lab).items():
+        for place in ("dev/shm", "run/user"):
+            directory = f"/proc/{pid}/root/{place}"
+            if os.path.isdir(directory):  # noqa: PTH112
+                found += [f"{host}:{name}" for name in os.listdir(directory)]  # noqa: PTH208
+    return found
+
+
+def in_core(lab: Lab, *words: str) -> None:
+    """Run a command in the network namespace of the lab's switches."""
+    argv = ["nsenter", "--target", str(lab.supervisor), "--net", "--", *words]
+    subprocess.run(argv, check=True, capture_output=True)
+
+
+def cut_root(lab: Lab) -> None:
+    """Switch the root machine's port off, at the switch: packets vanish without a reset."""
+    in_core(lab, "ip", "link", "set", "root", "down")
+
+
+def mend_root(lab: Lab) -> None:
+    """Switch it on again."""
+    in_core(lab, "ip", "link", "set", "root", "up")
+
+
+@contextlib.contextmanager
+def login_shell(lab: Lab, host: str, shell: str) -> Iterator[None]:
+    """Give root another login shell on one host, as its /etc/passwd says."""
+    entry = pwd.getpwnam("root")
+    lines = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
+    lines.insert(0, f"root:x:0:0:{entry.pw_gecos}:{entry.pw_dir}:{shell}")
+    (root_of(lab, host) / "run/lab/passwd").write_text("\n".join([*lines, ""]))
+    assert lab.run_on(host, ["mount", "--bind", "/run/lab/passwd", "/etc/passwd"]).returncode == 0
+    try:
+        yield
+    finally:
+        assert lab.run_on(host, ["umount", "/etc/passwd"]).returncode == 0
