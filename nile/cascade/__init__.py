@@ -12,7 +12,8 @@ from nile.cascade.inputs import (
     StdinRead,
     Ticked,
 )
-from nile.cascade.machine import Cascade, CascadeOptions
+from nile.cascade.machine import Cascade
+from nile.cascade.orders import CascadeOptions
 
 __all__ = [
     "Action",

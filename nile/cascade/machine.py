@@ -7,8 +7,6 @@ for whom, and of which attachment (epoch), types and sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from nile.agent import wire
@@ -35,34 +33,15 @@ from nile.cascade.inputs import (
     StdinRead,
     Ticked,
 )
+from nile.cascade.orders import WINDOW, CascadeOptions, entry, shared
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.events import Code, HostOutput, HostStarted, HostUp, Notice, RunEnded, RunStarted, Verdict
-from nile.options import ExecOptions
 from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
 
-WINDOW = 256 * 1024
-"""Bytes of one stream of one host that may be under way: printed, and not yet in the store."""
 STREAMS = ("stdout", "stderr")
 ORPHANED_S = 5.0
 """After the grace of a cancelled run: how long hosts have to report before they are given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class CascadeOptions:
-    """What a run is. `logins` maps a host's name to the `login` part of its plan entry."""
-
-    run: str
-    exec: ExecOptions
-    logins: Mapping[str, Mapping[str, Any]]
-    hosts: tuple[str, ...]
-    """Asked hosts in the order of their ranks."""
-    started_at: float
-    """Seconds since the epoch."""
-    relays_only: bool = False
-    """Log in to no asked host, only to those above them."""
-    remedy: Callable[[Code, str], str] = lambda code, host: ""
-    """What to do about a login that failed with this code at this host."""
 
 
 class Cascade:
@@ -140,41 +119,12 @@ class Cascade:
         self._offer_logins(ROOT_ID)
         return [Publish(started), Adopt(top), *self._release()]
 
-    def _entry(self, host: Host) -> dict[str, Any]:
-        """A host's part of the plan, with all that is below it (see nile.agent.relay)."""
-        parent = host.node.parent
-        return {
-            "id": host.id,
-            "epoch": host.epoch,
-            "host": host.name,
-            "stage": host.node.stage,
-            "parent": self._plan.node(parent).host if parent else ROOT_NAME,
-            "rank": host.rank,
-            "asked": host.node.asked,
-            "hold": self._starts.bounded,
-            "permit": host.permitted,
-            "login": dict(self._options.logins[host.name]) if parent else {},
-            "children": [self._entry(self._hosts[child]) for child in host.node.children],
-        }
-
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node."""
-        timeouts, options = self._plan.timeouts, self._options.exec
-        return {
-            "run": self._options.run,
-            "count": len(self._options.hosts),
-            "lease": timeouts.lease_s,
-            "grace": options.grace_s,
-            "window": WINDOW,
-            "parallel": self._plan.limits.parallel,
-            "connect": timeouts.connect_s,
-            "job": {
-                "command": options.command,
-                "timeout": timeouts.command_s,
-                "leftover": options.leftover.value,
-                "stdin": options.stdin,
-            },
-        }
+        return shared(self._plan, self._options)
+
+    def _entry(self, host: Host) -> dict[str, Any]:
+        return entry(self._plan, self._options, self._hosts, host)
 
     # Frames.
 
