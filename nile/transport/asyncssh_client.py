@@ -128,7 +128,9 @@ class AsyncsshTransport:
         sock = stream or await self._open(attempt)
         try:
             return await asyncssh.connect(sock=sock, client_factory=attempt.owner, **arguments)
-        except (asyncssh.Error, OSError, ValueError) as exc:
+        except ValueError as exc:
+            raise LoginFailed(Code.DROPPED, f"no connection is possible: {exc}") from exc
+        except (asyncssh.Error, OSError) as exc:
             raise attempt.failure(exc) from exc
         finally:
             if attempt.connection is None:

@@ -73,7 +73,10 @@ def children() -> list[int]:
     """Process ids of what this process has started and not yet seen end."""
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread that has just ended
     own = {pid for pid in found if Path(f"/proc/{pid}/exe").resolve().name == "sshd"}
     return [pid for pid in found if pid not in own]
 

@@ -91,10 +91,8 @@ def running_sshd(
     keys.write_text("".join(f"{public_line(key)}\n" for key in authorized))
     if Path("/run").stat().st_uid == Path(directory).stat().st_uid:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    port = free_port()
     fixed = [
         "ListenAddress=127.0.0.1",
-        f"Port={port}",
         f"HostKey={host_key}",
         f"AuthorizedKeysFile={keys}",
         "PidFile=none",
@@ -106,34 +104,48 @@ def running_sshd(
         "LogLevel=VERBOSE",
         "MaxStartups=100",
     ]
-    arguments = [word for option in (*options, *fixed) for word in ("-o", option)]
-    process = subprocess.Popen(
-        [SSHD, "-D", "-e", "-f", "/dev/null", *arguments],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    log: list[str] = []
-    listening = threading.Event()
-    reader = threading.Thread(target=_collect, args=(process, log, listening), daemon=True)
-    reader.start()
+    process, port, log, reader = _listening([*options, *fixed])
     try:
-        assert listening.wait(DEADLINE_S), "sshd doesn't listen:\n" + "".join(log)
         yield Sshd(port, host_key, log)
     finally:
         process.terminate()
-        process.wait(DEADLINE_S)
-        reader.join(DEADLINE_S)
-        assert process.stderr is not None
-        process.stderr.close()
+        _reap(process, reader)
 
 
-def _collect(process: subprocess.Popen[str], log: list[str], listening: threading.Event) -> None:
+def _listening(options: Sequence[str]) -> tuple[subprocess.Popen[str], int, list[str], threading.Thread]:
+    """Start sshd on a port that nobody else took in the meantime."""
+    arguments = [word for option in options for word in ("-o", option)]
+    for _ in range(5):
+        port, log, settled = free_port(), list[str](), threading.Event()
+        process = subprocess.Popen(
+            [SSHD, "-D", "-e", "-f", "/dev/null", *arguments, "-p", str(port)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        reader = threading.Thread(target=_collect, args=(process, log, settled), daemon=True)
+        reader.start()
+        assert settled.wait(DEADLINE_S), "sshd neither listens nor ends"
+        if any(line.startswith("Server listening") for line in log):
+            return process, port, log, reader
+        _reap(process, reader)
+    raise AssertionError("sshd doesn't listen:\n" + "".join(log))
+
+
+def _reap(process: subprocess.Popen[str], reader: threading.Thread) -> None:
+    process.wait(DEADLINE_S)
+    reader.join(DEADLINE_S)
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def _collect(process: subprocess.Popen[str], log: list[str], settled: threading.Event) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         log.append(line)
         if line.startswith("Server listening"):
-            listening.set()
+            settled.set()
+    settled.set()
 
 
 def public_key(path: Path) -> PublicKey:

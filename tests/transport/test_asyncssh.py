@@ -126,6 +126,16 @@ def test_logging_in_over_a_socket_that_ends(sshd: Sshd, user_key: Path) -> None:
     run(main())
 
 
+def test_values_that_asyncssh_refuses_leave_no_socket(sshd: Sshd, user_key: Path) -> None:
+    async def main() -> None:
+        problem = await failure(sshd.login(user="bad\x07user"), user_key)
+        assert (problem.code, problem.retry) == (Code.DROPPED, False)
+        ciphers = await failure(sshd.login(root_options=("Ciphers=rot13",)), user_key)
+        assert "knows none of rot13" in ciphers.reason
+
+    run(main())
+
+
 def test_through_a_proxy_command(sshd: Sshd, user_key: Path) -> None:
     script = (
         "import os,socket,sys,threading\n"

@@ -24,11 +24,13 @@ def login_to(sshd: Sshd, known: Path, *options: str) -> ResolvedLogin:
 
 
 async def attempt(login: ResolvedLogin, seconds: float) -> None:
+    """Log in without success; nothing is left even before the transport is closed."""
     transport = OpensshTransport("none")
     try:
         async with asyncio.timeout(seconds):
             await transport.login(login, "true", Sink())
     finally:
+        assert children() == []
         await transport.close()
 
 
@@ -46,7 +48,6 @@ def test_an_agent_that_never_answers_ends_with_the_deadline(
             )
             with pytest.raises(TimeoutError):
                 await attempt(login, 1.0)
-            assert children() == []
 
         run(main())
 
@@ -58,6 +59,20 @@ def test_a_proxy_command_goes_with_it(sshd: Sshd, tmp_path: Path) -> None:
         login = login_to(sshd, tmp_path / "kh", f"ProxyCommand=sh -c 'echo $$ > {marker}; exec sleep 60'")
         with pytest.raises(TimeoutError):
             await attempt(login, 1.0)
+
+    run(main())
+    assert not running(int(marker.read_text()))
+
+
+def test_a_proxy_command_that_outlives_its_ssh_is_ended(sshd: Sshd, tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    script = f'trap "" HUP; echo $$ > {marker}; printf "SSH-1.5-old\\r\\n"; exec sleep 60'
+
+    async def main() -> None:
+        login = login_to(sshd, tmp_path / "kh", f"ProxyCommand=sh -c '{script}'")
+        with pytest.raises(LoginFailed) as caught:
+            await attempt(login, 20.0)
+        assert caught.value.code is Code.DROPPED
 
     run(main())
     assert not running(int(marker.read_text()))

@@ -110,6 +110,24 @@ def test_shared_answers_equal_those_for_each_host(
                 assert list(effective.many(keyword)) == values, keyword
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Host n*\n  HostName %h.example.org\nMatch host *1.example.org\n  Port 2203\n",
+        "Host *\n  User n2x\n",
+        'Match exec "test %h = n1"\n  Port 2206\n',
+    ],
+)
+def test_alike_at_both_ends_is_not_alike_between(tmp_path: Path, text: str) -> None:
+    """The first and the last of a class are asked; what is between must not be guessed."""
+    config = tmp_path / "config"
+    config.write_text(text)
+    answers = SshQuery(config).ask([Query(name) for name in ("n2", "n1", "n3")])
+    for name, effective in answers.items():
+        wanted = ssh_g(config, name)
+        assert (effective.one("port"), effective.one("user")) == (wanted["port"][0], wanted["user"][0])
+
+
 def test_few_runs_for_many_hosts(tmp_path: Path) -> None:
     config = Config(tmp_path, "Host n?\n  Port 2222\nHost *\n  HostName %h.example.org\n")
     answers = config.query.ask([Query(f"n{number}") for number in range(500)])
