@@ -52,7 +52,7 @@ def ssh_argv(ssh: str, login: "Dict[str, Any]", known_hosts: str, connect_s: flo
         "ClearAllForwardings=yes",
         "ControlPath=none",
         "EscapeChar=none",
-        "LogLevel=ERROR",
+        "LogLevel=INFO",  # standard error is read by us alone, and ERROR hides why a login failed
         "ConnectTimeout=%d" % max(1, int(connect_s)),
     ]
     argv = [ssh, "-F", "/dev/null", "-T", "-p", str(login["port"]), "-l", login["user"]]

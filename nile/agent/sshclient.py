@@ -39,6 +39,7 @@ _TABLE = (
     ("Connection reset", "startups", True, ""),
     ("Connection closed by", "startups", True, ""),
     ("ssh_dispatch_run_fatal", "startups", True, ""),
+    ("Unable to negotiate", "dropped", False, ""),
 )
 
 
@@ -56,8 +57,8 @@ def classify(said: str, status: "Optional[int]") -> Failure:
 
 
 def last_line(said: str) -> str:
-    """The last line that isn't empty."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    """The last line that isn't empty, nor one of OpenSSH 10's warnings (`** ... post-quantum ...`)."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and line[:3] != "** "]
     return lines[-1] if lines else ""
 
 

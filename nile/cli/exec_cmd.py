@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
-from nile.errors import CredentialsError, UsageError
+from nile.errors import UsageError
 
 if TYPE_CHECKING:
     from nile.cli.common import Selection
@@ -101,6 +101,7 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
 def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     """Carry it out; the exit code."""
     from nile.cli.recorded import screen, store_path
+    from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
     from nile.report import exit_code
     from nile.report.text import visible
@@ -174,14 +175,3 @@ def plan_text(plan: Plan) -> str:
         for node in plan.nodes
     ]
     return json.dumps(nodes, separators=(",", ":"))
-
-
-def ask_secret(prompt: str) -> str:
-    """Ask on the terminal, without showing what is typed; raises CredentialsError where there is none."""
-    import getpass
-
-    try:
-        return getpass.getpass(prompt)
-    except (EOFError, OSError) as error:
-        remedy = "load the key into an ssh-agent, or run this on a terminal"
-        raise CredentialsError("a passphrase is needed and nobody can be asked", remedy=remedy) from error

@@ -27,17 +27,36 @@ EXIT_UNREACHABLE = 4
 def command(selection: SelectionOptions, yes: bool) -> int:
     """Collect host keys, show their fingerprints, and write new ones to known_hosts after a yes.
 
-    Nobody is logged in anywhere. Compare the fingerprints with those that the hosts' consoles show
-    (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). A key that differs from a known one is
-    never written. Exit code 4 if a host showed no key, 1 if a key was refused or not written.
+    The hosts aren't logged in to; gateways before them are. Compare the fingerprints with those that
+    the hosts' consoles show (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). A key that differs
+    from a known one is never written. Exit code 4 if a host showed no key, 1 if a key was refused
+    or not written.
     """
     routes = load_selected(selection)
     hosts = choose_hosts(selection, routes)
     click.echo(routes.describe(), err=True)
+    codes = [_one_level(routes, specs, yes) for specs in _by_level(routes, hosts)]
+    return max(codes)
+
+
+def _by_level(routes: Routes, hosts: Sequence[str]) -> list[list[HostSpec]]:
+    """Hosts before those behind them: gateways can only be used once their own keys are known."""
+    from nile.topology.reach import levels, zone
+
     specs = [routes.spec(name) for name in hosts]
-    found = collect_keys(routes, specs, {})
-    failed = {name: problem for name in hosts if isinstance(problem := found[name], Exception)}
-    keys = [key for name in hosts if not isinstance(key := found[name], Exception)]
+    level = levels(specs, routes.spec)
+    found: defaultdict[int, list[HostSpec]] = defaultdict(list)
+    for spec in specs:
+        found[level.get(zone(spec), 1)].append(spec)
+    return [found[number] for number in sorted(found)]
+
+
+def _one_level(routes: Routes, specs: Sequence[HostSpec], yes: bool) -> int:
+    """Collect, show and write the keys of hosts with as many gateways before them; an exit code."""
+    behind = bool(specs[0].via)
+    found = collect_behind(routes, specs) if behind else collect_keys(routes, specs, {})
+    failed = {spec.name: problem for spec in specs if isinstance(problem := found[spec.name], Exception)}
+    keys = [key for spec in specs if not isinstance(key := found[spec.name], Exception)]
     _show(keys, failed)
     written = _write([key for key in keys if _is_new(key)], yes)
     if failed:
@@ -45,29 +64,33 @@ def command(selection: SelectionOptions, yes: bool) -> int:
     return EXIT_REFUSED if any(map(_is_refused, keys)) or not written else 0
 
 
+def collect_behind(routes: Routes, specs: Sequence[HostSpec]) -> dict[str, HostKey | LoginFailed]:
+    """The keys of hosts behind gateways, each tried through all of its gateways until one answers."""
+    from nile.cli.secrets import ask_secret
+    from nile.controller import Gateways
+    from nile.topology.behind import plan_behind
+
+    found: dict[str, HostKey | LoginFailed] = {}
+    for choice in range(max(len(spec.via) for spec in specs)):
+        left = [spec for spec in specs if isinstance(found.get(spec.name), Exception | None)]
+        if left:
+            plan = plan_behind(left, routes.spec, routes.limits, routes.timeouts, choice=choice)
+            with Gateways(plan, ask_secret) as gateways:
+                found |= collect_keys(routes, left, {spec.name: gateways.open for spec in left})
+    return found
+
+
 def collect_keys(
     routes: Routes, specs: Sequence[HostSpec], via: Mapping[str, Via]
 ) -> dict[str, HostKey | LoginFailed]:
     """The keys of hosts by name; `via` has the ways to those behind gateways."""
-    from nile.events import Code
-    from nile.transport.base import LoginFailed
     from nile.transport.resolve import resolve_logins
 
     notices: list[str] = []
     logins = resolve_logins(specs, None, notices=notices)
     for notice in notices:
         click.echo(notice, err=True)
-    found: dict[str, HostKey | LoginFailed] = {
-        spec.name: LoginFailed(
-            Code.NO_ROUTE,
-            f"it is behind {', '.join(spec.via)}",
-            f"Collect it there: ssh {spec.via[0]} ssh-keyscan {spec.address_inside}",
-        )
-        for spec in specs
-        if spec.via and spec.name not in via
-    }
-    direct = [login for name, login in logins.items() if name not in found]
-    return found | asyncio.run(_collect(routes, direct, via))
+    return asyncio.run(_collect(routes, list(logins.values()), via))
 
 
 async def _collect(

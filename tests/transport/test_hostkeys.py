@@ -144,7 +144,6 @@ class TestCommand:
             f"ssh: {{port: {sshd.port}, options: {{UserKnownHostsFile: {known}, HashKnownHosts: no}}}}\n"
             "hosts:\n"
             "  target: {address: {root: 127.0.0.1, inside: 127.0.0.1}, host_key_alias: target}\n"
-            "  inner: {via: target}\n"
         )
         return subprocess.run(
             [sys.executable, "-m", "nile", "hostkeys", "-r", str(routes), *words],
@@ -180,7 +179,7 @@ class TestCommand:
         assert f"ssh-keygen -R target -f {known}" in done.stderr
 
     def test_a_host_that_shows_no_key(self, sshd: Sshd, tmp_path: Path) -> None:
-        done = self.nile(sshd, tmp_path / "known_hosts", "-w", "target,inner", "--yes")
+        done = self.nile(sshd, tmp_path / "known_hosts", "-w", "target,nosuch.invalid", "--yes")
         assert done.returncode == 4
-        assert "inner: no key: it is behind target" in done.stderr
+        assert "nosuch.invalid: no key: " in done.stderr
         assert (tmp_path / "known_hosts").exists()  # what could be had was written
