@@ -56,6 +56,8 @@ class Host:
     input_taken: int = 0
     signatures: int = 0
     """Unbound signatures that it got as a relay, or that are being decided on."""
+    complained_of: bool = False
+    """Its parent reported that it lied."""
     refused: str = ""
     """Why the root didn't sign for the login to this host."""
 
@@ -163,6 +165,13 @@ def code_of(word: object) -> Code:
 def text(value: object) -> str:
     """Text from a node, bounded."""
     return str(value)[:MOST_TEXT]
+
+
+def integer(value: object) -> int:
+    """A whole number that a node sent; raises TypeError."""
+    if not isinstance(value, int):
+        raise TypeError("a number that is none")
+    return value
 
 
 def _number(value: object) -> int:

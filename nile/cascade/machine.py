@@ -17,6 +17,7 @@ from nile.cascade.hosts import (
     Judgement,
     State,
     code_of,
+    integer,
     judge_failed,
     judge_lost,
     judge_outcome,
@@ -150,16 +151,24 @@ class Cascade:
         if child is None or self._link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
         if frame.type == wire.REPORT:
-            return [Publish(Notice(text(body["text"]), self._name(frame.origin)))]
+            return self._report(child, text(body["text"]), frame.origin)
         if body["epoch"] != child.epoch:
             return []
         if frame.type == wire.LOGIN:
             return self._login(child, t)
         if frame.type == wire.SIGN:
             return self._sign(child, body)
-        if code_of(body["code"]) is Code.UNBOUND and child.t_ready_s is None and not child.carried:
+        never_up = child.t_ready_s is None and not child.ended
+        if code_of(body["code"]) is Code.UNBOUND and never_up and not child.carried:
             return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, code_of(body["code"]), text(body["reason"]), t)
+
+    def _report(self, child: Host, said: str, origin: int) -> list[Action]:
+        """A relay dropped a child's frame; it says so once for each child."""
+        if child.complained_of:
+            return []
+        child.complained_of = True
+        return [Publish(Notice(said, self._name(origin)))]
 
     def _link_parent(self, child: Host) -> int:
         return ROOT_ID if child.carried else child.node.parent
@@ -172,19 +181,26 @@ class Cascade:
         return [Carry(self._entry(child), child.node.parent)]
 
     def _from_host(self, host: Host, frame: Frame, t: float) -> list[Action]:
-        if frame.type == wire.OUTPUT:
-            return self._output(host, frame.body, t)
         if frame.type == wire.HELLO:
             return self._hello(host, t)
+        if not self._may_speak(host, frame.type):
+            return self._distrust(frame, "no command was started there")
+        if frame.type == wire.OUTPUT:
+            return self._output(host, frame.body, t)
         if frame.type == wire.STARTED and host.state is State.UP:
             host.state = State.RUNNING
             return [Publish(HostStarted(host.name, t), host.id)]
         if frame.type == wire.TAKEN:
-            host.input_taken = max(host.input_taken, int(frame.value()))
-        if frame.type == wire.RESULT and host.node.asked and host.t_ready_s is not None:
+            host.input_taken = max(host.input_taken, integer(frame.value()))
+        if frame.type == wire.RESULT:
             host.outcome = frame.fields()
             return self._conclude(host, t)
         return []
+
+    def _may_speak(self, host: Host, kind: int) -> bool:
+        """Of a command that had no start nothing is heard, but that it was cancelled before."""
+        cancelled = kind == wire.RESULT and self._give_up_at is not None and host.alive
+        return host.may_have_started or (host.node.asked and cancelled)
 
     def _login(self, child: Host, t: float) -> list[Action]:
         if child.state is State.PLANNED:
@@ -298,7 +314,7 @@ class Cascade:
             raise ValueError("session-binds that are no bytes")
         left = len(relay.node.children) - relay.signatures
         relay.signatures += 1
-        return [Sign(child.id, int(body["serial"]), tuple(binds), request, left)]
+        return [Sign(child.id, integer(body["serial"]), tuple(binds), request, left)]
 
     def _signed(self, event: Signed) -> list[Action]:
         child = self._hosts[event.child_id]
