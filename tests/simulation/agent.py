@@ -1,0 +1,275 @@
+"""A node's agent in virtual time: the real core, relay and link; what nile.agent.loop does, done here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from nile.agent import core, wire
+from nile.agent.core import Core
+from nile.agent.link import BULK_WINDOW, Link
+from nile.agent.wire import Frame
+from tests.simulation.branches import Repeating, SimBranches
+from tests.simulation.clock import Clock
+from tests.simulation.commands import Command
+from tests.simulation.dialing import Dialer
+from tests.simulation.hosts import SimHost
+from tests.simulation.pipes import Connection
+
+STOPPING_TICK_S = 0.02
+EVERYTHING = 1 << 62
+
+
+class SimAgent:
+    """Lives on a host, speaks to its parent through `connection`."""
+
+    def __init__(self, clock: Clock, host: SimHost, connection: Connection, dialer: Dialer) -> None:
+        self.host = host
+        self.core = Core(clock.now)
+        self.link = Link(wire.MAX_FRAME_DOWN, clock.now)
+        self.branches: SimBranches | None = None
+        self.alive = True
+        self._clock = clock
+        self._connection = connection
+        self._dialer = dialer
+        self._tick = Repeating(clock, self._ticked)
+        self._last_tick = clock.now
+        self.most_sent_ahead = 0
+        self._reading: set[str] = set()
+        self._drained: set[str] = set()
+        self._input: list[bytes] = []
+        self._input_open = False
+        self._input_taken = 0
+        host.agent = self
+        host.claims.agents += 1
+        connection.down.on_data = self.received
+        connection.down.on_end = self.parent_lost
+        connection.up.on_room = self.flush
+        self.link.send(Frame(wire.HELLO, body=wire.dumps({"protocol": wire.PROTOCOL, "python": "3.11.2"})))
+        self._settle()
+
+    # The loop.
+
+    def received(self, data: bytes) -> None:
+        """Bytes of the parent."""
+        if not self.alive:
+            return
+        for frame in self.link.receive(data, self._clock.now):
+            if self.alive:
+                self._frame(frame)
+        self._settle()
+
+    def _frame(self, frame: Frame) -> None:
+        now = self._clock.now
+        if frame.type not in wire.DOWN_TYPES:
+            return
+        if frame.type in wire.BULK:
+            self.link.take(len(frame.body))
+        if frame.type == wire.PLAN and not frame.path:
+            self.perform(self.core.frame(frame, now))
+            self._branch_out()
+        elif self.branches and (frame.path or frame.type in wire.RELAY_TYPES):
+            self.branches.frame(frame)
+        elif not frame.path:
+            if self.branches and frame.type in wire.BROADCAST:
+                self.branches.frame(frame)
+            self.perform(self.core.frame(frame, now))
+
+    def _branch_out(self) -> None:
+        node = self.core.plan.get("node", {})
+        if self.branches is None and node.get("children") and self.alive:
+            own = (node["id"], node["epoch"])
+            self.branches = SimBranches(
+                self._clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
+            )
+            self.branches.adopt(node["children"])
+
+    def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
+        """Queue a frame toward the root."""
+        if self.alive:
+            self.link.send(frame, left)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what can be written."""
+        while self.alive and self._connection.up.writable and self.link.pending():
+            self._connection.up.write(self.link.pull(self._clock.now))
+            ahead = self.link._sent - (self.link._granted - BULK_WINDOW)
+            self.most_sent_ahead = max(self.most_sent_ahead, ahead)
+
+    def _settle(self) -> None:
+        if self.alive:
+            self.flush()
+            self._tick.due_in(self._last_tick + self._tick_s() - self._clock.now)
+
+    def _tick_s(self) -> float:
+        if self.core.state == core.STOPPING:
+            return STOPPING_TICK_S
+        tick_s = self.core.next_tick_s(self._clock.now)
+        if self.branches is not None:
+            tick_s = min(tick_s, self.branches.relay.next_tick_s(self._clock.now))
+        return tick_s
+
+    def _ticked(self) -> None:
+        if not self.alive:
+            return
+        if self.host.frozen:
+            self.host.waiting.append(self._ticked)
+            return
+        self._last_tick = self._clock.now
+        self.link.tick(self._last_tick)
+        self.perform(self.core.tick(self._last_tick))
+        if self.branches is not None and self.alive:
+            self.branches.tick()
+        self._settle()
+
+    def parent_lost(self) -> None:
+        """The parent's connection ended."""
+        if not self.alive:
+            return
+        if self.branches is not None:
+            self.branches.parent_lost()
+        self.perform(self.core.parent_lost(self._clock.now))
+        self._settle()
+
+    # Ends of various kinds.
+
+    def die(self) -> None:
+        """The process is gone: the kernel closes its connections."""
+        if self.alive:
+            self.alive = False
+            self._tick.stop()
+            self._connection.close()
+            if self.branches is not None:
+                self.branches.close()
+
+    def vanish(self) -> None:
+        """The host is gone: no packet leaves any more."""
+        if self.alive:
+            self.alive = False
+            self._tick.stop()
+            self._connection.cut()
+            if self.branches is not None:
+                self.branches.vanish()
+
+    # Effects of the core.
+
+    def perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
+        """Perform the effects of the core, in order."""
+        for name, *arguments in effects:
+            if self.alive:
+                getattr(self, f"_do_{name}")(*arguments)
+
+    def _do_up(self, frame: Frame) -> None:
+        self.up(frame)
+
+    def _do_spawn(self, plan: dict[str, Any]) -> None:
+        command = self.host.start(self._readable, self._ended)
+        self._reading = {"stdout", "stderr"}
+        self._input_open = plan["shared"]["job"]["stdin"]
+        command.on_input_room = lambda: self._when_awake(self._feed)
+        if not self._input_open:
+            command.end_input()
+        self.perform(self.core.spawned(command.pid))
+        self._clock.after(0.0, command.begin)
+
+    def _when_awake(self, call: Callable[[], None]) -> None:
+        """Make a call as the loop would: soon, unless the host is frozen or the agent gone."""
+        if self.host.frozen:
+            self.host.waiting.append(lambda: self._when_awake(call))
+        elif self.alive:
+            call()
+            self._settle()
+
+    def _ended(self, status: int | None, signum: int | None) -> None:
+        exited = lambda: self.perform(self.core.exited(status, signum))  # noqa: E731
+        self._clock.after(0.0, self._when_awake, exited)
+
+    def _readable(self, stream: str) -> None:
+        self._clock.after(0.0, self._when_awake, lambda: self._read(stream))
+
+    def _read(self, stream: str) -> bool:
+        """Read once; is there more to read, and room for it?"""
+        command = self._command()
+        if stream not in self._reading or stream in self._drained:
+            return False
+        data = command.take_output(stream, min(wire.CHUNK, self.core.room(stream)))
+        if not data:
+            return False
+        self.perform(self.core.output(stream, data))
+        self._note_unacknowledged(stream)
+        if command.pipes[stream]:
+            self._readable(stream)
+        return True
+
+    def _note_unacknowledged(self, stream: str) -> None:
+        most = self.host.claims.most_unacknowledged
+        most[stream] = max(most[stream], self.core._window - self.core.room(stream))
+
+    def _do_reading(self, stream: str, wanted: bool) -> None:
+        if not wanted:
+            self._reading.discard(stream)
+            return
+        self._reading.add(stream)
+        if self.core.state == core.DRAINING:
+            self._read_all(stream)
+        else:
+            self._readable(stream)
+
+    def _do_drain(self) -> None:
+        for stream in ("stdout", "stderr"):
+            self._read_all(stream)
+
+    def _read_all(self, stream: str) -> None:
+        while self._read(stream):
+            pass
+        if stream not in self._drained and not self._command().pipes[stream] and self.core.room(stream):
+            self._drained.add(stream)
+            self.perform(self.core.drained(stream))
+
+    def _do_input(self, data: bytes) -> None:
+        self._input.append(data)
+        self._feed()
+
+    def _feed(self) -> None:
+        command = self._command()
+        if not command.alive:
+            self._input_gone()
+            return
+        while self._input and self._input_open:
+            if not self._input[0]:
+                self._input_gone()
+                command.end_input()
+                return
+            data = self._input.pop(0)
+            taken = command.give_input(data)
+            if data[taken:]:
+                self._input.insert(0, data[taken:])
+            if not taken:
+                return
+            self._input_taken += taken
+            self.perform(self.core.input_taken(self._input_taken))
+
+    def _input_gone(self) -> None:
+        self._input.clear()
+        if self._input_open:
+            self._input_open = False
+            self.perform(self.core.input_taken(EVERYTHING))
+
+    def _command(self) -> Command:
+        assert self.host.command is not None
+        return self.host.command
+
+    def _do_kill(self, signum: int) -> None:
+        self.host.signal_all(signum)
+
+    def _do_census(self) -> None:
+        alive = [(process.pid, process.name) for process in self.host.alive()]
+        self.perform(self.core.census(alive, self._clock.now))
+
+    def _do_leave(self, keep: bool) -> None:
+        if self.branches is not None:
+            self.branches.parent_lost()
+        self.die()
+        if not keep:
+            self.host.signal_all(9)

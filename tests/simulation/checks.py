@@ -1,0 +1,179 @@
+"""What must hold after any run: the invariants, checked against what really happened on the hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nile.agent import wire
+from nile.agent.link import BULK_WINDOW
+from nile.cascade.orders import WINDOW
+from nile.events import (
+    Code,
+    Event,
+    HostOutput,
+    HostResult,
+    HostStarted,
+    HostUp,
+    RunEnded,
+    RunStarted,
+    Verdict,
+)
+from nile.options import Leftover
+from tests.simulation.cluster import Cluster
+from tests.simulation.hosts import SimHost
+
+RELAY_BUFFER = BULK_WINDOW + 2 * wire.CHUNK
+FROM_AGENT = (Verdict.OK, Verdict.FAILED, Verdict.TIMEOUT)
+
+
+def violations(cluster: Cluster) -> list[str]:
+    """Every rule that was broken, in words; empty when all is well."""
+    told: dict[str, list[Event]] = {host.name: [] for host in cluster.hosts.values()}
+    for event in cluster.events:
+        if isinstance(event, HostUp | HostStarted | HostOutput | HostResult):
+            told[event.host].append(event)
+    hosts = (Told(cluster, host, told[host.name]) for host in cluster.hosts.values())
+    return [
+        *_end(cluster),
+        *_limits(cluster),
+        *(f"{each.host.name}: {text}" for each in hosts for text in _host(each)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A host, and what the root published about it."""
+
+    cluster: Cluster
+    host: SimHost
+    events: list[Event]
+
+    @property
+    def results(self) -> list[HostResult]:
+        """Its verdicts: there has to be one, where it was asked."""
+        return [event for event in self.events if isinstance(event, HostResult)]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What became of it."""
+        return self.results[0].verdict if self.results else None
+
+    @property
+    def status(self) -> tuple[int | None, int | None] | None:
+        """How its command really ended: status or signal; None where it didn't, or never began."""
+        return self.host.command.status if self.host.command is not None else None
+
+
+def _end(cluster: Cluster) -> Iterator[str]:
+    if not cluster.root.finished:
+        yield f"the run never ended; no verdict for {cluster.root.unfinished()}"
+        return
+    events = cluster.events
+    if not isinstance(events[0], RunStarted):
+        yield f"the first event is {events[0]}"
+    last = events[-1]
+    if not isinstance(last, RunEnded):
+        yield f"the last event is {last}"
+        return
+    verdicts = list(cluster.verdicts().values())
+    if any(last.counts[each] != verdicts.count(each) for each in Verdict):
+        yield f"the summary counts {last.counts}"
+
+
+def _limits(cluster: Cluster) -> Iterator[str]:
+    limits = cluster.setup.plan.limits
+    if cluster.dialer.most_parallel > limits.parallel:
+        yield f"{cluster.dialer.most_parallel} logins of one node at a time"
+    if limits.logins is not None and cluster.dialer.most_logins > limits.logins:
+        yield f"{cluster.dialer.most_logins} logins at a time over the tree"
+    fanout = cluster.setup.exec.fanout
+    if fanout is not None and cluster.most_running > fanout:
+        yield f"{cluster.most_running} commands at a time"
+
+
+def _host(told: Told) -> Iterator[str]:
+    yield from _verdict(told)
+    for result in told.results:
+        yield from _truth(told, result)
+    yield from _order(told)
+    yield from _output(told)
+    yield from _survivors(told)
+    yield from _memory(told.host)
+
+
+def _verdict(told: Told) -> Iterator[str]:
+    """One for every asked host, none for others; a fair one where nothing befell the host."""
+    host, results = told.host, told.results
+    if len(results) != int(host.node.asked):
+        yield f"{len(results)} verdicts"
+    if host.claims.starts > int(host.node.asked):
+        yield f"the command was started {host.claims.starts} times"
+    if not host.struck and not told.cluster.interrupted and results and told.verdict not in FROM_AGENT:
+        yield f"nothing befell it, and it is {told.verdict}: {results[0].reason}"
+
+
+def _truth(told: Told, result: HostResult) -> Iterator[str]:
+    """Does the verdict agree with what happened?"""
+    if result.path != told.cluster.setup.plan.path(told.host.node.id):
+        yield f"a path of {result.path}"
+    if result.verdict is Verdict.UNREACHABLE and told.host.claims.starts:
+        yield "unreachable, but its command was started"
+    if result.verdict is Verdict.OK and told.status != (0, None):
+        yield f"ok, but its command ended with {told.status}"
+    if result.code is Code.EXIT and told.status != (result.rc, None):
+        yield f"exit status {result.rc}, but its command ended with {told.status}"
+    if result.verdict is Verdict.TIMEOUT and (told.status is None or told.host.alive()):
+        yield "timed out, but it wasn't killed"
+
+
+def _order(told: Told) -> Iterator[str]:
+    """up, started, output, result; each but output at most once."""
+    kinds: list[type] = [HostUp, HostStarted, HostOutput, HostResult]
+    seen = [kinds.index(type(event)) for event in told.events]
+    if seen != sorted(seen) or any(seen.count(each) > 1 for each in (0, 1, 3)):
+        yield f"events in the order {seen}"
+
+
+def _output(told: Told) -> Iterator[str]:
+    """What is published was printed, in order; and all of it where the agent reported the end."""
+    for stream in ("stdout", "stderr"):
+        published = bytearray()
+        for event in told.events:
+            if isinstance(event, HostOutput) and event.stream == stream:
+                if event.offset != len(published):
+                    yield f"{stream} at {event.offset} published behind {len(published)} bytes"
+                published += event.data
+        printed = told.host.printed(stream)
+        if not printed.startswith(published):
+            yield f"{stream} that was published was never printed"
+        if told.verdict in FROM_AGENT and not told.host.struck and published != printed:
+            yield f"{len(published)} of {len(printed)} bytes of {stream} were published"
+
+
+def _survivors(told: Told) -> Iterator[str]:
+    """No process of the run, unless a command that succeeded left it and it may stay."""
+    host = told.host
+    if host.frozen or not host.powered:
+        return
+    if host.agent is not None and host.agent.alive:
+        yield "its agent is still there"
+    alive = host.alive()
+    names = [process.name for process in alive]
+    may_stay = told.status == (0, None) and told.cluster.setup.exec.leftover is not Leftover.KILL
+    if alive and not may_stay:
+        yield f"{names} still run"
+    if alive and told.verdict is Verdict.OK:
+        named = {left.pid for left in told.results[0].leftover if not left.killed}
+        if not {process.pid for process in alive} <= named:
+            yield f"{names} still run, but {told.results[0].leftover} are named"
+
+
+def _memory(host: SimHost) -> Iterator[str]:
+    for stream, most in host.claims.most_unacknowledged.items():
+        if most > WINDOW:
+            yield f"{most} bytes of {stream} were under way"
+    if host.agent is not None and host.agent.branches is not None:
+        most = host.agent.branches.most_buffered
+        if most > RELAY_BUFFER:
+            yield f"{most} bytes of one child were buffered"

@@ -1,0 +1,132 @@
+"""A whole run in virtual time: root, hosts, logins and commands, from one seed."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nile.cascade import Cascade, CascadeOptions
+from nile.events import Event, HostResult, Verdict
+from nile.options import ExecOptions
+from nile.topology.model import Plan
+from tests.simulation.agent import SimAgent
+from tests.simulation.clock import Clock
+from tests.simulation.commands import Script
+from tests.simulation.dialing import Dialer
+from tests.simulation.hosts import SimHost
+from tests.simulation.pipes import Connection, Wire
+from tests.simulation.root import RootTimes, SimRoot
+
+LIMIT_S = 3600.0
+LEASE_WITHOUT_PLAN_S = 30.0
+"""How long an agent lives that never got a plan (see nile.agent.core)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is simulated. `script(host name, rng)` is the command of a host."""
+
+    plan: Plan
+    exec: ExecOptions
+    script: Callable[[str, random.Random], Script]
+    seed: int
+    wire: Wire = field(default_factory=Wire)
+    times: RootTimes = field(default_factory=RootTimes)
+    stdin: bytes = b""
+    agents: dict[str, type[SimAgent]] = field(default_factory=dict)
+    """Hosts whose agent is another than the real one."""
+
+
+class Cluster:
+    """Hosts, the root, and the run between them."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.rng = random.Random(setup.seed)
+        self.clock = Clock()
+        self.hosts: dict[int, SimHost] = {}
+        for node in setup.plan.nodes:
+            seed = self.rng.getrandbits(64)
+            self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
+            host.login.seconds = 0.02 + 0.2 * self.rng.random()
+            host.on_start = functools.partial(self._count_start, host)
+        self.starts: list[str] = []
+        self.most_running = 0
+        self.interrupted = False
+        self.dialer = Dialer(self.clock, self.rng, self.hosts, self._become, setup.wire)
+        asked = tuple(node.host for node in setup.plan.asked())
+        logins = {node.host: {"host": node.host} for node in setup.plan.nodes}
+        options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0)
+        cascade = Cascade(setup.plan, options)
+        self.root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin)
+
+    def host(self, name: str) -> SimHost:
+        """A host by its name."""
+        return next(host for host in self.hosts.values() if host.name == name)
+
+    def root_rank(self, name: str) -> int:
+        """A host's place in the order of the asked ones."""
+        return [node.host for node in self.setup.plan.asked()].index(name)
+
+    def _count_start(self, host: SimHost) -> None:
+        """Note how many commands run at one time, of hosts that have no verdict yet."""
+        self.starts.append(host.name)
+        judged = self.root.judged
+        running = sum(
+            other.command is not None and other.command.alive and other.name not in judged
+            for other in self.hosts.values()
+        )
+        self.most_running = max(self.most_running, running + 1)
+
+    def _become(self, host: SimHost, connection: Connection) -> SimAgent:
+        kind = self.setup.agents.get(host.name, SimAgent)
+        return kind(self.clock, host, connection, self.dialer)
+
+    def run(self, limit_s: float = LIMIT_S) -> None:
+        """From the beginning to the end of the run, and on until all that has to end has ended."""
+        self.root.begin()
+        self.finish(limit_s)
+
+    def finish(self, limit_s: float = LIMIT_S) -> None:
+        """On to the end of the run, and until every lease and grace is over."""
+        self.clock.run(lambda: self.root.finished, limit_s)
+        lease_s = max(self.setup.plan.timeouts.lease_s, LEASE_WITHOUT_PLAN_S)
+        self.clock.pass_until(self.clock.now + lease_s + self.setup.exec.grace_s + 4.0)
+
+    def at(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
+        """Have something happen at that time of the run."""
+        self.clock.after(seconds - self.clock.now, call, *arguments)
+
+    def interrupt_at(self, seconds: float, grace_s: float) -> None:
+        """Have the user interrupt the run at that time."""
+        self.interrupted = True
+        self.at(seconds, self.root.interrupt, grace_s)
+
+    @property
+    def events(self) -> list[Event]:
+        """All that was published."""
+        return [event for _, event in self.root.events]
+
+    def results(self) -> dict[str, HostResult]:
+        """The last result of every host that has one."""
+        return {event.host: event for event in self.events if isinstance(event, HostResult)}
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """The verdict of every host that has one."""
+        return {host: result.verdict for host, result in self.results().items()}
+
+    def cut(self, child: SimHost) -> None:
+        """Cut the cable between a host and its parent: packets vanish."""
+        parent = child.node.parent
+        if parent == 0:
+            self.root.branches.cut(child.node.id)
+            return
+        agent = self.hosts[parent].agent
+        if agent is not None and agent.branches is not None:
+            agent.branches.cut(child.node.id)
+
+
+def _scripted(setup: Setup, name: str, seed: int) -> Callable[[], Script]:
+    return lambda: setup.script(name, random.Random(seed))

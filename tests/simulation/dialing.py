@@ -1,0 +1,151 @@
+"""Simulated logins: from a parent's `ssh` to a first stage that announces itself and becomes an agent."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from tests.simulation.clock import Clock, Timer
+from tests.simulation.hosts import SimHost
+from tests.simulation.pipes import Connection, Pipe, Place, Wire
+
+if TYPE_CHECKING:
+    from tests.simulation.agent import SimAgent
+
+
+class Caller(Protocol):
+    """Who logs in: told once how it went."""
+
+    def opened(self, dialled: Dialled, connection: Connection) -> None:
+        """There is a session, in which the first stage runs."""
+
+    def failed(self, dialled: Dialled, code: str, reason: str, retry: bool) -> None:
+        """There is none, or no more."""
+
+
+class Dialled:
+    """One login, and the session that comes of it."""
+
+    def __init__(self, child_id: int, caller: Caller, place: Place) -> None:
+        self.child_id = child_id
+        self.place = place
+        self.caller = caller
+        self.timer: Timer | None = None
+        self.connection: Connection | None = None
+
+    @property
+    def down(self) -> Pipe:
+        """Toward the child."""
+        assert self.connection is not None
+        return self.connection.down
+
+    def close(self) -> None:
+        """End it, in whatever state it is."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.connection is not None:
+            self.connection.close()
+
+    def cut(self) -> None:
+        """Nothing goes through any more, and nobody is told."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.connection is not None:
+            self.connection.cut()
+
+
+class Dialer:
+    """Knows all hosts. `become(host, connection)` makes an agent; `wire(parent id, child id)` a cable."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        rng: random.Random,
+        hosts: Mapping[int, SimHost],
+        become: Callable[[SimHost, Connection], SimAgent],
+        wire: Wire,
+    ) -> None:
+        self.rng = rng
+        self.most_logins = 0
+        self.most_parallel = 0
+        self._clock = clock
+        self._hosts = hosts
+        self._become = become
+        self._wire = wire
+        self._under_way: dict[Caller, set[Dialled]] = {}
+        self._logins = 0
+
+    def dial(self, caller: Caller, place: Place, child_id: int, command: str) -> Dialled:
+        """Log in from `place`; the caller is told how it went."""
+        dialled = Dialled(child_id, caller, place)
+        self._begun(dialled)
+        host = self._hosts[child_id]
+        host.claims.attempts += 1
+        dialled.timer = self._clock.after(host.login.seconds, self._decide, caller, place, dialled, command)
+        return dialled
+
+    def _begun(self, dialled: Dialled) -> None:
+        under_way = self._under_way.setdefault(dialled.caller, set())
+        under_way.add(dialled)
+        self.most_parallel = max(self.most_parallel, len(under_way))
+        if not dialled.place.struck:  # one that is cut off counts no more, at the root
+            self._logins += 1
+            self.most_logins = max(self.most_logins, self._logins)
+
+    def decided(self, dialled: Dialled) -> None:
+        """This login is no more under way: it succeeded, failed or was given up."""
+        under_way = self._under_way[dialled.caller]
+        if dialled in under_way:
+            under_way.discard(dialled)
+            self._logins -= not dialled.place.struck
+
+    def _decide(self, caller: Caller, place: Place, dialled: Dialled, command: str) -> None:
+        host = self._hosts[dialled.child_id]
+        behaviour = host.login
+        if place.frozen:
+            place.waiting.append(lambda: self._decide(caller, place, dialled, command))
+        elif behaviour.silent or not host.powered or host.frozen:
+            return
+        elif behaviour.startups >= host.claims.attempts:
+            caller.failed(dialled, "startups", "kex_exchange_identification: reset", True)
+        elif behaviour.code is not None:
+            caller.failed(dialled, behaviour.code, f"refused: {behaviour.code}", False)
+        else:
+            connection = Connection(self._clock, self._wire, place, host)
+            dialled.connection = connection
+            caller.opened(dialled, connection)
+            FirstStage(host, connection, command.split()[-1], self._become)
+
+
+class FirstStage:
+    """Announces itself, reads the bundle, and becomes an agent."""
+
+    def __init__(
+        self,
+        host: SimHost,
+        connection: Connection,
+        nonce: str,
+        become: Callable[[SimHost, Connection], SimAgent],
+    ) -> None:
+        self._host = host
+        self._connection = connection
+        self._become = become
+        self._buffer = b""
+        connection.down.on_data = self._received
+        connection.down.on_end = connection.up.close
+        words = "sh" if host.login.no_python else "py 00 3.11.2"
+        connection.up.write(host.login.noise + f"\n{nonce} {words}\n".encode())
+        if host.login.no_python:
+            connection.close()
+
+    def _received(self, data: bytes) -> None:
+        self._buffer += data
+        line, newline, rest = self._buffer.partition(b"\n")
+        if not newline or len(rest) < int(line):
+            return
+        if not self._host.powered:
+            return
+        agent = self._become(self._host, self._connection)
+        if rest[int(line) :]:
+            agent.received(rest[int(line) :])

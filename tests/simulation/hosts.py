@@ -1,0 +1,128 @@
+"""Simulated hosts: how a login to them goes, what runs on them, and what went on there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nile.topology.model import PlanNode
+from tests.simulation.clock import Clock
+from tests.simulation.commands import KILL, Command, Leave, Process, Script
+
+if TYPE_CHECKING:
+    from tests.simulation.agent import SimAgent
+
+
+@dataclass(slots=True)
+class LoginBehaviour:
+    """What becomes of logins to a host."""
+
+    seconds: float = 0.1
+    code: str | None = None
+    """Refused, with this code."""
+    startups: int = 0
+    """So many attempts are dropped first, which says nothing about the host."""
+    silent: bool = False
+    """Neither answered nor refused."""
+    no_python: bool = False
+    noise: bytes = b""
+    """What the login prints before the first stage speaks."""
+
+
+@dataclass(slots=True)
+class Claims:
+    """What really happened on a host, for the checks."""
+
+    starts: int = 0
+    attempts: int = 0
+    most_unacknowledged: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
+    agents: int = 0
+
+
+class SimHost:
+    """One host: a place that can freeze, lose power, and hold an agent, a command and its descendants."""
+
+    def __init__(self, clock: Clock, node: PlanNode, script: Callable[[], Script]) -> None:
+        self.clock = clock
+        self.node = node
+        self.script = script
+        self.login = LoginBehaviour()
+        self.frozen = False
+        self.waiting: list[Callable[[], None]] = []
+        self.powered = True
+        self.agent: SimAgent | None = None
+        self.command: Command | None = None
+        self.left: list[Process] = []
+        self.claims = Claims()
+        self.on_start: Callable[[], None] = lambda: None
+        self.struck = False
+        """A fault befell it, or the way to it."""
+        self._pids = 1000
+
+    @property
+    def name(self) -> str:
+        """Its name in the plan."""
+        return self.node.host
+
+    def alive(self) -> list[Process]:
+        """The processes of the run that live here."""
+        command = [self.command] if self.command is not None and self.command.alive else []
+        return [*command, *(process for process in self.left if process.alive)]
+
+    def printed(self, stream: str) -> bytes:
+        """All that the command wrote to a stream."""
+        return bytes(self.command.printed[stream]) if self.command is not None else b""
+
+    def start(
+        self, readable: Callable[[str], None], ended: Callable[[int | None, int | None], None]
+    ) -> Command:
+        """Start the command."""
+        self.claims.starts += 1
+        self.on_start()
+        self.command = Command(self._pid(), self.script(), self.clock, self._leave, readable, ended)
+        return self.command
+
+    def signal_all(self, signum: int) -> None:
+        """Signal every process of the run, as the agent or its warden does."""
+        for process in self.left:
+            if signum == KILL or not process.ignores_term:
+                process.die()
+        if self.command is not None:
+            self.command.signal(signum)
+
+    def _leave(self, step: Leave) -> None:
+        process = Process(self._pid(), step.name, step.ignores_term)
+        self.left.append(process)
+        if step.seconds is not None:
+            self.clock.after(step.seconds, process.die)
+
+    def _pid(self) -> int:
+        self._pids += 1
+        return self._pids
+
+    # Faults.
+
+    def crash(self) -> None:
+        """The power goes: nothing here lives on, and nobody is told."""
+        self.powered = False
+        if self.agent is not None:
+            self.agent.vanish()
+        self.signal_all(KILL)
+
+    def kill_agent(self) -> None:
+        """The agent is killed: its warden ends what it left, and its connections close."""
+        if self.agent is not None:
+            self.agent.die()
+        self.signal_all(KILL)
+
+    def freeze(self) -> None:
+        """Nothing here goes on; connections stay open."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Everything goes on, beginning with what arrived meanwhile."""
+        self.frozen = False
+        waiting, self.waiting = self.waiting, []
+        for call in waiting:
+            call()

@@ -1,0 +1,144 @@
+"""Connections between simulated hosts: two byte pipes, in order, with latency, rate and a bounded buffer.
+
+A pipe can be closed (the reader sees the end after the last byte) or cut
+(from then on nothing arrives, and neither side is told: packets vanish).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tests.simulation.clock import Clock
+
+SWALLOWED = 2_200_000
+"""Bytes that an ssh channel takes although the other side doesn't read."""
+
+
+class Place(Protocol):
+    """Where an end of a pipe stands: a host, or the root. Nothing is delivered where it is frozen."""
+
+    frozen: bool
+    struck: bool
+    """Some fault befalls it, or the way to it."""
+    waiting: list[Callable[[], None]]
+    """Calls to make once it thaws."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a pipe is like: `rate` in bytes a second, None for no bound."""
+
+    latency_s: float = 0.001
+    rate: float | None = None
+
+
+class Pipe:
+    """One direction. `reader` is where it leads to."""
+
+    def __init__(self, clock: Clock, wire: Wire, reader: Place) -> None:
+        self._clock = clock
+        self._wire = wire
+        self._reader = reader
+        self._chunks: deque[tuple[float, bytes | None]] = deque()
+        self._arriving = False
+        self._free_at = 0.0
+        self._cut = False
+        self._closed = False
+        self.queued = 0
+        self.most_queued = 0
+        self.on_data: Callable[[bytes], None] = _nobody
+        self.on_end: Callable[[], None] = _nothing
+        self.on_room: Callable[[], None] = _nothing
+
+    @property
+    def writable(self) -> bool:
+        """Would a write be taken now?"""
+        return self.queued < SWALLOWED and not self._closed
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the other side."""
+        if self._closed:
+            return
+        self.queued += len(data)
+        self.most_queued = max(self.most_queued, self.queued)
+        self._push(data, len(data))
+
+    def close(self) -> None:
+        """The reader sees the end, after all that was written."""
+        if not self._closed:
+            self._closed = True
+            self._push(None, 0)
+
+    def cut(self) -> None:
+        """Nothing arrives any more."""
+        self._cut = True
+
+    def _push(self, data: bytes | None, size: int) -> None:
+        begin = max(self._clock.now, self._free_at)
+        self._free_at = begin + (size / self._wire.rate if self._wire.rate else 0.0)
+        self._chunks.append((self._free_at + self._wire.latency_s, data))
+        self._expect()
+
+    def _expect(self) -> None:
+        if self._chunks and not self._arriving:
+            self._arriving = True
+            self._clock.after(max(0.0, self._chunks[0][0] - self._clock.now), self._arrive)
+
+    def _arrive(self) -> None:
+        self._arriving = False
+        if self._cut:
+            return
+        if self._reader.frozen:
+            self._arriving = True
+            self._reader.waiting.append(self._arrive)
+            return
+        was_full = not self.writable
+        data, ended = self._due()
+        self.queued -= len(data)
+        if data:
+            self.on_data(data)
+        if ended:
+            self.on_end()
+            return
+        self._expect()
+        if was_full and self.writable:
+            self.on_room()
+
+    def _due(self) -> tuple[bytes, bool]:
+        """The bytes that are there by now, and whether the end follows them."""
+        data = bytearray()
+        while self._chunks and self._chunks[0][0] <= self._clock.now:
+            chunk = self._chunks.popleft()[1]
+            if chunk is None:
+                return bytes(data), True
+            data += chunk
+        return bytes(data), False
+
+
+class Connection:
+    """Two pipes: `down` to the child, `up` to the parent."""
+
+    def __init__(self, clock: Clock, wire: Wire, parent: Place, child: Place) -> None:
+        self.down = Pipe(clock, wire, child)
+        self.up = Pipe(clock, wire, parent)
+
+    def close(self) -> None:
+        """Both sides see its end."""
+        self.down.close()
+        self.up.close()
+
+    def cut(self) -> None:
+        """Packets vanish, both ways."""
+        self.down.cut()
+        self.up.cut()
+
+
+def _nobody(_: bytes) -> None:
+    """Nobody listens yet."""
+
+
+def _nothing() -> None:
+    """Nobody cares."""

@@ -1,0 +1,196 @@
+"""The root in virtual time: the real cascade, relay core and ledger; a store and a display with times."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nile.agent import wire
+from nile.agent.wire import Frame
+from nile.cascade import (
+    Action,
+    Adopt,
+    Carry,
+    Cascade,
+    Committed,
+    Finish,
+    FrameReceived,
+    Input,
+    Interrupted,
+    Publish,
+    ReadStdin,
+    Send,
+    Sign,
+    Signed,
+    Started,
+    StdinEnded,
+    StdinRead,
+    Ticked,
+)
+from nile.controller.ledger import Credit, Ledger
+from nile.events import Event, HostOutput, HostResult
+from tests.simulation.branches import SimBranches
+from tests.simulation.clock import Clock
+from tests.simulation.dialing import Dialer
+
+BEAT_S = 1.0
+GOODBYE_S = 2.0
+
+
+@dataclass(slots=True)
+class RootTimes:
+    """How fast the root's store and display are; None: they stand still."""
+
+    store_s: float | None = 0.005
+    show_s: float | None = 0.0
+
+
+class SimRoot:
+    """Runs one cascade. `events` are all that it published, with their times."""
+
+    frozen = False
+    struck = False
+
+    def __init__(
+        self, clock: Clock, cascade: Cascade, dialer: Dialer, times: RootTimes, stdin: bytes = b""
+    ) -> None:
+        self.waiting: list[Callable[[], None]] = []
+        self.events: list[tuple[float, Event]] = []
+        self.judged: set[str] = set()
+        self.finished = False
+        self.most_unshown = 0
+        self.times = times
+        self._unshown = 0
+        self._clock = clock
+        self._cascade = cascade
+        self._ledger = Ledger()
+        self._stdin = stdin
+        self._numbers = 0
+        self._ledger_stored = 0
+        self._storing = False
+        self._inbox: deque[tuple[Input, Credit | None]] = deque()
+        self._pumping = False
+        self._beat_at = 0.0
+        self.branches = SimBranches(clock, (0, 0), self, cascade.shared(), dialer, self._up)
+
+    def begin(self) -> None:
+        """The run begins."""
+        self._give(Started())
+        self._tick()
+
+    def interrupt(self, grace_s: float) -> None:
+        """The user wants it to end."""
+        self._give(Interrupted(grace_s))
+
+    def die(self) -> None:
+        """kill -9: its connections close, and nothing more is decided."""
+        self.finished = True
+        self.branches.close()
+
+    def resume(self, times: RootTimes) -> None:
+        """Store and display go on, at this pace."""
+        self.times = times
+        self._store()
+        self._clock.after(0.0, self._shown, self._ledger_stored)
+
+    def unfinished(self) -> list[str]:
+        """Asked hosts that have no verdict yet."""
+        return self._cascade.unfinished()
+
+    # One queue in, one apply.
+
+    def _up(self, frame: Frame, _: Callable[[], None] | None) -> None:
+        size = len(frame.body) if frame.type in wire.BULK else 0
+        credit = Credit(self.branches_child(frame.origin), size) if size else None
+        self._unshown += size
+        self.most_unshown = max(self.most_unshown, self._unshown)
+        self._give(FrameReceived(frame), credit)
+
+    def branches_child(self, origin: int) -> int:
+        """The root's child below which a node stands."""
+        return next(child.id for child in self.branches.relay.children.values() if origin in child.below)
+
+    def _give(self, event: Input, credit: Credit | None = None) -> None:
+        self._inbox.append((event, credit))
+        if self._pumping:
+            return
+        self._pumping = True
+        while self._inbox:
+            self._apply(*self._inbox.popleft())
+        self._pumping = False
+
+    def _apply(self, event: Input, credit: Credit | None) -> None:
+        if self.finished:
+            return
+        for action in self._cascade.apply(event, self._clock.now):
+            credit = self._perform(action, credit)
+        if credit is not None:
+            self._take(credit)
+
+    def _perform(self, action: Action, credit: Credit | None) -> Credit | None:
+        match action:
+            case Send(frame):
+                self.branches.frame(frame)
+            case Publish(event, node_id):
+                owner = credit if isinstance(event, HostOutput) else None
+                self._numbers = self._ledger.add(event, node_id, owner)
+                self.events.append((self._clock.now, event))
+                if isinstance(event, HostResult):
+                    self.judged.add(event.host)
+                self._store()
+                return None if owner is not None else credit
+            case Adopt(entries):
+                self.branches.adopt(entries)
+            case Carry(entry):
+                self.branches.adopt([entry])
+            case Sign():
+                self._give(Signed(action.child_id, action.serial, b"signed"))
+            case ReadStdin(size):
+                self._clock.after(0.0, self._read_stdin, size)
+            case Finish():
+                self.finished = True
+                self._clock.after(GOODBYE_S, self.branches.parent_lost)
+        return credit
+
+    def _read_stdin(self, size: int) -> None:
+        data, self._stdin = self._stdin[:size], self._stdin[size:]
+        self._give(StdinRead(data) if data else StdinEnded())
+
+    def _tick(self) -> None:
+        if self.finished:
+            return
+        now = self._clock.now
+        if now >= self._beat_at:
+            self._beat_at = now + BEAT_S
+            self._give(Ticked())
+        self.branches.tick()
+        due_s = min(self.branches.relay.next_tick_s(now), self._beat_at - now)
+        self._clock.after(max(0.001, due_s), self._tick)
+
+    # The store and the display.
+
+    def _store(self) -> None:
+        if not self._storing and self.times.store_s is not None:
+            self._storing = True
+            self._clock.after(self.times.store_s, self._stored)
+
+    def _stored(self) -> None:
+        """What was published up to now is in the store; what was published since comes next."""
+        self._storing = False
+        number = self._ledger_stored = self._numbers
+        committed: list[Committed] = self._ledger.stored(number)
+        for each in committed:
+            self._give(each)
+        if self.times.show_s is not None:
+            self._clock.after(self.times.show_s, self._shown, number)
+        if self._numbers > number:
+            self._store()
+
+    def _shown(self, number: int) -> None:
+        for credit in self._ledger.shown(number):
+            self._take(credit)
+
+    def _take(self, credit: Credit) -> None:
+        self._unshown -= credit.size
+        self.branches.take(credit.child_id, credit.size)

@@ -1,0 +1,58 @@
+"""Plans for simulations: trees of any shape."""
+
+from __future__ import annotations
+
+import random
+
+from nile.options import Limits, Timeouts
+from nile.topology.model import HostSpec, Plan, PlanNode
+
+TIMES = Timeouts(connect_s=5.0, lease_s=6.0)
+
+
+def tree(
+    parents: list[int],
+    not_asked: frozenset[int] = frozenset(),
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    timeouts: Timeouts = TIMES,
+) -> Plan:
+    """A plan from a list of parents: `parents[i]` is the id of the parent of node `i + 1`, 0 the root."""
+    children: dict[int, list[int]] = {}
+    stages = [0]
+    for node_id, parent in enumerate(parents, start=1):
+        children.setdefault(parent, []).append(node_id)
+        stages.append(stages[parent] + 1)
+    nodes = tuple(
+        PlanNode(
+            node_id,
+            f"h{node_id:04}",
+            parent,
+            stages[node_id],
+            node_id not in not_asked,
+            tuple(children.get(node_id, ())),
+        )
+        for node_id, parent in enumerate(parents, start=1)
+    )
+    specs = {node.host: HostSpec(node.host, node.host, node.host) for node in nodes}
+    return Plan(nodes, specs, limits, timeouts)
+
+
+def square(hosts: int, limits: Limits | None = None, timeouts: Timeouts = TIMES) -> Plan:
+    """Two stages, near the square root of the number of hosts wide."""
+    relays = max(1, round(hosts**0.5))
+    parents = [0] * relays + [1 + index % relays for index in range(hosts - relays)]
+    return tree(parents, limits=limits or Limits(), timeouts=timeouts)
+
+
+def any_tree(rng: random.Random, hosts: int, limits: Limits, timeouts: Timeouts = TIMES) -> Plan:
+    """A tree of a random shape, at most four stages deep; some relays only relay."""
+    parents: list[int] = []
+    stages = [0]
+    for node_id in range(1, hosts + 1):
+        candidates = [0] * max(1, hosts // 20) + [each for each in range(1, node_id) if stages[each] < 4]
+        parent = rng.choice(candidates)
+        parents.append(parent)
+        stages.append(stages[parent] + 1)
+    relays = sorted(set(parents) - {0})
+    not_asked = frozenset(node_id for node_id in relays if rng.random() < 0.2)
+    return tree(parents, not_asked, limits, timeouts)
