@@ -6,18 +6,21 @@ process and no file in memory may be left on any host.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nile.lab import BackendName, Lab, LabSpec
-from tests.cluster.hosts import memory_files, processes
+from nile.lab import BackendName, Lab, LabSpec, procs
+from tests.cluster.hosts import clear_memory, processes
 from tests.cluster.running import Nile
 from tests.lab.helpers import eventually
 
 HOSTS = 36
 SWITCHES = 3
+QUIET_S = 8.0
+"""After a run, agents above all need a moment to notice that they are alone."""
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +36,13 @@ def fleet(fleet_session: Lab) -> Iterator[Lab]:
     """36 hosts on three switches; all up again after the test, and nothing of a run left on them."""
     yield fleet_session
     fleet_session.heal()
-    eventually(lambda: not processes(fleet_session), "no process is left on any host")
-    assert memory_files(fleet_session) == []
+    try:
+        eventually(lambda: not processes(fleet_session), "no process is left on any host", QUIET_S)
+    finally:  # what this test did must not fail the next one
+        left = processes(fleet_session)
+        procs.send([process.pid for process in left], signal.SIGKILL)
+        assert left == []
+    assert clear_memory(fleet_session) == []
 
 
 @pytest.fixture

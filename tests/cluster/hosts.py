@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pwd
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -52,8 +52,9 @@ def commands(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
 
 
 def agents(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
-    """Agents and their wardens."""
-    return [p for p in processes(lab, hosts) if not p.run and "nile" in " ".join(p.argv) and p.name != "ssh"]
+    """Agents and their wardens, which a shell waits for."""
+    found = processes(lab, hosts)
+    return [p for p in found if not p.run and p.name.startswith("python") and "nile" in p.argv[-1]]
 
 
 def ssh_clients(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
@@ -71,14 +72,15 @@ def root_of(lab: Lab, host: str) -> Path:
     return lab.home(host).parent
 
 
-def memory_files(lab: Lab) -> list[str]:
-    """What lies in the memory file systems of all hosts, as host:name."""
+def clear_memory(lab: Lab) -> list[str]:
+    """Empty the memory file systems of all hosts; what was in them, as host:name."""
     found = []
     for host, pid in pids(lab).items():
         for place in ("dev/shm", "run/user"):
-            directory = f"/proc/{pid}/root/{place}"
-            if os.path.isdir(directory):  # noqa: PTH112
-                found += [f"{host}:{name}" for name in os.listdir(directory)]  # noqa: PTH208
+            directory = Path(f"/proc/{pid}/root/{place}")
+            for path in directory.iterdir() if directory.is_dir() else ():
+                found.append(f"{host}:{path.name}")
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     return found
 
 

@@ -105,6 +105,14 @@ class Running:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def said(self, words: bytes) -> None:
+        """Wait until it has said this on standard error, in one line."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if words in line:
+                return
+        raise AssertionError(f"it ended without {words!r}")
+
     def wait(self, timeout_s: float = LONGEST_S) -> Done:
         stdout, stderr = self.process.communicate(timeout=timeout_s)
         return Done(self.process.returncode, stdout, stderr)
