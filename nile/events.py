@@ -40,7 +40,6 @@ class Code(StrEnum):
     HOST_KEY_REVOKED = "host-key-revoked"
     AUTHENTICATION = "authentication"
     SIGNING = "signing"  # the root refused to sign, or couldn't
-    UNBOUND = "unbound"  # the relay's ssh can't bind signatures, and the root is to log in through it
     NO_PYTHON = "no-python"
     NO_SSH = "no-ssh"  # a relay without an ssh client
     STARTUPS = "startups"  # sshd dropped the login (MaxStartups, penalties), also when tried again

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Self
 
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
@@ -111,6 +110,3 @@ class ExecOptions:
     """Broadcast standard input to every host instead of /dev/null."""
     grace_s: float = 5.0
     """Between SIGTERM and SIGKILL."""
-
-    def with_fanout(self, fanout: int | None) -> Self:
-        return replace(self, fanout=fanout)

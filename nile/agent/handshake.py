@@ -45,7 +45,8 @@ _PYTHON = (
     "exec(b[0])"
 )
 
-# Turns a bundle into modules; `b` is the bundle. Runs in the first stage's namespace.
+# Turns a bundle into modules; `b` is the bundle. Runs in the first stage's namespace. What goes wrong is said
+# on standard error, where the parent finds it; the status is 0, so that the shell tries no further Python.
 LOADER = """
 def load(modules):
     for name, code in modules:
@@ -58,8 +59,18 @@ def load(modules):
         if isinstance(code, bytes):
             code = compile(code, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
         exec(code, module.__dict__)
-load(b[1])
-sys.modules["nile.agent.loop"].main(b)
+try:
+    load(b[1])
+    sys.modules["nile.agent.loop"].main(b)
+except Exception as error:
+    at = error.__traceback__
+    text = "nile agent: %r" % error
+    while at:
+        text += " %s:%s" % (at.tb_frame.f_code.co_filename, at.tb_lineno)
+        at = at.tb_next
+    os.write(2, text.encode("utf-8", "replace"))
+finally:
+    os._exit(0)
 """
 
 MOST_NOISE = 4 << 20

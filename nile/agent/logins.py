@@ -7,7 +7,7 @@ import select
 from nile.agent import processes, sshclient, wire
 from nile.agent.carry import Carrier
 from nile.agent.handshake import Bundle
-from nile.agent.relay import UP, Relay
+from nile.agent.relay import UNBOUND, UP, Relay
 from nile.agent.signsocket import SignSocket
 
 TYPE_CHECKING = False
@@ -161,7 +161,7 @@ class Branches:
         elif self._socket is None:
             self._failed(child_id, "agent", "the relay has no memory file system for the signing socket")
         elif self._entries[child_id]["login"]["carry"] and not self._binds():
-            self._failed(child_id, "unbound", "the relay's ssh can't bind signatures to a host")
+            self._failed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
         else:
             self._start(
                 child_id,

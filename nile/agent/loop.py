@@ -39,12 +39,7 @@ def main(bundle: "Tuple[Any, ...]") -> None:
     os.close(said)
     processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
     processes.prctl(processes.PR_SET_PDEATHSIG, _signal.SIGTERM)
-    agent = Agent(bundle, env, tell)
-    try:
-        agent.run()
-    except BaseException as error:
-        agent.crashed(error)
-    os._exit(70)
+    Agent(bundle, env, tell).run()
 
 
 def now() -> float:
@@ -380,16 +375,6 @@ class Agent:
         if keep:
             os.write(self._tell, warden.KEEP)
         os._exit(0)
-
-    def crashed(self, error: BaseException) -> None:
-        """Say what is wrong on standard error, where the parent finds it; the warden cleans up."""
-        trail = []
-        trace = error.__traceback__
-        while trace is not None:
-            trail.append("%s:%d" % (trace.tb_frame.f_code.co_filename, trace.tb_lineno))
-            trace = trace.tb_next
-        text = "nile agent: %s: %s (%s)\n" % (type(error).__name__, error, " ".join(trail[-4:]))
-        os.write(2, text.encode("utf-8", "replace")[:2000])
 
 
 def _nothing(*_: object) -> None:

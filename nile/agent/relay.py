@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 WAITING, LOGIN, UP, GONE = "waiting", "login", "up", "gone"
 
+UNBOUND = "unbound"  # reported of a login that this relay leaves to the root: see nile.agent.carry
+
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 2.0
 

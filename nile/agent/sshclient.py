@@ -52,8 +52,12 @@ def classify(said: str, status: "Optional[int]") -> Failure:
         return Failure("agent", last_line(said) or "the first stage ended with status %s" % status)
     for words, code, retry, reason in _TABLE:
         if words in said:
-            return Failure(code, reason or last_line(said), retry)
+            return Failure(code, reason or _line_with(words, said), retry)
     return Failure("dropped", last_line(said) or "the connection ended before the agent spoke")
+
+
+def _line_with(words: str, said: str) -> str:
+    return [line.strip() for line in said.splitlines() if words in line][-1]
 
 
 def last_line(said: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from nile.agent import wire
+from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send, Sign
 from nile.cascade.hosts import (
@@ -159,7 +160,7 @@ class Cascade:
         if frame.type == wire.SIGN:
             return self._sign(child, body)
         never_up = child.t_ready_s is None and not child.ended
-        if code_of(body["code"]) is Code.UNBOUND and never_up and not child.carried:
+        if body["code"] == UNBOUND and never_up and not child.carried:
             return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, code_of(body["code"]), text(body["reason"]), t)
 
