@@ -189,9 +189,7 @@ def test_a_relay_that_falls_silent(nile: Nile, fleet: Lab, fault: str) -> None:
     branch = BELOW_H002 | {"h002"}
     with running(nile, UNTIL_TOLD) as run:
         getattr(fleet, fault)("h002")
-        gone(fleet, 1 + LEASE_S + GRACE_S + 2, BELOW_H002)
-        if fault == "cut":
-            gone(fleet, 0.5, {"h002"})
+        gone(fleet, 1 + LEASE_S + GRACE_S + 2, BELOW_H002 if fault == "freeze" else branch)
         tell_to_stop_all_but(fleet, branch)
         done = run.wait()
         fleet.heal()
