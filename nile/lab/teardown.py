@@ -38,21 +38,25 @@ def _of_lab(directory: Path, networks: set[int]) -> set[int]:
     return marked(directory) | (visitors - ourselves())
 
 
+MOST_PASSES = 100
+
+
 def remove_tree(directory: Path) -> None:
     """Remove a directory and all in it, also what sessions made unwritable; LabError where that fails."""
 
-    def pry_open(retry: Callable[..., object], path: str, _: object) -> None:
-        parent = Path(path).parent
-        for place in (parent, Path(path)):
+    def pry_open(_retry: Callable[..., object], path: str, _: object) -> None:
+        for place in (Path(path).parent, Path(path)):
             if place.is_dir() and not place.is_symlink():
                 place.chmod(stat.S_IRWXU)
-        retry(path)
 
     try:
-        if sys.version_info >= (3, 12):
-            shutil.rmtree(directory, onexc=pry_open)
-        else:
-            shutil.rmtree(directory, onerror=pry_open)
+        for _ in range(MOST_PASSES):  # each one gets at least a level deeper than what was closed
+            if not directory.exists():
+                return
+            if sys.version_info >= (3, 12):
+                shutil.rmtree(directory, onexc=pry_open)
+            else:
+                shutil.rmtree(directory, onerror=pry_open)
         if directory.exists():
             shutil.rmtree(directory)
     except OSError as error:
