@@ -96,8 +96,10 @@ class _Server(asyncssh.SSHServer):
 def set_deaf(sockets: list[socket.socket], deaf: bool) -> None:
     """Make the kernel drop, or no longer drop, whatever arrives at sockets: no answer, no reset.
 
-    A socket filter (a classic BPF program that keeps nothing) needs no privilege;
-    on a listening socket it swallows connection attempts too.
+    A socket filter (a classic BPF program that keeps nothing) needs no privilege
+    on most kernels; on a listening socket it swallows connection attempts too.
+    Where it is forbidden, the kernel still accepts connections for the stopped
+    server, and nobody ever answers on them.
     """
     program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
     filter_ = struct.pack("HL", 1, ctypes.addressof(program))
@@ -108,7 +110,7 @@ def set_deaf(sockets: list[socket.socket], deaf: bool) -> None:
             else:
                 sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
         except OSError:
-            continue  # closed meanwhile, or had none
+            continue  # closed meanwhile, had none, or may have none
 
 
 async def serve(config: HostConfig, listener: socket.socket, control: socket.socket) -> None:

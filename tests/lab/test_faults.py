@@ -60,9 +60,9 @@ def state(lab: Lab, host: str) -> str:
 
 
 def connect(lab: Lab, host: str) -> str:
-    """What a TCP connection from the root comes to: `connected`, or the name of the error."""
+    """What a connection from the root comes to: `connected` (the server speaks), or the name of the error."""
     code = (
-        "import socket, sys\ntry:\n socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5)\n"
+        "import socket, sys\ntry:\n socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5).recv(1)\n"
         "except OSError as error: print(type(error).__name__)\nelse: print('connected')"
     )
     argv = ["python3", "-c", code, lab.addresses[host], str(lab.port)]
