@@ -39,7 +39,7 @@ _PYTHON = (
     "import marshal,zlib;"
     'M=sys.modules["_frozen_importlib_external"].MAGIC_NUMBER.hex();'
     'os.write(1,("%c%s py %s %d.%d.%d%c"%(10,sys.argv[1],M,v[0],v[1],v[2],10)).encode());'
-    'n=b"";exec("while n[-1:]!=bytes([10]): n+=os.read(0,1) or os._exit(0)");'
+    'n=b"";exec("while not n.endswith(bytes([10])): n+=os.read(0,1) or os._exit(0)");'
     'n=int(n);d=b"";exec("while len(d)<n: d+=os.read(0,n-len(d)) or os._exit(0)");'
     "b=marshal.loads(zlib.decompress(d));"
     "exec(b[0])"
@@ -168,7 +168,8 @@ class Handshake:
     """The parent's side: feed it what the child prints, send what it answers."""
 
     def __init__(self, nonce: str, bundle: Bundle, relay: bool) -> None:
-        self._mark = nonce.encode()
+        # At the beginning of a line: a login may echo the command line, and the nonce in it.
+        self._mark = b"\n%s " % nonce.encode()
         self._bundle = bundle
         self._relay = relay
         self._buffer = b""
@@ -186,7 +187,7 @@ class Handshake:
         if start < 0:
             self._forget_noise()
             return None
-        line, newline, rest = self._buffer[start:].partition(b"\n")
+        line, newline, rest = self._buffer[start + 1 :].partition(b"\n")
         if not newline:
             if len(line) > _LONGEST_LINE:
                 raise HandshakeError("agent", "the first stage announced itself with rubbish")

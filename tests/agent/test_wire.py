@@ -17,7 +17,12 @@ texts = st.text(st.characters(exclude_categories=["Cs"])) | st.binary(max_size=2
     lambda data: data.decode("utf-8", "surrogateescape")
 )
 scalars = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.binary(max_size=50) | texts
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | st.binary(max_size=50)
+    | texts
 )
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=5)
@@ -147,7 +152,7 @@ class TestFrames:
         limit = 5000
         fits = Frame(wire.RESULT, body=b"x" * (limit - 10)).encode()
         assert len(Decoder(limit).feed(fits)) == 1
-        with pytest.raises(WireError, match="4991|5001"):
+        with pytest.raises(WireError, match="5001 bytes"):
             Decoder(limit).feed(Frame(wire.RESULT, body=b"x" * (limit - 9)).encode())
 
     def test_a_giant_length_is_refused_before_its_bytes_come(self) -> None:
@@ -162,8 +167,8 @@ class TestFrames:
     def test_a_path_beyond_the_frame_or_too_long_is_refused(self) -> None:
         with pytest.raises(WireError, match="path"):
             Decoder(1000).feed(struct.pack("!IBBII", 10, wire.START, 1, 0, 1) + bytes(50))
+        hops = wire.MAX_HOPS + 1
         with pytest.raises(WireError, match="path"):
-            hops = wire.MAX_HOPS + 1
             Decoder(1000).feed(struct.pack("!IBBII", 10 + 4 * hops, wire.START, hops, 0, 1) + bytes(4 * hops))
 
 
@@ -184,7 +189,7 @@ class TestOutput:
 def test_types_have_one_name_each_and_one_direction() -> None:
     assert len(wire.NAMES) >= len(wire.UP_TYPES | wire.DOWN_TYPES | wire.LINK_TYPES)
     both = {wire.CARRY, wire.CLOSE}
-    assert wire.UP_TYPES & wire.DOWN_TYPES == both
+    assert both == wire.UP_TYPES & wire.DOWN_TYPES
     assert not wire.LINK_TYPES & (wire.UP_TYPES | wire.DOWN_TYPES)
     assert wire.BROADCAST < wire.DOWN_TYPES
     assert wire.RELAY_TYPES < wire.DOWN_TYPES

@@ -1,0 +1,369 @@
+"""The node's own part: every state meets every input, and only the drawn transitions happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nile.agent import core, wire
+from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STUCK_S, TERM, Core
+from nile.agent.wire import Frame
+
+LEASE_S, GRACE_S, WINDOW = 30.0, 5.0, 1000
+STATES = (IDLE, HELD, RUNNING, STOPPING, DRAINING, ENDED)
+ALLOWED = {
+    (IDLE, HELD),
+    (IDLE, RUNNING),
+    (HELD, RUNNING),
+    (HELD, ENDED),
+    (RUNNING, STOPPING),
+    (RUNNING, DRAINING),
+    (RUNNING, ENDED),
+    (STOPPING, DRAINING),
+    (STOPPING, ENDED),
+    (DRAINING, ENDED),
+}
+
+Effects = list[tuple[Any, ...]]
+Step = Callable[[Core, float], Effects]
+
+
+def plan(
+    hold: bool = False, asked: bool = True, timeout: float | None = None, leftover: str = "keep"
+) -> Frame:
+    job = {"command": "true", "timeout": timeout, "leftover": leftover, "stdin": True}
+    shared = {"lease": LEASE_S, "grace": GRACE_S, "window": WINDOW, "job": job}
+    node = {"id": 7, "epoch": 2, "asked": asked, "hold": hold}
+    return Frame(wire.PLAN, 0, 2, (), wire.dumps({"shared": shared, "node": node}))
+
+
+def frame(kind: int, value: object = None, epoch: int = 2) -> Frame:
+    return Frame(kind, 0, epoch, (), wire.dumps(value))
+
+
+def tell(message: Frame) -> Step:
+    return lambda it, now: it.frame(message, now)
+
+
+START, CANCEL, END = frame(wire.START, {}), frame(wire.CANCEL, {"grace": 1.0}, 0), frame(wire.END, {})
+BEAT = frame(wire.BEAT, 1, 0)
+
+INPUTS: dict[str, Step] = {
+    "plan": tell(plan()),
+    "plan to hold": tell(plan(hold=True)),
+    "plan of a relay": tell(plan(asked=False)),
+    "start": tell(START),
+    "cancel": tell(CANCEL),
+    "end": tell(END),
+    "beat": tell(BEAT),
+    "ack": tell(frame(wire.ACK, {"stdout": 1, "stderr": 2**40})),
+    "input": tell(Frame(wire.STDIN, body=b"x")),
+    "end of input": tell(Frame(wire.STDIN)),
+    "a frame for relays": tell(frame(wire.PERMIT, {"child": 1, "epoch": 1})),
+    "a frame of an old epoch": tell(frame(wire.START, {}, epoch=1)),
+    "exited well": lambda it, now: it.exited(0, None),
+    "exited badly": lambda it, now: it.exited(3, None),
+    "killed": lambda it, now: it.exited(None, 9),
+    "nobody lives": lambda it, now: it.census([], now),
+    "somebody lives": lambda it, now: it.census([(5, "sleep")], now),
+    "stdout drained": lambda it, now: it.drained("stdout"),
+    "stderr drained": lambda it, now: it.drained("stderr"),
+    "input taken": lambda it, now: it.input_taken(5),
+    "parent lost": lambda it, now: it.parent_lost(now),
+    "tick": lambda it, now: it.tick(now),
+}
+
+
+def at(state: str, **how: Any) -> Core:
+    """A core in that state, at second 0."""
+    it = Core(0.0, LEASE_S)
+    if state == IDLE:
+        return it
+    it.frame(plan(hold=state == HELD, **how), 0.0)
+    if state in (RUNNING, HELD):
+        return it
+    if state == STOPPING:
+        it.frame(CANCEL, 0.0)
+        return it
+    it.exited(0, None)
+    it.census([], 0.0)
+    if state == ENDED:
+        it.drained("stdout")
+        it.drained("stderr")
+    return it
+
+
+def kinds(effects: Effects) -> list[Any]:
+    """The effects by name; frames by their type's name."""
+    return [wire.NAMES[each[1].type] if each[0] == "up" else each[0] for each in effects]
+
+
+def result(effects: Effects) -> dict[str, Any]:
+    (found,) = [each[1] for each in effects if each[0] == "up" and each[1].type == wire.RESULT]
+    value: dict[str, Any] = found.fields()
+    return value
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_states_are_reached(state: str) -> None:
+    assert at(state).state == state
+
+
+@pytest.mark.parametrize("name", list(INPUTS))
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("now", [1.0, LEASE_S + 1.0])
+def test_every_input_in_every_state(state: str, name: str, now: float) -> None:
+    it = at(state)
+    effects = INPUTS[name](it, now)
+    assert state == it.state or (state, it.state) in ALLOWED
+    assert {each[0] for each in effects} <= {
+        "up", "spawn", "reading", "drain", "input", "kill", "census", "leave",
+    }  # fmt: skip
+    assert it.next_tick_s(now) > 0
+    if it.state == ENDED and state != ENDED:
+        assert kinds(effects).count("RESULT") == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(INPUTS)), st.floats(0, 12)), max_size=40))
+def test_any_walk_keeps_to_the_table(walk: list[tuple[str, float]]) -> None:
+    """At most one start, at most one result; nothing but the drawn transitions."""
+    it, now, seen = Core(0.0, LEASE_S), 0.0, []
+    for name, seconds in walk:
+        now += seconds
+        before = it.state
+        effects = INPUTS[name](it, now)
+        seen += kinds(effects)
+        assert before == it.state or (before, it.state) in ALLOWED
+        if "leave" in seen:
+            break
+    assert seen.count("spawn") <= 1
+    assert seen.count("RESULT") <= 1
+
+
+class TestTheCommand:
+    def test_from_plan_to_result(self) -> None:
+        it = Core(0.0)
+        assert kinds(it.frame(plan(), 0.0)) == ["spawn"]
+        assert kinds(it.spawned(42)) == ["STARTED"]
+        assert kinds(it.output("stdout", b"hello")) == ["OUTPUT"]
+        assert kinds(it.exited(0, None)) == ["census"]
+        assert kinds(it.census([], 1.0)) == ["drain"]
+        it.drained("stderr")
+        said = result(it.drained("stdout"))
+        assert (said["rc"], said["signal"], said["stdout"], said["stderr"]) == (0, None, 5, 0)
+        assert it.frame(END, 2.0) == [("leave", True)]
+
+    def test_held_until_the_start(self) -> None:
+        it = at(HELD)
+        assert it.tick(10.0) == []
+        assert kinds(it.frame(START, 10.0)) == ["spawn"]
+        assert it.frame(START, 11.0) == []
+
+    def test_a_start_for_an_old_attachment_is_ignored(self) -> None:
+        it = at(HELD)
+        assert it.frame(frame(wire.START, {}, epoch=1), 1.0) == []
+        assert it.state == HELD
+
+    def test_a_relay_that_was_not_asked_stays_idle(self) -> None:
+        it = Core(0.0)
+        it.frame(plan(asked=False), 0.0)
+        assert it.frame(START, 1.0) == []
+        assert it.state == IDLE
+        assert it.frame(END, 2.0) == [("leave", False)]
+
+    def test_it_could_not_be_started(self) -> None:
+        it = at(RUNNING)
+        said = result(it.spawn_failed("/bin/nosh: not found"))
+        assert said["error"] == "/bin/nosh: not found"
+
+    def test_a_time_out_kills_from_its_start_on(self) -> None:
+        it = at(HELD, timeout=10.0)
+        it.frame(BEAT, 5.0)
+        it.frame(START, 5.0)
+        assert it.next_tick_s(14.9) == pytest.approx(0.1)
+        assert it.tick(15.0) == []
+        assert it.tick(15.1) == [("kill", TERM)]
+        it.exited(None, TERM)
+        it.census([], 15.2)
+        it.drained("stdout")
+        assert result(it.drained("stderr"))["cause"] == "timeout"
+
+
+class TestStopping:
+    def stopping(self, grace_s: float = 5.0) -> Core:
+        it = at(RUNNING)
+        assert it.frame(frame(wire.CANCEL, {"grace": grace_s}, 0), 0.0) == [("kill", TERM)]
+        return it
+
+    def test_term_then_grace_then_kill_again_and_again(self) -> None:
+        it = self.stopping()
+        alive = [(5, "sleep")]
+        assert it.tick(1.0) == [("census",)]
+        assert it.census(alive, 4.9) == []
+        assert it.census(alive, 5.0) == [("kill", KILL)]
+        assert it.census(alive, 5.1) == [("kill", KILL)]
+
+    def test_survivors_are_named_and_given_up(self) -> None:
+        it = self.stopping()
+        it.exited(None, 9)
+        assert it.census([(5, "sudo")], 5.0 + STUCK_S) == [("drain",)]
+        it.drained("stdout")
+        said = result(it.drained("stderr"))
+        assert said["left"] == [[5, "sudo", False]]
+        assert said["cause"] == "cancelled"
+
+    def test_its_own_end_is_waited_for(self) -> None:
+        it = self.stopping()
+        assert it.census([], 1.0) == []
+        assert it.state == STOPPING
+        it.exited(None, TERM)
+        assert it.census([], 1.1) == [("drain",)]
+
+    def test_a_second_cancel_shortens_the_grace_and_none_prolongs_it(self) -> None:
+        it = self.stopping(grace_s=5.0)
+        it.frame(frame(wire.CANCEL, {"grace": 60.0}, 0), 1.0)
+        assert it.census([(5, "x")], 5.0) == [("kill", KILL)]
+        it = self.stopping(grace_s=60.0)
+        it.frame(frame(wire.CANCEL, {"grace": 0.0}, 0), 1.0)
+        assert it.census([(5, "x")], 1.0) == [("kill", KILL)]
+
+    def test_held_and_cancelled_never_ran(self) -> None:
+        it = at(HELD)
+        said = result(it.frame(CANCEL, 1.0))
+        assert (said["rc"], said["cause"]) == (None, "cancelled")
+        assert it.frame(START, 2.0) == []
+
+
+class TestLeftovers:
+    ALIVE = [(9, "daemon")]
+
+    def ended(self, rc: int, leftover: str) -> tuple[Core, Effects]:
+        it = at(RUNNING, leftover=leftover)
+        it.exited(rc, None)
+        return it, it.census(self.ALIVE, 1.0)
+
+    @pytest.mark.parametrize("policy", ["keep", "fail"])
+    def test_what_success_leaves_stays(self, policy: str) -> None:
+        it, effects = self.ended(0, policy)
+        assert kinds(effects) == ["drain"]
+        it.drained("stdout")
+        assert result(it.drained("stderr"))["left"] == [[9, "daemon", False]]
+        assert it.frame(END, 2.0) == [("leave", True)]
+
+    @pytest.mark.parametrize(("rc", "policy"), [(1, "keep"), (0, "kill"), (1, "fail")])
+    def test_all_else_is_killed_and_named(self, rc: int, policy: str) -> None:
+        it, effects = self.ended(rc, policy)
+        assert effects == [("kill", TERM)]
+        it.census([], 1.1)
+        it.drained("stdout")
+        said = result(it.drained("stderr"))
+        assert said["left"] == [[9, "daemon", True]]
+        assert (said["rc"], said["cause"]) == (rc, None)
+
+    def test_a_result_names_no_more_than_a_hundred(self) -> None:
+        it = at(RUNNING)
+        it.exited(0, None)
+        it.census([(pid, "fork") for pid in range(5000)], 1.0)
+        it.drained("stdout")
+        assert len(result(it.drained("stderr"))["left"]) == core.MOST_LEFT
+
+
+class TestWindow:
+    def test_reading_stops_when_it_is_full_and_goes_on_when_acknowledged(self) -> None:
+        it = at(RUNNING)
+        assert it.room("stdout") == WINDOW
+        assert kinds(it.output("stdout", b"." * 600)) == ["OUTPUT"]
+        effects = it.output("stdout", b"." * it.room("stdout"))
+        assert effects[-1] == ("reading", "stdout", False)
+        assert it.room("stderr") == WINDOW
+        assert it.frame(frame(wire.ACK, {"stdout": 600}), 1.0) == [("reading", "stdout", True)]
+        assert it.room("stdout") == 600
+
+    def test_offsets_are_absolute(self) -> None:
+        it = at(RUNNING)
+        it.output("stderr", b"abc")
+        effects = it.output("stderr", b"de")
+        assert wire.unpack_output(effects[0][1].body) == (1, 3, b"de")
+
+    @pytest.mark.parametrize("offset", [0, -5, 601, 2**40])
+    def test_acknowledgements_of_what_was_never_sent_are_ignored(self, offset: int) -> None:
+        it = at(RUNNING)
+        it.output("stdout", b"." * 600)
+        assert it.frame(frame(wire.ACK, {"stdout": offset}), 1.0) == []
+        assert it.room("stdout") == 400
+
+    def test_the_result_waits_for_a_full_window(self) -> None:
+        it = at(RUNNING)
+        it.output("stdout", b"." * WINDOW)
+        it.exited(0, None)
+        it.census([], 1.0)
+        it.drained("stderr")
+        assert it.state == DRAINING
+        assert it.frame(frame(wire.ACK, {"stdout": WINDOW}), 2.0) == [("reading", "stdout", True)]
+
+
+class TestLease:
+    def test_only_new_heartbeats_renew_it(self) -> None:
+        it = at(RUNNING)
+        it.frame(frame(wire.BEAT, 5, 0), 20.0)
+        it.frame(frame(wire.BEAT, 5, 0), 40.0)
+        it.frame(frame(wire.BEAT, 4, 0), 45.0)
+        it.frame(frame(wire.BEAT, "x", 0), 45.0)
+        assert it.tick(50.0) == []
+        assert it.tick(50.1) == [("kill", TERM)]
+
+    @pytest.mark.parametrize("state", [IDLE, HELD, DRAINING, ENDED])
+    def test_when_it_is_over_the_agent_leaves(self, state: str) -> None:
+        it = at(state)
+        assert it.tick(LEASE_S) == []
+        assert kinds(it.tick(LEASE_S + 0.1)) == ["leave"]
+
+    def test_a_running_command_gets_its_grace_first(self) -> None:
+        it = at(RUNNING)
+        assert it.tick(LEASE_S + 0.1) == [("kill", TERM)]
+        it.exited(None, TERM)
+        assert it.census([], LEASE_S + 0.2) == [("leave", False)]
+
+    @pytest.mark.parametrize("queued", [BEAT, START, plan()])
+    def test_who_thaws_too_late_obeys_nothing_that_was_queued(self, queued: Frame) -> None:
+        it = at(HELD)
+        assert kinds(it.frame(queued, LEASE_S + 0.1)) == ["leave"]
+        assert it.state == HELD
+
+    def test_success_that_lost_its_parent_keeps_what_it_left(self) -> None:
+        it = at(DRAINING)
+        assert it.parent_lost(1.0) == [("leave", True)]
+        it = at(RUNNING)
+        assert it.parent_lost(1.0) == [("kill", TERM)]
+        it.exited(0, None)
+        assert it.census([], 1.1) == [("leave", False)]
+
+
+class TestInput:
+    def test_it_is_passed_to_a_command_that_runs(self) -> None:
+        it = at(RUNNING)
+        assert it.frame(Frame(wire.STDIN, body=b"abc"), 1.0) == [("input", b"abc")]
+        assert it.frame(Frame(wire.STDIN), 1.0) == [("input", b"")]
+        (effect,) = it.input_taken(3)
+        assert (effect[1].type, effect[1].value()) == (wire.TAKEN, 3)
+
+    @pytest.mark.parametrize("state", [IDLE, STOPPING, DRAINING, ENDED])
+    def test_and_to_nobody_else(self, state: str) -> None:
+        assert at(state).frame(Frame(wire.STDIN, body=b"abc"), 1.0) == []
+
+
+@given(st.sampled_from(sorted(wire.DOWN_TYPES)), st.binary(max_size=60), st.sampled_from(STATES))
+def test_any_body_from_the_parent_gives_effects_or_an_error_that_ends_the_agent(
+    kind: int, body: bytes, state: str
+) -> None:
+    """The parent is trusted; an agent that can't make sense of it must not go on as if nothing were."""
+    it = at(state)
+    try:
+        it.frame(Frame(kind, 0, 2, (), body), 1.0)
+    except (wire.WireError, TypeError, KeyError, ValueError, AttributeError):
+        return
+    assert it.state in STATES
