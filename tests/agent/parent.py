@@ -146,7 +146,7 @@ class Parent:
     def result(self) -> dict[str, Any]:
         """How the command ended."""
         fields: dict[str, Any] = self.wait_for(wire.RESULT).fields()
-        self.wait(lambda: len(self.output("stdout")) >= fields["stdout"])
+        self.wait(lambda: all(len(self.output(name)) >= fields[name] for name in ("stdout", "stderr")))
         return fields
 
     def output(self, stream: str = "stdout") -> bytes:
