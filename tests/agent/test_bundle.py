@@ -1,0 +1,179 @@
+"""The agent as bytes: the same program, on the same lines, and small."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import json
+import marshal
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.agent.handshake import Bundle
+from nile.bootstrap import agent_bundle
+from nile.bootstrap.bundle import LEAF_MODULES, RELAY_MODULES, strip
+from tests.agent.parent import PYTHONS
+
+AGENT = Path(__file__).parents[2] / "nile" / "agent"
+MODULES = [*LEAF_MODULES, *RELAY_MODULES]
+MOST = 20 * 1024
+
+
+class Bare(ast.NodeTransformer):
+    """Takes out what only people and type checkers read."""
+
+    def _body(self, node: Any) -> Any:
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        self.generic_visit(node)
+        return node
+
+    visit_Module = visit_ClassDef = _body
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
+        node.returns = None
+        return self._body(node)
+
+    def visit_arg(self, node: ast.arg) -> Any:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        assert node.value is not None
+        return ast.Assign(targets=[node.target], value=node.value)
+
+    def visit_If(self, node: ast.If) -> Any:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        self.generic_visit(node)
+        return node
+
+
+def tree(text: str) -> str:
+    return ast.dump(ast.parse(text))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_sent_is_the_same_program(module: str) -> None:
+    text = (AGENT / f"{module}.py").read_text()
+    assert tree(strip(text)) == ast.dump(Bare().visit(ast.parse(text)))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_on_the_same_lines(module: str) -> None:
+    text = (AGENT / f"{module}.py").read_text()
+    kept = strip(text)
+    assert len(kept.splitlines()) <= len(text.splitlines())
+    calls = [(type(n).__name__, n.lineno) for n in ast.walk(ast.parse(kept)) if isinstance(n, ast.Call)]
+    original = ast.parse(text)
+    annotations = {id(inner) for node in ast.walk(original) for inner in _typing_only(node)}
+    expected = [
+        (type(n).__name__, n.lineno)
+        for n in ast.walk(original)
+        if isinstance(n, ast.Call) and id(n) not in annotations
+    ]
+    assert sorted(calls) == sorted(expected)
+    definitions = (ast.FunctionDef, ast.ClassDef, ast.Return, ast.Raise)
+    assert [n.lineno for n in ast.walk(ast.parse(kept)) if isinstance(n, definitions)] == [
+        n.lineno for n in ast.walk(original) if isinstance(n, definitions)
+    ]
+
+
+def _typing_only(node: ast.AST) -> list[ast.AST]:
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return list(ast.walk(node))
+    return []
+
+
+def test_every_module_of_the_agent_is_sent() -> None:
+    names = {path.stem for path in AGENT.glob("*.py")} - {"__init__"}
+    assert names == set(MODULES)
+
+
+def test_they_come_in_an_order_that_satisfies_their_imports() -> None:
+    seen: set[str] = set()
+    for name, source in agent_bundle().sources:
+        for node in ast.parse(source).body:  # lazy imports come later
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nile.agent"):
+                wanted = (
+                    {f"nile.agent.{alias.name}" for alias in node.names}
+                    if node.module == "nile.agent"
+                    else {node.module}
+                )
+                assert wanted <= seen, f"{name} imports {wanted - seen} before they are there"
+        seen.add(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["def f(a: int = 1, *b: str, c: 'x') -> int:\n    'doc'\n", "class A:\n    'd'\n"]
+)
+def test_what_only_has_a_docstring_still_is_a_program(text: str) -> None:
+    assert tree(strip(text)) == ast.dump(Bare().visit(ast.parse(text)))
+
+
+class TestSizes:
+    @pytest.mark.parametrize("relay", [False, True], ids=["leaf", "relay"])
+    def test_source(self, relay: bool) -> None:
+        assert len(agent_bundle().packed(relay, "another")) <= MOST
+
+    @pytest.mark.parametrize("relay", [False, True], ids=["leaf", "relay"])
+    def test_compiled(self, relay: bool) -> None:
+        bundle = agent_bundle()
+        assert len(bundle.packed(relay, bundle.magic)) <= MOST
+
+    @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parents[1].name)
+    def test_compiled_by_a_relay_of_any_python(self, python: Path) -> None:
+        assert packed_by(python) <= MOST
+
+
+@functools.cache
+def packed_by(python: Path) -> int:
+    """Bytes that a relay with this Python hands to a leaf of the same."""
+    code = (
+        "import sys, json, importlib.util; sys.path.insert(0, %r)\n"
+        "from nile.agent.handshake import Bundle\n"
+        "sources, only = json.load(sys.stdin)\n"
+        "magic = importlib.util.MAGIC_NUMBER.hex()\n"
+        "bundle = Bundle([(name, text.encode()) for name, text in sources], only, magic)\n"
+        "print(len(bundle.packed(False, magic)))"
+    ) % str(AGENT.parents[1])
+    bundle = agent_bundle()
+    given = json.dumps([[(name, text.decode()) for name, text in bundle.sources], bundle.relay_only])
+    done = subprocess.run([python, "-c", code], input=given, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+class TestCompiled:
+    def modules(self, bundle: Bundle, relay: bool, magic: str) -> dict[str, Any]:
+        _, _, packed = bundle.packed(relay, magic).partition(b"\n")
+        return dict(marshal.loads(zlib.decompress(packed))[1])
+
+    def test_a_leaf_of_the_same_python_gets_code_and_others_get_source(self) -> None:
+        bundle = agent_bundle()
+        code = self.modules(bundle, False, importlib.util.MAGIC_NUMBER.hex())
+        source = self.modules(bundle, False, "another")
+        assert set(code) == set(source)
+        assert all(not isinstance(code[name], bytes) for name in source if source[name])
+        assert not any(name.rpartition(".")[2] in RELAY_MODULES for name in code)
+
+    def test_a_relay_gets_source_that_it_can_hand_on(self) -> None:
+        bundle = agent_bundle()
+        modules = self.modules(bundle, True, bundle.magic)
+        assert modules == dict(bundle.sources)
+
+    def test_tracebacks_name_file_and_line(self) -> None:
+        text = "\n\ndef fail(depth):\n    # why\n    if depth:\n        return fail(depth - 1)\n\n    raise ValueError\n"
+        bundle = Bundle([("nile", b""), ("nile.made", text.encode())], [], "same")
+        namespace: dict[str, Any] = {}
+        exec(self.modules(bundle, False, "same")["nile.made"], namespace)
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            namespace["fail"](1)
+        trail = [(entry.path if isinstance(entry.path, str) else entry.path.name, entry.lineno + 1)
+                 for entry in caught.traceback[1:]]  # fmt: skip
+        assert [line for _, line in trail] == [6, 8]
+        assert caught.traceback[-1].frame.code.raw.co_filename == "nile/made.py"
