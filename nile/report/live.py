@@ -69,9 +69,17 @@ class Live:
             self._write(host, stream, lines.flush())
 
     def _write(self, host: str, stream: str, pieces: Iterable[Piece]) -> None:
-        sink = None
-        for data, first in pieces:
-            sink = sink or (self._screen.out if stream == "stdout" else self._screen.err)
-            style = "host" if stream == "stdout" else "error"
-            sink.write(sink.styled(f"{visible(host)}{':' if first else '+'}", style) + " ")
-            sink.write_bytes(sink.from_host(data) + b"\n")
+        """All pieces in one go: a flood is written as fast as it comes."""
+        found = list(pieces)
+        if not found:
+            return
+        sink = self._screen.out if stream == "stdout" else self._screen.err
+        style = "host" if stream == "stdout" else "error"
+        first, further = (
+            sink.encoded(sink.styled(f"{visible(host)}{mark}", style) + " ") for mark in (":", "+")
+        )
+        sink.write_bytes(
+            b"".join(
+                (first if piece.first else further) + sink.from_host(piece.data) + b"\n" for piece in found
+            )
+        )

@@ -41,7 +41,11 @@ class Sink:
 
     def write(self, text: str) -> None:
         """Write text that is fit to be shown; what the stream's character set lacks is written out."""
-        self.write_bytes(text.encode(self._encoding, "backslashreplace"))
+        self.write_bytes(self.encoded(text))
+
+    def encoded(self, text: str) -> bytes:
+        """Text as the stream's character set has it; what that lacks is written out."""
+        return text.encode(self._encoding, "backslashreplace")
 
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are."""
