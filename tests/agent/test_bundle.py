@@ -135,16 +135,17 @@ class TestSizes:
 def packed_by(python: Path) -> int:
     """Bytes that a relay with this Python hands to a leaf of the same."""
     code = (
-        "import sys, json, importlib.util; sys.path.insert(0, %r)\n"
+        "import sys, json, importlib.util; sys.path.insert(0, sys.argv[1])\n"
         "from nile.agent.handshake import Bundle\n"
         "sources, only = json.load(sys.stdin)\n"
         "magic = importlib.util.MAGIC_NUMBER.hex()\n"
         "bundle = Bundle([(name, text.encode()) for name, text in sources], only, magic)\n"
         "print(len(bundle.packed(False, magic)))"
-    ) % str(AGENT.parents[1])
+    )
     bundle = agent_bundle()
     given = json.dumps([[(name, text.decode()) for name, text in bundle.sources], bundle.relay_only])
-    done = subprocess.run([python, "-c", code], input=given, capture_output=True, text=True, check=True)
+    argv = [str(python), "-c", code, str(AGENT.parents[1])]
+    done = subprocess.run(argv, input=given, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
@@ -167,7 +168,7 @@ class TestCompiled:
         assert modules == dict(bundle.sources)
 
     def test_tracebacks_name_file_and_line(self) -> None:
-        text = "\n\ndef fail(depth):\n    # why\n    if depth:\n        return fail(depth - 1)\n\n    raise ValueError\n"
+        text = "\n\ndef fail(n):\n    # why\n    if n:\n        return fail(n - 1)\n\n    raise ValueError\n"
         bundle = Bundle([("nile", b""), ("nile.made", text.encode())], [], "same")
         namespace: dict[str, Any] = {}
         exec(self.modules(bundle, False, "same")["nile.made"], namespace)
