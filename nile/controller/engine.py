@@ -103,6 +103,7 @@ class Engine:
         self._stirred = asyncio.Event()
         self._tasks: asyncio.TaskGroup
         self._branches: Branches
+        self._signing: dict[int, asyncio.Task[None]] = {}
         self._tunnels = Tunnels(self._send_to)
 
     # The caller's thread.
@@ -203,6 +204,8 @@ class Engine:
             pass
         self._branches.close()
         self._tunnels.close()
+        for task in self._signing.values():
+            task.cancel()  # an ssh-agent that never answers must not keep the run from ending
         self._forget_stdin()
 
     async def _sleep(self, seconds: float) -> None:
@@ -273,13 +276,20 @@ class Engine:
             case Carry(entry):
                 self._branches.carry(entry, self._dial(action))
             case Sign():
-                self._tasks.create_task(self._sign(action))
+                self._begin_signing(action)
             case ReadStdin(size):
                 self._read_stdin(size)
             case Finish():
                 self._finished = True
                 self._wake.set()
         return credit
+
+    def _begin_signing(self, action: Sign) -> None:
+        """One at a time for each login: whoever asks anew has given up what was asked before."""
+        before = self._signing.pop(action.child_id, None)
+        if before is not None:
+            before.cancel()
+        self._signing[action.child_id] = self._tasks.create_task(self._sign(action))
 
     async def _sign(self, action: Sign) -> None:
         login = self._options.logins[self._options.plan.node(action.child_id).host]
