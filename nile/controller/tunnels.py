@@ -19,6 +19,9 @@ from nile.events import Code
 from nile.transport.base import LoginFailed
 
 KINDS = frozenset({wire.OPENED, wire.CARRY, wire.CLOSE})
+MOST_WAITING = 1 << 20
+"""Bytes of one channel that its reader hasn't taken; windows keep what agents send far below that."""
+
 _CODES = {code.value: code for code in (Code.NAME, Code.REFUSED, Code.NO_ROUTE, Code.CONNECT_TIMEOUT)}
 
 SendDown = Callable[[int, int, bytes, Callable[[], None] | None], None]
@@ -69,12 +72,16 @@ class Tunnels:
             number = struct.unpack_from("!I", frame.body)[0]
         else:
             number = frame.fields().get("channel")
+            if not isinstance(number, int):
+                raise WireError("a channel that is no number")
         channel = self._channels.get(number)
         if channel is None or channel.relay_id != frame.origin:
             return  # closed meanwhile, or none of its business
         if frame.type == wire.CARRY:
             channel.out += frame.body[4:]
             self._write(number, channel)
+            if len(channel.out) > MOST_WAITING:
+                self._end(number, tell=True, why="the relay sent more than it may")
         elif frame.type == wire.CLOSE:
             self._end(number, tell=False)
         elif not channel.opened.done():
@@ -124,7 +131,9 @@ class Tunnels:
             return
         loop.remove_writer(channel.local.fileno())
 
-    def _end(self, number: int, *, tell: bool) -> None:
+    def _end(
+        self, number: int, *, tell: bool, why: str = "the relay closed the connection before it was open"
+    ) -> None:
         channel = self._channels.pop(number, None)
         if channel is None:
             return
@@ -136,8 +145,7 @@ class Tunnels:
             loop.remove_writer(channel.local.fileno())
             channel.local.close()
         if not channel.opened.done():
-            reason = "the relay closed the connection before it was open"
-            channel.opened.set_exception(LoginFailed(Code.DROPPED, reason))
+            channel.opened.set_exception(LoginFailed(Code.DROPPED, why))
             channel.opened.exception()  # it may be that nobody waits any more
 
 
