@@ -105,10 +105,16 @@ class Relay:
     # What the root says.
 
     def adopt(self, entries: "List[Dict[str, Any]]", now: float) -> "Effects":
-        """More children: their parts of the plan, each with its permit or without."""
+        """More children: their parts of the plan, each with its permit or without.
+
+        From now on they are spoken for over their own links only.
+        """
+        before = list(self.children.values())
         for entry in entries:
             child = Child(entry, entry["permit"])
             self.children[child.id] = child
+            for other in before:
+                other.below -= child.below
         return self._fill(now)
 
     def frame(self, frame: wire.Frame, now: float, sent: "Optional[Callable[[], None]]" = None) -> "Effects":
