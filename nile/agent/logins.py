@@ -7,7 +7,7 @@ import select
 from nile.agent import processes, sshclient, wire
 from nile.agent.carry import Carrier
 from nile.agent.handshake import Bundle
-from nile.agent.relay import UNBOUND, UP, Relay
+from nile.agent.relay import LOGIN, UNBOUND, UP, Relay
 from nile.agent.signsocket import SignSocket
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nile.agent.loop import Agent
 
 MOST_STDERR = 16384
+SPARE_FDS = 16  # for the pipes of one more login, and for what else an agent opens meanwhile
 
 
 class Login:
@@ -79,12 +80,13 @@ class Branches:
         self._known_hosts = ""
         self._carrier = Carrier(agent, self._own)
         self._can_bind: "Optional[bool]" = None
+        self._todo: "List[Tuple[Any, ...]]" = []
         self._prepare(node["children"])
         self._perform(self._relay.adopt(node["children"], agent.now()))
 
     def _prepare(self, entries: "Sequence[Dict[str, Any]]") -> None:
         """The files in memory that the ssh clients need."""
-        directory = processes.memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[:8]))
+        directory = processes.memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[4:]))
         if directory is None:
             return
         self._agent.own(directory)
@@ -142,8 +144,16 @@ class Branches:
     # Effects of the relay core.
 
     def _perform(self, effects: "Iterable[Tuple[Any, ...]]") -> None:
-        for effect in effects:
+        """In order. What one of them brings about waits its turn: a thousand logins may fail in a row."""
+        busy = bool(self._todo)
+        self._todo += effects
+        at = 0
+        while not busy and at < len(self._todo):
+            effect = self._todo[at]
+            at += 1
             getattr(self, "_do_" + effect[0])(*effect[1:])
+        if not busy:
+            del self._todo[:]
 
     def _do_up(self, frame: wire.Frame) -> None:
         self._agent.up(frame)
@@ -162,6 +172,8 @@ class Branches:
             self._failed(child_id, "agent", "the relay has no memory file system for the signing socket")
         elif self._entries[child_id]["login"]["carry"] and not self._binds():
             self._failed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
+        elif not self._may_open_more():
+            self._failed(child_id, "agent", "the relay may open no more files (see ulimit -n there)", True)
         else:
             self._start(
                 child_id,
@@ -176,8 +188,14 @@ class Branches:
             self._can_bind = sshclient.binds_sessions(_version(self._ssh, self._agent.env))
         return self._can_bind
 
-    def _failed(self, child_id: int, code: str, reason: str) -> None:
-        self._perform(self._relay.closed(child_id, code, reason, False, self._agent.now()))
+    def _may_open_more(self) -> bool:
+        """Are there descriptors for one more login? Each under way needs one of the signing socket yet."""
+        under_way = sum(self._relay.children[child_id].state == LOGIN for child_id in self._logins)
+        most = os.sysconf("SC_OPEN_MAX")
+        return most < 0 or len(os.listdir("/proc/self/fd")) + under_way + SPARE_FDS <= most
+
+    def _failed(self, child_id: int, code: str, reason: str, retry: bool = False) -> None:
+        self._perform(self._relay.closed(child_id, code, reason, retry, self._agent.now()))
 
     def _start(self, child_id: int, argv: "List[str]") -> None:
         assert self._socket is not None

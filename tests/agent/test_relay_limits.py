@@ -1,0 +1,139 @@
+"""A relay at its limits: few descriptors, many children that all fail, ports that never answer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.agent import wire
+from nile.agent.wire import Frame
+from tests.agent.parent import Parent, host_environment, make_plan, wait_until
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A host whose `ssh` connects to nowhere, and for ever."""
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text("#!/bin/sh\nexec sleep 1000\n")
+    ssh.chmod(0o755)
+    environment = host_environment(tmp_path)
+    return {**environment, "PATH": f"{ssh.parent}:{environment['PATH']}"}
+
+
+def children(count: int) -> list[dict[str, Any]]:
+    login = {
+        "address": "h",
+        "port": 22,
+        "user": "me",
+        "alias": "h",
+        "options": [],
+        "known_hosts": [],
+        "carry": False,
+        "identities": [],
+    }
+    common = {"epoch": 1, "stage": 2, "parent": "h1", "asked": True, "hold": False, "permit": True}
+    return [
+        {**common, "id": number, "rank": number, "host": f"h{number}", "login": login, "children": []}
+        for number in range(2, 2 + count)
+    ]
+
+
+def said(parent: Parent, kind: int) -> list[Frame]:
+    return [frame for frame in parent.frames if frame.type == kind]
+
+
+def test_a_relay_out_of_descriptors_fails_logins_and_lives(environment: dict[str, str]) -> None:
+    with Parent(environment, relay=True, prefix="ulimit -n 64; ") as parent:
+        parent.wait_for(wire.HELLO)
+        parent.send(make_plan(asked=False, parallel=40, connect=1.0, children=children(40)))
+        parent.wait(lambda: len(said(parent, wire.FAILED)) == 40, "the end of all logins")
+        failed = [frame.fields() for frame in said(parent, wire.FAILED)]
+        without = [body for body in failed if "ulimit -n" in body["reason"]]
+        assert {body["code"] for body in without} == {"agent"}
+        assert {body["code"] for body in failed if body not in without} == {"connect-timeout"}
+        assert all(body["attempts"] > 1 for body in without), "descriptors may come free again"
+
+
+def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack of Python holds a thousand calls."""
+    from nile.agent import logins
+
+    monkeypatch.setattr(logins, "_find", lambda program, env: None)
+    relay = Stub()
+    plan = make_plan(asked=False, children=children(1000)).fields()
+    try:
+        branches = logins.Branches(relay, plan)  # type: ignore[arg-type]
+        branches.leave()
+        assert [frame.type for frame in relay.frames].count(wire.FAILED) == 1000
+    finally:
+        for directory in relay.owned:
+            for path in Path(directory).iterdir():
+                path.unlink()
+            Path(directory).rmdir()
+
+
+class Stub:
+    """An agent that only listens."""
+
+    def __init__(self) -> None:
+        self.bundle: tuple[str, list[object], list[object]] = ("", [], [])
+        self.env: dict[str, str] = {}
+        self.frames: list[Frame] = []
+        self.owned: list[str] = []
+
+    def now(self) -> float:
+        return 0.0
+
+    def own(self, directory: str) -> None:
+        self.owned.append(directory)
+
+    def up(self, frame: Frame, sent: object = None) -> None:
+        self.frames.append(frame)
+
+    def watch(self, fd: int, mask: int, handler: object) -> None:
+        """Nothing comes."""
+
+    def unwatch(self, fd: int) -> None:
+        """Nothing came."""
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port whose backlog is full: connecting to it takes minutes."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+        for each in waiting:
+            each.close()
+
+
+def test_what_still_connects_for_the_root_ends_with_the_relay(environment: dict[str, str], deaf: int) -> None:
+    """Also where the relay's own command succeeded, so that what is left behind may stay."""
+    with Parent(environment, relay=True) as parent:
+        parent.run("true", children=children(1))
+        open_it = {"channel": 1, "address": "127.0.0.1", "port": deaf}
+        parent.send(Frame(wire.OPEN, 0, 1, (), wire.dumps(open_it)))
+        agent = parent.agent_pid
+        wait_until(lambda: dialling(agent), "a process that connects")
+        (pid,) = dialling(agent)
+        parent.send(Frame(wire.END, 0, 1, (), b""))
+        parent.wait_closed()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of what connects", 5.0)
+
+
+def dialling(agent: int) -> list[int]:
+    """Children of the agent that run the agent's own program."""
+    pids = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+    own = os.path.realpath(f"/proc/{agent}/exe")
+    return [int(pid) for pid in pids if os.path.realpath(f"/proc/{pid}/exe") == own]
