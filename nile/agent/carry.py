@@ -9,6 +9,7 @@ Only the root can open one, and only toward an address of the plan's.
     CLOSE   both   {channel}
 """
 
+import _signal
 import os
 import select
 import socket
@@ -57,24 +58,38 @@ class Carrier:
             self._write(frame.body, sent)
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and what still connects."""
         for number in list(self._channels) + list(self._dialling):
             self._end(number)
+        for pid in self.pids:
+            try:
+                os.kill(pid, _signal.SIGKILL)
+            except OSError:
+                pass  # gone
 
     def _open(self, number: int, address: str, port: int) -> None:
         """Connect in a process of its own: a name that resolves slowly must not hold up the tree."""
-        mine, theirs = socket.socketpair()
-        pid = os.fork()
+        try:
+            mine, theirs = socket.socketpair()
+            pid = os.fork()
+        except OSError as error:
+            self._say(wire.OPENED, {"channel": number, "code": "dropped", "reason": error.strerror})
+            return
         if pid == 0:
             _dial(address, port, theirs)
         self.pids.add(pid)
         theirs.close()
+        mine.setblocking(False)
         self._dialling[number] = mine
         self._agent.watch(mine.fileno(), select.POLLIN, lambda _: self._dialled(number))
 
     def _dialled(self, number: int) -> None:
-        mine = self._dialling.pop(number)
-        word, rights, _flags, _from = mine.recvmsg(200, socket.CMSG_SPACE(4))
+        mine = self._dialling[number]
+        try:
+            word, rights, _flags, _from = mine.recvmsg(200, socket.CMSG_SPACE(4))
+        except BlockingIOError:
+            return
+        del self._dialling[number]
         self._agent.unwatch(mine.fileno())
         mine.close()
         fds = [struct.unpack("i", data[:4])[0] for _level, kind, data in rights if kind == socket.SCM_RIGHTS]
@@ -92,7 +107,10 @@ class Carrier:
 
     def _watch(self, channel: Channel) -> None:
         mask = (select.POLLIN if channel.queued < MOST_QUEUED else 0) | (select.POLLOUT if channel.out else 0)
-        self._agent.watch(channel.socket.fileno(), mask, lambda events: self._ready(channel, events))
+        if mask:
+            self._agent.watch(channel.socket.fileno(), mask, lambda events: self._ready(channel, events))
+        else:
+            self._agent.unwatch(channel.socket.fileno())  # poll would tell of a hang-up again and again
 
     def _ready(self, channel: Channel, events: int) -> None:
         if events & select.POLLOUT:
