@@ -15,6 +15,7 @@ import pytest
 from nile.lab import BackendName, Lab, LabSpec, procs
 from tests.cluster.hosts import clear_memory, processes
 from tests.cluster.running import Nile
+from tests.cluster.terminal import Terminal
 from tests.lab.helpers import eventually
 
 HOSTS = 36
@@ -55,3 +56,11 @@ def nile(fleet: Lab, tmp_path: Path) -> Nile:
 def brisk(nile: Nile) -> Nile:
     """The same with a lease of 3 seconds."""
     return nile.with_routes("brisk", timeouts={"lease": "3s"})
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    """A pseudo-terminal."""
+    made = Terminal()
+    yield made
+    made.close()

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nile.lab import Lab, control, procs
+from nile.lab.netns import listens
 from nile.lab.state import LabFiles
+from tests.lab.helpers import eventually
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,20 @@ def login_shell(lab: Lab, host: str, shell: str) -> Iterator[None]:
         yield
     finally:
         assert lab.run_on(host, ["umount", "/etc/passwd"]).returncode == 0
+
+
+@contextlib.contextmanager
+def sshd_with(lab: Lab, host: str, port: int, *lines: str) -> Iterator[None]:
+    """One more sshd on a host, with more lines (they come first, and so they win) in its configuration."""
+    place = root_of(lab, host) / "run/lab"
+    config = (place / "sshd_config").read_text().replace(f"Port {lab.port}\n", "")
+    (place / f"sshd_config.{port}").write_text("\n".join([f"Port {port}", *lines, config]))
+    sshd = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/local/sbin")
+    words = [str(sshd), "-D", "-f", f"/run/lab/sshd_config.{port}", "-E", f"/run/lab/sshd.{port}.log"]
+    daemon = subprocess.Popen(lab.host_argv(host, words))
+    try:
+        eventually(lambda: listens(lab.pid(host), port), f"sshd listens on port {port}")
+        yield
+    finally:
+        procs.kill_tree(daemon.pid)
+        daemon.wait()

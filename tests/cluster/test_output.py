@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nile.lab import Lab
 from tests.cluster.hosts import commands, names_of, root_of
-from tests.cluster.running import Done, Nile, Running, pieces
+from tests.cluster.running import Done, Nile, pieces
+from tests.cluster.terminal import Terminal, on_terminal
 from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
@@ -140,50 +137,6 @@ def spent(lab: Lab) -> int:
         fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total
-
-
-class Terminal:
-    """A pseudo-terminal that a `nile` may have as its own; what it shows is gathered in `shown`."""
-
-    def __init__(self) -> None:
-        self._master, self.fd = pty.openpty()
-        self.shown = b""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        while not self._ended.is_set() or select.select([self._master], [], [], 0)[0]:
-            if select.select([self._master], [], [], 0.05)[0]:
-                self.shown += os.read(self._master, 65536)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-        os.close(self._master)
-        os.close(self.fd)
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    made = Terminal()
-    yield made
-    made.close()
-
-
-def on_terminal(nile: Nile, terminal: Terminal, *words: str) -> Running:
-    return Running(
-        subprocess.Popen(
-            ["setsid", "--ctty", *nile.argv(*nile.exec_words(*words))],
-            stdin=terminal.fd,
-            stdout=terminal.fd,
-            stderr=terminal.fd,
-            env=nile.environment(),
-        )
-    )
 
 
 def test_what_hosts_print_cant_play_tricks_on_the_terminal(nile: Nile, terminal: Terminal) -> None:

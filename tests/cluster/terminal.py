@@ -1,0 +1,48 @@
+"""A terminal for a `nile`, and what it shows."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import threading
+
+from tests.cluster.running import Nile, Running
+
+
+class Terminal:
+    """A pseudo-terminal that a `nile` may have as its own; what it shows is gathered in `shown`."""
+
+    def __init__(self) -> None:
+        self._master, self.fd = pty.openpty()
+        self.shown = b""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._ended.is_set() or select.select([self._master], [], [], 0)[0]:
+            if select.select([self._master], [], [], 0.05)[0]:
+                self.shown += os.read(self._master, 65536)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        os.close(self._master)
+        os.close(self.fd)
+
+
+def on_terminal(nile: Nile, terminal: Terminal, *words: str) -> Running:
+    return Running(
+        subprocess.Popen(
+            ["setsid", "--ctty", *nile.argv(*nile.exec_words(*words))],
+            stdin=terminal.fd,
+            stdout=terminal.fd,
+            stderr=terminal.fd,
+            env=nile.environment(),
+        )
+    )
