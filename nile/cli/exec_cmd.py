@@ -150,7 +150,7 @@ class Show:
         from nile.events import HostResult, RunEnded
 
         with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
-            for event in engine.events(IDLE_S):
+            for event in engine.events(IDLE_S, grace_s):
                 interrupts.wait_while_paused()
                 if event is None:
                     if self._progress is not None:

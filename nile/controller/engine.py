@@ -108,11 +108,11 @@ class Engine:
 
     # The caller's thread.
 
-    def events(self, idle_s: float | None = None) -> Iterator[Event | None]:
+    def events(self, idle_s: float | None = None, grace_s: float = 0.0) -> Iterator[Event | None]:
         """Run, and yield every event once it is in the store. Raises what broke the engine or the store.
 
         With `idle_s`, None after every so many seconds without an event. A caller that stops listening
-        ends the run, at once.
+        ends the run, and so does a store that fails: commands get SIGTERM, `grace_s`, SIGKILL.
         """
         thread = threading.Thread(target=self._engine, name="nile-engine", daemon=True)
         self._pipeline.start()
@@ -120,7 +120,7 @@ class Engine:
         try:
             yield from self._pipeline.events(idle_s)
         except BaseException:
-            self.interrupt(0.0)
+            self.interrupt(grace_s)
             self._pipeline.drain()
             raise
         finally:
@@ -313,7 +313,7 @@ class Engine:
         """Read once something is there; a regular file can't be waited for, and needn't be."""
         fd = sys.stdin.fileno()
         try:
-            self._loop.add_reader(fd, self._stdin_readable, size)
+            self._loop.add_reader(fd, self._guarded, self._stdin_readable, size)
         except PermissionError:
             self._stdin_readable(size)
 

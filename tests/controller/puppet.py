@@ -123,7 +123,11 @@ class Refusing:
         return SignReply(REFUSAL, Code.SIGNING, "no")
 
 
-def engine(transport: PuppetTransport, signatory: Any = None) -> Engine:
+def engine(
+    transport: PuppetTransport,
+    signatory: Any = None,
+    record: Callable[[Sequence[Event]], None] = lambda events: None,
+) -> Engine:
     """A real engine over a relay that the test plays, with one asked host below it."""
     logins = {
         name: ResolvedLogin(
@@ -138,9 +142,7 @@ def engine(transport: PuppetTransport, signatory: Any = None) -> Engine:
         ("child",),
         0.0,
     )
-    return Engine(
-        EngineOptions(PLAN, cascade, logins, lambda: transport, signatory or Refusing(), lambda events: None)
-    )
+    return Engine(EngineOptions(PLAN, cascade, logins, lambda: transport, signatory or Refusing(), record))
 
 
 def run(made: Engine, within_s: float = 20.0) -> list[Event]:
