@@ -59,6 +59,7 @@ class Child:
         self.handshake: "Optional[Handshake]" = None
         self.link: "Optional[Link]" = None
         self.suspected = False
+        self.dropped: "Optional[Tuple[str, str]]" = None  # how its last attempt ended, if one follows
 
     def speaks_for(self, frame: wire.Frame) -> bool:
         """May this frame come from this child?"""
@@ -253,6 +254,7 @@ class Relay:
             wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (child.attempts - 1)) * (0.5 + self._random())
             if child.deadline is not None and now + wait_s < child.deadline:
                 child.not_before = now + wait_s
+                child.dropped = (code, reason)
                 child.handshake = None
                 return []
         return self._lose(child, code, reason, now)
@@ -295,8 +297,9 @@ class Relay:
 
     def _tick_login(self, child: Child, now: float) -> "Effects":
         if child.deadline is not None and now >= child.deadline:
-            reason = "no answer within %g s" % self._shared["connect"]
-            return [("hangup", child.id)] + self._lose(child, "connect-timeout", reason, now)
+            silence = ("connect-timeout", "no answer within %g s" % self._shared["connect"])
+            code, reason = child.dropped or silence
+            return [("hangup", child.id)] + self._lose(child, code, reason, now)
         if child.not_before and now >= child.not_before:
             return self._begin(child, now)
         return []
