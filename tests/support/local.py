@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class LocalSession:
         self._process.stdin.write(data)
 
     def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()  # what an agent sees when its ssh ends
         if self._process.returncode is None:
             self._process.kill()
 
@@ -36,7 +39,9 @@ class LocalSession:
 class LocalTransport:
     """Logs in to nowhere: `refuse` maps host names to what their login fails with."""
 
-    def __init__(self, environment: Mapping[str, str], refuse: Mapping[str, LoginFailed] | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], refuse: Mapping[str, LoginFailed] | None = None
+    ) -> None:
         self._environment = environment
         self._refuse = refuse or {}
         self._readers: set[asyncio.Task[None]] = set()
@@ -53,6 +58,7 @@ class LocalTransport:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=dict(self._environment),
+                cwd=self._environment["HOME"],
                 start_new_session=True,
             )
         except OSError as error:
@@ -61,6 +67,12 @@ class LocalTransport:
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         return LocalSession(process)
+
+    async def login_over(
+        self, login: ResolvedLogin, stream: socket.socket, command: str, sink: SessionSink
+    ) -> LocalSession:
+        stream.close()
+        raise LoginFailed(Code.DROPPED, "a local shell can't be reached over a socket")
 
     async def close(self) -> None:
         for reader in list(self._readers):
