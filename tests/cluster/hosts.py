@@ -56,7 +56,7 @@ def commands(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
 def agents(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
     """Agents and their wardens, which a shell waits for."""
     found = processes(lab, hosts)
-    return [p for p in found if not p.run and p.name.startswith("python") and "nile" in p.argv[-1]]
+    return [p for p in found if not p.run and p.name.startswith("python") and "nile" in "".join(p.argv[-1:])]
 
 
 def ssh_clients(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
@@ -118,10 +118,14 @@ def login_shell(lab: Lab, host: str, shell: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sshd_with(lab: Lab, host: str, port: int, *lines: str) -> Iterator[None]:
-    """One more sshd on a host, with more lines (they come first, and so they win) in its configuration."""
+    """One more sshd on a host, with lines of its configuration replaced or added."""
     place = root_of(lab, host) / "run/lab"
-    config = (place / "sshd_config").read_text().replace(f"Port {lab.port}\n", "")
-    (place / f"sshd_config.{port}").write_text("\n".join([f"Port {port}", *lines, config]))
+    mine = [f"Port {port}", *lines]
+    keywords = {line.split()[0] for line in mine}
+    rest = [
+        line for line in (place / "sshd_config").read_text().splitlines() if line.split()[0] not in keywords
+    ]
+    (place / f"sshd_config.{port}").write_text("\n".join([*mine, *rest, ""]))
     sshd = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/local/sbin")
     words = [str(sshd), "-D", "-f", f"/run/lab/sshd_config.{port}", "-E", f"/run/lab/sshd.{port}.log"]
     daemon = subprocess.Popen(lab.host_argv(host, words))

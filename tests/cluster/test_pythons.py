@@ -1,0 +1,116 @@
+"""Agents of every Python that this machine has, in one tree: old above new, and new above old."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nile.lab import BackendName, Lab, LabSpec
+from tests.cluster.hosts import processes, root_of
+from tests.cluster.running import Nile
+from tests.lab.helpers import eventually
+
+pytestmark = pytest.mark.cluster
+
+HOSTS = 16
+WITHOUT, PLATFORM = "h016", "h015"
+TELL = "readlink /proc/$PPID/exe; echo $NILE_PARENT"
+
+
+def pythons() -> dict[str, str]:
+    """Version (3.6 ...) -> an interpreter of it, oldest first: those on the PATH, and pyenv's."""
+    places = [Path(place) for place in os.environ["PATH"].split(":") if "shims" not in place]
+    places += sorted(Path("~/.pyenv/versions").expanduser().glob("*/bin"))
+    files = [file for place in places for file in place.glob("python3.*")]
+    found = {}
+    for path in [Path(sys.executable), *(file for file in files if re.fullmatch(r"python3\.\d+", file.name))]:
+        words = [str(path), "-ISc", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found.setdefault(int(done.stdout.split(".")[1]), str(path))
+    return {f"3.{minor}": found[minor] for minor in sorted(found) if minor >= 6}
+
+
+@pytest.fixture(scope="module")
+def versions() -> dict[str, str]:
+    return pythons()
+
+
+@pytest.fixture(scope="module")
+def mixed(versions: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """h001 and h003 have the oldest Python, h002 and h004 the newest, h005 and on all of them in turn."""
+    paths = list(versions.values())
+    given = {"h001": paths[0], "h002": paths[-1], "h003": paths[0], "h004": paths[-1]}
+    given |= {f"h{number:03}": paths[number % len(paths)] for number in range(5, 15)}
+    spec = LabSpec(hosts=HOSTS, backend=BackendName.NETNS, python=given, no_python=f"{PLATFORM},{WITHOUT}")
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "mixed", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def nile(mixed: Lab, tmp_path: Path) -> Iterator[Nile]:
+    yield Nile(mixed, tmp_path)
+    eventually(lambda: not processes(mixed), "no process is left on any host")
+
+
+def test_old_above_new_and_new_above_old(nile: Nile, mixed: Lab, versions: dict[str, str]) -> None:
+    tree = {"h001": {"h002": {"h003": "h[005-007]"}}, "h004": {"h008": ["h[009-011]"], "h012": "h[013-014]"}}
+    drawn = nile.with_routes(tree=tree, limits={"stages": 4})
+    done = drawn.json("-w", "h[001-014]", "--", TELL).all_ok()
+    real = {host: os.path.realpath(path) for host, path in mixed.spec.python.items()}
+    for host in done.results:
+        assert done.stdout_of(host).splitlines()[0] == real[host]
+    if len(versions) > 1:
+        assert real["h001"] != real["h002"]
+
+
+def test_output_and_time_outs_work_with_every_python(nile: Nile) -> None:
+    command = "seq 50000 | tail -1; setsid sleep 999 & sleep 999"
+    done = nile.json("-w", "h[001-014]", "--branches", "4", "-u", "1.5", "--grace", "0.5", "--", command)
+    assert set(done.verdicts.values()) == {"timeout"}
+    assert {done.stdout_of(host) for host in done.results} == {"50000\n"}
+
+
+def test_stdin_works_with_every_python(nile: Nile) -> None:
+    words = ("--stdin", "-w", "h[001-014]", "--branches", "4", "--", "wc -c")
+    done = nile.json(*words, stdin=b"x" * 600_000).all_ok()
+    assert {done.stdout_of(host) for host in done.results} == {"600000\n"}
+
+
+def test_no_python(nile: Nile) -> None:
+    done = nile.json("-w", f"h001,{WITHOUT}", "--tree", "flat", "--", "hostname")
+    assert (done.code, done.verdicts) == (4, {"h001": "ok", WITHOUT: "unreachable"})
+    assert done.results[WITHOUT]["code"] == "no-python"
+    drawn = nile.with_routes(tree={"h001": ["h002", WITHOUT]})
+    shown = drawn.exec("-w", f"h[001-002],{WITHOUT}", "--", "hostname")
+    assert shown.code == 4
+    assert "no Python 3.6 or later" in shown.err
+    assert "Install Python" in shown.err
+
+
+def test_a_relay_without_python_keeps_those_below_from_being_reached(nile: Nile) -> None:
+    drawn = nile.with_routes(tree={WITHOUT: "h[001-002]", "h003": []})
+    done = drawn.json("-w", f"h[001-003],{WITHOUT}", "--", "hostname")
+    assert done.verdicts == {host: "ok" if host == "h003" else "unreachable" for host in done.results}
+    assert {done.results[host]["code"] for host in ("h001", "h002")} == {"parent"}
+
+
+def test_only_the_platform_python(nile: Nile, mixed: Lab) -> None:
+    """Where python3 is only for the system itself, as on EL 8."""
+    behind = root_of(mixed, PLATFORM) / "run/lab/behind"
+    there = sorted(path for path in behind.glob("*/python3.*") if re.fullmatch(r"python3\.\d+", path.name))
+    assert there, "this machine has no Python in a directory of the system"
+    inside = "/" + str(there[-1].relative_to(root_of(mixed, PLATFORM)))
+    script = f"mount -t tmpfs tmpfs /usr/libexec && ln -s {inside} /usr/libexec/platform-python"
+    assert mixed.run_on(PLATFORM, ["sh", "-c", script]).returncode == 0
+    drawn = nile.with_routes(tree={"h001": PLATFORM})
+    done = drawn.json("-w", f"h001,{PLATFORM}", "--", "command -v python3; echo $NILE_PARENT").all_ok()
+    assert done.stdout_of(PLATFORM) == "h001\n"
+    relaying = nile.with_routes("relaying", tree={PLATFORM: "h002"})
+    relaying.json("-w", f"h002,{PLATFORM}", "--", "true").all_ok()
