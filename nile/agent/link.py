@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BULK_WINDOW = 256 * 1024
 GRANT_STEP = 64 * 1024
+CONTROL_STEP = 64 * 1024  # whoever writes cuts off the front of what it got, again and again
 PING_S = 1.0
 
 
@@ -24,7 +25,7 @@ class Link:
 
     def __init__(self, limit: int, now: float) -> None:
         self._decoder = wire.Decoder(limit)
-        self._control: "list[bytes]" = []
+        self._control = bytearray()
         self._bulk: "dict[int, list[Tuple[wire.Frame, Optional[Callable[[], None]]]]]" = {}
         self._turns: "list[int]" = []
         self._sent = 0  # bulk bytes, ever
@@ -63,7 +64,7 @@ class Link:
     def send(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]" = None) -> None:
         """Queue a frame. `sent()` is called when a bulk frame leaves the queue."""
         if frame.type not in wire.BULK:
-            self._control.append(frame.encode())
+            self._control += frame.encode()
             return
         queue = self._bulk.get(frame.origin)
         if queue is None:
@@ -71,15 +72,19 @@ class Link:
             self._turns.append(frame.origin)
         queue.append((frame, sent))
 
+    def waiting(self) -> int:
+        """Bytes of control frames that wait to be pulled."""
+        return len(self._control)
+
     def pending(self) -> bool:
         """Would `pull` give anything?"""
         return bool(self._control) or (bool(self._turns) and self._sent < self._granted)
 
     def pull(self, now: float) -> bytes:
-        """The next bytes to write: all control frames, else one bulk frame, else nothing."""
+        """The next bytes to write: of control frames, else one bulk frame, else nothing."""
         if self._control:
-            data = b"".join(self._control)
-            del self._control[:]
+            data = bytes(self._control[:CONTROL_STEP])
+            del self._control[:CONTROL_STEP]
         elif self._turns and self._sent < self._granted:
             data = self._pull_bulk()
         else:
@@ -103,4 +108,4 @@ class Link:
     def tick(self, now: float) -> None:
         """Queue a ping where this direction was silent; call it a few times a second."""
         if now - self.last_out >= PING_S and not self._control:
-            self._control.append(wire.Frame(wire.PING).encode())
+            self._control += wire.Frame(wire.PING).encode()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nile.agent.loop import Agent
 
 MOST_STDERR = 16384
+MOST_CONTROL = 32 << 20  # bytes of control frames that wait for the parent; thousands of hosts need a tenth
 SPARE_FDS = 16  # for the pipes of one more login, and for what else an agent opens meanwhile
 
 
@@ -162,6 +163,8 @@ class Branches:
         if frame.type in wire.BULK:
             size = len(frame.body)
             self._agent.up(frame, lambda: self._perform(self._relay.take(child_id, size)))
+        elif self._agent.parent.waiting() > MOST_CONTROL:
+            self._perform(self._relay.overrun(child_id, self._agent.now()))
         else:
             self._agent.up(frame)
 

@@ -225,6 +225,14 @@ class Relay:
         child.link.take(size)
         return [("flush", child_id)]
 
+    def overrun(self, child_id: int, now: float) -> "Effects":
+        """This child sends more control frames than can be passed on: it has to go, not this node."""
+        child = self.children[child_id]
+        if child.state == GONE:
+            return []
+        reason = "it sends more than its relay can pass on"
+        return [("hangup", child_id)] + self._lose(child, "agent", reason, now)
+
     def _hello(self, child: Child, frame: wire.Frame, now: float) -> "Effects":
         """The child's agent runs: send it its plan, tell the root, use the free slot."""
         child.state = UP

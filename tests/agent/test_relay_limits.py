@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,41 @@ class Stub:
 
     def unwatch(self, fd: int) -> None:
         """Nothing came."""
+
+
+FLOOD = """#!%s
+import os, struct, sys, threading
+
+def frame(kind, origin, body):
+    return struct.pack("!IBBII", 10 + len(body), kind, 0, origin, 1) + body
+
+def listen():
+    while os.read(0, 65536):
+        pass
+
+os.write(1, bytes([10]) + ("%%s py 00000000 3.11.2" %% sys.argv[-1].split()[-1]).encode() + bytes([10]))
+os.write(1, frame(%d, 0, b"d" + bytes(4)))
+threading.Thread(target=listen, daemon=True).start()
+flood = frame(%d, 2, b"b" + struct.pack("!I", 60000) + bytes(60000))
+while True:
+    os.write(1, flood)
+"""
+
+
+def test_a_child_that_floods_its_relay_is_hung_up(environment: dict[str, str]) -> None:
+    """While nothing can be passed on: what frames of no window take must have a bound too."""
+    ssh = Path(environment["PATH"].partition(":")[0]) / "ssh"
+    ssh.write_text(FLOOD % (sys.executable, wire.HELLO, wire.TAKEN))
+    with Parent(environment, relay=True, prefix="ulimit -v 600000; ") as parent:
+        parent.wait_for(wire.HELLO)
+        agent = parent.agent_pid
+        parent.send(make_plan(asked=False, children=children(1)))
+        children_of = Path(f"/proc/{agent}/task/{agent}/children")
+        wait_until(lambda: children_of.read_text(), "the login")
+        wait_until(lambda: not children_of.read_text(), "the end of the flood")  # nothing is read meanwhile
+        lost = parent.wait_for(wire.LOST).fields()
+        assert lost["code"] == "agent"
+        assert "more than its relay can pass on" in lost["reason"]
 
 
 @pytest.fixture
