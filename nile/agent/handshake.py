@@ -29,7 +29,7 @@ CANDIDATES = ("python3", "/usr/libexec/platform-python") + tuple("python3.%d" % 
 
 _SHELL = (
     "for p in %s; do command -v $p >/dev/null 2>&1 || continue; "
-    '$p -ISc "$0" $1; r=$?; if [ $r = 0 ] || [ $r -gt 128 ]; then exit; fi; done; echo; echo $1 sh'
+    '$p -BISc "$0" $1; r=$?; if [ $r = 0 ] || [ $r -gt 128 ]; then exit; fi; done; echo; echo $1 sh'
 )
 
 _PYTHON = (
