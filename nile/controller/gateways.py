@@ -50,7 +50,8 @@ class Gateways:
         relay_id = self._above[login.host]
         if not relay_id:
             raise LoginFailed(Code.NO_ROUTE, f"{login.host} stands below no gateway")
-        await asyncio.wrap_future(self._up[self._plan.node(relay_id).host])
+        # Others wait for the same: whoever gives up must not take it away from them.
+        await asyncio.shield(asyncio.wrap_future(self._up[self._plan.node(relay_id).host]))
         dialled = self._engine.dial(relay_id, login.hostname_inside, login.port)
         return await asyncio.wrap_future(dialled)
 
