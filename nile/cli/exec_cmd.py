@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 IDLE_S = 0.2
 """How often the status line is looked after while nothing happens."""
+LONGEST_LINE = 128 * 1024
+"""Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
 
 EXAMPLES = """\b
 Examples:
@@ -73,6 +75,9 @@ def command(
     line = " ".join(words)
     if not line.strip():
         raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")
+    if len(line.encode(errors="surrogateescape")) >= LONGEST_LINE:
+        remedy = "send it as a script: nile exec --stdin ... -- sh < SCRIPT"
+        raise UsageError("the command is longer than hosts can take (128 KiB)", remedy=remedy)
     chosen = select(selection)
     if timeout_s is not None:
         timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
