@@ -28,7 +28,7 @@ def pythons() -> dict[str, str]:
     places = [Path(place) for place in os.environ["PATH"].split(":") if "shims" not in place]
     places += sorted(Path("~/.pyenv/versions").expanduser().glob("*/bin"))
     files = [file for place in places for file in place.glob("python3.*")]
-    found = {}
+    found: dict[int, str] = {}
     for path in [Path(sys.executable), *(file for file in files if re.fullmatch(r"python3\.\d+", file.name))]:
         words = [str(path), "-ISc", "import sys; print('%d.%d' % sys.version_info[:2])"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)

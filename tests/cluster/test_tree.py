@@ -48,6 +48,12 @@ def test_every_host_runs_the_command_once(nile: Nile, fleet: Lab, branches: int,
     assert {result["stage"] for result in done.results.values()} == set(range(1, stages + 1))
 
 
+def test_the_root_may_use_openssh(nile: Nile, fleet: Lab) -> None:
+    other = nile.with_routes(ssh={"client": "openssh"})
+    check_told(other.json("-a", "--branches", "6", "--", TELL).all_ok(), list(fleet.names))
+    assert ran(fleet) == dict.fromkeys(fleet.names, 1)
+
+
 def test_flat(nile: Nile, fleet: Lab) -> None:
     done = nile.json("-a", "--tree", "flat", "--", TELL).all_ok()
     assert ran(fleet) == dict.fromkeys(fleet.names, 1)
