@@ -53,7 +53,6 @@ class Host:
     """Its verdict is in the store (always so for one that only relays)."""
     ended: bool = False
     """Its agent was told to end, or is gone."""
-    input_taken: int = 0
     signatures: int = 0
     """Unbound signatures that it got as a relay, or that are being decided on."""
     complained_of: bool = False
@@ -78,9 +77,12 @@ class Host:
 
     def output_complete(self) -> bool:
         """Has everything arrived that the result says was printed?"""
-        if self.outcome is None:
-            return False
-        return all(self.received[name] >= _number(self.outcome.get(name)) for name in self.received)
+        return self.outcome is not None and not self.output_missing()
+
+    def output_missing(self) -> int:
+        """How many of the bytes that the result says were printed haven't arrived."""
+        said = self.outcome or {}
+        return sum(max(0, _number(said.get(name)) - have) for name, have in self.received.items())
 
 
 @dataclass(frozen=True, slots=True)

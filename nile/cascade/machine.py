@@ -58,7 +58,7 @@ class Cascade:
         self._beat = 0
         self._logins = Slots(plan.limits.logins)
         self._starts = Slots(options.exec.fanout)
-        self._stdin = StdinBroadcast(options.exec.stdin)
+        self._stdin = StdinBroadcast(options.exec.stdin, (host.id for host in self._asked()))
         for host in self._hosts.values():
             host.committed = not host.node.asked
             host.permitted = self._wanted(host) and not self._logins.bounded
@@ -76,7 +76,7 @@ class Cascade:
         actions = self._handle(event, now - self._begun)
         if self._give_up_at is None:
             actions += self._release()
-            actions += self._stdin.more(self._hosts.values())
+            actions += self._stdin.more()
         if not self._open:
             self._finished = True
             actions += [Publish(self._summary(now - self._begun)), Finish()]
@@ -190,9 +190,10 @@ class Cascade:
             return self._output(host, frame.body, t)
         if frame.type == wire.STARTED and host.state is State.UP:
             host.state = State.RUNNING
+            self._stdin.started(host.id)
             return [Publish(HostStarted(host.name, t), host.id)]
         if frame.type == wire.TAKEN:
-            host.input_taken = max(host.input_taken, integer(frame.value()))
+            self._stdin.taken(host.id, integer(frame.value()))
         if frame.type == wire.RESULT:
             host.outcome = frame.fields()
             return self._conclude(host, t)
@@ -254,6 +255,7 @@ class Cascade:
         host.verdict = judgement.verdict
         host.state = State.OVER
         self._starts.give_back(host)
+        self._stdin.over(host.id)
         return [Publish(judgement.result(host, self._path(host), t), host.id)]
 
     # Broken branches.

@@ -14,7 +14,8 @@ from nile.errors import UsageError
 if TYPE_CHECKING:
     from nile.cli.common import Selection
     from nile.controller import Engine
-    from nile.events import HostResult
+    from nile.errors import StoreError
+    from nile.events import Event, HostResult
     from nile.options import ExecOptions
     from nile.report import Renderer, Screen
     from nile.store import Store
@@ -24,6 +25,8 @@ IDLE_S = 0.2
 """How often the status line is looked after while nothing happens."""
 LONGEST_LINE = 128 * 1024
 """Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
+
+MOST_DESCRIPTORS = 65536
 
 EXAMPLES = """\b
 Examples:
@@ -89,6 +92,8 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
     """What the options say of the command; raises UsageError where they contradict each other."""
     from nile.options import ExecOptions, Leftover
 
+    if given["stdin"] and sys.stdin is None:
+        raise UsageError("there is no standard input", where="--stdin", remedy="it was closed: give it one")
     if given["stdin"] and given["fanout"]:
         remedy = "all hosts read it at one time; leave one of the two out"
         raise UsageError("--stdin and -f can't go together", remedy=remedy)
@@ -112,6 +117,7 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     from nile.report.text import visible
     from nile.store import RunContext, Store
 
+    allow_descriptors()
     out = screen()
     out.err.write(f"{chosen.routes.describe()}\n")
     out.flush()
@@ -125,8 +131,12 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
         for notice in notices:
             out.err.write(f"nile: {visible(notice)}\n")
         show = Show(out, store, run_id, given)
-        show.follow(engine, options.grace_s)
-    return exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)
+        unrecorded = show.follow(engine, options.grace_s)
+    code = exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)
+    if unrecorded is not None:
+        out.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
+        return max(1, code)
+    return code
 
 
 class Show:
@@ -149,28 +159,48 @@ class Show:
             renderers.append(self._progress)
         self._renderer = Several(renderers)
 
-    def follow(self, engine: Engine, grace_s: float) -> None:
-        """Run the engine and show its events, until the end."""
+    def follow(self, engine: Engine, grace_s: float) -> StoreError | None:
+        """Run the engine and show its events, until the end; what kept the store from recording all of it."""
         from nile.cli.interrupts import Interrupts
-        from nile.events import HostResult, RunEnded
+        from nile.errors import StoreError
 
         with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
-            for event in engine.events(IDLE_S, grace_s):
-                interrupts.wait_while_paused()
-                if event is None:
-                    if self._progress is not None:
-                        self._progress.tick()
-                    continue
-                if isinstance(event, HostResult):
-                    self.results.append(event)
-                elif isinstance(event, RunEnded):
-                    self.interrupted = event.interrupted
-                self._renderer.handle(event)
+            try:
+                for event in engine.events(IDLE_S, grace_s):
+                    interrupts.wait_while_paused()
+                    self._handle(event)
+                failure = None
+            except StoreError as error:  # raised once all is over
+                failure = error
             self._renderer.finish()
+        return failure
+
+    def _handle(self, event: Event | None) -> None:
+        from nile.events import HostResult, RunEnded
+
+        if event is None:
+            if self._progress is not None:
+                self._progress.tick()
+            return
+        if isinstance(event, HostResult):
+            self.results.append(event)
+        elif isinstance(event, RunEnded):
+            self.interrupted = event.interrupted
+        self._renderer.handle(event)
 
     def _say(self, text: str) -> None:
         self._screen.err.write(text)
         self._screen.flush()
+
+
+def allow_descriptors() -> None:
+    """As many open files as this user may have: each login of the root takes a few."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def plan_text(plan: Plan) -> str:

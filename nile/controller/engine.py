@@ -109,10 +109,11 @@ class Engine:
     # The caller's thread.
 
     def events(self, idle_s: float | None = None, grace_s: float = 0.0) -> Iterator[Event | None]:
-        """Run, and yield every event once it is in the store. Raises what broke the engine or the store.
+        """Run, and yield every event once it is in the store. Raises what broke the engine.
 
         With `idle_s`, None after every so many seconds without an event. A caller that stops listening
-        ends the run, and so does a store that fails: commands get SIGTERM, `grace_s`, SIGKILL.
+        ends the run: commands get SIGTERM, `grace_s`, SIGKILL. A store that fails ends nothing: a
+        notice says so, and its error is raised behind the last event.
         """
         thread = threading.Thread(target=self._engine, name="nile-engine", daemon=True)
         self._pipeline.start()
@@ -125,6 +126,8 @@ class Engine:
             raise
         finally:
             thread.join()
+        if self._pipeline.failure is not None:
+            raise self._pipeline.failure
 
     def interrupt(self, grace_s: float) -> None:
         """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from nile.events import Event
+from nile.events import Event, Notice
 
 BATCH = 2000
 Numbered = tuple[int, Event]
@@ -32,6 +32,8 @@ class Pipeline:
         self._record = record
         self._stored = stored
         self._shown = shown
+        self.failure: Exception | None = None
+        """Why the store records no more. The run goes on: its commands matter more than its record."""
         self._to_store: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
         self._to_show: queue.SimpleQueue[Numbered | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._store, name="nile-store", daemon=True)
@@ -76,19 +78,22 @@ class Pipeline:
                 self._shown(item[0])
 
     def _store(self) -> None:
-        broken = False
         for batch in self._batches():
-            if not broken:
-                try:
-                    self._record([event for _, event in batch])
-                except Exception as error:
-                    broken = True
-                    self._to_show.put(error)
+            if self.failure is None:
+                self._try_to_record(batch)
             # Also where nothing can be kept any more: the run has to come to its end.
             self._stored(batch[-1][0])
             for item in batch:
                 self._to_show.put(item)
         self._to_show.put(None)
+
+    def _try_to_record(self, batch: list[Numbered]) -> None:
+        try:
+            self._record([event for _, event in batch])
+        except Exception as error:  # raised again by the engine, once the run is over
+            self.failure = error
+            text = f"the run goes on, but nothing more of it is recorded: {error}"
+            self._to_show.put((0, Notice(text)))
 
     def _batches(self) -> Iterator[list[Numbered]]:
         """Whatever waits, up to a bound, at one time."""

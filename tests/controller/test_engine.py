@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from nile.events import Code, Event, HostOutput, HostResult, HostStarted, RunEnded, RunStarted, Verdict
+from nile.events import (
+    Code,
+    Event,
+    HostOutput,
+    HostResult,
+    HostStarted,
+    Notice,
+    RunEnded,
+    RunStarted,
+    Verdict,
+)
 from nile.options import ExecOptions, Limits, Timeouts
 from nile.transport.base import LoginFailed
 from tests.agent.parent import wait_until
@@ -144,13 +154,27 @@ def test_a_caller_that_stops_listening_ends_the_run(home: Path) -> None:
     all_gone(home)
 
 
-def test_a_store_that_fails_ends_the_run_with_its_error(home: Path) -> None:
+def test_a_store_that_fails_ends_no_command(home: Path) -> None:
+    """The commands matter more than their record: a full disk at the root must not end a fleet's work."""
+
     def record(events: Sequence[Event]) -> None:
         if any(isinstance(event, HostStarted) for event in events):
             raise OSError("no space left on device")
 
+    run = engine(home, "echo done", record=record)
+    seen: list[Event | None] = []
+
+    def look() -> None:
+        for event in run.events():
+            seen.append(event)  # noqa: PERF402  (what came before the error counts)
+
     with pytest.raises(OSError, match="no space"):
-        list(engine(home, "sleep 600", record=record).events())
+        look()
+    results = [event for event in seen if isinstance(event, HostResult)]
+    assert results
+    assert {result.verdict for result in results} == {Verdict.OK}
+    assert isinstance(seen[-1], RunEnded)
+    assert any(isinstance(event, Notice) and "no space" in event.text for event in seen)
     all_gone(home)
 
 

@@ -1,15 +1,12 @@
-"""What becomes of the commands when nobody can look at a run, or keep it, any more."""
+"""What becomes of the commands when nobody can look at a run any more."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pytest
 
 from nile.agent import wire
 from nile.agent.wire import Frame
-from nile.errors import StoreError
-from nile.events import Event, HostUp
+from nile.events import HostUp
 from tests.controller.puppet import CHILD, Puppet, PuppetTransport, engine
 
 
@@ -38,17 +35,4 @@ def test_a_display_that_fails_leaves_commands_their_grace() -> None:
 
     with pytest.raises(OSError, match="terminal is gone"):
         look()
-    assert relay.heard == [7.0]
-
-
-def test_a_store_that_fails_leaves_commands_their_grace() -> None:
-    relay = Graces()
-
-    def full(events: Sequence[Event]) -> None:
-        if any(isinstance(event, HostUp) for event in events):
-            raise StoreError("the disk is full")
-
-    made = engine(relay.transport, record=full)
-    with pytest.raises(StoreError, match="disk is full"):
-        list(made.events(None, grace_s=7.0))
     assert relay.heard == [7.0]
