@@ -256,7 +256,12 @@ class Cascade:
         host.state = State.OVER
         self._starts.give_back(host)
         self._stdin.over(host.id)
-        return [Publish(judgement.result(host, self._path(host), t), host.id)]
+        result = Publish(judgement.result(host, self._path(host), t), host.id)
+        missing = host.output_missing()
+        if not missing:
+            return [result]
+        lost = f"the last {missing} bytes that it printed were lost with the link"
+        return [Publish(Notice(lost, host.name), host.id), result]
 
     # Broken branches.
 

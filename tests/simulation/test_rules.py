@@ -10,7 +10,7 @@ import pytest
 from nile.agent.link import BULK_WINDOW
 from nile.agent.wire import CHUNK
 from nile.cascade.orders import WINDOW
-from nile.events import Code, HostResult, Verdict
+from nile.events import Code, HostOutput, HostResult, Notice, Verdict
 from nile.options import ExecOptions, Leftover, Limits, Timeouts
 from nile.topology.model import Plan
 from tests.simulation.checks import RELAY_BUFFER, violations
@@ -301,6 +301,25 @@ class TestBrokenBranches:
         result = run.results()["h0004"]
         assert (result.verdict, result.code) == (Verdict.LOST, Code.PARENT)
         assert "h0002" in result.reason
+
+    def test_output_that_was_lost_though_the_end_is_known_is_named(self) -> None:
+        def script(name: str, _: random.Random) -> Script:
+            yield Write("stdout", b"." * (0 if name == "h0001" else 200_000))
+            return 0
+
+        run = cluster(tree([0, 1, 1, 1, 1]), script, wire=Wire(0.001, 100_000.0))
+        strike(run, run.hosts[2])
+        run.at(3.0, run.hosts[2].kill_agent)
+        run.run()
+        assert violations(run) == []
+        assert run.verdicts()["h0002"] is Verdict.OK
+        published = sum(
+            len(event.data) for event in run.events if isinstance(event, HostOutput) and event.host == "h0002"
+        )
+        assert 0 < published < 200_000
+        (notice,) = [event for event in run.events if isinstance(event, Notice)]
+        assert notice.host == "h0002"
+        assert f"the last {200_000 - published} bytes" in notice.text
 
     def test_below_a_relay_that_was_never_up_nobody_ran(self) -> None:
         run = cluster(tree(CHAIN), sleeper(5.0))
