@@ -198,6 +198,25 @@ def test_a_relay_that_falls_silent(nile: Nile, fleet: Lab, fault: str) -> None:
     assert done.code == 4
 
 
+def test_a_start_that_waited_in_a_frozen_host_is_void(nile: Nile, fleet: Lab) -> None:
+    """The turn comes to a host that is frozen: when it thaws, long after its lease, it runs nothing."""
+    flat = nile.with_routes("flat", timeouts={"lease": f"{LEASE_S}s"})
+    command = "echo x >> /srv/ran; while [ ! -e ~/stop ]; do sleep 0.05; done"
+    words = ("--json", "-w", "h[001-002]", "--tree", "flat", "-f", "1", "--grace", "1s", "--", command)
+    with flat.started(*words) as run:
+        eventually(lambda: len(agents(fleet)) == 4 and commands(fleet), "one runs, and the other one waits")
+        (first,) = names_of(commands(fleet))
+        second = "h002" if first == "h001" else "h001"
+        fleet.freeze(second)
+        (root_of(fleet, first) / "root/stop").touch()
+        done = run.wait()
+        fleet.thaw(second)
+        gone(fleet, 2)
+    assert done.verdicts == {first: "ok", second: "lost"}
+    assert not (root_of(fleet, second) / "srv/ran").exists()
+    (root_of(fleet, first) / "srv/ran").unlink()
+
+
 def test_a_root_that_is_frozen(nile: Nile, fleet: Lab) -> None:
     with running(nile, STUBBORN) as run:
         run.signal(signal.SIGSTOP)
