@@ -174,9 +174,9 @@ def kill_descendants(top: int, signum: int, but: "Iterable[int]" = ()) -> None:
     if signum == _signal.SIGKILL:
         _stop_all(top, but)
     for pid, _ in descendants(top, but):
-        _kill(pid, signum)
+        kill(pid, signum)
         if signum != _signal.SIGKILL:
-            _kill(pid, _signal.SIGCONT)  # a stopped process would not see it
+            kill(pid, _signal.SIGCONT)  # a stopped process would not see it
 
 
 def _stop_all(top: int, but: "Iterable[int]") -> None:
@@ -186,11 +186,12 @@ def _stop_all(top: int, but: "Iterable[int]") -> None:
         if not running:
             return
         for pid in running:
-            _kill(pid, _signal.SIGSTOP)
+            kill(pid, _signal.SIGSTOP)
         stopped.update(running)
 
 
-def _kill(pid: int, signum: int) -> None:
+def kill(pid: int, signum: int) -> None:
+    """Send a signal to whoever is still there and may be killed."""
     try:
         os.kill(pid, signum)
     except OSError:

@@ -24,12 +24,13 @@ def watch(agent: int, said: int) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    _signal.signal(_signal.SIGTERM, lambda *_: os.kill(agent, _signal.SIGTERM))
+    _signal.signal(_signal.SIGTERM, lambda *_: processes.kill(agent, _signal.SIGTERM))
     _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
     while True:
         pid, _ = os.waitpid(-1, 0)
         if pid == agent:
             break
+    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)  # cleaning up is how it ends
     lines = os.read(said, 65536).split(b"\n")
     if lines[-1] != KEEP:
         kill_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -287,6 +288,16 @@ class TestNoSurvivors:
         parent.start(storm, run=run, grace=0.1)
         parent.wait(lambda: parent.output() == b"1\n", "the storm")
         os.kill(parent.agent_pid, signal.SIGKILL)
+        wait_until(lambda: gone(run), "the end of all processes")
+
+    def test_the_warden_is_asked_to_end_while_it_cleans_up(self, parent: Parent, run: str) -> None:
+        """As at a shutdown, where everybody is told to end, and told again."""
+        self.begin(parent, run)
+        warden = parent.warden_pid
+        os.kill(parent.agent_pid, signal.SIGKILL)
+        while alive(warden):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(warden, signal.SIGTERM)
         wait_until(lambda: gone(run), "the end of all processes")
 
     def test_what_fails_leaves_nothing(self, parent: Parent, run: str) -> None:
