@@ -1,0 +1,115 @@
+"""From what an agent or a relay says to a verdict: one table, and nothing in it believed unseen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nile.agent import wire
+from nile.cascade.hosts import (
+    MOST_LEFTOVER,
+    MOST_TEXT,
+    Host,
+    code_of,
+    judge_failed,
+    judge_lost,
+    judge_outcome,
+)
+from nile.events import Code, Verdict
+from nile.options import Leftover
+from nile.topology.model import PlanNode
+
+LEFT = [[7, "sleep", False]]
+PLAIN: dict[str, Any] = {"rc": 0, "signal": None, "cause": None, "error": None, "left": []}
+
+
+def host(**state: Any) -> Host:
+    return Host(PlanNode(1, "h1", 0, 1, True), 0, **state)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "code"),
+    [
+        ({}, Verdict.OK, None),
+        ({"left": LEFT}, Verdict.OK, None),
+        ({"rc": 3}, Verdict.FAILED, Code.EXIT),
+        ({"rc": None, "signal": 9}, Verdict.FAILED, Code.SIGNAL),
+        ({"rc": None, "error": "no such shell"}, Verdict.FAILED, Code.SPAWN),
+        ({"rc": None, "signal": 15, "cause": "timeout"}, Verdict.TIMEOUT, Code.COMMAND_TIMEOUT),
+        ({"rc": 0, "cause": "timeout"}, Verdict.TIMEOUT, Code.COMMAND_TIMEOUT),
+        ({"rc": None, "signal": 15, "cause": "cancelled"}, Verdict.CANCELLED, Code.CANCELLED),
+        ({"rc": None, "cause": "orphaned"}, Verdict.LOST, Code.LINK),
+        ({"rc": None}, Verdict.FAILED, Code.EXIT),
+    ],
+)
+def test_of_a_result(said: dict[str, Any], verdict: Verdict, code: Code | None) -> None:
+    judgement = judge_outcome({**PLAIN, **said}, Leftover.KEEP)
+    assert (judgement.verdict, judgement.code) == (verdict, code)
+
+
+def test_leftovers_fail_where_they_must_not_be() -> None:
+    judgement = judge_outcome({**PLAIN, "left": LEFT}, Leftover.FAIL)
+    assert (judgement.verdict, judgement.code, judgement.rc) == (Verdict.FAILED, Code.LEFTOVER, 0)
+    assert judge_outcome(PLAIN, Leftover.FAIL).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(("started", "verdict"), [(True, Verdict.LOST), (False, Verdict.UNREACHABLE)])
+def test_of_a_broken_link(started: bool, verdict: Verdict) -> None:
+    judgement = judge_lost(host(may_have_started=started), Code.LINK, "it broke")
+    assert (judgement.verdict, judgement.code, judgement.reason) == (verdict, Code.LINK, "it broke")
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_of_a_login_that_failed(code: Code) -> None:
+    verdict = Verdict.CANCELLED if code is Code.CANCELLED else Verdict.UNREACHABLE
+    assert judge_failed(code, "why", "what to do").verdict is verdict
+    assert code_of(code.value) is code
+
+
+@pytest.mark.parametrize("word", ["", "no such code", None, 7, [], b"refused"])
+def test_unknown_codes(word: object) -> None:
+    assert code_of(word) is Code.AGENT
+
+
+def test_output_is_complete_when_all_that_was_announced_is_there() -> None:
+    waiting = host(received={"stdout": 10, "stderr": 0})
+    assert not waiting.output_complete()
+    waiting.outcome = {**PLAIN, "stdout": 12, "stderr": 1}
+    assert not waiting.output_complete()
+    assert waiting.output_missing() == 3
+    waiting.received.update(stdout=12, stderr=1)
+    assert waiting.output_complete()
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 2**63 - 1)
+    | st.floats()
+    | st.binary(max_size=5)
+    | st.text(max_size=5)
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner)
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*PLAIN, "stdout", "stderr"]), values), st.sampled_from(list(Leftover))
+)
+def test_any_mapping_gives_a_judgement(said: dict[str, Any], policy: Leftover) -> None:
+    judgement = judge_outcome(wire.loads(wire.dumps(said)), policy)
+    assert judgement.rc is None or isinstance(judgement.rc, int)
+    assert len(judgement.reason) <= MOST_TEXT + 50
+    result = judgement.result(host(), ("root", "h1"), 1.0)
+    assert result.verdict in Verdict
+    assert isinstance(host(outcome=said).output_missing(), int)
+
+
+def test_what_a_node_says_is_bounded() -> None:
+    judgement = judge_outcome({**PLAIN, "rc": 1, "error": "x" * 10**6, "left": LEFT * 5000}, Leftover.KEEP)
+    assert len(judgement.reason) == MOST_TEXT
+    assert len(judgement.leftover) == MOST_LEFTOVER
