@@ -73,6 +73,8 @@ class Cluster:
     def _count_start(self, host: SimHost) -> None:
         """Note how many commands run at one time, of hosts that have no verdict yet."""
         self.starts.append(host.name)
+        if self.setup.exec.fanout is None:
+            return
         judged = self.root.judged
         running = sum(
             other.command is not None and other.command.alive and other.name not in judged
