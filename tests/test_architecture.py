@@ -34,7 +34,7 @@ AGENT_MODULES = {
     "loop": BARE,
     # Relays only: a leaf is never sent these.
     "logins": BARE | {"_frozen_importlib_external"},
-    "signsocket": BARE | {"socket"},
+    "signsocket": BARE | {"_socket"},
     "carry": BARE | {"socket"},
 }
 PURE_AGENT_MODULES = {"wire", "link", "core", "relay", "sshclient", "handshake"}

@@ -12,13 +12,13 @@ Only the root can open one, and only toward an address of the plan's.
 import _signal
 import os
 import select
-import socket
 import struct
 
 from nile.agent import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any, Callable, Dict, List, Tuple
 
     from nile.agent.loop import Agent
@@ -30,7 +30,7 @@ _CODES = {"ECONNREFUSED": "refused", "ETIMEDOUT": "connect-timeout", "EHOSTUNREA
 class Channel:
     """One connection; `out` are (bytes, what to call once they are written)."""
 
-    def __init__(self, number: int, connection: socket.socket) -> None:
+    def __init__(self, number: int, connection: "socket.socket") -> None:
         self.number = number
         self.socket = connection
         self.out: "List[Tuple[bytes, Callable[[], None]]]" = []
@@ -69,6 +69,8 @@ class Carrier:
 
     def _open(self, number: int, address: str, port: int) -> None:
         """Connect in a process of its own: a name that resolves slowly must not hold up the tree."""
+        import socket  # 10 ms that only a relay pays which does carry
+
         try:
             mine, theirs = socket.socketpair()
             pid = os.fork()
@@ -84,6 +86,8 @@ class Carrier:
         self._agent.watch(mine.fileno(), select.POLLIN, lambda _: self._dialled(number))
 
     def _dialled(self, number: int) -> None:
+        import socket
+
         mine = self._dialling[number]
         try:
             word, rights, _flags, _from = mine.recvmsg(200, socket.CMSG_SPACE(4))
@@ -184,8 +188,10 @@ class Carrier:
         self._agent.up(wire.Frame(kind, self._own[0], self._own[1], (), wire.dumps(value)))
 
 
-def _dial(address: str, port: int, theirs: socket.socket) -> None:
+def _dial(address: str, port: int, theirs: "socket.socket") -> None:
     """In a process of its own: connect, hand the connection over, exit. Never returns."""
+    import socket
+
     for fd in (0, 1, 2):
         os.close(fd)  # the link must not stay open for our sake
     try:

@@ -23,7 +23,7 @@ import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Sequence, Tuple
+    from typing import Any, Dict, Optional, Sequence, Tuple
 
 CANDIDATES = ("python3", "/usr/libexec/platform-python") + tuple("python3.%d" % n for n in range(14, 5, -1))
 
@@ -48,6 +48,7 @@ _PYTHON = (
 # Turns a bundle into modules; `b` is the bundle. Runs in the first stage's namespace. What goes wrong is said
 # on standard error, where the parent finds it; the status is 0, so that the shell tries no further Python.
 LOADER = """
+codes = {}
 def load(modules):
     for name, code in modules:
         module = type(sys)(name)
@@ -57,11 +58,11 @@ def load(modules):
         if head:
             setattr(sys.modules[head], tail, module)
         if isinstance(code, bytes):
-            code = compile(code, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
+            code = codes[name] = compile(code, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
         exec(code, module.__dict__)
 try:
     load(b[1])
-    sys.modules["nile.agent.loop"].main(b)
+    sys.modules["nile.agent.loop"].main(b + (codes,))
 except Exception as error:
     at = error.__traceback__
     text = "nile agent: %r" % error
@@ -98,15 +99,21 @@ class Bundle:
     `sources` are (module name, source) in an order that satisfies their
     imports; those named in `relay_only` go to nodes with children alone.
     `magic` is the bytecode magic of the running Python (hex). A child of the
-    same Python gets code already compiled; any other gets source.
+    same Python gets code already compiled; any other gets source. `codes` are
+    the modules that this Python has compiled already, by name.
     """
 
     def __init__(
-        self, sources: "Sequence[Tuple[str, bytes]]", relay_only: "Sequence[str]", magic: str
+        self,
+        sources: "Sequence[Tuple[str, bytes]]",
+        relay_only: "Sequence[str]",
+        magic: str,
+        codes: "Optional[Dict[str, Any]]" = None,
     ) -> None:
         self.sources = list(sources)
         self.relay_only = list(relay_only)
         self.magic = magic
+        self._codes = codes or {}
         self._packed: "dict[Tuple[bool, bool], bytes]" = {}
 
     def packed(self, relay: bool, magic: str) -> bytes:
@@ -124,14 +131,15 @@ class Bundle:
             return marshal.dumps((LOADER, self.sources, self.relay_only), 2)
         leaf = [(name, source) for name, source in self.sources if name not in self.relay_only]
         if compiled:
-            leaf = [(name, source and _compiled(name, source)) for name, source in leaf]
+            leaf = [(name, source and self._compiled(name, source)) for name, source in leaf]
             return marshal.dumps((LOADER, leaf, None))
         return marshal.dumps((LOADER, leaf, None), 2)
 
-
-def _compiled(name: str, source: bytes) -> "Any":
-    filename = name.replace(".", "/") + ".py"
-    return _slim(compile(source, filename, "exec", dont_inherit=True))
+    def _compiled(self, name: str, source: bytes) -> "Any":
+        code = self._codes.get(name)
+        if code is None:
+            code = compile(source, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
+        return _slim(code)
 
 
 def _slim(code: "Any") -> "Any":

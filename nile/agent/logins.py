@@ -342,8 +342,8 @@ def _bundle(parts: "Tuple[Any, ...]") -> Bundle:
     """What this node was made of, to hand on."""
     import _frozen_importlib_external as importer
 
-    _loader, sources, relay_only = parts
-    return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex())
+    _loader, sources, relay_only, codes = parts
+    return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex(), codes)
 
 
 def _memory_file(directory: str, content: bytes) -> str:

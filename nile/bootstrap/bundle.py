@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import re
 from importlib import resources
 
 from nile.agent.handshake import Bundle
@@ -16,6 +17,10 @@ from nile.agent.handshake import Bundle
 # In an order that satisfies their imports.
 LEAF_MODULES = ("wire", "link", "core", "processes", "warden", "loop")
 RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "carry", "logins")
+
+
+# At the end of a line; what holds a quote stays, for it may be no comment.
+_COMMENT = re.compile(r"  # [^'\"]*$")
 
 
 @functools.cache
@@ -48,7 +53,10 @@ def strip(text: str) -> str:
         cuts += _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
         lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
-    return "\n".join("" if line.lstrip().startswith("#") else line.rstrip() for line in lines) + "\n"
+    return (
+        "\n".join("" if line.lstrip().startswith("#") else _COMMENT.sub("", line).rstrip() for line in lines)
+        + "\n"
+    )
 
 
 def _annotation(node: ast.AST, lines: list[str]) -> list[tuple[int, int, int]]:
