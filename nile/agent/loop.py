@@ -32,6 +32,7 @@ def main(bundle: "Tuple[Any, ...]") -> None:
     processes.close_strangers()
     said, tell = os.pipe()
     processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+    above = os.getpid()
     pid = os.fork()
     if pid:
         os.close(tell)
@@ -39,7 +40,7 @@ def main(bundle: "Tuple[Any, ...]") -> None:
     os.close(said)
     processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
     processes.prctl(processes.PR_SET_PDEATHSIG, _signal.SIGTERM)
-    Agent(bundle, env, tell).run()
+    Agent(bundle, env, tell).run(above)
 
 
 def now() -> float:
@@ -73,14 +74,14 @@ class Agent:
 
     # The loop.
 
-    def run(self) -> None:
-        """Until `leave`."""
+    def run(self, above: int) -> None:
+        """Until `leave`. `above` is the warden's pid."""
         for fd in (0, 1):
             os.set_blocking(fd, False)
         self.watch(0, select.POLLIN, self._parent_readable)
         self._watch_signals()
         self.parent.send(wire.Frame(wire.HELLO, body=wire.dumps(self._hello())))
-        if os.getppid() == 1:  # the warden died before the kernel could be asked to tell
+        if os.getppid() != above:  # the warden died before the kernel could be asked to tell
             self.perform(self.core.parent_lost(now()))
         while True:
             self._flush_parent()

@@ -113,13 +113,15 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     from nile.cli.recorded import screen, store_path
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
-    from nile.report import exit_code
+    from nile.report import exit_code, heading
     from nile.report.text import visible
     from nile.store import RunContext, Store
 
     allow_descriptors()
     out = screen()
     out.err.write(f"{chosen.routes.describe()}\n")
+    if relays := [node.host for node in chosen.plan.nodes if not node.asked]:
+        out.err.write(f"relays: {heading(relays)}, not asked for: they run no command\n")
     out.flush()
     run_id = new_run_id()
     context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))

@@ -73,6 +73,7 @@ def test_a_gateway_that_was_not_asked_only_relays(nile: Nile, fleet: Lab) -> Non
     shown = gated.exec("-w", "h003", "--", "hostname")
     assert (shown.code, shown.out) == (0, "h003: h003\n")
     assert "1 of 1 host ok" in shown.err
+    assert re.search(r"^relays: h00[12] \(1\), not asked for: they run no command$", shown.err, re.MULTILINE)
 
 
 def test_only_one_gateway_of_two_is_needed(nile: Nile, fleet: Lab) -> None:

@@ -69,16 +69,26 @@ async def failure(login: ResolvedLogin, *files: Path) -> LoginFailed:
     return caught.value
 
 
-def children() -> list[int]:
-    """Process ids of what this process has started and not yet seen end."""
+def children() -> set[int]:
+    """Process ids of what this process has started and that still runs, but for sshd.
+
+    Tests that ran before may have left some that are none of the caller's: compare with what was there.
+    """
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         try:
             found += map(int, (task / "children").read_text().split())
         except (FileNotFoundError, ProcessLookupError):
             continue  # a thread that has just ended
-    own = {pid for pid in found if Path(f"/proc/{pid}/exe").resolve().name == "sshd"}
-    return [pid for pid in found if pid not in own]
+    return {pid for pid in found if running(pid) and not is_sshd(pid)}
+
+
+def is_sshd(pid: int) -> bool:
+    """Whether a process runs sshd; one that ended meanwhile doesn't."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name == "sshd"
+    except OSError:
+        return False
 
 
 def running(pid: int) -> bool:

@@ -25,12 +25,13 @@ def login_to(sshd: Sshd, known: Path, *options: str) -> ResolvedLogin:
 
 async def attempt(login: ResolvedLogin, seconds: float) -> None:
     """Log in without success; nothing is left even before the transport is closed."""
+    before = children()
     transport = OpensshTransport("none")
     try:
         async with asyncio.timeout(seconds):
             await transport.login(login, "true", Sink())
     finally:
-        assert children() == []
+        assert children() <= before
         await transport.close()
 
 
