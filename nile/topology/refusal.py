@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nile.errors import RouteFileError, UsageError
+from nile.errors import UsageError
 
 
 class Refusal(Exception):
@@ -16,7 +16,3 @@ class Refusal(Exception):
     def usage_error(self, where: str) -> UsageError:
         """The error for an option of the command line, which `where` names."""
         return UsageError(self.message, where=where, remedy=self.remedy)
-
-    def route_file_error(self, where: str) -> RouteFileError:
-        """The error for a place in a route file, `file:line:column`."""
-        return RouteFileError(self.message, where=where, remedy=self.remedy)
