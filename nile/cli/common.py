@@ -29,6 +29,8 @@ else:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MOST_DESCRIPTORS = 65536
+
 
 @dataclass(frozen=True, slots=True)
 class SelectionOptions:
@@ -255,3 +257,13 @@ def _expand(routes: Routes, text: str, where: str, *, relays_too: bool = False) 
         return routes.host_sets(relays_too=relays_too).expand(text)
     except Refusal as refusal:
         raise refusal.usage_error(where) from refusal
+
+
+def allow_descriptors() -> None:
+    """As many open files as this user may have: each login of the root takes a few, each namespace of a lab one."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))

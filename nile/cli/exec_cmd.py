@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nile.cli.common import Seconds, SelectionOptions, select, selection_options
+from nile.cli.common import Seconds, SelectionOptions, allow_descriptors, select, selection_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ IDLE_S = 0.2
 """How often the status line is looked after while nothing happens."""
 LONGEST_LINE = 128 * 1024
 """Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
-
-MOST_DESCRIPTORS = 65536
 
 EXAMPLES = """\b
 Examples:
@@ -193,16 +191,6 @@ class Show:
     def _say(self, text: str) -> None:
         self._screen.err.write(text)
         self._screen.flush()
-
-
-def allow_descriptors() -> None:
-    """As many open files as this user may have: each login of the root takes a few."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < enough:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def plan_text(plan: Plan) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from nile.cli.common import allow_descriptors
 from nile.errors import LabError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def up(name: str, backend: str, pythons: tuple[str, ...], **options: Any) -> Non
 
     from nile.lab import Lab, directory_of
 
+    allow_descriptors()
     began = time.monotonic()
     lab = Lab.up(_spec(backend, pythons, options), directory_of(name))
     click.echo(_welcome(name, lab, time.monotonic() - began))
@@ -114,6 +116,7 @@ def down(name: str) -> None:
     from nile.lab import directory_of
     from nile.lab import down as clear
 
+    allow_descriptors()
     found = clear(directory_of(name))
     click.echo(f"lab {name!r} is down" if found else f"there was no lab {name!r}")
 

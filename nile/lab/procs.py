@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,3 +172,29 @@ def namespace(pid: int, kind: str) -> int | None:
         return Path(f"/proc/{pid}/ns/{kind}").stat().st_ino
     except OSError:
         return None
+
+
+@contextmanager
+def hold_namespaces(pids: Iterable[int], kind: str) -> Iterator[set[int]]:
+    """Inodes of the namespaces that processes are in, this process's own left out.
+
+    They are held open meanwhile, at a descriptor each: the kernel gives a dead
+    namespace's inode to the next one at once, which may be another lab's.
+    """
+    held: dict[int, int] = {}
+    own = namespace(os.getpid(), kind)
+    try:
+        for pid in pids:
+            try:
+                descriptor = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            inode = os.fstat(descriptor).st_ino
+            if inode == own or inode in held:
+                os.close(descriptor)
+            else:
+                held[inode] = descriptor
+        yield set(held)
+    finally:
+        for descriptor in held.values():
+            os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from nile.errors import LabError
 from nile.lab import cgroup
-from nile.lab.procs import in_namespace, kill_all, marked, namespace, ourselves
+from nile.lab.procs import hold_namespaces, in_namespace, kill_all, marked, ourselves
 
 
 def clear(directory: Path) -> bool:
@@ -20,11 +19,8 @@ def clear(directory: Path) -> bool:
     Namespaces, mounts and links go with the last process in them. The caller and
     its ancestors are spared. LabError where something can't be removed.
     """
-    networks = {namespace(pid, "net") for pid in marked(directory)} - {namespace(os.getpid(), "net"), None}
-    found = kill_all(
-        lambda: _of_lab(directory, {inode for inode in networks if inode is not None}),
-        thaw=lambda: cgroup.thaw_all(directory),
-    )
+    with hold_namespaces(marked(directory), "net") as networks:
+        found = kill_all(lambda: _of_lab(directory, networks), thaw=lambda: cgroup.thaw_all(directory))
     cgroup.remove_all(directory)
     existed = directory.exists()
     if existed:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nile.lab import Lab, cgroup, procs
@@ -69,16 +69,13 @@ def remains(directory: Path) -> list[str]:
     return left
 
 
-def spaces(directory: Path) -> dict[str, set[int]]:
+@contextmanager
+def spaces(directory: Path) -> Iterator[dict[str, set[int]]]:
     """Namespaces other than this process's own that the lab's processes are in, by kind."""
-    kinds = ("net", "mnt", "pid", "uts", "ipc")
-    found: dict[str, set[int]] = {kind: set() for kind in kinds}
-    for pid in procs.marked(directory):
-        for kind in kinds:
-            inode = procs.namespace(pid, kind)
-            if inode is not None and inode != procs.namespace(os.getpid(), kind):
-                found[kind].add(inode)
-    return found
+    with ExitStack() as held:
+        pids = procs.marked(directory)
+        kinds = ("net", "mnt", "pid", "uts", "ipc")
+        yield {kind: held.enter_context(procs.hold_namespaces(pids, kind)) for kind in kinds}
 
 
 def peopled(found: dict[str, set[int]]) -> list[int]:

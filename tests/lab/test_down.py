@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     down(tmp_path / "lab")
 
 
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    with ExitStack() as held:
+        yield held
+
+
 def start_up(directory: Path, hosts: int, backend: BackendName, *tied: str) -> subprocess.Popen[bytes]:
     """A process that brings a lab up, prints `up`, and waits."""
     words = [sys.executable, "-c", UP, str(directory), str(hosts), str(backend), *tied]
@@ -46,9 +53,9 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_down_leaves_nothing(directory: Path, backend: BackendName) -> None:
+def test_down_leaves_nothing(directory: Path, backend: BackendName, held: ExitStack) -> None:
     lab = Lab.up(LabSpec(hosts=3, backend=backend), directory)
-    used = spaces(directory)
+    used = held.enter_context(spaces(directory))
     assert all(used.values()) == (backend is BackendName.NETNS)
     lab.freeze("h001")
     lab.cut("h002")
@@ -66,9 +73,9 @@ def test_down_leaves_nothing(directory: Path, backend: BackendName) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_down_after_the_supervisor_was_killed(directory: Path, backend: BackendName) -> None:
+def test_down_after_the_supervisor_was_killed(directory: Path, backend: BackendName, held: ExitStack) -> None:
     lab = Lab.up(LabSpec(hosts=3, backend=backend), directory)
-    used = spaces(directory)
+    used = held.enter_context(spaces(directory))
     assert ssh(lab, "h001", "(env -i setsid sleep 1000 <&- >/dev/null 2>&1 &)").returncode == 0
     unmarked = [process.pid for process in lab.processes("h001")]
     assert unmarked
@@ -96,7 +103,9 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_down_after_up_was_killed_midway(directory: Path, backend: BackendName, moment: str) -> None:
+def test_down_after_up_was_killed_midway(
+    directory: Path, backend: BackendName, moment: str, held: ExitStack
+) -> None:
     process = start_up(directory, 40, backend)
     try:
         end = time.monotonic() + DEADLINE_S
@@ -104,7 +113,7 @@ def test_down_after_up_was_killed_midway(directory: Path, backend: BackendName, 
             assert time.monotonic() < end
     finally:
         finish(process)
-    used = spaces(directory)
+    used = held.enter_context(spaces(directory))
     assert down(directory)
     assert remains(directory) == []
     eventually(lambda: not peopled(used), "nobody is in a namespace of the lab")
@@ -186,3 +195,22 @@ def test_up_refuses_a_name_that_is_taken(directory: Path) -> None:
             Lab.up(LabSpec(hosts=1), directory)
         assert "nile lab down" in str(caught.value)
         assert lab.status()[0].state == "up"
+
+
+@pytest.mark.cluster
+def test_the_name_of_a_held_namespace_goes_to_no_other() -> None:
+    def network() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+        eventually(lambda: procs.namespace(process.pid, "net") != own, "it has a network of its own")
+        return process
+
+    own = procs.namespace(os.getpid(), "net")
+    first = network()
+    with procs.hold_namespaces([first.pid, first.pid, os.getpid()], "net") as held:
+        finish(first)
+        others = [network() for _ in range(3)]
+        found = {procs.namespace(other.pid, "net") for other in others}
+        for other in others:
+            finish(other)
+    assert len(held) == 1
+    assert not held & found
