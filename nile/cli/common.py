@@ -260,7 +260,7 @@ def _expand(routes: Routes, text: str, where: str, *, relays_too: bool = False) 
 
 
 def allow_descriptors() -> None:
-    """As many open files as this user may have: each login of the root takes a few, each namespace of a lab one."""
+    """As many open files as this user may have: a login of the root takes a few, a namespace of a lab one."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
