@@ -35,6 +35,7 @@ class Code(StrEnum):
     REFUSED = "refused"  # connection refused
     NO_ROUTE = "no-route"  # no route to host, network unreachable
     CONNECT_TIMEOUT = "connect-timeout"
+    OPEN_FILES = "open-files"  # the root may open no more files
     HOST_KEY_UNKNOWN = "host-key-unknown"
     HOST_KEY_CHANGED = "host-key-changed"
     HOST_KEY_REVOKED = "host-key-revoked"

@@ -24,7 +24,7 @@ from nile.transport.asyncssh_options import (
 )
 from nile.transport.asyncssh_session import AsyncsshSession, Shell
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
-from nile.transport.connecting import open_socket
+from nile.transport.connecting import no_more_files, open_socket, out_of_files
 from nile.transport.keys import KeyRing
 from nile.transport.proxy import Proxy
 from nile.transport.remedies import remedy_for
@@ -143,6 +143,8 @@ class AsyncsshTransport:
             return await open_socket(endpoint(attempt.login), self._executor)
         try:
             attempt.proxy, sock = await Proxy.open(command, attempt.login)
+            if out_of_files(exc):
+                raise no_more_files("the proxy command can't be started", exc) from exc
         except (OSError, NileError) as exc:
             raise LoginFailed(Code.DROPPED, f"the proxy command can't be started: {exc}") from exc
         self._proxies.add(attempt.proxy)

@@ -72,7 +72,7 @@ class RingKeyPair(SSHKeyPair):
     the next key, and the user would read "permission denied".
     """
 
-    def __init__(self, ring: KeyRing, identity: PublicKey, refused: Callable[[str], None]) -> None:
+    def __init__(self, ring: KeyRing, identity: PublicKey, refused: Callable[[SigningFailed], None]) -> None:
         name = algorithm(identity.blob).encode()
         certificate = None
         public = identity.blob
@@ -96,7 +96,7 @@ class RingKeyPair(SSHKeyPair):
         try:
             signature = await self._ring.sign(self._identity.blob, data, _FLAGS.get(self.sig_algorithm, 0))
         except SigningFailed as exc:
-            self._refused(str(exc))
+            self._refused(exc)
             raise ValueError(str(exc)) from exc
         self.signed = True
         return signature
