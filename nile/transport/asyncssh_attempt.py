@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncssh
-
 from nile.events import Code
-from nile.transport.connecting import no_more_files, out_of_files
 from nile.transport.asyncssh_options import RingKeyPair
 from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.connecting import no_more_files, out_of_files
 from nile.transport.hosttrust import HostKeys, Judgement, Trust
 from nile.transport.keys import KeyRing, SigningFailed
 from nile.transport.proxy import Proxy
+from nile.transport.sshlib import asyncssh
 
 _TRUST_CODES = {
     Trust.UNKNOWN: Code.HOST_KEY_UNKNOWN,

@@ -11,8 +11,6 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import asyncssh
-
 from nile.errors import NileError
 from nile.events import Code
 from nile.transport.asyncssh_attempt import Attempt
@@ -28,6 +26,7 @@ from nile.transport.connecting import no_more_files, open_socket, out_of_files
 from nile.transport.keys import KeyRing
 from nile.transport.proxy import Proxy
 from nile.transport.remedies import remedy_for
+from nile.transport.sshlib import asyncssh
 from nile.transport.text import printable
 
 RESOLVER_THREADS = 32

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import asyncssh
-
 from nile.transport.base import SessionSink
 from nile.transport.proxy import Proxy
+from nile.transport.sshlib import asyncssh
 
 CLOSE_AFTER_EOF_S = 0.5
 

@@ -7,10 +7,9 @@ import os
 import stat
 from pathlib import Path
 
-import asyncssh
-
 from nile.errors import CredentialsError
 from nile.transport.base import PublicKey
+from nile.transport.sshlib import asyncssh
 from nile.transport.wire import Reader, WireError, algorithm
 
 OPENSSH_MAGIC = b"openssh-key-v1\0"
