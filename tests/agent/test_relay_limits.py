@@ -83,7 +83,7 @@ class Stub:
     """An agent that only listens."""
 
     def __init__(self) -> None:
-        self.bundle: tuple[str, list[object], list[object], dict[str, object]] = ("", [], [], {})
+        self.bundle: tuple[Any, ...] = (b"", [], [], [], {})
         self.env: dict[str, str] = {}
         self.frames: list[Frame] = []
         self.owned: list[str] = []
