@@ -215,7 +215,9 @@ class OpensshSession(asyncio.SubprocessProtocol):
         if self._log_pipe is not None:
             self._log_pipe.close()
         self._forget(self)
-        self._sink.session_closed(self._reason())
+        # 255 is what ssh itself ends with when the connection breaks.
+        status = self.status if self.status in range(255) else None
+        self._sink.session_closed(self._reason(), status)
 
     def _reason(self) -> str:
         status = self.status

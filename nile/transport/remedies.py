@@ -32,6 +32,11 @@ def remedy_for(code: Code, login: ResolvedLogin) -> str:
         )
     if code is Code.HOST_KEY_REVOKED:
         return "Don't use this host until it has a new key: somebody else may hold the old one."
+    if code is Code.LOGIN_SHELL:
+        return (
+            f"Give {login.user} a login shell there that runs commands (see `getent passwd {login.user}`); "
+            "its start-up files, or a forced command, may end it too."
+        )
     if code is Code.AUTHENTICATION:
         return f"Check that {login.user}'s authorized_keys there has one of your keys ({_keys(login)})."
     return _PLAIN.get(code, "")
