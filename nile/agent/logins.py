@@ -73,7 +73,8 @@ class Branches:
         self._own = (node["id"], node["epoch"])
         self._entries = {entry["id"]: entry for entry in node["children"]}
         self._connect_s = plan["shared"]["connect"]
-        self._relay = Relay(self._own, plan["shared"], _bundle(agent.bundle), _random, _nonce)
+        bundle = _bundle(agent.bundle)
+        self._relay = Relay(self._own, plan["shared"], bundle, _random, _nonce)
         self._logins: "Dict[int, Login]" = {}
         self._pids: "Dict[int, int]" = {}
         self._ssh = _find("ssh", agent.env)
@@ -84,6 +85,8 @@ class Branches:
         self._todo: "List[Tuple[Any, ...]]" = []
         self._prepare(node["children"])
         self._perform(self._relay.adopt(node["children"], agent.now()))
+        for has_children in {bool(entry["children"]) for entry in node["children"]}:
+            bundle.packed(has_children, bundle.magic)  # while they log in: most have the same Python
 
     def _prepare(self, entries: "Sequence[Dict[str, Any]]") -> None:
         """The files in memory that the ssh clients need."""
@@ -128,6 +131,14 @@ class Branches:
     def pids(self) -> "Iterable[int]":
         """Processes of ours, which are no descendants of the command."""
         return self._carrier.pids.union(self._pids) if self._carrier else self._pids
+
+    def has_strangers(self) -> bool:
+        """May this process have children that aren't ours? The kernel's list is exact: only we reap them."""
+        try:
+            with open("/proc/self/task/%d/children" % os.getpid(), "rb") as file:
+                return not frozenset(self.pids()).issuperset(map(int, file.read().split()))
+        except OSError:
+            return True  # a kernel that keeps no such list
 
     def reaped(self, pid: int, rc: "Optional[int]", signum: "Optional[int]") -> None:
         """A child process ended; ours or not."""

@@ -72,6 +72,9 @@ class Agent:
         self.watch(0, select.POLLIN, self._parent_readable)
         self._watch_signals()
         self.parent.send(wire.Frame(wire.HELLO, body=wire.dumps(self._hello())))
+        self._flush_parent()
+        if self.bundle[3] is not None:
+            from nile.agent import logins  # noqa: F401  (compiled while the plan is on its way)
         if os.getppid() != above:  # the warden died before the kernel could be asked to tell
             self.perform(self.core.parent_lost(now()))
         while True:
@@ -327,12 +330,11 @@ class Agent:
         leftovers.kill_descendants(os.getpid(), signum, self._own_children())
 
     def _do_census(self) -> None:
-        own = self._own_children()
         alive: "list[Tuple[int, str]]" = []
-        if own or not processes.childless():
+        if self.branches.has_strangers() if self.branches else not processes.childless():
             from nile.agent import leftovers
 
-            alive = leftovers.descendants(os.getpid(), own)
+            alive = leftovers.descendants(os.getpid(), self._own_children())
         self.perform(self.core.census(alive, now()))
 
     def _own_children(self) -> "Iterable[int]":

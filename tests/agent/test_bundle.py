@@ -170,6 +170,17 @@ class TestCompiled:
         modules = self.modules(bundle, True, bundle.magic)
         assert modules == dict(bundle.sources)
 
+    def test_nothing_that_is_late_is_needed_at_the_start(self) -> None:
+        """A late module may be imported inside functions only."""
+        bundle = agent_bundle()
+        late = set(bundle.late)
+        for name, source in bundle.sources:
+            if name not in late:
+                tops = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+                imported = {f"{node.module}.{alias.name}" for node in tops for alias in node.names}
+                assert not imported & late, name
+                assert not {node.module for node in tops} & late, name
+
     def test_tracebacks_name_file_and_line(self) -> None:
         text = "\n\ndef fail(n):\n    # why\n    if n:\n        return fail(n - 1)\n\n    raise ValueError\n"
         bundle = Bundle([("nile", b""), ("nile.made", text.encode())], [], "same")
