@@ -71,7 +71,7 @@ class Attempt:
             # A certificate by a trusted authority that isn't valid here and now, or a revoked key.
             trust = Trust.REVOKED if "revoked" in str(exc) else Trust.UNKNOWN
             judgement = Judgement(trust, f"its host key isn't accepted: {exc}")
-        return LoginFailed(_TRUST_CODES[judgement.trust], f"{self.login.host}: {judgement.why}")
+        return LoginFailed(_TRUST_CODES[judgement.trust], judgement.why)
 
     def _authentication_failure(self, exc: Exception) -> LoginFailed:
         if self.refusal is not None:

@@ -22,7 +22,7 @@ from nile.transport.asyncssh_options import (
 )
 from nile.transport.asyncssh_session import AsyncsshSession, Shell
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
-from nile.transport.connecting import no_more_files, open_socket, out_of_files
+from nile.transport.connecting import no_more_files, open_socket, out_of_files, starvation
 from nile.transport.keys import KeyRing
 from nile.transport.proxy import Proxy
 from nile.transport.remedies import remedy_for
@@ -128,6 +128,8 @@ class AsyncsshTransport:
         try:
             return await asyncssh.connect(sock=sock, client_factory=attempt.owner, **arguments)
         except ValueError as exc:
+            if starved := starvation():  # asyncssh looks the local user up for every connection
+                raise no_more_files("no connection is possible", starved) from exc
             raise LoginFailed(Code.DROPPED, f"no connection is possible: {exc}") from exc
         except (asyncssh.Error, OSError) as exc:
             raise attempt.failure(exc) from exc

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -70,6 +71,15 @@ def out_of_files(exc: BaseException | None) -> bool:
             return True
         exc = exc.__cause__
     return False
+
+
+def starvation() -> OSError | None:
+    """The error with which opening a file fails now for that reason: for errors that hide theirs."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as exc:
+        return exc if out_of_files(exc) else None
+    return None
 
 
 def no_more_files(what: str, exc: BaseException) -> LoginFailed:

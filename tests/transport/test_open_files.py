@@ -81,6 +81,20 @@ def test_a_login(sshd: Sshd, user_key: Path, client: SshClient, address: str, le
     run(main())
 
 
+def test_a_local_user_who_cannot_be_looked_up_any_more(
+    sshd: Sshd, user_key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By asyncssh, which doesn't say why."""
+    login = sshd.login(identities=(public_key(user_key),))
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main() -> None:
+        check(await failure(login, ring_of(user_key), 1))
+
+    run(main())
+
+
 def test_a_proxy_command(sshd: Sshd, user_key: Path) -> None:
     login = sshd.login(identities=(public_key(user_key),), root_options=("ProxyCommand=nc %h %p",))
 
