@@ -145,6 +145,7 @@ check: test-needs
 bench: bench-needs test-needs
 	@$(find_needs)
 	$(call install,.installed-test,.[test])
+	$(BIN)/python -m compileall -q nile  # as any installed program is
 	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
 
 clean:
