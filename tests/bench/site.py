@@ -69,7 +69,7 @@ class Site:
         return _sample(json.loads(result.read_text()), done, self.case.hosts)
 
     def _environment(self) -> dict[str, str]:
-        """The caller's, but for what would favour a tool or hold one back; runs are recorded beside the lab."""
+        """The caller's, but for what favours a tool or holds it back; runs are recorded beside the lab."""
         state = {"XDG_STATE_HOME": str(self.case.directory / "state")}
         without = {"SSH_AUTH_SOCK", "NILE_ROUTES", "PDSH_RCMD_TYPE", "CLUSTERSHELL_CFGDIR"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
