@@ -1,20 +1,28 @@
 """What a node does with its own command: pure, calls in, effects out.
 
-    idle --plan--> held --start--> running --exit--> draining --drained--> ended --end--> (leaves)
-                     |                |                  ^
-                     |                +--time-out, cancel, parent lost--> stopping --all gone--+
-                     +--cancel--> ended
+    idle --plan, claim--> held --start--> running --exit--> draining --drained--> ended --end--> (leaves)
+                            |                |                  ^
+                            |                +--time-out, cancel, lease over--> stopping --all gone--+
+                            +--cancel--> ended
+
+An agent that lost its parent goes on in whatever state it is, unless the run has
+it end at once, until its lease is over or another parent adopts it: a plan of a
+higher epoch then comes over a new link. It says what it is doing, and sends
+anew what the root hasn't got.
 
 Every method returns a list of effects for the loop to perform, in order:
 
     ("up", frame)            send it toward the root
+    ("claim",)               look for another agent of this run and host; answered by `claimed`
+    ("state", fields)        send a STATE frame with these fields, and the children
     ("spawn", plan)          start the command; answered by `spawned` or `spawn_failed`
     ("reading", name, bool)  read that stream of the command, or let it wait
     ("drain",)               from now on an empty pipe is an ended one; answered by `drained`
     ("input", bytes)         bytes for the command's standard input; b"" closes it
     ("kill", signum)         signal every descendant of the command
     ("census",)              answered by `census`: which descendants live
-    ("leave", keep)          end this agent; `keep` leaves alone what the command left behind
+    ("leave", keep, told)    end this agent; `keep` leaves alone what the command left behind,
+                             `told` says that the root wants no trace of it any more
 
 Time is CLOCK_BOOTTIME in seconds, handed in. A command's output is bounded by
 a window of absolute offsets that the root moves on when its store has them.
@@ -51,12 +59,16 @@ class Core:
         self._window = 0
         self._sent = dict.fromkeys(STREAMS, 0)
         self._acked = dict.fromkeys(STREAMS, 0)
+        self._kept = {name: bytearray() for name in STREAMS}  # from `_acked` to `_sent`
+        self._spawned: "Effects" = []
+        self._result: "Effects" = []
         self._open: "set[str]" = set()
         self._started_at = now
         self._term_at = now
         self._grace_s = 5.0
         self._cause: "Optional[str]" = None
-        self._orphaned = False
+        self._dissolved = False
+        self._told = False
         self._status: "Tuple[Optional[int], Optional[int]]" = (None, None)
         self._exited = False
         self._left: "list[Tuple[int, str]]" = []
@@ -67,7 +79,7 @@ class Core:
     def frame(self, frame: wire.Frame, now: float) -> "Effects":
         """A downward frame whose path ends here, or a broadcast; raises WireError."""
         if now - self._beat_at > self._lease_s:
-            return self.parent_lost(now)  # it thawed too late: what was queued, heartbeats too, is void
+            return self.dissolve(now)  # it thawed too late: what was queued, heartbeats too, is void
         if frame.type == wire.BEAT:
             return self._heartbeat(frame.value(), now)
         if frame.epoch and frame.epoch < self.epoch:
@@ -82,8 +94,11 @@ class Core:
             return [("input", frame.body)]
         if frame.type == wire.CANCEL:
             return self._cancel(float(frame.fields().get("grace", self._grace_s)), now)
+        if frame.type == wire.RESUME:
+            return self._resume("alive", frame.fields())
         if frame.type == wire.END:
-            return self.parent_lost(now)
+            self._told = True
+            return self.dissolve(now)
         return []
 
     def _heartbeat(self, number: "Any", now: float) -> "Effects":
@@ -94,18 +109,50 @@ class Core:
         return []
 
     def _planned(self, body: "dict[str, Any]", now: float) -> "Effects":
-        if self.state != IDLE:
-            return []
         shared, node = body["shared"], body["node"]
+        if self.state != IDLE or self.plan:
+            return self._adopted(node, now)
         self.plan = body
         self.id, self.epoch = node["id"], node["epoch"]
         self._lease_s, self._grace_s = shared["lease"], shared["grace"]
         self._window = shared["window"]
         self._beat_at = now
-        if not node["asked"]:
-            return []
-        self.state = HELD
+        return [("claim",)]
+
+    def claimed(self, trace: str, now: float) -> "Effects":
+        """This agent speaks for its host from now on; `trace` of one before it: "none" or "dead".
+
+        Only the root knows whether a command may be started where one may have been started before.
+        """
+        node = self.plan["node"]
+        again = node["again"] or trace == "dead"
+        self.state = HELD if node["asked"] else self.state
+        if again:
+            return self._resume(trace, node["have"])
         return [] if node["hold"] else self._start(now)
+
+    def _adopted(self, node: "dict[str, Any]", now: float) -> "Effects":
+        """Another parent has it now, or the same one anew."""
+        if node["epoch"] <= self.epoch:
+            return []
+        self.epoch = node["epoch"]
+        self._beat_at = now
+        return self._resume("alive", node["have"])
+
+    def _resume(self, trace: str, have: "dict[str, Any]") -> "Effects":
+        """Say where it stands, and again what the root hasn't got."""
+        effects: "Effects" = [("state", {"trace": trace, "held": self.state == HELD})]
+        effects += self._again(self._spawned)
+        for name in STREAMS:
+            kept, start = bytes(self._kept[name]), self._acked[name]
+            at = max(have[name], start)
+            for cut in range(at - start, len(kept), wire.CHUNK):
+                effects.append(self._output(name, start + cut, kept[cut : cut + wire.CHUNK]))
+        return effects + self._again(self._result)
+
+    def _again(self, said: "Effects") -> "Effects":
+        """The same frames, in the name of the attachment that there is now."""
+        return [("up", wire.Frame(frame.type, self.id, self.epoch, (), frame.body)) for _, frame in said]
 
     def _start(self, now: float) -> "Effects":
         if self.state != HELD:
@@ -121,6 +168,7 @@ class Core:
             offset = offsets.get(name, 0)
             if self._acked[name] < offset <= self._sent[name]:
                 was_full = self.room(name) == 0
+                del self._kept[name][: offset - self._acked[name]]
                 self._acked[name] = offset
                 if was_full and name in self._open:
                     effects.append(("reading", name, True))
@@ -141,7 +189,8 @@ class Core:
 
     def spawned(self, pid: int) -> "Effects":
         """The command runs as process `pid`."""
-        return [("up", self._say(wire.STARTED, {"pid": pid}))]
+        self._spawned = [("up", self._say(wire.STARTED, {"pid": pid}))]
+        return list(self._spawned)
 
     def spawn_failed(self, reason: str) -> "Effects":
         """The command could not be started."""
@@ -155,8 +204,8 @@ class Core:
         """The command wrote `data`, at most `room(name)` bytes."""
         offset = self._sent[name]
         self._sent[name] = offset + len(data)
-        body = wire.pack_output(STREAMS.index(name), offset, data)
-        effects: "Effects" = [("up", wire.Frame(wire.OUTPUT, self.id, self.epoch, (), body))]
+        self._kept[name] += data
+        effects: "Effects" = [self._output(name, offset, data)]
         if self.room(name) == 0:
             effects.append(("reading", name, False))
         return effects
@@ -208,7 +257,7 @@ class Core:
         if self.state == STOPPING:
             return [("census",)]
         if now - self._beat_at > self._lease_s:
-            return self.parent_lost(now)
+            return self.dissolve(now)
         limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
         if limit_s is not None and not self._exited and now - self._started_at > limit_s:
             self._cause = "timeout"
@@ -221,12 +270,17 @@ class Core:
         return 1.0 if limit_s is None else min(1.0, max(0.01, self._started_at + limit_s - now))
 
     def parent_lost(self, now: float) -> "Effects":
+        """The link to the parent ended: wait to be adopted, unless there is nothing to wait for."""
+        waits = self.plan and self.plan["shared"]["orphan"] == "adopt"
+        return [] if waits else self.dissolve(now)
+
+    def dissolve(self, now: float) -> "Effects":
         """Nothing more is to be expected of the root: end the command, then leave."""
-        self._orphaned = True
+        self._dissolved = True
         if self.state == RUNNING and not self._exited:
             self._cause = "orphaned"
             return self._stop(now, self._grace_s)
-        return [] if self.state == STOPPING else [("leave", self.succeeded())]
+        return [] if self.state == STOPPING else [self._leave()]
 
     def succeeded(self) -> bool:
         """Did the command end by itself, and well? Then what it left behind may stay."""
@@ -239,8 +293,8 @@ class Core:
         return [("kill", TERM)]
 
     def _drain(self) -> "Effects":
-        if self._orphaned:
-            return [("leave", self.succeeded())]
+        if self._dissolved:
+            return [self._leave()]
         self.state = DRAINING
         return [("drain",)] if self._open else self._end()
 
@@ -257,7 +311,15 @@ class Core:
             "stdout": self._sent["stdout"],
             "stderr": self._sent["stderr"],
         }
-        return [("up", self._say(wire.RESULT, result))]
+        self._result = [("up", self._say(wire.RESULT, result))]
+        return list(self._result)
+
+    def _leave(self) -> "Tuple[Any, ...]":
+        return ("leave", self.succeeded(), self._told)
+
+    def _output(self, name: str, offset: int, data: bytes) -> "Tuple[Any, ...]":
+        body = wire.pack_output(STREAMS.index(name), offset, data)
+        return ("up", wire.Frame(wire.OUTPUT, self.id, self.epoch, (), body))
 
     def _say(self, kind: int, value: "Any") -> wire.Frame:
         return wire.Frame(kind, self.id, self.epoch, (), wire.dumps(value))

@@ -3,7 +3,8 @@
 The root is a relay too: the same class logs in to its children, with another
 way of performing the effects. Children come with a permit of the root for one
 login each, and with the whole subtree below them, which a relay carries out
-without asking back.
+without asking back. More children may come at any time, and the root may have
+one forgotten that another node logs in to.
 
     waiting --permit, free slot--> login --hello--> up --closed--> gone
                  ^                   |
@@ -50,7 +51,7 @@ class Child:
         self.entry = entry
         self.id: "int" = entry["id"]
         self.epoch: "int" = entry["epoch"]
-        self.below = frozenset(_ids(entry))
+        self.below = set(_ids(entry))
         self.permitted = permitted
         self.state = WAITING
         self.attempts = 0
@@ -71,7 +72,10 @@ class Child:
 
 
 def _ids(entry: "Dict[str, Any]") -> "Iterator[int]":
+    """Whom a child may speak for: itself, and whatever is or may come to be below it."""
     yield entry["id"]
+    for below in entry["below"]:
+        yield below
     for child in entry["children"]:
         for below in _ids(child):
             yield below
@@ -102,21 +106,47 @@ class Relay:
         self.children: "Dict[int, Child]" = {}
         self._reported: "set[int]" = set()
         self._cancelled = False
+        self._ticked_at: "Optional[float]" = None
 
     # What the root says.
 
     def adopt(self, entries: "List[Dict[str, Any]]", now: float) -> "Effects":
         """More children: their parts of the plan, each with its permit or without.
 
-        From now on they are spoken for over their own links only.
+        From now on they are spoken for over their own links only. One that has its link, or its
+        login under way, keeps it, unless the root wants another.
         """
+        effects: "Effects" = []
         before = list(self.children.values())
         for entry in entries:
             child = Child(entry, entry["permit"])
+            known = self.children.get(child.id)
+            if known is not None and known.state in (LOGIN, UP):
+                if known.epoch >= child.epoch:
+                    continue
+                effects.append(("hangup", child.id))
             self.children[child.id] = child
             for other in before:
                 other.below -= child.below
-        return self._fill(now)
+        return effects + self._fill(now)
+
+    def _forget(self, body: "Dict[str, Any]", now: float) -> "Effects":
+        effects: "Effects" = []
+        for child_id in body["children"]:
+            child = self.children.get(child_id)
+            if child is not None:
+                if child.state in (LOGIN, UP):
+                    effects.append(("hangup", child_id))
+                child.state = GONE
+                child.link = None
+                child.below = set()
+        return effects + self._fill(now)
+
+    def standing(self) -> "List[List[Any]]":
+        """The children that there are: id, epoch, state."""
+        return [
+            [child.id, child.epoch, child.state] for child in self.children.values() if child.state != GONE
+        ]
 
     def frame(self, frame: wire.Frame, now: float, sent: "Optional[Callable[[], None]]" = None) -> "Effects":
         """A downward frame for this relay or for nodes below it; raises WireError.
@@ -129,6 +159,10 @@ class Relay:
             return self._forward(frame, sent)
         if frame.type == wire.PERMIT:
             return self._permit(frame.fields(), now)
+        if frame.type == wire.ADOPT:
+            return self.adopt(frame.fields()["entries"], now)
+        if frame.type == wire.FORGET:
+            return self._forget(frame.fields(), now)
         return []
 
     def _broadcast(self, frame: wire.Frame, now: float) -> "Effects":
@@ -148,9 +182,24 @@ class Relay:
             if sent is not None:
                 sent()
             return []  # the root hears of the broken link by itself
+        if frame.type in (wire.ADOPT, wire.FORGET):
+            self._pass_on(child, frame)
         onward = wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body)
         child.link.send(onward, sent)
         return [("flush", child.id)]
+
+    def _pass_on(self, child: Child, frame: wire.Frame) -> None:
+        """What comes below this child, or leaves it: whom it may speak for."""
+        body = frame.fields()
+        if frame.type == wire.FORGET:
+            if child.id not in body["stays"]:
+                child.below.difference_update(body["below"])
+            return
+        for entry in body["entries"]:
+            below = set(_ids(entry))
+            for other in self.children.values():
+                other.below -= below
+            child.below |= below
 
     def _permit(self, body: "Dict[str, Any]", now: float) -> "Effects":
         child = self.children.get(body["child"])
@@ -179,7 +228,7 @@ class Relay:
         if child.deadline is None:
             child.deadline = now + self._shared["connect"]
         nonce = self._nonce()
-        child.handshake = Handshake(nonce, self._bundle, bool(child.entry["children"]))
+        child.handshake = Handshake(nonce, self._bundle, child.entry["relay"])
         report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
         return [("up", self._say(wire.LOGIN, report)), ("login", child.id, command_line(nonce))]
 
@@ -221,7 +270,7 @@ class Relay:
         """`size` bulk bytes that this child sent left our memory: let it send as many anew."""
         child = self.children[child_id]
         if child.link is None:
-            return []
+            return []  # also one that was logged in to anew: what came over the old link is no matter
         child.link.take(size)
         return [("flush", child_id)]
 
@@ -296,7 +345,12 @@ class Relay:
     def tick(self, now: float) -> "Effects":
         """Deadlines, retries, pings and silence; call it a few times a second."""
         effects: "Effects" = []
+        # What this node slept through, or was kept from, is no silence of others.
+        late_s = max(0.0, now - (self._ticked_at or now) - 1.5)
+        self._ticked_at = now
         for child in list(self.children.values()):
+            if child.link is not None:
+                child.link.last_in += late_s
             if child.state == LOGIN:
                 effects += self._tick_login(child, now)
             elif child.state == UP and child.link is not None:
@@ -314,7 +368,7 @@ class Relay:
 
     def _tick_link(self, child: Child, link: Link, now: float) -> "Effects":
         silent_s = now - link.last_in
-        if silent_s > self._shared["lease"] + self._shared["grace"]:
+        if silent_s > self._shared["silence"]:
             reason = "nothing was heard of it for %d s" % silent_s
             return [("hangup", child.id)] + self._lose(child, "link", reason, now)
         link.tick(now)
@@ -326,10 +380,28 @@ class Relay:
         for child in self.children.values():
             if child.state == LOGIN:
                 due += [at - now for at in (child.deadline, child.not_before) if at]
+            elif child.link is not None:
+                due.append(child.link.last_in + self._shared["silence"] - now)
         return max(0.01, min(due))
 
+    def attached(self, epoch: int) -> "Effects":
+        """This node has a parent again, in that epoch. What was under way can't be known to go on."""
+        self._own = (self._own[0], epoch)
+        return self.orphaned()
+
+    def orphaned(self) -> "Effects":
+        """Nobody above for now: links stay, but no login can go on (the root signs for it)."""
+        effects: "Effects" = []
+        for child in self.children.values():
+            if child.state == LOGIN:
+                effects.append(("hangup", child.id))
+            if child.state in (WAITING, LOGIN):
+                child.state = GONE
+                child.link = None
+        return effects
+
     def parent_lost(self) -> "Effects":
-        """Nobody above any more: end every login and every link, so that those below end as well."""
+        """Nobody above, and nobody to come: end every login and every link, so that those below end as well."""
         self._cancelled = True
         effects: "Effects" = []
         for child in self.children.values():

@@ -27,8 +27,9 @@ PROTOCOL = 1
 PING, WINDOW = 1, 2
 # Downward.
 PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED = 10, 11, 12, 13, 14, 15, 16, 17, 18
+ADOPT, FORGET, RESUME = 19, 20, 21
 # Upward.
-HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT = (
+HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE = (
     30,
     31,
     32,
@@ -39,19 +40,22 @@ HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT = (
     37,
     38,
     39,
+    40,
 )
 # Both ways: bytes that a relay carries to a port that the root speaks to itself.
 OPEN, OPENED, CARRY, CLOSE = 50, 51, 52, 53
 
 LINK_TYPES = frozenset([PING, WINDOW])
-DOWN_TYPES = frozenset([PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, OPEN, CARRY, CLOSE])
+DOWN_TYPES = frozenset(
+    [PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, OPEN, CARRY, CLOSE]
+)
 UP_TYPES = frozenset(
-    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, OPENED, CARRY, CLOSE]
+    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, OPENED, CARRY, CLOSE]
 )
 # Every node takes these for itself and passes them to all its children.
 BROADCAST = frozenset([STDIN, CANCEL, BEAT])
 # Of the downward ones, those that a node takes as a relay.
-RELAY_TYPES = frozenset([PERMIT, SIGNED, OPEN, CARRY, CLOSE])
+RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, OPEN, CARRY, CLOSE])
 # Counted against a link's window; all others are control frames and go first.
 BULK = frozenset([OUTPUT, STDIN, CARRY])
 

@@ -37,14 +37,13 @@ class SimAgent:
         self.most_sent_ahead = 0
         self._reading: set[str] = set()
         self._drained: set[str] = set()
+        self._heir: SimAgent | None = None
         self._input: list[bytes] = []
         self._input_open = False
         self._input_taken = 0
         host.agent = self
         host.claims.agents += 1
-        connection.down.on_data = self.received
-        connection.down.on_end = self.parent_lost
-        connection.up.on_room = self.flush
+        self._listen(connection)
         self.link.send(Frame(wire.HELLO, body=wire.dumps({"protocol": wire.PROTOCOL, "python": "3.11.2"})))
         self._settle()
 
@@ -55,9 +54,15 @@ class SimAgent:
         if not self.alive:
             return
         for frame in self.link.receive(data, self._clock.now):
-            if self.alive:
-                self._frame(frame)
-        self._settle()
+            agent = self._heir or self
+            if agent.alive:
+                agent._frame(frame)
+        (self._heir or self)._settle()
+
+    def _listen(self, connection: Connection) -> None:
+        connection.down.on_data = self.received
+        connection.down.on_end = lambda: self.parent_lost(connection)
+        connection.up.on_room = self.flush
 
     def _frame(self, frame: Frame) -> None:
         now = self._clock.now
@@ -67,7 +72,9 @@ class SimAgent:
             self.link.take(len(frame.body))
         if frame.type == wire.PLAN and not frame.path:
             self.perform(self.core.frame(frame, now))
-            self._branch_out()
+            self._branch_out(self.core.plan.get("node", {}).get("children", []))
+        elif frame.type == wire.ADOPT and not frame.path and self.branches is None:
+            self._branch_out(frame.fields()["entries"])
         elif self.branches and (frame.path or frame.type in wire.RELAY_TYPES):
             self.branches.frame(frame)
         elif not frame.path:
@@ -75,14 +82,49 @@ class SimAgent:
                 self.branches.frame(frame)
             self.perform(self.core.frame(frame, now))
 
-    def _branch_out(self) -> None:
-        node = self.core.plan.get("node", {})
-        if self.branches is None and node.get("children") and self.alive:
-            own = (node["id"], node["epoch"])
+    def _branch_out(self, entries: list[dict[str, Any]]) -> None:
+        if self.branches is None and entries and self.alive:
+            own = (self.core.id, self.core.epoch)
             self.branches = SimBranches(
                 self._clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
             )
-            self.branches.adopt(node["children"])
+            self.branches.adopt(entries)
+
+    # Claims: one agent of a run on a host, whoever logs in.
+
+    def _do_claim(self) -> None:
+        before = self.host.claimant
+        if before is not None and before.alive:
+            self._heir = before
+            self.alive = False
+            self._tick.stop()
+            before.adopted(self)
+            return
+        self.host.claimant = self
+        self.host.signal_all(9)
+        self.perform(self.core.claimed("dead" if self.host.trace else "none", self._clock.now))
+        self.host.trace = True
+
+    def adopted(self, other: SimAgent) -> None:
+        """Another agent came here, and hands its login over."""
+        self._connection.close()
+        self.link.drop()
+        self.link, self._connection = other.link, other._connection
+        self._listen(self._connection)
+        self.perform(self.core.frame(other.plan_frame(), self._clock.now))
+        self._settle()
+
+    def plan_frame(self) -> Frame:
+        """The plan that this agent got."""
+        return Frame(wire.PLAN, 0, self.core.epoch, (), wire.dumps(self.core.plan))
+
+    def _do_state(self, fields: dict[str, Any]) -> None:
+        children = []
+        if self.branches is not None:
+            self.branches.readopted(self.core.epoch)
+            children = self.branches.relay.standing()
+        body = wire.dumps({**fields, "children": children})
+        self.up(Frame(wire.STATE, self.core.id, self.core.epoch, (), body))
 
     def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
         """Queue a frame toward the root."""
@@ -123,12 +165,15 @@ class SimAgent:
             self.branches.tick()
         self._settle()
 
-    def parent_lost(self) -> None:
+    def parent_lost(self, connection: Connection | None = None) -> None:
         """The parent's connection ended."""
-        if not self.alive:
+        if self._heir is not None:
+            self._heir.parent_lost(connection)
+            return
+        if not self.alive or connection is not self._connection:
             return
         if self.branches is not None:
-            self.branches.parent_lost()
+            self.branches.orphaned()
         self.perform(self.core.parent_lost(self._clock.now))
         self._settle()
 
@@ -267,7 +312,9 @@ class SimAgent:
         alive = [(process.pid, process.name) for process in self.host.alive()]
         self.perform(self.core.census(alive, self._clock.now))
 
-    def _do_leave(self, keep: bool) -> None:
+    def _do_leave(self, keep: bool, told: bool) -> None:
+        if told:
+            self.host.trace = False
         if self.branches is not None:
             self.branches.parent_lost()
         self.die()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class Caller(Protocol):
     """Who logs in: told once how it went."""
 
+    def authenticate(self, dialled: Dialled, go_on: Callable[[], None]) -> None:
+        """The host answered: go on once there is what it asks for."""
+
     def opened(self, dialled: Dialled, connection: Connection) -> None:
         """There is a session, in which the first stage runs."""
 
@@ -112,10 +115,14 @@ class Dialer:
         elif behaviour.code is not None:
             caller.failed(dialled, behaviour.code, f"refused: {behaviour.code}", False)
         else:
-            connection = Connection(self._clock, self._wire, place, host)
-            dialled.connection = connection
-            caller.opened(dialled, connection)
-            FirstStage(host, connection, command.split()[-1], self._become)
+            caller.authenticate(dialled, lambda: self._open(caller, place, dialled, command))
+
+    def _open(self, caller: Caller, place: Place, dialled: Dialled, command: str) -> None:
+        host = self._hosts[dialled.child_id]
+        connection = Connection(self._clock, self._wire, place, host)
+        dialled.connection = connection
+        caller.opened(dialled, connection)
+        FirstStage(host, connection, command.split()[-1], self._become)
 
 
 class FirstStage:

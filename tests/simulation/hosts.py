@@ -52,6 +52,10 @@ class SimHost:
         self.waiting: list[Callable[[], None]] = []
         self.powered = True
         self.agent: SimAgent | None = None
+        self.claimant: SimAgent | None = None
+        """The agent that speaks for this host: the first that came here, as long as it lives."""
+        self.trace = False
+        """An agent of the run was here, and the root didn't say yet that it may be forgotten."""
         self.command: Command | None = None
         self.left: list[Process] = []
         self.claims = Claims()
@@ -106,15 +110,19 @@ class SimHost:
     def crash(self) -> None:
         """The power goes: nothing here lives on, and nobody is told."""
         self.powered = False
-        if self.agent is not None:
-            self.agent.vanish()
+        self.trace = False
+        for agent in self._agents():
+            agent.vanish()
         self.signal_all(KILL)
 
     def kill_agent(self) -> None:
         """The agent is killed: its warden ends what it left, and its connections close."""
-        if self.agent is not None:
-            self.agent.die()
+        for agent in self._agents():
+            agent.die()
         self.signal_all(KILL)
+
+    def _agents(self) -> list[SimAgent]:
+        return [agent for agent in {self.agent, self.claimant} if agent is not None]
 
     def freeze(self) -> None:
         """Nothing here goes on; connections stay open."""

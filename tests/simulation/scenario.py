@@ -39,10 +39,10 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
     rng = random.Random(seed)
     limits = Limits(
         parallel=rng.choice((1, 3, 16)),
-        logins=rng.choice((None, None, 2 + hosts // 100, hosts // 6)),
+        logins=rng.choice((None, None, 8, 8 + hosts // 6)),
         stages=4,
     )
-    timeouts = Timeouts(connect_s=5.0, lease_s=6.0, command_s=rng.choice((None, None, None, 1.0)))
+    timeouts = Timeouts(connect_s=5.0, lease_s=15.0, command_s=rng.choice((None, None, None, 1.0)))
     plan = any_tree(rng, hosts, limits, timeouts)
     options = ExecOptions(
         "a command",
@@ -63,10 +63,15 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
 
 
 def strike(cluster: Cluster, host: SimHost) -> None:
-    """Remember that a fault befell this host and the way to all that is below it."""
+    """Remember that a fault befell this host: nothing else may suffer."""
     host.struck = True
+
+
+def strike_below(cluster: Cluster, host: SimHost) -> None:
+    """A relay that lies may harm whatever is below it."""
+    strike(cluster, host)
     for child in host.node.children:
-        strike(cluster, cluster.hosts[child])
+        strike_below(cluster, cluster.hosts[child])
 
 
 def _any_login(rng: random.Random, cluster: Cluster, host: SimHost) -> None:

@@ -16,7 +16,7 @@ from tests.simulation.agent import SimAgent
 from tests.simulation.checks import violations
 from tests.simulation.cluster import Cluster, Setup
 from tests.simulation.commands import Script, Sleep, Write
-from tests.simulation.scenario import strike
+from tests.simulation.scenario import strike_below
 from tests.simulation.trees import tree
 
 # 1 -> 3, 5, 7; 2 -> 4, 6, 8; 3 -> 9, 10
@@ -62,7 +62,7 @@ def run_with(node: int, *attacks: Attack, at: float = 1.5, fanout: int | None = 
         for attack in attacks:
             attack(agent)
 
-    strike(run, run.hosts[node])
+    strike_below(run, run.hosts[node])
     run.at(at, go)
     run.run()
     return run
@@ -213,7 +213,7 @@ class TestOwnLies:
     def test_a_request_to_sign_of_any_kind(self, serial: object) -> None:
         run = Cluster(Setup(tree(PARENTS), ExecOptions("a command"), script, 3))
         run.hosts[BELOW].login.silent = True
-        strike(run, run.hosts[RELAY])
+        strike_below(run, run.hosts[RELAY])
         body = {"child": BELOW, "epoch": 1, "serial": serial, "binds": [b"x"], "request": b"y"}
         run.at(1.5, lambda: say(wire.SIGN, body=body)(_agent(run, RELAY)))
         run.run()
@@ -222,7 +222,7 @@ class TestOwnLies:
 
     def test_a_relay_that_was_not_asked_prints_nothing(self) -> None:
         run = Cluster(Setup(tree(PARENTS, frozenset([RELAY])), ExecOptions("a command"), script, 3))
-        strike(run, run.hosts[RELAY])
+        strike_below(run, run.hosts[RELAY])
 
         def attack() -> None:
             say(wire.STARTED, body={"pid": 1})(_agent(run, RELAY))

@@ -7,7 +7,7 @@ import random
 from nile.options import Limits, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode
 
-TIMES = Timeouts(connect_s=5.0, lease_s=6.0)
+TIMES = Timeouts(connect_s=5.0, lease_s=15.0)
 
 
 def tree(

@@ -1,0 +1,147 @@
+"""How hosts end: one verdict each, kept until the store has it; agents are told to end bottom-up."""
+
+from __future__ import annotations
+
+from nile.agent import wire
+from nile.cascade.actions import Action, Publish
+from nile.cascade.healing import Healer
+from nile.cascade.hosts import Contact, Host
+from nile.cascade.orders import CascadeOptions, Orders
+from nile.cascade.slots import Slots
+from nile.cascade.stdin import StdinBroadcast
+from nile.cascade.tree import Tree
+from nile.cascade.verdicts import Judgement, judge_failed, judge_lost, judge_outcome
+from nile.events import Code, Notice, RunEnded, Verdict
+
+
+class Ends:
+    """Verdicts and ends of all hosts. `open` counts hosts that aren't through yet."""
+
+    def __init__(
+        self,
+        options: CascadeOptions,
+        tree: Tree,
+        orders: Orders,
+        healer: Healer,
+        slots: tuple[Slots, Slots],
+        stdin: StdinBroadcast,
+    ) -> None:
+        self._options = options
+        self._tree = tree
+        self._orders = orders
+        self._healer = healer
+        self._logins, self._starts = slots
+        self._stdin = stdin
+        for host in tree.hosts.values():
+            host.committed = not host.node.asked
+        self.open = len(tree.hosts)
+
+    # Verdicts.
+
+    def conclude(self, host: Host, t: float) -> list[Action]:
+        """The verdict, once the agent has said how it ended and all output has come."""
+        if host.outcome is None or host.verdict is not None or not host.output_complete():
+            return []
+        return self.judge(host, judge_outcome(host.outcome, self._options.exec.leftover), t)
+
+    def judge(self, host: Host, judgement: Judgement, t: float) -> list[Action]:
+        """Give the verdict, if none was given before."""
+        if host.over:
+            return []
+        host.verdict = judgement.verdict
+        self._starts.give_back(host)
+        self._stdin.over(host.id)
+        result = Publish(judgement.result(host, self._tree.path(host.id), t), host.id)
+        missing = host.output_missing()
+        if not missing:
+            return [result]
+        lost = f"the last {missing} bytes that it printed were lost with the link"
+        return [Publish(Notice(lost, host.name), host.id), result]
+
+    def give_up(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
+        """Nothing more will be heard of it: the verdict from what is known."""
+        return [*self.judge(host, self._judgement(host, code, reason), t), *self.end(host)]
+
+    def give_up_alive(self, host: Host, reason: str, t: float) -> list[Action]:
+        """The agent there has nothing to go on with."""
+        return [*self.judge(host, judge_lost(Code.AGENT, reason), t), *self.settle(host)]
+
+    def _judgement(self, host: Host, code: Code, reason: str) -> Judgement:
+        if host.outcome is not None:  # only the tail of its output is missing
+            return judge_outcome(host.outcome, self._options.exec.leftover)
+        if host.may_have_started or host.admitted:
+            return judge_lost(code, reason)
+        if host.refused and code in (Code.AUTHENTICATION, Code.SIGNING):
+            code, reason = Code.SIGNING, host.refused
+        return judge_failed(code, reason, self._options.remedy(code, host.name))
+
+    def dismiss(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
+        """A host is gone, and nobody goes after it, nor after what hangs below it."""
+        actions = self.give_up(host, code, reason, t)
+        for child in list(host.children):
+            below = self._tree[child]
+            if code is not Code.CANCELLED or below.may_have_started or below.admitted:
+                actions += self.dismiss(below, Code.PARENT, self.why(host, reason), t)
+            else:
+                actions += self.dismiss(below, code, reason, t)
+        return actions
+
+    @staticmethod
+    def why(relay: Host, reason: str) -> str:
+        """Why what hangs below a relay can't be reached."""
+        what = "was not reached" if relay.t_ready_s is None else "is gone"
+        return reason if reason.startswith("its relay ") else f"its relay {relay.name} {what}: {reason}"
+
+    def cancelled(self, host: Host, t: float) -> list[Action]:
+        """A cancelled host that doesn't report in time."""
+        actions: list[Action] = []
+        if not host.over and (host.may_have_started or host.admitted):
+            reason = "cancelled, but its end was not seen in time"
+            actions = self.judge(host, self._judgement(host, Code.CANCELLED, reason), t)
+        elif not host.over:
+            actions = self.judge(host, judge_failed(Code.CANCELLED, "cancelled", ""), t)
+        return actions if host.alive else [*actions, *self.end(host)]
+
+    # Ends.
+
+    def committed(self, host: Host) -> list[Action]:
+        """Its verdict is in the store."""
+        if host.committed:
+            return []
+        host.committed = True
+        self._count_down(host)
+        return self.settle(host)
+
+    def settle(self, host: Host) -> list[Action]:
+        """Agents end bottom-up, each once its verdict is in the store and nothing is below it any more."""
+        if host.ended or not (host.committed and host.over) or host.contact is not Contact.UP:
+            return []
+        if any(not self._tree[child].ended for child in host.children):
+            return []
+        # One that is out of reach is told when it is attached again, else its lease ends it.
+        told = [self._orders.send(host.id, wire.END, {})] if self._tree.attached(host.id) else []
+        return [*told, *self.end(host)]
+
+    def end(self, host: Host) -> list[Action]:
+        """The agent was told to end, or is given up."""
+        if host.ended:
+            return []
+        host.ended = True
+        self._healer.over(host)
+        self._logins.give_back(host)
+        self._starts.give_back(host)
+        self._count_down(host)
+        above = {host.parent, host.carrier} - {0, None}
+        return [action for node in above if node for action in self.settle(self._tree[node])]
+
+    def _count_down(self, host: Host) -> None:
+        if host.ended and host.committed:
+            self.open -= 1
+
+    def summary(self, t: float, *, interrupted: bool) -> RunEnded:
+        """What became of all hosts."""
+        counts = dict.fromkeys(Verdict, 0)
+        for host in self._tree.hosts.values():
+            if host.verdict is not None:
+                counts[host.verdict] += 1
+        return RunEnded(self._options.run, counts, t, interrupted)

@@ -1,0 +1,245 @@
+"""What to do about hosts that are out of contact: whom to have log in to them next, and when to give up.
+
+A login that failed is tried by other ways, a link that was lost is made anew.
+What hangs below a host that doesn't come (back) soon is hung elsewhere: hosts
+that nobody began with, and subtrees whose top lost its parent. Whoever waits
+for its parent is silent on purpose: a host is given up by decision only.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from nile.cascade.hosts import Contact, Host
+from nile.cascade.placing import Places
+from nile.cascade.tree import Tree
+from nile.events import Code
+from nile.topology.model import ROOT_ID, Plan
+
+MOST_PATHS = 3
+"""Ways that are tried to a host that was never up."""
+MOST_TIMEOUTS = 2
+"""Of these, how many may end in silence: each costs a whole connect time-out."""
+BARREN = 3
+"""Equal failures below a relay that never reached anybody: its hosts are reached from elsewhere."""
+PATIENCE_LEAST_S = 1.5
+PATIENCE_LOGINS = 3
+"""A relay may take so many times the median login before what is below it moves."""
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 4.0
+MARGIN_S = 0.5
+
+FINAL = frozenset(
+    {
+        Code.HOST_KEY_UNKNOWN,
+        Code.HOST_KEY_CHANGED,
+        Code.HOST_KEY_REVOKED,
+        Code.NO_PYTHON,
+        Code.AGENT,
+        Code.CANCELLED,
+    }
+)
+"""What is wrong with the host itself, by whatever way one comes."""
+SILENT = frozenset({Code.CONNECT_TIMEOUT, Code.STARTUPS, Code.LINK})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Have `parent` log in to this host, with all that is below it."""
+
+    host: Host
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nothing more is to be tried."""
+
+    host: Host
+    code: Code
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """`count` hosts (each with what is below it) left this relay; `code` is set where it can't log in."""
+
+    relay: Host
+    count: int
+    code: Code | None = None
+
+
+Decision = Place | GiveUp | Moved
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A host out of contact, and what was tried."""
+
+    host: Host
+    since_s: float
+    code: Code
+    reason: str
+    tried: list[int] = field(default_factory=list)
+    timeouts: int = 0
+    not_before_s: float = 0.0
+
+
+class Healer:
+    """Told what happens, asked what to do. Times are seconds since the run began."""
+
+    def __init__(self, tree: Tree, plan: Plan, grace_s: float) -> None:
+        self._tree = tree
+        self._plan = plan
+        self._outlives_s = max(plan.timeouts.lease_s + grace_s, plan.timeouts.connect_s) + MARGIN_S
+        self._troubles: dict[int, _Trouble] = {}
+        self._begun: dict[int, float] = {}
+        self._moved: set[int] = set()
+        self._took: list[float] = []
+        self._fruitful: set[int] = set()
+        self._failures: dict[int, Counter[Code]] = {}
+        self._barren: set[int] = set()
+        self._stirred = False
+
+    # What happened.
+
+    def begun(self, host: Host, t: float) -> None:
+        """A login to it began."""
+        self._begun[host.id] = t
+
+    def up(self, host: Host, t: float) -> None:
+        """Its agent said hello."""
+        self._stirred = self._stirred or bool(self._troubles)
+        self._troubles.pop(host.id, None)
+        self._moved.discard(host.id)
+        self._fruitful.add(self._tree.link_parent(host))
+        begun = self._begun.pop(host.id, None)
+        if begun is not None:
+            bisect.insort(self._took, t - begun)
+
+    def failed(self, host: Host, code: Code, reason: str, t: float) -> None:
+        """A login to it came to nothing."""
+        self._stirred = True
+        begun = self._begun.pop(host.id, t)
+        trouble = self._troubles.setdefault(host.id, _Trouble(host, begun, code, reason))
+        parent = self._tree.link_parent(host)
+        trouble.tried.append(parent)
+        trouble.code, trouble.reason = code, reason
+        trouble.timeouts += code in SILENT
+        wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (len(trouble.tried) - 1))
+        trouble.not_before_s = t + wait_s if self._was_here(host) else t
+        if host.t_ready_s is None and code not in FINAL:
+            self._count_failure(parent, code)
+
+    def lost(self, host: Host, code: Code, reason: str, t: float) -> None:
+        """The link to it is gone, or what was to lead to it."""
+        self._stirred = True
+        self._begun.pop(host.id, None)
+        known = self._troubles.get(host.id)
+        since_s = known.since_s if known else t
+        self._troubles[host.id] = _Trouble(host, since_s, code, reason)
+
+    def over(self, host: Host) -> None:
+        """Nothing more is wanted of it."""
+        self._troubles.pop(host.id, None)
+        self._begun.pop(host.id, None)
+
+    def _count_failure(self, parent: int, code: Code) -> None:
+        if parent == ROOT_ID or parent in self._fruitful:
+            return
+        failures = self._failures.setdefault(parent, Counter())
+        failures[code] += 1
+        if failures[code] >= BARREN:
+            self._barren.add(parent)
+
+    def stir(self) -> None:
+        """What was decided can't be done: decide anew."""
+        self._stirred = True
+
+    # What to do.
+
+    def decide(self, t: float, *, ticked: bool = False) -> list[Decision]:
+        """What to do now, in order. Cheap where nothing changed since it was asked last."""
+        if not (self._stirred or (ticked and (self._troubles or self._begun))):
+            return []
+        self._stirred = False
+        places = Places(self._tree, self._plan, self._barren)
+        decisions: list[Decision] = []
+        for trouble in sorted(self._troubles.values(), key=lambda each: (each.since_s, each.host.id)):
+            decisions += self._about(trouble, places, t)
+        for relay, code in self._left_behind(t):
+            decisions += self._move_below(relay, code, places)
+        return decisions
+
+    def _about(self, trouble: _Trouble, places: Places, t: float) -> Iterator[Decision]:
+        host = trouble.host
+        if host.contact is not Contact.NONE:
+            return
+        if not self._needed(host) or self._hopeless(trouble, t):
+            yield GiveUp(host, trouble.code, trouble.reason)
+            return
+        if t < trouble.not_before_s:
+            return
+        prefer = host.parent if not trouble.tried else None
+        parent = places.best(host, trouble.tried, prefer)
+        if parent is None and self._was_here(host):
+            parent = places.best(host, trouble.tried[-1:])
+            parent = places.best(host) if parent is None else parent
+        if parent is not None:
+            places.took(host, parent)
+            yield Place(host, parent)
+        elif t > trouble.since_s + self._outlives_s or not places.hope(host):
+            yield GiveUp(host, trouble.code, trouble.reason)
+
+    def _needed(self, host: Host) -> bool:
+        return not host.over or any(not self._tree[child].ended for child in host.children)
+
+    def _was_here(self, host: Host) -> bool:
+        """Does an agent of it perhaps wait to be adopted?"""
+        return host.may_have_started or host.t_ready_s is not None
+
+    def _hopeless(self, trouble: _Trouble, t: float) -> bool:
+        if trouble.code in FINAL:
+            return True
+        if self._was_here(trouble.host):
+            return t >= trouble.since_s + self._outlives_s
+        return len(trouble.tried) >= MOST_PATHS or trouble.timeouts >= MOST_TIMEOUTS
+
+    def _left_behind(self, t: float) -> Iterator[tuple[Host, Code | None]]:
+        """Relays that keep what is below them waiting."""
+        patience_s = self._patience_s()
+        since = {host_id: trouble.since_s for host_id, trouble in self._troubles.items()}
+        for host_id, since_s in {**self._begun, **since}.items():
+            host = self._tree[host_id]
+            if host.children and host.contact is not Contact.UP and t - since_s > patience_s:
+                yield host, None
+        for host_id in self._barren - self._moved:
+            code = self._failures[host_id].most_common(1)[0][0]
+            yield self._tree[host_id], code
+
+    def _patience_s(self) -> float:
+        """How long a relay may keep others waiting; before anybody is up, half a connect time-out."""
+        if not self._took:
+            return self._plan.timeouts.connect_s / 2
+        median_s = self._took[len(self._took) // 2]
+        return max(PATIENCE_LEAST_S, PATIENCE_LOGINS * median_s)
+
+    def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
+        count = 0
+        for child in list(relay.children):
+            host = self._tree[child]
+            if host.ended or host.contact is Contact.NONE:
+                continue
+            if code is not None and host.contact is not Contact.WAITING:
+                continue
+            parent = places.best(host, (relay.id,))
+            if parent is not None:
+                places.took(host, parent)
+                count += 1
+                yield Place(host, parent)
+        if count and relay.id not in self._moved:
+            yield Moved(relay, count, code)
+        if count or code is not None:
+            self._moved.add(relay.id)
