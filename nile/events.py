@@ -35,11 +35,13 @@ class Code(StrEnum):
     REFUSED = "refused"  # connection refused
     NO_ROUTE = "no-route"  # no route to host, network unreachable
     CONNECT_TIMEOUT = "connect-timeout"
+    OPEN_FILES = "open-files"  # the root may open no more files
     HOST_KEY_UNKNOWN = "host-key-unknown"
     HOST_KEY_CHANGED = "host-key-changed"
     HOST_KEY_REVOKED = "host-key-revoked"
     AUTHENTICATION = "authentication"
     SIGNING = "signing"  # the root refused to sign, or couldn't
+    LOGIN_SHELL = "login-shell"  # the login succeeded, but ended before the command of the login ran
     NO_PYTHON = "no-python"
     NO_SSH = "no-ssh"  # a relay without an ssh client
     STARTUPS = "startups"  # sshd dropped the login (MaxStartups, penalties), also when tried again

@@ -19,8 +19,8 @@ AGENT = sorted((NILE / "agent").rglob("*.py"))
 SOURCES = sorted(NILE.rglob("*.py"))
 
 # What a bare start costs is counted once per host: these lists grow only with a measurement.
-PURE_AGENT = frozenset({"struct", "errno", "marshal", "zlib"})
-BARE = frozenset({"os", "sys", "select", "struct", "zlib", "errno", "time", "marshal", "pwd", "_signal"})
+PURE_AGENT = frozenset({"_struct", "errno", "marshal", "zlib"})
+BARE = frozenset({"os", "sys", "select", "_struct", "zlib", "errno", "time", "marshal", "pwd", "_signal"})
 AGENT_MODULES = {
     "__init__": frozenset[str](),
     "wire": PURE_AGENT,
@@ -29,8 +29,12 @@ AGENT_MODULES = {
     "relay": PURE_AGENT,
     "sshclient": PURE_AGENT,
     "handshake": PURE_AGENT | {"sys"},
-    "processes": BARE | {"_ctypes"},
-    "warden": BARE,
+    "start": BARE,
+    "warden": BARE | {"_ctypes"},
+    "processes": BARE,
+    "leftovers": BARE,
+    "forked": BARE,
+    "feed": BARE,
     "loop": BARE,
     # Relays only: a leaf is never sent these.
     "logins": BARE | {"_frozen_importlib_external"},

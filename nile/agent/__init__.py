@@ -10,7 +10,18 @@ already compiled, to a child of the same Python) and never touches a disk.
     relay       what a node does for its children             pure, relays only
     handshake   the first stage, seen from the parent         pure, relays only
     sshclient   the ssh command line and its failures         pure, relays only
-    processes   the command and all its descendants
+    start       from a bundle to modules: the first that runs
+    warden      the process above the agent
+    processes   the command
+    leftovers   its descendants, and what is in its scratch   late
+    forked      its start where os.posix_spawn can't          late
+    feed        its standard input                            late
     loop        the one loop that performs what core and relay decide
     logins      ssh children and the signing socket           relays only
+    signsocket  the ssh-agent that asks the root              relays only
+    carry       connections for the root                      relays only
+
+What is late, and what is for relays only, travels as source and is compiled
+when it is first imported: source takes half the bytes of code, and most hosts
+never need it.
 """

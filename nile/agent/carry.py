@@ -10,9 +10,9 @@ Only the root can open one, and only toward an address of the plan's.
 """
 
 import _signal
+import _struct as struct
 import os
 import select
-import struct
 
 from nile.agent import wire
 

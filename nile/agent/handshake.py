@@ -9,7 +9,7 @@ that Python announces itself on standard output:
 Whatever a banner or a noisy profile printed before is passed over. The parent
 answers with a line that holds a length, and that many bytes: the bundle (see
 `Bundle`), which becomes the agent. Nothing touches a disk. From then on both
-sides speak frames.
+sides speak frames, the child first: what the parent said sooner would be lost.
 
 The line holds no quote, backslash, exclamation mark or newline inside its
 quotes, so that sh, bash, zsh, csh and fish all read it alike. A candidate that
@@ -23,7 +23,7 @@ import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Sequence, Tuple
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 CANDIDATES = ("python3", "/usr/libexec/platform-python") + tuple("python3.%d" % n for n in range(14, 5, -1))
 
@@ -32,47 +32,24 @@ _SHELL = (
     '$p -BISc "$0" $1; r=$?; if [ $r = 0 ] || [ $r -gt 128 ]; then exit; fi; done; echo; echo $1 sh'
 )
 
+# Whatever goes wrong once it has announced itself ends it quietly, with status 0: the shell tries no further
+# Python. `b` is the bundle, its first part the source or the code of nile.agent.start.
 _PYTHON = (
-    "import sys,os;"
-    "v=sys.version_info;"
+    "import sys,os,marshal,zlib;"
+    "v=sys.version_info[:3];"
     "v<(3,6) and sys.exit(90);"
-    "import marshal,zlib;"
     'M=sys.modules["_frozen_importlib_external"].MAGIC_NUMBER.hex();'
-    'os.write(1,("%c%s py %s %d.%d.%d%c"%(10,sys.argv[1],M,v[0],v[1],v[2],10)).encode());'
-    'n=b"";exec("while not n.endswith(bytes([10])): n+=os.read(0,1) or os._exit(0)");'
-    'n=int(n);d=b"";exec("while len(d)<n: d+=os.read(0,n-len(d)) or os._exit(0)");'
-    "b=marshal.loads(zlib.decompress(d));"
-    "exec(b[0])"
+    'os.write(1,("%c%s py %s %d.%d.%d%c"%((10,sys.argv[1],M)+v+(10,))).encode());'
+    "sys.excepthook=lambda*_:os._exit(0);"
+    "f=sys.stdin.buffer;"
+    "n=int(f.readline());"
+    "b=marshal.loads(zlib.decompress(f.read(n)));"
+    "exec(b[0]);"
+    "main(b)"
 )
 
-# Turns a bundle into modules; `b` is the bundle. Runs in the first stage's namespace. What goes wrong is said
-# on standard error, where the parent finds it; the status is 0, so that the shell tries no further Python.
-LOADER = """
-codes = {}
-def load(modules):
-    for name, code in modules:
-        module = type(sys)(name)
-        module.__path__ = []
-        sys.modules[name] = module
-        head, _, tail = name.rpartition(".")
-        if head:
-            setattr(sys.modules[head], tail, module)
-        if isinstance(code, bytes):
-            code = codes[name] = compile(code, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
-        exec(code, module.__dict__)
-try:
-    load(b[1])
-    sys.modules["nile.agent.loop"].main(b + (codes,))
-except Exception as error:
-    at = error.__traceback__
-    text = "nile agent: %r" % error
-    while at:
-        text += " %s:%s" % (at.tb_frame.f_code.co_filename, at.tb_lineno)
-        at = at.tb_next
-    os.write(2, text.encode("utf-8", "replace"))
-finally:
-    os._exit(0)
-"""
+START = "nile.agent.start"
+_LEVEL = 7  # of zlib's; 9 takes five times as long for 2 per cent
 
 MOST_NOISE = 4 << 20
 _LONGEST_LINE = 256
@@ -97,10 +74,15 @@ class Bundle:
     """The agent as bytes: what a node was made of, and what it hands to its children.
 
     `sources` are (module name, source) in an order that satisfies their
-    imports; those named in `relay_only` go to nodes with children alone.
-    `magic` is the bytecode magic of the running Python (hex). A child of the
-    same Python gets code already compiled; any other gets source. `codes` are
-    the modules that this Python has compiled already, by name.
+    imports, nile.agent.start among them; those named in `relay_only` go to
+    nodes with children alone, those in `late` are source wherever they go and
+    compiled when they are first imported. `magic` is the bytecode magic of the
+    running Python (hex). A child of the same Python gets code already
+    compiled; any other gets source. `codes` are the modules that this Python
+    has compiled already, by name.
+
+    What travels is (start, modules, late, relay_only): the source or code of
+    nile.agent.start, (name, source or code) of the modules, and names.
     """
 
     def __init__(
@@ -109,9 +91,11 @@ class Bundle:
         relay_only: "Sequence[str]",
         magic: str,
         codes: "Optional[Dict[str, Any]]" = None,
+        late: "Sequence[str]" = (),
     ) -> None:
         self.sources = list(sources)
         self.relay_only = list(relay_only)
+        self.late = list(late)
         self.magic = magic
         self._codes = codes or {}
         self._packed: "dict[Tuple[bool, bool], bytes]" = {}
@@ -121,21 +105,26 @@ class Bundle:
         compiled = magic == self.magic
         key = (relay, compiled)
         if key not in self._packed:
-            data = zlib.compress(self._marshal(relay, compiled), 9)
+            data = zlib.compress(self._marshal(relay, compiled), _LEVEL)
             self._packed[key] = b"%d\n" % len(data) + data
         return self._packed[key]
 
     def _marshal(self, relay: bool, compiled: bool) -> bytes:
         """A relay gets source: it hands that on to any Python. A leaf gets code where it can use it."""
+        start = dict(self.sources).get(START, b"")
         if relay:
-            return marshal.dumps((LOADER, self.sources, self.relay_only), 2)
-        leaf = [(name, source) for name, source in self.sources if name not in self.relay_only]
+            return marshal.dumps((start, self.sources, self.late, self.relay_only), 2)
+        not_there = [START] + self.relay_only
+        leaf = [(name, source) for name, source in self.sources if name not in not_there]
+        late = [name for name in self.late if name not in not_there]
         if compiled:
-            leaf = [(name, source and self._compiled(name, source)) for name, source in leaf]
-            return marshal.dumps((LOADER, leaf, None))
-        return marshal.dumps((LOADER, leaf, None), 2)
+            now = [(n, source if n in late else self._compiled(n, source)) for n, source in leaf]
+            return marshal.dumps((self._compiled(START, start), now, late, None))
+        return marshal.dumps((start, leaf, late, None), 2)
 
     def _compiled(self, name: str, source: bytes) -> "Any":
+        if not source:
+            return source
         code = self._codes.get(name)
         if code is None:
             code = compile(source, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
@@ -143,33 +132,51 @@ class Bundle:
 
 
 def _slim(code: "Any") -> "Any":
-    """The same code without columns and qualified names: a third of the bytes from 3.11 on; lines stay."""
+    """The same code without columns, qualified names, names of locals: a third of the bytes; lines stay."""
     if sys.version_info < (3, 11):
         return code
     consts = tuple(_slim(const) if isinstance(const, type(code)) else const for const in code.co_consts)
-    return code.replace(co_consts=consts, co_qualname=code.co_name, co_linetable=_line_table(code))
+    arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
+    kept = set(code.co_varnames[:arguments] + code.co_cellvars)
+    return code.replace(
+        co_consts=consts,
+        co_qualname=code.co_name,
+        co_linetable=_line_table(code),
+        co_varnames=tuple(name if name in kept else "_" for name in code.co_varnames),
+    )
 
 
 def _line_table(code: "Any") -> bytes:
-    """The location table (CPython's Objects/locations.md) with entries of kinds 13 and 15 only."""
+    """The location table (CPython's Objects/locations.md) with entries of kind 13 only.
+
+    What has no line of its own counts to the line before it.
+    """
     table = bytearray()
     line = code.co_firstlineno
-    for start, end, at in code.co_lines():
-        units = (end - start) // 2
+    for units, at in _runs(code):
+        delta, line = at - line, at
+        rest = -delta << 1 | 1 if delta < 0 else delta << 1
         while units > 0:
-            span = min(8, units)
-            units -= span
-            if at is None:
-                table.append(0x80 | 15 << 3 | span - 1)
-                continue
-            delta, line = at - line, at
-            table.append(0x80 | 13 << 3 | span - 1)
-            rest = -delta << 1 | 1 if delta < 0 else delta << 1
+            table.append(0x80 | 13 << 3 | min(8, units) - 1)
             while rest > 63:
                 table.append(64 | rest & 63)
                 rest >>= 6
             table.append(rest)
+            units -= 8
+            rest = 0
     return bytes(table)
+
+
+def _runs(code: "Any") -> "List[Tuple[int, int]]":
+    """(code units, line) of each run of instructions on one line."""
+    runs = [(0, code.co_firstlineno)]
+    for start, end, at in code.co_lines():
+        units, line = runs[-1]
+        if at is None or at == line:
+            runs[-1] = (units + (end - start) // 2, line)
+        else:
+            runs.append(((end - start) // 2, at))
+    return runs
 
 
 class Handshake:

@@ -5,7 +5,6 @@ import os
 import select
 
 from nile.agent import processes, sshclient, wire
-from nile.agent.carry import Carrier
 from nile.agent.handshake import Bundle
 from nile.agent.relay import LOGIN, UNBOUND, UP, Relay
 from nile.agent.signsocket import SignSocket
@@ -14,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
+    from nile.agent.carry import Carrier
     from nile.agent.loop import Agent
 
 MOST_STDERR = 16384
@@ -73,17 +73,20 @@ class Branches:
         self._own = (node["id"], node["epoch"])
         self._entries = {entry["id"]: entry for entry in node["children"]}
         self._connect_s = plan["shared"]["connect"]
-        self._relay = Relay(self._own, plan["shared"], _bundle(agent.bundle), _random, _nonce)
+        bundle = _bundle(agent.bundle)
+        self._relay = Relay(self._own, plan["shared"], bundle, _random, _nonce)
         self._logins: "Dict[int, Login]" = {}
         self._pids: "Dict[int, int]" = {}
         self._ssh = _find("ssh", agent.env)
         self._socket: "Optional[SignSocket]" = None
         self._known_hosts = ""
-        self._carrier = Carrier(agent, self._own)
+        self._carrier: "Optional[Carrier]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
         self._prepare(node["children"])
         self._perform(self._relay.adopt(node["children"], agent.now()))
+        for has_children in {bool(entry["children"]) for entry in node["children"]}:
+            bundle.packed(has_children, bundle.magic)  # while they log in: most have the same Python
 
     def _prepare(self, entries: "Sequence[Dict[str, Any]]") -> None:
         """The files in memory that the ssh clients need."""
@@ -108,7 +111,14 @@ class Branches:
             if self._socket:
                 self._socket.answer(body["serial"], body["answer"])
         else:
-            self._carrier.frame(frame, sent)
+            self._carrying().frame(frame, sent)
+
+    def _carrying(self) -> "Carrier":
+        if self._carrier is None:
+            from nile.agent import carry
+
+            self._carrier = carry.Carrier(self._agent, self._own)
+        return self._carrier
 
     def tick(self, now: float) -> None:
         """Deadlines, pings and silence."""
@@ -120,11 +130,20 @@ class Branches:
 
     def pids(self) -> "Iterable[int]":
         """Processes of ours, which are no descendants of the command."""
-        return self._carrier.pids.union(self._pids)
+        return self._carrier.pids.union(self._pids) if self._carrier else self._pids
+
+    def has_strangers(self) -> bool:
+        """May this process have children that aren't ours? The kernel's list is exact: only we reap them."""
+        try:
+            with open("/proc/self/task/%d/children" % os.getpid(), "rb") as file:
+                return not frozenset(self.pids()).issuperset(map(int, file.read().split()))
+        except OSError:
+            return True  # a kernel that keeps no such list
 
     def reaped(self, pid: int, rc: "Optional[int]", signum: "Optional[int]") -> None:
         """A child process ended; ours or not."""
-        self._carrier.pids.discard(pid)
+        if self._carrier:
+            self._carrier.pids.discard(pid)
         login = self._logins.get(self._pids.pop(pid, -1))
         if login is not None:
             login.ended = (rc, signum)
@@ -135,7 +154,8 @@ class Branches:
         if self._socket:
             self._socket.close()
             self._socket = None
-        self._carrier.close()
+        if self._carrier:
+            self._carrier.close()
         self._perform(self._relay.parent_lost())
 
     def leave(self) -> None:
@@ -342,8 +362,8 @@ def _bundle(parts: "Tuple[Any, ...]") -> Bundle:
     """What this node was made of, to hand on."""
     import _frozen_importlib_external as importer
 
-    _loader, sources, relay_only, codes = parts
-    return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex(), codes)
+    _start, sources, late, relay_only, codes = parts
+    return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex(), codes, late)
 
 
 def _memory_file(directory: str, content: bytes) -> str:

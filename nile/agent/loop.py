@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
+    from nile.agent.feed import Feed
     from nile.agent.logins import Branches
 
 CLOCK_BOOTTIME = 7
@@ -27,20 +28,12 @@ AFTER_EXIT_MOST = 4 << 20  # what a stream may still give once its command ended
 
 
 def main(bundle: "Tuple[Any, ...]") -> None:
-    """Become the agent: never returns."""
-    env = processes.original_environment()
-    processes.close_strangers()
-    said, tell = os.pipe()
-    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
-    above = os.getpid()
-    pid = os.fork()
-    if pid:
-        os.close(tell)
-        warden.watch(pid, said)
-    os.close(said)
-    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
-    processes.prctl(processes.PR_SET_PDEATHSIG, _signal.SIGTERM)
-    Agent(bundle, env, tell).run(above)
+    """Become warden and agent: never returns.
+
+    They part as late as can be: what either writes to afterwards, the kernel has to copy.
+    """
+    agent = Agent(bundle, processes.original_environment())
+    agent.run(*warden.part())
 
 
 def now() -> float:
@@ -49,9 +42,9 @@ def now() -> float:
 
 
 class Agent:
-    """Descriptors, the command, and the link to the parent; `tell` is the pipe to the warden."""
+    """Descriptors, the command, and the link to the parent."""
 
-    def __init__(self, bundle: "Tuple[Any, ...]", env: "Dict[str, str]", tell: int) -> None:
+    def __init__(self, bundle: "Tuple[Any, ...]", env: "Dict[str, str]") -> None:
         self.bundle = bundle
         self.env = env
         self.core = core.Core(now())
@@ -59,28 +52,29 @@ class Agent:
         self.branches: "Optional[Branches]" = None
         self.pid = 0
         self._owned: "list[str]" = []
-        self._tell = tell
+        self._tell = -1
         self._poll = select.poll()
         self._ready: "Dict[int, Callable[[int], None]]" = {}
         self._masks: "Dict[int, int]" = {}
         self._out = b""
         self._streams: "Dict[str, int]" = {}
         self._after_exit: "Dict[str, int]" = {}
-        self._input: "list[bytes]" = []
-        self._input_fd = -1
-        self._input_taken = 0
-        self._input_ends = False
+        self._feed: "Optional[Feed]" = None
         self._last_tick = now()
 
     # The loop.
 
-    def run(self, above: int) -> None:
-        """Until `leave`. `above` is the warden's pid."""
+    def run(self, tell: int, above: int) -> None:
+        """Until `leave`. `tell` is the pipe to the warden, `above` its pid."""
+        self._tell = tell
         for fd in (0, 1):
             os.set_blocking(fd, False)
         self.watch(0, select.POLLIN, self._parent_readable)
         self._watch_signals()
         self.parent.send(wire.Frame(wire.HELLO, body=wire.dumps(self._hello())))
+        self._flush_parent()
+        if self.bundle[3] is not None:
+            from nile.agent import logins  # noqa: F401  (compiled while the plan is on its way)
         if os.getppid() != above:  # the warden died before the kernel could be asked to tell
             self.perform(self.core.parent_lost(now()))
         while True:
@@ -243,7 +237,7 @@ class Agent:
         shared, node = plan["shared"], plan["node"]
         mine = [os.pipe(), os.pipe()]
         null = os.open("/dev/null", os.O_RDONLY)
-        given, self._input_fd = os.pipe() if shared["job"]["stdin"] else (null, -1)
+        given, feeding = os.pipe() if shared["job"]["stdin"] else (null, -1)
         env = self._command_env(shared, node)
         argv = processes.shell_command(shared["job"]["command"], env)
         try:
@@ -258,10 +252,9 @@ class Agent:
             os.set_blocking(fd, False)
             self._streams[name] = fd
             self._do_reading(name, True)
-        if self._input_fd >= 0:
-            os.set_blocking(self._input_fd, False)
-            self._feed()
         self.perform(self.core.spawned(self.pid))
+        if feeding >= 0:
+            self._feeding().begin(feeding)
 
     def _command_env(self, shared: "Dict[str, Any]", node: "Dict[str, Any]") -> "Dict[str, str]":
         """What the login gave, and what Nile says of the run."""
@@ -321,48 +314,27 @@ class Agent:
         while name in self._streams and self.core.room(name):
             self._read(name)
 
+    def _feeding(self) -> "Feed":
+        if self._feed is None:
+            from nile.agent import feed
+
+            self._feed = feed.Feed(self)
+        return self._feed
+
     def _do_input(self, data: bytes) -> None:
-        self._input.append(data)
-        self._input_ends = not data
-        self._feed()
-
-    def _feed(self) -> None:
-        """Write standard input as far as the command takes it; nobody waits for one that takes no more."""
-        if self.pid and self._input_fd < 0:
-            self._input_gone()
-            return
-        while self.pid and self._input and self._input[0]:
-            try:
-                count = os.write(self._input_fd, self._input[0])
-            except BlockingIOError:
-                self.watch(self._input_fd, select.POLLOUT, lambda _: self._feed())
-                return
-            except OSError:
-                self._input_gone()
-                return
-            self._input_taken += count
-            self._input[0] = self._input[0][count:]
-            if not self._input[0]:
-                del self._input[0]
-            self.perform(self.core.input_taken(self._input_taken))
-        if self.pid and self._input_ends:
-            self._input_gone()
-        elif self.pid:
-            self.unwatch(self._input_fd)
-
-    def _input_gone(self) -> None:
-        del self._input[:]
-        if self._input_fd >= 0:
-            self.drop(self._input_fd)
-            self._input_fd = -1
-            self.perform(self.core.input_taken(1 << 62))
+        self._feeding().add(data)
 
     def _do_kill(self, signum: int) -> None:
-        processes.kill_descendants(os.getpid(), signum, self._own_children())
+        from nile.agent import leftovers
+
+        leftovers.kill_descendants(os.getpid(), signum, self._own_children())
 
     def _do_census(self) -> None:
-        own = self._own_children()
-        alive = [] if not own and processes.childless() else processes.descendants(os.getpid(), own)
+        alive: "list[Tuple[int, str]]" = []
+        if self.branches.has_strangers() if self.branches else not processes.childless():
+            from nile.agent import leftovers
+
+            alive = leftovers.descendants(os.getpid(), self._own_children())
         self.perform(self.core.census(alive, now()))
 
     def _own_children(self) -> "Iterable[int]":
@@ -372,7 +344,7 @@ class Agent:
         if self.branches:
             self.branches.leave()
         for directory in self._owned:
-            processes.remove_tree(directory)
+            processes.remove_directory(directory)
         if keep:
             os.write(self._tell, warden.KEEP)
         os._exit(0)

@@ -10,8 +10,8 @@ The bare module _socket does: the module socket costs 10 ms more, on every relay
 """
 
 import _socket
+import _struct as struct
 import os
-import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -49,11 +49,24 @@ def classify(said: str, status: "Optional[int]") -> Failure:
     ssh's own failures end with 255; anything else comes from the host, whatever it printed.
     """
     if status != 255:
-        return Failure("agent", last_line(said) or "the first stage ended with status %s" % status)
+        return ended(said, status)
     for words, code, retry, reason in _TABLE:
         if words in said:
             return Failure(code, reason or _line_with(words, said), retry)
     return Failure("dropped", last_line(said) or "the connection ended before the agent spoke")
+
+
+def ended(said: str, status: "Optional[int]") -> Failure:
+    """What it means that a login succeeded and ended with this status before any agent spoke.
+
+    The first stage tells that there is no Python, and ends with 0 else; so
+    what ended with another status isn't the first stage, but what was to start it.
+    """
+    said = last_line(said)
+    if not status:
+        return Failure("agent", said or "the first stage ended with status %s" % status)
+    reason = "the login shell ended with status %d and ran nothing" % status
+    return Failure("login-shell", reason + (said and ": " + said))
 
 
 def _line_with(words: str, said: str) -> str:

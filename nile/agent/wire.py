@@ -15,7 +15,7 @@ the small typed encoding below; nothing is ever evaluated or unpickled. Sizes,
 counts and depths are bounded, and whatever is out of bounds is a WireError.
 """
 
-import struct
+import _struct as struct  # all that the module struct has, without a file to find and load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def loads(data: bytes) -> "Any":
     """Decode exactly one value; raises WireError on anything else."""
     try:
         value, end = _load(data, 0, 0)
-    except (struct.error, IndexError, UnicodeDecodeError):
+    except (struct.error, IndexError, UnicodeDecodeError):  # type: ignore[attr-defined]
         raise WireError("a value that is cut short or no text") from None
     if end != len(data):
         raise WireError("%d bytes behind a value" % (len(data) - end))

@@ -15,8 +15,10 @@ from importlib import resources
 from nile.agent.handshake import Bundle
 
 # In an order that satisfies their imports.
-LEAF_MODULES = ("wire", "link", "core", "processes", "warden", "loop")
+LEAF_MODULES = ("start", "warden", "wire", "link", "core", "processes", "leftovers", "forked", "feed", "loop")
 RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "carry", "logins")
+# Compiled on the host, and only when they are first imported: most leaves never need them.
+LATE_MODULES = ("start", "leftovers", "forked", "feed", *RELAY_MODULES)
 
 
 # At the end of a line; what holds a quote stays, for it may be no comment.
@@ -35,7 +37,8 @@ def agent_bundle() -> Bundle:
         sources.append((name, strip(text).encode()))
         if module in RELAY_MODULES:
             relay_only.append(name)
-    return Bundle(sources, relay_only, importlib.util.MAGIC_NUMBER.hex())
+    late = [f"nile.agent.{module}" for module in LATE_MODULES]
+    return Bundle(sources, relay_only, importlib.util.MAGIC_NUMBER.hex(), None, late)
 
 
 def strip(text: str) -> str:
@@ -53,10 +56,15 @@ def strip(text: str) -> str:
         cuts += _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
         lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
-    return (
-        "\n".join("" if line.lstrip().startswith("#") else _COMMENT.sub("", line).rstrip() for line in lines)
-        + "\n"
-    )
+    return "\n".join(map(_bare, lines)) + "\n"
+
+
+def _bare(line: str) -> str:
+    """Without comments, indented by one blank a level."""
+    text = line.lstrip(" ")
+    if text.startswith("#"):
+        return ""
+    return " " * ((len(line) - len(text)) // 4) + _COMMENT.sub("", text).rstrip()
 
 
 def _annotation(node: ast.AST, lines: list[str]) -> list[tuple[int, int, int]]:

@@ -8,6 +8,7 @@ returning its exit code (an int; None means 0), or by raising a `NileError`.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import sys
@@ -17,6 +18,9 @@ from typing import NamedTuple, NoReturn
 import click
 
 from nile import __version__
+
+YOUNG_OBJECTS = 20_000
+"""New objects between two collections of garbage; with Python's 700, importing alone makes hundreds."""
 
 
 class Entry(NamedTuple):
@@ -109,4 +113,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """The entry point: run a command line (by default sys.argv's) and exit with its code."""
     from nile.cli import ending
 
-    sys.exit(ending.run(commands, list(sys.argv[1:] if args is None else args)))
+    gc.set_threshold(YOUNG_OBJECTS)
+    code = ending.run(commands, list(sys.argv[1:] if args is None else args))
+    gc.freeze()  # what modules consist of lies in cycles: leave it to the kernel
+    sys.exit(code)

@@ -13,6 +13,7 @@ from typing import Any
 from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.relay import Relay
+from nile.agent.sshclient import ended
 from nile.agent.wire import Frame
 from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, Transport
@@ -130,12 +131,16 @@ class Branches:
         if self._attempts.get(attempt.child_id) is attempt:
             self._perform(self._relay.data(attempt.child_id, data, time.monotonic()))
 
-    def closed(self, attempt: _Attempt, reason: str) -> None:
-        """The session ended by itself."""
-        said = attempt.last_words() or reason or "the connection ended"
-        link = self._relay.children[attempt.child_id].link
-        code = Code.DROPPED if link is None else Code.LINK
-        self._over(attempt, code, said, False)
+    def closed(self, attempt: _Attempt, reason: str, status: int | None) -> None:
+        """The session ended by itself; `status` is the exit status, where there is one."""
+        said = attempt.last_words()
+        if self._relay.children[attempt.child_id].link is not None:
+            self._over(attempt, Code.LINK, said or reason or "the connection ended", False)
+        elif status is None:
+            self._over(attempt, Code.DROPPED, said or reason or "the connection ended", False)
+        else:
+            failure = ended(said, status)
+            self._over(attempt, Code(failure.code), failure.reason, failure.retry)
 
     def _over(self, attempt: _Attempt, code: Code, reason: str, retry: bool) -> None:
         if self._attempts.get(attempt.child_id) is attempt:
@@ -153,7 +158,7 @@ class _Attempt:
         self._branches = branches
         self._session: Session | None = None
         self._early: list[bytes] = []
-        self._closed: str | None = None
+        self._closed: tuple[str, int | None] | None = None
         self._stderr = b""
 
     def begin(self, session: Session) -> None:
@@ -163,7 +168,7 @@ class _Attempt:
             self._branches.received(self, data)
         self._early.clear()
         if self._closed is not None:
-            self._branches.closed(self, self._closed)
+            self._branches.closed(self, *self._closed)
 
     def write(self, data: bytes) -> None:
         """Bytes for its standard input."""
@@ -193,9 +198,9 @@ class _Attempt:
         """See `SessionSink`."""
         self._stderr = (self._stderr + data)[-MOST_STDERR:]
 
-    def session_closed(self, reason: str) -> None:
+    def session_closed(self, reason: str, status: int | None = None) -> None:
         """See `SessionSink`."""
         if self._session is None:
-            self._closed = reason
+            self._closed = reason, status
         else:
-            self._branches.closed(self, reason)
+            self._branches.closed(self, reason, status)

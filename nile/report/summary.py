@@ -18,6 +18,8 @@ from nile.report.text import visible
 
 NAMES_SHOWN = 3
 RUN_SHOWN = 8  # of a run's id: enough to find it again
+# Such a command is killed with all that belongs to it: no news.
+_ALL_KILLED = (Verdict.TIMEOUT, Verdict.CANCELLED)
 Reason = tuple[Verdict, str, str, str]
 
 
@@ -28,7 +30,7 @@ class Summary:
         self._screen = screen
         self._quiet = quiet
         self._bad: dict[Reason, list[HostResult]] = {}
-        self._left: dict[tuple[str, ...], dict[str, tuple[Leftover, ...]]] = {}
+        self._left: dict[tuple[bool, tuple[str, ...]], dict[str, list[Leftover]]] = {}
         self._ended: RunEnded | None = None
 
     def handle(self, event: Event) -> None:
@@ -50,17 +52,19 @@ class Summary:
             if remedy:
                 err.write(f"  {remedy}\n")
         if not self._quiet:
-            for names, by_host in self._left.items():
-                err.write(f"nile: left running: {_leftover(names, by_host)}\n")
+            for (killed, names), by_host in self._left.items():
+                label = "left behind, and killed" if killed else "left running"
+                err.write(f"nile: {label}: {_leftover(names, by_host)}\n")
             if self._ended:
                 err.write(f"nile: {_totals(self._ended)}\n")
         self._screen.flush()
 
     def _result(self, event: HostResult) -> None:
-        if event.leftover:
-            names = tuple(sorted({visible(left.name) for left in event.leftover if not left.killed}))
-            if names:
-                self._left.setdefault(names, {})[event.host] = event.leftover
+        for killed in (False, True):
+            left = [process for process in event.leftover if process.killed is killed]
+            if left and not (killed and event.verdict in _ALL_KILLED):
+                names = tuple(sorted({visible(process.name) for process in left}))
+                self._left.setdefault((killed, names), {})[event.host] = left
         if event.verdict is not Verdict.OK:
             key = (event.verdict, event.code or "", wording.reason(event), visible(event.remedy))
             self._bad.setdefault(key, []).append(event)
@@ -95,12 +99,11 @@ def _last_relay(result: HostResult) -> str:
     return way[-1] if way else ""
 
 
-def _leftover(names: tuple[str, ...], by_host: dict[str, tuple[Leftover, ...]]) -> str:
+def _leftover(names: tuple[str, ...], by_host: dict[str, list[Leftover]]) -> str:
     if len(by_host) == 1:
         ((host, processes),) = by_host.items()
-        alive = [left for left in processes if not left.killed]
-        named = [f"{visible(left.name)} (pid {left.pid})" for left in alive[:NAMES_SHOWN]]
-        more = [f"and {len(alive) - NAMES_SHOWN} more"] if len(alive) > NAMES_SHOWN else []
+        named = [f"{visible(left.name)} (pid {left.pid})" for left in processes[:NAMES_SHOWN]]
+        more = [f"and {len(processes) - NAMES_SHOWN} more"] if len(processes) > NAMES_SHOWN else []
         return f"{visible(heading([host]))}: {', '.join(named + more)}"
     more = [f"and {len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
     return f"{visible(heading(by_host))}: {', '.join([*names[:NAMES_SHOWN], *more])}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncssh
-
 from nile.events import Code
 from nile.transport.asyncssh_options import RingKeyPair
 from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.connecting import no_more_files, out_of_files
 from nile.transport.hosttrust import HostKeys, Judgement, Trust
-from nile.transport.keys import KeyRing
+from nile.transport.keys import KeyRing, SigningFailed
 from nile.transport.proxy import Proxy
+from nile.transport.sshlib import asyncssh
 
 _TRUST_CODES = {
     Trust.UNKNOWN: Code.HOST_KEY_UNKNOWN,
@@ -26,7 +26,7 @@ class Attempt:
         self.trusted = HostKeys.parse(login.known_hosts)
         self.connection: asyncssh.SSHClientConnection | None = None
         self.judgement: Judgement | None = None
-        self.refusal = ""
+        self.refusal: SigningFailed | None = None
         self.shown: bytes | None = None
         self.proxy: Proxy | None = None
         self._ring = ring
@@ -62,8 +62,8 @@ class Attempt:
             return LoginFailed(Code.DROPPED, f"what answers there doesn't speak SSH: {exc}")
         return self._lost(exc)
 
-    def _refused(self, reason: str) -> None:
-        self.refusal = self.refusal or reason
+    def _refused(self, refusal: SigningFailed) -> None:
+        self.refusal = self.refusal or refusal
 
     def _host_key_failure(self, exc: Exception) -> LoginFailed:
         judgement = self.judgement
@@ -71,10 +71,12 @@ class Attempt:
             # A certificate by a trusted authority that isn't valid here and now, or a revoked key.
             trust = Trust.REVOKED if "revoked" in str(exc) else Trust.UNKNOWN
             judgement = Judgement(trust, f"its host key isn't accepted: {exc}")
-        return LoginFailed(_TRUST_CODES[judgement.trust], f"{self.login.host}: {judgement.why}")
+        return LoginFailed(_TRUST_CODES[judgement.trust], judgement.why)
 
     def _authentication_failure(self, exc: Exception) -> LoginFailed:
-        if self.refusal:
+        if self.refusal is not None:
+            if out_of_files(self.refusal):
+                return no_more_files("no signature for the login", self.refusal)
             return LoginFailed(Code.AUTHENTICATION, f"no signature for the login: {self.refusal}")
         return LoginFailed(
             Code.AUTHENTICATION, f"{self.login.user}@{self.login.hostname_root} isn't let in: {exc}"

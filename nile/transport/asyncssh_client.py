@@ -11,8 +11,6 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import asyncssh
-
 from nile.errors import NileError
 from nile.events import Code
 from nile.transport.asyncssh_attempt import Attempt
@@ -24,10 +22,11 @@ from nile.transport.asyncssh_options import (
 )
 from nile.transport.asyncssh_session import AsyncsshSession, Shell
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
-from nile.transport.connecting import open_socket
+from nile.transport.connecting import no_more_files, open_socket, out_of_files, starvation
 from nile.transport.keys import KeyRing
 from nile.transport.proxy import Proxy
 from nile.transport.remedies import remedy_for
+from nile.transport.sshlib import asyncssh
 from nile.transport.text import printable
 
 RESOLVER_THREADS = 32
@@ -129,6 +128,8 @@ class AsyncsshTransport:
         try:
             return await asyncssh.connect(sock=sock, client_factory=attempt.owner, **arguments)
         except ValueError as exc:
+            if starved := starvation():  # asyncssh looks the local user up for every connection
+                raise no_more_files("no connection is possible", starved) from exc
             raise LoginFailed(Code.DROPPED, f"no connection is possible: {exc}") from exc
         except (asyncssh.Error, OSError) as exc:
             raise attempt.failure(exc) from exc
@@ -143,6 +144,8 @@ class AsyncsshTransport:
             return await open_socket(endpoint(attempt.login), self._executor)
         try:
             attempt.proxy, sock = await Proxy.open(command, attempt.login)
+            if out_of_files(exc):
+                raise no_more_files("the proxy command can't be started", exc) from exc
         except (OSError, NileError) as exc:
             raise LoginFailed(Code.DROPPED, f"the proxy command can't be started: {exc}") from exc
         self._proxies.add(attempt.proxy)

@@ -9,24 +9,12 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from asyncssh.encryption import get_encryption_algs
-from asyncssh.kex import get_default_kex_algs, get_kex_algs
-from asyncssh.mac import get_mac_algs
-from asyncssh.public_key import (
-    KeyImportError,
-    SSHKey,
-    SSHKeyPair,
-    decode_ssh_certificate,
-    decode_ssh_public_key,
-    get_certificate_algs,
-    get_public_key_algs,
-)
-
 from nile.options import Kex
 from nile.transport.base import PublicKey, ResolvedLogin
 from nile.transport.connecting import Endpoint
 from nile.transport.hosttrust import CERTIFICATE_SUFFIX, HostKeys
 from nile.transport.keys import KeyRing, SigningFailed
+from nile.transport.sshlib import encryption, kex, mac, public_key
 from nile.transport.wire import algorithm
 
 CIPHERS = (
@@ -65,19 +53,19 @@ _FIXED: Mapping[str, Any] = {
 _FLAGS = {b"rsa-sha2-256": 2, b"rsa-sha2-512": 4}
 
 
-class RingKeyPair(SSHKeyPair):
+class RingKeyPair(public_key.SSHKeyPair):
     """An identity that asyncssh offers and the key ring signs with.
 
     `refused` gets the reason when it couldn't sign: asyncssh only goes on to
     the next key, and the user would read "permission denied".
     """
 
-    def __init__(self, ring: KeyRing, identity: PublicKey, refused: Callable[[str], None]) -> None:
+    def __init__(self, ring: KeyRing, identity: PublicKey, refused: Callable[[SigningFailed], None]) -> None:
         name = algorithm(identity.blob).encode()
         certificate = None
         public = identity.blob
         if name.endswith(CERTIFICATE_SUFFIX.encode()):
-            certificate = decode_ssh_certificate(identity.blob)
+            certificate = public_key.decode_ssh_certificate(identity.blob)
             name, public = certificate.key.algorithm, certificate.key.public_data
         kinds = (b"rsa-sha2-256", b"rsa-sha2-512") if name == b"ssh-rsa" else (name,)
         super().__init__(name, name, kinds, kinds, public, identity.comment, certificate)
@@ -96,7 +84,7 @@ class RingKeyPair(SSHKeyPair):
         try:
             signature = await self._ring.sign(self._identity.blob, data, _FLAGS.get(self.sig_algorithm, 0))
         except SigningFailed as exc:
-            self._refused(str(exc))
+            self._refused(exc)
             raise ValueError(str(exc)) from exc
         self.signed = True
         return signature
@@ -134,16 +122,18 @@ def connect_arguments(
         "host_key_alias": login.host_key_alias,
         "server_host_key_algs": list(host_key_algorithms),
         "kex_algs": _kex(login, said),
-        "encryption_algs": _among(said.get("ciphers"), get_encryption_algs(), CIPHERS),
+        "encryption_algs": _among(said.get("ciphers"), encryption.get_encryption_algs(), CIPHERS),
         "compression_algs": ["zlib@openssh.com", "none"] if said.get("compression") == "yes" else ["none"],
         "tcp_keepalive": said.get("tcpkeepalive", "yes") != "no",
         **_FIXED,
     }
     arguments |= _rekeying(said.get("rekeylimit", ""))
     if "macs" in said:
-        arguments["mac_algs"] = _among(said["macs"], get_mac_algs(), ())
+        arguments["mac_algs"] = _among(said["macs"], mac.get_mac_algs(), ())
     if "pubkeyacceptedalgorithms" in said:
-        arguments["signature_algs"] = _among(said["pubkeyacceptedalgorithms"], get_public_key_algs(), ())
+        arguments["signature_algs"] = _among(
+            said["pubkeyacceptedalgorithms"], public_key.get_public_key_algs(), ()
+        )
     return arguments
 
 
@@ -154,7 +144,9 @@ def host_key_plans(login: ResolvedLogin, trusted: HostKeys) -> list[list[str]]:
     back to the bare key of a certificate that it can't trust, and a second
     connection does the same here.
     """
-    supported = {name.decode() for name in (*get_certificate_algs(), *get_public_key_algs())}
+    supported = {
+        name.decode() for name in (*public_key.get_certificate_algs(), *public_key.get_public_key_algs())
+    }
     wanted = settings(login).get("hostkeyalgorithms")
     allowed = [name for name in (wanted.split(",") if wanted else _default_host_keys()) if name in supported]
     known = {name for blob in trusted.plain for name in _signature_kinds(algorithm(blob))}
@@ -179,8 +171,8 @@ def _signature_kinds(key_type: str) -> Sequence[str]:
 
 
 def _kex(login: ResolvedLogin, said: Mapping[str, str]) -> list[str]:
-    default = [name.decode() for name in get_default_kex_algs()]
-    names = _among(said.get("kexalgorithms"), get_kex_algs(), default)
+    default = [name.decode() for name in kex.get_default_kex_algs()]
+    names = _among(said.get("kexalgorithms"), kex.get_kex_algs(), default)
     if login.kex is Kex.FAST:
         names = [name for name in names if not name.startswith("sntrup761")]
     if not names:
@@ -188,13 +180,13 @@ def _kex(login: ResolvedLogin, said: Mapping[str, str]) -> list[str]:
     return names
 
 
-def _revoked(trusted: HostKeys) -> list[SSHKey]:
+def _revoked(trusted: HostKeys) -> list[public_key.SSHKey]:
     """Revoked keys as asyncssh compares them; one that it can't decode it can't meet either."""
     keys = []
     for blob in trusted.revoked:
         try:
-            keys.append(decode_ssh_public_key(blob))
-        except KeyImportError:
+            keys.append(public_key.decode_ssh_public_key(blob))
+        except public_key.KeyImportError:
             continue
     return keys
 

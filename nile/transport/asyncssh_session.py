@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import asyncssh
-
 from nile.transport.base import SessionSink
 from nile.transport.proxy import Proxy
+from nile.transport.sshlib import asyncssh
 
 CLOSE_AFTER_EOF_S = 0.5
 
@@ -63,6 +62,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         self._session: AsyncsshSession | None = None
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._reason = ""
+        self._status: int | None = None
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,6 +85,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
 
     def exit_status_received(self, status: int) -> None:
         """The command ended by itself."""
+        self._status = status
         self._reason = f"it ended with status {status}"
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
@@ -113,4 +114,4 @@ class Shell(asyncssh.SSHClientSession[bytes]):
     def _tell(self) -> None:
         assert self._session is not None
         self._session.ended()
-        self._sink.session_closed(self._reason)
+        self._sink.session_closed(self._reason, self._status)

@@ -86,8 +86,11 @@ class SessionSink(Protocol):
     def stderr_received(self, data: bytes) -> None:
         """Bytes of its standard error."""
 
-    def session_closed(self, reason: str) -> None:
-        """Exactly once, last: end of file, an exit or a lost connection; `reason` is for people."""
+    def session_closed(self, reason: str, status: int | None = None) -> None:
+        """Exactly once, last: end of file, an exit or a lost connection; `reason` is for people.
+
+        `status` is the command's exit status, None where it isn't known.
+        """
 
 
 class Session(Protocol):

@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from nile.events import Code
 from nile.transport.base import LoginFailed
+from nile.transport.remedies import MORE_FILES
 
 _UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_NO_FILES = {errno.EMFILE, errno.ENFILE}
 _RESET = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
 
 Address = tuple[socket.AddressFamily, tuple[object, ...]]
@@ -48,6 +51,8 @@ async def open_socket(endpoint: Endpoint, executor: Executor | None = None) -> s
 def connect_failed(exc: OSError, endpoint: Endpoint) -> LoginFailed:
     """What a failed connect means."""
     where = f"{endpoint.host} port {endpoint.port}"
+    if out_of_files(exc):
+        return no_more_files(f"can't connect to {where}", exc)
     if exc.errno == errno.ECONNREFUSED:
         return LoginFailed(Code.REFUSED, f"{where} refuses connections")
     if exc.errno in _UNREACHABLE:
@@ -57,6 +62,29 @@ def connect_failed(exc: OSError, endpoint: Endpoint) -> LoginFailed:
     if exc.errno in _RESET:
         return LoginFailed(Code.STARTUPS, f"{where} dropped the connection at once", retry=True)
     return LoginFailed(Code.NO_ROUTE, f"can't connect to {where}: {exc.strerror or exc}")
+
+
+def out_of_files(exc: BaseException | None) -> bool:
+    """Did it fail because this process, or this machine, may open no more files? Causes count."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in _NO_FILES:
+            return True
+        exc = exc.__cause__
+    return False
+
+
+def starvation() -> OSError | None:
+    """The error with which opening a file fails now for that reason: for errors that hide theirs."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as exc:
+        return exc if out_of_files(exc) else None
+    return None
+
+
+def no_more_files(what: str, exc: BaseException) -> LoginFailed:
+    """What came to nothing for that reason. Others may end meanwhile: it is worth another try."""
+    return LoginFailed(Code.OPEN_FILES, f"{what}: {getattr(exc, 'strerror', exc)}", MORE_FILES, retry=True)
 
 
 async def _connect(family: socket.AddressFamily, address: tuple[object, ...], bind: str) -> socket.socket:
@@ -84,8 +112,10 @@ async def _resolve(endpoint: Endpoint, executor: Executor | None) -> list[Addres
             ),
         )
     except (socket.gaierror, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "not a host name"
+        reason = exc.strerror if isinstance(exc, socket.gaierror) else "not a host name"
         raise LoginFailed(Code.NAME, f"the name {endpoint.host} doesn't resolve: {reason}") from exc
+    except OSError as exc:
+        raise connect_failed(exc, endpoint) from exc
     return [(family, address) for family, _, _, _, address in found]
 
 

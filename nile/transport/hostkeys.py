@@ -125,6 +125,8 @@ def _append_locked(descriptor: int, file: Path, keys: Sequence[HostKey], hashed:
 
 def _not_there_yet(file: Path, keys: Iterable[HostKey]) -> Iterable[HostKey]:
     known = KnownHosts.read([file])
+    keys = list(keys)
+    known.prepare([known_hosts_name(key.login)] for key in keys)
     for key in keys:
         lines = known.lookup([known_hosts_name(key.login)], key.login.host_key_alias)
         there = HostKeys.parse(lines)

@@ -13,13 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from asyncssh.public_key import (
-    CERT_TYPE_HOST,
-    KeyImportError,
-    SSHOpenSSHCertificate,
-    decode_ssh_certificate,
-)
-
+from nile.transport.sshlib import public_key
 from nile.transport.wire import WireError, algorithm
 
 CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
@@ -95,10 +89,10 @@ class HostKeys:
 
     def _judge_certificate(self, blob: bytes, name: str) -> Judgement:
         try:
-            certificate = decode_ssh_certificate(blob)
-        except KeyImportError as exc:
+            certificate = public_key.decode_ssh_certificate(blob)
+        except public_key.KeyImportError as exc:
             return Judgement(Trust.UNKNOWN, f"its host certificate is no good: {exc}")
-        if not isinstance(certificate, SSHOpenSSHCertificate):
+        if not isinstance(certificate, public_key.SSHOpenSSHCertificate):
             return Judgement(Trust.UNKNOWN, "its host certificate is of an unknown kind")
         authority = self.judge_authority(certificate.signing_key.public_data)
         if authority.trust is Trust.REVOKED:
@@ -109,7 +103,7 @@ class HostKeys:
         if authority.trust is not Trust.TRUSTED:
             return bare if bare.trust is Trust.CHANGED else authority
         try:
-            certificate.validate(CERT_TYPE_HOST, name)
+            certificate.validate(public_key.CERT_TYPE_HOST, name)
         except ValueError as exc:
             return Judgement(Trust.UNKNOWN, f"its host certificate isn't valid for {name}: {exc}")
         return TRUSTED

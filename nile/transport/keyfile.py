@@ -7,10 +7,9 @@ import os
 import stat
 from pathlib import Path
 
-import asyncssh
-
 from nile.errors import CredentialsError
 from nile.transport.base import PublicKey
+from nile.transport.sshlib import asyncssh
 from nile.transport.wire import Reader, WireError, algorithm
 
 OPENSSH_MAGIC = b"openssh-key-v1\0"
@@ -42,7 +41,9 @@ class KeyFile:
                 data = file.read(MAX_KEY_FILE)
         except OSError as exc:
             raise CredentialsError(
-                f"this private key can't be read: {exc.strerror}", where=str(path)
+                f"this private key can't be read: {exc.strerror}",
+                where=str(path),
+                remedy="Check its name: IdentityFile in options or ssh_config, `identity` in the route file.",
             ) from exc
         if b"PRIVATE KEY-----" not in data:
             raise CredentialsError(

@@ -7,31 +7,27 @@ lines for one host alone, fit for a relay that checks strictly and has nothing
 else to go by.
 
 Plain names stand in a dictionary. A hashed name can only be compared: one
-HMAC per entry and host, since each entry has a salt of its own. So the two
-halves of each HMAC are prepared once, and an entry that found its host isn't
-tried again.
+HMAC per entry and host (see `hashednames`). So whoever has many hosts to look
+up says so at once (`prepare`), and an entry that found its host isn't tried
+again.
 """
 
 from __future__ import annotations
 
 import binascii
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nile.errors import KnownHostsError
+from nile.transport.hashednames import find
 from nile.transport.patterns import Patterns
 from nile.transport.wire import WireError, algorithm
 
 MARKERS = ("@cert-authority", "@revoked")
 HASHED = "|1|"
 MAX_FILE = 256 << 20
-
-_IPAD = bytes(byte ^ 0x36 for byte in range(256))
-_OPAD = bytes(byte ^ 0x5C for byte in range(256))
-_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +53,13 @@ class Entry:
             return "the key is garbled"
 
 
+@dataclass(frozen=True, slots=True)
 class _HashedName:
     """The name in a hashed line, to be compared with."""
 
-    __slots__ = ("entry", "inner", "outer", "wanted")
-
-    def __init__(self, salt: bytes, wanted: bytes, entry: Entry) -> None:
-        block = (salt if len(salt) <= _BLOCK else hashlib.sha1(salt).digest()).ljust(_BLOCK, b"\0")
-        self.inner = hashlib.sha1(block.translate(_IPAD))
-        self.outer = hashlib.sha1(block.translate(_OPAD))
-        self.wanted = wanted
-        self.entry = entry
+    salt: bytes
+    wanted: bytes
+    entry: Entry
 
 
 class KnownHosts:
@@ -111,6 +103,16 @@ class KnownHosts:
             if problem:
                 self.notices.append(f"{source}:{number}: skipped: {problem}")
 
+    def prepare(self, hosts: Iterable[Sequence[str]]) -> None:
+        """Compare hashed entries with many hosts at once, each given by its names as in `lookup`.
+
+        `lookup` gives the same without it, but one host after another, on one core.
+        """
+        waiting = list(hosts)
+        while waiting:
+            self._unhash(names[0].lower() for names in waiting)
+            waiting = [names[1:] for names in waiting if names[1:] and not _has_key(self._entries(names[0]))]
+
     def lookup(self, names: Sequence[str], rewritten: str) -> tuple[str, ...]:
         """The lines that bear on a host, under the name `rewritten`.
 
@@ -120,9 +122,9 @@ class KnownHosts:
         """
         found: dict[str, None] = {}
         for name in names:
-            entries = [entry for entry in self._entries(name.lower()) if self._is_good(entry)]
+            entries = self._entries(name)
             found.update((entry.line(rewritten), None) for entry in entries)
-            if any(not entry.marker for entry in entries):
+            if _has_key(entries):
                 break
         return tuple(found)
 
@@ -158,27 +160,25 @@ class KnownHosts:
         return ""
 
     def _entries(self, name: str) -> list[Entry]:
-        entries = list(self._plain.get(name, ()))
-        entries += [entry for patterns, entry in self._patterns if patterns.match(name)]
+        """The good entries of a name, in any case of letters."""
+        name = name.lower()
         if name not in self._unhashed:
-            self._unhashed[name] = self._find_hashed(name)
-        return entries + self._unhashed[name]
+            self._unhash([name])
+        entries = [*self._plain.get(name, ()), *self._unhashed[name]]
+        entries += [entry for patterns, entry in self._patterns if patterns.match(name)]
+        return [entry for entry in entries if self._is_good(entry)]
 
-    def _find_hashed(self, name: str) -> list[Entry]:
-        """Hashed entries of `name`, which are taken out: no other name has the same hash."""
-        data = name.encode("utf-8", "surrogateescape")
-        found = []
-        for hashed in self._hashed:
-            digest = hashed.inner.copy()
-            digest.update(data)
-            outer = hashed.outer.copy()
-            outer.update(digest.digest())
-            if outer.digest() == hashed.wanted:
-                found.append(hashed)
+    def _unhash(self, names: Iterable[str]) -> None:
+        """Find the hashed entries of names, which are taken out: no other name has the same hash."""
+        by_bytes = {
+            name.encode("utf-8", "surrogateescape"): name for name in names if name not in self._unhashed
+        }
+        found = find([(hashed.salt, hashed.wanted) for hashed in self._hashed], by_bytes)
+        self._unhashed.update((name, []) for name in by_bytes.values())
+        for number, name in found.items():
+            self._unhashed[by_bytes[name]].append(self._hashed[number].entry)
         if found:
-            taken = set(map(id, found))
-            self._hashed = [hashed for hashed in self._hashed if id(hashed) not in taken]
-        return [hashed.entry for hashed in found]
+            self._hashed = [hashed for number, hashed in enumerate(self._hashed) if number not in found]
 
     def _is_good(self, entry: Entry) -> bool:
         if entry not in self._good:
@@ -187,6 +187,11 @@ class KnownHosts:
             if problem:
                 self.notices.append(f"{entry.where}: skipped: {problem}")
         return self._good[entry]
+
+
+def _has_key(entries: Iterable[Entry]) -> bool:
+    """Is there a host key among them, or are there only marked lines?"""
+    return any(not entry.marker for entry in entries)
 
 
 def known_names(hostname: str, port: int, alias: str | None) -> tuple[str, ...]:

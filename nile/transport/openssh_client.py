@@ -18,6 +18,7 @@ from pathlib import Path
 from nile.agent.sshclient import classify
 from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
+from nile.transport.connecting import no_more_files, out_of_files
 from nile.transport.remedies import known_hosts_name, remedy_for
 from nile.transport.text import printable
 
@@ -106,7 +107,11 @@ class OpensshSession(asyncio.SubprocessProtocol):
     async def start(self, argv: Callable[[str], list[str]]) -> None:
         """Start the process; `argv` makes its command line from the name of the log file."""
         loop = asyncio.get_running_loop()
-        reading, self._log_end = os.pipe()
+        try:
+            reading, self._log_end = os.pipe()
+        except OSError as exc:
+            self._log_ended.set()
+            raise no_more_files("no pipe for ssh's log", exc) from exc
         log = os.fdopen(reading, "rb")
         self._log_pipe, _ = await loop.connect_read_pipe(lambda: _Log(self._logged, self._log_ended), log)
         # By this name, for ssh closes every descriptor that it inherits.
@@ -114,6 +119,8 @@ class OpensshSession(asyncio.SubprocessProtocol):
         try:
             await loop.subprocess_exec(lambda: self, *argv(name), start_new_session=True)
         except OSError as exc:
+            if out_of_files(exc):
+                raise no_more_files("ssh can't be started", exc) from exc
             raise LoginFailed(Code.NO_SSH, f"ssh can't be started: {exc}") from exc
 
     async def wait_authenticated(self) -> None:
@@ -208,7 +215,9 @@ class OpensshSession(asyncio.SubprocessProtocol):
         if self._log_pipe is not None:
             self._log_pipe.close()
         self._forget(self)
-        self._sink.session_closed(self._reason())
+        # 255 is what ssh itself ends with when the connection breaks.
+        status = self.status if self.status in range(255) else None
+        self._sink.session_closed(self._reason(), status)
 
     def _reason(self) -> str:
         status = self.status

@@ -62,8 +62,12 @@ class Proxy:
                 "r": login.user,
             },
         )
-        ours, theirs = socket.socketpair()
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            stderr.close()
+            raise
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(

@@ -8,11 +8,13 @@ from pathlib import Path
 from nile.events import Code
 from nile.transport.base import ResolvedLogin
 
+MORE_FILES = "Raise the number of files that Nile may open there (`ulimit -n`), or lower `limits: branches`."
 _PLAIN = {
     Code.NAME: "Check the name, or give the host an `address` in the route file.",
     Code.REFUSED: "Check that sshd runs there, and the `port`.",
     Code.NO_ROUTE: "Check the network, or name the gateways of the host with `via` in the route file.",
     Code.CONNECT_TIMEOUT: "Check that the host is up and its port open, or raise `timeouts: connect`.",
+    Code.OPEN_FILES: MORE_FILES,
     Code.STARTUPS: "Lower `limits: parallel`, or raise MaxStartups in the host's sshd_config.",
     Code.NO_SSH: "Install the OpenSSH client on that relay, or say `relay: no` for it.",
     Code.NO_PYTHON: "Install Python 3.6 or later on that host.",
@@ -30,6 +32,11 @@ def remedy_for(code: Code, login: ResolvedLogin) -> str:
         )
     if code is Code.HOST_KEY_REVOKED:
         return "Don't use this host until it has a new key: somebody else may hold the old one."
+    if code is Code.LOGIN_SHELL:
+        return (
+            f"Give {login.user} a login shell there that runs commands (see `getent passwd {login.user}`); "
+            "its start-up files, or a forced command, may end it too."
+        )
     if code is Code.AUTHENTICATION:
         return f"Check that {login.user}'s authorized_keys there has one of your keys ({_keys(login)})."
     return _PLAIN.get(code, "")

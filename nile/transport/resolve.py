@@ -6,6 +6,7 @@ which count at the root alone; what relays need travels in `ResolvedLogin`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ class _Resolver:
         for spec in specs:
             check_route_options(spec)
         effective = self._query.ask([route_query(spec) for spec in specs])
+        self._prepare(specs, effective)
         return {spec.name: self._resolve_one(spec, effective[spec.name]) for spec in specs}
 
     def notices(self) -> list[str]:
@@ -82,18 +84,25 @@ class _Resolver:
         lines = [line for known in self._known.values() for line in known.notices]
         return lines + (self._ring.notices if self._ring is not None else [])
 
+    def _prepare(self, specs: Sequence[HostSpec], effective: dict[str, Effective]) -> None:
+        """Look for all hosts in known_hosts at once: one by one is slow where names are hashed."""
+        names: defaultdict[tuple[Path, ...], list[tuple[str, ...]]] = defaultdict(list)
+        for spec in specs:
+            values = effective[spec.name]
+            names[self._profile(spec, values).files].append(_known_names(spec, values))
+        for files, hosts in names.items():
+            self._known_hosts(files).prepare(hosts)
+
     def _resolve_one(self, spec: HostSpec, effective: Effective) -> ResolvedLogin:
         profile = self._profile(spec, effective)
-        alias = spec.host_key_alias or effective.one("hostkeyalias") or None
-        port = int(effective.one("port", "22"))
-        name = alias or effective.hostname
-        names = known_names(effective.hostname, port, alias)
+        name = _alias(spec, effective) or effective.hostname
+        names = _known_names(spec, effective)
         lines = self._known_hosts(profile.files).lookup(names, name)
         return ResolvedLogin(
             host=spec.name,
             hostname_root=effective.hostname,
             hostname_inside=inside_address(spec, effective),
-            port=port,
+            port=_port(effective),
             user=effective.one("user"),
             host_key_alias=name,
             known_hosts=lines + tuple(f"@revoked {name} {key}" for key in profile.revoked),
@@ -148,6 +157,18 @@ class _Resolver:
         if files not in self._known:
             self._known[files] = KnownHosts.read(files)
         return self._known[files]
+
+
+def _alias(spec: HostSpec, effective: Effective) -> str | None:
+    return spec.host_key_alias or effective.one("hostkeyalias") or None
+
+
+def _port(effective: Effective) -> int:
+    return int(effective.one("port", "22"))
+
+
+def _known_names(spec: HostSpec, effective: Effective) -> tuple[str, ...]:
+    return known_names(effective.hostname, _port(effective), _alias(spec, effective))
 
 
 def _has_tokens(effective: Effective) -> bool:

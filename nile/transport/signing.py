@@ -22,14 +22,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from asyncssh.public_key import (
-    KeyImportError,
-    SSHKey,
-    SSHOpenSSHCertificate,
-    decode_ssh_certificate,
-    decode_ssh_public_key,
-)
-
 from nile.events import Code
 from nile.options import Signing
 from nile.transport.agentwire import (
@@ -48,6 +40,7 @@ from nile.transport.agentwire import (
 from nile.transport.base import ResolvedLogin
 from nile.transport.hosttrust import CERTIFICATE_SUFFIX, HostKeys, Trust
 from nile.transport.keys import KeyRing, SigningFailed
+from nile.transport.sshlib import public_key
 from nile.transport.wire import WireError, algorithm
 
 MAX_REQUEST = 64 * 1024
@@ -182,15 +175,15 @@ def _check_host_key(child: ResolvedLogin, host_key: bytes) -> None:
         raise _Refused(f"the host that the relay reached isn't trusted as {child.host}: {judgement.why}")
 
 
-def _public_key(blob: bytes) -> SSHKey:
+def _public_key(blob: bytes) -> public_key.SSHKey:
     """The key, or the one in a certificate."""
     try:
         if algorithm(blob).endswith(CERTIFICATE_SUFFIX):
-            certificate = decode_ssh_certificate(blob)
-            assert isinstance(certificate, SSHOpenSSHCertificate)  # judged so before
+            certificate = public_key.decode_ssh_certificate(blob)
+            assert isinstance(certificate, public_key.SSHOpenSSHCertificate)  # judged so before
             return certificate.key
-        return decode_ssh_public_key(blob)
-    except (KeyImportError, WireError) as exc:
+        return public_key.decode_ssh_public_key(blob)
+    except (public_key.KeyImportError, WireError) as exc:
         raise _Refused(f"the host key can't be read: {exc}") from exc
 
 

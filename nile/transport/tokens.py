@@ -21,7 +21,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
         token, variable = match.groups()
         if variable is not None:
             return _variable(variable, text)
-        known = {**_local(), **values}
+        known = values if token in values else _local()
         if token not in known:
             raise SshConfigError(f"%{token} isn't supported here", where=f"ssh configuration, {text!r}")
         return known[token]
@@ -38,7 +38,12 @@ def _variable(name: str, text: str) -> str:
 
 @cache
 def _local() -> Mapping[str, str]:
-    user = pwd.getpwuid(os.getuid())
+    try:
+        user = pwd.getpwuid(os.getuid())
+    except KeyError as exc:
+        raise SshConfigError(
+            f"user {os.getuid()} of this machine can't be looked up", where="ssh configuration"
+        ) from exc
     hostname = socket.gethostname()
     return {
         "%": "%",

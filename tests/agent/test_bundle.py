@@ -137,13 +137,14 @@ def packed_by(python: Path) -> int:
     code = (
         "import sys, json, importlib.util; sys.path.insert(0, sys.argv[1])\n"
         "from nile.agent.handshake import Bundle\n"
-        "sources, only = json.load(sys.stdin)\n"
+        "sources, only, late = json.load(sys.stdin)\n"
         "magic = importlib.util.MAGIC_NUMBER.hex()\n"
-        "bundle = Bundle([(name, text.encode()) for name, text in sources], only, magic)\n"
+        "bundle = Bundle([(name, text.encode()) for name, text in sources], only, magic, None, late)\n"
         "print(len(bundle.packed(False, magic)))"
     )
     bundle = agent_bundle()
-    given = json.dumps([[(name, text.decode()) for name, text in bundle.sources], bundle.relay_only])
+    sources = [(name, text.decode()) for name, text in bundle.sources]
+    given = json.dumps([sources, bundle.relay_only, bundle.late])
     argv = [str(python), "-c", code, str(AGENT.parents[1])]
     done = subprocess.run(argv, input=given, capture_output=True, text=True, check=True)
     return int(done.stdout)
@@ -158,14 +159,27 @@ class TestCompiled:
         bundle = agent_bundle()
         code = self.modules(bundle, False, importlib.util.MAGIC_NUMBER.hex())
         source = self.modules(bundle, False, "another")
-        assert set(code) == set(source)
-        assert all(not isinstance(code[name], bytes) for name in source if source[name])
+        assert list(code) == list(source)
+        assert {name for name in source if source[name] and isinstance(code[name], bytes)} == {
+            name for name in source if name in bundle.late
+        }
         assert not any(name.rpartition(".")[2] in RELAY_MODULES for name in code)
 
     def test_a_relay_gets_source_that_it_can_hand_on(self) -> None:
         bundle = agent_bundle()
         modules = self.modules(bundle, True, bundle.magic)
         assert modules == dict(bundle.sources)
+
+    def test_nothing_that_is_late_is_needed_at_the_start(self) -> None:
+        """A late module may be imported inside functions only."""
+        bundle = agent_bundle()
+        late = set(bundle.late)
+        for name, source in bundle.sources:
+            if name not in late:
+                tops = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+                imported = {f"{node.module}.{alias.name}" for node in tops for alias in node.names}
+                assert not imported & late, name
+                assert not {node.module for node in tops} & late, name
 
     def test_tracebacks_name_file_and_line(self) -> None:
         text = "\n\ndef fail(n):\n    # why\n    if n:\n        return fail(n - 1)\n\n    raise ValueError\n"

@@ -169,7 +169,7 @@ os._exit = leave
 """
         whole = agent_bundle()
         sources = [*whole.sources[:2], ("nile.agent.probe", probe.encode()), *whole.sources[2:]]
-        bundle = Bundle(sources, whole.relay_only, whole.magic)
+        bundle = Bundle(sources, whole.relay_only, whole.magic, None, whole.late)
         with Parent(host_environment(tmp_path, python), bundle=bundle) as parent:
             assert parent.run("true")["rc"] == 0
             parent.send(Frame(wire.END, 0, 1, (), wire.dumps({})))

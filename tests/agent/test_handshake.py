@@ -32,7 +32,7 @@ def feed(data: bytes, sizes: list[int] | None = None, relay: bool = False) -> tu
 def modules(answer: bytes) -> list[str]:
     length, _, packed = answer.partition(b"\n")
     assert int(length) == len(packed)
-    _, modules, _ = marshal.loads(zlib.decompress(packed))
+    _, modules, _, _ = marshal.loads(zlib.decompress(packed))
     return [name for name, _ in modules]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,11 +80,44 @@ def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest
             Path(directory).rmdir()
 
 
+def test_a_relay_tells_its_ssh_clients_from_what_its_command_left(environment: dict[str, str]) -> None:
+    """Its ssh, which never ends, is no leftover; another child of its agent's is one."""
+    with Parent(environment, relay=True) as parent:
+        result = parent.run("echo", parallel=4, connect=60.0, children=children(4))
+        assert (result["rc"], result["left"]) == (0, [])
+    with Parent(environment, relay=True) as parent:
+        daemon = "sh -c 'setsid sleep 600 <&- >&- 2>&- & exit 0'"
+        result = parent.run(daemon, parallel=4, connect=60.0, children=children(4), leftover="kill")
+        assert [killed for _pid, _name, killed in result["left"]] == [True]
+
+
+def test_strangers_are_those_that_no_login_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nile.agent import logins
+
+    relay = Stub()
+    branches = logins.Branches(relay, make_plan(asked=False).fields())  # type: ignore[arg-type]
+    others = {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    monkeypatch.setattr(branches, "pids", lambda: others)
+    try:
+        assert not branches.has_strangers()
+        with subprocess.Popen(["sleep", "600"]) as child:
+            assert branches.has_strangers()
+            others.add(child.pid)
+            assert not branches.has_strangers()
+            monkeypatch.setattr(os, "getpid", lambda: 0)  # no such list of children
+            assert branches.has_strangers()
+            child.kill()
+    finally:
+        branches.leave()
+        for directory in relay.owned:
+            Path(directory).rmdir()
+
+
 class Stub:
     """An agent that only listens."""
 
     def __init__(self) -> None:
-        self.bundle: tuple[str, list[object], list[object], dict[str, object]] = ("", [], [], {})
+        self.bundle: tuple[Any, ...] = (b"", [], [], [], {})
         self.env: dict[str, str] = {}
         self.frames: list[Frame] = []
         self.owned: list[str] = []

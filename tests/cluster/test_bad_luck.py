@@ -113,7 +113,21 @@ def test_a_port_that_speaks_something_else(nile: Nile, fleet: Lab, stage: int) -
 @pytest.mark.parametrize("shell", ["/bin/false", "/usr/sbin/nologin"])
 def test_a_user_who_may_not_run_anything(nile: Nile, fleet: Lab, stage: int, shell: str) -> None:
     with login_shell(fleet, STAGES[stage], shell):
-        check(with_host(nile), stage, STAGES[stage], "agent" if stage == 2 else "dropped")
+        reason = check(with_host(nile), stage, STAGES[stage], "login-shell")
+        assert reason == "the login shell ended with status 1 and ran nothing"
+        assert "getent passwd root" in with_host(nile).exec("-w", STAGES[stage], "--", "hostname").err
+
+
+def test_start_up_files_that_end_the_shell(nile: Nile, fleet: Lab, stage: int) -> None:
+    """What they say on standard error is told; nothing of the run was begun."""
+    home = root_of(fleet, STAGES[stage]) / "root"
+    with login_shell(fleet, STAGES[stage], "/bin/bash"):
+        (home / ".bashrc").write_text("echo closed for today >&2\nexit 7\n")
+        try:
+            reason = check(with_host(nile), stage, STAGES[stage], "login-shell")
+        finally:
+            (home / ".bashrc").unlink()
+    assert reason == "the login shell ended with status 7 and ran nothing: closed for today"
 
 
 def test_a_relay_that_cant_be_reached(nile: Nile, fleet: Lab) -> None:

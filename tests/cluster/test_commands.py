@@ -153,6 +153,7 @@ def test_leftover_kill(nile: Nile, fleet: Lab) -> None:
     for host, result in done.results.items():
         pid = int(done.stdout_of(host))
         assert result["leftover"] == [{"pid": pid, "name": "sleep", "killed": True}]
+    assert "nile: left behind, and killed: h[001-003] (3): sleep\n" in nile.command("show", "last").out
 
 
 def test_leftover_fail(nile: Nile, fleet: Lab) -> None:

@@ -72,7 +72,7 @@ def test_quiet_leaves_only_hosts_that_are_not_ok() -> None:
 
 
 def test_what_a_command_left_running_is_named() -> None:
-    left = (Leftover(7, "sleep"), Leftover(8, "gone", killed=True))
+    left = (Leftover(7, "sleep"),)
     one = summary(HostResult("n1", Verdict.OK, rc=0, leftover=left))
     assert one == ["nile: left running: n1 (1): sleep (pid 7)"]
     two = summary(*(HostResult(host, Verdict.OK, rc=0, leftover=left) for host in ("n1", "n2")))
@@ -81,8 +81,25 @@ def test_what_a_command_left_running_is_named() -> None:
     assert summary(HostResult("n1", Verdict.OK, rc=0, leftover=many))[0].endswith(
         "p0 (pid 0), p1 (pid 1), p2 (pid 2), and 2 more"
     )
-    killed = (Leftover(8, "gone", killed=True),)
-    assert summary(HostResult("n1", Verdict.OK, rc=0, leftover=killed)) == []
+
+
+def test_what_was_killed_behind_a_command_is_told_apart_and_folded() -> None:
+    left = (Leftover(7, "sleep"), Leftover(8, "gone", killed=True))
+    one = summary(HostResult("n1", Verdict.OK, rc=0, leftover=left))
+    assert one == [
+        "nile: left running: n1 (1): sleep (pid 7)",
+        "nile: left behind, and killed: n1 (1): gone (pid 8)",
+    ]
+    killed = left[1:]
+    failed = HostResult("n2", Verdict.FAILED, rc=1, leftover=killed)
+    two = summary(HostResult("n1", Verdict.OK, rc=0, leftover=killed), failed)
+    assert two[1:] == ["nile: left behind, and killed: n[1-2] (2): gone"]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.TIMEOUT, Verdict.CANCELLED])
+def test_that_a_command_was_killed_is_told_once(verdict: Verdict) -> None:
+    killed = (Leftover(8, "sleep", killed=True),)
+    assert len(summary(HostResult("n1", verdict, reason="it was killed", leftover=killed))) == 1
 
 
 @pytest.mark.parametrize("terminal", [False, True])

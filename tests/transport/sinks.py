@@ -13,6 +13,7 @@ class Sink:
         self.out = bytearray()
         self.err = bytearray()
         self.closed: list[str] = []
+        self.status: int | None = None
         self._changed = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
@@ -23,8 +24,9 @@ class Sink:
         self.err += data
         self._changed.set()
 
-    def session_closed(self, reason: str) -> None:
+    def session_closed(self, reason: str, status: int | None = None) -> None:
         self.closed.append(reason)
+        self.status = status
         self._changed.set()
 
     async def wait_for(self, condition: Callable[[], bool], deadline_s: float = 20.0) -> None:

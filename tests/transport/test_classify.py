@@ -109,7 +109,11 @@ def test_an_agent_that_refuses(sshd: Sshd) -> None:
 
 def test_what_the_host_prints_is_not_taken_for_ssh() -> None:
     failure = classify("bash: line 1: /bin/python3: Permission denied\n", 126)
-    assert (failure.code, failure.retry) == (Code.AGENT, False)
-    assert "/bin/python3" in failure.reason
-    assert classify("", 3).reason == "the first stage ended with status 3"
+    assert (failure.code, failure.retry) == (Code.LOGIN_SHELL, False)
+    assert failure.reason.startswith(
+        "the login shell ended with status 126 and ran nothing: bash: line 1: /bin"
+    )
+    assert classify("", 1).reason == "the login shell ended with status 1 and ran nothing"
+    first_stage = classify("nile agent: MemoryError()", 0)
+    assert (first_stage.code, first_stage.reason) == (Code.AGENT, "nile agent: MemoryError()")
     assert classify("", 255).code == Code.DROPPED

@@ -90,14 +90,18 @@ def test_carries_bytes_both_ways_and_keeps_the_streams_apart(
 
 
 def test_end_of_session_says_how(client: Client, sshd: Sshd, user_key: Path) -> None:
-    async def reason(command: str) -> str:
+    async def end(command: str) -> tuple[str, int | None]:
         async with client.transport(user_key) as transport:
             sink = Sink()
             await client.login(transport, sshd.login(identities=(public_key(user_key),)), command, sink)
-            return await sink.wait_closed()
+            reason = await sink.wait_closed()
+            return reason, sink.status
 
     async def main() -> None:
-        assert await reason("exit 7") == "it ended with status 7"
+        assert await end("exit 7") == ("it ended with status 7", 7)
+        assert await end("exit 0") == ("it ended with status 0", 0)
+        _, status = await end("kill -KILL $PPID; sleep 60")  # sshd's own process: the connection is lost
+        assert status is None
 
     run(main())
 
@@ -214,6 +218,7 @@ def test_host_keys_unknown_changed_and_revoked(
     async def main() -> None:
         unknown = await client.failure(sshd.login(known_hosts=(), identities=identities), user_key)
         assert unknown.code is Code.HOST_KEY_UNKNOWN
+        assert unknown.reason == "no host key of it is in known_hosts"  # equal for all hosts: it is folded
         assert "nile hostkeys -w target" in unknown.remedy
         changed = await client.failure(
             sshd.login(

@@ -122,6 +122,7 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(CredentialsError) as caught:
             KeyRing().identities(query(path, required=True))
         assert caught.value.where == str(path)
+        assert caught.value.remedy
         return caught.value.message
 
     assert "No such file" in problem(tmp_path / "missing")

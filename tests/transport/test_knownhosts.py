@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import subprocess
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nile.errors import KnownHostsError
+from nile.transport import hashednames
 from nile.transport.hosttrust import HostKeys, Trust
 from nile.transport.knownhosts import KnownHosts, known_names, read_revoked
 from tests.transport.servers import Sshd, keygen, public_line
@@ -188,3 +192,66 @@ def test_a_hashed_entry_is_compared_until_it_is_found_and_never_again(tmp_path: 
         assert len(known._hashed) == 300 - number
     known._hashed.clear()
     assert known.lookup([names[0]], "x") == (f"x {KEY}",)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    text=st.lists(
+        st.tuples(
+            st.sampled_from(["", "", "@revoked ", "@cert-authority "]),
+            st.sampled_from(["n1", "[n1]:2222", "n2", "*", "!n2,n*", "[n*]:2222"]),
+            st.sampled_from([KEY, OTHER]),
+        ),
+        min_size=1,
+    ),
+    hosts=st.lists(st.sampled_from([("n1",), ("[n1]:2222", "n1"), ("N2",), ("gone",)])),
+)
+def test_many_hosts_at_once_get_what_each_gets_alone(
+    tmp_path_factory: pytest.TempPathFactory,
+    text: list[tuple[str, str, str]],
+    hosts: list[tuple[str, ...]],
+) -> None:
+    lines = "".join(f"{marker}{names} {key}\n" for marker, names, key in text)
+    lines = hashed(lines, tmp_path_factory.mktemp("kh"))
+    together = index(lines)
+    together.prepare(hosts)
+    for names in hosts:
+        assert together.lookup(names, "x") == index(lines).lookup(names, "x")
+
+
+def test_hosts_that_were_prepared_for_are_not_compared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = index(hashed(f"alpha {KEY}\n[beta]:2222 {OTHER}\ngamma {KEY}\n", tmp_path))
+    hosts = [("alpha",), ("[beta]:2222", "beta"), ("[gamma]:22", "gamma"), ("gone",)]
+    known.prepare(hosts)
+
+    def compare(entries: Sequence[hashednames.Hashed], names: Iterable[bytes]) -> dict[int, bytes]:
+        raise AssertionError(f"compared again: {list(names)}")
+
+    monkeypatch.setattr("nile.transport.knownhosts.find", compare)
+    found = [keys(known.lookup(names, "x")) for names in hosts]
+    assert found == [[KEY], [OTHER], [KEY], []]
+
+
+def entries_of(names: Iterable[bytes]) -> list[hashednames.Hashed]:
+    """Hashed entries with salts as long as ssh's, shorter and longer than a block of SHA-1."""
+    salts = [hashlib.sha256(name).digest() * (1 + number % 3) for number, name in enumerate(names)]
+    return [(salt, hmac.digest(salt, name, "sha1")) for salt, name in zip(salts, names, strict=True)]
+
+
+def test_much_work_is_shared_among_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are cores, each with a part of the entries, and nothing is left for this one."""
+    names = [b"n%d" % number for number in range(50)]
+    entries = [entry for entry in entries_of(names) for _ in range(2)]  # two keys a host
+    alone = hashednames.find(entries, names[::2])
+    assert alone == {number: names[number // 2] for number in range(100) if number % 4 < 2}
+    monkeypatch.setattr(hashednames, "ALONE", 100)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(hashednames, "compare", None)
+        assert hashednames.find(entries, names[::2]) == alone
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    assert hashednames.find(entries, names[::2]) == alone
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert hashednames.find(entries, names[::2]) == alone

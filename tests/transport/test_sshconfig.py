@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import getpass
 import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from nile.errors import CredentialsError, KnownHostsError, SshConfigError
 from nile.options import Kex, Signing, SshClient, SshOptions
 from nile.topology.model import HostSpec
+from nile.transport import hashednames
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import KeyRing
 from nile.transport.resolve import resolve_logins
@@ -391,3 +393,26 @@ def test_thousands_of_hosts(tmp_path: Path, key: Path) -> None:
     logins = config.resolve(*(spec(name, identity=(str(key),)) for name in names))
     assert all(login.known_hosts == (f"{name} {line}",) for name, login in logins.items())
     assert config.query.runs <= 3
+
+
+def test_hashed_names_are_compared_for_all_hosts_in_one_go(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, calls = public_line(key), []
+
+    def find(entries: list[hashednames.Hashed], names: Iterable[bytes]) -> dict[int, bytes]:
+        calls.append(sorted(names))
+        return hashednames.find(entries, calls[-1])
+
+    monkeypatch.setattr("nile.transport.knownhosts.find", find)
+    (tmp_path / "kh").write_text(f"[n1]:2222 {line}\nn2 {line}\nn3 {line}\n")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(tmp_path / "kh")], check=True, capture_output=True)
+    config = Config(tmp_path, f"UserKnownHostsFile {tmp_path}/kh\n")
+    logins = config.resolve(
+        *(spec(name, port=2222, identity=(str(key),)) for name in ("n1", "n2")),
+        spec("n4", host_key_alias="N3", identity=(str(key),)),
+    )
+    assert [login.known_hosts for login in logins.values()] == [
+        (f"{name} {line}",) for name in ("n1", "n2", "N3")
+    ]
+    assert calls == [[b"[n1]:2222", b"[n2]:2222", b"n3"], [b"n2"]]  # the bare name only where it counts

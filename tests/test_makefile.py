@@ -1,0 +1,78 @@
+"""The commands that README.md gives a newcomer: what they need, and what they show and leave."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("make")
+    assert program is not None
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        [program, "-C", str(ROOT), *words],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_what_is_missing_is_named_with_the_command_that_brings_it(tmp_path: Path) -> None:
+    done = make("needs", PATH=str(tmp_path))
+    assert done.returncode != 0
+    assert "Missing: Python 3.11 or later" in done.stderr
+    assert "Missing: the ssh client" in done.stderr
+    assert "sudo apt-get install python3 python3-venv openssh-client\n" in done.stderr
+
+
+def test_an_old_python_is_not_taken(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] || exit 1\necho Python 3.9.2\n')
+    old.chmod(0o755)
+    (tmp_path / "ssh").symlink_to("/bin/true")
+    done = make("needs", PATH=str(tmp_path))
+    assert "Missing: Python 3.11 or later (here: Python 3.9.2)" in done.stderr
+    assert "Missing: the ssh client" not in done.stderr
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> str:
+    """This Python's environment, as one that `make` has filled; its name as make wants it."""
+    directory = tmp_path / "venv"
+    directory.mkdir()
+    (directory / "bin").symlink_to(Path(sys.executable).parent)
+    (directory / ".place").write_text(f"{ROOT}\n")
+    (directory / ".installed").touch()
+    return os.path.relpath(directory, ROOT)
+
+
+def test_the_demo_shows_a_tree_and_leaves_nothing(tmp_path: Path, environment: str) -> None:
+    state = tmp_path / "tmp"
+    state.mkdir()
+    done = make("demo", f"VENV={environment}", "DEMO_HOSTS=6", TMPDIR=str(state))
+    assert done.returncode == 0, done.stderr
+    stages = dict(re.findall(r"^(h00\d): h00\d, stage (\d), below", done.stdout, re.MULTILINE))
+    assert sorted(stages) == [f"h00{number}" for number in range(1, 7)]
+    assert set(stages.values()) == {"1", "2"}
+    assert done.stderr.count("nile: 6 of 6 hosts ok") == 2
+    assert list(state.iterdir()) == []
+
+
+def test_ci_runs_what_a_newcomer_runs() -> None:
+    """`make check`, which has every kind of check in it."""
+    script = (ROOT / ".ci" / "run").read_text()
+    assert script.splitlines()[-1] == "make check"
+    recipe = make("--dry-run", "check").stdout
+    for step in ("ruff format --check", "ruff check", "mypy", "lint-imports", "-m pytest"):
+        assert step in recipe

@@ -1,0 +1,140 @@
+"""A root that may open no more files says so, and that it may: it isn't the network, nor the host."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import itertools
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nile.events import Code
+from nile.options import SshClient
+from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.keys import IdentityQuery, KeyRing
+from nile.transport.root import RootTransport
+from tests.transport.running import ring_of, run
+from tests.transport.servers import Sshd, public_key
+from tests.transport.sinks import Sink
+
+
+@contextmanager
+def files_left(count: int) -> Iterator[None]:
+    """This process may open that many files more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = (number for number in itertools.count() if not is_open(number))
+    limit = next(itertools.islice(free, count, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+async def failure(login: ResolvedLogin, ring: KeyRing, left: int) -> LoginFailed:
+    transport = RootTransport(ring, "none")
+    try:
+        with files_left(left), pytest.raises(LoginFailed) as caught:
+            async with asyncio.timeout(20):
+                await transport.login(login, "true", Sink())
+    finally:
+        await transport.close()
+    return caught.value
+
+
+def check(problem: LoginFailed) -> None:
+    assert (problem.code, problem.retry) == (Code.OPEN_FILES, True), problem.reason
+    assert "Too many open files" in problem.reason
+    assert "ulimit -n" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("client", "address", "left"),
+    [
+        (SshClient.ASYNCSSH, "127.0.0.1", 0),
+        (SshClient.ASYNCSSH, "localhost", 0),  # not even its name can be looked up
+        (SshClient.OPENSSH, "127.0.0.1", 0),
+        (SshClient.OPENSSH, "127.0.0.1", 2),  # the log has its pipe, ssh has none
+    ],
+)
+def test_a_login(sshd: Sshd, user_key: Path, client: SshClient, address: str, left: int) -> None:
+    login = sshd.login(identities=(public_key(user_key),), hostname_root=address, client=client)
+
+    async def main() -> None:
+        check(await failure(login, ring_of(user_key), left))
+
+    run(main())
+
+
+def test_a_local_user_who_cannot_be_looked_up_any_more(
+    sshd: Sshd, user_key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By asyncssh, which doesn't say why."""
+    login = sshd.login(identities=(public_key(user_key),))
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main() -> None:
+        check(await failure(login, ring_of(user_key), 1))
+
+    run(main())
+
+
+def test_a_proxy_command(sshd: Sshd, user_key: Path) -> None:
+    login = sshd.login(identities=(public_key(user_key),), root_options=("ProxyCommand=nc %h %p",))
+
+    async def main() -> None:
+        for left in range(3):  # its standard error, and a pair of sockets
+            check(await failure(login, ring_of(user_key), left))
+
+    run(main())
+
+
+@pytest.fixture
+def agent(tmp_path: Path, user_key: Path) -> Iterator[str]:
+    """The socket of an ssh-agent that holds the user's key."""
+    path = str(tmp_path / "agent")
+    program = shutil.which("ssh-agent")
+    assert program is not None
+    with subprocess.Popen([program, "-D", "-a", path], stdout=subprocess.DEVNULL) as process:
+        try:
+            subprocess.run(
+                ["sh", "-c", f'until ssh-add -q "{user_key}"; do sleep 0.02; done'],
+                env={**os.environ, "SSH_AUTH_SOCK": path},
+                stderr=subprocess.DEVNULL,
+                check=True,
+                timeout=10,
+            )
+            yield path
+        finally:
+            process.terminate()
+
+
+def test_an_ssh_agent_that_cannot_be_asked_any_more(
+    sshd: Sshd, agent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket to the host was the last one: authorized_keys there is not to blame."""
+    monkeypatch.setenv("LOGNAME", getpass.getuser())  # asyncssh looks it up in a file otherwise
+    ring = KeyRing()
+    identities = ring.identities(IdentityQuery(files=(), named=False, agent=agent))
+    assert identities
+
+    async def main() -> None:
+        check(await failure(sshd.login(identities=identities), ring, 1))
+
+    run(main())

@@ -1,0 +1,58 @@
+"""asyncssh is imported without running a program, and knows the same libraries."""
+
+from __future__ import annotations
+
+import ctypes.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nile.transport.sshlib import finder
+
+SPY = """
+import sys
+programs, started = {"subprocess.Popen", "os.posix_spawn", "os.fork"}, []
+sys.addaudithook(lambda event, args: started.append(args) if event in programs else None)
+import nile.controller
+print(len(started), "asyncssh" in sys.modules)
+"""
+
+
+def test_import_runs_no_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPY], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
+    )
+    assert done.stdout.split() == ["0", "True"]
+
+
+def test_find_library_is_left_as_it_was() -> None:
+    assert ctypes.util.find_library.__module__ == "ctypes.util"
+
+
+def never(name: str) -> str | None:
+    raise AssertionError(f"looked for {name}")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A loader's cache as glibc writes it: some bytes, then strings with zeros between."""
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    file = tmp_path / "ld.so.cache"
+    file.write_bytes(b"glibc-ld.so.cache1.1\3\0\1\2/lib/libnowhere.so.9\0/lib/libc.so.6\0/lib/notlibm.so.6\0")
+    return file
+
+
+def test_finds_what_the_cache_lists_and_loads(cache: Path) -> None:
+    find = finder(never, cache)
+    assert find("c") == "libc.so.6"
+    assert find("nowhere") is None, "listed, but it can't be loaded"
+    assert find("m") is None, "the end of another name"
+    assert find("oqs") is None
+
+
+def test_search_decides_where_the_cache_does_not_say(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert finder(never, cache.with_name("none")) is never
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
+    assert finder(never, cache) is never
