@@ -16,6 +16,14 @@ from nile.lab import BackendName, Lab, LabSpec
 HOSTS = 12
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What Nile keeps in the user's cache directory isn't used by tests, nor left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def loopback_lab_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """12 hosts on loopback addresses, for the whole session."""

@@ -132,7 +132,10 @@ class Bundle:
 
 
 def _slim(code: "Any") -> "Any":
-    """The same code without columns, qualified names, names of locals: a third of the bytes; lines stay."""
+    """The same code in two thirds of the bytes: lines stay, columns and names that nobody asks for go.
+
+    An exception tells of a function by its qualified name.
+    """
     if sys.version_info < (3, 11):
         return code
     consts = tuple(_slim(const) if isinstance(const, type(code)) else const for const in code.co_consts)
@@ -140,7 +143,9 @@ def _slim(code: "Any") -> "Any":
     kept = set(code.co_varnames[:arguments] + code.co_cellvars)
     return code.replace(
         co_consts=consts,
+        co_name="_",
         co_qualname=code.co_name,
+        co_stacksize=(code.co_stacksize + 7) // 8 * 8,  # of few sizes: they compress better
         co_linetable=_line_table(code),
         co_varnames=tuple(name if name in kept else "_" for name in code.co_varnames),
     )

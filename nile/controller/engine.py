@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from nile.agent.handshake import Bundle
 from nile.agent.wire import Frame, WireError
 from nile.bootstrap import agent_bundle
 from nile.cascade import (
@@ -80,6 +81,7 @@ class EngineOptions:
     transport: Callable[[], Transport]
     signatory: Signatory
     record: Callable[[Sequence[Event]], None]
+    bundle: Callable[[], Bundle] = agent_bundle
 
 
 class Engine:
@@ -173,7 +175,7 @@ class Engine:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._branches = Branches(
-                    self._cascade.shared(), agent_bundle(), logins, transport, self._tasks, self._up
+                    self._cascade.shared(), options.bundle(), logins, transport, self._tasks, self._up
                 )
                 self._inbox.appendleft((Started(), None))
                 self._pumping = False

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nile.bootstrap import KeptBundle
 from nile.cascade import CascadeOptions
 from nile.controller.engine import Engine, EngineOptions
 from nile.events import Code, Event
 from nile.options import ExecOptions, Signing
 from nile.topology.model import Plan
+from nile.topology.places import cache_directory
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import Ask, KeyRing
 from nile.transport.remedies import remedy_for
@@ -56,6 +58,7 @@ def prepare(
             transport=lambda: RootTransport(ring),
             signatory=SigningAuthority(ring),
             record=record,
+            bundle=lambda: KeptBundle(cache_directory()),
         )
     )
 

@@ -31,6 +31,11 @@ def config_directory() -> Path:
     return _xdg("XDG_CONFIG_HOME", ".config")
 
 
+def cache_directory() -> Path:
+    """`$XDG_CACHE_HOME/nile`, by default ~/.cache/nile."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
 def lab_directory(name: str) -> Path:
     """Where the lab of a name lies; raises `UsageError` for a name that can't be a directory's."""
     if not _LAB_NAME.fullmatch(name):

@@ -15,6 +15,7 @@ from nile.transport.wire import Reader, WireError, algorithm
 OPENSSH_MAGIC = b"openssh-key-v1\0"
 OPENSSH_BEGIN = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 OPENSSH_END = b"-----END OPENSSH PRIVATE KEY-----"
+CERTIFICATE = b"-cert-v01@openssh.com "
 MAX_KEY_FILE = 1 << 20
 
 SHA2_256 = 2
@@ -132,7 +133,10 @@ def read_public(path: Path) -> PublicKey | None:
 def read_certificate(path: Path) -> tuple[PublicKey, bytes] | None:
     """A user certificate and the public key within, or None where there is no (good) one."""
     try:
-        certificate = asyncssh.read_certificate(path)
+        data = path.read_bytes()
+        if CERTIFICATE not in data:
+            return None
+        certificate = asyncssh.import_certificate(data)
     except (OSError, asyncssh.KeyImportError):
         return None
     return PublicKey(certificate.public_data, str(path)), certificate.key.public_data

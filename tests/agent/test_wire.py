@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nile.agent import wire
@@ -71,6 +71,7 @@ class TestValues:
         except WireError:
             pass
 
+    @settings(deadline=None)
     @given(values)
     def test_no_value_is_another_ones_beginning(self, value: object) -> None:
         encoded = wire.dumps(value)

@@ -186,7 +186,9 @@ def test_keys_of_an_ssh_agent(nile: Nile, fleet: Lab) -> None:
         subprocess.run(["ssh-add", "-q", str(fleet.key_file)], env=env, check=True)
         ssh = {"identity": str(fleet.key_file) + ".pub"}
         which = nile.with_routes(tree=TREE, ssh=ssh)
-        which.json("-w", SET, "--", "hostname", SSH_AUTH_SOCK=str(sock)).all_ok()
+        done = which.json("-w", SET, "--", 'echo "[$SSH_AUTH_SOCK]"', SSH_AUTH_SOCK=str(sock)).all_ok()
+        # No host gets a way to it: it isn't forwarded, and the signing socket is for the relay's ssh alone.
+        assert {done.stdout_of(host) for host in done.results} == {"[]\n"}
     finally:
         agent.kill()
         agent.wait()

@@ -1,0 +1,124 @@
+"""The packed agent in the user's cache: the same bytes, and only what can be trusted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nile.bootstrap import KeptBundle, agent_bundle, kept
+
+OTHER = "another Python's"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Where the cache directory is to be; it isn't there yet."""
+    return tmp_path / "home" / "cache"
+
+
+def unmade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever packs anew from here on fails."""
+
+    def fail() -> None:
+        raise AssertionError("packed anew")
+
+    monkeypatch.setattr(kept, "agent_bundle", fail)
+
+
+@pytest.mark.parametrize("relay", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_gives_what_the_bundle_gives(
+    cache: Path, relay: bool, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = agent_bundle()
+    magic = bundle.magic if own else OTHER
+    assert KeptBundle(cache).packed(relay, magic) == bundle.packed(relay, magic)
+    unmade(monkeypatch)
+    assert KeptBundle(cache).packed(relay, magic) == bundle.packed(relay, magic)
+
+
+def test_only_the_user_can_get_at_it(cache: Path) -> None:
+    KeptBundle(cache).packed(True, OTHER)
+    (file,) = cache.iterdir()
+    assert (cache.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def garbled(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:20])
+
+
+def writable_by_the_group(file: Path) -> None:
+    file.chmod(0o660)
+
+
+def in_a_directory_of_the_group(file: Path) -> None:
+    file.parent.chmod(0o770)
+
+
+def behind_a_link(file: Path) -> None:
+    file.symlink_to(file.rename(file.with_name("elsewhere")))
+
+
+def a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+SPOILT = [garbled, cut, writable_by_the_group, in_a_directory_of_the_group, behind_a_link, a_pipe]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_is_not_used_where_it_cannot_be_trusted(cache: Path, spoil: object) -> None:
+    bundle = KeptBundle(cache)
+    data = bundle.packed(True, OTHER)
+    (file,) = cache.iterdir()
+    assert kept.read(file) == data
+    assert callable(spoil)
+    spoil(file)
+    assert kept.read(file) is None
+    assert KeptBundle(cache).packed(True, OTHER) == data
+
+
+def test_belongs_to_somebody_else(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    KeptBundle(cache).packed(True, OTHER)
+    (file,) = cache.iterdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert kept.read(file) is None
+
+
+def test_a_directory_that_cannot_be_made_costs_time_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    assert KeptBundle(tmp_path / "file" / "cache").packed(True, OTHER) == agent_bundle().packed(True, OTHER)
+
+
+def test_nothing_is_kept_of_files_that_are_not_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "__file__", "/no/nile.zip/nile/bootstrap/kept.py")
+    assert KeptBundle(cache).packed(True, OTHER) == agent_bundle().packed(True, OTHER)
+    assert not cache.exists()
+
+
+def test_another_agent_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = kept.content_key()
+    assert kept.content_key() == before
+    (tmp_path / "core.py").write_text("pass")
+    monkeypatch.setattr("nile.agent.__path__", [str(tmp_path)])
+    changed = kept.content_key()
+    (tmp_path / "core.py").write_text("pass ")
+    assert len({before, changed, kept.content_key()}) == 3
+
+
+def test_old_ones_go(cache: Path) -> None:
+    for number in range(kept.MOST_FILES + 3):
+        kept.write(cache / f"agent-{number:02}", b"data")
+        os.utime(cache / f"agent-{number:02}", (number, number))
+    kept.write(cache / "agent-new", b"data")
+    left = sorted(file.name for file in cache.iterdir())
+    assert len(left) == kept.MOST_FILES
+    assert left[0] == "agent-04", left
+    assert left[-1] == "agent-new"
