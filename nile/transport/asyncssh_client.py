@@ -144,9 +144,9 @@ class AsyncsshTransport:
             return await open_socket(endpoint(attempt.login), self._executor)
         try:
             attempt.proxy, sock = await Proxy.open(command, attempt.login)
+        except (OSError, NileError) as exc:
             if out_of_files(exc):
                 raise no_more_files("the proxy command can't be started", exc) from exc
-        except (OSError, NileError) as exc:
             raise LoginFailed(Code.DROPPED, f"the proxy command can't be started: {exc}") from exc
         self._proxies.add(attempt.proxy)
         return sock

@@ -7,7 +7,7 @@ import pwd
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,9 +81,12 @@ class SshQuery:
         for query in queries:
             classes[self._class(query)].append(query)
         with ThreadPoolExecutor(AT_ONCE) as pool:
+            pool.submit(getattr, self, "defaults")  # which whoever asks wants to know next
+            ends = {query.name: query for members in classes.values() for query in (members[0], members[-1])}
+            said = dict(zip(ends, pool.map(self._ask_one, ends.values()), strict=True))
             answers: dict[str, Effective] = {}
-            for part in pool.map(self._ask_class, classes.values()):
-                answers.update(part)
+            for members in classes.values():
+                answers |= self._of_class(members, said, pool)
         return answers
 
     def _class(self, query: Query) -> object:
@@ -93,15 +96,16 @@ class SshQuery:
             return query.name
         return (query.arguments, self.scan.answers(query.name))
 
-    def _ask_class(self, members: list[Query]) -> dict[str, Effective]:
-        """Ask for the first and the last; if they differ in their names only, so do those between."""
-        first, last = members[0], members[-1]
-        answers = {query.name: self._ask_one(query) for query in (first, last)}
-        pattern = _punch(answers[first.name], first.name)
-        if pattern != _punch(answers[last.name], last.name):
-            answers |= {query.name: self._ask_one(query) for query in members[1:-1]}
-            return {query.name: _effective(query, answers[query.name]) for query in members}
-        return _fill(members, pattern)
+    def _of_class(
+        self, members: list[Query], said: Mapping[str, Values], pool: Executor
+    ) -> dict[str, Effective]:
+        """From what was said of the first and last; where more than their names differs, ask for all."""
+        first, last, between = members[0], members[-1], members[1:-1]
+        pattern = _punch(said[first.name], first.name)
+        if pattern == _punch(said[last.name], last.name):
+            return _fill(members, pattern)
+        found = [said[first.name], *pool.map(self._ask_one, between), said[last.name]]
+        return {query.name: _effective(query, values) for query, values in zip(members, found, strict=True)}
 
     def _ask_one(self, query: Query) -> Values:
         compared = query.hostname is not None and self.scan.matches_hostname
