@@ -42,7 +42,7 @@ class Carrier:
 
     def __init__(self, agent: "Agent", own: "Tuple[int, int]") -> None:
         self._agent = agent
-        self._own = own
+        self.own = own
         self._dialling: "Dict[int, socket.socket]" = {}
         self._channels: "Dict[int, Channel]" = {}
         self.pids: "set[int]" = set()  # processes of ours that connect
@@ -137,7 +137,7 @@ class Carrier:
         self._watch(channel)
         body = struct.pack("!I", channel.number) + data
         self._agent.up(
-            wire.Frame(wire.CARRY, self._own[0], self._own[1], (), body), self._sent(channel, data)
+            wire.Frame(wire.CARRY, self.own[0], self.own[1], (), body), self._sent(channel, data)
         )
 
     def _sent(self, channel: Channel, data: bytes) -> "Callable[[], None]":
@@ -185,7 +185,7 @@ class Carrier:
                 sent()
 
     def _say(self, kind: int, value: "Any") -> None:
-        self._agent.up(wire.Frame(kind, self._own[0], self._own[1], (), wire.dumps(value)))
+        self._agent.up(wire.Frame(kind, self.own[0], self.own[1], (), wire.dumps(value)))
 
 
 def _dial(address: str, port: int, theirs: "socket.socket") -> None:

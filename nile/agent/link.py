@@ -81,6 +81,10 @@ class Link:
         self._bulk.clear()
         del self._turns[:], self._control[:]
 
+    def rest(self) -> bytes:
+        """The beginning of a frame that hasn't arrived whole."""
+        return self._decoder.rest()
+
     def waiting(self) -> int:
         """Bytes of control frames that wait to be pulled."""
         return len(self._control)

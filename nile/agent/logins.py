@@ -4,7 +4,7 @@ import _signal
 import os
 import select
 
-from nile.agent import processes, sshclient, wire
+from nile.agent import claims, processes, sshclient, wire
 from nile.agent.handshake import Bundle
 from nile.agent.relay import LOGIN, UNBOUND, UP, Relay
 from nile.agent.signsocket import SignSocket
@@ -71,41 +71,59 @@ class Branches:
         self._agent = agent
         node = plan["node"]
         self._own = (node["id"], node["epoch"])
-        self._entries = {entry["id"]: entry for entry in node["children"]}
+        self._entries: "Dict[int, Dict[str, Any]]" = {}
         self._connect_s = plan["shared"]["connect"]
-        bundle = _bundle(agent.bundle)
-        self._relay = Relay(self._own, plan["shared"], bundle, _random, _nonce)
+        self._bundle = _bundle(agent.bundle)
+        self._relay = Relay(self._own, plan["shared"], self._bundle, _random, _nonce)
         self._logins: "Dict[int, Login]" = {}
         self._pids: "Dict[int, int]" = {}
         self._ssh = _find("ssh", agent.env)
         self._socket: "Optional[SignSocket]" = None
-        self._known_hosts = ""
+        self._known_hosts = -1
         self._carrier: "Optional[Carrier]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
-        self._prepare(node["children"])
-        self._perform(self._relay.adopt(node["children"], agent.now()))
-        for has_children in {bool(entry["children"]) for entry in node["children"]}:
-            bundle.packed(has_children, bundle.magic)  # while they log in: most have the same Python
+        self._prepare()
 
-    def _prepare(self, entries: "Sequence[Dict[str, Any]]") -> None:
+    def adopt(self, entries: "List[Dict[str, Any]]") -> None:
+        """More children."""
+        self._entries.update((entry["id"], entry) for entry in entries)
+        if self._known_hosts >= 0:
+            lines = [line + "\n" for entry in entries for line in entry["login"]["known_hosts"]]
+            _append(self._known_hosts, "".join(lines).encode("utf-8", "surrogateescape"))
+        self._perform(self._relay.adopt(entries, self._agent.now()))
+        for relays in {entry["relay"] for entry in entries}:
+            self._bundle.packed(relays, self._bundle.magic)  # while they log in: most have the same Python
+
+    def orphaned(self) -> None:
+        """No parent for now."""
+        self._perform(self._relay.orphaned())
+
+    def attached(self, epoch: int) -> "List[List[Any]]":
+        """A parent again, in that epoch; the children that there are."""
+        self._own = (self._own[0], epoch)
+        if self._carrier:
+            self._carrier.own = self._own
+        self._perform(self._relay.attached(epoch))
+        return self._relay.standing()
+
+    def _prepare(self) -> None:
         """The files in memory that the ssh clients need."""
-        directory = processes.memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[4:]))
+        directory = claims.memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[4:]))
         if directory is None:
             return
         self._agent.own(directory)
-        lines = [line for entry in entries for line in entry["login"]["known_hosts"]]
-        self._known_hosts = _memory_file(
-            directory, "\n".join(lines + [""]).encode("utf-8", "surrogateescape")
-        )
+        self._known_hosts = _memory_file(directory)
         self._socket = SignSocket(self._agent, directory, self._pids.get, self._identities, self._sign)
 
     # Called by the agent's loop.
 
     def frame(self, frame: wire.Frame, now: float, sent: "Callable[[], None]") -> None:
         """A downward frame for here or below; `sent()` once a bulk one left our memory."""
-        if frame.path or frame.type not in wire.RELAY_TYPES or frame.type == wire.PERMIT:
+        if frame.path or frame.type not in wire.RELAY_TYPES or frame.type in (wire.PERMIT, wire.FORGET):
             self._perform(self._relay.frame(frame, now, sent))
+        elif frame.type == wire.ADOPT:
+            self.adopt(frame.fields()["entries"])
         elif frame.type == wire.SIGNED:
             body = frame.fields()
             if self._socket:
@@ -200,7 +218,7 @@ class Branches:
         else:
             self._start(
                 child_id,
-                ssh_argv(self._ssh, self._entries[child_id]["login"], self._known_hosts, self._connect_s)
+                ssh_argv(self._ssh, self._entries[child_id]["login"], _name(self._known_hosts), self._connect_s)
                 + [command],
             )
 
@@ -366,17 +384,24 @@ def _bundle(parts: "Tuple[Any, ...]") -> Bundle:
     return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex(), codes, late)
 
 
-def _memory_file(directory: str, content: bytes) -> str:
-    """The name of a file that has no name on any disk; it lives as long as this process."""
+def _memory_file(directory: str) -> int:
+    """A file that has no name on any disk; it lives as long as this process."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("nile-known-hosts")
-    else:
-        path = directory + "/known_hosts"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        os.unlink(path)
+        return os.memfd_create("nile-known-hosts")
+    path = directory + "/known_hosts"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.unlink(path)
+    return fd
+
+
+def _name(fd: int) -> str:
+    """By what name another process can read one of our files."""
+    return "/proc/%d/fd/%d" % (os.getpid(), fd)
+
+
+def _append(fd: int, content: bytes) -> None:
     while content:
         content = content[os.write(fd, content) :]
-    return "/proc/%d/fd/%d" % (os.getpid(), fd)
 
 
 def _version(ssh: str, env: "Dict[str, str]") -> str:

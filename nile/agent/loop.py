@@ -11,7 +11,7 @@ import select
 import sys
 import time
 
-from nile.agent import core, processes, warden, wire
+from nile.agent import claims, core, processes, warden, wire
 from nile.agent.link import Link
 
 TYPE_CHECKING = False
@@ -52,6 +52,9 @@ class Agent:
         self.branches: "Optional[Branches]" = None
         self.pid = 0
         self._owned: "list[str]" = []
+        self._claim: "Optional[str]" = None
+        self._alone = False  # without a parent, for now
+        self._heard: "list[wire.Frame]" = []
         self._tell = -1
         self._poll = select.poll()
         self._ready: "Dict[int, Callable[[int], None]]" = {}
@@ -76,7 +79,7 @@ class Agent:
         if self.bundle[3] is not None:
             from nile.agent import logins  # noqa: F401  (compiled while the plan is on its way)
         if os.getppid() != above:  # the warden died before the kernel could be asked to tell
-            self.perform(self.core.parent_lost(now()))
+            self.perform(self.core.dissolve(now()))
         while True:
             self._flush_parent()
             for fd, events in self._wait():
@@ -138,7 +141,7 @@ class Agent:
                 elif self.branches:
                     self.branches.reaped(pid, rc, signum)
         if any(signum in signals for signum in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT)):
-            self._parent_lost()
+            self.perform(self.core.dissolve(now()))
 
     # The link to the parent.
 
@@ -148,6 +151,7 @@ class Agent:
             "python": "%d.%d.%d" % sys.version_info[:3],
             "pid": os.getpid(),
             "uid": os.getuid(),
+            "uptime": now(),
         }
 
     def _parent_readable(self, events: int) -> None:
@@ -160,8 +164,9 @@ class Agent:
         if not data:
             self._parent_lost()
             return
-        for frame in self.parent.receive(data, now()):
-            self._frame(frame)
+        self._heard += self.parent.receive(data, now())
+        while self._heard:
+            self._frame(self._heard.pop(0))
 
     def _frame(self, frame: wire.Frame) -> None:
         if frame.type not in wire.DOWN_TYPES:
@@ -173,17 +178,82 @@ class Agent:
         self.parent.take(size)
         if frame.type == wire.PLAN and not frame.path:
             self.perform(self.core.frame(frame, now()))
-            self._branch_out()
+            self._branch_out(self.core.plan["node"]["children"])
+        elif frame.type == wire.ADOPT:
+            body = frame.fields()
+            if body["code"]:
+                from nile.agent import orphan
+
+                orphan.become_relay(self, body["bundle"])
+            self._branch_out(body["entries"])
         elif not frame.path:
             if self.branches and frame.type in wire.BROADCAST:
                 self.branches.frame(frame, now(), _nothing)
             self.perform(self.core.frame(frame, now()))
 
-    def _branch_out(self) -> None:
-        if self.branches is None and self.core.plan.get("node", {}).get("children"):
+    def _branch_out(self, entries: "list[Dict[str, Any]]") -> None:
+        if self.branches is None and entries:
             from nile.agent import logins
 
             self.branches = logins.Branches(self, self.core.plan)
+        if self.branches:
+            self.branches.adopt(entries)
+
+    # Losing the parent, and finding another.
+
+    def _do_claim(self) -> None:
+        shared, node = self.core.plan["shared"], self.core.plan["node"]
+        trace, self._claim, fd = claims.claim(shared["run"], node["host"])
+        if trace == claims.HELD and self._claim:
+            from nile.agent import orphan
+
+            trace = claims.DEAD
+            orphan.come_second(self, self._claim, fd)
+        if fd >= 0:
+            self.watch(fd, select.POLLIN, lambda _: self._woken(os.read(fd, 4096)))
+        elif node["again"]:
+            trace = claims.DEAD  # nothing here remembers whether a command was started
+        self.perform(self.core.claimed(trace, now()))
+
+    def _woken(self, line: bytes) -> None:
+        from nile.agent import orphan
+
+        assert self._claim is not None
+        orphan.adopted(self, self._claim, line)
+
+    def _parent_lost(self) -> None:
+        null = os.open("/dev/null", os.O_RDWR)
+        self.attach(null, null)
+        self.unwatch(0)
+        self._alone = True
+        if self.branches:
+            self.branches.orphaned()
+        self.perform(self.core.parent_lost(now()))
+
+    def attach(self, down: int, up: int) -> None:
+        """Go on over another link, of which these are the ends."""
+        self.parent.drop()
+        self.parent = Link(wire.MAX_FRAME_DOWN, now())
+        self._out = b""
+        self._alone = False
+        self.unwatch(1)
+        for fd, end in ((0, down), (1, up), (2, up)):
+            os.dup2(end, fd)
+        for fd in {down, up}:
+            os.close(fd)
+        self.watch(0, select.POLLIN, self._parent_readable)
+
+    def unsent(self) -> bytes:
+        """What is still to be written to the parent."""
+        return self._out + self.parent.pull(now())
+
+    def unheard(self) -> bytes:
+        """What the parent sent, and nobody has looked at."""
+        return b"".join(frame.encode() for frame in self._heard) + self.parent.rest()
+
+    def _do_state(self, fields: "Dict[str, Any]") -> None:
+        fields["children"] = self.branches.attached(self.core.epoch) if self.branches else []
+        self.up(wire.Frame(wire.STATE, self.core.id, self.core.epoch, (), wire.dumps(fields)))
 
     def now(self) -> float:
         """Seconds since boot."""
@@ -196,11 +266,14 @@ class Agent:
 
     def up(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]" = None) -> None:
         """Queue a frame toward the root; `sent()` once a bulk one left this memory."""
-        self.parent.send(frame, sent)
+        if not self._alone:  # else what the root misses it asks for, once there is a way to it
+            self.parent.send(frame, sent)
+        elif sent is not None:
+            sent()
 
     def _flush_parent(self) -> None:
         """Write what can be written now, and ask to be told when more can."""
-        while True:
+        while not self._alone:
             if not self._out:
                 self._out = self.parent.pull(now())
                 if not self._out:
@@ -212,16 +285,7 @@ class Agent:
                 self.watch(1, select.POLLOUT, _nothing)
                 return
             except OSError:
-                self._out = b""
-                self.unwatch(1)
                 self._parent_lost()
-                return
-
-    def _parent_lost(self) -> None:
-        self.unwatch(0)
-        if self.branches:
-            self.branches.parent_lost()
-        self.perform(self.core.parent_lost(now()))
 
     # Effects of the core.
 
@@ -258,10 +322,10 @@ class Agent:
 
     def _command_env(self, shared: "Dict[str, Any]", node: "Dict[str, Any]") -> "Dict[str, str]":
         """What the login gave, and what Nile says of the run."""
-        name = "nile-%d-%s-%s" % (os.getuid(), shared["run"], node["host"].replace("/", "_"))
-        scratch = processes.memory_directory(name)
         env = dict(self.env)
-        if scratch:
+        if self._claim:
+            scratch = self._claim + "/scratch"
+            os.mkdir(scratch, 0o700)
             self.own(scratch)
             env["NILE_SCRATCH"] = scratch
         env["NILE_RUN"] = shared["run"]
@@ -340,13 +404,21 @@ class Agent:
     def _own_children(self) -> "Iterable[int]":
         return self.branches.pids() if self.branches else ()
 
-    def _do_leave(self, keep: bool) -> None:
+    def _do_leave(self, keep: bool, told: bool) -> None:
         if self.branches:
             self.branches.leave()
         for directory in self._owned:
             processes.remove_directory(directory)
+        if told and self._claim:
+            os.unlink(self._claim + claims.WAKE)
+            processes.remove_directory(self._claim)
         if keep:
-            os.write(self._tell, warden.KEEP)
+            self.leave_all()
+        os._exit(0)
+
+    def leave_all(self) -> None:
+        """End this agent alone; never returns."""
+        os.write(self._tell, warden.KEEP)
         os._exit(0)
 
 

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 # What Python ignores would stay ignored across exec.
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
-_MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
 
 
 def original_environment() -> "Dict[str, str]":
@@ -77,21 +76,6 @@ def childless() -> bool:
     except OSError:
         return True
     return False
-
-
-def memory_directory(name: str) -> "Optional[str]":
-    """A new 0700 directory on a memory file system, or None where there is none to be had."""
-    for base in _MEMORY_DIRECTORIES:
-        for suffix in ("", ".1", ".2"):
-            path = "%s/%s%s" % (base, name, suffix)
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                continue
-            except OSError:
-                break
-            return path
-    return None
 
 
 def remove_directory(path: str) -> None:

@@ -183,23 +183,27 @@ class Relay:
                 sent()
             return []  # the root hears of the broken link by itself
         if frame.type in (wire.ADOPT, wire.FORGET):
-            self._pass_on(child, frame)
+            frame = self._pass_on(child, frame)
         onward = wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body)
         child.link.send(onward, sent)
         return [("flush", child.id)]
 
-    def _pass_on(self, child: Child, frame: wire.Frame) -> None:
-        """What comes below this child, or leaves it: whom it may speak for."""
+    def _pass_on(self, child: Child, frame: wire.Frame) -> wire.Frame:
+        """What comes below this child, or leaves it: whom it may speak for, and what it needs for that."""
         body = frame.fields()
         if frame.type == wire.FORGET:
             if child.id not in body["stays"]:
                 child.below.difference_update(body["below"])
-            return
+            return frame
         for entry in body["entries"]:
             below = set(_ids(entry))
             for other in self.children.values():
                 other.below -= below
             child.below |= below
+        if not body["code"] or len(frame.path) > 1:
+            return frame
+        body["bundle"] = self._bundle.packed(True, "").partition(b"\n")[2]
+        return wire.Frame(frame.type, frame.origin, frame.epoch, frame.path, wire.dumps(body))
 
     def _permit(self, body: "Dict[str, Any]", now: float) -> "Effects":
         child = self.children.get(body["child"])

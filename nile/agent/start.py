@@ -25,6 +25,10 @@ class Later:
         spec: "Any" = type(sys.__spec__)
         return spec(name, self) if name in self._late else None
 
+    def add(self, late: "Dict[str, bytes]") -> None:
+        """More modules, as source."""
+        self._late.update(late)
+
     def create_module(self, spec: "Any") -> None:
         """The usual one."""
 

@@ -122,6 +122,10 @@ class Decoder:
         self._limit = limit
         self._buffer = bytearray()
 
+    def rest(self) -> bytes:
+        """The beginning of a frame that isn't complete."""
+        return bytes(self._buffer)
+
     def feed(self, data: bytes) -> "list[Frame]":
         """The frames that are complete now; raises WireError, after which the link is of no use."""
         buffer = self._buffer

@@ -15,10 +15,23 @@ from importlib import resources
 from nile.agent.handshake import Bundle
 
 # In an order that satisfies their imports.
-LEAF_MODULES = ("start", "warden", "wire", "link", "core", "processes", "leftovers", "forked", "feed", "loop")
+LEAF_MODULES = (
+    "start",
+    "warden",
+    "wire",
+    "link",
+    "core",
+    "claims",
+    "processes",
+    "leftovers",
+    "forked",
+    "feed",
+    "orphan",
+    "loop",
+)
 RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "carry", "logins")
 # Compiled on the host, and only when they are first imported: most leaves never need them.
-LATE_MODULES = ("start", "leftovers", "forked", "feed", *RELAY_MODULES)
+LATE_MODULES = ("start", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
 
 
 # At the end of a line; what holds a quote stays, for it may be no comment.

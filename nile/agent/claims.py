@@ -1,0 +1,58 @@
+"""One agent of a run on a host, whoever logs in: the first that comes claims it.
+
+A claim is a directory on a memory file system, named after the user, the run
+and the host. It outlives its agent: a command is never started where one may
+have been started before, but by the root's decision. In it is a FIFO that wakes
+the agent for one that came later (see `nile.agent.orphan`); its reader lives as
+long as the agent.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Tuple
+
+MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
+WAKE = "/wake"
+NONE, DEAD, HELD = "none", "dead", "held"
+
+
+def claim(run: str, host: str) -> "Tuple[str, Optional[str], int]":
+    """Claim a host: (trace, directory or None where none can be had, the FIFO's descriptor).
+
+    `trace` is NONE; or HELD where the directory was there before, and then it
+    isn't ours yet: the descriptor is that of a FIFO beside it.
+    """
+    name = "/nile-%d-%s-%s" % (os.getuid(), run, host.replace("/", "_")[:150])
+    for base in MEMORY_DIRECTORIES:
+        fresh = beside(base + name)
+        try:
+            os.mkdir(fresh, 0o700)
+            os.mkfifo(fresh + WAKE, 0o600)
+            fd = os.open(fresh + WAKE, os.O_RDWR | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            os.rename(fresh, base + name)  # fails where there is one: that isn't empty
+        except OSError:
+            return HELD, base + name, fd
+        return NONE, base + name, fd
+    return NONE, None, -1
+
+
+def beside(path: str) -> str:
+    """What is to become the directory of a claim."""
+    return "%s.%d" % (path, os.getpid())
+
+
+def memory_directory(name: str) -> "Optional[str]":
+    """A new 0700 directory on a memory file system, or None where there is none to be had."""
+    for base in MEMORY_DIRECTORIES:
+        path = base + "/" + name
+        try:
+            os.mkdir(path, 0o700)
+        except OSError:
+            continue
+        return path
+    return None

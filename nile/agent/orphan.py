@@ -1,0 +1,106 @@
+"""Adoption: an agent that came second hands its login over to the one that was there; sent as source.
+
+The newcomer puts two FIFOs into the directory of the claim, writes their name
+and its epoch into the FIFO that wakes the holder, and from then on only carries
+bytes between them and its login. The holder goes on over these as if they were
+its own login. It refuses who comes in no higher epoch than its own.
+"""
+
+import os
+import select
+import stat
+
+from nile.agent import claims, leftovers, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from nile.agent.loop import Agent
+
+
+def come_second(agent: "Agent", path: str, fd: int) -> None:
+    """There was an agent before. If it lives this never returns; else its claim is ours from now on.
+
+    What it left running is killed. Raises OSError where the claim is another user's.
+    """
+    fresh = claims.beside(path)
+    status = os.lstat(path)
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+        raise PermissionError(path)
+    try:
+        wake = os.open(path + claims.WAKE, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # nobody reads it any more
+        os.rename(fresh + claims.WAKE, path + claims.WAKE)
+        os.rmdir(fresh)
+        shared, node = agent.core.plan["shared"], agent.core.plan["node"]
+        leftovers.kill_marked(shared["run"], node["host"])
+        return
+    os.close(fd)
+    leftovers.remove_tree(fresh)
+    _hand_over(agent, path, wake)
+
+
+def _hand_over(agent: "Agent", path: str, wake: int) -> "NoReturn":
+    name = "%s/%d" % (path, os.getpid())
+    try:
+        for end in (".down", ".up"):
+            os.mkfifo(name + end, 0o600)
+        up = os.open(name + ".up", os.O_RDONLY | os.O_NONBLOCK)
+        down = os.open(name + ".down", os.O_RDWR)
+        os.write(wake, b"%d %d\n" % (os.getpid(), agent.core.epoch))
+        for fd in (0, 1):
+            os.set_blocking(fd, True)
+        _write(1, agent.unsent())
+        _write(down, wire.Frame(wire.PLAN, 0, agent.core.epoch, (), wire.dumps(agent.core.plan)).encode())
+        _write(down, agent.unheard())
+        _ferry(up, down, wake)
+    except OSError:
+        pass  # one of both is gone, and the other sees the end
+    for end in (".down", ".up"):
+        leftovers.unlink(name + end)
+    agent.leave_all()
+
+
+def _ferry(up: int, down: int, wake: int) -> None:
+    """Carry bytes both ways until either side ends."""
+    poll = select.poll()
+    for fd, mask in ((0, select.POLLIN), (up, select.POLLIN), (wake, 0)):
+        poll.register(fd, mask)
+    while True:
+        for fd, _ in poll.poll():
+            data = os.read(fd, 65536) if fd != wake else b""
+            if not data:
+                return
+            _write(down if fd == 0 else 1, data)
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def adopted(agent: "Agent", path: str, line: bytes) -> None:
+    """Another agent came, and offers its login."""
+    words = line.split()
+    try:
+        name = "%s/%d" % (path, int(words[-2]))
+        up = os.open(name + ".up", os.O_WRONLY | os.O_NONBLOCK)
+        if int(words[-1]) > agent.core.epoch:
+            agent.attach(os.open(name + ".down", os.O_RDONLY | os.O_NONBLOCK), up)
+        else:
+            os.close(up)
+    except (OSError, IndexError):
+        pass  # it is gone again
+
+
+def become_relay(agent: "Agent", bundle: bytes) -> None:
+    """A leaf gets what a relay needs: a bundle as `nile.agent.handshake.Bundle` packs it for relays."""
+    import marshal
+    import sys
+    import zlib
+
+    start, modules, late, relay_only = marshal.loads(zlib.decompress(bundle))
+    finder: "Any" = sys.meta_path[0]
+    finder.add({name: code for name, code in modules if name in relay_only})
+    agent.bundle = (start, modules, late, relay_only) + agent.bundle[4:]
