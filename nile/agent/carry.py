@@ -3,7 +3,7 @@
 The root speaks SSH over them itself, end to end: the relay sees ciphertext.
 Only the root can open one, and only toward an address of the plan's.
 
-    OPEN    down   {channel, address, port}
+    OPEN    down   {channel, address, port, code}   code: this module
     OPENED  up     {channel, code, reason}     code "" : connected
     CARRY   both   channel (u32), bytes
     CLOSE   both   {channel}

@@ -44,15 +44,3 @@ def claim(run: str, host: str) -> "Tuple[str, Optional[str], int]":
 def beside(path: str) -> str:
     """What is to become the directory of a claim."""
     return "%s.%d" % (path, os.getpid())
-
-
-def memory_directory(name: str) -> "Optional[str]":
-    """A new 0700 directory on a memory file system, or None where there is none to be had."""
-    for base in MEMORY_DIRECTORIES:
-        path = base + "/" + name
-        try:
-            os.mkdir(path, 0o700)
-        except OSError:
-            continue
-        return path
-    return None

@@ -3,6 +3,7 @@
 import _signal
 import os
 import select
+import sys
 
 from nile.agent import claims, processes, sshclient, wire
 from nile.agent.handshake import Bundle
@@ -109,7 +110,7 @@ class Branches:
 
     def _prepare(self) -> None:
         """The files in memory that the ssh clients need."""
-        directory = claims.memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[4:]))
+        directory = _memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[4:]))
         if directory is None:
             return
         self._agent.own(directory)
@@ -129,14 +130,19 @@ class Branches:
             if self._socket:
                 self._socket.answer(body["serial"], body["answer"])
         else:
-            self._carrying().frame(frame, sent)
+            self._carry(frame, sent)
 
-    def _carrying(self) -> "Carrier":
-        if self._carrier is None:
+    def _carry(self, frame: wire.Frame, sent: "Callable[[], None]") -> None:
+        """The first of these frames brings the code that the others need."""
+        if self._carrier is None and frame.type == wire.OPEN:
+            sys.meta_path[0].add({"nile.agent.carry": frame.fields()["code"]})  # type: ignore[attr-defined]
             from nile.agent import carry
 
             self._carrier = carry.Carrier(self._agent, self._own)
-        return self._carrier
+        if self._carrier:
+            self._carrier.frame(frame, sent)
+        else:
+            sent()
 
     def tick(self, now: float) -> None:
         """Deadlines, pings and silence."""
@@ -207,19 +213,19 @@ class Branches:
             self._agent.up(frame)
 
     def _do_login(self, child_id: int, command: str) -> None:
+        entry = self._entries[child_id]
         if self._ssh is None:
             self._failed(child_id, "no-ssh", "there is no ssh client on the relay")
         elif self._socket is None:
             self._failed(child_id, "agent", "the relay has no memory file system for the signing socket")
-        elif self._entries[child_id]["login"]["carry"] and not self._binds():
+        elif entry["login"]["carry"] and not self._binds():
             self._failed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
         elif not self._may_open_more():
             self._failed(child_id, "agent", "the relay may open no more files (see ulimit -n there)", True)
         else:
             self._start(
                 child_id,
-                ssh_argv(self._ssh, self._entries[child_id]["login"], _name(self._known_hosts), self._connect_s)
-                + [command],
+                ssh_argv(self._ssh, entry["login"], _name(self._known_hosts), self._connect_s) + [command],
             )
 
     def _binds(self) -> bool:
@@ -382,6 +388,18 @@ def _bundle(parts: "Tuple[Any, ...]") -> Bundle:
 
     _start, sources, late, relay_only, codes = parts
     return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex(), codes, late)
+
+
+def _memory_directory(name: str) -> "Optional[str]":
+    """A new 0700 directory on a memory file system, or None where there is none to be had."""
+    for base in claims.MEMORY_DIRECTORIES:
+        path = base + "/" + name
+        try:
+            os.mkdir(path, 0o700)
+        except OSError:
+            continue
+        return path
+    return None
 
 
 def _memory_file(directory: str) -> int:

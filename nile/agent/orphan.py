@@ -14,7 +14,7 @@ from nile.agent import claims, leftovers, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from nile.agent.loop import Agent
 
@@ -41,7 +41,7 @@ def come_second(agent: "Agent", path: str, fd: int) -> None:
     _hand_over(agent, path, wake)
 
 
-def _hand_over(agent: "Agent", path: str, wake: int) -> "NoReturn":
+def _hand_over(agent: "Agent", path: str, wake: int) -> None:
     name = "%s/%d" % (path, os.getpid())
     try:
         for end in (".down", ".up"):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import io
 import re
+import tokenize
 from importlib import resources
 
 from nile.agent.handshake import Bundle
@@ -29,14 +31,15 @@ LEAF_MODULES = (
     "orphan",
     "loop",
 )
-RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "carry", "logins")
+RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "logins")
 # Compiled on the host, and only when they are first imported: most leaves never need them.
 LATE_MODULES = ("start", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
 
 
-# At the end of a line; what holds a quote stays, for it may be no comment.
-_COMMENT = re.compile(r"  # [^'\"]*$")
-
+_FRESH = ("", "\n")
+"""What a token that begins a line, and not in brackets, comes after."""
+_LAYOUT = (tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE, tokenize.NL, tokenize.ENDMARKER)
+_WORD = re.compile(r"[\w'\"]")
 
 @functools.cache
 def agent_bundle() -> Bundle:
@@ -69,15 +72,41 @@ def strip(text: str) -> str:
         cuts += _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
         lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
-    return "\n".join(map(_bare, lines)) + "\n"
+    return squeeze("\n".join(map(_bare, lines)) + "\n")
+
+
+@functools.cache
+def carrier_source() -> bytes:
+    """The module that carries connections for the root: few runs need it, so it travels with the first."""
+    return strip(resources.files("nile.agent").joinpath("carry.py").read_text(encoding="utf-8")).encode()
+
+
+def squeeze(text: str) -> str:
+    """The same tokens on the same lines, without comments, nor blanks that nothing needs."""
+    lines = text.splitlines()
+    cuts: list[tuple[int, int, int]] = []
+    end, last = (0, 0), ""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        (line, column), begins = token.start, end[0] != token.start[0]
+        if token.type == tokenize.COMMENT:
+            cuts.append((line, end[1] if not begins else 0, token.end[1]))
+        elif token.type not in _LAYOUT:
+            if begins and last not in _FRESH:
+                cuts.append((line, 0, column))  # inside brackets
+            elif not begins and not (_WORD.match(last[-1:]) and _WORD.match(token.string)):
+                cuts.append((line, end[1], column))
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            last = token.string
+        end = token.end
+    for number, start, stop in reversed(cuts):
+        lines[number - 1] = lines[number - 1][:start] + lines[number - 1][stop:]
+    return "\n".join(lines) + "\n"
 
 
 def _bare(line: str) -> str:
-    """Without comments, indented by one blank a level."""
+    """Indented by one blank a level."""
     text = line.lstrip(" ")
-    if text.startswith("#"):
-        return ""
-    return " " * ((len(line) - len(text)) // 4) + _COMMENT.sub("", text).rstrip()
+    return " " * ((len(line) - len(text)) // 4) + text
 
 
 def _annotation(node: ast.AST, lines: list[str]) -> list[tuple[int, int, int]]:

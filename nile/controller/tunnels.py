@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from nile.agent import wire
 from nile.agent.wire import Frame, WireError
+from nile.bootstrap import carrier_source
 from nile.events import Code
 from nile.transport.base import LoginFailed
 
@@ -51,7 +52,7 @@ class Tunnels:
         number = self._last
         channel = _Channel(relay_id, asyncio.get_running_loop().create_future())
         self._channels[number] = channel
-        body = {"channel": number, "address": address, "port": port}
+        body = {"channel": number, "address": address, "port": port, "code": carrier_source()}
         self._send(relay_id, wire.OPEN, wire.dumps(body), None)
         try:
             await channel.opened
