@@ -136,9 +136,7 @@ class Carrier:
         channel.queued += len(data)
         self._watch(channel)
         body = struct.pack("!I", channel.number) + data
-        self._agent.up(
-            wire.Frame(wire.CARRY, self.own[0], self.own[1], (), body), self._sent(channel, data)
-        )
+        self._agent.up(wire.Frame(wire.CARRY, self.own[0], self.own[1], (), body), self._sent(channel, data))
 
     def _sent(self, channel: Channel, data: bytes) -> "Callable[[], None]":
         def left() -> None:

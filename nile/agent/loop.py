@@ -52,14 +52,14 @@ class Agent:
         self.branches: "Optional[Branches]" = None
         self.pid = 0
         self._owned: "list[str]" = []
-        self._claim: "Optional[str]" = None
-        self._alone = False  # without a parent, for now
-        self._heard: "list[wire.Frame]" = []
+        self.claim: "Optional[str]" = None
+        self.alone = False  # without a parent, for now
+        self.heard: "list[wire.Frame]" = []
         self._tell = -1
         self._poll = select.poll()
         self._ready: "Dict[int, Callable[[int], None]]" = {}
         self._masks: "Dict[int, int]" = {}
-        self._out = b""
+        self.out = b""
         self._streams: "Dict[str, int]" = {}
         self._after_exit: "Dict[str, int]" = {}
         self._feed: "Optional[Feed]" = None
@@ -164,9 +164,9 @@ class Agent:
         if not data:
             self._parent_lost()
             return
-        self._heard += self.parent.receive(data, now())
-        while self._heard:
-            self._frame(self._heard.pop(0))
+        self.heard += self.parent.receive(data, now())
+        while self.heard:
+            self._frame(self.heard.pop(0))
 
     def _frame(self, frame: wire.Frame) -> None:
         if frame.type not in wire.DOWN_TYPES:
@@ -182,9 +182,7 @@ class Agent:
         elif frame.type == wire.ADOPT:
             body = frame.fields()
             if body["code"]:
-                from nile.agent import orphan
-
-                orphan.become_relay(self, body["bundle"])
+                self._adoption().become_relay(self, body["bundle"])
             self._branch_out(body["entries"])
         elif not frame.path:
             if self.branches and frame.type in wire.BROADCAST:
@@ -203,57 +201,41 @@ class Agent:
 
     def _do_claim(self) -> None:
         shared, node = self.core.plan["shared"], self.core.plan["node"]
-        trace, self._claim, fd = claims.claim(shared["run"], node["host"])
-        if trace == claims.HELD and self._claim:
-            from nile.agent import orphan
-
-            trace = claims.DEAD
-            orphan.come_second(self, self._claim, fd)
-        if fd >= 0:
-            self.watch(fd, select.POLLIN, lambda _: self._woken(os.read(fd, 4096)))
-        elif node["again"]:
+        trace, self.claim, fd = claims.claim(shared["run"], node["host"])
+        if trace == claims.HELD:
+            trace = self._adoption().come_second(self, fd)
+        elif fd < 0 and node["again"]:
             trace = claims.DEAD  # nothing here remembers whether a command was started
+        if fd >= 0:
+            self.watch(fd, select.POLLIN, lambda _: self._adoption().adopted(self, os.read(fd, 4096)))
         self.perform(self.core.claimed(trace, now()))
 
-    def _woken(self, line: bytes) -> None:
+    def _adoption(self) -> "Any":
         from nile.agent import orphan
 
-        assert self._claim is not None
-        orphan.adopted(self, self._claim, line)
+        return orphan
 
     def _parent_lost(self) -> None:
-        null = os.open("/dev/null", os.O_RDWR)
-        self.attach(null, null)
-        self.unwatch(0)
-        self._alone = True
-        if self.branches:
-            self.branches.orphaned()
-        self.perform(self.core.parent_lost(now()))
+        self._adoption().lose_parent(self)
 
-    def attach(self, down: int, up: int) -> None:
-        """Go on over another link, of which these are the ends."""
+    def _do_state(self, fields: "Dict[str, Any]") -> None:
+        self._adoption().say_state(self, fields)
+
+    def attach(self, down: int, up: int, *, alone: bool = False) -> None:
+        """Go on over another link, of which these are the ends; `alone`: they lead nowhere."""
         self.parent.drop()
         self.parent = Link(wire.MAX_FRAME_DOWN, now())
-        self._out = b""
-        self._alone = False
+        self.out = b""
+        self.alone = alone
         self.unwatch(1)
         for fd, end in ((0, down), (1, up), (2, up)):
             os.dup2(end, fd)
         for fd in {down, up}:
             os.close(fd)
-        self.watch(0, select.POLLIN, self._parent_readable)
-
-    def unsent(self) -> bytes:
-        """What is still to be written to the parent."""
-        return self._out + self.parent.pull(now())
-
-    def unheard(self) -> bytes:
-        """What the parent sent, and nobody has looked at."""
-        return b"".join(frame.encode() for frame in self._heard) + self.parent.rest()
-
-    def _do_state(self, fields: "Dict[str, Any]") -> None:
-        fields["children"] = self.branches.attached(self.core.epoch) if self.branches else []
-        self.up(wire.Frame(wire.STATE, self.core.id, self.core.epoch, (), wire.dumps(fields)))
+        if alone:
+            self.unwatch(0)
+        else:
+            self.watch(0, select.POLLIN, self._parent_readable)
 
     def now(self) -> float:
         """Seconds since boot."""
@@ -266,21 +248,21 @@ class Agent:
 
     def up(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]" = None) -> None:
         """Queue a frame toward the root; `sent()` once a bulk one left this memory."""
-        if not self._alone:  # else what the root misses it asks for, once there is a way to it
+        if not self.alone:  # else what the root misses it asks for, once there is a way to it
             self.parent.send(frame, sent)
         elif sent is not None:
             sent()
 
     def _flush_parent(self) -> None:
         """Write what can be written now, and ask to be told when more can."""
-        while not self._alone:
-            if not self._out:
-                self._out = self.parent.pull(now())
-                if not self._out:
+        while not self.alone:
+            if not self.out:
+                self.out = self.parent.pull(now())
+                if not self.out:
                     self.unwatch(1)
                     return
             try:
-                self._out = self._out[os.write(1, self._out) :]
+                self.out = self.out[os.write(1, self.out) :]
             except BlockingIOError:
                 self.watch(1, select.POLLOUT, _nothing)
                 return
@@ -323,8 +305,8 @@ class Agent:
     def _command_env(self, shared: "Dict[str, Any]", node: "Dict[str, Any]") -> "Dict[str, str]":
         """What the login gave, and what Nile says of the run."""
         env = dict(self.env)
-        if self._claim:
-            scratch = self._claim + "/scratch"
+        if self.claim:
+            scratch = self.claim + "/scratch"
             os.mkdir(scratch, 0o700)
             self.own(scratch)
             env["NILE_SCRATCH"] = scratch
@@ -409,9 +391,9 @@ class Agent:
             self.branches.leave()
         for directory in self._owned:
             processes.remove_directory(directory)
-        if told and self._claim:
-            os.unlink(self._claim + claims.WAKE)
-            processes.remove_directory(self._claim)
+        if told and self.claim:
+            os.unlink(self.claim + claims.WAKE)
+            processes.remove_directory(self.claim)
         if keep:
             self.leave_all()
         os._exit(0)

@@ -14,16 +14,34 @@ from nile.agent import claims, leftovers, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Dict
 
     from nile.agent.loop import Agent
 
 
-def come_second(agent: "Agent", path: str, fd: int) -> None:
+def lose_parent(agent: "Agent") -> None:
+    """The link to the parent ended."""
+    null = os.open("/dev/null", os.O_RDWR)
+    agent.attach(null, null, alone=True)
+    if agent.branches:
+        agent.branches.orphaned()
+    agent.perform(agent.core.parent_lost(agent.now()))
+
+
+def say_state(agent: "Agent", fields: "Dict[str, Any]") -> None:
+    """Tell the root where this agent stands, and whom it has below it."""
+    core = agent.core
+    fields["children"] = agent.branches.attached(core.epoch) if agent.branches else []
+    agent.up(wire.Frame(wire.STATE, core.id, core.epoch, (), wire.dumps(fields)))
+
+
+def come_second(agent: "Agent", fd: int) -> str:
     """There was an agent before. If it lives this never returns; else its claim is ours from now on.
 
     What it left running is killed. Raises OSError where the claim is another user's.
     """
+    path = agent.claim
+    assert path is not None
     fresh = claims.beside(path)
     status = os.lstat(path)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
@@ -35,10 +53,11 @@ def come_second(agent: "Agent", path: str, fd: int) -> None:
         os.rmdir(fresh)
         shared, node = agent.core.plan["shared"], agent.core.plan["node"]
         leftovers.kill_marked(shared["run"], node["host"])
-        return
+        return claims.DEAD
     os.close(fd)
     leftovers.remove_tree(fresh)
     _hand_over(agent, path, wake)
+    return claims.HELD
 
 
 def _hand_over(agent: "Agent", path: str, wake: int) -> None:
@@ -51,9 +70,9 @@ def _hand_over(agent: "Agent", path: str, wake: int) -> None:
         os.write(wake, b"%d %d\n" % (os.getpid(), agent.core.epoch))
         for fd in (0, 1):
             os.set_blocking(fd, True)
-        _write(1, agent.unsent())
-        _write(down, wire.Frame(wire.PLAN, 0, agent.core.epoch, (), wire.dumps(agent.core.plan)).encode())
-        _write(down, agent.unheard())
+        _write(1, agent.out + agent.parent.pull(agent.now()))
+        plan = wire.Frame(wire.PLAN, 0, agent.core.epoch, (), wire.dumps(agent.core.plan))
+        _write(down, b"".join(frame.encode() for frame in [plan] + agent.heard) + agent.parent.rest())
         _ferry(up, down, wake)
     except OSError:
         pass  # one of both is gone, and the other sees the end
@@ -80,11 +99,11 @@ def _write(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def adopted(agent: "Agent", path: str, line: bytes) -> None:
+def adopted(agent: "Agent", line: bytes) -> None:
     """Another agent came, and offers its login."""
     words = line.split()
     try:
-        name = "%s/%d" % (path, int(words[-2]))
+        name = "%s/%d" % (agent.claim, int(words[-2]))
         up = os.open(name + ".up", os.O_WRONLY | os.O_NONBLOCK)
         if int(words[-1]) > agent.core.epoch:
             agent.attach(os.open(name + ".down", os.O_RDONLY | os.O_NONBLOCK), up)

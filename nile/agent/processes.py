@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
-
 def original_environment() -> "Dict[str, str]":
     """The environment as the login gave it: Python itself may have set LC_CTYPE since (PEP 538)."""
     try:

@@ -41,6 +41,7 @@ _FRESH = ("", "\n")
 _LAYOUT = (tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE, tokenize.NL, tokenize.ENDMARKER)
 _WORD = re.compile(r"[\w'\"]")
 
+
 @functools.cache
 def agent_bundle() -> Bundle:
     """The agent as this Nile has it, ready to be sent to children of any Python."""
