@@ -62,3 +62,14 @@ def test_search_decides_where_the_cache_does_not_say(cache: Path, monkeypatch: p
     assert finder(never, cache.with_name("none")) is never
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
     assert finder(never, cache) is never
+
+
+def test_an_x509_certificate_beside_a_key_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "id_rsa-cert.pub"
+    file.write_text("-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n")
+    program = "import sys, pathlib; from nile.transport.keyfile import read_certificate as read\n"
+    program += "print(read(pathlib.Path(sys.argv[1])))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, file], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "None\n"
