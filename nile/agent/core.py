@@ -56,6 +56,7 @@ class Core:
         self._lease_s = lease_s
         self._beat = -1
         self._beat_at = now
+        self._orphan = ""  # what to do without a parent: adopt, kill or finish
         self._window = 0
         self._sent = dict.fromkeys(STREAMS, 0)
         self._acked = dict.fromkeys(STREAMS, 0)
@@ -78,7 +79,7 @@ class Core:
 
     def frame(self, frame: wire.Frame, now: float) -> "Effects":
         """A downward frame whose path ends here, or a broadcast; raises WireError."""
-        if now - self._beat_at > self._lease_s:
+        if self._lease_over(now):
             return self.dissolve(now)  # it thawed too late: what was queued, heartbeats too, is void
         if frame.type == wire.BEAT:
             return self._heartbeat(frame.value(), now)
@@ -115,6 +116,7 @@ class Core:
         self.plan = body
         self.id, self.epoch = node["id"], node["epoch"]
         self._lease_s, self._grace_s = shared["lease"], shared["grace"]
+        self._orphan = shared["orphan"]
         self._window = shared["window"]
         self._beat_at = now
         return [("claim",)]
@@ -127,7 +129,8 @@ class Core:
         node = self.plan["node"]
         again = node["again"] or trace == "dead"
         self.state = HELD if node["asked"] else self.state
-        if again:
+        if again:  # what it prints, if anything, follows what the root has
+            self._sent, self._acked = dict(node["have"]), dict(node["have"])
             return self._resume(trace, node["have"])
         return [] if node["hold"] else self._start(now)
 
@@ -256,7 +259,7 @@ class Core:
         """Deadlines. Call it a few times a second, and twenty times while `state` is `stopping`."""
         if self.state == STOPPING:
             return [("census",)]
-        if now - self._beat_at > self._lease_s:
+        if self._lease_over(now):
             return self.dissolve(now)
         limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
         if limit_s is not None and not self._exited and now - self._started_at > limit_s:
@@ -271,8 +274,11 @@ class Core:
 
     def parent_lost(self, now: float) -> "Effects":
         """The link to the parent ended: wait to be adopted, unless there is nothing to wait for."""
-        waits = self.plan and self.plan["shared"]["orphan"] == "adopt"
-        return [] if waits else self.dissolve(now)
+        return [] if self._orphan in ("adopt", "finish") else self.dissolve(now)
+
+    def _lease_over(self, now: float) -> bool:
+        finishes = self._orphan == "finish" and self.state == RUNNING and not self._exited
+        return now - self._beat_at > self._lease_s and not finishes
 
     def dissolve(self, now: float) -> "Effects":
         """Nothing more is to be expected of the root: end the command, then leave."""

@@ -119,7 +119,7 @@ class Mender:
         if host.over or not held:
             return []
         ran = host.may_have_started and (trace == "dead" or host.started or not self._was_up(host))
-        if trace != "alive" and ran:
+        if trace != "alive" and ran and not self._options.exec.idempotent:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
         if host.may_have_started:

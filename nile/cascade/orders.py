@@ -12,13 +12,11 @@ from nile.cascade.actions import Action, Adopt, Send
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
 from nile.events import Code
-from nile.options import ExecOptions
+from nile.options import ExecOptions, OnOrphan
 from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
 
 WINDOW = 256 * 1024
 """Bytes of one stream of one host that may be under way: printed, and not yet in the store."""
-SILENCE_S = 2.8
-"""A link from which nothing came for so long is taken for lost; a ping goes after a second of silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,9 @@ class Orders:
             "count": len(self._options.hosts),
             "lease": timeouts.lease_s,
             "grace": what.grace_s,
-            "silence": SILENCE_S,
-            "orphan": "kill" if what.stdin else "adopt",
+            "silence": timeouts.silence_s,
+            # What the root broadcasts meanwhile would be missing from the standard input.
+            "orphan": (OnOrphan.KILL if what.stdin else what.on_orphan).value,
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
             "connect": timeouts.connect_s,
