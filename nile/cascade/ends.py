@@ -64,7 +64,7 @@ class Ends:
 
     def give_up_alive(self, host: Host, reason: str, t: float) -> list[Action]:
         """The agent there has nothing to go on with."""
-        return [*self.judge(host, judge_lost(Code.AGENT, reason), t), *self.settle(host)]
+        return [*self.judge(host, self._judgement(host, Code.AGENT, reason), t), *self.settle(host)]
 
     def _judgement(self, host: Host, code: Code, reason: str) -> Judgement:
         if host.outcome is not None:  # only the tail of its output is missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from nile.options import Limits, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode
@@ -35,6 +36,15 @@ def tree(
     )
     specs = {node.host: HostSpec(node.host, node.host, node.host) for node in nodes}
     return Plan(nodes, specs, limits, timeouts)
+
+
+def with_gateways(plan: Plan, via: dict[int, tuple[int, ...]]) -> Plan:
+    """The same plan, in which some hosts are reachable only through others: ids of the gateways by id."""
+    specs = dict(plan.specs)
+    for node_id, gateways in via.items():
+        name = plan.node(node_id).host
+        specs[name] = replace(specs[name], via=tuple(plan.node(each).host for each in gateways))
+    return replace(plan, specs=specs)
 
 
 def square(hosts: int, limits: Limits | None = None, timeouts: Timeouts = TIMES) -> Plan:
