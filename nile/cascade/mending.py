@@ -97,7 +97,8 @@ class Mender:
         code = False
         if parent != ROOT_ID:
             relay = self._tree[parent]
-            code, relay.relays = not relay.relays, True
+            code = parent not in self._tree.relays
+            self._tree.relays.add(parent)
             relay.logins += 1
         actions.append(self._orders.place(host, code=code))
         return actions if former == ROOT_ID else [*actions, *self.ends.settle(self._tree[former])]

@@ -18,6 +18,8 @@ from tests.simulation.pipes import Connection
 
 STOPPING_TICK_S = 0.02
 EVERYTHING = 1 << 62
+LATE_S = 1.5
+"""A tick comes after a second at most: what it is later than that, this agent was kept from."""
 
 
 class SimAgent:
@@ -38,6 +40,8 @@ class SimAgent:
         self._reading: set[str] = set()
         self._drained: set[str] = set()
         self._heir: SimAgent | None = None
+        self._alone = False
+        """Its parent is lost, and no other has come yet."""
         self._input: list[bytes] = []
         self._input_open = False
         self._input_taken = 0
@@ -111,6 +115,7 @@ class SimAgent:
         self._connection.close()
         self.link.drop()
         self.link, self._connection = other.link, other._connection
+        self._alone = False
         self._listen(self._connection)
         self.perform(self.core.frame(other.plan_frame(), self.clock.now))
         self._settle()
@@ -159,20 +164,31 @@ class SimAgent:
         if self.host.frozen:
             self.host.waiting.append(self._ticked)
             return
-        self._last_tick = self.clock.now
-        self.link.tick(self._last_tick)
-        self.perform(self.core.tick(self._last_tick))
+        now = self.clock.now
+        self.link.last_in += max(0.0, now - self._last_tick - LATE_S)  # its own sleep is no silence of others
+        self._last_tick = now
+        self.link.tick(now)
+        self._suspect_parent(now)
+        self.perform(self.core.tick(now))
         if self.branches is not None and self.alive:
             self.branches.tick()
         self._settle()
+
+    def _suspect_parent(self, now: float) -> None:
+        """A parent that is silent can't hear of it: hang up, so that whoever hears this one looks after it."""
+        silence_s = self.core.plan["shared"]["silence"] if self.core.plan else None
+        if silence_s is not None and now - self.link.last_in > silence_s and not self._alone:
+            self._connection.close()
+            self.parent_lost(self._connection)
 
     def parent_lost(self, connection: Connection | None = None) -> None:
         """The parent's connection ended."""
         if self._heir is not None:
             self._heir.parent_lost(connection)
             return
-        if not self.alive or connection is not self._connection:
+        if not self.alive or self._alone or connection is not self._connection:
             return
+        self._alone = True
         waits = bool(self.core.plan) and self.core.plan["shared"]["orphan"] == "adopt"
         if self.branches is not None:
             self.branches.orphaned() if waits else self.branches.parent_lost()

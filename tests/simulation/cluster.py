@@ -54,6 +54,7 @@ class Cluster:
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
             host.login.seconds = 0.02 + 0.2 * self.rng.random()
             host.on_start = functools.partial(self._count_start, host)
+        self._by_name = {host.name: host for host in self.hosts.values()}
         self.starts: list[str] = []
         self.most_running = 0
         self.interrupted = False
@@ -68,7 +69,7 @@ class Cluster:
 
     def host(self, name: str) -> SimHost:
         """A host by its name."""
-        return next(host for host in self.hosts.values() if host.name == name)
+        return self._by_name[name]
 
     def root_rank(self, name: str) -> int:
         """A host's place in the order of the asked ones."""

@@ -16,7 +16,7 @@ from tests.simulation.agent import SimAgent
 from tests.simulation.checks import violations
 from tests.simulation.cluster import Cluster, Setup
 from tests.simulation.commands import Script, Sleep, Write
-from tests.simulation.scenario import strike_below
+from tests.simulation.faults import strike_below
 from tests.simulation.trees import tree
 
 # 1 -> 3, 5, 7; 2 -> 4, 6, 8; 3 -> 9, 10

@@ -18,10 +18,10 @@ from tests.simulation.agent import SimAgent
 from tests.simulation.checks import RELAY_BUFFER, violations
 from tests.simulation.cluster import Cluster, Setup
 from tests.simulation.commands import PIPE_SIZE, IgnoreTerm, Leave, Read, Script, Sleep, Write
+from tests.simulation.faults import strike, strike_below
 from tests.simulation.hosts import SimHost
 from tests.simulation.pipes import Wire
 from tests.simulation.root import RootTimes
-from tests.simulation.scenario import strike, strike_below
 from tests.simulation.trees import TIMES, square, tree, with_gateways
 
 # Two relays, each with three leaves: 1 -> 3, 5, 7; 2 -> 4, 6, 8.

@@ -66,3 +66,16 @@ def any_tree(rng: random.Random, hosts: int, limits: Limits, timeouts: Timeouts 
     relays = sorted(set(parents) - {0})
     not_asked = frozenset(node_id for node_id in relays if rng.random() < 0.2)
     return tree(parents, not_asked, limits, timeouts)
+
+
+def any_zone(rng: random.Random, plan: Plan) -> Plan:
+    """The same tree, in which what is below some of the root's relays is reachable only through these."""
+    tops = [node for node in plan.nodes if node.parent == 0 and node.children]
+    gates = rng.sample(tops, min(len(tops), rng.choice((1, 2, 2, 3))))
+    via: dict[int, tuple[int, ...]] = {}
+    todo = [child for gate in gates for child in gate.children]
+    while todo:
+        node = plan.node(todo.pop())
+        via[node.id] = tuple(gate.id for gate in gates)
+        todo += node.children
+    return with_gateways(plan, via)
