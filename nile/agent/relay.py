@@ -405,7 +405,7 @@ class Relay:
         return effects
 
     def parent_lost(self) -> "Effects":
-        """Nobody above, and nobody to come: end every login and every link, and so those below."""
+        """Nobody above, and nobody to come: end every login and link, so that those below end as well."""
         self._cancelled = True
         effects: "Effects" = []
         for child in self.children.values():

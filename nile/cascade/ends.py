@@ -64,7 +64,7 @@ class Ends:
 
     def give_up_alive(self, host: Host, reason: str, t: float) -> list[Action]:
         """The agent there has nothing to go on with."""
-        return [*self.judge(host, judge_lost(Code.AGENT, reason), t), *self.settle(host)]
+        return [*self.judge(host, self._judgement(host, Code.AGENT, reason), t), *self.settle(host)]
 
     def _judgement(self, host: Host, code: Code, reason: str) -> Judgement:
         if host.outcome is not None:  # only the tail of its output is missing
@@ -113,10 +113,10 @@ class Ends:
         return self.settle(host)
 
     def settle(self, host: Host) -> list[Action]:
-        """Agents end bottom-up, each once its verdict is in the store and nothing is below it any more."""
+        """Agents end bottom-up, each once its verdict is in the store and nobody needs it any more."""
         if host.ended or not (host.committed and host.over) or host.contact is not Contact.UP:
             return []
-        if any(not self._tree[child].ended for child in host.children):
+        if self._tree.needed(host):
             return []
         # One that is out of reach is told when it is attached again, else its lease ends it.
         told = [self._orders.send(host.id, wire.END, {})] if self._tree.attached(host.id) else []
@@ -131,8 +131,8 @@ class Ends:
         self._logins.give_back(host)
         self._starts.give_back(host)
         self._count_down(host)
-        above = {host.parent, host.carrier} - {0, None}
-        return [action for node in above if node for action in self.settle(self._tree[node])]
+        above = [self._tree[node] for node in (host.parent, host.carrier) if node]
+        return [action for each in (*above, *self._tree.through(host)) for action in self.settle(each)]
 
     def _count_down(self, host: Host) -> None:
         if host.ended and host.committed:

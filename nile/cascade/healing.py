@@ -102,6 +102,8 @@ class Healer:
         self._failures: dict[int, Counter[Code]] = {}
         self._barren: set[int] = set()
         self._stirred = False
+        self._homeless = False
+        """Somebody is out of contact, and nobody was found who could take it."""
 
     # What happened.
 
@@ -111,7 +113,7 @@ class Healer:
 
     def up(self, host: Host, t: float) -> None:
         """Its agent said hello."""
-        self._stirred = self._stirred or bool(self._troubles)
+        self._stirred = self._stirred or self._homeless
         self._troubles.pop(host.id, None)
         self._moved.discard(host.id)
         self._fruitful.add(self._tree.link_parent(host))
@@ -164,12 +166,12 @@ class Healer:
         """What to do now, in order. Cheap where nothing changed since it was asked last."""
         if not (self._stirred or (ticked and (self._troubles or self._begun))):
             return []
-        self._stirred = False
+        self._stirred = self._homeless = False
         places = Places(self._tree, self._plan, self._barren)
         decisions: list[Decision] = []
         for trouble in sorted(self._troubles.values(), key=lambda each: (each.since_s, each.host.id)):
             decisions += self._about(trouble, places, t)
-        for relay, code in self._left_behind(t):
+        for relay, code in self._left_behind(t) if ticked or self._barren else ():
             decisions += self._move_below(relay, code, places)
         return decisions
 
@@ -182,19 +184,35 @@ class Healer:
             return
         if t < trouble.not_before_s:
             return
-        prefer = host.parent if not trouble.tried else None
-        parent = places.best(host, trouble.tried, prefer)
-        if parent is None and self._was_here(host):
-            parent = places.best(host, trouble.tried[-1:])
-            parent = places.best(host) if parent is None else parent
+        parent = self._next_way(trouble, places)
         if parent is not None:
             places.took(host, parent)
             yield Place(host, parent)
-        elif t > trouble.since_s + self._outlives_s or not places.hope(host):
+        elif places.hope(host) and t <= trouble.since_s + self._outlives_s:
+            self._homeless = True
+        else:
             yield GiveUp(host, trouble.code, trouble.reason)
 
+    def _next_way(self, trouble: _Trouble, places: Places) -> int | None:
+        """By its parent anew, by others, last by the root: whoever lets others in has to let that in.
+
+        One whose agent may wait there is tried again and again: its lease doesn't wait for room.
+        """
+        host, tried = trouble.host, trouble.tried
+        waits = self._was_here(host)
+        last = len(tried) >= MOST_PATHS - 1 or trouble.timeouts >= MOST_TIMEOUTS - 1
+        if last and ROOT_ID not in tried and places.best(host, tried, ROOT_ID, beyond=True) == ROOT_ID:
+            return ROOT_ID
+        parent = places.best(host, tried, None if tried else host.parent)
+        if parent is None and (waits or not places.hope(host)):
+            parent = places.best(host, tried, beyond=True)
+        if parent is None and waits:
+            parent = places.best(host, tried[-1:], beyond=True)
+            parent = places.best(host, beyond=True) if parent is None else parent
+        return parent
+
     def _needed(self, host: Host) -> bool:
-        return not host.over or any(not self._tree[child].ended for child in host.children)
+        return not host.over or self._tree.needed(host)
 
     def _was_here(self, host: Host) -> bool:
         """Does an agent of it perhaps wait to be adopted?"""
@@ -235,6 +253,8 @@ class Healer:
             if code is not None and host.contact is not Contact.WAITING:
                 continue
             parent = places.best(host, (relay.id,))
+            if parent is None and self._was_here(host):  # its lease doesn't wait until there is room
+                parent = places.best(host, (relay.id,), beyond=True)
             if parent is not None:
                 places.took(host, parent)
                 count += 1

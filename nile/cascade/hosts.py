@@ -65,8 +65,6 @@ class Host:
     """Its verdict is in the store (always so for one that only relays)."""
     ended: bool = False
     """Its agent was told to end, or is given up."""
-    relays: bool = False
-    """Its agent has what a relay needs."""
     signatures: int = 0
     """Unbound signatures that it got as a relay, or that are being decided on."""
     logins: int = 0

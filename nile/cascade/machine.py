@@ -179,9 +179,11 @@ class Cascade:
         if host.ended or host.contact is Contact.NONE:
             return []
         code, reason = code_of(body["code"]), text(body["reason"])
+        failed = failed and host.contact is not Contact.UP
+        if failed:
+            host.admitted = False  # no agent there had its plan yet
         if self._give_up_at is not None:
             return self._ends.dismiss(host, code, reason, t)
-        failed = failed and host.contact is not Contact.UP
         return self._mender.gone(host, failed, code, reason, t)
 
     def _carry(self, child: Host) -> list[Action]:
@@ -222,10 +224,8 @@ class Cascade:
         """An agent runs there. Its parent has sent it the plan by now."""
         if host.contact is Contact.UP:
             return []
-        actions = self._attached(host, t)
-        if host.booted_s is None:
-            host.booted_s = t - _uptime(body)
-        return actions
+        host.booted_s = t - _uptime(body)  # anew each time: it may have been booted since
+        return self._attached(host, t)
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP

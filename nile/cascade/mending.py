@@ -41,7 +41,6 @@ class Mender:
     def gone(self, host: Host, failed: bool, code: Code, reason: str, t: float) -> list[Action]:
         """A login failed, or a link was lost."""
         if failed:
-            host.admitted = False
             self.healer.failed(host, code, reason, t)
         else:
             self.healer.lost(host, code, reason, t)
@@ -49,7 +48,7 @@ class Mender:
         self._logins.give_back(host)
         if self._options.exec.stdin and host.started:
             # What it didn't hear of the standard input would be missing: its agent ends it.
-            return self.ends.give_up(host, code, reason, t)
+            return self._give_up(host, code, reason, t)
         return []
 
     def mend(self, t: float, *, ticked: bool) -> list[Action]:
@@ -98,7 +97,8 @@ class Mender:
         code = False
         if parent != ROOT_ID:
             relay = self._tree[parent]
-            code, relay.relays = not relay.relays, True
+            code = parent not in self._tree.relays
+            self._tree.relays.add(parent)
             relay.logins += 1
         actions.append(self._orders.place(host, code=code))
         return actions if former == ROOT_ID else [*actions, *self.ends.settle(self._tree[former])]
@@ -108,8 +108,7 @@ class Mender:
         actions = self.ends.give_up(host, code, reason, t)
         for child in [self._tree[each] for each in host.children]:
             if not child.ended and child.contact is not Contact.NONE:
-                child.contact = Contact.NONE
-                self.healer.lost(child, Code.PARENT, self.ends.why(host, reason), t)
+                actions += self.gone(child, False, Code.PARENT, self.ends.why(host, reason), t)
         return actions
 
     # What an agent says that was attached anew.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
@@ -20,22 +20,25 @@ class Places:
         self._plan = plan
         self._barren = barren
         self._stages = max(plan.limits.stages, tree.depth)
-        self._most = max(plan.limits.branches, sum(node.parent == ROOT_ID for node in plan.nodes))
         self._load: dict[int, tuple[int, int]] = {}
         self._stage: dict[int, int] = {}
-        relays = [host.id for host in tree.hosts.values() if host.relays and self._able(host)]
-        self._relays = [ROOT_ID, *relays]
+        self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
         self._leaves: list[int] | None = None
 
-    def best(self, host: Host, avoid: Collection[int] = (), prefer: int | None = None) -> int | None:
+    def best(
+        self, host: Host, avoid: Collection[int] = (), prefer: int | None = None, *, beyond: bool = False
+    ) -> int | None:
         """Whom to have log in to a host: whoever has least to do, then a neighbour; None where nobody may.
 
-        Only where no relay has room, a host that was a leaf becomes one.
+        Only where no relay has room, a host that was a leaf becomes one. `beyond`: the bounds on
+        children and stages give way, as somebody has to take it.
         """
-        height = self._tree.height(host)
+        height = UNBOUNDED if beyond else self._tree.height(host)
+        below = (each.id for each in self._tree.below(host))
+        avoid = {*avoid, *below}
         if prefer is not None and prefer not in avoid and self._may(prefer, host, height):
             return prefer
-        for nodes in (lambda: self._relays, self._new_relays):
+        for nodes in (self._old_relays, self._new_relays):
             able = [node for node in nodes() if node not in avoid and self._may(node, host, height)]
             if able:
                 return min(able, key=lambda node: self._cost(node, host))
@@ -49,13 +52,13 @@ class Places:
     def hope(self, host: Host) -> bool:
         """May somebody who isn't up now become able to take it?"""
         own = {each.id for each in self._tree.below(host)}
+        hosts = self._tree.hosts.values()
+        down = (each for each in hosts if each.contact is not Contact.UP and not each.ended)
         return any(
-            other.contact is not Contact.UP
-            and not other.ended
-            and other.id not in own
-            and other.relays
-            and self._reaches(other.id, host)
-            for other in self._tree.hosts.values()
+            (each.id in self._tree.relays or self._tree.behind[each.id] > 0)
+            and each.id not in own
+            and self._reaches(each.id, host)
+            for each in down
         )
 
     def _able(self, host: Host) -> bool:
@@ -66,25 +69,32 @@ class Places:
             and self._tree.attached(host.id)
         )
 
-    def _new_relays(self) -> Iterable[int]:
+    def _old_relays(self) -> list[int]:
+        return self._relays
+
+    def _new_relays(self) -> list[int]:
         """Leaves that could become relays; in a flat tree nobody does."""
         if self._leaves is None:
-            hosts = self._tree.hosts.values()
-            deep = self._tree.depth > 1
-            self._leaves = [host.id for host in hosts if deep and not host.relays and self._able(host)]
+            hosts = self._tree.hosts.values() if self._tree.depth > 1 else ()
+            leaves = (each for each in hosts if each.id not in self._tree.relays)
+            self._leaves = [each.id for each in leaves if self._able(each)]
         return self._leaves
 
     def _may(self, node: int, host: Host, height: int) -> bool:
-        if not self._reaches(node, host):
-            return False
+        """Room, and a way; `node` is the root, or a relay that is able to."""
         if node != ROOT_ID and not self._able(self._tree[node]):
             return False
-        limit = self._most if node == ROOT_ID else self._plan.limits.branches
+        if not self._reaches(node, host):
+            return False
+        if height == UNBOUNDED:
+            return True
+        limit = self._plan.limits.branches
+        limit = max(limit, self._tree.first_width) if node == ROOT_ID else limit
         return self._loads(node)[1] < limit and self._stage_of(node) + 1 + height <= self._stages
 
     def _reaches(self, node: int, host: Host) -> bool:
         parent = None if node == ROOT_ID else self._spec(self._tree[node])
-        return node != host.id and can_log_in(parent, self._spec(host))
+        return can_log_in(parent, self._spec(host))
 
     def _cost(self, node: int, host: Host) -> tuple[int, bool, int, int, int]:
         pending, children = self._loads(node)
@@ -112,3 +122,6 @@ class Places:
 
     def _spec(self, host: Host) -> HostSpec:
         return self._plan.specs[host.name]
+
+
+UNBOUNDED = -1

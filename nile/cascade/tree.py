@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from nile.cascade.hosts import Contact, Host
@@ -17,9 +18,15 @@ class Tree:
             for node in plan.nodes
         }
         self.top = [node.id for node in plan.nodes if node.parent == ROOT_ID]
+        self.first_width = len(self.top)
+        """How many children the plan gives the root."""
         self.depth = max((node.stage for node in plan.nodes), default=0)
+        self.relays = {host.id for host in self.hosts.values() if host.children}
+        """Ids of all that have had what a relay needs."""
+        self._gates = _gates(plan)
+        self.behind = Counter(gate for gates in self._gates.values() for gate in gates)
+        """How many hosts that aren't through are reachable only through a gateway, or one of several."""
         for host in self.hosts.values():
-            host.relays = bool(host.children)
             host.logins = len(host.children)
 
     def __getitem__(self, node_id: int) -> Host:
@@ -28,6 +35,16 @@ class Tree:
     def children(self, node_id: int) -> list[int]:
         """Ids of a node's children now, in the order in which it logs in to them."""
         return self.top if node_id == ROOT_ID else self.hosts[node_id].children
+
+    def needed(self, host: Host) -> bool:
+        """Is there still something below it, or behind it?"""
+        return self.behind[host.id] > 0 or any(not self.hosts[child].ended for child in host.children)
+
+    def through(self, host: Host) -> list[Host]:
+        """A host has ended: the gateways that nobody needs any more."""
+        gates = self._gates.get(host.id, ())
+        self.behind.subtract(gates)
+        return [self.hosts[gate] for gate in gates if not self.behind[gate]]
 
     def move(self, host: Host, parent: int) -> None:
         """Hang a host, with all that is below it, below another node."""
@@ -89,3 +106,10 @@ class Tree:
     def name(self, node_id: int) -> str:
         """A node's name; the root's for any id that isn't one."""
         return self.hosts[node_id].name if node_id in self.hosts else ROOT_NAME
+
+
+def _gates(plan: Plan) -> dict[int, tuple[int, ...]]:
+    """Ids of the gateways in the plan through one of which alone a host is reachable, by its id."""
+    ids = {node.host: node.id for node in plan.nodes}
+    via = {node.id: plan.specs[node.host].via for node in plan.nodes}
+    return {host: tuple(ids[name] for name in names if name in ids) for host, names in via.items() if names}

@@ -18,6 +18,8 @@ from tests.simulation.pipes import Connection
 
 STOPPING_TICK_S = 0.02
 EVERYTHING = 1 << 62
+LATE_S = 1.5
+"""A tick comes after a second at most: what it is later than that, this agent was kept from."""
 
 
 class SimAgent:
@@ -29,7 +31,7 @@ class SimAgent:
         self.link = Link(wire.MAX_FRAME_DOWN, clock.now)
         self.branches: SimBranches | None = None
         self.alive = True
-        self._clock = clock
+        self.clock = clock
         self._connection = connection
         self._dialer = dialer
         self._tick = Repeating(clock, self._ticked)
@@ -38,13 +40,16 @@ class SimAgent:
         self._reading: set[str] = set()
         self._drained: set[str] = set()
         self._heir: SimAgent | None = None
+        self._alone = False
+        """Its parent is lost, and no other has come yet."""
         self._input: list[bytes] = []
         self._input_open = False
         self._input_taken = 0
         host.agent = self
         host.claims.agents += 1
         self._listen(connection)
-        self.link.send(Frame(wire.HELLO, body=wire.dumps({"protocol": wire.PROTOCOL, "python": "3.11.2"})))
+        hello = {"protocol": wire.PROTOCOL, "python": "3.11.2", "uptime": clock.now - host.booted_at}
+        self.link.send(Frame(wire.HELLO, body=wire.dumps(hello)))
         self._settle()
 
     # The loop.
@@ -53,7 +58,7 @@ class SimAgent:
         """Bytes of the parent."""
         if not self.alive:
             return
-        for frame in self.link.receive(data, self._clock.now):
+        for frame in self.link.receive(data, self.clock.now):
             agent = self._heir or self
             if agent.alive:
                 agent._frame(frame)
@@ -65,7 +70,7 @@ class SimAgent:
         connection.up.on_room = self.flush
 
     def _frame(self, frame: Frame) -> None:
-        now = self._clock.now
+        now = self.clock.now
         if frame.type not in wire.DOWN_TYPES:
             return
         if frame.type in wire.BULK:
@@ -86,7 +91,7 @@ class SimAgent:
         if self.branches is None and entries and self.alive:
             own = (self.core.id, self.core.epoch)
             self.branches = SimBranches(
-                self._clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
+                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
             )
             self.branches.adopt(entries)
 
@@ -102,7 +107,7 @@ class SimAgent:
             return
         self.host.claimant = self
         self.host.signal_all(9)
-        self.perform(self.core.claimed("dead" if self.host.trace else "none", self._clock.now))
+        self.perform(self.core.claimed("dead" if self.host.trace else "none", self.clock.now))
         self.host.trace = True
 
     def adopted(self, other: SimAgent) -> None:
@@ -110,8 +115,9 @@ class SimAgent:
         self._connection.close()
         self.link.drop()
         self.link, self._connection = other.link, other._connection
+        self._alone = False
         self._listen(self._connection)
-        self.perform(self.core.frame(other.plan_frame(), self._clock.now))
+        self.perform(self.core.frame(other.plan_frame(), self.clock.now))
         self._settle()
 
     def plan_frame(self) -> Frame:
@@ -135,21 +141,21 @@ class SimAgent:
     def flush(self) -> None:
         """Write what can be written."""
         while self.alive and self._connection.up.writable and self.link.pending():
-            self._connection.up.write(self.link.pull(self._clock.now))
+            self._connection.up.write(self.link.pull(self.clock.now))
             ahead = self.link._sent - (self.link._granted - BULK_WINDOW)
             self.most_sent_ahead = max(self.most_sent_ahead, ahead)
 
     def _settle(self) -> None:
         if self.alive:
             self.flush()
-            self._tick.due_in(self._last_tick + self._tick_s() - self._clock.now)
+            self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
 
     def _tick_s(self) -> float:
         if self.core.state == core.STOPPING:
             return STOPPING_TICK_S
-        tick_s = self.core.next_tick_s(self._clock.now)
+        tick_s = self.core.next_tick_s(self.clock.now)
         if self.branches is not None:
-            tick_s = min(tick_s, self.branches.relay.next_tick_s(self._clock.now))
+            tick_s = min(tick_s, self.branches.relay.next_tick_s(self.clock.now))
         return tick_s
 
     def _ticked(self) -> None:
@@ -158,26 +164,46 @@ class SimAgent:
         if self.host.frozen:
             self.host.waiting.append(self._ticked)
             return
-        self._last_tick = self._clock.now
-        self.link.tick(self._last_tick)
-        self.perform(self.core.tick(self._last_tick))
+        now = self.clock.now
+        self.link.last_in += max(0.0, now - self._last_tick - LATE_S)  # its own sleep is no silence of others
+        self._last_tick = now
+        self.link.tick(now)
+        self._suspect_parent(now)
+        self.perform(self.core.tick(now))
         if self.branches is not None and self.alive:
             self.branches.tick()
         self._settle()
+
+    def _suspect_parent(self, now: float) -> None:
+        """A parent that is silent can't hear of it: hang up, so that whoever hears this one looks after it."""
+        silence_s = self.core.plan["shared"]["silence"] if self.core.plan else None
+        if silence_s is not None and now - self.link.last_in > silence_s and not self._alone:
+            self._connection.close()
+            self.parent_lost(self._connection)
 
     def parent_lost(self, connection: Connection | None = None) -> None:
         """The parent's connection ended."""
         if self._heir is not None:
             self._heir.parent_lost(connection)
             return
-        if not self.alive or connection is not self._connection:
+        if not self.alive or self._alone or connection is not self._connection:
             return
+        self._alone = True
+        waits = bool(self.core.plan) and self.core.plan["shared"]["orphan"] == "adopt"
         if self.branches is not None:
-            self.branches.orphaned()
-        self.perform(self.core.parent_lost(self._clock.now))
+            self.branches.orphaned() if waits else self.branches.parent_lost()
+        self.perform(self.core.parent_lost(self.clock.now))
         self._settle()
 
     # Ends of various kinds.
+
+    def warden_lost(self) -> None:
+        """Nobody would clean up after it any more: it ends its command, then itself."""
+        if self.host.frozen:
+            self.host.waiting.append(self.warden_lost)
+        elif self.alive:
+            self.perform(self.core.dissolve(self.clock.now))
+            self._settle()
 
     def die(self) -> None:
         """The process is gone: the kernel closes its connections."""
@@ -216,7 +242,7 @@ class SimAgent:
         if not self._input_open:
             command.end_input()
         self.perform(self.core.spawned(command.pid))
-        self._clock.after(0.0, command.begin)
+        self.clock.after(0.0, command.begin)
 
     def _when_awake(self, call: Callable[[], None]) -> None:
         """Make a call as the loop would: soon, unless the host is frozen or the agent gone."""
@@ -228,10 +254,10 @@ class SimAgent:
 
     def _ended(self, status: int | None, signum: int | None) -> None:
         exited = lambda: self.perform(self.core.exited(status, signum))  # noqa: E731
-        self._clock.after(0.0, self._when_awake, exited)
+        self.clock.after(0.0, self._when_awake, exited)
 
     def _readable(self, stream: str) -> None:
-        self._clock.after(0.0, self._when_awake, lambda: self._read(stream))
+        self.clock.after(0.0, self._when_awake, lambda: self._read(stream))
 
     def _read(self, stream: str) -> bool:
         """Read once; is there more to read, and room for it?"""
@@ -310,7 +336,7 @@ class SimAgent:
 
     def _do_census(self) -> None:
         alive = [(process.pid, process.name) for process in self.host.alive()]
-        self.perform(self.core.census(alive, self._clock.now))
+        self.perform(self.core.census(alive, self.clock.now))
 
     def _do_leave(self, keep: bool, told: bool) -> None:
         if told:

@@ -94,6 +94,11 @@ class SimBranches:
         if child_id in self._dials:
             self._dials[child_id].cut()
 
+    def hang_up(self, child_id: int) -> None:
+        """The `ssh` to this child is killed."""
+        if child_id in self._dials:
+            self.failed(self._dials[child_id], "link", "ssh was killed", False)
+
     # Effects of the relay core.
 
     def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
@@ -127,8 +132,8 @@ class SimBranches:
         self._serials += 1
         self._unsigned[self._serials] = dialled, go_on
         epoch = self.relay.children[dialled.child_id].epoch
-        body = {"child": dialled.child_id, "epoch": epoch, "serial": self._serials}
-        body |= {"binds": [b"x"], "request": b"y"}
+        login = {"child": dialled.child_id, "epoch": epoch, "serial": self._serials}
+        body = {**login, "binds": [b"x"], "request": b"y"}
         own_id, own_epoch = self.relay._own
         self._up(Frame(wire.SIGN, own_id, own_epoch, (), wire.dumps(body)), None)
 

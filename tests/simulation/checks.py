@@ -60,6 +60,12 @@ class Told:
         return self.results[0].verdict if self.results else None
 
     @property
+    def reachable(self) -> bool:
+        """Is there a gateway that nothing befell, where it needs one?"""
+        via = self.cluster.setup.plan.specs[self.host.name].via
+        return not via or any(not self.cluster.host(name).struck for name in via)
+
+    @property
     def status(self) -> tuple[int | None, int | None] | None:
         """How its command really ended: status or signal; None where it didn't, or never began."""
         return self.host.command.status if self.host.command is not None else None
@@ -109,7 +115,13 @@ def _verdict(told: Told) -> Iterator[str]:
         yield f"{len(results)} verdicts"
     if host.claims.starts > int(host.node.asked):
         yield f"the command was started {host.claims.starts} times"
-    if not host.struck and not told.cluster.interrupted and results and told.verdict not in FROM_AGENT:
+    if (
+        not host.struck
+        and not told.cluster.interrupted
+        and told.reachable
+        and results
+        and told.verdict not in FROM_AGENT
+    ):
         yield f"nothing befell it, and it is {told.verdict}: {results[0].reason}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from nile.cascade import Cascade, CascadeOptions
@@ -12,11 +12,13 @@ from nile.events import Event, HostResult, Verdict
 from nile.options import ExecOptions
 from nile.topology.model import Plan
 from tests.simulation.agent import SimAgent
+from tests.simulation.branches import SimBranches
 from tests.simulation.clock import Clock
 from tests.simulation.commands import Script
 from tests.simulation.dialing import Dialer
 from tests.simulation.hosts import SimHost
-from tests.simulation.pipes import Connection, Wire
+from tests.simulation.network import Network
+from tests.simulation.pipes import Connection, Ground, Wire
 from tests.simulation.root import RootTimes, SimRoot
 
 LIMIT_S = 3600.0
@@ -52,10 +54,13 @@ class Cluster:
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
             host.login.seconds = 0.02 + 0.2 * self.rng.random()
             host.on_start = functools.partial(self._count_start, host)
+        self._by_name = {host.name: host for host in self.hosts.values()}
         self.starts: list[str] = []
         self.most_running = 0
         self.interrupted = False
-        self.dialer = Dialer(self.clock, self.rng, self.hosts, self._become, setup.wire)
+        self.network = Network(self.hosts)
+        ground = Ground(self.clock, self.network)
+        self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
         asked = tuple(node.host for node in setup.plan.asked())
         logins = {node.host: {"host": node.host} for node in setup.plan.nodes}
         options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0)
@@ -64,7 +69,7 @@ class Cluster:
 
     def host(self, name: str) -> SimHost:
         """A host by its name."""
-        return next(host for host in self.hosts.values() if host.name == name)
+        return self._by_name[name]
 
     def root_rank(self, name: str) -> int:
         """A host's place in the order of the asked ones."""
@@ -120,14 +125,20 @@ class Cluster:
         return {host: result.verdict for host, result in self.results().items()}
 
     def cut(self, child: SimHost) -> None:
-        """Cut the cable between a host and its parent: packets vanish."""
-        parent = child.node.parent
-        if parent == 0:
-            self.root.branches.cut(child.node.id)
-            return
-        agent = self.hosts[parent].agent
-        if agent is not None and agent.branches is not None:
-            agent.branches.cut(child.node.id)
+        """Packets of the link between a host and its parent vanish; another login would go through."""
+        for branches in self._branches():
+            branches.cut(child.id)
+
+    def hang_up(self, child: SimHost) -> None:
+        """The `ssh` that leads to a host is killed: both sides see the end of the link."""
+        for branches in self._branches():
+            branches.hang_up(child.id)
+
+    def _branches(self) -> Iterator[SimBranches]:
+        yield self.root.branches
+        for host in self.hosts.values():
+            if host.claimant is not None and host.claimant.alive and host.claimant.branches is not None:
+                yield host.claimant.branches
 
 
 def _scripted(setup: Setup, name: str, seed: int) -> Callable[[], Script]:

@@ -49,6 +49,7 @@ class RootTimes:
 class SimRoot:
     """Runs one cascade. `events` are all that it published, with their times."""
 
+    id = 0
     frozen = False
     struck = False
 

@@ -16,7 +16,7 @@ from tests.simulation.agent import SimAgent
 from tests.simulation.checks import violations
 from tests.simulation.cluster import Cluster, Setup
 from tests.simulation.commands import Script, Sleep, Write
-from tests.simulation.scenario import strike_below
+from tests.simulation.faults import strike_below
 from tests.simulation.trees import tree
 
 # 1 -> 3, 5, 7; 2 -> 4, 6, 8; 3 -> 9, 10
@@ -124,11 +124,23 @@ class TestForeignOrigins:
         assert run.verdicts()[f"h{RELAY:04}"] is Verdict.OK
         assert any("a frame was dropped" in text for text in notices(run))
 
-    def test_a_relay_may_only_harm_what_is_below_it(self) -> None:
+    def test_a_link_that_a_relay_says_is_lost_is_made_anew(self) -> None:
         body = {"child": BELOW, "epoch": 1, "code": "link", "reason": "gone\x1b[2J"}
         run = run_with(RELAY, say(wire.LOST, body=body))
         innocent(run)
-        assert run.verdicts()[f"h{BELOW:04}"] is Verdict.LOST
+        assert run.verdicts()[f"h{BELOW:04}"] is Verdict.OK
+        assert run.hosts[BELOW].claims.starts == 1
+        assert run.hosts[BELOW].claims.agents == 2
+
+    def test_a_relay_may_only_harm_what_is_below_it(self) -> None:
+        def attack(agent: SimAgent) -> None:
+            for epoch in range(1, 60):
+                body = {"child": BELOW, "epoch": epoch, "code": "host-key-changed", "reason": "a lie"}
+                agent.clock.after(0.1 * epoch, say(wire.LOST, body=body), agent)
+                agent.clock.after(0.1 * epoch, say(wire.FAILED, body=body), agent)
+
+        run = run_with(RELAY, attack)
+        innocent(run)
 
     @pytest.mark.parametrize("kind", sorted(wire.DOWN_TYPES - wire.UP_TYPES))
     def test_what_goes_downward_never_comes_from_below(self, kind: int) -> None:
