@@ -12,6 +12,7 @@ from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement, judge_failed, judge_lost, judge_outcome
 from nile.events import Code, Notice, RunEnded, Verdict
+from nile.options import Timeouts
 
 
 class Ends:
@@ -20,6 +21,7 @@ class Ends:
     def __init__(
         self,
         options: CascadeOptions,
+        timeouts: Timeouts,
         tree: Tree,
         orders: Orders,
         healer: Healer,
@@ -27,6 +29,7 @@ class Ends:
         stdin: StdinBroadcast,
     ) -> None:
         self._options = options
+        self._timeouts = timeouts
         self._tree = tree
         self._orders = orders
         self._healer = healer
@@ -74,6 +77,27 @@ class Ends:
         if host.refused and code in (Code.AUTHENTICATION, Code.SIGNING):
             code, reason = Code.SIGNING, host.refused
         return judge_failed(code, reason, self._options.remedy(code, host.name))
+
+    def overdue(self, host: Host, held_back_s: float, t: float) -> list[Action]:
+        """The backstop for an agent that lives and doesn't say what it has to.
+
+        `held_back_s` is when the root's own store or terminal last held something back, and a host
+        may have had to wait for that.
+        """
+        lease_s, command_s = self._timeouts.lease_s, self._timeouts.command_s
+        if host.over or host.started_s is None:
+            return []
+        if host.outcome is not None and t - max(host.heard_s, held_back_s) > lease_s:
+            actions = self.judge(host, self._judgement(host, Code.AGENT, ""), t)
+        elif (
+            command_s is not None
+            and t - max(host.started_s, held_back_s) > command_s + self._options.exec.grace_s + 2 * lease_s
+        ):
+            reason = "its command should have been killed long ago, and its agent doesn't say so"
+            actions = self.judge(host, judge_lost(Code.AGENT, reason), t)
+        else:
+            return []
+        return [*actions, *self.settle(host)]
 
     def dismiss(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """A host is gone, and nobody goes after it, nor after what hangs below it."""

@@ -58,6 +58,9 @@ class Host:
     """When it was booted; negative: before the run began."""
     received: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
     acked: tuple[int, int] = (0, 0)
+    started_s: float | None = None
+    heard_s: float = 0.0
+    """When its agent last said something of its command."""
     outcome: dict[str, Any] | None = None
     """The agent's RESULT, while its output is still on the way."""
     verdict: Verdict | None = None

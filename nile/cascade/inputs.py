@@ -69,7 +69,9 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Time passed; sent once a second."""
+    """Time passed; sent once a second. `settled`: everything published up to now is stored and shown."""
+
+    settled: bool = True
 
 
 Input = Started | FrameReceived | Committed | Signed | StdinRead | StdinEnded | Interrupted | Ticked

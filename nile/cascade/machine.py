@@ -58,6 +58,7 @@ class Cascade:
         self._ends: Ends = self._mender.ends
         for host in self._tree.hosts.values():
             host.permitted = self._wanted(host) and not self._logins.bounded
+        self._unsettled_at = 0.0
         self._give_up_at: float | None = None
         self._finished = False
         self._reported: set[int] = set()
@@ -106,8 +107,8 @@ class Cascade:
                 return self._stdin.end()
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)
-            case Ticked():
-                return self._tick(t)
+            case Ticked(settled):
+                return self._tick(t, settled)
         return []
 
     def _start(self, now: float) -> list[Action]:
@@ -202,10 +203,12 @@ class Cascade:
             return []
         if not self._may_speak(host, frame.type):
             return self._distrust(frame, "no command was started there")
+        host.heard_s = t
         if frame.type == wire.OUTPUT:
             return self._output(host, frame.body, t)
         if frame.type == wire.STARTED and not host.started:
             host.started = True
+            host.started_s = t
             self._stdin.started(host.id)
             return [Publish(HostStarted(host.name, t), host.id)]
         if frame.type == wire.TAKEN:
@@ -356,12 +359,16 @@ class Cascade:
     def _acknowledge(self, host: Host) -> Action:
         return self._orders.send(host.id, wire.ACK, dict(zip(STREAMS, host.acked, strict=True)))
 
-    def _tick(self, t: float) -> list[Action]:
+    def _tick(self, t: float, settled: bool) -> list[Action]:
         self._beat += 1
+        if not settled:
+            self._unsettled_at = t
         actions: list[Action] = [Send(Frame(wire.BEAT, body=wire.dumps(self._beat)))]
         if self._give_up_at is not None and t >= self._give_up_at:
             for host in self._tree.hosts.values():
                 actions += self._ends.cancelled(host, t)
+        for host in self._tree.hosts.values():
+            actions += self._ends.overdue(host, self._unsettled_at, t)
         return actions
 
     def _interrupt(self, grace_s: float, t: float) -> list[Action]:

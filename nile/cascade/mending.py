@@ -36,7 +36,7 @@ class Mender:
         self._orders = orders
         self._logins, self._starts = slots
         self.healer = Healer(tree, plan, options.exec.grace_s)
-        self.ends = Ends(options, tree, orders, self.healer, slots, stdin)
+        self.ends = Ends(options, plan.timeouts, tree, orders, self.healer, slots, stdin)
 
     def gone(self, host: Host, failed: bool, code: Code, reason: str, t: float) -> list[Action]:
         """A login failed, or a link was lost."""

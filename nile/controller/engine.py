@@ -194,7 +194,7 @@ class Engine:
             now = time.monotonic()
             if now >= beat_at:
                 beat_at = now + BEAT_S
-                self._give(Ticked())
+                self._give(Ticked(self._ledger.settled))
             due_s = min(self._branches.tick(), beat_at - now)
             await self._sleep(due_s)
 

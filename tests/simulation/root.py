@@ -164,7 +164,7 @@ class SimRoot:
         now = self._clock.now
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
-            self._give(Ticked())
+            self._give(Ticked(self._ledger.settled))
         self.branches.tick()
         due_s = min(self.branches.relay.next_tick_s(now), self._beat_at - now)
         self._clock.after(max(0.001, due_s), self._tick)

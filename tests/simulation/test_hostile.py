@@ -11,7 +11,7 @@ import pytest
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.events import Code, HostOutput, HostStarted, Notice, Verdict
-from nile.options import ExecOptions
+from nile.options import ExecOptions, Timeouts
 from tests.simulation.agent import SimAgent
 from tests.simulation.checks import violations
 from tests.simulation.cluster import Cluster, Setup
@@ -335,3 +335,44 @@ def _agent(run: Cluster, node: int) -> SimAgent:
 def _published(run: Cluster, name: str, stream: str = "stdout") -> bytes:
     pieces = [e for e in run.events if isinstance(e, HostOutput) and e.host == name and e.stream == stream]
     return b"".join(event.data for event in pieces)
+
+
+class Mute(SimAgent):
+    """Starts its command, and says no more of it."""
+
+    def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
+        if frame.type not in (wire.OUTPUT, wire.RESULT):
+            super().up(frame, left)
+
+
+class Boaster(SimAgent):
+    """Claims to have printed more than it ever sends."""
+
+    def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
+        if frame.type == wire.RESULT:
+            body = wire.dumps({**frame.fields(), "stdout": 1 << 60})
+            frame = Frame(frame.type, frame.origin, frame.epoch, (), body)
+        super().up(frame, left)
+
+
+class TestAgentsThatKeepARunWaiting:
+    """They live, they ping, and they don't say what they have to: the root doesn't wait for ever."""
+
+    def run(self, kind: type[SimAgent]) -> Cluster:
+        timeouts = Timeouts(connect_s=5.0, lease_s=6.0, command_s=10.0)
+        plan = tree(PARENTS, timeouts=timeouts)
+        run = Cluster(Setup(plan, ExecOptions("a command"), script, 3, agents={"h0005": kind}))
+        strike_below(run, run.hosts[5])
+        run.run(120.0)
+        innocent(run)
+        return run
+
+    def test_one_that_never_tells_the_end(self) -> None:
+        result = self.run(Mute).results()["h0005"]
+        assert (result.verdict, result.code) == (Verdict.LOST, Code.AGENT)
+        assert "should have been killed" in result.reason
+
+    def test_one_that_claims_more_than_it_printed(self) -> None:
+        run = self.run(Boaster)
+        assert run.results()["h0005"].verdict is Verdict.OK
+        assert any("were lost" in text for text in notices(run))

@@ -10,7 +10,7 @@ import pytest
 from nile.agent.link import BULK_WINDOW
 from nile.agent.wire import CANCEL, CHUNK, Frame
 from nile.cascade.machine import ORPHANED_S
-from nile.cascade.orders import SILENCE_S, WINDOW
+from nile.cascade.orders import WINDOW
 from nile.events import Code, HostOutput, HostResult, Notice, Verdict
 from nile.options import ExecOptions, Leftover, Limits, Timeouts
 from nile.topology.model import Plan
@@ -259,7 +259,7 @@ class TestTheEnd:
         assert violations(run) == []
         result = run.results()["h0003"]
         assert (result.verdict, result.code) == (Verdict.LOST, Code.LINK)
-        assert (result.t_end_s or 0.0) < 1.0 + SILENCE_S + 2.0
+        assert (result.t_end_s or 0.0) < 1.0 + TIMES.silence_s + 2.0
 
     def test_a_cancelled_host_that_goes_on_as_if_nothing_were_is_given_up(self) -> None:
         class Deaf(SimAgent):
@@ -401,7 +401,7 @@ class TestBrokenBranches:
         run.root.begin()
         run.clock.pass_until(2.0 + TIMES.lease_s - 1.0)
         assert struck.alive()
-        given_up_at = 2.0 + SILENCE_S + TIMES.lease_s + run.setup.exec.grace_s + 2.0
+        given_up_at = 2.0 + TIMES.silence_s + TIMES.lease_s + run.setup.exec.grace_s + 2.0
         run.clock.pass_until(2.0 + TIMES.lease_s + run.setup.exec.grace_s + 2.0)
         assert not struck.alive()
         assert "h0003" not in run.results()  # as long as it may live, it may come back
