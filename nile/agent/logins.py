@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_STDERR = 16384
 MOST_CONTROL = 32 << 20  # bytes of control frames that wait for the parent; thousands of hosts need a tenth
+GOODBYE_S = 2.0  # how long children may take to end that were told to
 SPARE_FDS = 16  # for the pipes of one more login, and for what else an agent opens meanwhile
 
 
@@ -182,9 +183,29 @@ class Branches:
             self._carrier.close()
         self._perform(self._relay.parent_lost())
 
-    def leave(self) -> None:
-        """End every ssh client; those below see their link close."""
+    def leave(self, told: bool = False) -> None:
+        """End every ssh client; if those below were `told` to end too, once this has reached them."""
+        if told:
+            self._see_off()
         self.parent_lost()
+
+    def _see_off(self) -> None:
+        """Wait, not for long, until the links close by themselves: a client that is killed sends nothing."""
+        until = self._agent.now() + GOODBYE_S
+        poll = select.poll()
+        open_ones = {login.stdout: login for login in self._logins.values() if self._is_up(login)}
+        for fd in open_ones:
+            poll.register(fd, select.POLLIN)
+        while open_ones and self._agent.now() < until:
+            for login in open_ones.values():
+                self._flush(login)
+            for fd, _ in poll.poll(100):
+                if not os.read(fd, 65536):
+                    poll.unregister(fd)
+                    del open_ones[fd]
+
+    def _is_up(self, login: Login) -> bool:
+        return login.stdout >= 0 and self._relay.children[login.child_id].state == UP
 
     # Effects of the relay core.
 

@@ -388,7 +388,7 @@ class Agent:
 
     def _do_leave(self, keep: bool, told: bool) -> None:
         if self.branches:
-            self.branches.leave()
+            self.branches.leave(told)
         for directory in self._owned:
             processes.remove_directory(directory)
         if told and self.claim:
