@@ -178,6 +178,8 @@ class Healer:
     def _about(self, trouble: _Trouble, places: Places, t: float) -> Iterator[Decision]:
         host = trouble.host
         if host.contact is not Contact.NONE:
+            if self._was_here(host) and self._hopeless(trouble, t):  # whatever answers now comes too late
+                yield GiveUp(host, trouble.code, trouble.reason)
             return
         if not self._needed(host) or self._hopeless(trouble, t):
             yield GiveUp(host, trouble.code, trouble.reason)

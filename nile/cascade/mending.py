@@ -79,7 +79,7 @@ class Mender:
 
     def _place(self, host: Host, parent: int, t: float) -> list[Action]:
         former = host.parent
-        leaves = parent != former and (former == ROOT_ID or self._tree.attached(former))
+        leaves = parent != former and self._hears(former)
         if host.contact is Contact.UP:  # the top of a subtree whose parent is gone
             self.healer.lost(host, Code.PARENT, f"its relay {self._tree.name(former)} is gone", t)
         self._tree.move(host, parent)
@@ -103,9 +103,14 @@ class Mender:
         actions.append(self._orders.place(host, code=code))
         return actions if former == ROOT_ID else [*actions, *self.ends.settle(self._tree[former])]
 
+    def _hears(self, node: int) -> bool:
+        return node == ROOT_ID or self._tree.attached(node)
+
     def _give_up(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """It gets its verdict; what hangs below it has to look for another parent."""
-        actions = self.ends.give_up(host, code, reason, t)
+        under_way = host.contact in PENDING.values()
+        former = [self._orders.forget(host.parent, host)] if under_way and self._hears(host.parent) else []
+        actions = former + self.ends.give_up(host, code, reason, t)
         for child in [self._tree[each] for each in host.children]:
             if not child.ended and child.contact is not Contact.NONE:
                 actions += self.gone(child, False, Code.PARENT, self.ends.why(host, reason), t)
