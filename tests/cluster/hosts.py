@@ -74,16 +74,22 @@ def root_of(lab: Lab, host: str) -> Path:
     return lab.home(host).parent
 
 
-def clear_memory(lab: Lab) -> list[str]:
-    """Empty the memory file systems of all hosts; what was in them, as host:name."""
-    found = []
+def clear_memory(lab: Lab) -> dict[str, list[str]]:
+    """Empty the memory file systems of all hosts; what was in them: host:name -> the files inside."""
+    found = {}
     for host, pid in pids(lab).items():
         for place in ("dev/shm", "run/user"):
             directory = Path(f"/proc/{pid}/root/{place}")
             for path in directory.iterdir() if directory.is_dir() else ():
-                found.append(f"{host}:{path.name}")
+                inside = sorted(path.iterdir()) if path.is_dir() else []
+                found[f"{host}:{path.name}"] = [each.name for each in inside]
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     return found
+
+
+def tombstone(host: str, run: str) -> str:
+    """By what name `clear_memory` tells of what stays where a host was lost."""
+    return f"{host}:nile-0-{run}-{host}"
 
 
 def in_core(lab: Lab, *words: str) -> None:

@@ -167,6 +167,17 @@ class Nile:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def lost(self) -> list[tuple[str, str]]:
+        """Hosts (each with the run) of which it isn't known how they ended: lost, or without a verdict."""
+        runs = [json.loads(line)["run"] for line in self.command("runs", "--json").lines()]
+        shown = {run: json.loads(self.command("show", run, "--json").out) for run in runs}
+        return [
+            (node["host"], run)
+            for run, told in shown.items()
+            for node in told["nodes"]
+            if node["verdict"] in (None, "lost")
+        ]
+
     @contextlib.contextmanager
     def started(self, *words: str, **options: Any) -> Iterator[Running]:
         """`nile exec` in the background; killed at the end if it still runs."""
