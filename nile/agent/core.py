@@ -267,6 +267,10 @@ class Core:
             return self._stop(now, self._grace_s)
         return []
 
+    def deaf(self, last_in: float, now: float) -> bool:
+        """Was nothing heard from the parent for so long that another had better look after this host?"""
+        return bool(self.plan) and now - last_in > self.plan["shared"]["deaf"]
+
     def next_tick_s(self, now: float) -> float:
         """Seconds until `tick` is due."""
         limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CLOCK_BOOTTIME = 7
 READ_SIZE = 65536
 STOPPING_TICK_S = 0.02
+LATE_S = 1.5
 AFTER_EXIT_MOST = 4 << 20  # what a stream may still give once its command ended
 
 
@@ -100,8 +101,12 @@ class Agent:
         return min(tick_s, self.branches.next_tick_s()) if self.branches else tick_s
 
     def _tick(self) -> None:
+        # What this agent slept through, or was kept from, is no silence of its parent.
+        self.parent.last_in += max(0.0, now() - self._last_tick - LATE_S)
         self._last_tick = now()
         self.parent.tick(self._last_tick)
+        if not self.alone and self.core.deaf(self.parent.last_in, self._last_tick):
+            self._parent_lost()
         self.perform(self.core.tick(self._last_tick))
         if self.branches:
             self.branches.tick(self._last_tick)

@@ -53,6 +53,8 @@ class Orders:
             "lease": timeouts.lease_s,
             "grace": what.grace_s,
             "silence": timeouts.silence_s,
+            # A child hangs up late: its parent, who can act on silence, is to do so first.
+            "deaf": max(timeouts.silence_s, timeouts.lease_s / 3),
             # What the root broadcasts meanwhile would be missing from the standard input.
             "orphan": (OnOrphan.KILL if what.stdin else what.on_orphan).value,
             "window": WINDOW,

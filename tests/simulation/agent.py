@@ -176,8 +176,7 @@ class SimAgent:
 
     def _suspect_parent(self, now: float) -> None:
         """A parent that is silent can't hear of it: hang up, so that whoever hears this one looks after it."""
-        silence_s = self.core.plan["shared"]["silence"] if self.core.plan else None
-        if silence_s is not None and now - self.link.last_in > silence_s and not self._alone:
+        if not self._alone and self.core.deaf(self.link.last_in, now):
             self._connection.close()
             self.parent_lost(self._connection)
 
