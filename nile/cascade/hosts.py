@@ -52,6 +52,8 @@ class Host:
     """Its agent said so."""
     resumed: bool = False
     """It was attached anew: output that got lost meanwhile comes again, and some perhaps twice."""
+    claimed_in: int = 0
+    """The epoch of the last attachment in which an agent said that it found no living one there."""
     t_connect_s: float | None = None
     t_ready_s: float | None = None
     booted_s: float | None = None

@@ -204,10 +204,8 @@ class Cascade:
             return self._distrust(frame, "no command was started there")
         if frame.type == wire.OUTPUT:
             return self._output(host, frame.body, t)
-        if frame.type == wire.STARTED and not host.started:
-            host.started = True
-            self._stdin.started(host.id)
-            return [Publish(HostStarted(host.name, t), host.id)]
+        if frame.type == wire.STARTED:
+            return self._started(host, t)
         if frame.type == wire.TAKEN:
             self._stdin.taken(host.id, integer(frame.value()))
         if frame.type == wire.RESULT:
@@ -283,7 +281,15 @@ class Cascade:
             raise ValueError("output out of turn")
         host.received[name] = have + len(data)
         shown = Publish(HostOutput(host.name, name, offset, data), host.id)
-        return [shown, *self._ends.conclude(host, t)]
+        return [*self._started(host, t), shown, *self._ends.conclude(host, t)]
+
+    def _started(self, host: Host, t: float) -> list[Action]:
+        """Its command runs, or ran: what it prints says so too, where the agent's word was lost with a link."""
+        if host.started:
+            return []
+        host.started = True
+        self._stdin.started(host.id)
+        return [Publish(HostStarted(host.name, t), host.id)]
 
     def _distrust(self, frame: Frame, why: str) -> list[Action]:
         """A frame that breaks the rules is dropped, and reported once for each node."""

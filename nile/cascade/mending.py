@@ -45,7 +45,9 @@ class Mender:
         else:
             self.healer.lost(host, code, reason, t)
         host.contact = Contact.NONE
-        self._logins.give_back(host)
+        for each in self._tree.below(host):
+            if each.contact is not Contact.UP:  # no login there can go on: they are placed anew
+                self._logins.give_back(each)
         if self._options.exec.stdin and host.started:
             # What it didn't hear of the standard input would be missing: its agent ends it.
             return self._give_up(host, code, reason, t)
@@ -115,6 +117,10 @@ class Mender:
 
     def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
         """`trace` is what it found of an agent before it: alive (that one speaks), dead, or none."""
+        if trace != "alive":
+            if host.claimed_in == host.epoch:
+                return []
+            host.claimed_in = host.epoch
         if host.over or not held:
             return []
         ran = host.may_have_started and (trace == "dead" or host.started or not self._was_up(host))

@@ -154,6 +154,9 @@ class SimAgent:
         if self.core.state == core.STOPPING:
             return STOPPING_TICK_S
         tick_s = self.core.next_tick_s(self.clock.now)
+        if self.core.plan and not self._alone:
+            due = self.link.last_in + self.core.plan["shared"]["silence"] - self.clock.now
+            tick_s = min(tick_s, max(0.01, due))
         if self.branches is not None:
             tick_s = min(tick_s, self.branches.relay.next_tick_s(self.clock.now))
         return tick_s
@@ -177,7 +180,7 @@ class SimAgent:
     def _suspect_parent(self, now: float) -> None:
         """A parent that is silent can't hear of it: hang up, so that whoever hears this one looks after it."""
         silence_s = self.core.plan["shared"]["silence"] if self.core.plan else None
-        if silence_s is not None and now - self.link.last_in > silence_s and not self._alone:
+        if silence_s is not None and now - self.link.last_in >= silence_s and not self._alone:
             self._connection.close()
             self.parent_lost(self._connection)
 

@@ -91,7 +91,9 @@ def _limits(cluster: Cluster) -> Iterator[str]:
     limits = cluster.setup.plan.limits
     if cluster.dialer.most_parallel > limits.parallel:
         yield f"{cluster.dialer.most_parallel} logins of one node at a time"
-    if limits.logins is not None and cluster.dialer.most_logins > limits.logins:
+    # A branch that is cut off has logins under way that can't go on, and don't count at the root any more.
+    most = None if limits.logins is None else limits.logins * (2 if cluster.disturbed else 1)
+    if most is not None and cluster.dialer.most_logins > most:
         yield f"{cluster.dialer.most_logins} logins at a time over the tree"
     fanout = cluster.setup.exec.fanout
     if fanout is not None and cluster.most_running > fanout:

@@ -58,6 +58,8 @@ class Cluster:
         self.starts: list[str] = []
         self.most_running = 0
         self.interrupted = False
+        self.disturbed = False
+        """Faults befall it."""
         self.network = Network(self.hosts)
         ground = Ground(self.clock, self.network)
         self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
@@ -70,6 +72,12 @@ class Cluster:
     def host(self, name: str) -> SimHost:
         """A host by its name."""
         return self._by_name[name]
+
+    @property
+    def tight(self) -> bool:
+        """May so few logins be under way at a time that a lease can be over before its host's turn comes?"""
+        limits = self.setup.plan.limits
+        return limits.parallel == 1 or limits.logins is not None
 
     def root_rank(self, name: str) -> int:
         """A host's place in the order of the asked ones."""

@@ -38,7 +38,9 @@ def plan_faults(rng: random.Random, cluster: Cluster, most: int) -> None:
     """Up to so many faults: alone, or the next one while the tree heals from the one before."""
     at = 8.0 * rng.random()
     host = _any_host(rng, cluster)
-    for _ in range(rng.randrange(most + 1)):
+    count = rng.randrange(most + 1)
+    cluster.disturbed = count > 0
+    for _ in range(count):
         cluster.at(at, rng.choice(FAULTS), rng, cluster, host)
         if rng.random() < 0.5:
             at += 4.0 * rng.random()
