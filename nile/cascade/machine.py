@@ -284,7 +284,7 @@ class Cascade:
         return [*self._started(host, t), shown, *self._ends.conclude(host, t)]
 
     def _started(self, host: Host, t: float) -> list[Action]:
-        """Its command runs, or ran: what it prints says so too, where the agent's word was lost with a link."""
+        """Its command runs, or ran: what it prints says so too, where the agent's word got lost."""
         if host.started:
             return []
         host.started = True
@@ -343,10 +343,7 @@ class Cascade:
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
             actions.append(self._orders.send(host.parent, wire.PERMIT, permit))
-        for host in self._starts.grant():
-            host.may_have_started = True
-            actions.append(self._orders.send(host.id, wire.START, {}))
-        return actions
+        return actions + [self._orders.start(host) for host in self._starts.grant()]
 
     # The store, time, and the end.
 

@@ -123,7 +123,8 @@ class Mender:
             host.claimed_in = host.epoch
         if host.over or not held:
             return []
-        ran = host.may_have_started and (trace == "dead" or host.started or not self._was_up(host))
+        before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
+        ran = before and (trace == "dead" or host.started or not self._was_up(host))
         if trace != "alive" and ran:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
@@ -132,8 +133,7 @@ class Mender:
         if self._starts.bounded:
             self._starts.offer(host.rank, host)
             return []
-        host.may_have_started = True
-        return [self._orders.send(host.id, wire.START, {})]
+        return [self._orders.start(host)]
 
     @staticmethod
     def _was_up(host: Host) -> bool:

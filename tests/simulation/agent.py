@@ -178,7 +178,7 @@ class SimAgent:
         self._settle()
 
     def _suspect_parent(self, now: float) -> None:
-        """A parent that is silent can't hear of it: hang up, so that whoever hears this one looks after it."""
+        """A parent that is silent may still hear this one: hang up, so that it knows."""
         silence_s = self.core.plan["shared"]["silence"] if self.core.plan else None
         if silence_s is not None and now - self.link.last_in >= silence_s and not self._alone:
             self._connection.close()

@@ -117,13 +117,9 @@ def _verdict(told: Told) -> Iterator[str]:
         yield f"{len(results)} verdicts"
     if host.claims.starts > int(host.node.asked):
         yield f"the command was started {host.claims.starts} times"
-    if (
-        not host.struck
-        and not told.cluster.interrupted
-        and told.reachable
-        and results
-        and told.verdict not in FROM_AGENT
-    ):
+    spared = not host.struck and not told.cluster.interrupted and told.reachable
+    late = told.verdict is Verdict.LOST and told.cluster.disturbed and told.cluster.tight
+    if spared and results and told.verdict not in FROM_AGENT and not late:
         yield f"nothing befell it, and it is {told.verdict}: {results[0].reason}"
 
 
