@@ -75,7 +75,7 @@ def _crash(_: random.Random, cluster: Cluster, host: SimHost) -> None:
 
 def _reboot(rng: random.Random, cluster: Cluster, host: SimHost) -> None:
     _crash(rng, cluster, host)
-    cluster.clock.after(rng.choice((0.5, 2.0, 6.0, 12.0)), host.boot)
+    _later(cluster, rng.choice((0.5, 2.0, 6.0, 12.0)), host.boot)
 
 
 def _kill(rng: random.Random, cluster: Cluster, host: SimHost) -> None:
@@ -175,7 +175,7 @@ FAULTS: tuple[Fault, ...] = (
 
 def _freeze(cluster: Cluster, host: SimHost, seconds: float) -> None:
     host.freeze()
-    cluster.clock.after(seconds, host.thaw)
+    _later(cluster, seconds, host.thaw)
 
 
 def _any_cable(rng: random.Random, cluster: Cluster, node: int) -> Block:
@@ -185,4 +185,9 @@ def _any_cable(rng: random.Random, cluster: Cluster, node: int) -> Block:
 
 
 def _mend_after(cluster: Cluster, block: Block, seconds: float) -> None:
-    cluster.clock.after(seconds, cluster.network.mend, block)
+    _later(cluster, seconds, cluster.network.mend, block)
+
+
+def _later(cluster: Cluster, seconds: float, call: Callable[..., object], *arguments: object) -> None:
+    cluster.calm_at = max(cluster.calm_at, cluster.clock.now + seconds)
+    cluster.clock.after(seconds, call, *arguments)
