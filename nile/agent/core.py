@@ -42,6 +42,7 @@ IDLE, HELD, RUNNING, STOPPING, DRAINING, ENDED = "idle", "held", "running", "sto
 
 STREAMS = ("stdout", "stderr")
 STUCK_S = 2.0  # SIGKILL is repeated for so long, then survivors are named and given up
+LATE_S = 3.0  # a plan that is under way for longer comes from a relay that was given up, perhaps
 MOST_LEFT = 100  # leftover processes that a result names
 
 
@@ -113,6 +114,8 @@ class Core:
         shared, node = body["shared"], body["node"]
         if self.state != IDLE or self.plan:
             return self._adopted(node, now)
+        if now - self._beat_at > LATE_S:
+            return self.dissolve(now)
         self.plan = body
         self.id, self.epoch = node["id"], node["epoch"]
         self._lease_s, self._grace_s = shared["lease"], shared["grace"]

@@ -40,6 +40,7 @@ WAITING, LOGIN, UP, GONE = "waiting", "login", "up", "gone"
 
 UNBOUND = "unbound"  # reported of a login that this relay leaves to the root: see nile.agent.carry
 
+SLEPT_S = 2.5  # a node that was stopped for longer may have been given up: no login of before goes on
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 2.0
 
@@ -239,6 +240,8 @@ class Relay:
     def data(self, child_id: int, data: bytes, now: float) -> "Effects":
         """Bytes from a child, or from what is to become one."""
         child = self.children[child_id]
+        if child.state == LOGIN and self._slept_s(now) > SLEPT_S:
+            return [("hangup", child_id)] + self._lose(child, "link", "its relay was stopped meanwhile", now)
         try:
             if child.link is None:
                 return self._shake(child, data, now)
@@ -350,16 +353,24 @@ class Relay:
         """Deadlines, retries, pings and silence; call it a few times a second."""
         effects: "Effects" = []
         # What this node slept through, or was kept from, is no silence of others.
-        late_s = max(0.0, now - (self._ticked_at or now) - 1.5)
+        slept_s = self._slept_s(now)
+        late_s = max(0.0, slept_s - 1.5)
         self._ticked_at = now
         for child in list(self.children.values()):
             if child.link is not None:
                 child.link.last_in += late_s
-            if child.state == LOGIN:
+            if child.state == LOGIN and slept_s > SLEPT_S:
+                effects.append(("hangup", child.id))
+                effects += self._lose(child, "link", "its relay was stopped meanwhile", now)
+            elif child.state == LOGIN:
                 effects += self._tick_login(child, now)
             elif child.state == UP and child.link is not None:
                 effects += self._tick_link(child, child.link, now)
         return effects
+
+    def _slept_s(self, now: float) -> float:
+        """Seconds since the last tick; there is one each second."""
+        return now - (self._ticked_at or now)
 
     def _tick_login(self, child: Child, now: float) -> "Effects":
         if child.deadline is not None and now >= child.deadline:

@@ -134,7 +134,7 @@ class Ends:
             return []
         host.committed = True
         self._count_down(host)
-        return self.settle(host)
+        return [action for each in (host, *self._tree.through(host)) for action in self.settle(each)]
 
     def settle(self, host: Host) -> list[Action]:
         """Agents end bottom-up, each once its verdict is in the store and nobody needs it any more."""
@@ -156,7 +156,7 @@ class Ends:
         self._starts.give_back(host)
         self._count_down(host)
         above = [self._tree[node] for node in (host.parent, host.carrier) if node]
-        return [action for each in (*above, *self._tree.through(host)) for action in self.settle(each)]
+        return [action for each in above for action in self.settle(each)]
 
     def _count_down(self, host: Host) -> None:
         if host.ended and host.committed:

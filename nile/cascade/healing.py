@@ -42,7 +42,9 @@ FINAL = frozenset(
     }
 )
 """What is wrong with the host itself, by whatever way one comes."""
-SILENT = frozenset({Code.CONNECT_TIMEOUT, Code.STARTUPS, Code.LINK})
+BY_CHANCE = frozenset({Code.STARTUPS, Code.LINK})
+"""What says nothing about the host: the same way may do."""
+SILENT = BY_CHANCE | {Code.CONNECT_TIMEOUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,8 @@ class Healer:
             parent = places.best(host, tried, beyond=True)
         if parent is None and waits:
             parent = places.best(host, tried[-1:], beyond=True)
-            parent = places.best(host, beyond=True) if parent is None else parent
+        if parent is None and (waits or trouble.code in BY_CHANCE):
+            parent = places.best(host, beyond=True)
         return parent
 
     def _needed(self, host: Host) -> bool:

@@ -206,11 +206,8 @@ class Cascade:
         host.heard_s = t
         if frame.type == wire.OUTPUT:
             return self._output(host, frame.body, t)
-        if frame.type == wire.STARTED and not host.started:
-            host.started = True
-            host.started_s = t
-            self._stdin.started(host.id)
-            return [Publish(HostStarted(host.name, t), host.id)]
+        if frame.type == wire.STARTED:
+            return self._started(host, t)
         if frame.type == wire.TAKEN:
             self._stdin.taken(host.id, integer(frame.value()))
         if frame.type == wire.RESULT:
@@ -286,7 +283,16 @@ class Cascade:
             raise ValueError("output out of turn")
         host.received[name] = have + len(data)
         shown = Publish(HostOutput(host.name, name, offset, data), host.id)
-        return [shown, *self._ends.conclude(host, t)]
+        return [*self._started(host, t), shown, *self._ends.conclude(host, t)]
+
+    def _started(self, host: Host, t: float) -> list[Action]:
+        """Its command runs, or ran: what it prints says so too, where the agent's word got lost."""
+        if host.started:
+            return []
+        host.started = True
+        host.started_s = t
+        self._stdin.started(host.id)
+        return [Publish(HostStarted(host.name, t), host.id)]
 
     def _distrust(self, frame: Frame, why: str) -> list[Action]:
         """A frame that breaks the rules is dropped, and reported once for each node."""
@@ -340,10 +346,7 @@ class Cascade:
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
             actions.append(self._orders.send(host.parent, wire.PERMIT, permit))
-        for host in self._starts.grant():
-            host.may_have_started = True
-            actions.append(self._orders.send(host.id, wire.START, {}))
-        return actions
+        return actions + [self._orders.start(host) for host in self._starts.grant()]
 
     # The store, time, and the end.
 

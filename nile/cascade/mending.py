@@ -45,7 +45,9 @@ class Mender:
         else:
             self.healer.lost(host, code, reason, t)
         host.contact = Contact.NONE
-        self._logins.give_back(host)
+        for each in self._tree.below(host):
+            if each.contact is not Contact.UP:  # no login there can go on: they are placed anew
+                self._logins.give_back(each)
         if self._options.exec.stdin and host.started:
             # What it didn't hear of the standard input would be missing: its agent ends it.
             return self._give_up(host, code, reason, t)
@@ -120,9 +122,14 @@ class Mender:
 
     def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
         """`trace` is what it found of an agent before it: alive (that one speaks), dead, or none."""
+        if trace != "alive":
+            if host.claimed_in == host.epoch:
+                return []
+            host.claimed_in = host.epoch
         if host.over or not held:
             return []
-        ran = host.may_have_started and (trace == "dead" or host.started or not self._was_up(host))
+        before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
+        ran = before and (trace == "dead" or host.started or not self._was_up(host))
         if trace != "alive" and ran and not self._options.exec.idempotent:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
@@ -131,8 +138,7 @@ class Mender:
         if self._starts.bounded:
             self._starts.offer(host.rank, host)
             return []
-        host.may_have_started = True
-        return [self._orders.send(host.id, wire.START, {})]
+        return [self._orders.start(host)]
 
     @staticmethod
     def _was_up(host: Host) -> bool:

@@ -103,6 +103,12 @@ class Orders:
         epoch = self._tree[node_id].epoch if node_id else 0
         return Send(Frame(kind, 0, epoch, self._tree.route(node_id), wire.dumps(body)))
 
+    def start(self, host: Host) -> Send:
+        """Have it start its command; where it was told before, it does nothing."""
+        host.may_have_started = True
+        host.start_in = host.start_in or host.epoch
+        return self.send(host.id, wire.START, {})
+
     def place(self, host: Host, *, code: bool) -> Action:
         """Have its parent log in to it; `code`: that one has to get first what a relay needs."""
         entry = self.entry(host)

@@ -25,7 +25,7 @@ class Tree:
         """Ids of all that have had what a relay needs."""
         self._gates = _gates(plan)
         self.behind = Counter(gate for gates in self._gates.values() for gate in gates)
-        """How many hosts that aren't through are reachable only through a gateway, or one of several."""
+        """How many hosts whose verdict isn't in the store are reachable only through a gateway, by its id."""
         for host in self.hosts.values():
             host.logins = len(host.children)
 
@@ -41,7 +41,7 @@ class Tree:
         return self.behind[host.id] > 0 or any(not self.hosts[child].ended for child in host.children)
 
     def through(self, host: Host) -> list[Host]:
-        """A host has ended: the gateways that nobody needs any more."""
+        """A host needs no way to it any more: the gateways that nobody needs now."""
         gates = self._gates.get(host.id, ())
         self.behind.subtract(gates)
         return [self.hosts[gate] for gate in gates if not self.behind[gate]]
@@ -109,7 +109,7 @@ class Tree:
 
 
 def _gates(plan: Plan) -> dict[int, tuple[int, ...]]:
-    """Ids of the gateways in the plan through one of which alone a host is reachable, by its id."""
+    """Ids of the gateways in the plan through one of which alone an asked host is reachable, by its id."""
     ids = {node.host: node.id for node in plan.nodes}
-    via = {node.id: plan.specs[node.host].via for node in plan.nodes}
+    via = {node.id: plan.specs[node.host].via for node in plan.asked()}
     return {host: tuple(ids[name] for name in names if name in ids) for host, names in via.items() if names}

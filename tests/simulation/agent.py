@@ -154,6 +154,9 @@ class SimAgent:
         if self.core.state == core.STOPPING:
             return STOPPING_TICK_S
         tick_s = self.core.next_tick_s(self.clock.now)
+        if self.core.plan and not self._alone:
+            due = self.link.last_in + self.core.plan["shared"]["silence"] - self.clock.now
+            tick_s = min(tick_s, max(0.01, due))
         if self.branches is not None:
             tick_s = min(tick_s, self.branches.relay.next_tick_s(self.clock.now))
         return tick_s
@@ -175,7 +178,7 @@ class SimAgent:
         self._settle()
 
     def _suspect_parent(self, now: float) -> None:
-        """A parent that is silent can't hear of it: hang up, so that whoever hears this one looks after it."""
+        """A parent that is silent may still hear this one: hang up, so that it knows."""
         if not self._alone and self.core.deaf(self.link.last_in, now):
             self._connection.close()
             self.parent_lost(self._connection)

@@ -15,6 +15,7 @@ from nile.events import (
     HostResult,
     HostStarted,
     HostUp,
+    Notice,
     RunEnded,
     RunStarted,
     Verdict,
@@ -30,10 +31,13 @@ FROM_AGENT = (Verdict.OK, Verdict.FAILED, Verdict.TIMEOUT)
 def violations(cluster: Cluster) -> list[str]:
     """Every rule that was broken, in words; empty when all is well."""
     told: dict[str, list[Event]] = {host.name: [] for host in cluster.hosts.values()}
+    notes = dict.fromkeys(told, "")
     for event in cluster.events:
         if isinstance(event, HostUp | HostStarted | HostOutput | HostResult):
             told[event.host].append(event)
-    hosts = (Told(cluster, host, told[host.name]) for host in cluster.hosts.values())
+        elif isinstance(event, Notice) and event.host in notes:
+            notes[event.host] += event.text + "\n"
+    hosts = (Told(cluster, host, told[host.name], notes[host.name]) for host in cluster.hosts.values())
     return [
         *_end(cluster),
         *_limits(cluster),
@@ -48,6 +52,8 @@ class Told:
     cluster: Cluster
     host: SimHost
     events: list[Event]
+    notes: str
+    """The notices about it."""
 
     @property
     def results(self) -> list[HostResult]:
@@ -91,7 +97,9 @@ def _limits(cluster: Cluster) -> Iterator[str]:
     limits = cluster.setup.plan.limits
     if cluster.dialer.most_parallel > limits.parallel:
         yield f"{cluster.dialer.most_parallel} logins of one node at a time"
-    if limits.logins is not None and cluster.dialer.most_logins > limits.logins:
+    # A branch that is cut off has logins under way that can't go on, and don't count at the root any more.
+    most = None if limits.logins is None else limits.logins * (2 if cluster.disturbed else 1)
+    if most is not None and cluster.dialer.most_logins > most:
         yield f"{cluster.dialer.most_logins} logins at a time over the tree"
     fanout = cluster.setup.exec.fanout
     if fanout is not None and cluster.most_running > fanout:
@@ -115,13 +123,9 @@ def _verdict(told: Told) -> Iterator[str]:
         yield f"{len(results)} verdicts"
     if host.claims.starts > int(host.node.asked):
         yield f"the command was started {host.claims.starts} times"
-    if (
-        not host.struck
-        and not told.cluster.interrupted
-        and told.reachable
-        and results
-        and told.verdict not in FROM_AGENT
-    ):
+    spared = not host.struck and not told.cluster.interrupted and told.reachable
+    late = told.verdict is Verdict.LOST and told.cluster.disturbed and told.cluster.tight
+    if spared and results and told.verdict not in FROM_AGENT and not late:
         yield f"nothing befell it, and it is {told.verdict}: {results[0].reason}"
 
 
@@ -164,14 +168,15 @@ def _output(told: Told) -> Iterator[str]:
         printed = told.host.printed(stream)
         if not printed.startswith(published):
             yield f"{stream} that was published was never printed"
-        if told.verdict in FROM_AGENT and not told.host.struck and published != printed:
+        named = told.cluster.interrupted and f"the last {len(printed) - len(published)} bytes" in told.notes
+        if told.verdict in FROM_AGENT and not told.host.struck and published != printed and not named:
             yield f"{len(published)} of {len(printed)} bytes of {stream} were published"
 
 
 def _survivors(told: Told) -> Iterator[str]:
     """No process of the run, unless a command that succeeded left it and it may stay."""
     host = told.host
-    if host.frozen or not host.powered:
+    if host.frozen or not host.powered or host.escaped:
         return
     if host.agent is not None and host.agent.alive:
         yield "its agent is still there"
@@ -180,6 +185,8 @@ def _survivors(told: Told) -> Iterator[str]:
     may_stay = told.status == (0, None) and told.cluster.setup.exec.leftover is not Leftover.KILL
     if alive and not may_stay:
         yield f"{names} still run"
+    if host.name in told.cluster.survivors and not may_stay:
+        yield "something ran on after every lease was over"
     if alive and told.verdict is Verdict.OK:
         named = {left.pid for left in told.results[0].leftover if not left.killed}
         if not {process.pid for process in alive} <= named:

@@ -58,6 +58,12 @@ class Cluster:
         self.starts: list[str] = []
         self.most_running = 0
         self.interrupted = False
+        self.disturbed = False
+        """Faults befall it."""
+        self.calm_at = 0.0
+        """When the last of them is over, but for what never ends."""
+        self.survivors: set[str] = set()
+        """Hosts on which something ran when all leases of agents with a plan were over."""
         self.network = Network(self.hosts)
         ground = Ground(self.clock, self.network)
         self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
@@ -70,6 +76,12 @@ class Cluster:
     def host(self, name: str) -> SimHost:
         """A host by its name."""
         return self._by_name[name]
+
+    @property
+    def tight(self) -> bool:
+        """May so few logins be under way at a time that a lease can be over before its host's turn comes?"""
+        limits = self.setup.plan.limits
+        return limits.parallel == 1 or limits.logins is not None
 
     def root_rank(self, name: str) -> int:
         """A host's place in the order of the asked ones."""
@@ -99,8 +111,13 @@ class Cluster:
     def finish(self, limit_s: float = LIMIT_S) -> None:
         """On to the end of the run, and until every lease and grace is over."""
         self.clock.run(lambda: self.root.finished, limit_s)
-        lease_s = max(self.setup.plan.timeouts.lease_s, LEASE_WITHOUT_PLAN_S)
-        self.clock.pass_until(self.clock.now + lease_s + self.setup.exec.grace_s + 4.0)
+        calm = self.calm_at <= self.clock.now
+        lease_s, over_s = self.setup.plan.timeouts.lease_s, self.setup.exec.grace_s + 2.0
+        begin = max(self.clock.now, self.calm_at)
+        self.clock.pass_until(begin + lease_s + over_s)
+        if calm:
+            self.survivors = {host.name for host in self.hosts.values() if host.alive() and not host.frozen}
+        self.clock.pass_until(begin + max(lease_s, LEASE_WITHOUT_PLAN_S) + over_s)
 
     def at(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
         """Have something happen at that time of the run."""

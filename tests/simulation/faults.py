@@ -38,7 +38,9 @@ def plan_faults(rng: random.Random, cluster: Cluster, most: int) -> None:
     """Up to so many faults: alone, or the next one while the tree heals from the one before."""
     at = 8.0 * rng.random()
     host = _any_host(rng, cluster)
-    for _ in range(rng.randrange(most + 1)):
+    count = rng.randrange(most + 1)
+    cluster.disturbed = count > 0
+    for _ in range(count):
         cluster.at(at, rng.choice(FAULTS), rng, cluster, host)
         if rng.random() < 0.5:
             at += 4.0 * rng.random()
@@ -73,7 +75,7 @@ def _crash(_: random.Random, cluster: Cluster, host: SimHost) -> None:
 
 def _reboot(rng: random.Random, cluster: Cluster, host: SimHost) -> None:
     _crash(rng, cluster, host)
-    cluster.clock.after(rng.choice((0.5, 2.0, 6.0, 12.0)), host.boot)
+    _later(cluster, rng.choice((0.5, 2.0, 6.0, 12.0)), host.boot)
 
 
 def _kill(rng: random.Random, cluster: Cluster, host: SimHost) -> None:
@@ -173,7 +175,7 @@ FAULTS: tuple[Fault, ...] = (
 
 def _freeze(cluster: Cluster, host: SimHost, seconds: float) -> None:
     host.freeze()
-    cluster.clock.after(seconds, host.thaw)
+    _later(cluster, seconds, host.thaw)
 
 
 def _any_cable(rng: random.Random, cluster: Cluster, node: int) -> Block:
@@ -183,4 +185,9 @@ def _any_cable(rng: random.Random, cluster: Cluster, node: int) -> Block:
 
 
 def _mend_after(cluster: Cluster, block: Block, seconds: float) -> None:
-    cluster.clock.after(seconds, cluster.network.mend, block)
+    _later(cluster, seconds, cluster.network.mend, block)
+
+
+def _later(cluster: Cluster, seconds: float, call: Callable[..., object], *arguments: object) -> None:
+    cluster.calm_at = max(cluster.calm_at, cluster.clock.now + seconds)
+    cluster.clock.after(seconds, call, *arguments)

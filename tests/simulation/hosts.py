@@ -77,6 +77,8 @@ class SimHost:
         self.claims = Claims()
         self.on_start: Callable[[], None] = lambda: None
         self.struck = False
+        self.escaped = False
+        """Nobody is left who would end what runs here, until another agent comes."""
         """A fault befell it, or the way to it."""
         self._pids = 1000
 
@@ -110,6 +112,7 @@ class SimHost:
 
     def signal_all(self, signum: int) -> None:
         """Signal every process of the run, as the agent or its warden does."""
+        self.escaped = self.escaped and signum != KILL
         for process in self.left:
             if signum == KILL or not process.ignores_term:
                 process.die()
@@ -155,6 +158,7 @@ class SimHost:
 
     def kill_both(self) -> None:
         """Agent and warden are killed together: what the command is made of escapes."""
+        self.escaped = True
         for agent in self._agents():
             agent.die()
 

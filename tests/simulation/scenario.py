@@ -40,8 +40,8 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
     """A cluster ready to run, with up to so many faults, and perhaps an interrupt."""
     rng = random.Random(seed)
     limits = Limits(
-        parallel=rng.choice((1, 3, 16)),
-        logins=rng.choice((None, None, 8, 8 + hosts // 6)),
+        parallel=rng.choice((1, 4, 16, 16)),
+        logins=rng.choice((None, None, None, 8, 8 + hosts // 6)),
         stages=4,
     )
     timeouts = Timeouts(connect_s=5.0, lease_s=15.0, command_s=rng.choice((None, None, None, 1.0)))
