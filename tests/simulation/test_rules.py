@@ -402,7 +402,7 @@ class TestBrokenBranches:
         run.clock.pass_until(2.0 + TIMES.lease_s - 1.0)
         assert struck.alive()
         given_up_at = 2.0 + TIMES.silence_s + TIMES.lease_s + run.setup.exec.grace_s + 2.0
-        run.clock.pass_until(2.0 + TIMES.lease_s + run.setup.exec.grace_s + 2.0)
+        run.clock.pass_until(2.0 + TIMES.lease_s + run.setup.exec.grace_s + 1.0)
         assert not struck.alive()
         assert "h0003" not in run.results()  # as long as it may live, it may come back
         run.clock.pass_until(given_up_at)
