@@ -168,14 +168,15 @@ class Nile:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def lost(self) -> list[tuple[str, str]]:
-        """Hosts (each with the run) of which it isn't known how they ended: lost, or without a verdict."""
-        runs = [json.loads(line)["run"] for line in self.command("runs", "--json").lines()]
-        shown = {run: json.loads(self.command("show", run, "--json").out) for run in runs}
+        """Hosts (each with the run) that can't have been told that the run is over: lost, or the root died."""
+        runs = [json.loads(line) for line in self.command("runs", "--json").lines()]
+        shown = {run["run"]: json.loads(self.command("show", run["run"], "--json").out) for run in runs}
+        unfinished = {run["run"] for run in runs if run["state"] == "unfinished"}
         return [
             (node["host"], run)
             for run, told in shown.items()
             for node in told["nodes"]
-            if node["verdict"] in (None, "lost")
+            if node["verdict"] == "lost" or run in unfinished
         ]
 
     @contextlib.contextmanager
