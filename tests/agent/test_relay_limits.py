@@ -14,7 +14,9 @@ import pytest
 
 from nile.agent import wire
 from nile.agent.wire import Frame
-from tests.agent.parent import Parent, host_environment, make_plan, wait_until
+from nile.bootstrap.bundle import carrier_source
+from tests.agent.parent import Parent, host_environment, wait_until
+from tests.support.plans import children, make_plan, plan_body
 
 
 @pytest.fixture
@@ -26,24 +28,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
     ssh.chmod(0o755)
     environment = host_environment(tmp_path)
     return {**environment, "PATH": f"{ssh.parent}:{environment['PATH']}"}
-
-
-def children(count: int) -> list[dict[str, Any]]:
-    login = {
-        "address": "h",
-        "port": 22,
-        "user": "me",
-        "alias": "h",
-        "options": [],
-        "known_hosts": [],
-        "carry": False,
-        "identities": [],
-    }
-    common = {"epoch": 1, "stage": 2, "parent": "h1", "asked": True, "hold": False, "permit": True}
-    return [
-        {**common, "id": number, "rank": number, "host": f"h{number}", "login": login, "children": []}
-        for number in range(2, 2 + count)
-    ]
 
 
 def said(parent: Parent, kind: int) -> list[Frame]:
@@ -68,9 +52,9 @@ def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(logins, "_find", lambda program, env: None)
     relay = Stub()
-    plan = make_plan(asked=False, children=children(1000)).fields()
     try:
-        branches = logins.Branches(relay, plan)  # type: ignore[arg-type]
+        branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]
+        branches.adopt(children(1000))
         branches.leave()
         assert [frame.type for frame in relay.frames].count(wire.FAILED) == 1000
     finally:
@@ -95,7 +79,7 @@ def test_strangers_are_those_that_no_login_began(monkeypatch: pytest.MonkeyPatch
     from nile.agent import logins
 
     relay = Stub()
-    branches = logins.Branches(relay, make_plan(asked=False).fields())  # type: ignore[arg-type]
+    branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]
     others = {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
     monkeypatch.setattr(branches, "pids", lambda: others)
     try:
@@ -192,7 +176,7 @@ def test_what_still_connects_for_the_root_ends_with_the_relay(environment: dict[
     """Also where the relay's own command succeeded, so that what is left behind may stay."""
     with Parent(environment, relay=True) as parent:
         parent.run("true", children=children(1))
-        open_it = {"channel": 1, "address": "127.0.0.1", "port": deaf}
+        open_it = {"channel": 1, "address": "127.0.0.1", "port": deaf, "code": carrier_source()}
         parent.send(Frame(wire.OPEN, 0, 1, (), wire.dumps(open_it)))
         agent = parent.agent_pid
         wait_until(lambda: dialling(agent), "a process that connects")
