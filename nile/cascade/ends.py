@@ -37,7 +37,7 @@ class Ends:
         self._stdin = stdin
         for host in tree.hosts.values():
             host.committed = not host.node.asked
-        self.open = len(tree.hosts)
+        self.open = sum(not host.ended for host in tree.hosts.values())
 
     # Verdicts.
 

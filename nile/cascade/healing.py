@@ -73,7 +73,14 @@ class Moved:
     code: Code | None = None
 
 
-Decision = Place | GiveUp | Moved
+@dataclass(frozen=True, slots=True)
+class CallUp:
+    """This gateway, which had no place in the tree, is needed."""
+
+    host: Host
+
+
+Decision = Place | GiveUp | Moved | CallUp
 
 
 @dataclass(slots=True)
@@ -192,6 +199,9 @@ class Healer:
         if parent is not None:
             places.took(host, parent)
             yield Place(host, parent)
+        elif (spare := places.spare(host)) is not None:
+            self._homeless = True
+            yield CallUp(spare)
         elif places.hope(host) and t <= trouble.since_s + self._outlives_s:
             self._homeless = True
         else:
@@ -264,6 +274,9 @@ class Healer:
                 places.took(host, parent)
                 count += 1
                 yield Place(host, parent)
+            elif (spare := places.spare(host)) is not None:
+                self._homeless = True
+                yield CallUp(spare)
         if count and relay.id not in self._moved:
             yield Moved(relay, count, code)
         if count or code is not None:

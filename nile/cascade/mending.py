@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
 from nile.cascade.ends import Ends
-from nile.cascade.healing import Decision, GiveUp, Healer, Moved, Place
+from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.slots import Slots
@@ -76,8 +76,18 @@ class Mender:
                 return self._place(host, parent, t)
             case GiveUp(host, code, reason):
                 return self._give_up(host, code, reason, t)
+            case CallUp(host):
+                return self._call_up(host, t)
             case Moved(relay, count, code):
                 return [Publish(Notice(_moved(count, code), relay.name))]
+
+    def _call_up(self, host: Host, t: float) -> list[Action]:
+        if host.id not in self._tree.spares:
+            return []
+        self._tree.call_up(host)
+        self.ends.open += 1
+        self.healer.lost(host, Code.PARENT, "it had no place in the tree", t)
+        return [Publish(Notice("it is called up as a gateway: the others can't be reached", host.name))]
 
     def _place(self, host: Host, parent: int, t: float) -> list[Action]:
         former = host.parent

@@ -61,6 +61,14 @@ class Places:
             for each in down
         )
 
+    def spare(self, host: Host) -> Host | None:
+        """A gateway to call up for it, unless one that was called is on its way."""
+        called = (self._tree[node.id] for node in self._plan.spares if node.id not in self._tree.spares)
+        if any(not each.ended and self._reaches(each.id, host) for each in called):
+            return None
+        able = (self._tree[each] for each in sorted(self._tree.spares) if self._reaches(each, host))
+        return next((each for each in able if may_relay(self._spec(each))), None)
+
     def _able(self, host: Host) -> bool:
         return (
             host.alive

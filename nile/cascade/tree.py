@@ -17,6 +17,10 @@ class Tree:
             node.id: Host(node, ranks.get(node.host, 0), node.parent, list(node.children))
             for node in plan.nodes
         }
+        self.spares = {node.id for node in plan.spares}
+        """Gateways that nobody has called for yet."""
+        for node in plan.spares:
+            self.hosts[node.id] = Host(node, 0, ROOT_ID, [], contact=Contact.NONE, ended=True)
         self.top = [node.id for node in plan.nodes if node.parent == ROOT_ID]
         self.first_width = len(self.top)
         """How many children the plan gives the root."""
@@ -45,6 +49,12 @@ class Tree:
         gates = self._gates.get(host.id, ())
         self.behind.subtract(gates)
         return [self.hosts[gate] for gate in gates if not self.behind[gate]]
+
+    def call_up(self, host: Host) -> None:
+        """A spare gateway is needed."""
+        self.spares.discard(host.id)
+        self.top.append(host.id)
+        host.ended = False
 
     def move(self, host: Host, parent: int) -> None:
         """Hang a host, with all that is below it, below another node."""
@@ -110,6 +120,6 @@ class Tree:
 
 def _gates(plan: Plan) -> dict[int, tuple[int, ...]]:
     """Ids of the gateways in the plan through one of which alone an asked host is reachable, by its id."""
-    ids = {node.host: node.id for node in plan.nodes}
+    ids = {node.host: node.id for node in (*plan.nodes, *plan.spares)}
     via = {node.id: plan.specs[node.host].via for node in plan.asked()}
     return {host: tuple(ids[name] for name in names if name in ids) for host, names in via.items() if names}

@@ -174,7 +174,7 @@ class Engine:
     async def _run(self) -> None:
         options = self._options
         transport = options.transport()
-        logins = {node.id: options.logins[node.host] for node in options.plan.nodes}
+        logins = {node.id: options.logins[node.host] for node in (*options.plan.nodes, *options.plan.spares)}
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._branches = Branches(

@@ -49,7 +49,7 @@ class Cluster:
         self.rng = random.Random(setup.seed)
         self.clock = Clock()
         self.hosts: dict[int, SimHost] = {}
-        for node in setup.plan.nodes:
+        for node in (*setup.plan.nodes, *setup.plan.spares):
             seed = self.rng.getrandbits(64)
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
             host.login.seconds = 0.02 + 0.2 * self.rng.random()
@@ -68,7 +68,7 @@ class Cluster:
         ground = Ground(self.clock, self.network)
         self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
         asked = tuple(node.host for node in setup.plan.asked())
-        logins = {node.host: {"host": node.host} for node in setup.plan.nodes}
+        logins = {node.host: {"host": node.host} for node in (*setup.plan.nodes, *setup.plan.spares)}
         options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0)
         cascade = Cascade(setup.plan, options)
         self.root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin)

@@ -22,7 +22,7 @@ from tests.simulation.faults import strike, strike_below
 from tests.simulation.hosts import SimHost
 from tests.simulation.pipes import Wire
 from tests.simulation.root import RootTimes
-from tests.simulation.trees import TIMES, square, tree, with_gateways
+from tests.simulation.trees import TIMES, square, tree, with_gateways, with_spare
 
 # Two relays, each with three leaves: 1 -> 3, 5, 7; 2 -> 4, 6, 8.
 TWO_RELAYS = [0, 0, 1, 2, 1, 2, 1, 2]
@@ -556,3 +556,47 @@ def test_an_empty_plan_ends_at_once() -> None:
     run.run(10.0)
     assert violations(run) == []
     assert not [event for event in run.events if isinstance(event, HostResult)]
+
+
+class TestSpareGateways:
+    """1 is the gateway of 3, 4, 5 and 6; another one has no place in the tree."""
+
+    def zone(self) -> Cluster:
+        plan = tree([0, 0, 1, 1, 1, 3], frozenset([1]))
+        behind = (3, 4, 5, 6)
+        plan = with_spare(with_gateways(plan, dict.fromkeys(behind, (1,))), behind)
+        return cluster(plan, sleeper(6.0))
+
+    def test_nobody_calls_for_it_while_the_other_serves(self) -> None:
+        run = self.zone()
+        run.run()
+        all_ok(run)
+        assert run.host("spare").claims.attempts == 0
+
+    def test_it_takes_over_from_one_that_is_dead_from_the_start(self) -> None:
+        run = self.zone()
+        run.hosts[1].login.code = "refused"
+        strike(run, run.hosts[1])
+        run.run()
+        all_ok(run)
+        assert run.results()["h0004"].path == ("root", "spare", "h0004")
+        assert run.host("spare").claims.starts == 0
+
+    def test_it_takes_over_from_one_that_dies(self) -> None:
+        run = self.zone()
+        strike(run, run.hosts[1])
+        run.at(3.0, run.hosts[1].crash)
+        run.run()
+        all_ok(run)
+        assert run.results()["h0003"].path == ("root", "spare", "h0003")
+
+    def test_without_any_gateway_they_are_given_up(self) -> None:
+        run = self.zone()
+        for host in (run.hosts[1], run.host("spare")):
+            host.login.code = "refused"
+        for host in run.hosts.values():
+            strike(run, host)
+        run.run()
+        assert violations(run) == []
+        assert {run.verdicts()[f"h000{each}"] for each in (3, 4, 5, 6)} == {Verdict.UNREACHABLE}
+        assert run.verdicts()["h0002"] is Verdict.OK

@@ -38,6 +38,16 @@ def tree(
     return Plan(nodes, specs, limits, timeouts)
 
 
+def with_spare(plan: Plan, behind: tuple[int, ...]) -> Plan:
+    """The same plan with one more gateway, outside of the tree, for the zone of these hosts."""
+    spare = PlanNode(len(plan.nodes) + 1, "spare", 0, 0, asked=False)
+    specs = {**plan.specs, "spare": HostSpec("spare", "spare", "spare")}
+    for node_id in behind:
+        name = plan.node(node_id).host
+        specs[name] = replace(specs[name], via=(*specs[name].via, "spare"))
+    return replace(plan, specs=specs, spares=(spare,))
+
+
 def with_gateways(plan: Plan, via: dict[int, tuple[int, ...]]) -> Plan:
     """The same plan, in which some hosts are reachable only through others: ids of the gateways by id."""
     specs = dict(plan.specs)
