@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.placing import Places
+from nile.cascade.stealing import Stealing
 from nile.cascade.tree import Tree
 from nile.events import Code
 from nile.topology.model import ROOT_ID, Plan
@@ -103,6 +104,8 @@ class Healer:
         self._tree = tree
         self._plan = plan
         self._outlives_s = max(plan.timeouts.lease_s + grace_s, plan.timeouts.connect_s) + MARGIN_S
+        self._stealing = Stealing(tree)
+        self._taken_from: dict[int, int] = {}
         self._troubles: dict[int, _Trouble] = {}
         self._begun: dict[int, float] = {}
         self._moved: set[int] = set()
@@ -182,6 +185,10 @@ class Healer:
             decisions += self._about(trouble, places, t)
         for relay, code in self._left_behind(t) if ticked or self._barren else ():
             decisions += self._move_below(relay, code, places)
+        if ticked:
+            for host, thief in self._stealing.take(places, t - self._patience_s()):
+                self._taken_from[host.id] = host.parent
+                decisions.append(Place(host, thief))
         return decisions
 
     def _about(self, trouble: _Trouble, places: Places, t: float) -> Iterator[Decision]:
@@ -215,9 +222,16 @@ class Healer:
         host, tried = trouble.host, trouble.tried
         waits = self._was_here(host)
         last = len(tried) >= MOST_PATHS - 1 or trouble.timeouts >= MOST_TIMEOUTS - 1
-        if last and ROOT_ID not in tried and places.best(host, tried, ROOT_ID, beyond=True) == ROOT_ID:
+        if (
+            last
+            and ROOT_ID not in tried
+            and host.id not in self._taken_from
+            and places.best(host, tried, ROOT_ID, beyond=True) == ROOT_ID
+        ):
             return ROOT_ID
-        parent = places.best(host, tried, None if tried else host.parent)
+        # Who took it from another may have no way to it.
+        first = self._taken_from.pop(host.id, None) if tried else host.parent
+        parent = places.best(host, tried, first)
         if parent is None and (waits or not places.hope(host)):
             parent = places.best(host, tried, beyond=True)
         if parent is None and waits:

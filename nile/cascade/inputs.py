@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nile.agent import wire
 from nile.agent.wire import Frame
+
+FRAME_NAMES = {
+    value: name
+    for name, value in vars(wire).items()
+    if name.isupper()
+    and isinstance(value, int)
+    and value in wire.UP_TYPES | wire.DOWN_TYPES | wire.LINK_TYPES
+}
+
+
+def frame_name(kind: object) -> str:
+    """What the code calls frames of this type; of any other, that it is of another."""
+    return FRAME_NAMES.get(kind, "a frame of no type") if isinstance(kind, int) else "a frame of no type"
 
 
 @dataclass(frozen=True, slots=True)

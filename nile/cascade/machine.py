@@ -25,6 +25,7 @@ from nile.cascade.inputs import (
     StdinEnded,
     StdinRead,
     Ticked,
+    frame_name,
 )
 from nile.cascade.mending import Mender
 from nile.cascade.orders import WINDOW, CascadeOptions, Orders
@@ -148,7 +149,7 @@ class Cascade:
         if child is None or self._tree.link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
         if frame.type == wire.REPORT:
-            return self._report(child, text(body["text"]), frame.origin)
+            return self._report(child, f"{frame_name(body['type'])} from {child.name}", frame.origin, body)
         if body["epoch"] != child.epoch:
             return []
         if frame.type == wire.LOGIN:
@@ -160,12 +161,13 @@ class Cascade:
             return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, body, t)
 
-    def _report(self, child: Host, said: str, origin: int) -> list[Action]:
+    def _report(self, child: Host, what: str, relay: int, body: dict[str, Any]) -> list[Action]:
         """A relay dropped a child's frame; it says so once for each child."""
         if child.complained_of:
             return []
         child.complained_of = True
-        return [Publish(Notice(said, self._tree.name(origin)))]
+        said = f"{what} was dropped: it may not speak for node {integer(body['origin'])}"
+        return [Publish(Notice(said, self._tree.name(relay)))]
 
     def _login(self, child: Host, t: float) -> list[Action]:
         if child.contact is Contact.WAITING:
@@ -299,8 +301,7 @@ class Cascade:
         if frame.origin in self._reported:
             return []
         self._reported.add(frame.origin)
-        kind = wire.NAMES.get(frame.type, str(frame.type))
-        said = f"a frame was dropped ({kind}): {why[:200]}"
+        said = f"a frame was dropped ({frame_name(frame.type)}): {why[:200]}"
         return [Publish(Notice(said, self._tree.name(frame.origin)))]
 
     def _sign(self, child: Host, body: dict[str, Any]) -> list[Action]:

@@ -44,6 +44,14 @@ class Places:
                 return min(able, key=lambda node: self._cost(node, host))
         return None
 
+    def may(self, node: int, host: Host) -> bool:
+        """Could this node take it, within all bounds?"""
+        return self._may(node, host, self._tree.height(host))
+
+    def idle(self) -> list[int]:
+        """Nodes that have logged in to all their children."""
+        return [node for node in self._relays if self._loads(node)[0] == 0]
+
     def took(self, host: Host, node: int) -> None:
         """A host goes there: that node has more to do."""
         pending, children = self._loads(node)

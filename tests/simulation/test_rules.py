@@ -600,3 +600,47 @@ class TestSpareGateways:
         assert violations(run) == []
         assert {run.verdicts()[f"h000{each}"] for each in (3, 4, 5, 6)} == {Verdict.UNREACHABLE}
         assert run.verdicts()["h0002"] is Verdict.OK
+
+
+class TestWorkMoves:
+    """1 has forty hosts below it, of which two can be logged in to at a time; 2 has two."""
+
+    PARENTS = (0, 0, *[1] * 40, *[2] * 2)
+
+    def test_idle_relays_take_hosts_that_nobody_began_with(self) -> None:
+        run = cluster(tree(list(self.PARENTS), limits=Limits(branches=50, parallel=2)), sleeper(30.0))
+        for host in run.hosts.values():
+            host.login.seconds = 1.0
+        run.run()
+        all_ok(run)
+        paths = [result.path[1] for result in run.results().values() if len(result.path) == 3]
+        assert paths.count("h0002") >= 8
+        ready = [result.t_ready_s or 0.0 for result in run.results().values()]
+        assert max(ready) < 14.0  # alone, the first relay takes twenty rounds
+        assert sum(host.claims.attempts for host in run.hosts.values()) <= 44 + 4  # hardly any begins in vain
+
+    def test_who_cannot_log_in_to_what_it_took_gives_it_back(self) -> None:
+        run = cluster(tree(list(self.PARENTS), limits=Limits(branches=50, parallel=2)), sleeper(30.0))
+        for host in run.hosts.values():
+            host.login.seconds = 1.0
+            if host.node.parent == 1:
+                host.login.barred = {0: "refused", 2: "refused"}
+        run.run()
+        all_ok(run)
+        assert {result.path[:2] for result in run.results().values() if result.host > "h0002"} == {
+            ("root", "h0001"),
+            ("root", "h0002"),
+        }
+
+    def test_nobody_takes_what_waits_for_a_permit(self) -> None:
+        limits = Limits(branches=50, parallel=16, logins=2)
+        run = cluster(tree(list(self.PARENTS), limits=limits), quiet)
+        for host in run.hosts.values():
+            host.login.seconds = 1.0
+        run.run()
+        all_ok(run)
+        assert all(
+            result.path[1] == "h0001"
+            for result in run.results().values()
+            if result.host in ("h0010", "h0040")
+        )
