@@ -60,10 +60,10 @@ class Core:
         self._orphan = ""  # what to do without a parent: adopt, kill or finish
         self._window = 0
         self._sent = dict.fromkeys(STREAMS, 0)
-        self._acked = dict.fromkeys(STREAMS, 0)
-        self._kept = {name: bytearray() for name in STREAMS}  # from `_acked` to `_sent`
-        self._spawned: "Effects" = []
-        self._result: "Effects" = []
+        self.acked = dict.fromkeys(STREAMS, 0)
+        self.kept = {name: bytearray() for name in STREAMS}  # from `acked` to `_sent`
+        self.spawn_said: "Effects" = []
+        self.result_said: "Effects" = []
         self._open: "set[str]" = set()
         self._started_at = now
         self._term_at = now
@@ -133,7 +133,7 @@ class Core:
         again = node["again"] or trace == "dead"
         self.state = HELD if node["asked"] else self.state
         if again:  # what it prints, if anything, follows what the root has
-            self._sent, self._acked = dict(node["have"]), dict(node["have"])
+            self._sent, self.acked = dict(node["have"]), dict(node["have"])
             return self._resume(trace, node["have"])
         return [] if node["hold"] else self._start(now)
 
@@ -146,19 +146,9 @@ class Core:
         return self._resume("alive", node["have"])
 
     def _resume(self, trace: str, have: "dict[str, Any]") -> "Effects":
-        """Say where it stands, and again what the root hasn't got."""
-        effects: "Effects" = [("state", {"trace": trace, "held": self.state == HELD})]
-        effects += self._again(self._spawned)
-        for name in STREAMS:
-            kept, start = bytes(self._kept[name]), self._acked[name]
-            at = max(have[name], start)
-            for cut in range(at - start, len(kept), wire.CHUNK):
-                effects.append(self._output(name, start + cut, kept[cut : cut + wire.CHUNK]))
-        return effects + self._again(self._result)
+        from nile.agent import anew
 
-    def _again(self, said: "Effects") -> "Effects":
-        """The same frames, in the name of the attachment that there is now."""
-        return [("up", wire.Frame(frame.type, self.id, self.epoch, (), frame.body)) for _, frame in said]
+        return anew.resume(self, trace, have)
 
     def _start(self, now: float) -> "Effects":
         if self.state != HELD:
@@ -172,10 +162,10 @@ class Core:
         effects: "Effects" = []
         for name in STREAMS:
             offset = offsets.get(name, 0)
-            if self._acked[name] < offset <= self._sent[name]:
+            if self.acked[name] < offset <= self._sent[name]:
                 was_full = self.room(name) == 0
-                del self._kept[name][: offset - self._acked[name]]
-                self._acked[name] = offset
+                del self.kept[name][: offset - self.acked[name]]
+                self.acked[name] = offset
                 if was_full and name in self._open:
                     effects.append(("reading", name, True))
         return effects
@@ -195,8 +185,8 @@ class Core:
 
     def spawned(self, pid: int) -> "Effects":
         """The command runs as process `pid`."""
-        self._spawned = [("up", self._say(wire.STARTED, {"pid": pid}))]
-        return list(self._spawned)
+        self.spawn_said = [("up", self._say(wire.STARTED, {"pid": pid}))]
+        return list(self.spawn_said)
 
     def spawn_failed(self, reason: str) -> "Effects":
         """The command could not be started."""
@@ -204,17 +194,22 @@ class Core:
 
     def room(self, name: str) -> int:
         """How many bytes of this stream may be read now."""
-        return max(0, self._window - (self._sent[name] - self._acked[name]))
+        return max(0, self._window - (self._sent[name] - self.acked[name]))
 
     def output(self, name: str, data: bytes) -> "Effects":
         """The command wrote `data`, at most `room(name)` bytes."""
         offset = self._sent[name]
         self._sent[name] = offset + len(data)
-        self._kept[name] += data
-        effects: "Effects" = [self._output(name, offset, data)]
+        self.kept[name] += data
+        effects: "Effects" = [self.output_frame(name, offset, data)]
         if self.room(name) == 0:
             effects.append(("reading", name, False))
         return effects
+
+    def output_frame(self, name: str, offset: int, data: bytes) -> "Tuple[Any, ...]":
+        """What sends these bytes of a stream, the first of which is at `offset`."""
+        body = wire.pack_output(STREAMS.index(name), offset, data)
+        return ("up", wire.Frame(wire.OUTPUT, self.id, self.epoch, (), body))
 
     def drained(self, name: str) -> "Effects":
         """The stream is over: every writer closed it, or `drain` was asked and its pipe is empty."""
@@ -264,8 +259,7 @@ class Core:
             return [("census",)]
         if self._lease_over(now):
             return self.dissolve(now)
-        limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
-        if limit_s is not None and not self._exited and now - self._started_at > limit_s:
+        if now > self._limit() and not self._exited:
             self._cause = "timeout"
             return self._stop(now, self._grace_s)
         return []
@@ -276,8 +270,12 @@ class Core:
 
     def next_tick_s(self, now: float) -> float:
         """Seconds until `tick` is due."""
+        return min(1.0, max(0.01, self._limit() - now))
+
+    def _limit(self) -> float:
+        """When the command has had its time."""
         limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
-        return 1.0 if limit_s is None else min(1.0, max(0.01, self._started_at + limit_s - now))
+        return float("inf") if limit_s is None else self._started_at + float(limit_s)
 
     def parent_lost(self, now: float) -> "Effects":
         """The link to the parent ended: wait to be adopted, unless there is nothing to wait for."""
@@ -324,15 +322,11 @@ class Core:
             "stdout": self._sent["stdout"],
             "stderr": self._sent["stderr"],
         }
-        self._result = [("up", self._say(wire.RESULT, result))]
-        return list(self._result)
+        self.result_said = [("up", self._say(wire.RESULT, result))]
+        return list(self.result_said)
 
     def _leave(self) -> "Tuple[Any, ...]":
         return ("leave", self.succeeded(), self._told)
-
-    def _output(self, name: str, offset: int, data: bytes) -> "Tuple[Any, ...]":
-        body = wire.pack_output(STREAMS.index(name), offset, data)
-        return ("up", wire.Frame(wire.OUTPUT, self.id, self.epoch, (), body))
 
     def _say(self, kind: int, value: "Any") -> wire.Frame:
         return wire.Frame(kind, self.id, self.epoch, (), wire.dumps(value))

@@ -136,19 +136,27 @@ def _slim(code: "Any") -> "Any":
 
     An exception tells where it comes from by function and offset of the instruction.
     """
-    if sys.version_info < (3, 11):
-        return code
     consts = tuple(_slim(const) if isinstance(const, type(code)) else const for const in code.co_consts)
     arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
     kept = set(code.co_varnames[:arguments] + code.co_cellvars)
-    return code.replace(
-        co_consts=consts,
-        co_name="_",
-        co_qualname=code.co_name,
-        co_stacksize=(code.co_stacksize + 7) // 8 * 8,  # of few sizes: they compress better
-        co_linetable=b"",
-        co_varnames=tuple(name if name in kept else "_" for name in code.co_varnames),
+    names = tuple(name if name in kept else "_" for name in code.co_varnames)
+    changes = {
+        "co_consts": consts,
+        "co_varnames": names,
+        "co_stacksize": (code.co_stacksize + 7) // 8 * 8,  # of few sizes: they compress better
+        "co_firstlineno": 1,
+        "co_linetable" if sys.version_info >= (3, 10) else "co_lnotab": b"",
+    }
+    if sys.version_info >= (3, 11):
+        changes.update(co_name="_", co_qualname=code.co_name)
+    if hasattr(code, "replace"):
+        return code.replace(**changes)
+    # Python 3.7 and before. This order is that of the type's own arguments.
+    order = (
+        "argcount kwonlyargcount nlocals stacksize flags code consts names varnames filename name firstlineno"
     )
+    fields = ["co_" + field for field in (order + " lnotab freevars cellvars").split()]
+    return type(code)(*[changes.get(field, getattr(code, field)) for field in fields])
 
 
 class Handshake:

@@ -73,7 +73,7 @@ class Agent:
         self._tell = tell
         for fd in (0, 1):
             os.set_blocking(fd, False)
-        self.watch(0, select.POLLIN, self._parent_readable)
+        self.watch(0, select.POLLIN, self.parent_readable)
         self._watch_signals()
         self.parent.send(wire.Frame(wire.HELLO, body=wire.dumps(self._hello())))
         self._flush_parent()
@@ -145,7 +145,7 @@ class Agent:
                     self.perform(self.core.exited(rc, signum))
                 elif self.branches:
                     self.branches.reaped(pid, rc, signum)
-        if any(signum in signals for signum in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT)):
+        if set(signals) != {_signal.SIGCHLD}:  # any other one that is watched asks it to end
             self.perform(self.core.dissolve(now()))
 
     # The link to the parent.
@@ -159,7 +159,8 @@ class Agent:
             "uptime": now(),
         }
 
-    def _parent_readable(self, events: int) -> None:
+    def parent_readable(self, events: int) -> None:
+        """Take what the parent sent."""
         try:
             data = os.read(0, READ_SIZE)
         except BlockingIOError:
@@ -225,22 +226,6 @@ class Agent:
 
     def _do_state(self, fields: "Dict[str, Any]") -> None:
         self._adoption().say_state(self, fields)
-
-    def attach(self, down: int, up: int, *, alone: bool = False) -> None:
-        """Go on over another link, of which these are the ends; `alone`: they lead nowhere."""
-        self.parent.drop()
-        self.parent = Link(wire.MAX_FRAME_DOWN, now())
-        self.out = b""
-        self.alone = alone
-        self.unwatch(1)
-        for fd, end in ((0, down), (1, up), (2, up)):
-            os.dup2(end, fd)
-        for fd in {down, up}:
-            os.close(fd)
-        if alone:
-            self.unwatch(0)
-        else:
-            self.watch(0, select.POLLIN, self._parent_readable)
 
     def now(self) -> float:
         """Seconds since boot."""

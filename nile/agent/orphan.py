@@ -11,6 +11,7 @@ import select
 import stat
 
 from nile.agent import claims, leftovers, wire
+from nile.agent.link import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,27 @@ if TYPE_CHECKING:
 def lose_parent(agent: "Agent") -> None:
     """The link to the parent ended."""
     null = os.open("/dev/null", os.O_RDWR)
-    agent.attach(null, null, alone=True)
+    _attach(agent, null, null, alone=True)
     if agent.branches:
         agent.branches.orphaned()
     agent.perform(agent.core.parent_lost(agent.now()))
+
+
+def _attach(agent: "Agent", down: int, up: int, *, alone: bool = False) -> None:
+    """Go on over another link, of which these are the ends; `alone`: they lead nowhere."""
+    agent.parent.drop()
+    agent.parent = Link(wire.MAX_FRAME_DOWN, agent.now())
+    agent.out = b""
+    agent.alone = alone
+    agent.unwatch(1)
+    for fd, end in ((0, down), (1, up), (2, up)):
+        os.dup2(end, fd)
+    for fd in {down, up}:
+        os.close(fd)
+    if alone:
+        agent.unwatch(0)
+    else:
+        agent.watch(0, select.POLLIN, agent.parent_readable)
 
 
 def say_state(agent: "Agent", fields: "Dict[str, Any]") -> None:
@@ -106,7 +124,7 @@ def adopted(agent: "Agent", line: bytes) -> None:
         name = "%s/%d" % (agent.claim, int(words[-2]))
         up = os.open(name + ".up", os.O_WRONLY | os.O_NONBLOCK)
         if int(words[-1]) > agent.core.epoch:
-            agent.attach(os.open(name + ".down", os.O_RDONLY | os.O_NONBLOCK), up)
+            _attach(agent, os.open(name + ".down", os.O_RDONLY | os.O_NONBLOCK), up)
         else:
             os.close(up)
     except (OSError, IndexError):

@@ -304,12 +304,8 @@ class Relay:
         if child.id in self._reported:
             return []
         self._reported.add(child.id)
-        text = "%s from %s was dropped: it may not speak for node %d" % (
-            wire.NAMES.get(frame.type, "a frame of type %d" % frame.type),
-            child.entry["host"],
-            frame.origin,
-        )
-        return [("up", self._say(wire.REPORT, {"child": child.id, "text": text}))]
+        report = {"child": child.id, "type": frame.type, "origin": frame.origin}
+        return [("up", self._say(wire.REPORT, report))]
 
     def closed(self, child_id: int, code: str, reason: str, retry: bool, now: float) -> "Effects":
         """The login failed, or the link ended. `retry`: it says nothing about the host."""

@@ -59,12 +59,6 @@ RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, OPEN, CARRY, CLOSE])
 # Counted against a link's window; all others are control frames and go first.
 BULK = frozenset([OUTPUT, STDIN, CARRY])
 
-NAMES = {
-    value: name
-    for name, value in list(globals().items())
-    if name.isupper() and isinstance(value, int) and name != "PROTOCOL"
-}
-
 MAX_FRAME_UP = 1 << 20
 MAX_FRAME_DOWN = 64 << 20
 MAX_HOPS = 64
@@ -111,7 +105,7 @@ class Frame:
         """The body, decoded, which has to be a mapping; raises WireError."""
         value = loads(self.body)
         if not isinstance(value, dict):
-            raise WireError("the body of %s is no mapping" % NAMES.get(self.type, self.type))
+            raise WireError("a body of type %d that is no mapping" % self.type)
         return value
 
 

@@ -1,6 +1,6 @@
 """Packing the agent: which modules, in which order, and without what only people read.
 
-Docstrings and comment lines stay at home. Line numbers don't change, so a
+Docstrings and comment lines stay at home, and so do long names of variables. Line numbers don't change, so a
 traceback from a host points into this repository's files.
 """
 
@@ -15,6 +15,7 @@ import tokenize
 from importlib import resources
 
 from nile.agent.handshake import Bundle
+from nile.bootstrap.shorten import keywords, shorten
 
 # In an order that satisfies their imports.
 LEAF_MODULES = (
@@ -23,6 +24,7 @@ LEAF_MODULES = (
     "wire",
     "link",
     "core",
+    "anew",
     "claims",
     "processes",
     "leftovers",
@@ -32,8 +34,10 @@ LEAF_MODULES = (
     "loop",
 )
 RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "logins")
+# Few runs need it: it travels with the first connection that is to be carried.
+CARRIER = "carry"
 # Compiled on the host, and only when they are first imported: most leaves never need them.
-LATE_MODULES = ("start", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
+LATE_MODULES = ("start", "anew", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
 
 
 _FRESH = ("", "\n")
@@ -45,17 +49,29 @@ _WORD = re.compile(r"[\w'\"]")
 @functools.cache
 def agent_bundle() -> Bundle:
     """The agent as this Nile has it, ready to be sent to children of any Python."""
-    package = resources.files("nile.agent")
     sources: list[tuple[str, bytes]] = [("nile", b""), ("nile.agent", b"")]
     relay_only = []
     for module in LEAF_MODULES[:-1] + RELAY_MODULES + LEAF_MODULES[-1:]:
         name = f"nile.agent.{module}"
-        text = package.joinpath(f"{module}.py").read_text(encoding="utf-8")
-        sources.append((name, strip(text).encode()))
+        sources.append((name, packed_source(module)))
         if module in RELAY_MODULES:
             relay_only.append(name)
     late = [f"nile.agent.{module}" for module in LATE_MODULES]
     return Bundle(sources, relay_only, importlib.util.MAGIC_NUMBER.hex(), None, late)
+
+
+def packed_source(module: str) -> bytes:
+    """One module of the agent as it travels: the same program, on the same lines."""
+    return shorten(strip(_text(module)), _keywords()).encode()
+
+
+@functools.cache
+def _keywords() -> set[str]:
+    return set().union(*(keywords(_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER)))
+
+
+def _text(module: str) -> str:
+    return resources.files("nile.agent").joinpath(f"{module}.py").read_text(encoding="utf-8")
 
 
 def strip(text: str) -> str:
@@ -68,7 +84,9 @@ def strip(text: str) -> str:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             _blank_docstring(node, lines)
-        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        elif isinstance(node, ast.If) and _is_for_checkers(node.test):
+            _blank(node, lines)
+        elif isinstance(node, ast.Assign) and _is_for_checkers(node.targets[0]):
             _blank(node, lines)
         cuts += _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
@@ -79,7 +97,7 @@ def strip(text: str) -> str:
 @functools.cache
 def carrier_source() -> bytes:
     """The module that carries connections for the root: few runs need it, so it travels with the first."""
-    return strip(resources.files("nile.agent").joinpath("carry.py").read_text(encoding="utf-8")).encode()
+    return packed_source(CARRIER)
 
 
 def squeeze(text: str) -> str:
@@ -108,6 +126,10 @@ def _bare(line: str) -> str:
     """Indented by one blank a level."""
     text = line.lstrip(" ")
     return " " * ((len(line) - len(text)) // 4) + text
+
+
+def _is_for_checkers(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "TYPE_CHECKING"
 
 
 def _annotation(node: ast.AST, lines: list[str]) -> list[tuple[int, int, int]]:

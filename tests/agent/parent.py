@@ -20,6 +20,7 @@ from nile.agent.handshake import Bundle, Handshake, command_line
 from nile.agent.link import Link
 from nile.agent.wire import Frame
 from nile.bootstrap import agent_bundle
+from nile.cascade.inputs import frame_name
 from tests.support.plans import make_plan
 
 DEADLINE_S = 20.0
@@ -172,7 +173,7 @@ class Parent:
 
     def wait_for(self, kind: int, deadline_s: float = DEADLINE_S) -> Frame:
         """The first frame of that type."""
-        self.wait(lambda: any(frame.type == kind for frame in self.frames), wire.NAMES[kind], deadline_s)
+        self.wait(lambda: any(frame.type == kind for frame in self.frames), frame_name(kind), deadline_s)
         return next(frame for frame in self.frames if frame.type == kind)
 
     def wait(self, condition: Callable[[], bool], what: str = "it", deadline_s: float = DEADLINE_S) -> None:

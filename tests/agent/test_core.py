@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nile.agent import core, wire
 from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STUCK_S, TERM, Core
 from nile.agent.wire import Frame
+from nile.cascade.inputs import frame_name
 from tests.support.plans import make_plan
 
 LEASE_S, GRACE_S, WINDOW = 30.0, 5.0, 1000
@@ -107,7 +108,7 @@ def at(state: str, **how: Any) -> Core:
 
 def kinds(effects: Effects) -> list[Any]:
     """The effects by name; frames by their type's name."""
-    return [wire.NAMES[each[1].type] if each[0] == "up" else each[0] for each in effects]
+    return [frame_name(each[1].type) if each[0] == "up" else each[0] for each in effects]
 
 
 def result(effects: Effects) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def test_every_input_in_every_state(state: str, name: str, now: float) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(INPUTS)), st.floats(0, 12)), max_size=40))
 def test_any_walk_keeps_to_the_table(walk: list[tuple[str, float]]) -> None:
-    """At most one start; a result once, but where it is asked for again; nothing but the drawn transitions."""
+    """At most one start; a result once, or when it is asked for again; only the drawn transitions."""
     it, now, seen = Core(0.0, LEASE_S), 0.0, []
     for name, seconds in walk:
         now += seconds
@@ -384,7 +385,8 @@ class TestAnew:
     @pytest.mark.parametrize("trace", ["none", "dead"])
     def test_one_that_may_have_been_started_before_waits_for_the_root(self, trace: str) -> None:
         it = Core(0.0)
-        effects = tell(plan(again=trace == "none", have=self.HAVE), trace)(it, 0.0)
+        claim, *effects = tell(plan(again=trace == "none", have=self.HAVE), trace)(it, 0.0)
+        assert claim == ("claim",)
         assert effects == [("state", {"trace": trace, "held": True})]
         assert kinds(it.frame(START, 1.0)) == ["spawn"]
         assert wire.unpack_output(it.output("stdout", b"x")[0][1].body)[1] == 3
