@@ -58,6 +58,7 @@ class Core:
         self._beat = -1
         self._beat_at = now
         self._window = 0
+        self._trace = "alive"
         self._sent = dict.fromkeys(STREAMS, 0)
         self._acked = dict.fromkeys(STREAMS, 0)
         self._kept = {name: bytearray() for name in STREAMS}  # from `_acked` to `_sent`
@@ -96,7 +97,7 @@ class Core:
         if frame.type == wire.CANCEL:
             return self._cancel(float(frame.fields().get("grace", self._grace_s)), now)
         if frame.type == wire.RESUME:
-            return self._resume("alive", frame.fields())
+            return self._resume(frame.fields())
         if frame.type == wire.END:
             self._told = True
             return self.dissolve(now)
@@ -128,10 +129,11 @@ class Core:
         Only the root knows whether a command may be started where one may have been started before.
         """
         node = self.plan["node"]
+        self._trace = trace
         again = node["again"] or trace == "dead"
         self.state = HELD if node["asked"] else self.state
         if again:
-            return self._resume(trace, node["have"])
+            return self._resume(node["have"])
         return [] if node["hold"] else self._start(now)
 
     def _adopted(self, node: "dict[str, Any]", now: float) -> "Effects":
@@ -140,11 +142,12 @@ class Core:
             return []
         self.epoch = node["epoch"]
         self._beat_at = now
-        return self._resume("alive", node["have"])
+        return self._resume(node["have"])
 
-    def _resume(self, trace: str, have: "dict[str, Any]") -> "Effects":
-        """Say where it stands, and again what the root hasn't got."""
-        effects: "Effects" = [("state", {"trace": trace, "held": self.state == HELD})]
+    def _resume(self, have: "dict[str, Any]") -> "Effects":
+        """Say where it stands (before a start: what it found here), and again what the root hasn't got."""
+        held = self.state == HELD
+        effects: "Effects" = [("state", {"trace": self._trace if held else "alive", "held": held})]
         effects += self._again(self._spawned)
         for name in STREAMS:
             kept, start = bytes(self._kept[name]), self._acked[name]

@@ -116,7 +116,7 @@ class Mender:
     # What an agent says that was attached anew.
 
     def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
-        """`trace` is what it found of an agent before it: alive (that one speaks), dead, or none."""
+        """`trace` is what the agent found of one before it: dead or none; alive, once it had its start."""
         if trace != "alive":
             if host.claimed_in == host.epoch:
                 return []
