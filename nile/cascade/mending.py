@@ -117,10 +117,6 @@ class Mender:
 
     def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
         """`trace` is what the agent found of one before it: dead or none; alive, once it had its start."""
-        if trace != "alive":
-            if host.claimed_in == host.epoch:
-                return []
-            host.claimed_in = host.epoch
         if host.over or not held:
             return []
         before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
