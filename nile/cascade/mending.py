@@ -124,9 +124,7 @@ class Mender:
         if trace != "alive" and ran:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
-        if host.may_have_started:
-            return [self._orders.send(host.id, wire.START, {})]
-        if self._starts.bounded:
+        if self._starts.bounded and not host.may_have_started:
             self._starts.offer(host.rank, host)
             return []
         return [self._orders.start(host)]
