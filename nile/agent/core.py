@@ -67,6 +67,7 @@ class Core:
         self._open: "set[str]" = set()
         self._started_at = now
         self._term_at = now
+        self._kill_at = 0.0
         self._grace_s = 5.0
         self._cause: "Optional[str]" = None
         self._dissolved = False
@@ -239,9 +240,11 @@ class Core:
             return []
         if not alive and not self._exited:
             return []  # its own process is dead, and about to be reaped: its status comes first
-        kill_at = self._term_at + self._grace_s
-        if alive and now < kill_at + STUCK_S:
-            return [("kill", KILL)] if now >= kill_at else []
+        if alive and now < self._term_at + self._grace_s:
+            return []
+        self._kill_at = self._kill_at or now
+        if alive and now < self._kill_at + STUCK_S:
+            return [("kill", KILL)]
         for pid, _ in alive:
             self._killed.pop(pid, None)
         self._left = list(alive)
@@ -295,6 +298,7 @@ class Core:
     def _stop(self, now: float, grace_s: float) -> "Effects":
         self.state = STOPPING
         self._term_at = now
+        self._kill_at = 0.0
         self._grace_s = grace_s
         return [("kill", TERM)]
 
