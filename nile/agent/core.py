@@ -59,6 +59,7 @@ class Core:
         self._beat_at = now
         self._orphan = ""  # what to do without a parent: adopt, kill or finish
         self._window = 0
+        self._trace = "alive"
         self._sent = dict.fromkeys(STREAMS, 0)
         self.acked = dict.fromkeys(STREAMS, 0)
         self.kept = {name: bytearray() for name in STREAMS}  # from `acked` to `_sent`
@@ -67,6 +68,7 @@ class Core:
         self._open: "set[str]" = set()
         self._started_at = now
         self._term_at = now
+        self._kill_at = 0.0
         self._grace_s = 5.0
         self._cause: "Optional[str]" = None
         self._dissolved = False
@@ -97,7 +99,7 @@ class Core:
         if frame.type == wire.CANCEL:
             return self._cancel(float(frame.fields().get("grace", self._grace_s)), now)
         if frame.type == wire.RESUME:
-            return self._resume("alive", frame.fields())
+            return self._resume(frame.fields())
         if frame.type == wire.END:
             self._told = True
             return self.dissolve(now)
@@ -130,11 +132,12 @@ class Core:
         Only the root knows whether a command may be started where one may have been started before.
         """
         node = self.plan["node"]
+        self._trace = trace
         again = node["again"] or trace == "dead"
         self.state = HELD if node["asked"] else self.state
         if again:  # what it prints, if anything, follows what the root has
             self._sent, self.acked = dict(node["have"]), dict(node["have"])
-            return self._resume(trace, node["have"])
+            return self._resume(node["have"])
         return [] if node["hold"] else self._start(now)
 
     def _adopted(self, node: "dict[str, Any]", now: float) -> "Effects":
@@ -143,12 +146,13 @@ class Core:
             return []
         self.epoch = node["epoch"]
         self._beat_at = now
-        return self._resume("alive", node["have"])
+        return self._resume(node["have"])
 
-    def _resume(self, trace: str, have: "dict[str, Any]") -> "Effects":
+    def _resume(self, have: "dict[str, Any]") -> "Effects":
         from nile.agent import anew
 
-        return anew.resume(self, trace, have)
+        # Before a start it says what it found here.
+        return anew.resume(self, self._trace if self.state == HELD else "alive", have)
 
     def _start(self, now: float) -> "Effects":
         if self.state != HELD:
@@ -234,9 +238,11 @@ class Core:
             return []
         if not alive and not self._exited:
             return []  # its own process is dead, and about to be reaped: its status comes first
-        kill_at = self._term_at + self._grace_s
-        if alive and now < kill_at + STUCK_S:
-            return [("kill", KILL)] if now >= kill_at else []
+        if alive and now < self._term_at + self._grace_s:
+            return []
+        self._kill_at = self._kill_at or now
+        if alive and now < self._kill_at + STUCK_S:
+            return [("kill", KILL)]
         for pid, _ in alive:
             self._killed.pop(pid, None)
         self._left = list(alive)
@@ -300,6 +306,7 @@ class Core:
     def _stop(self, now: float, grace_s: float) -> "Effects":
         self.state = STOPPING
         self._term_at = now
+        self._kill_at = 0.0
         self._grace_s = grace_s
         return [("kill", TERM)]
 

@@ -45,7 +45,8 @@ FINAL = frozenset(
 """What is wrong with the host itself, by whatever way one comes."""
 BY_CHANCE = frozenset({Code.STARTUPS, Code.LINK})
 """What says nothing about the host: the same way may do."""
-SILENT = BY_CHANCE | {Code.CONNECT_TIMEOUT}
+SILENT = frozenset({Code.CONNECT_TIMEOUT, Code.STARTUPS})
+"""What takes a whole connect time-out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,9 +53,7 @@ class Host:
     resumed: bool = False
     """It was attached anew: output that got lost meanwhile comes again, and some perhaps twice."""
     start_in: int = 0
-    """The epoch of the attachment in which it was first told to start; 0: it starts by itself, or not yet."""
-    claimed_in: int = 0
-    """The epoch of the last attachment in which an agent said that it found no living one there."""
+    """The epoch of the attachment in which it was last told to start; 0: never, or it starts by itself."""
     t_connect_s: float | None = None
     t_ready_s: float | None = None
     booted_s: float | None = None

@@ -131,11 +131,7 @@ class Mender:
     # What an agent says that was attached anew.
 
     def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
-        """`trace` is what it found of an agent before it: alive (that one speaks), dead, or none."""
-        if trace != "alive":
-            if host.claimed_in == host.epoch:
-                return []
-            host.claimed_in = host.epoch
+        """`trace` is what the agent found of one before it: dead or none; alive, once it had its start."""
         if host.over or not held:
             return []
         before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
@@ -143,9 +139,7 @@ class Mender:
         if trace != "alive" and ran and not self._options.exec.idempotent:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
-        if host.may_have_started:
-            return [self._orders.send(host.id, wire.START, {})]
-        if self._starts.bounded:
+        if self._starts.bounded and not host.may_have_started:
             self._starts.offer(host.rank, host)
             return []
         return [self._orders.start(host)]

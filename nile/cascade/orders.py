@@ -106,7 +106,7 @@ class Orders:
     def start(self, host: Host) -> Send:
         """Have it start its command; where it was told before, it does nothing."""
         host.may_have_started = True
-        host.start_in = host.start_in or host.epoch
+        host.start_in = host.epoch
         return self.send(host.id, wire.START, {})
 
     def place(self, host: Host, *, code: bool) -> Action:

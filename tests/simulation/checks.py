@@ -113,7 +113,7 @@ def _host(told: Told) -> Iterator[str]:
     yield from _order(told)
     yield from _output(told)
     yield from _survivors(told)
-    yield from _memory(told.host)
+    yield from _memory(told)
 
 
 def _verdict(told: Told) -> Iterator[str]:
@@ -168,7 +168,8 @@ def _output(told: Told) -> Iterator[str]:
         printed = told.host.printed(stream)
         if not printed.startswith(published):
             yield f"{stream} that was published was never printed"
-        named = told.cluster.interrupted and f"the last {len(printed) - len(published)} bytes" in told.notes
+        excused = told.cluster.interrupted or not told.reachable
+        named = excused and f"the last {len(printed) - len(published)} bytes" in told.notes
         if told.verdict in FROM_AGENT and not told.host.struck and published != printed and not named:
             yield f"{len(published)} of {len(printed)} bytes of {stream} were published"
 
@@ -193,11 +194,13 @@ def _survivors(told: Told) -> Iterator[str]:
             yield f"{names} still run, but {told.results[0].leftover} are named"
 
 
-def _memory(host: SimHost) -> Iterator[str]:
+def _memory(told: Told) -> Iterator[str]:
+    host = told.host
     for stream, most in host.claims.most_unacknowledged.items():
         if most > WINDOW:
             yield f"{most} bytes of {stream} were under way"
     if host.agent is not None and host.agent.branches is not None:
         most = host.agent.branches.most_buffered
-        if most > RELAY_BUFFER:
+        links = 2 if told.cluster.disturbed else 1  # of one before, some may still be on its way upward
+        if most > links * RELAY_BUFFER:
             yield f"{most} bytes of one child were buffered"

@@ -118,6 +118,8 @@ def _hang_logins(_: random.Random, cluster: Cluster, host: SimHost) -> None:
 
 
 def _cut(_: random.Random, cluster: Cluster, host: SimHost) -> None:
+    if host.agent is None:  # of its only login nothing comes any more
+        strike(cluster, host)
     cluster.cut(host)
 
 

@@ -44,7 +44,7 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
         logins=rng.choice((None, None, None, 8, 8 + hosts // 6)),
         stages=4,
     )
-    timeouts = Timeouts(connect_s=5.0, lease_s=15.0, command_s=rng.choice((None, None, None, 1.0)))
+    timeouts = Timeouts(connect_s=8.0, lease_s=20.0, command_s=rng.choice((None, None, None, 1.0)))
     plan = any_tree(rng, hosts, limits, timeouts)
     if rng.random() < 0.4:
         plan = any_zone(rng, plan)
