@@ -231,7 +231,7 @@ class Relay:
         child.attempts += 1
         child.not_before = 0.0
         if child.deadline is None:
-            child.deadline = now + self._shared["connect"]
+            child.deadline = now + child.entry["connect"]
         nonce = self._nonce()
         child.handshake = Handshake(nonce, self._bundle, child.entry["relay"])
         report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
@@ -370,7 +370,7 @@ class Relay:
 
     def _tick_login(self, child: Child, now: float) -> "Effects":
         if child.deadline is not None and now >= child.deadline:
-            silence = ("connect-timeout", "no answer within %g s" % self._shared["connect"])
+            silence = ("connect-timeout", "no answer within %g s" % child.entry["connect"])
             code, reason = child.dropped or silence
             return [("hangup", child.id)] + self._lose(child, code, reason, now)
         if child.not_before and now >= child.not_before:

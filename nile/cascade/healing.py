@@ -29,6 +29,8 @@ BARREN = 3
 PATIENCE_LEAST_S = 1.5
 PATIENCE_LOGINS = 3
 """A relay may take so many times the median login before what is below it moves."""
+SECOND = 4
+"""A host that was silent gets this part of a connect time-out by another way."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 4.0
 MARGIN_S = 0.5
 
@@ -55,6 +57,8 @@ class Place:
 
     host: Host
     parent: int
+    connect_s: float | None = None
+    """How long that may take, if not as long as any login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ class Healer:
         parent = self._next_way(trouble, places)
         if parent is not None:
             places.took(host, parent)
-            yield Place(host, parent)
+            yield Place(host, parent, self._connect_s(trouble))
         elif (spare := places.spare(host)) is not None:
             self._homeless = True
             yield CallUp(spare)
@@ -214,6 +218,16 @@ class Healer:
             self._homeless = True
         else:
             yield GiveUp(host, trouble.code, trouble.reason)
+
+    def _connect_s(self, trouble: _Trouble) -> float | None:
+        """Who was silent once, and never up, is given less time by another way.
+
+        It may be one of many dead hosts, and these are waited for one after another.
+        """
+        if not trouble.timeouts or self._was_here(trouble.host):
+            return None
+        connect_s = self._plan.timeouts.connect_s
+        return min(connect_s, max(connect_s / SECOND, PATIENCE_LOGINS * self._median_s()))
 
     def _next_way(self, trouble: _Trouble, places: Places) -> int | None:
         """By its parent anew, by others, last by the root: whoever lets others in has to let that in.
@@ -271,8 +285,11 @@ class Healer:
         """How long a relay may keep others waiting; before anybody is up, half a connect time-out."""
         if not self._took:
             return self._plan.timeouts.connect_s / 2
-        median_s = self._took[len(self._took) // 2]
-        return max(PATIENCE_LEAST_S, PATIENCE_LOGINS * median_s)
+        return max(PATIENCE_LEAST_S, PATIENCE_LOGINS * self._median_s())
+
+    def _median_s(self) -> float:
+        """What logins took so far."""
+        return self._took[len(self._took) // 2] if self._took else 0.0
 
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
         count = 0

@@ -54,6 +54,8 @@ class Host:
     """It was attached anew: output that got lost meanwhile comes again, and some perhaps twice."""
     start_in: int = 0
     """The epoch of the attachment in which it was last told to start; 0: never, or it starts by itself."""
+    connect_s: float | None = None
+    """How long the next login may take; None: as long as any."""
     t_connect_s: float | None = None
     t_ready_s: float | None = None
     booted_s: float | None = None

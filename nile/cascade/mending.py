@@ -67,7 +67,8 @@ class Mender:
 
     def _carry_out(self, decision: Decision, t: float) -> list[Action]:
         match decision:
-            case Place(host, parent):
+            case Place(host, parent, connect_s):
+                host.connect_s = connect_s
                 if host.ended:
                     return []
                 if parent != ROOT_ID and self._tree[parent].ended:  # by what was decided just before

@@ -89,6 +89,7 @@ class Orders:
             "have": dict(host.received),
             "permit": host.permitted,
             "relay": bool(host.children),
+            "connect": host.connect_s or self._plan.timeouts.connect_s,
             "login": dict(self._options.logins[host.name]) if host.parent else {},
             "children": [self.entry(child) for child in children],
             "below": [each.id for each in self._tree.below(host)] if known else [],

@@ -644,3 +644,28 @@ class TestWorkMoves:
             for result in run.results().values()
             if result.host in ("h0010", "h0040")
         )
+
+
+class TestDeadHosts:
+    """A tenth of all hosts is dead from the start, silently: nobody waits for them for long."""
+
+    @staticmethod
+    def wall_s(run: Cluster) -> float:
+        run.run()
+        return max(result.t_end_s or 0.0 for result in run.results().values())
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_they_cost_no_more_than_two_connect_time_outs(self, seed: int) -> None:
+        plan = square(300, timeouts=Timeouts(connect_s=10.0, lease_s=30.0))
+        without = self.wall_s(cluster(plan, sleeper(0.5)))
+        run = cluster(plan, sleeper(0.5))
+        for number in random.Random(seed).sample(sorted(run.hosts), 30):
+            run.hosts[number].login.silent = True
+            strike(run, run.hosts[number])
+        assert self.wall_s(run) <= 1.3 * without + 2 * 10.0
+        assert violations(run) == []
+        verdicts = list(run.verdicts().values())
+        assert (verdicts.count(Verdict.OK), verdicts.count(Verdict.UNREACHABLE)) == (270, 30)
+        assert {
+            result.code for result in run.results().values() if result.verdict is Verdict.UNREACHABLE
+        } == {Code.CONNECT_TIMEOUT}
