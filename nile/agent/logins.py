@@ -74,7 +74,6 @@ class Branches:
         node = plan["node"]
         self._own = (node["id"], node["epoch"])
         self._entries: "Dict[int, Dict[str, Any]]" = {}
-        self._connect_s = plan["shared"]["connect"]
         self._bundle = _bundle(agent.bundle)
         self._relay = Relay(self._own, plan["shared"], self._bundle, _random, _nonce)
         self._logins: "Dict[int, Login]" = {}
@@ -246,7 +245,7 @@ class Branches:
         else:
             self._start(
                 child_id,
-                ssh_argv(self._ssh, entry["login"], _name(self._known_hosts), self._connect_s) + [command],
+                ssh_argv(self._ssh, entry["login"], _name(self._known_hosts), entry["connect"]) + [command],
             )
 
     def _binds(self) -> bool:

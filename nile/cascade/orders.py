@@ -59,7 +59,6 @@ class Orders:
             "orphan": (OnOrphan.KILL if what.stdin else what.on_orphan).value,
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
-            "connect": timeouts.connect_s,
             "job": {
                 "command": what.command,
                 "timeout": timeouts.command_s,

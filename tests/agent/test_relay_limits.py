@@ -37,7 +37,7 @@ def said(parent: Parent, kind: int) -> list[Frame]:
 def test_a_relay_out_of_descriptors_fails_logins_and_lives(environment: dict[str, str]) -> None:
     with Parent(environment, relay=True, prefix="ulimit -n 64; ") as parent:
         parent.wait_for(wire.HELLO)
-        parent.send(make_plan(asked=False, parallel=40, connect=1.0, children=children(40)))
+        parent.send(make_plan(asked=False, parallel=40, children=children(40, connect=1.0)))
         parent.wait(lambda: len(said(parent, wire.FAILED)) == 40, "the end of all logins")
         failed = [frame.fields() for frame in said(parent, wire.FAILED)]
         without = [body for body in failed if "ulimit -n" in body["reason"]]
@@ -67,11 +67,11 @@ def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest
 def test_a_relay_tells_its_ssh_clients_from_what_its_command_left(environment: dict[str, str]) -> None:
     """Its ssh, which never ends, is no leftover; another child of its agent's is one."""
     with Parent(environment, relay=True) as parent:
-        result = parent.run("echo", parallel=4, connect=60.0, children=children(4))
+        result = parent.run("echo", parallel=4, children=children(4, connect=60.0))
         assert (result["rc"], result["left"]) == (0, [])
     with Parent(environment, relay=True) as parent:
         daemon = "sh -c 'setsid sleep 600 <&- >&- 2>&- & exit 0'"
-        result = parent.run(daemon, parallel=4, connect=60.0, children=children(4), leftover="kill")
+        result = parent.run(daemon, parallel=4, children=children(4, connect=60.0), leftover="kill")
         assert [killed for _pid, _name, killed in result["left"]] == [True]
 
 

@@ -46,7 +46,7 @@ def plan_body(command: str = "true", **how: Any) -> dict[str, Any]:
     orders, tree = _orders(0)
     shared, node = orders.shared(), orders.entry(tree[1])
     job = shared["job"]
-    for key, value in {"grace": 1.0, "parallel": 4, "connect": 10.0, **how, "command": command}.items():
+    for key, value in {"grace": 1.0, "parallel": 4, **how, "command": command}.items():
         (values,) = [each for each in (job, shared, node) if key in each]
         values[key] = value
     return {"shared": shared, "node": node}
