@@ -37,7 +37,7 @@ AGENT_MODULES = {
     "forked": BARE,
     "feed": BARE,
     "claims": BARE,
-    "orphan": BARE | {"stat"},  # os has imported it
+    "orphan": BARE | {"stat", "fcntl"},  # late, and os has imported stat
     "loop": BARE,
     # Relays only: a leaf is never sent these.
     "logins": BARE | {"_frozen_importlib_external"},

@@ -11,22 +11,27 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Tuple
+    from typing import Any, Dict, Optional, Tuple
 
 MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
 WAKE = "/wake"
 NONE, DEAD, HELD = "none", "dead", "held"
 
 
-def claim(run: str, host: str) -> "Tuple[str, Optional[str], int]":
-    """Claim a host: (trace, directory or None where none can be had, the FIFO's descriptor).
+def claim(run: str, node: "Dict[str, Any]") -> "Tuple[str, Optional[str], str, int]":
+    """Claim a host: (trace, directory or None where none can be had, word, the FIFO's descriptor).
 
     `trace` is NONE; or HELD where the directory was there before, and then it
-    isn't ours yet: the descriptor is that of a FIFO beside it.
+    isn't ours yet: the descriptor is that of a FIFO in another one, whose name
+    has the `word` behind it.
     """
-    name = "/nile-%d-%s-%s" % (os.getuid(), run, host.replace("/", "_")[:150])
+    host = node["host"]
+    if len(host) > 150 or "/" in host:  # no name for a directory
+        host = "=%d" % node["id"]
+    name = "/nile-%d-%s-%s" % (os.getuid(), run, host)
+    word = "." + os.urandom(8).hex()
     for base in MEMORY_DIRECTORIES:
-        fresh = beside(base + name)
+        fresh = base + name + word
         try:
             os.mkdir(fresh, 0o700)
             os.mkfifo(fresh + WAKE, 0o600)
@@ -36,11 +41,14 @@ def claim(run: str, host: str) -> "Tuple[str, Optional[str], int]":
         try:
             os.rename(fresh, base + name)  # fails where there is one: that isn't empty
         except OSError:
-            return HELD, base + name, fd
-        return NONE, base + name, fd
-    return NONE, None, -1
+            return HELD, base + name, word, fd
+        return NONE, base + name, word, fd
+    return NONE, None, word, -1
 
 
-def beside(path: str) -> str:
-    """What is to become the directory of a claim."""
-    return "%s.%d" % (path, os.getpid())
+def release(path: str) -> None:
+    """The root wants no trace of the run any more: what is left is an empty directory, if all goes well."""
+    try:
+        os.unlink(path + WAKE)
+    except OSError:
+        pass  # somebody cleaned up by hand

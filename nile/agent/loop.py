@@ -56,6 +56,7 @@ class Agent:
         self.claim: "Optional[str]" = None
         self.alone = False  # without a parent, for now
         self.heard: "list[wire.Frame]" = []
+        self.offered = 0  # the highest epoch of a login that another agent offered
         self._tell = -1
         self._poll = select.poll()
         self._ready: "Dict[int, Callable[[int], None]]" = {}
@@ -102,8 +103,9 @@ class Agent:
 
     def _tick(self) -> None:
         # What this agent slept through, or was kept from, is no silence of its parent.
-        self.parent.last_in += max(0.0, now() - self._last_tick - LATE_S)
-        self._last_tick = now()
+        at = now()
+        self.parent.last_in = min(at, self.parent.last_in + max(0.0, at - self._last_tick - LATE_S))
+        self._last_tick = at
         self.parent.tick(self._last_tick)
         if not self.alone and self.core.deaf(self.parent.last_in, self._last_tick):
             self._parent_lost()
@@ -207,9 +209,9 @@ class Agent:
 
     def _do_claim(self) -> None:
         shared, node = self.core.plan["shared"], self.core.plan["node"]
-        trace, self.claim, fd = claims.claim(shared["run"], node["host"])
+        trace, self.claim, word, fd = claims.claim(shared["run"], node)
         if trace == claims.HELD:
-            trace = self._adoption().come_second(self, fd)
+            trace = self._adoption().come_second(self, word)
         elif fd < 0 and node["again"]:
             trace = claims.DEAD  # nothing here remembers whether a command was started
         if fd >= 0:
@@ -382,7 +384,7 @@ class Agent:
         for directory in self._owned:
             processes.remove_directory(directory)
         if told and self.claim:
-            os.unlink(self.claim + claims.WAKE)
+            claims.release(self.claim)
             processes.remove_directory(self.claim)
         if keep:
             self.leave_all()

@@ -1,11 +1,15 @@
 """Adoption: an agent that came second hands its login over to the one that was there; sent as source.
 
-The newcomer puts two FIFOs into the directory of the claim, writes their name
-and its epoch into the FIFO that wakes the holder, and from then on only carries
-bytes between them and its login. The holder goes on over these as if they were
-its own login. It refuses who comes in no higher epoch than its own.
+The newcomer has a directory beside the claim, puts two FIFOs there, writes its
+name and its epoch into the FIFO that wakes the holder, and from then on only
+carries bytes between them and its login. The holder goes on over these as if
+they were its own login. It refuses whoever comes in no higher epoch than it has
+heard of: that one sees the end of what it reads.
 """
 
+import _signal
+import errno
+import fcntl
 import os
 import select
 import stat
@@ -15,32 +19,33 @@ from nile.agent.link import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any, Dict, Optional, Tuple
 
     from nile.agent.loop import Agent
 
 
 def lose_parent(agent: "Agent") -> None:
     """The link to the parent ended."""
-    null = os.open("/dev/null", os.O_RDWR)
-    _attach(agent, null, null, alone=True)
+    _attach(agent, None)
     if agent.branches:
         agent.branches.orphaned()
     agent.perform(agent.core.parent_lost(agent.now()))
 
 
-def _attach(agent: "Agent", down: int, up: int, *, alone: bool = False) -> None:
-    """Go on over another link, of which these are the ends; `alone`: they lead nowhere."""
+def _attach(agent: "Agent", ends: "Optional[Tuple[int, int]]") -> None:
+    """Go on over another link: the descriptors to read and to write, or None for now."""
+    null = os.open("/dev/null", os.O_RDWR)
+    down, up = ends or (null, null)
     agent.parent.drop()
     agent.parent = Link(wire.MAX_FRAME_DOWN, agent.now())
     agent.out = b""
-    agent.alone = alone
+    agent.alone = ends is None
     agent.unwatch(1)
-    for fd, end in ((0, down), (1, up), (2, up)):
+    for end, fd in ((down, 0), (up, 1), (null, 2)):
         os.dup2(end, fd)
-    for fd in {down, up}:
+    for fd in {down, up, null}:
         os.close(fd)
-    if alone:
+    if agent.alone:
         agent.unwatch(0)
     else:
         agent.watch(0, select.POLLIN, agent.parent_readable)
@@ -53,82 +58,105 @@ def say_state(agent: "Agent", fields: "Dict[str, Any]") -> None:
     agent.up(wire.Frame(wire.STATE, core.id, core.epoch, (), wire.dumps(fields)))
 
 
-def come_second(agent: "Agent", fd: int) -> str:
+def come_second(agent: "Agent", word: str) -> str:
     """There was an agent before. If it lives this never returns; else its claim is ours from now on.
 
-    What it left running is killed. Raises OSError where the claim is another user's.
+    `word` names our own directory beside the claim. What a dead one left running
+    is killed. Raises OSError where the claim is another user's.
     """
     path = agent.claim
     assert path is not None
-    fresh = claims.beside(path)
+    agent.own(path + word)
     status = os.lstat(path)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
-        raise PermissionError(path)
+        raise PermissionError(errno.EPERM, "the claim is not ours", path)
+    directory = os.open(path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)  # another one may have come, and find the same
     try:
         wake = os.open(path + claims.WAKE, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:  # nobody reads it any more
-        os.rename(fresh + claims.WAKE, path + claims.WAKE)
-        os.rmdir(fresh)
-        shared, node = agent.core.plan["shared"], agent.core.plan["node"]
-        leftovers.kill_marked(shared["run"], node["host"])
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.ENOENT):
+            raise
+        os.rename(path + word + claims.WAKE, path + claims.WAKE)
+        os.rmdir(path + word)
+        _clear(agent, path, word)
         return claims.DEAD
-    os.close(fd)
-    leftovers.remove_tree(fresh)
-    _hand_over(agent, path, wake)
+    finally:
+        os.close(directory)
+    _hand_over(agent, path, word, wake)
     return claims.HELD
 
 
-def _hand_over(agent: "Agent", path: str, wake: int) -> None:
-    name = "%s/%d" % (path, os.getpid())
+def _clear(agent: "Agent", path: str, word: str) -> None:
+    """Nobody reads the FIFO any more: end what the dead one left, and free its scratch directory's name."""
+    shared, node = agent.core.plan["shared"], agent.core.plan["node"]
+    leftovers.kill_marked(shared["run"], node["host"])
+    scratch = path + "/scratch"
+    leftovers.remove_tree(scratch)
+    if os.path.lexists(scratch):  # another user's files are in it
+        os.rename(scratch, scratch + word)
+
+
+def _hand_over(agent: "Agent", path: str, word: str, wake: int) -> None:
+    for signum in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT):
+        _signal.signal(signum, _signal.SIG_DFL)
     try:
-        for end in (".down", ".up"):
-            os.mkfifo(name + end, 0o600)
-        up = os.open(name + ".up", os.O_RDONLY | os.O_NONBLOCK)
-        down = os.open(name + ".down", os.O_RDWR)
-        os.write(wake, b"%d %d\n" % (os.getpid(), agent.core.epoch))
-        for fd in (0, 1):
-            os.set_blocking(fd, True)
-        _write(1, agent.out + agent.parent.pull(agent.now()))
+        for end in ("/down", "/up"):
+            os.mkfifo(path + word + end, 0o600)
+        up = os.open(path + word + "/up", os.O_RDONLY | os.O_NONBLOCK)
+        down = os.open(path + word + "/down", os.O_RDWR | os.O_NONBLOCK)
+        os.write(wake, b"%s %d\n" % (word.encode(), agent.core.epoch))
         plan = wire.Frame(wire.PLAN, 0, agent.core.epoch, (), wire.dumps(agent.core.plan))
-        _write(down, b"".join(frame.encode() for frame in [plan] + agent.heard) + agent.parent.rest())
-        _ferry(up, down, wake)
+        heard = b"".join(frame.encode() for frame in [plan] + agent.heard) + agent.parent.rest()
+        _ferry(up, down, wake, heard, agent.out + agent.parent.pull(agent.now()))
     except OSError:
         pass  # one of both is gone, and the other sees the end
-    for end in (".down", ".up"):
-        leftovers.unlink(name + end)
+    leftovers.remove_tree(path + word)
     agent.leave_all()
 
 
-def _ferry(up: int, down: int, wake: int) -> None:
-    """Carry bytes both ways until either side ends."""
-    poll = select.poll()
-    for fd, mask in ((0, select.POLLIN), (up, select.POLLIN), (wake, 0)):
-        poll.register(fd, mask)
+def _ferry(up: int, down: int, wake: int, to_holder: bytes, to_parent: bytes) -> None:
+    """Carry bytes both ways until either side ends. It never waits for one of them alone."""
     while True:
-        for fd, _ in poll.poll():
-            data = os.read(fd, 65536) if fd != wake else b""
-            if not data:
+        poll = select.poll()
+        poll.register(0, 0 if to_holder else select.POLLIN)
+        poll.register(1, select.POLLOUT if to_parent else 0)
+        if to_holder:
+            poll.register(down, select.POLLOUT)
+        if not to_parent:
+            poll.register(up, select.POLLIN)
+            poll.register(wake, 0)  # tells when the holder died; what it wrote before is read first
+        ready = dict(poll.poll())
+        if down in ready:
+            to_holder = to_holder[os.write(down, to_holder) :]
+        elif 0 in ready:
+            to_holder = b"" if to_holder else os.read(0, 65536)
+            if not to_holder:
+                return  # the login ended
+        if 1 in ready:
+            if not to_parent:
+                return  # nobody reads it any more
+            to_parent = to_parent[os.write(1, to_parent) :]
+        elif up in ready or wake in ready:
+            to_parent = os.read(up, 65536)
+            if not to_parent:
                 return
-            _write(down if fd == 0 else 1, data)
 
 
-def _write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def adopted(agent: "Agent", line: bytes) -> None:
-    """Another agent came, and offers its login."""
-    words = line.split()
-    try:
-        name = "%s/%d" % (agent.claim, int(words[-2]))
-        up = os.open(name + ".up", os.O_WRONLY | os.O_NONBLOCK)
-        if int(words[-1]) > agent.core.epoch:
-            _attach(agent, os.open(name + ".down", os.O_RDONLY | os.O_NONBLOCK), up)
-        else:
-            os.close(up)
-    except (OSError, IndexError):
-        pass  # it is gone again
+def adopted(agent: "Agent", said: bytes) -> None:
+    """Others came, and offer their logins: a line each."""
+    for line in said.splitlines():
+        word, _, epoch = line.decode("ascii", "replace").partition(" ")
+        try:
+            path = "%s%s" % (agent.claim, word)
+            up = os.open(path + "/up", os.O_WRONLY | os.O_NONBLOCK)
+            if int(epoch) > max(agent.core.epoch, agent.offered):
+                agent.offered = int(epoch)
+                _attach(agent, (os.open(path + "/down", os.O_RDONLY | os.O_NONBLOCK), up))
+            else:
+                os.close(up)
+        except (OSError, ValueError):
+            pass  # it is gone again
 
 
 def become_relay(agent: "Agent", bundle: bytes) -> None:

@@ -15,10 +15,15 @@ def original_environment() -> "Dict[str, str]":
     """The environment as the login gave it: Python itself may have set LC_CTYPE since (PEP 538)."""
     try:
         with open("/proc/self/environ", "rb") as file:
-            pairs = [item.partition(b"=") for item in file.read().split(b"\0")]
+            items = file.read().split(b"\0")
     except OSError:
         return dict(os.environ)
-    return {os.fsdecode(key): os.fsdecode(value) for key, sep, value in pairs if sep}
+    env = {}
+    for item in items:
+        key, sep, value = item.partition(b"=")
+        if sep:
+            env[os.fsdecode(key)] = os.fsdecode(value)
+    return env
 
 
 def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:

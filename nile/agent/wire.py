@@ -172,10 +172,8 @@ def dumps(value: "Any") -> bytes:
 def _dump(value: "Any", out: "list[bytes]") -> None:
     if value is None:
         out.append(b"n")
-    elif value is True:
-        out.append(b"t")
-    elif value is False:
-        out.append(b"f")
+    elif isinstance(value, bool):
+        out.append(b"t" if value else b"f")
     elif isinstance(value, int):
         out += (b"i", _INT.pack(value))
     elif isinstance(value, float):
@@ -185,15 +183,13 @@ def _dump(value: "Any", out: "list[bytes]") -> None:
     elif isinstance(value, str):
         text = value.encode("utf-8", "surrogateescape")
         out += (b"s", _LENGTH.pack(len(text)), text)
-    elif isinstance(value, (list, tuple)):
-        out += (b"l", _LENGTH.pack(len(value)))
+    elif isinstance(value, (list, tuple, dict)):
+        is_dict = isinstance(value, dict)
+        out += (b"d" if is_dict else b"l", _LENGTH.pack(len(value)))
         for item in value:
             _dump(item, out)
-    elif isinstance(value, dict):
-        out += (b"d", _LENGTH.pack(len(value)))
-        for key, item in value.items():
-            _dump(key, out)
-            _dump(item, out)
+            if is_dict:
+                _dump(value[item], out)
     else:
         raise WireError("a value of type %s" % type(value).__name__)
 
