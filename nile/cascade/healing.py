@@ -145,7 +145,8 @@ class Healer:
         trouble = self._troubles.setdefault(host.id, _Trouble(host, begun, code, reason))
         parent = self._tree.link_parent(host)
         trouble.tried.append(parent)
-        trouble.code, trouble.reason = code, reason
+        if code is not trouble.code or code not in SILENT:  # it was waited for longest the first time
+            trouble.code, trouble.reason = code, reason
         trouble.timeouts += code in SILENT
         wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (len(trouble.tried) - 1))
         trouble.not_before_s = t + wait_s if self._was_here(host) else t
