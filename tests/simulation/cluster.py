@@ -107,8 +107,10 @@ class Cluster:
     def finish(self, limit_s: float = LIMIT_S) -> None:
         """On to the end of the run, and until every lease and grace is over."""
         self.clock.run(lambda: self.root.finished, limit_s)
-        lease_s = self.setup.plan.timeouts.lease_s
-        self.clock.pass_until(max(self.clock.now, self.calm_at) + lease_s + self.setup.exec.grace_s + 2.0)
+        finished_at = self.clock.now
+        over_s = self.setup.plan.timeouts.lease_s + self.setup.exec.grace_s + 2.0
+        while self.clock.now < (end := max(finished_at, self.calm_at) + over_s):
+            self.clock.pass_until(end)
 
     def at(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
         """Have something happen at that time of the run."""
