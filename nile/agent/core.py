@@ -42,14 +42,17 @@ IDLE, HELD, RUNNING, STOPPING, DRAINING, ENDED = "idle", "held", "running", "sto
 
 STREAMS = ("stdout", "stderr")
 STUCK_S = 2.0  # SIGKILL is repeated for so long, then survivors are named and given up
-LATE_S = 3.0  # a plan that is under way for longer comes from a relay that was given up, perhaps
 MOST_LEFT = 100  # leftover processes that a result names
 
 
 class Core:
-    """One node's own part in a run. `lease_s` holds until the plan says otherwise."""
+    """One node's own part in a run.
 
-    def __init__(self, now: float, lease_s: float = 30.0) -> None:
+    `lease_s` holds until the plan says otherwise: one that is under way for longer
+    comes from a relay that was given up meanwhile, perhaps, and its host with it.
+    """
+
+    def __init__(self, now: float, lease_s: float = 3.0) -> None:
         self.state = IDLE
         self.id = 0
         self.epoch = 0
@@ -116,8 +119,6 @@ class Core:
         shared, node = body["shared"], body["node"]
         if self.state != IDLE or self.plan:
             return self._adopted(node, now)
-        if now - self._beat_at > LATE_S:
-            return self.dissolve(now)
         self.plan = body
         self.id, self.epoch = node["id"], node["epoch"]
         self._lease_s, self._grace_s = shared["lease"], shared["grace"]

@@ -36,12 +36,13 @@ class Places:
         height = UNBOUNDED if beyond else self._tree.height(host)
         below = (each.id for each in self._tree.below(host))
         avoid = {*avoid, *below}
-        if prefer is not None and prefer not in avoid and self._may(prefer, host, height):
+        able = prefer is not None and (prefer == ROOT_ID or self._able(self._tree[prefer]))
+        if prefer is not None and able and prefer not in avoid and self._may(prefer, host, height):
             return prefer
         for nodes in (self._old_relays, self._new_relays):
-            able = [node for node in nodes() if node not in avoid and self._may(node, host, height)]
-            if able:
-                return min(able, key=lambda node: self._cost(node, host))
+            free = [node for node in nodes() if node not in avoid and self._may(node, host, height)]
+            if free:
+                return min(free, key=lambda node: self._cost(node, host))
         return None
 
     def may(self, node: int, host: Host) -> bool:
@@ -97,9 +98,7 @@ class Places:
         return self._leaves
 
     def _may(self, node: int, host: Host, height: int) -> bool:
-        """Room, and a way; `node` is the root, or a relay that is able to."""
-        if node != ROOT_ID and not self._able(self._tree[node]):
-            return False
+        """Has a node that is able to log in room for this host, and a way to it?"""
         if not self._reaches(node, host):
             return False
         if height == UNBOUNDED:

@@ -72,6 +72,11 @@ class Told:
         return not via or any(not self.cluster.host(name).struck for name in via)
 
     @property
+    def spoilt(self) -> bool:
+        """May its command, or the end of its output, be lost?"""
+        return self.host.struck or self.cluster.interrupted or not self.reachable
+
+    @property
     def status(self) -> tuple[int | None, int | None] | None:
         """How its command really ended: status or signal; None where it didn't, or never began."""
         return self.host.command.status if self.host.command is not None else None
@@ -123,9 +128,8 @@ def _verdict(told: Told) -> Iterator[str]:
         yield f"{len(results)} verdicts"
     if host.claims.starts > int(host.node.asked):
         yield f"the command was started {host.claims.starts} times"
-    spared = not host.struck and not told.cluster.interrupted and told.reachable
     late = told.verdict is Verdict.LOST and told.cluster.disturbed and told.cluster.tight
-    if spared and results and told.verdict not in FROM_AGENT and not late:
+    if not told.spoilt and results and told.verdict not in FROM_AGENT and not late:
         yield f"nothing befell it, and it is {told.verdict}: {results[0].reason}"
 
 
@@ -158,6 +162,7 @@ def _order(told: Told) -> Iterator[str]:
 
 def _output(told: Told) -> Iterator[str]:
     """What is published was printed, in order; and all of it where the agent reported the end."""
+    missing = 0
     for stream in ("stdout", "stderr"):
         published = bytearray()
         for event in told.events:
@@ -168,10 +173,9 @@ def _output(told: Told) -> Iterator[str]:
         printed = told.host.printed(stream)
         if not printed.startswith(published):
             yield f"{stream} that was published was never printed"
-        excused = told.cluster.interrupted or not told.reachable
-        named = excused and f"the last {len(printed) - len(published)} bytes" in told.notes
-        if told.verdict in FROM_AGENT and not told.host.struck and published != printed and not named:
-            yield f"{len(published)} of {len(printed)} bytes of {stream} were published"
+        missing += len(printed) - len(published)
+    if missing and told.verdict in FROM_AGENT and not (told.spoilt and f"last {missing} bytes" in told.notes):
+        yield f"{missing} bytes that it printed were not published"
 
 
 def _survivors(told: Told) -> Iterator[str]:
@@ -186,8 +190,6 @@ def _survivors(told: Told) -> Iterator[str]:
     may_stay = told.status == (0, None) and told.cluster.setup.exec.leftover is not Leftover.KILL
     if alive and not may_stay:
         yield f"{names} still run"
-    if host.name in told.cluster.survivors and not may_stay:
-        yield "something ran on after every lease was over"
     if alive and told.verdict is Verdict.OK:
         named = {left.pid for left in told.results[0].leftover if not left.killed}
         if not {process.pid for process in alive} <= named:

@@ -22,8 +22,6 @@ from tests.simulation.pipes import Connection, Ground, Wire
 from tests.simulation.root import RootTimes, SimRoot
 
 LIMIT_S = 3600.0
-LEASE_WITHOUT_PLAN_S = 30.0
-"""How long an agent lives that never got a plan (see nile.agent.core)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,6 @@ class Cluster:
         """Faults befall it."""
         self.calm_at = 0.0
         """When the last of them is over, but for what never ends."""
-        self.survivors: set[str] = set()
-        """Hosts on which something ran when all leases of agents with a plan were over."""
         self.network = Network(self.hosts)
         ground = Ground(self.clock, self.network)
         self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
@@ -111,13 +107,10 @@ class Cluster:
     def finish(self, limit_s: float = LIMIT_S) -> None:
         """On to the end of the run, and until every lease and grace is over."""
         self.clock.run(lambda: self.root.finished, limit_s)
-        calm = self.calm_at <= self.clock.now
-        lease_s, over_s = self.setup.plan.timeouts.lease_s, self.setup.exec.grace_s + 2.0
-        begin = max(self.clock.now, self.calm_at)
-        self.clock.pass_until(begin + lease_s + over_s)
-        if calm:
-            self.survivors = {host.name for host in self.hosts.values() if host.alive() and not host.frozen}
-        self.clock.pass_until(begin + max(lease_s, LEASE_WITHOUT_PLAN_S) + over_s)
+        finished_at = self.clock.now
+        over_s = self.setup.plan.timeouts.lease_s + self.setup.exec.grace_s + 2.0
+        while self.clock.now < (end := max(finished_at, self.calm_at) + over_s):
+            self.clock.pass_until(end)
 
     def at(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
         """Have something happen at that time of the run."""
