@@ -52,7 +52,7 @@ class Core:
     comes from a relay that was given up meanwhile, perhaps, and its host with it.
     """
 
-    def __init__(self, now: float, lease_s: float = 3.0) -> None:
+    def __init__(self, now: float, lease_s: float = 5.0) -> None:
         self.state = IDLE
         self.id = 0
         self.epoch = 0
