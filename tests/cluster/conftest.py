@@ -33,6 +33,22 @@ def fleet_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="session")
+def sixty_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """60 hosts on three switches, for the whole session."""
+    spec = LabSpec(hosts=60, backend=BackendName.NETNS, switches=SWITCHES)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "sixty", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def sixty(sixty_session: Lab, tmp_path: Path) -> Iterator[Nile]:
+    """The command line on the root machine of 60 hosts; all up again afterwards, and nothing left on them."""
+    made = Nile(sixty_session, tmp_path)
+    yield made
+    check_nothing_is_left(made)
+
+
 @pytest.fixture
 def fleet(fleet_session: Lab, tmp_path: Path) -> Iterator[Lab]:
     """36 hosts on three switches; all up again after the test, and nothing of a run left on them."""

@@ -64,6 +64,17 @@ def ssh_clients(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
     return [process for process in processes(lab, hosts) if process.name == "ssh"]
 
 
+def agent_and_warden(lab: Lab, host: str) -> tuple[int, int]:
+    """The pids of a host's first agent and of the warden above it."""
+    pids = {process.pid for process in agents(lab, [host])}
+    return min((pid, _parent(pid)) for pid in pids if _parent(pid) in pids)
+
+
+def _parent(pid: int) -> int:
+    process = procs.read(pid)
+    return process.ppid if process else 0
+
+
 def names_of(found: Iterable[Seen]) -> set[str]:
     """The hosts of some processes."""
     return {process.host for process in found}

@@ -168,7 +168,7 @@ class Nile:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def lost(self) -> list[tuple[str, str]]:
-        """Hosts (each with the run) that can't have been told that the run is over: lost, or the root died."""
+        """Hosts (each with the run) that may not have heard that it is over: lost, or the root died."""
         runs = [json.loads(line) for line in self.command("runs", "--json").lines()]
         shown = {run["run"]: json.loads(self.command("show", run["run"], "--json").out) for run in runs}
         unfinished = {run["run"] for run in runs if run["state"] == "unfinished"}
