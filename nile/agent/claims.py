@@ -8,18 +8,23 @@ long as the agent.
 """
 
 import os
+import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple
+    from typing import Any, Callable, Dict, Optional, Tuple
 
 MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
 WAKE = "/wake"
 NONE, DEAD, HELD = "none", "dead", "held"
 
 
-def claim(run: str, node: "Dict[str, Any]") -> "Tuple[str, Optional[str], str, int]":
+def claim(
+    run: str, node: "Dict[str, Any]", own: "Callable[[str], None]"
+) -> "Tuple[str, Optional[str], str, int]":
     """Claim a host: (trace, directory or None where none can be had, word, the FIFO's descriptor).
+
+    `own(path)` has a path removed in the end, should it be there yet.
 
     `trace` is NONE; or HELD where the directory was there before, and then it
     isn't ours yet: the descriptor is that of a FIFO in another one, whose name
@@ -32,6 +37,7 @@ def claim(run: str, node: "Dict[str, Any]") -> "Tuple[str, Optional[str], str, i
     word = "." + os.urandom(8).hex()
     for base in MEMORY_DIRECTORIES:
         fresh = base + name + word
+        own(fresh)
         try:
             os.mkdir(fresh, 0o700)
             os.mkfifo(fresh + WAKE, 0o600)
@@ -52,3 +58,8 @@ def release(path: str) -> None:
         os.unlink(path + WAKE)
     except OSError:
         pass  # somebody cleaned up by hand
+
+
+def relay_directory(run: str, host: str) -> str:
+    """What a relay's sockets lie in, below a memory directory. A socket's path has 107 bytes at most."""
+    return "/nile-%d.%s%08x" % (os.getuid(), run[:16], zlib.crc32(host.encode()))

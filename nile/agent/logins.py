@@ -110,7 +110,8 @@ class Branches:
 
     def _prepare(self) -> None:
         """The files in memory that the ssh clients need."""
-        directory = _memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[4:]))
+        plan = self._agent.core.plan
+        directory = _memory_directory(claims.relay_directory(plan["shared"]["run"], plan["node"]["host"]))
         if directory is None:
             return
         self._agent.own(directory)
@@ -413,7 +414,7 @@ def _bundle(parts: "Tuple[Any, ...]") -> Bundle:
 def _memory_directory(name: str) -> "Optional[str]":
     """A new 0700 directory on a memory file system, or None where there is none to be had."""
     for base in claims.MEMORY_DIRECTORIES:
-        path = base + "/" + name
+        path = base + name
         try:
             os.mkdir(path, 0o700)
         except OSError:

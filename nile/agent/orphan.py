@@ -66,7 +66,6 @@ def come_second(agent: "Agent", word: str) -> str:
     """
     path = agent.claim
     assert path is not None
-    agent.own(path + word)
     status = os.lstat(path)
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
         raise PermissionError(errno.EPERM, "the claim is not ours", path)
@@ -91,6 +90,8 @@ def _clear(agent: "Agent", path: str, word: str) -> None:
     """Nobody reads the FIFO any more: end what the dead one left, and free its scratch directory's name."""
     shared, node = agent.core.plan["shared"], agent.core.plan["node"]
     leftovers.kill_marked(shared["run"], node["host"])
+    for base in claims.MEMORY_DIRECTORIES:
+        leftovers.remove_tree(base + claims.relay_directory(shared["run"], node["host"]))
     scratch = path + "/scratch"
     leftovers.remove_tree(scratch)
     if os.path.lexists(scratch):  # another user's files are in it
