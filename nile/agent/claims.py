@@ -8,7 +8,6 @@ long as the agent.
 """
 
 import os
-import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
 WAKE = "/wake"
+RELAY = "/nile-%d.%.16s.%d"  # uid, run, id: what a relay's sockets lie in; their paths have 107 bytes at most
 NONE, DEAD, HELD = "none", "dead", "held"
 
 
@@ -53,13 +53,11 @@ def claim(
 
 
 def release(path: str) -> None:
-    """The root wants no trace of the run any more: what is left is an empty directory, if all goes well."""
+    """The root wants no trace of the run any more."""
     try:
         os.unlink(path + WAKE)
+        os.rmdir(path)
     except OSError:
-        pass  # somebody cleaned up by hand
+        from nile.agent import leftovers
 
-
-def relay_directory(run: str, host: str) -> str:
-    """What a relay's sockets lie in, below a memory directory. A socket's path has 107 bytes at most."""
-    return "/nile-%d.%s%08x" % (os.getuid(), run[:16], zlib.crc32(host.encode()))
+        leftovers.remove_tree(path)

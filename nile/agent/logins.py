@@ -84,7 +84,7 @@ class Branches:
         self._carrier: "Optional[Carrier]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
-        self._prepare()
+        self._prepare(plan["shared"]["run"])
 
     def adopt(self, entries: "List[Dict[str, Any]]") -> None:
         """More children."""
@@ -108,10 +108,9 @@ class Branches:
         self._perform(self._relay.attached(epoch))
         return self._relay.standing()
 
-    def _prepare(self) -> None:
+    def _prepare(self, run: str) -> None:
         """The files in memory that the ssh clients need."""
-        plan = self._agent.core.plan
-        directory = _memory_directory(claims.relay_directory(plan["shared"]["run"], plan["node"]["host"]))
+        directory = _memory_directory(claims.RELAY % (os.getuid(), run, self._own[0]))
         if directory is None:
             return
         self._agent.own(directory)

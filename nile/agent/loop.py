@@ -209,7 +209,7 @@ class Agent:
 
     def _do_claim(self) -> None:
         shared, node = self.core.plan["shared"], self.core.plan["node"]
-        trace, self.claim, word, fd = claims.claim(shared["run"], node)
+        trace, self.claim, word, fd = claims.claim(shared["run"], node, self.own)
         if trace == claims.HELD:
             trace = self._adoption().come_second(self, word)
         elif fd < 0 and node["again"]:
@@ -259,7 +259,9 @@ class Agent:
                 self.watch(1, select.POLLOUT, _nothing)
                 return
             except OSError:
-                self._parent_lost()
+                self.parent_readable(0)  # what it said last: perhaps that this is the end
+                if not self.alone:
+                    self._parent_lost()
 
     # Effects of the core.
 
@@ -385,7 +387,6 @@ class Agent:
             processes.remove_directory(directory)
         if told and self.claim:
             claims.release(self.claim)
-            processes.remove_directory(self.claim)
         if keep:
             self.leave_all()
         os._exit(0)

@@ -91,7 +91,7 @@ def _clear(agent: "Agent", path: str, word: str) -> None:
     shared, node = agent.core.plan["shared"], agent.core.plan["node"]
     leftovers.kill_marked(shared["run"], node["host"])
     for base in claims.MEMORY_DIRECTORIES:
-        leftovers.remove_tree(base + claims.relay_directory(shared["run"], node["host"]))
+        leftovers.remove_tree(base + claims.RELAY % (os.getuid(), shared["run"], node["id"]))
     scratch = path + "/scratch"
     leftovers.remove_tree(scratch)
     if os.path.lexists(scratch):  # another user's files are in it

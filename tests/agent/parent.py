@@ -78,6 +78,7 @@ class Parent:
         )
         self._link: Link | None = None
         self._runs: set[str] = set()
+        self._epoch = 0
         self.frames: list[Frame] = []
         self.ended = False
 
@@ -101,7 +102,7 @@ class Parent:
             self.process.stderr.close()
             for run in self._runs:
                 for path in claims_of(run):
-                    shutil.rmtree(path)
+                    shutil.rmtree(path, ignore_errors=True)  # a warden may be at it
 
     def end(self) -> None:
         """Tell the agent to end, and to leave no trace of the run."""
@@ -142,6 +143,7 @@ class Parent:
         self.wait_for(wire.HELLO)
         plan = make_plan(command, **how)
         self._runs.add(plan.fields()["shared"]["run"])
+        self._epoch = plan.epoch
         self.send(plan)
 
     def run(self, command: str, **how: Any) -> dict[str, Any]:
@@ -156,10 +158,13 @@ class Parent:
         return fields
 
     def output(self, stream: str = "stdout") -> bytes:
-        """What it printed so far; offsets have to be contiguous."""
+        """What it printed so far; offsets have to be contiguous.
+
+        What an agent says before it has heard that it was attached anew is void.
+        """
         data = b""
         for frame in self.frames:
-            if frame.type == wire.OUTPUT:
+            if frame.type == wire.OUTPUT and frame.epoch >= self._epoch:
                 number, offset, piece = wire.unpack_output(frame.body)
                 if number == ("stdout", "stderr").index(stream):
                     assert offset == len(data)

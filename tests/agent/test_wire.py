@@ -192,10 +192,8 @@ def test_types_have_one_name_each_and_one_direction() -> None:
     assert set(FRAME_NAMES) == wire.UP_TYPES | wire.DOWN_TYPES | wire.LINK_TYPES
     assert len(set(FRAME_NAMES.values())) == len(FRAME_NAMES)
     assert (frame_name(wire.PLAN), frame_name(wire.STATE)) == ("PLAN", "STATE")
-    assert {frame_name(kind) for kind in (0, -1, 1 << 40, True, None, [], "PLAN")} <= {
-        "a frame of no type",
-        "PING",
-    }
+    odd: list[object] = [0, -1, 1 << 40, None, [], "PLAN"]
+    assert {frame_name(kind) for kind in odd} == {"a frame of no type"}
     both = {wire.CARRY, wire.CLOSE}
     assert both == wire.UP_TYPES & wire.DOWN_TYPES
     assert not wire.LINK_TYPES & (wire.UP_TYPES | wire.DOWN_TYPES)
