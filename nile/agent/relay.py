@@ -362,6 +362,7 @@ class Relay:
                 effects += self._tick_login(child, now)
             elif child.state == UP and child.link is not None:
                 effects += self._tick_link(child, child.link, now)
+        effects.sort(key=lambda effect: effect[0] != "hangup")  # before others take their places
         return effects
 
     def _slept_s(self, now: float) -> float:

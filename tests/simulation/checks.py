@@ -25,6 +25,8 @@ from tests.simulation.cluster import Cluster
 from tests.simulation.hosts import SimHost
 
 RELAY_BUFFER = BULK_WINDOW + 2 * wire.CHUNK
+SOON_S = 8.0
+"""Detection, patience and a login, perhaps twice; and what the store takes."""
 FROM_AGENT = (Verdict.OK, Verdict.FAILED, Verdict.TIMEOUT)
 
 
@@ -106,6 +108,8 @@ def _limits(cluster: Cluster) -> Iterator[str]:
     most = None if limits.logins is None else limits.logins * (2 if cluster.disturbed else 1)
     if most is not None and cluster.dialer.most_logins > most:
         yield f"{cluster.dialer.most_logins} logins at a time over the tree"
+    if cluster.dialer.trespasses:
+        yield f"logins past the gateways: {cluster.dialer.trespasses}"
     fanout = cluster.setup.exec.fanout
     if fanout is not None and cluster.most_running > fanout:
         yield f"{cluster.most_running} commands at a time"
@@ -118,6 +122,7 @@ def _host(told: Told) -> Iterator[str]:
     yield from _order(told)
     yield from _output(told)
     yield from _survivors(told)
+    yield from _late(told)
     yield from _memory(told)
 
 
@@ -185,6 +190,8 @@ def _survivors(told: Told) -> Iterator[str]:
         return
     if host.agent is not None and host.agent.alive:
         yield "its agent is still there"
+    if host.trace and not told.cluster.disturbed and not told.spoilt:
+        yield "its trace was left"
     alive = host.alive()
     names = [process.name for process in alive]
     may_stay = told.status == (0, None) and told.cluster.setup.exec.leftover is not Leftover.KILL
@@ -194,6 +201,18 @@ def _survivors(told: Told) -> Iterator[str]:
         named = {left.pid for left in told.results[0].leftover if not left.killed}
         if not {process.pid for process in alive} <= named:
             yield f"{names} still run, but {told.results[0].leftover} are named"
+
+
+def _late(told: Told) -> Iterator[str]:
+    """Where nothing is in the way, a verdict comes soon after the command's end, or after the last fault."""
+    cluster, command = told.cluster, told.host.command
+    wide = not cluster.tight and cluster.setup.wire.rate is None
+    if told.spoilt or not told.results or command is None or not wide:
+        return
+    due_s = max(command.ended_at, cluster.calm_at) + SOON_S
+    came_s = told.results[0].t_end_s or 0.0
+    if came_s > due_s:
+        yield f"its command ended at {command.ended_at:.1f} s, its verdict came at {came_s:.1f} s"
 
 
 def _memory(told: Told) -> Iterator[str]:

@@ -51,6 +51,7 @@ class Cluster:
             seed = self.rng.getrandbits(64)
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
             host.login.seconds = 0.02 + 0.2 * self.rng.random()
+            host.login.only = _gates(setup.plan, node.host)
             host.on_start = functools.partial(self._count_start, host)
         self._by_name = {host.name: host for host in self.hosts.values()}
         self.starts: list[str] = []
@@ -59,7 +60,7 @@ class Cluster:
         self.disturbed = False
         """Faults befall it."""
         self.calm_at = 0.0
-        """When the last of them is over, but for what never ends."""
+        """When the last of them befalls it, or is over; but for what never ends."""
         self.network = Network(self.hosts)
         ground = Ground(self.clock, self.network)
         self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
@@ -149,6 +150,13 @@ class Cluster:
         for host in self.hosts.values():
             if host.claimant is not None and host.claimant.alive and host.claimant.branches is not None:
                 yield host.claimant.branches
+
+
+def _gates(plan: Plan, name: str) -> frozenset[int] | None:
+    """Ids of all from which a host behind gateways is reachable; None where it is from anywhere."""
+    via = plan.specs[name].via
+    inside = (node.id for node in plan.nodes if node.host in via or plan.specs[node.host].via == via)
+    return frozenset(inside) if via else None
 
 
 def _scripted(setup: Setup, name: str, seed: int) -> Callable[[], Script]:

@@ -84,6 +84,8 @@ class Dialer:
         self._under_way: dict[Caller, set[Dialled]] = {}
         self._logins = 0
         self._callers: dict[int, list[int]] = {}
+        self.trespasses: list[tuple[int, int]] = []
+        """Logins that no gateway lets through: from whom, to whom."""
 
     def callers(self, child_id: int) -> list[int]:
         """Ids of those who logged in to a host, or tried to, each once, in order."""
@@ -96,6 +98,8 @@ class Dialer:
         host = self._hosts[child_id]
         host.claims.attempts += 1
         self._callers.setdefault(child_id, []).append(place.id)
+        if host.login.only is not None and place.id not in host.login.only:
+            self.trespasses.append((place.id, child_id))
         dialled.timer = self._clock.after(host.login.seconds, self._decide, caller, place, dialled, command)
         return dialled
 

@@ -42,6 +42,7 @@ def plan_faults(rng: random.Random, cluster: Cluster, most: int) -> None:
     cluster.disturbed = count > 0
     for _ in range(count):
         cluster.at(at, rng.choice(FAULTS), rng, cluster, host)
+        cluster.calm_at = max(cluster.calm_at, at)
         if rng.random() < 0.5:
             at += 4.0 * rng.random()
             host = _near(rng, cluster, host)

@@ -34,12 +34,16 @@ class LoginBehaviour:
     """The login goes through, and then nothing comes."""
     barred: dict[int, str] = field(default_factory=dict)
     """Who may not log in here, by id, with the code that they get; `SILENT`: a firewall drops it."""
+    only: frozenset[int] | None = None
+    """Ids of the only ones whose packets come here: the gateways, and who is behind them too."""
     no_python: bool = False
     noise: bytes = b""
     """What the login prints before the first stage speaks."""
 
     def code_for(self, caller: int) -> str | None:
         """With what code this caller is refused; None: it isn't."""
+        if self.only is not None and caller not in self.only:
+            return SILENT
         return self.barred.get(caller, self.code)
 
 
