@@ -194,7 +194,7 @@ class Relay:
         body = frame.fields()
         if frame.type == wire.FORGET:
             if child.id not in body["stays"]:
-                child.below.difference_update(body["below"])
+                child.below.difference_update(set(body["below"]).difference(frame.path))
             return frame
         for entry in body["entries"]:
             below = set(_ids(entry))

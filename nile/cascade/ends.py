@@ -84,20 +84,28 @@ class Ends:
         `held_back_s` is when the root's own store or terminal last held something back, and a host
         may have had to wait for that.
         """
+        if host.over or not host.may_have_started:
+            return []
+        if host.start_s is None:
+            host.start_s = t
+        judgement = self._overdue(host, held_back_s, t)
+        if judgement is None or not self._tree.attached(host.id):
+            return []
+        return [*self.judge(host, judgement, t), *self.settle(host)]
+
+    def _overdue(self, host: Host, held_back_s: float, t: float) -> Judgement | None:
         lease_s, command_s = self._timeouts.lease_s, self._timeouts.command_s
-        if host.over or host.started_s is None:
-            return []
-        if host.outcome is not None and t - max(host.heard_s, held_back_s) > lease_s:
-            actions = self.judge(host, self._judgement(host, Code.AGENT, ""), t)
-        elif (
-            command_s is not None
-            and t - max(host.started_s, held_back_s) > command_s + self._options.exec.grace_s + 2 * lease_s
-        ):
-            reason = "its command should have been killed long ago, and its agent doesn't say so"
-            actions = self.judge(host, judge_lost(Code.AGENT, reason), t)
-        else:
-            return []
-        return [*actions, *self.settle(host)]
+        since_s = t - max(host.start_s or t, host.attached_s, held_back_s)
+        if host.outcome is not None:
+            quiet_s = t - max(host.heard_s, host.attached_s, held_back_s)
+            return self._judgement(host, Code.AGENT, "") if quiet_s > lease_s else None
+        if not host.started and since_s > lease_s:
+            return judge_lost(Code.AGENT, "its agent doesn't say whether the command began")
+        if command_s is not None and since_s > command_s + self._options.exec.grace_s + 2 * lease_s:
+            return judge_lost(
+                Code.AGENT, "its command should have been killed long ago, and its agent doesn't say so"
+            )
+        return None
 
     def dismiss(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """A host is gone, and nobody goes after it, nor after what hangs below it."""

@@ -32,6 +32,9 @@ PATIENCE_LOGINS = 3
 SECOND = 4
 """A host that was silent gets this part of a connect time-out by another way."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 4.0
+STEADY_S = 5.0
+"""A link that broke before has held when it stands for so long."""
+MOST_BREAKS = 8
 MARGIN_S = 0.5
 
 FINAL = frozenset(
@@ -100,6 +103,10 @@ class _Trouble:
     tried: list[int] = field(default_factory=list)
     timeouts: int = 0
     not_before_s: float = 0.0
+    up_s: float | None = None
+    """When its agent said hello again."""
+    breaks: int = 0
+    """Links that broke soon after that."""
 
 
 class Healer:
@@ -112,6 +119,7 @@ class Healer:
         self._stealing = Stealing(tree)
         self._taken_from: dict[int, int] = {}
         self._troubles: dict[int, _Trouble] = {}
+        self._past: dict[int, _Trouble] = {}
         self._begun: dict[int, float] = {}
         self._moved: set[int] = set()
         self._took: list[float] = []
@@ -131,7 +139,9 @@ class Healer:
     def up(self, host: Host, t: float) -> None:
         """Its agent said hello."""
         self._stirred = self._stirred or self._homeless
-        self._troubles.pop(host.id, None)
+        trouble = self._troubles.pop(host.id, None) or self._brief(host, t)
+        self._past[host.id] = trouble = trouble or _Trouble(host, t, Code.LINK, "")
+        trouble.up_s = t
         self._moved.discard(host.id)
         self._fruitful.add(self._tree.link_parent(host))
         begun = self._begun.pop(host.id, None)
@@ -157,9 +167,21 @@ class Healer:
         """The link to it is gone, or what was to lead to it."""
         self._stirred = True
         self._begun.pop(host.id, None)
-        known = self._troubles.get(host.id)
-        since_s = known.since_s if known else t
-        self._troubles[host.id] = _Trouble(host, since_s, code, reason)
+        known = self._troubles.get(host.id) or self._brief(host, t)
+        trouble = self._troubles[host.id] = _Trouble(host, known.since_s if known else t, code, reason)
+        if known is not None and known.up_s is not None:
+            trouble.breaks = known.breaks + 1
+            wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2**known.breaks)
+            trouble.not_before_s = t + wait_s if known.breaks else t
+        elif known is not None:
+            trouble.breaks, trouble.not_before_s = known.breaks, known.not_before_s
+
+    def _brief(self, host: Host, t: float) -> _Trouble | None:
+        """The trouble before this one, where its link held for so short a time that it is the same."""
+        before = self._past.get(host.id)
+        if before is None or before.up_s is None or t - before.up_s > STEADY_S:
+            return None
+        return before
 
     def over(self, host: Host) -> None:
         """Nothing more is wanted of it."""
@@ -264,7 +286,7 @@ class Healer:
         return host.may_have_started or host.t_ready_s is not None
 
     def _hopeless(self, trouble: _Trouble, t: float) -> bool:
-        if trouble.code in FINAL:
+        if trouble.code in FINAL or trouble.breaks > MOST_BREAKS:
             return True
         if self._was_here(trouble.host):
             return t >= trouble.since_s + self._outlives_s

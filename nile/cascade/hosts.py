@@ -11,12 +11,15 @@ and, independent of it, its command: nothing, may have started, started, over.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from nile.events import Verdict
 from nile.topology.model import PlanNode
+
+MOST_GIVEN = 3
 
 
 class Contact(StrEnum):
@@ -40,6 +43,10 @@ class Host:
     """Who logs in to it now; the plan has who was to do so first."""
     children: list[int]
     epoch: int = 1
+    former: set[int] = field(default_factory=set)
+    """Nodes below which it hung before."""
+    state_due: bool = True
+    """Its agent was attached, or asked, and hasn't said yet where it stands."""
     carrier: int | None = None
     """The root logs in itself, over bytes that this relay carries: its link is the root's."""
     contact: Contact = Contact.WAITING
@@ -62,7 +69,10 @@ class Host:
     """When it was booted; negative: before the run began."""
     received: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
     acked: tuple[int, int] = (0, 0)
-    started_s: float | None = None
+    start_s: float | None = None
+    """When its command may have started first."""
+    attached_s: float = 0.0
+    """When it was last attached."""
     heard_s: float = 0.0
     """When its agent last said something of its command."""
     outcome: dict[str, Any] | None = None
@@ -74,8 +84,8 @@ class Host:
     """Its agent was told to end, or is given up."""
     signatures: int = 0
     """Unbound signatures that it got as a relay, or that are being decided on."""
-    logins: int = 0
-    """Logins that it was given to do, as a relay."""
+    given: Counter[int] = field(default_factory=Counter)
+    """How often it was told, as a relay, to log in to which host."""
     complained_of: bool = False
     """Its parent reported that it lied."""
     refused: str = ""
@@ -100,6 +110,11 @@ class Host:
     def over(self) -> bool:
         """Is nothing more wanted of it for itself?"""
         return self.verdict is not None or not self.node.asked
+
+    @property
+    def logins(self) -> int:
+        """Logins that it was given to do, as a relay; many in vain to one host count as a few."""
+        return sum(min(times, MOST_GIVEN) for times in self.given.values())
 
     def output_complete(self) -> bool:
         """Has everything arrived that the result says was printed?"""

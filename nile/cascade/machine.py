@@ -200,7 +200,7 @@ class Cascade:
         if frame.type == wire.HELLO:
             return self._hello(host, frame.body, t)
         if frame.type == wire.STATE:
-            return self._state(host, frame.fields(), t)
+            return self._state(host, frame, t)
         if host.verdict is not None or host.ended:
             return []
         if not self._may_speak(host, frame.type):
@@ -231,6 +231,7 @@ class Cascade:
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP
+        host.attached_s = t
         host.admitted = False
         self._logins.give_back(host)
         self._mender.healer.up(host, t)
@@ -260,10 +261,14 @@ class Cascade:
         else:
             host.may_have_started = True
 
-    def _state(self, host: Host, body: dict[str, Any], t: float) -> list[Action]:
+    def _state(self, host: Host, frame: Frame, t: float) -> list[Action]:
         """An agent that was attached anew says what it is doing, and whom it has below it."""
+        body = frame.fields()
         if host.ended:
             return [self._orders.send(host.id, wire.END, {})]
+        if not host.state_due:
+            return self._distrust(frame, "nobody asked where it stands")
+        host.state_due = False
         host.resumed = True
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
@@ -292,7 +297,6 @@ class Cascade:
         if host.started:
             return []
         host.started = True
-        host.started_s = t
         self._stdin.started(host.id)
         return [Publish(HostStarted(host.name, t), host.id)]
 

@@ -40,6 +40,8 @@ class Mender:
 
     def gone(self, host: Host, failed: bool, code: Code, reason: str, t: float) -> list[Action]:
         """A login failed, or a link was lost."""
+        if self._options.relays_only:  # whoever waits for a host behind it is to hear of it at once
+            return self.ends.dismiss(host, code, reason, t)
         if failed:
             self.healer.failed(host, code, reason, t)
         else:
@@ -56,6 +58,8 @@ class Mender:
     def mend(self, t: float, *, ticked: bool) -> list[Action]:
         """Do what there is to do."""
         actions: list[Action] = []
+        if self._options.relays_only:
+            return actions
         for _ in range(MOST_ROUNDS):
             decisions = self.healer.decide(t, ticked=ticked)
             if not decisions:
@@ -100,7 +104,10 @@ class Mender:
         host.may_have_started = host.may_have_started or host.admitted
         host.admitted = False
         host.epoch += 1
+        host.state_due = True
         host.contact = Contact.WAITING
+        for each in self._tree.below(host):
+            each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
         wanted = not (self._options.relays_only and host.node.asked)
         host.permitted = wanted and not self._logins.bounded
         self._logins.give_back(host)
@@ -112,7 +119,7 @@ class Mender:
             relay = self._tree[parent]
             code = parent not in self._tree.relays
             self._tree.relays.add(parent)
-            relay.logins += 1
+            relay.given[host.id] += 1
         actions.append(self._orders.place(host, code=code))
         return actions if former == ROOT_ID else [*actions, *self.ends.settle(self._tree[former])]
 
@@ -161,14 +168,16 @@ class Mender:
                 actions += [self._orders.send(child.id, wire.END, {})] if state == "up" else []
                 continue
             if epoch == child.epoch and state == "up":
-                actions.append(self._orders.send(child.id, wire.RESUME, dict(child.received)))
+                actions.append(self._orders.resume(child))
             elif epoch == child.epoch and state in PENDING:
                 child.contact = PENDING[state]
             elif child.contact is not Contact.NONE:
                 child.contact = Contact.NONE
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
-        strangers = listed.keys() & self._tree.hosts.keys() - set(host.children)
-        return [*actions, *(self._orders.forget(host.id, self._tree[each]) for each in sorted(strangers))]
+        # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.
+        gone = [each for each in sorted(listed.keys() & self._tree.hosts.keys()) if each not in host.children]
+        once = [each for each in map(self._tree.__getitem__, gone) if host.id in each.former]
+        return [*actions, *(self._orders.forget(host.id, each) for each in once)]
 
 
 FIRST = 1 << 32

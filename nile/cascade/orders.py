@@ -87,7 +87,7 @@ class Orders:
             "again": known or host.may_have_started,
             "have": dict(host.received),
             "permit": host.permitted,
-            "relay": bool(host.children),
+            "relay": bool(host.children) or host.id in self._tree.relays,
             "connect": host.connect_s or self._plan.timeouts.connect_s,
             "login": dict(self._options.logins[host.name]) if host.parent else {},
             "children": [self.entry(child) for child in children],
@@ -115,6 +115,11 @@ class Orders:
         if host.parent == ROOT_ID:
             return Adopt((entry,))
         return self.send(host.parent, wire.ADOPT, {"entries": [entry], "code": code})
+
+    def resume(self, host: Host) -> Action:
+        """Ask an agent whose link is part of a branch that was attached anew where it stands."""
+        host.state_due = True
+        return self.send(host.id, wire.RESUME, dict(host.received))
 
     def forget(self, parent: int, host: Host) -> Action:
         """A former parent has nothing to do with it any more, nor with what is below it."""

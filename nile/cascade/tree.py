@@ -31,7 +31,7 @@ class Tree:
         self.behind = Counter(gate for gates in self._gates.values() for gate in gates)
         """How many hosts whose verdict isn't in the store are reachable only through a gateway, by its id."""
         for host in self.hosts.values():
-            host.logins = len(host.children)
+            host.given.update(host.children)
 
     def __getitem__(self, node_id: int) -> Host:
         return self.hosts[node_id]
@@ -60,6 +60,7 @@ class Tree:
         """Hang a host, with all that is below it, below another node."""
         self.children(host.parent).remove(host.id)
         self.children(parent).append(host.id)
+        host.former.add(host.parent)
         host.parent = parent
         host.carrier = None
 
