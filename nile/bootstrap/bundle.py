@@ -77,6 +77,7 @@ def _text(module: str) -> str:
 def strip(text: str) -> str:
     """The same program on the same lines, without docstrings, annotations and comment lines.
 
+    Nor with what type checkers alone need: an agent asserts for their sake only.
     Annotations are cut where they stand on one line; the agent's style has no others.
     """
     lines = text.splitlines()
@@ -87,6 +88,8 @@ def strip(text: str) -> str:
         elif isinstance(node, ast.If) and _is_for_checkers(node.test):
             _blank(node, lines)
         elif isinstance(node, ast.Assign) and _is_for_checkers(node.targets[0]):
+            _blank(node, lines)
+        elif isinstance(node, ast.Assert):
             _blank(node, lines)
         cuts += _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):

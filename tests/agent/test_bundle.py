@@ -54,6 +54,9 @@ class Bare(ast.NodeTransformer):
             return None
         return self.generic_visit(node)
 
+    def visit_Assert(self, node: ast.Assert) -> None:
+        assert " is not None" in ast.unparse(node), "what is asserted is lost on the way"
+
     def visit_If(self, node: ast.If) -> Any:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return None
