@@ -207,7 +207,8 @@ def any_faults(seed: int) -> tuple[list[Fault], set[str]]:
     faults: list[Fault] = []
     for host in hosts:
         at_s = chance.uniform(0.0, 6.0)
-        for half, deed in enumerate(chance.choice(DEEDS)):
+        deeds = [deed for deed in DEEDS if host not in TREE or deed != (kill_its_ssh,)]  # the root has none
+        for half, deed in enumerate(chance.choice(deeds)):
             faults.append((at_s + half * PAUSE_S, deed, host))
     return faults, set(hosts)
 
