@@ -88,6 +88,8 @@ class Host:
     """How often it was told, as a relay, to log in to which host."""
     complained_of: bool = False
     """Its parent reported that it lied."""
+    asking: int = 0
+    """The attachment for which a signature is being decided on."""
     refused: str = ""
     """Why the root didn't sign for the login to this host."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nile.agent import wire
 from nile.agent.wire import Frame
+from nile.cascade.actions import Sign
 
 FRAME_NAMES = {
     value: name
@@ -54,8 +55,7 @@ class Signed:
     no signature; `spent` is what it takes off the relay's budget.
     """
 
-    child_id: int
-    serial: int
+    asked: Sign
     answer: bytes
     note: str = ""
     refused: str = ""

@@ -315,22 +315,25 @@ class Cascade:
             raise ValueError("a signature for no login")
         if not isinstance(binds, list) or not all(isinstance(bind, bytes) for bind in binds):
             raise ValueError("session-binds that are no bytes")
-        left = relay.logins - relay.signatures
-        relay.signatures += 1
-        return [Sign(child.id, integer(body["serial"]), tuple(binds), request, left)]
+        if child.asking != child.epoch:  # else it asks anew, and what it asked before is void
+            child.asking = child.epoch
+            relay.signatures += 1
+        left = relay.logins - relay.signatures + 1
+        serial = integer(body["serial"])
+        return [Sign(relay.id, child.id, child.epoch, serial, tuple(binds), request, left)]
 
     def _signed(self, event: Signed) -> list[Action]:
-        child = self._tree[event.child_id]
-        relay = self._tree.hosts.get(child.parent)
-        if relay is None:
-            return []
+        child, relay = self._tree[event.asked.child_id], self._tree[event.asked.relay_id]
         relay.signatures += event.spent - 1
+        if event.asked.epoch != child.epoch:
+            return []  # another node has it now
+        child.asking = 0
         child.refused = event.refused
         if not event.refused:
             # From now on the login can succeed unseen, and so can what starts at once.
             child.admitted = child.node.asked and not self._starts.bounded
         note: list[Action] = [Publish(Notice(event.note))] if event.note else []
-        body = {"serial": event.serial, "answer": event.answer}
+        body = {"serial": event.asked.serial, "answer": event.answer}
         return [*note, self._orders.send(relay.id, wire.SIGNED, body)]
 
     # Slots: permits for logins, starts of commands.

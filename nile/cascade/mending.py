@@ -95,12 +95,12 @@ class Mender:
         return [Publish(Notice("it is called up as a gateway: the others can't be reached", host.name))]
 
     def _place(self, host: Host, parent: int, t: float) -> list[Action]:
-        former = host.parent
-        leaves = parent != former and self._hears(former)
+        former, linked = host.parent, self._tree.link_parent(host)
+        leaves = (parent != former or host.carrier is not None) and self._hears(linked)
         if host.contact is Contact.UP:  # the top of a subtree whose parent is gone
             self.healer.lost(host, Code.PARENT, f"its relay {self._tree.name(former)} is gone", t)
         self._tree.move(host, parent)
-        actions: list[Action] = [self._orders.forget(former, host)] if leaves else []
+        actions: list[Action] = [self._orders.forget(linked, host)] if leaves else []
         host.may_have_started = host.may_have_started or host.admitted
         host.admitted = False
         host.epoch += 1
@@ -129,7 +129,8 @@ class Mender:
     def _give_up(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """It gets its verdict; what hangs below it has to look for another parent."""
         under_way = host.contact in PENDING.values()
-        former = [self._orders.forget(host.parent, host)] if under_way and self._hears(host.parent) else []
+        linked = self._tree.link_parent(host)
+        former = [self._orders.forget(linked, host)] if under_way and self._hears(linked) else []
         actions = former + self.ends.give_up(host, code, reason, t)
         for child in [self._tree[each] for each in host.children]:
             if not child.ended and child.contact is not Contact.NONE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
@@ -24,6 +24,8 @@ class Places:
         self._stage: dict[int, int] = {}
         self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
         self._leaves: list[int] | None = None
+        self._out: list[int] | None = None
+        self._ways: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
     def best(
         self, host: Host, avoid: Collection[int] = (), prefer: int | None = None, *, beyond: bool = False
@@ -40,7 +42,8 @@ class Places:
         if prefer is not None and able and prefer not in avoid and self._may(prefer, host, height):
             return prefer
         for nodes in (self._old_relays, self._new_relays):
-            free = [node for node in nodes() if node not in avoid and self._may(node, host, height)]
+            reach = self._reaching(nodes, host)
+            free = [node for node in reach if node not in avoid and self._may(node, host, height)]
             if free:
                 return min(free, key=lambda node: self._cost(node, host))
         return None
@@ -60,15 +63,9 @@ class Places:
 
     def hope(self, host: Host) -> bool:
         """May somebody who isn't up now become able to take it?"""
-        own = {each.id for each in self._tree.below(host)}
-        hosts = self._tree.hosts.values()
-        down = (each for each in hosts if each.contact is not Contact.UP and not each.ended)
-        return any(
-            (each.id in self._tree.relays or self._tree.behind[each.id] > 0)
-            and each.id not in own
-            and self._reaches(each.id, host)
-            for each in down
-        )
+        reach = self._reaching(self._down, host)
+        own = {each.id for each in self._tree.below(host)} if reach else set()
+        return any(node not in own for node in reach)
 
     def spare(self, host: Host) -> Host | None:
         """A gateway to call up for it, unless one that was called is on its way."""
@@ -85,6 +82,24 @@ class Places:
             and may_relay(self._spec(host))
             and self._tree.attached(host.id)
         )
+
+    def _reaching(self, nodes: Callable[[], list[int]], host: Host) -> list[int]:
+        """Those of some nodes that have a way to a host; the same for all that have its gateways."""
+        via = self._spec(host).via
+        if not via:
+            return nodes()
+        key = nodes.__name__, via
+        if key not in self._ways:
+            self._ways[key] = [node for node in nodes() if self._reaches(node, host)]
+        return self._ways[key]
+
+    def _down(self) -> list[int]:
+        """Relays and gateways that are out of contact."""
+        if self._out is None:
+            hosts = self._tree.hosts.values()
+            down = [each.id for each in hosts if each.contact is not Contact.UP and not each.ended]
+            self._out = [node for node in down if node in self._tree.relays or self._tree.behind[node] > 0]
+        return self._out
 
     def _old_relays(self) -> list[int]:
         return self._relays

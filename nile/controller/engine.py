@@ -323,9 +323,7 @@ class Engine:
     async def _sign(self, action: Sign) -> None:
         login = self._options.logins[self._options.plan.node(action.child_id).host]
         reply = await self._options.signatory.sign(login, action.binds, action.request, action.budget_left)
-        self._give(
-            Signed(action.child_id, action.serial, reply.response, reply.note, reply.reason, reply.spent)
-        )
+        self._give(Signed(action, reply.response, reply.note, reply.reason, reply.spent))
 
     # The store and the terminal.
 

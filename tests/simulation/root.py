@@ -146,7 +146,7 @@ class SimRoot:
             case Carry(entry):
                 self.branches.adopt([entry])
             case Sign():
-                self._give(Signed(action.child_id, action.serial, b"signed"))
+                self._give(Signed(action, b"signed"))
             case ReadStdin(size):
                 self._clock.after(0.0, self._read_stdin, size)
             case Finish():
