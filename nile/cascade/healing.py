@@ -35,6 +35,8 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.5, 4.0
 STEADY_S = 5.0
 """A link that broke before has held when it stands for so long."""
 MOST_BREAKS = 8
+UNHEARD_S = 5.0
+"""What is to be heard of a login within a connect time-out may be so much later."""
 MARGIN_S = 0.5
 
 FINAL = frozenset(
@@ -89,7 +91,14 @@ class CallUp:
     host: Host
 
 
-Decision = Place | GiveUp | Moved | CallUp
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Whoever began to log in to it says nothing of how that went."""
+
+    host: Host
+
+
+Decision = Place | GiveUp | Moved | CallUp | Unheard
 
 
 @dataclass(slots=True)
@@ -121,6 +130,8 @@ class Healer:
         self._troubles: dict[int, _Trouble] = {}
         self._past: dict[int, _Trouble] = {}
         self._begun: dict[int, float] = {}
+        self._reported: dict[int, float] = {}
+        """When a relay last said something of its logins."""
         self._moved: set[int] = set()
         self._took: list[float] = []
         self._fruitful: set[int] = set()
@@ -134,6 +145,7 @@ class Healer:
 
     def begun(self, host: Host, t: float) -> None:
         """A login to it began."""
+        self._reported[self._tree.link_parent(host)] = t
         self._begun[host.id] = t
 
     def up(self, host: Host, t: float) -> None:
@@ -143,6 +155,7 @@ class Healer:
         self._past[host.id] = trouble = trouble or _Trouble(host, t, Code.LINK, "")
         trouble.up_s = t
         self._moved.discard(host.id)
+        self._reported[self._tree.link_parent(host)] = t
         self._fruitful.add(self._tree.link_parent(host))
         begun = self._begun.pop(host.id, None)
         if begun is not None:
@@ -204,13 +217,15 @@ class Healer:
 
     def decide(self, t: float, *, ticked: bool = False) -> list[Decision]:
         """What to do now, in order. Cheap where nothing changed since it was asked last."""
-        if not (self._stirred or (ticked and (self._troubles or self._begun))):
+        if not (self._stirred or ticked):
             return []
         self._stirred = self._homeless = False
         places = Places(self._tree, self._plan, self._barren)
         decisions: list[Decision] = []
         for trouble in sorted(self._troubles.values(), key=lambda each: (each.since_s, each.host.id)):
             decisions += self._about(trouble, places, t)
+        if ticked:
+            decisions += self._unheard(t)
         for relay, code in self._left_behind(t) if ticked or self._barren else ():
             decisions += self._move_below(relay, code, places)
         if ticked:
@@ -218,6 +233,26 @@ class Healer:
                 self._taken_from[host.id] = host.parent
                 decisions.append(Place(host, thief))
         return decisions
+
+    def _unheard(self, t: float) -> Iterator[Decision]:
+        """A relay that lives and says nothing of its logins is no relay: what it has is taken from it."""
+        before_s = t - self._plan.timeouts.connect_s - UNHEARD_S
+        for host_id, begun_s in self._begun.items():
+            host = self._tree[host_id]
+            if begun_s < before_s and host.contact is Contact.LOGIN and host.parent != ROOT_ID:
+                yield Unheard(host)
+        for relay in [self._tree[node] for node in self._tree.relays - self._barren]:
+            last_s = max(self._reported.get(relay.id, 0.0), relay.attached_s)
+            if relay.alive and last_s < before_s:
+                contacts = [(each.contact, each.placed_s) for each in self._children(relay)]
+                if any(contact is Contact.WAITING and placed_s < before_s for contact, placed_s in contacts):
+                    self._failures.setdefault(relay.id, Counter())[Code.CONNECT_TIMEOUT] += 1
+                    self._barren.add(relay.id)
+
+    def _children(self, relay: Host) -> list[Host]:
+        """Those that it is to log in to, or has."""
+        children = map(self._tree.__getitem__, relay.children)
+        return [each for each in children if each.permitted and not each.ended]
 
     def _about(self, trouble: _Trouble, places: Places, t: float) -> Iterator[Decision]:
         host = trouble.host

@@ -71,6 +71,8 @@ class Host:
     acked: tuple[int, int] = (0, 0)
     start_s: float | None = None
     """When its command may have started first."""
+    placed_s: float = 0.0
+    """When it was last given to a node."""
     attached_s: float = 0.0
     """When it was last attached."""
     heard_s: float = 0.0

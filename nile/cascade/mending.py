@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
 from nile.cascade.ends import Ends
-from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place
+from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place, Unheard
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.slots import Slots
@@ -81,6 +81,10 @@ class Mender:
                 return self._place(host, parent, t)
             case GiveUp(host, code, reason):
                 return self._give_up(host, code, reason, t)
+            case Unheard(host):
+                reason = "its relay doesn't say what came of the login"
+                forget = self._orders.forget(self._tree.link_parent(host), host)
+                return [forget, *self.gone(host, True, Code.CONNECT_TIMEOUT, reason, t)]
             case CallUp(host):
                 return self._call_up(host, t)
             case Moved(relay, count, code):
@@ -105,6 +109,7 @@ class Mender:
         host.admitted = False
         host.epoch += 1
         host.state_due = True
+        host.placed_s = t
         host.contact = Contact.WAITING
         for each in self._tree.below(host):
             each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
