@@ -269,6 +269,8 @@ class Core:
         if now > self._limit() and not self._exited:
             self._cause = "timeout"
             return self._stop(now, self._grace_s)
+        if now - self._beat_at > self._lease_s:  # it runs on, for nobody: it must not wait for room
+            return self._acknowledged(dict(self._sent))
         return []
 
     def deaf(self, last_in: float, now: float) -> bool:
