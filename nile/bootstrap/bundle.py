@@ -85,11 +85,7 @@ def strip(text: str) -> str:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             _blank_docstring(node, lines)
-        elif isinstance(node, ast.If) and _is_for_checkers(node.test):
-            _blank(node, lines)
-        elif isinstance(node, ast.Assign) and _is_for_checkers(node.targets[0]):
-            _blank(node, lines)
-        elif isinstance(node, ast.Assert):
+        elif isinstance(node, ast.If | ast.Assign | ast.Assert) and _is_for_checkers(node):
             _blank(node, lines)
         cuts += _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
@@ -131,8 +127,11 @@ def _bare(line: str) -> str:
     return " " * ((len(line) - len(text)) // 4) + text
 
 
-def _is_for_checkers(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "TYPE_CHECKING"
+def _is_for_checkers(node: ast.If | ast.Assign | ast.Assert) -> bool:
+    if isinstance(node, ast.Assert):
+        return True
+    named = node.test if isinstance(node, ast.If) else node.targets[0]
+    return isinstance(named, ast.Name) and named.id == "TYPE_CHECKING"
 
 
 def _annotation(node: ast.AST, lines: list[str]) -> list[tuple[int, int, int]]:
