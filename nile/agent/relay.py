@@ -354,7 +354,7 @@ class Relay:
         self._ticked_at = now
         for child in list(self.children.values()):
             if child.link is not None:
-                child.link.last_in += late_s
+                child.link.last_in = min(now, child.link.last_in + late_s)
             if child.state == LOGIN and slept_s > SLEPT_S:
                 effects.append(("hangup", child.id))
                 effects += self._lose(child, "link", "its relay was stopped meanwhile", now)

@@ -333,7 +333,9 @@ class Healer:
         since = {host_id: trouble.since_s for host_id, trouble in self._troubles.items()}
         for host_id, since_s in {**self._begun, **since}.items():
             host = self._tree[host_id]
-            if host.children and host.contact is not Contact.UP and t - since_s > patience_s:
+            # Who waits below one that was up, waits on its lease.
+            most_s = min(patience_s, self._plan.timeouts.lease_s / 4) if host.t_ready_s else patience_s
+            if host.children and host.contact is not Contact.UP and t - since_s > most_s:
                 yield host, None
         for host_id in self._barren - self._moved:
             code = self._failures[host_id].most_common(1)[0][0]
