@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterator
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
@@ -23,7 +24,6 @@ class Places:
         self._load: dict[int, tuple[int, int]] = {}
         self._stage: dict[int, int] = {}
         self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
-        self._leaves: list[int] | None = None
 
     def best(
         self, host: Host, avoid: Collection[int] = (), prefer: int | None = None, *, beyond: bool = False
@@ -36,14 +36,13 @@ class Places:
         height = UNBOUNDED if beyond else self._tree.height(host)
         below = (each.id for each in self._tree.below(host))
         avoid = {*avoid, *below}
-        able = prefer is not None and (prefer == ROOT_ID or self._able(self._tree[prefer]))
-        if prefer is not None and able and prefer not in avoid and self._may(prefer, host, height):
+        wanted = prefer is not None and prefer not in avoid and self._able_id(prefer)
+        if prefer is not None and wanted and self._may(prefer, host, height):
             return prefer
-        for nodes in (self._old_relays, self._new_relays):
-            free = [node for node in nodes() if node not in avoid and self._may(node, host, height)]
-            if free:
-                return min(free, key=lambda node: self._cost(node, host))
-        return None
+        may = (node for node in self._relays if node not in avoid and self._may(node, host, height))
+        new = (node for node in self._new_relays(host) if node not in avoid and self._may(node, host, height))
+        able = list(may) or list(itertools.islice(new, MOST_COMPARED))
+        return min(able, key=lambda node: self._cost(node, host), default=None)
 
     def took(self, host: Host, node: int) -> None:
         """A host goes there: that node has more to do."""
@@ -70,16 +69,18 @@ class Places:
             and self._tree.attached(host.id)
         )
 
-    def _old_relays(self) -> list[int]:
-        return self._relays
+    def _able_id(self, node: int) -> bool:
+        return node == ROOT_ID or self._able(self._tree[node])
 
-    def _new_relays(self) -> list[int]:
-        """Leaves that could become relays; in a flat tree nobody does."""
-        if self._leaves is None:
-            hosts = self._tree.hosts.values() if self._tree.depth > 1 else ()
-            leaves = (each for each in hosts if each.id not in self._tree.relays)
-            self._leaves = [each.id for each in leaves if self._able(each)]
-        return self._leaves
+    def _new_relays(self, host: Host) -> Iterator[int]:
+        """Leaves that could become relays, neighbours first; in a flat tree nobody does."""
+        if self._tree.depth <= 1:
+            return
+        leaves = [each for each in self._tree.hosts.values() if each.id not in self._tree.relays]
+        for near in (True, False):
+            for leaf in leaves:
+                if self._neighbours(leaf.id, host) is near and self._able(leaf):
+                    yield leaf.id
 
     def _may(self, node: int, host: Host, height: int) -> bool:
         """Has a node that is able to log in room for this host, and a way to it?"""
@@ -124,3 +125,5 @@ class Places:
 
 
 UNBOUNDED = -1
+MOST_COMPARED = 50
+"""Of leaves, so many are enough to choose from."""
