@@ -49,7 +49,7 @@ _PYTHON = (
 )
 
 START = "nile.agent.start"
-_LEVEL = 8  # of zlib's; 9 takes twice as long for half a per cent
+_LEVEL = 9  # of zlib's: 12 ms of CPU a relay, where 7 takes 3 ms and gives each of its leaves 300 bytes more
 
 MOST_NOISE = 4 << 20
 _LONGEST_LINE = 256

@@ -241,7 +241,7 @@ class Relay:
         """Bytes from a child, or from what is to become one."""
         child = self.children[child_id]
         if child.state == LOGIN and self._slept_s(now) > SLEPT_S:
-            return [("hangup", child_id)] + self._lose(child, "link", "its relay was stopped meanwhile", now)
+            return self.tick(now)
         try:
             if child.link is None:
                 return self._shake(child, data, now)
@@ -352,13 +352,14 @@ class Relay:
         slept_s = self._slept_s(now)
         late_s = max(0.0, slept_s - 1.5)
         self._ticked_at = now
+        if slept_s > SLEPT_S:
+            for child in [child for child in self.children.values() if child.state == LOGIN]:
+                effects.append(("hangup", child.id))
+                effects += self._lose(child, "link", "its relay was stopped meanwhile", now)
         for child in list(self.children.values()):
             if child.link is not None:
                 child.link.last_in = min(now, child.link.last_in + late_s)
-            if child.state == LOGIN and slept_s > SLEPT_S:
-                effects.append(("hangup", child.id))
-                effects += self._lose(child, "link", "its relay was stopped meanwhile", now)
-            elif child.state == LOGIN:
+            if child.state == LOGIN:
                 effects += self._tick_login(child, now)
             elif child.state == UP and child.link is not None:
                 effects += self._tick_link(child, child.link, now)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import itertools
+from collections.abc import Callable, Collection, Iterator
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
@@ -38,15 +39,14 @@ class Places:
         height = UNBOUNDED if beyond else self._tree.height(host)
         below = (each.id for each in self._tree.below(host))
         avoid = {*avoid, *below}
-        able = prefer is not None and (prefer == ROOT_ID or self._able(self._tree[prefer]))
-        if prefer is not None and able and prefer not in avoid and self._may(prefer, host, height):
+        wanted = prefer is not None and prefer not in avoid and self._able_id(prefer)
+        if prefer is not None and wanted and self._may(prefer, host, height):
             return prefer
-        for nodes in (self._old_relays, self._new_relays):
-            reach = self._reaching(nodes, host)
-            free = [node for node in reach if node not in avoid and self._may(node, host, height)]
-            if free:
-                return min(free, key=lambda node: self._cost(node, host))
-        return None
+        may = (node for node in self._reaching(self._old_relays, host) if self._may(node, host, height))
+        new = (node for node in self._near_first(host) if self._may(node, host, height))
+        able = [node for node in may if node not in avoid]
+        able = able or list(itertools.islice((node for node in new if node not in avoid), MOST_COMPARED))
+        return min(able, key=lambda node: self._cost(node, host), default=None)
 
     def may(self, node: int, host: Host) -> bool:
         """Could this node take it, within all bounds?"""
@@ -83,6 +83,12 @@ class Places:
             and self._tree.attached(host.id)
         )
 
+    def _near_first(self, host: Host) -> Iterator[int]:
+        """Leaves that could become relays of this host, its neighbours first."""
+        leaves = self._reaching(self._new_relays, host)
+        for near in (True, False):
+            yield from (leaf for leaf in leaves if self._neighbours(leaf, host) is near)
+
     def _reaching(self, nodes: Callable[[], list[int]], host: Host) -> list[int]:
         """Those of some nodes that have a way to a host; the same for all that have its gateways."""
         via = self._spec(host).via
@@ -100,6 +106,9 @@ class Places:
             down = [each.id for each in hosts if each.contact is not Contact.UP and not each.ended]
             self._out = [node for node in down if node in self._tree.relays or self._tree.behind[node] > 0]
         return self._out
+
+    def _able_id(self, node: int) -> bool:
+        return node == ROOT_ID or self._able(self._tree[node])
 
     def _old_relays(self) -> list[int]:
         return self._relays
@@ -155,3 +164,5 @@ class Places:
 
 
 UNBOUNDED = -1
+MOST_COMPARED = 50
+"""Of leaves, so many are enough to choose from."""

@@ -206,7 +206,8 @@ def _survivors(told: Told) -> Iterator[str]:
 def _late(told: Told) -> Iterator[str]:
     """Where nothing is in the way, a verdict comes soon after the command's end, or after the last fault."""
     cluster, command = told.cluster, told.host.command
-    wide = not cluster.tight and cluster.setup.wire.rate is None
+    fast = cluster.setup.wire.rate is None and not any(host.wire for host in cluster.hosts.values())
+    wide = fast and not cluster.tight
     if told.spoilt or not told.results or command is None or not wide:
         return
     due_s = max(command.ended_at, cluster.calm_at) + SOON_S
