@@ -219,9 +219,9 @@ class Relay:
         free = self._shared["parallel"] - sum(child.state == LOGIN for child in self.children.values())
         effects: "Effects" = []
         for child in self.children.values():
-            if free <= 0 or self._cancelled:
+            if free <= 0:
                 break
-            if child.state == WAITING and child.permitted:
+            if child.state == WAITING and child.permitted and self._wanted(child):
                 free -= 1
                 effects += self._begin(child, now)
         return effects
@@ -335,10 +335,14 @@ class Relay:
         }
         return [("up", self._say(kind, body))] + self._fill(now)
 
+    def _wanted(self, child: Child) -> bool:
+        """In a cancelled run only those are, where an agent may wait that hasn't heard of it."""
+        return child.entry["again"] or not self._cancelled
+
     def _give_up_logins(self) -> "Effects":
         effects: "Effects" = []
         for child in self.children.values():
-            if child.state in (WAITING, LOGIN):
+            if child.state in (WAITING, LOGIN) and not self._wanted(child):
                 hangup: "Effects" = [("hangup", child.id)] if child.state == LOGIN else []
                 effects += hangup + self._lose(child, "cancelled", "cancelled before it was reached", 0.0)
         return effects

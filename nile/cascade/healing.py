@@ -9,6 +9,7 @@ for its parent is silent on purpose: a host is given up by decision only.
 from __future__ import annotations
 
 import bisect
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -125,6 +126,8 @@ class Healer:
         self._tree = tree
         self._plan = plan
         self._outlives_s = max(plan.timeouts.lease_s + grace_s, plan.timeouts.connect_s) + MARGIN_S
+        self.ending = False
+        """The run was cancelled: only those are looked after that have a command to end."""
         self._stealing = Stealing(tree)
         self._taken_from: dict[int, int] = {}
         self._troubles: dict[int, _Trouble] = {}
@@ -152,7 +155,7 @@ class Healer:
         """Its agent said hello."""
         self._stirred = self._stirred or self._homeless
         trouble = self._troubles.pop(host.id, None) or self._brief(host, t)
-        self._past[host.id] = trouble = trouble or _Trouble(host, t, Code.LINK, "")
+        self._past[host.id] = trouble = trouble or _Trouble(host, math.inf, Code.LINK, "")
         trouble.up_s = t
         self._moved.discard(host.id)
         self._reported[self._tree.link_parent(host)] = t
@@ -181,7 +184,8 @@ class Healer:
         self._stirred = True
         self._begun.pop(host.id, None)
         known = self._troubles.get(host.id) or self._brief(host, t)
-        trouble = self._troubles[host.id] = _Trouble(host, known.since_s if known else t, code, reason)
+        since_s = min(t, known.since_s) if known else t
+        trouble = self._troubles[host.id] = _Trouble(host, since_s, code, reason)
         if known is not None and known.up_s is not None:
             trouble.breaks = known.breaks + 1
             wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2**known.breaks)
@@ -224,11 +228,11 @@ class Healer:
         decisions: list[Decision] = []
         for trouble in sorted(self._troubles.values(), key=lambda each: (each.since_s, each.host.id)):
             decisions += self._about(trouble, places, t)
-        if ticked:
+        if ticked and not self.ending:
             decisions += self._unheard(t)
         for relay, code in self._left_behind(t) if ticked or self._barren else ():
             decisions += self._move_below(relay, code, places)
-        if ticked:
+        if ticked and not self.ending:
             for host, thief in self._stealing.take(places, t - self._patience_s()):
                 self._taken_from[host.id] = host.parent
                 decisions.append(Place(host, thief))
@@ -259,6 +263,8 @@ class Healer:
         if host.contact is not Contact.NONE:
             if self._was_here(host) and self._hopeless(trouble, t):  # whatever answers now comes too late
                 yield GiveUp(host, trouble.code, trouble.reason)
+            return
+        if self.ending and not self._tree.waiting_below(host):
             return
         if not self._needed(host) or self._hopeless(trouble, t):
             yield GiveUp(host, trouble.code, trouble.reason)
@@ -358,6 +364,8 @@ class Healer:
             if host.ended or host.contact is Contact.NONE:
                 continue
             if code is not None and host.contact is not Contact.WAITING:
+                continue
+            if self.ending and not self._tree.waiting_below(host):
                 continue
             parent = places.best(host, (relay.id,))
             if parent is None and self._was_here(host):  # its lease doesn't wait until there is room

@@ -61,6 +61,7 @@ class Cascade:
             host.permitted = self._wanted(host) and not self._logins.bounded
         self._unsettled_at = 0.0
         self._give_up_at: float | None = None
+        self._cancel: Send | None = None
         self._finished = False
         self._reported: set[int] = set()
 
@@ -72,8 +73,8 @@ class Cascade:
             return self._start(now)
         t = now - self._begun
         actions = self._handle(event, t)
+        actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
         if self._give_up_at is None:
-            actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
             actions += self._release()
             actions += self._stdin.more()
         if not self._ends.open:
@@ -185,7 +186,7 @@ class Cascade:
         failed = failed and host.contact is not Contact.UP
         if failed:
             host.admitted = False  # no agent there had its plan yet
-        if self._give_up_at is not None:
+        if self._give_up_at is not None and not self._tree.waiting_below(host):
             return self._ends.dismiss(host, code, reason, t)
         return self._mender.gone(host, failed, code, reason, t)
 
@@ -274,8 +275,6 @@ class Cascade:
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
         actions += self._mender.claimed(host, text(body["trace"]), body["held"] is True, t)
         actions += self._mender.reconcile(host, _states(body["children"]), t)
-        if self._give_up_at is not None:
-            actions.append(self._orders.send(host.id, wire.CANCEL, {"grace": self._options.exec.grace_s}))
         return [*actions, *self._ends.settle(host)]
 
     def _output(self, host: Host, body: bytes, t: float) -> list[Action]:
@@ -375,6 +374,8 @@ class Cascade:
         if not settled:
             self._unsettled_at = t
         actions: list[Action] = [Send(Frame(wire.BEAT, body=wire.dumps(self._beat)))]
+        if self._cancel is not None:
+            actions.append(self._cancel)  # again and again, for those that are attached meanwhile
         if self._give_up_at is not None and t >= self._give_up_at:
             for host in self._tree.hosts.values():
                 actions += self._ends.cancelled(host, t)
@@ -384,7 +385,9 @@ class Cascade:
 
     def _interrupt(self, grace_s: float, t: float) -> list[Action]:
         self._give_up_at = t + grace_s + ORPHANED_S
-        actions: list[Action] = [Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))]
+        self._mender.healer.ending = True
+        self._cancel = Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))
+        actions: list[Action] = [self._cancel]
         for host in self._tree.hosts.values():
             if host.contact is Contact.NONE and not host.may_have_started:
                 actions += self._ends.cancelled(host, t)

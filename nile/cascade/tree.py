@@ -110,6 +110,10 @@ class Tree:
             yield each
             todo += each.children
 
+    def waiting_below(self, host: Host) -> bool:
+        """Is there a command in it, or below, that has to be ended?"""
+        return any(each.may_have_started and not each.over for each in self.below(host))
+
     def height(self, host: Host) -> int:
         """Stages below a host."""
         return max((1 + self.height(self.hosts[child]) for child in host.children), default=0)

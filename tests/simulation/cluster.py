@@ -155,7 +155,8 @@ class Cluster:
 def _gates(plan: Plan, name: str) -> frozenset[int] | None:
     """Ids of all from which a host behind gateways is reachable; None where it is from anywhere."""
     via = plan.specs[name].via
-    inside = (node.id for node in plan.nodes if node.host in via or plan.specs[node.host].via == via)
+    nodes = (*plan.nodes, *plan.spares)
+    inside = (node.id for node in nodes if node.host in via or plan.specs[node.host].via == via)
     return frozenset(inside) if via else None
 
 

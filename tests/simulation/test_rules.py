@@ -258,8 +258,8 @@ class TestTheEnd:
         run.run()
         assert violations(run) == []
         result = run.results()["h0003"]
-        assert (result.verdict, result.code) == (Verdict.LOST, Code.LINK)
-        assert (result.t_end_s or 0.0) < 1.0 + TIMES.silence_s + 2.0
+        assert (result.verdict, result.code) == (Verdict.LOST, Code.CANCELLED)
+        assert (result.t_end_s or 0.0) < 2.0 + 1.0 + 5.0 + 1.5  # it might have been reached by another way
 
     def test_a_cancelled_host_that_goes_on_as_if_nothing_were_is_given_up(self) -> None:
         class Deaf(SimAgent):
@@ -669,3 +669,13 @@ class TestDeadHosts:
         assert {
             result.code for result in run.results().values() if result.verdict is Verdict.UNREACHABLE
         } == {Code.CONNECT_TIMEOUT}
+
+
+def test_cancelled_while_a_branch_heals_they_are_told_all_the_same() -> None:
+    run = cluster(tree([0, 0, 1, 1, 1, 2]), sleeper(60.0))
+    run.at(6.0, run.hang_up, run.hosts[1])
+    run.interrupt_at(6.01, 1.0)
+    run.run()
+    assert violations(run) == []
+    assert set(run.verdicts().values()) == {Verdict.CANCELLED}
+    assert max(result.t_end_s or 0.0 for result in run.results().values()) < 6.01 + 1.0 + 2.0
