@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
@@ -23,6 +23,8 @@ class Places:
         self._stages = max(plan.limits.stages, tree.depth)
         self._load: dict[int, tuple[int, int]] = {}
         self._stage: dict[int, int] = {}
+        self._leaves: list[int] | None = None
+        self._near: dict[Hashable, list[int]] = {}
         self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
 
     def best(
@@ -74,13 +76,19 @@ class Places:
 
     def _new_relays(self, host: Host) -> Iterator[int]:
         """Leaves that could become relays, neighbours first; in a flat tree nobody does."""
-        if self._tree.depth <= 1:
-            return
-        leaves = [each for each in self._tree.hosts.values() if each.id not in self._tree.relays]
-        for near in (True, False):
-            for leaf in leaves:
-                if self._neighbours(leaf.id, host) is near and self._able(leaf):
-                    yield leaf.id
+        if self._leaves is None:
+            hosts = self._tree.hosts.values() if self._tree.depth > 1 else ()
+            self._leaves = [
+                each.id for each in hosts if each.id not in self._tree.relays and self._able(each)
+            ]
+            for leaf in self._leaves:
+                self._near.setdefault(self._where(self._tree[leaf]), []).append(leaf)
+        yield from self._near.get(self._where(host), ())
+        yield from self._leaves
+
+    def _where(self, host: Host) -> Hashable:
+        spec = self._spec(host)
+        return spec.switch, spec.groups[:1]
 
     def _may(self, node: int, host: Host, height: int) -> bool:
         """Has a node that is able to log in room for this host, and a way to it?"""
@@ -102,10 +110,7 @@ class Places:
         return rounds, not self._neighbours(node, host), self._stage_of(node), pending + children, node
 
     def _neighbours(self, node: int, host: Host) -> bool:
-        if node == ROOT_ID:
-            return False
-        one, other = self._spec(self._tree[node]), self._spec(host)
-        return (one.switch, one.groups[:1]) == (other.switch, other.groups[:1])
+        return node != ROOT_ID and self._where(self._tree[node]) == self._where(host)
 
     def _loads(self, node: int) -> tuple[int, int]:
         """Logins that a node has before it, and children in all."""
