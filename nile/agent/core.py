@@ -288,7 +288,11 @@ class Core:
 
     def parent_lost(self, now: float) -> "Effects":
         """The link to the parent ended: wait to be adopted, unless there is nothing to wait for."""
-        return [] if self._orphan in ("adopt", "finish") else self.dissolve(now)
+        return [] if self.waits() else self.dissolve(now)
+
+    def waits(self) -> bool:
+        """Does this agent go on without a parent, for now?"""
+        return self._orphan in ("adopt", "finish")
 
     def _lease_over(self, now: float) -> bool:
         finishes = self._orphan == "finish" and self.state == RUNNING and not self._exited

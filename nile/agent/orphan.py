@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 def lose_parent(agent: "Agent") -> None:
     """The link to the parent ended."""
     _attach(agent, None)
-    if agent.branches:
+    if agent.branches and agent.core.waits():
         agent.branches.orphaned()
+    elif agent.branches:
+        agent.branches.parent_lost()  # at once, not when its own command has ended: graces would add up
     agent.perform(agent.core.parent_lost(agent.now()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
@@ -25,6 +25,7 @@ class Places:
         self._stage: dict[int, int] = {}
         self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
         self._leaves: list[int] | None = None
+        self._near: dict[Hashable, list[int]] | None = None
         self._out: list[int] | None = None
         self._ways: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
@@ -86,8 +87,16 @@ class Places:
     def _near_first(self, host: Host) -> Iterator[int]:
         """Leaves that could become relays of this host, its neighbours first."""
         leaves = self._reaching(self._new_relays, host)
-        for near in (True, False):
-            yield from (leaf for leaf in leaves if self._neighbours(leaf, host) is near)
+        if self._near is None:
+            self._near = {}
+            for leaf in self._new_relays():
+                self._near.setdefault(self._where(self._tree[leaf]), []).append(leaf)
+        yield from (leaf for leaf in self._near.get(self._where(host), ()) if self._reaches(leaf, host))
+        yield from leaves
+
+    def _where(self, host: Host) -> Hashable:
+        spec = self._spec(host)
+        return spec.switch, spec.groups[:1]
 
     def _reaching(self, nodes: Callable[[], list[int]], host: Host) -> list[int]:
         """Those of some nodes that have a way to a host; the same for all that have its gateways."""
@@ -141,10 +150,7 @@ class Places:
         return rounds, not self._neighbours(node, host), self._stage_of(node), pending + children, node
 
     def _neighbours(self, node: int, host: Host) -> bool:
-        if node == ROOT_ID:
-            return False
-        one, other = self._spec(self._tree[node]), self._spec(host)
-        return (one.switch, one.groups[:1]) == (other.switch, other.groups[:1])
+        return node != ROOT_ID and self._where(self._tree[node]) == self._where(host)
 
     def _loads(self, node: int) -> tuple[int, int]:
         """Logins that a node has before it, and children in all."""

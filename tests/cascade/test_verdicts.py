@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nile.agent import wire
@@ -96,6 +96,7 @@ values = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # which would time the machine
 @given(
     st.dictionaries(st.sampled_from([*PLAIN, "stdout", "stderr"]), values), st.sampled_from(list(Leftover))
 )

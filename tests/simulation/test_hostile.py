@@ -248,7 +248,9 @@ class TestOwnLies:
         assert about == []
 
     def test_reports_without_end_are_published_once_a_child(self) -> None:
-        attacks = [say(wire.REPORT, body={"child": BELOW, "type": serial, "origin": 1}) for serial in range(500)]
+        attacks = [
+            say(wire.REPORT, body={"child": BELOW, "type": serial, "origin": 1}) for serial in range(500)
+        ]
         run = run_with(RELAY, *attacks)
         innocent(run)
         assert len(notices(run)) <= 5
