@@ -191,7 +191,7 @@ class SimAgent:
         if not self.alive or self._alone or connection is not self._connection:
             return
         self._alone = True
-        waits = bool(self.core.plan) and self.core.plan["shared"]["orphan"] == "adopt"
+        waits = self.core.waits()
         if self.branches is not None:
             self.branches.orphaned() if waits else self.branches.parent_lost()
         self.perform(self.core.parent_lost(self.clock.now))

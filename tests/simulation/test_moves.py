@@ -1,4 +1,4 @@
-"""Work that moves: spare gateways, hosts that an idle node takes, dead ones, a run that is cancelled meanwhile."""
+"""Work that moves: spare gateways, hosts that an idle node takes, dead ones, a cancelled run."""
 
 from __future__ import annotations
 
