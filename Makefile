@@ -1,6 +1,7 @@
 # make demo    see Nile at work on a cluster made on this machine, and gone afterwards
 # make check   everything that must pass: format, lint, types, layers, tests
 # make bench   Nile beside pdsh, clush, TakTuk and pssh; writes docs/benchmarks.md
+# make soak    many runs of simulated clusters with faults: make soak SEEDS=10000; a seed that fails is named
 # make clean   remove what these made
 
 SHELL := /bin/bash
@@ -8,7 +9,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo check bench clean needs test-needs bench-needs
+.PHONY: help demo check bench soak clean needs test-needs bench-needs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +17,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO_HOSTS ?= 12
 BENCH ?= --hosts 100 --repeat 5 --write docs/benchmarks.md
 JOBS ?= 2
+SEEDS ?= 1000
+SOAK ?= --hosts 200 --faults 14
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -147,6 +150,12 @@ bench: bench-needs test-needs
 	$(call install,.installed-test,.[test])
 	$(BIN)/python -m compileall -q nile  # as any installed program is
 	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
+
+soak: test-needs
+	@$(find_needs)
+	$(call install,.installed-test,.[test])
+	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) --first "$$RANDOM" $(SOAK)
+	$(BIN)/python -m tests.simulation.soak --seeds $$((10 * $(SEEDS))) --first "$$RANDOM" --hosts 16 --faults 10
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build

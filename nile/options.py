@@ -95,6 +95,20 @@ class Timeouts:
     """How long an agent lives on without a heartbeat of the root."""
     command_s: float | None = None
     """How long a command may run."""
+    silence_s: float = 2.8
+    """A link from which nothing comes for so long is taken for lost; a ping goes out every second."""
+
+
+class OnOrphan(StrEnum):
+    """What an agent does that lost its parent.
+
+    `adopt` keeps the command for the lease and waits for another parent, `kill`
+    ends it at once, `finish` lets it run to its end however long that takes.
+    """
+
+    ADOPT = "adopt"
+    KILL = "kill"
+    FINISH = "finish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +124,6 @@ class ExecOptions:
     """Broadcast standard input to every host instead of /dev/null."""
     grace_s: float = 5.0
     """Between SIGTERM and SIGKILL."""
+    on_orphan: OnOrphan = OnOrphan.ADOPT
+    idempotent: bool = False
+    """It may be started again where nobody knows how far it got."""

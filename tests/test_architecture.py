@@ -26,6 +26,7 @@ AGENT_MODULES = {
     "wire": PURE_AGENT,
     "link": PURE_AGENT,
     "core": PURE_AGENT,
+    "anew": PURE_AGENT,
     "relay": PURE_AGENT,
     "sshclient": PURE_AGENT,
     "handshake": PURE_AGENT | {"sys"},
@@ -35,13 +36,15 @@ AGENT_MODULES = {
     "leftovers": BARE,
     "forked": BARE,
     "feed": BARE,
+    "claims": BARE,
+    "orphan": BARE | {"stat", "fcntl"},  # late, and os has imported stat
     "loop": BARE,
     # Relays only: a leaf is never sent these.
     "logins": BARE | {"_frozen_importlib_external"},
     "signsocket": BARE | {"_socket"},
     "carry": BARE | {"socket"},
 }
-PURE_AGENT_MODULES = {"wire", "link", "core", "relay", "sshclient", "handshake"}
+PURE_AGENT_MODULES = {"wire", "link", "core", "anew", "relay", "sshclient", "handshake"}
 PURE_PATHS = [
     *sorted((NILE / "cascade").rglob("*.py")),
     *sorted((NILE / "topology").rglob("*.py")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def test_the_index_leads_to_every_page() -> None:
         targets = {(page.parent / link.partition("#")[0]).resolve() for link in _links(page)}
         waiting += [target for target in targets - seen if target.suffix == ".md" and target.exists()]
     assert {page for page in PAGES if page.is_relative_to(ROOT / "docs")} - seen == set()
+
+
+@pytest.mark.parametrize("module", ["cascade/hosts.py", "agent/core.py"])
+def test_the_state_diagrams_are_those_of_the_code(module: str) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / "nile" / module).read_text()), clean=False)
+    assert docstring is not None
+    diagram = next(part for part in docstring.split("\n\n") if part.startswith("    "))
+    assert f"```\n{diagram}\n```" in (ROOT / "docs/explanation/healing.md").read_text()
 
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:

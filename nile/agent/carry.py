@@ -3,7 +3,7 @@
 The root speaks SSH over them itself, end to end: the relay sees ciphertext.
 Only the root can open one, and only toward an address of the plan's.
 
-    OPEN    down   {channel, address, port}
+    OPEN    down   {channel, address, port, code}   code: this module
     OPENED  up     {channel, code, reason}     code "" : connected
     CARRY   both   channel (u32), bytes
     CLOSE   both   {channel}
@@ -42,7 +42,7 @@ class Carrier:
 
     def __init__(self, agent: "Agent", own: "Tuple[int, int]") -> None:
         self._agent = agent
-        self._own = own
+        self.own = own
         self._dialling: "Dict[int, socket.socket]" = {}
         self._channels: "Dict[int, Channel]" = {}
         self.pids: "set[int]" = set()  # processes of ours that connect
@@ -136,9 +136,7 @@ class Carrier:
         channel.queued += len(data)
         self._watch(channel)
         body = struct.pack("!I", channel.number) + data
-        self._agent.up(
-            wire.Frame(wire.CARRY, self._own[0], self._own[1], (), body), self._sent(channel, data)
-        )
+        self._agent.up(wire.Frame(wire.CARRY, self.own[0], self.own[1], (), body), self._sent(channel, data))
 
     def _sent(self, channel: Channel, data: bytes) -> "Callable[[], None]":
         def left() -> None:
@@ -185,7 +183,7 @@ class Carrier:
                 sent()
 
     def _say(self, kind: int, value: "Any") -> None:
-        self._agent.up(wire.Frame(kind, self._own[0], self._own[1], (), wire.dumps(value)))
+        self._agent.up(wire.Frame(kind, self.own[0], self.own[1], (), wire.dumps(value)))
 
 
 def _dial(address: str, port: int, theirs: "socket.socket") -> None:

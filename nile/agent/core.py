@@ -1,20 +1,28 @@
 """What a node does with its own command: pure, calls in, effects out.
 
-    idle --plan--> held --start--> running --exit--> draining --drained--> ended --end--> (leaves)
-                     |                |                  ^
-                     |                +--time-out, cancel, parent lost--> stopping --all gone--+
-                     +--cancel--> ended
+    idle --plan, claim--> held --start--> running --exit--> draining --drained--> ended --end--> (leaves)
+                            |                |                  ^
+                            |                +--time-out, cancel, lease over--> stopping --all gone--+
+                            +--cancel--> ended
+
+An agent that lost its parent goes on in whatever state it is, unless the run has
+it end at once, until its lease is over or another parent adopts it: a plan of a
+higher epoch then comes over a new link. It says what it is doing, and sends
+anew what the root hasn't got.
 
 Every method returns a list of effects for the loop to perform, in order:
 
     ("up", frame)            send it toward the root
+    ("claim",)               look for another agent of this run and host; answered by `claimed`
+    ("state", fields)        send a STATE frame with these fields, and the children
     ("spawn", plan)          start the command; answered by `spawned` or `spawn_failed`
     ("reading", name, bool)  read that stream of the command, or let it wait
     ("drain",)               from now on an empty pipe is an ended one; answered by `drained`
     ("input", bytes)         bytes for the command's standard input; b"" closes it
     ("kill", signum)         signal every descendant of the command
     ("census",)              answered by `census`: which descendants live
-    ("leave", keep)          end this agent; `keep` leaves alone what the command left behind
+    ("leave", keep, told)    end this agent; `keep` leaves alone what the command left behind,
+                             `told` says that the root wants no trace of it any more
 
 Time is CLOCK_BOOTTIME in seconds, handed in. A command's output is bounded by
 a window of absolute offsets that the root moves on when its store has them.
@@ -38,9 +46,13 @@ MOST_LEFT = 100  # leftover processes that a result names
 
 
 class Core:
-    """One node's own part in a run. `lease_s` holds until the plan says otherwise."""
+    """One node's own part in a run.
 
-    def __init__(self, now: float, lease_s: float = 30.0) -> None:
+    `lease_s` holds until the plan says otherwise: one that is under way for longer
+    comes from a relay that was given up meanwhile, perhaps, and its host with it.
+    """
+
+    def __init__(self, now: float, lease_s: float = 5.0) -> None:
         self.state = IDLE
         self.id = 0
         self.epoch = 0
@@ -48,15 +60,22 @@ class Core:
         self._lease_s = lease_s
         self._beat = -1
         self._beat_at = now
+        self._orphan = ""  # what to do without a parent: adopt, kill or finish
         self._window = 0
+        self._trace = "alive"
         self._sent = dict.fromkeys(STREAMS, 0)
-        self._acked = dict.fromkeys(STREAMS, 0)
+        self.acked = dict.fromkeys(STREAMS, 0)
+        self.kept = {name: bytearray() for name in STREAMS}  # from `acked` to `_sent`
+        self.spawn_said: "Effects" = []
+        self.result_said: "Effects" = []
         self._open: "set[str]" = set()
         self._started_at = now
         self._term_at = now
+        self._kill_at = 0.0
         self._grace_s = 5.0
         self._cause: "Optional[str]" = None
-        self._orphaned = False
+        self._dissolved = False
+        self._told = False
         self._status: "Tuple[Optional[int], Optional[int]]" = (None, None)
         self._exited = False
         self._left: "list[Tuple[int, str]]" = []
@@ -66,8 +85,8 @@ class Core:
 
     def frame(self, frame: wire.Frame, now: float) -> "Effects":
         """A downward frame whose path ends here, or a broadcast; raises WireError."""
-        if now - self._beat_at > self._lease_s:
-            return self.parent_lost(now)  # it thawed too late: what was queued, heartbeats too, is void
+        if self._lease_over(now):
+            return self.dissolve(now)  # it thawed too late: what was queued, heartbeats too, is void
         if frame.type == wire.BEAT:
             return self._heartbeat(frame.value(), now)
         if frame.epoch and frame.epoch < self.epoch:
@@ -82,8 +101,11 @@ class Core:
             return [("input", frame.body)]
         if frame.type == wire.CANCEL:
             return self._cancel(float(frame.fields().get("grace", self._grace_s)), now)
+        if frame.type == wire.RESUME:
+            return self._resume(frame.fields())
         if frame.type == wire.END:
-            return self.parent_lost(now)
+            self._told = True
+            return self.dissolve(now)
         return []
 
     def _heartbeat(self, number: "Any", now: float) -> "Effects":
@@ -94,18 +116,44 @@ class Core:
         return []
 
     def _planned(self, body: "dict[str, Any]", now: float) -> "Effects":
-        if self.state != IDLE:
-            return []
         shared, node = body["shared"], body["node"]
+        if self.state != IDLE or self.plan:
+            return self._adopted(node, now)
         self.plan = body
         self.id, self.epoch = node["id"], node["epoch"]
         self._lease_s, self._grace_s = shared["lease"], shared["grace"]
+        self._orphan = shared["orphan"]
         self._window = shared["window"]
         self._beat_at = now
-        if not node["asked"]:
-            return []
-        self.state = HELD
+        return [("claim",)]
+
+    def claimed(self, trace: str, now: float) -> "Effects":
+        """This agent speaks for its host from now on; `trace` of one before it: "none" or "dead".
+
+        Only the root knows whether a command may be started where one may have been started before.
+        """
+        node = self.plan["node"]
+        self._trace = trace
+        again = node["again"] or trace == "dead"
+        self.state = HELD if node["asked"] else self.state
+        if again:  # what it prints, if anything, follows what the root has
+            self._sent, self.acked = dict(node["have"]), dict(node["have"])
+            return self._resume(node["have"])
         return [] if node["hold"] else self._start(now)
+
+    def _adopted(self, node: "dict[str, Any]", now: float) -> "Effects":
+        """Another parent has it now, or the same one anew."""
+        if node["epoch"] <= self.epoch:
+            return []
+        self.epoch = node["epoch"]
+        self._beat_at = now
+        return self._resume(node["have"])
+
+    def _resume(self, have: "dict[str, Any]") -> "Effects":
+        from nile.agent import anew
+
+        # Before a start it says what it found here.
+        return anew.resume(self, self._trace if self.state == HELD else "alive", have)
 
     def _start(self, now: float) -> "Effects":
         if self.state != HELD:
@@ -119,9 +167,10 @@ class Core:
         effects: "Effects" = []
         for name in STREAMS:
             offset = offsets.get(name, 0)
-            if self._acked[name] < offset <= self._sent[name]:
+            if self.acked[name] < offset <= self._sent[name]:
                 was_full = self.room(name) == 0
-                self._acked[name] = offset
+                del self.kept[name][: offset - self.acked[name]]
+                self.acked[name] = offset
                 if was_full and name in self._open:
                     effects.append(("reading", name, True))
         return effects
@@ -141,7 +190,8 @@ class Core:
 
     def spawned(self, pid: int) -> "Effects":
         """The command runs as process `pid`."""
-        return [("up", self._say(wire.STARTED, {"pid": pid}))]
+        self.spawn_said = [("up", self._say(wire.STARTED, {"pid": pid}))]
+        return list(self.spawn_said)
 
     def spawn_failed(self, reason: str) -> "Effects":
         """The command could not be started."""
@@ -149,17 +199,22 @@ class Core:
 
     def room(self, name: str) -> int:
         """How many bytes of this stream may be read now."""
-        return max(0, self._window - (self._sent[name] - self._acked[name]))
+        return max(0, self._window - (self._sent[name] - self.acked[name]))
 
     def output(self, name: str, data: bytes) -> "Effects":
         """The command wrote `data`, at most `room(name)` bytes."""
         offset = self._sent[name]
         self._sent[name] = offset + len(data)
-        body = wire.pack_output(STREAMS.index(name), offset, data)
-        effects: "Effects" = [("up", wire.Frame(wire.OUTPUT, self.id, self.epoch, (), body))]
+        self.kept[name] += data
+        effects: "Effects" = [self.output_frame(name, offset, data)]
         if self.room(name) == 0:
             effects.append(("reading", name, False))
         return effects
+
+    def output_frame(self, name: str, offset: int, data: bytes) -> "Tuple[Any, ...]":
+        """What sends these bytes of a stream, the first of which is at `offset`."""
+        body = wire.pack_output(STREAMS.index(name), offset, data)
+        return ("up", wire.Frame(wire.OUTPUT, self.id, self.epoch, (), body))
 
     def drained(self, name: str) -> "Effects":
         """The stream is over: every writer closed it, or `drain` was asked and its pipe is empty."""
@@ -184,9 +239,11 @@ class Core:
             return []
         if not alive and not self._exited:
             return []  # its own process is dead, and about to be reaped: its status comes first
-        kill_at = self._term_at + self._grace_s
-        if alive and now < kill_at + STUCK_S:
-            return [("kill", KILL)] if now >= kill_at else []
+        if alive and now < self._term_at + self._grace_s:
+            return []
+        self._kill_at = self._kill_at or now
+        if alive and now < self._kill_at + STUCK_S:
+            return [("kill", KILL)]
         for pid, _ in alive:
             self._killed.pop(pid, None)
         self._left = list(alive)
@@ -207,26 +264,47 @@ class Core:
         """Deadlines. Call it a few times a second, and twenty times while `state` is `stopping`."""
         if self.state == STOPPING:
             return [("census",)]
-        if now - self._beat_at > self._lease_s:
-            return self.parent_lost(now)
-        limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
-        if limit_s is not None and not self._exited and now - self._started_at > limit_s:
+        if self._lease_over(now):
+            return self.dissolve(now)
+        if now > self._limit() and not self._exited:
             self._cause = "timeout"
             return self._stop(now, self._grace_s)
+        if now - self._beat_at > self._lease_s:  # it runs on, for nobody: it must not wait for room
+            return self._acknowledged(dict(self._sent))
         return []
+
+    def deaf(self, last_in: float, now: float) -> bool:
+        """Was nothing heard from the parent for so long that another had better look after this host?"""
+        return bool(self.plan) and now - last_in > self.plan["shared"]["deaf"]
 
     def next_tick_s(self, now: float) -> float:
         """Seconds until `tick` is due."""
+        return min(1.0, max(0.01, self._limit() - now))
+
+    def _limit(self) -> float:
+        """When the command has had its time."""
         limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
-        return 1.0 if limit_s is None else min(1.0, max(0.01, self._started_at + limit_s - now))
+        return float("inf") if limit_s is None else self._started_at + float(limit_s)
 
     def parent_lost(self, now: float) -> "Effects":
+        """The link to the parent ended: wait to be adopted, unless there is nothing to wait for."""
+        return [] if self.waits() else self.dissolve(now)
+
+    def waits(self) -> bool:
+        """Does this agent go on without a parent, for now?"""
+        return self._orphan in ("adopt", "finish")
+
+    def _lease_over(self, now: float) -> bool:
+        finishes = self._orphan == "finish" and self.state == RUNNING and not self._exited
+        return now - self._beat_at > self._lease_s and not finishes
+
+    def dissolve(self, now: float) -> "Effects":
         """Nothing more is to be expected of the root: end the command, then leave."""
-        self._orphaned = True
+        self._dissolved = True
         if self.state == RUNNING and not self._exited:
             self._cause = "orphaned"
             return self._stop(now, self._grace_s)
-        return [] if self.state == STOPPING else [("leave", self.succeeded())]
+        return [] if self.state == STOPPING else [self._leave()]
 
     def succeeded(self) -> bool:
         """Did the command end by itself, and well? Then what it left behind may stay."""
@@ -235,12 +313,13 @@ class Core:
     def _stop(self, now: float, grace_s: float) -> "Effects":
         self.state = STOPPING
         self._term_at = now
+        self._kill_at = 0.0
         self._grace_s = grace_s
         return [("kill", TERM)]
 
     def _drain(self) -> "Effects":
-        if self._orphaned:
-            return [("leave", self.succeeded())]
+        if self._dissolved:
+            return [self._leave()]
         self.state = DRAINING
         return [("drain",)] if self._open else self._end()
 
@@ -257,7 +336,11 @@ class Core:
             "stdout": self._sent["stdout"],
             "stderr": self._sent["stderr"],
         }
-        return [("up", self._say(wire.RESULT, result))]
+        self.result_said = [("up", self._say(wire.RESULT, result))]
+        return list(self.result_said)
+
+    def _leave(self) -> "Tuple[Any, ...]":
+        return ("leave", self.succeeded(), self._told)
 
     def _say(self, kind: int, value: "Any") -> wire.Frame:
         return wire.Frame(kind, self.id, self.epoch, (), wire.dumps(value))

@@ -11,7 +11,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Tuple
+    from typing import Any, Dict, Iterable, List, Set, Tuple
 
 _LONGEST_S = 2.0
 
@@ -83,11 +83,16 @@ def remove_tree(path: str) -> None:
     """Remove a directory and all that is in it, as far as rights allow."""
     for folder, folders, files in os.walk(path, topdown=False):
         for name in files:
-            _quietly(os.unlink, "%s/%s" % (folder, name))
+            unlink("%s/%s" % (folder, name))
         for name in folders:
             inner = "%s/%s" % (folder, name)
             _quietly(os.unlink if os.path.islink(inner) else os.rmdir, inner)
     _quietly(os.rmdir, path)
+
+
+def unlink(path: str) -> None:
+    """Remove a file if it is there, and may be removed."""
+    _quietly(os.unlink, path)
 
 
 def _quietly(action: "Any", path: str) -> None:
@@ -95,6 +100,28 @@ def _quietly(action: "Any", path: str) -> None:
         action(path)
     except OSError:
         pass
+
+
+def kill_marked(run: str, host: str) -> None:
+    """Kill what an agent that is dead left of this run on this host: its environment says so."""
+    marks = {b"NILE_RUN=" + os.fsencode(run), b"NILE_HOST=" + os.fsencode(host)}
+    for _ in range(200):
+        found = [pid for pid, _, _ in _all_processes() if pid != os.getpid() and marks <= _environment(pid)]
+        if not found:
+            return
+        for pid in found:
+            kill(pid, _signal.SIGSTOP)
+        for pid in found:
+            kill(pid, _signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def _environment(pid: int) -> "Set[bytes]":
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as file:
+            return set(file.read().split(b"\0"))
+    except OSError:
+        return set()
 
 
 def kill_all() -> None:

@@ -56,7 +56,7 @@ class Link:
 
     def take(self, size: int) -> None:
         """`size` bulk bytes that came in left this process's memory: grant as many anew."""
-        self._taken += size
+        self._taken = min(self._taken + size, self._received)  # a link before this one may have had them
         if self._taken - self._told >= GRANT_STEP:
             self._told = self._taken
             self.send(wire.Frame(wire.WINDOW, body=wire.dumps(self._taken + BULK_WINDOW)))
@@ -71,6 +71,19 @@ class Link:
             queue = self._bulk[frame.origin] = []
             self._turns.append(frame.origin)
         queue.append((frame, sent))
+
+    def drop(self) -> None:
+        """This link is over: nothing that waits for it will leave, and no longer takes room."""
+        for queue in self._bulk.values():
+            for _, sent in queue:
+                if sent is not None:
+                    sent()
+        self._bulk.clear()
+        del self._turns[:], self._control[:]
+
+    def rest(self) -> bytes:
+        """The beginning of a frame that hasn't arrived whole."""
+        return self._decoder.rest()
 
     def waiting(self) -> int:
         """Bytes of control frames that wait to be pulled."""

@@ -3,8 +3,9 @@
 import _signal
 import os
 import select
+import sys
 
-from nile.agent import processes, sshclient, wire
+from nile.agent import claims, processes, sshclient, wire
 from nile.agent.handshake import Bundle
 from nile.agent.relay import LOGIN, UNBOUND, UP, Relay
 from nile.agent.signsocket import SignSocket
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_STDERR = 16384
 MOST_CONTROL = 32 << 20  # bytes of control frames that wait for the parent; thousands of hosts need a tenth
+GOODBYE_S = 2.0  # how long children may take to end that were told to
 SPARE_FDS = 16  # for the pipes of one more login, and for what else an agent opens meanwhile
 
 
@@ -71,54 +73,76 @@ class Branches:
         self._agent = agent
         node = plan["node"]
         self._own = (node["id"], node["epoch"])
-        self._entries = {entry["id"]: entry for entry in node["children"]}
-        self._connect_s = plan["shared"]["connect"]
-        bundle = _bundle(agent.bundle)
-        self._relay = Relay(self._own, plan["shared"], bundle, _random, _nonce)
+        self._entries: "Dict[int, Dict[str, Any]]" = {}
+        self._bundle = _bundle(agent.bundle)
+        self._relay = Relay(self._own, plan["shared"], self._bundle, _random, _nonce)
         self._logins: "Dict[int, Login]" = {}
         self._pids: "Dict[int, int]" = {}
         self._ssh = _find("ssh", agent.env)
         self._socket: "Optional[SignSocket]" = None
-        self._known_hosts = ""
+        self._known_hosts = -1
         self._carrier: "Optional[Carrier]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
-        self._prepare(node["children"])
-        self._perform(self._relay.adopt(node["children"], agent.now()))
-        for has_children in {bool(entry["children"]) for entry in node["children"]}:
-            bundle.packed(has_children, bundle.magic)  # while they log in: most have the same Python
+        self._prepare(plan["shared"]["run"])
 
-    def _prepare(self, entries: "Sequence[Dict[str, Any]]") -> None:
+    def adopt(self, entries: "List[Dict[str, Any]]") -> None:
+        """More children."""
+        self._entries.update((entry["id"], entry) for entry in entries)
+        if self._known_hosts >= 0:
+            lines = [line + "\n" for entry in entries for line in entry["login"]["known_hosts"]]
+            _append(self._known_hosts, "".join(lines).encode("utf-8", "surrogateescape"))
+        self._perform(self._relay.adopt(entries, self._agent.now()))
+        for relays in {entry["relay"] for entry in entries}:
+            self._bundle.packed(relays, self._bundle.magic)  # while they log in: most have the same Python
+
+    def orphaned(self) -> None:
+        """No parent for now."""
+        self._perform(self._relay.orphaned())
+
+    def attached(self, epoch: int) -> "List[List[Any]]":
+        """A parent again, in that epoch; the children that there are."""
+        self._own = (self._own[0], epoch)
+        if self._carrier:
+            self._carrier.own = self._own
+        self._perform(self._relay.attached(epoch))
+        return self._relay.standing()
+
+    def _prepare(self, run: str) -> None:
         """The files in memory that the ssh clients need."""
-        directory = processes.memory_directory("nile-%d.%s" % (os.getuid(), _nonce()[4:]))
+        directory = _memory_directory(claims.RELAY % (os.getuid(), run, self._own[0]))
         if directory is None:
             return
         self._agent.own(directory)
-        lines = [line for entry in entries for line in entry["login"]["known_hosts"]]
-        self._known_hosts = _memory_file(
-            directory, "\n".join(lines + [""]).encode("utf-8", "surrogateescape")
-        )
+        self._known_hosts = _memory_file(directory)
         self._socket = SignSocket(self._agent, directory, self._pids.get, self._identities, self._sign)
 
     # Called by the agent's loop.
 
     def frame(self, frame: wire.Frame, now: float, sent: "Callable[[], None]") -> None:
         """A downward frame for here or below; `sent()` once a bulk one left our memory."""
-        if frame.path or frame.type not in wire.RELAY_TYPES or frame.type == wire.PERMIT:
+        if frame.path or frame.type not in wire.RELAY_TYPES or frame.type in (wire.PERMIT, wire.FORGET):
             self._perform(self._relay.frame(frame, now, sent))
+        elif frame.type == wire.ADOPT:
+            self.adopt(frame.fields()["entries"])
         elif frame.type == wire.SIGNED:
             body = frame.fields()
             if self._socket:
                 self._socket.answer(body["serial"], body["answer"])
         else:
-            self._carrying().frame(frame, sent)
+            self._carry(frame, sent)
 
-    def _carrying(self) -> "Carrier":
-        if self._carrier is None:
+    def _carry(self, frame: wire.Frame, sent: "Callable[[], None]") -> None:
+        """The first of these frames brings the code that the others need."""
+        if self._carrier is None and frame.type == wire.OPEN:
+            sys.meta_path[0].add({"nile.agent.carry": frame.fields()["code"]})  # type: ignore[attr-defined]
             from nile.agent import carry
 
             self._carrier = carry.Carrier(self._agent, self._own)
-        return self._carrier
+        if self._carrier:
+            self._carrier.frame(frame, sent)
+        else:
+            sent()
 
     def tick(self, now: float) -> None:
         """Deadlines, pings and silence."""
@@ -158,9 +182,29 @@ class Branches:
             self._carrier.close()
         self._perform(self._relay.parent_lost())
 
-    def leave(self) -> None:
-        """End every ssh client; those below see their link close."""
+    def leave(self, told: bool = False) -> None:
+        """End every ssh client; if those below were `told` to end too, once this has reached them."""
+        if told:
+            self._see_off()
         self.parent_lost()
+
+    def _see_off(self) -> None:
+        """Wait, not for long, until the links close by themselves: a client that is killed sends nothing."""
+        until = self._agent.now() + GOODBYE_S
+        poll = select.poll()
+        open_ones = {login.stdout: login for login in self._logins.values() if self._is_up(login)}
+        for fd in open_ones:
+            poll.register(fd, select.POLLIN)
+        while open_ones and self._agent.now() < until:
+            for login in open_ones.values():
+                self._flush(login)
+            for fd, _ in poll.poll(100):
+                if not os.read(fd, 65536):
+                    poll.unregister(fd)
+                    del open_ones[fd]
+
+    def _is_up(self, login: Login) -> bool:
+        return login.stdout >= 0 and self._relay.children[login.child_id].state == UP
 
     # Effects of the relay core.
 
@@ -189,19 +233,19 @@ class Branches:
             self._agent.up(frame)
 
     def _do_login(self, child_id: int, command: str) -> None:
+        entry = self._entries[child_id]
         if self._ssh is None:
             self._failed(child_id, "no-ssh", "there is no ssh client on the relay")
         elif self._socket is None:
             self._failed(child_id, "agent", "the relay has no memory file system for the signing socket")
-        elif self._entries[child_id]["login"]["carry"] and not self._binds():
+        elif entry["login"]["carry"] and not self._binds():
             self._failed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
         elif not self._may_open_more():
             self._failed(child_id, "agent", "the relay may open no more files (see ulimit -n there)", True)
         else:
             self._start(
                 child_id,
-                ssh_argv(self._ssh, self._entries[child_id]["login"], self._known_hosts, self._connect_s)
-                + [command],
+                ssh_argv(self._ssh, entry["login"], _name(self._known_hosts), entry["connect"]) + [command],
             )
 
     def _binds(self) -> bool:
@@ -366,17 +410,36 @@ def _bundle(parts: "Tuple[Any, ...]") -> Bundle:
     return Bundle(sources, relay_only, importer.MAGIC_NUMBER.hex(), codes, late)
 
 
-def _memory_file(directory: str, content: bytes) -> str:
-    """The name of a file that has no name on any disk; it lives as long as this process."""
+def _memory_directory(name: str) -> "Optional[str]":
+    """A new 0700 directory on a memory file system, or None where there is none to be had."""
+    for base in claims.MEMORY_DIRECTORIES:
+        path = base + name
+        try:
+            os.mkdir(path, 0o700)
+        except OSError:
+            continue
+        return path
+    return None
+
+
+def _memory_file(directory: str) -> int:
+    """A file that has no name on any disk; it lives as long as this process."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("nile-known-hosts")
-    else:
-        path = directory + "/known_hosts"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        os.unlink(path)
+        return os.memfd_create("nile-known-hosts")
+    path = directory + "/known_hosts"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.unlink(path)
+    return fd
+
+
+def _name(fd: int) -> str:
+    """By what name another process can read one of our files."""
+    return "/proc/%d/fd/%d" % (os.getpid(), fd)
+
+
+def _append(fd: int, content: bytes) -> None:
     while content:
         content = content[os.write(fd, content) :]
-    return "/proc/%d/fd/%d" % (os.getpid(), fd)
 
 
 def _version(ssh: str, env: "Dict[str, str]") -> str:

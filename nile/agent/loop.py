@@ -11,7 +11,7 @@ import select
 import sys
 import time
 
-from nile.agent import core, processes, warden, wire
+from nile.agent import claims, core, processes, warden, wire
 from nile.agent.link import Link
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CLOCK_BOOTTIME = 7
 READ_SIZE = 65536
 STOPPING_TICK_S = 0.02
+LATE_S = 1.5
 AFTER_EXIT_MOST = 4 << 20  # what a stream may still give once its command ended
 
 
@@ -52,11 +53,15 @@ class Agent:
         self.branches: "Optional[Branches]" = None
         self.pid = 0
         self._owned: "list[str]" = []
+        self.claim: "Optional[str]" = None
+        self.alone = False  # without a parent, for now
+        self.heard: "list[wire.Frame]" = []
+        self.offered = 0  # the highest epoch of a login that another agent offered
         self._tell = -1
         self._poll = select.poll()
         self._ready: "Dict[int, Callable[[int], None]]" = {}
         self._masks: "Dict[int, int]" = {}
-        self._out = b""
+        self.out = b""
         self._streams: "Dict[str, int]" = {}
         self._after_exit: "Dict[str, int]" = {}
         self._feed: "Optional[Feed]" = None
@@ -69,14 +74,14 @@ class Agent:
         self._tell = tell
         for fd in (0, 1):
             os.set_blocking(fd, False)
-        self.watch(0, select.POLLIN, self._parent_readable)
+        self.watch(0, select.POLLIN, self.parent_readable)
         self._watch_signals()
         self.parent.send(wire.Frame(wire.HELLO, body=wire.dumps(self._hello())))
         self._flush_parent()
         if self.bundle[3] is not None:
             from nile.agent import logins  # noqa: F401  (compiled while the plan is on its way)
         if os.getppid() != above:  # the warden died before the kernel could be asked to tell
-            self.perform(self.core.parent_lost(now()))
+            self.perform(self.core.dissolve(now()))
         while True:
             self._flush_parent()
             for fd, events in self._wait():
@@ -97,8 +102,13 @@ class Agent:
         return min(tick_s, self.branches.next_tick_s()) if self.branches else tick_s
 
     def _tick(self) -> None:
-        self._last_tick = now()
+        # What this agent slept through, or was kept from, is no silence of its parent.
+        at = now()
+        self.parent.last_in = min(at, self.parent.last_in + max(0.0, at - self._last_tick - LATE_S))
+        self._last_tick = at
         self.parent.tick(self._last_tick)
+        if not self.alone and self.core.deaf(self.parent.last_in, self._last_tick):
+            self._parent_lost()
         self.perform(self.core.tick(self._last_tick))
         if self.branches:
             self.branches.tick(self._last_tick)
@@ -137,8 +147,8 @@ class Agent:
                     self.perform(self.core.exited(rc, signum))
                 elif self.branches:
                     self.branches.reaped(pid, rc, signum)
-        if any(signum in signals for signum in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT)):
-            self._parent_lost()
+        if set(signals) != {_signal.SIGCHLD}:  # any other one that is watched asks it to end
+            self.perform(self.core.dissolve(now()))
 
     # The link to the parent.
 
@@ -148,9 +158,11 @@ class Agent:
             "python": "%d.%d.%d" % sys.version_info[:3],
             "pid": os.getpid(),
             "uid": os.getuid(),
+            "uptime": now(),
         }
 
-    def _parent_readable(self, events: int) -> None:
+    def parent_readable(self, events: int) -> None:
+        """Take what the parent sent."""
         try:
             data = os.read(0, READ_SIZE)
         except BlockingIOError:
@@ -160,8 +172,9 @@ class Agent:
         if not data:
             self._parent_lost()
             return
-        for frame in self.parent.receive(data, now()):
-            self._frame(frame)
+        self.heard += self.parent.receive(data, now())
+        while self.heard:
+            self._frame(self.heard.pop(0))
 
     def _frame(self, frame: wire.Frame) -> None:
         if frame.type not in wire.DOWN_TYPES:
@@ -173,17 +186,48 @@ class Agent:
         self.parent.take(size)
         if frame.type == wire.PLAN and not frame.path:
             self.perform(self.core.frame(frame, now()))
-            self._branch_out()
+            self._branch_out(self.core.plan["node"]["children"])
+        elif frame.type == wire.ADOPT:
+            body = frame.fields()
+            if body["code"]:
+                self._adoption().become_relay(self, body["bundle"])
+            self._branch_out(body["entries"])
         elif not frame.path:
             if self.branches and frame.type in wire.BROADCAST:
                 self.branches.frame(frame, now(), _nothing)
             self.perform(self.core.frame(frame, now()))
 
-    def _branch_out(self) -> None:
-        if self.branches is None and self.core.plan.get("node", {}).get("children"):
+    def _branch_out(self, entries: "list[Dict[str, Any]]") -> None:
+        if self.branches is None and entries:
             from nile.agent import logins
 
             self.branches = logins.Branches(self, self.core.plan)
+        if self.branches:
+            self.branches.adopt(entries)
+
+    # Losing the parent, and finding another.
+
+    def _do_claim(self) -> None:
+        shared, node = self.core.plan["shared"], self.core.plan["node"]
+        trace, self.claim, word, fd = claims.claim(shared["run"], node, self.own)
+        if trace == claims.HELD:
+            trace = self._adoption().come_second(self, word)
+        elif fd < 0 and node["again"]:
+            trace = claims.DEAD  # nothing here remembers whether a command was started
+        if fd >= 0:
+            self.watch(fd, select.POLLIN, lambda _: self._adoption().adopted(self, os.read(fd, 4096)))
+        self.perform(self.core.claimed(trace, now()))
+
+    def _adoption(self) -> "Any":
+        from nile.agent import orphan
+
+        return orphan
+
+    def _parent_lost(self) -> None:
+        self._adoption().lose_parent(self)
+
+    def _do_state(self, fields: "Dict[str, Any]") -> None:
+        self._adoption().say_state(self, fields)
 
     def now(self) -> float:
         """Seconds since boot."""
@@ -196,32 +240,28 @@ class Agent:
 
     def up(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]" = None) -> None:
         """Queue a frame toward the root; `sent()` once a bulk one left this memory."""
-        self.parent.send(frame, sent)
+        if not self.alone:  # else what the root misses it asks for, once there is a way to it
+            self.parent.send(frame, sent)
+        elif sent is not None:
+            sent()
 
     def _flush_parent(self) -> None:
         """Write what can be written now, and ask to be told when more can."""
-        while True:
-            if not self._out:
-                self._out = self.parent.pull(now())
-                if not self._out:
+        while not self.alone:
+            if not self.out:
+                self.out = self.parent.pull(now())
+                if not self.out:
                     self.unwatch(1)
                     return
             try:
-                self._out = self._out[os.write(1, self._out) :]
+                self.out = self.out[os.write(1, self.out) :]
             except BlockingIOError:
                 self.watch(1, select.POLLOUT, _nothing)
                 return
             except OSError:
-                self._out = b""
-                self.unwatch(1)
-                self._parent_lost()
-                return
-
-    def _parent_lost(self) -> None:
-        self.unwatch(0)
-        if self.branches:
-            self.branches.parent_lost()
-        self.perform(self.core.parent_lost(now()))
+                self.parent_readable(0)  # what it said last: perhaps that this is the end
+                if not self.alone:
+                    self._parent_lost()
 
     # Effects of the core.
 
@@ -258,10 +298,10 @@ class Agent:
 
     def _command_env(self, shared: "Dict[str, Any]", node: "Dict[str, Any]") -> "Dict[str, str]":
         """What the login gave, and what Nile says of the run."""
-        name = "nile-%d-%s-%s" % (os.getuid(), shared["run"], node["host"].replace("/", "_"))
-        scratch = processes.memory_directory(name)
         env = dict(self.env)
-        if scratch:
+        if self.claim:
+            scratch = self.claim + "/scratch"
+            os.mkdir(scratch, 0o700)
             self.own(scratch)
             env["NILE_SCRATCH"] = scratch
         env["NILE_RUN"] = shared["run"]
@@ -340,13 +380,20 @@ class Agent:
     def _own_children(self) -> "Iterable[int]":
         return self.branches.pids() if self.branches else ()
 
-    def _do_leave(self, keep: bool) -> None:
+    def _do_leave(self, keep: bool, told: bool) -> None:
         if self.branches:
-            self.branches.leave()
+            self.branches.leave(told)
         for directory in self._owned:
             processes.remove_directory(directory)
+        if told and self.claim:
+            claims.release(self.claim)
         if keep:
-            os.write(self._tell, warden.KEEP)
+            self.leave_all()
+        os._exit(0)
+
+    def leave_all(self) -> None:
+        """End this agent alone; never returns."""
+        os.write(self._tell, warden.KEEP)
         os._exit(0)
 
 

@@ -10,17 +10,20 @@ if TYPE_CHECKING:
 # What Python ignores would stay ignored across exec.
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
-_MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
-
 
 def original_environment() -> "Dict[str, str]":
     """The environment as the login gave it: Python itself may have set LC_CTYPE since (PEP 538)."""
     try:
         with open("/proc/self/environ", "rb") as file:
-            pairs = [item.partition(b"=") for item in file.read().split(b"\0")]
+            items = file.read().split(b"\0")
     except OSError:
         return dict(os.environ)
-    return {os.fsdecode(key): os.fsdecode(value) for key, sep, value in pairs if sep}
+    env = {}
+    for item in items:
+        key, sep, value = item.partition(b"=")
+        if sep:
+            env[os.fsdecode(key)] = os.fsdecode(value)
+    return env
 
 
 def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
@@ -79,25 +82,12 @@ def childless() -> bool:
     return False
 
 
-def memory_directory(name: str) -> "Optional[str]":
-    """A new 0700 directory on a memory file system, or None where there is none to be had."""
-    for base in _MEMORY_DIRECTORIES:
-        for suffix in ("", ".1", ".2"):
-            path = "%s/%s%s" % (base, name, suffix)
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                continue
-            except OSError:
-                break
-            return path
-    return None
-
-
 def remove_directory(path: str) -> None:
     """Remove a directory with all that is in it, as far as rights allow: mostly there is nothing."""
     try:
         os.rmdir(path)
+    except FileNotFoundError:
+        pass
     except OSError:
         from nile.agent import leftovers
 

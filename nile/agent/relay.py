@@ -3,7 +3,8 @@
 The root is a relay too: the same class logs in to its children, with another
 way of performing the effects. Children come with a permit of the root for one
 login each, and with the whole subtree below them, which a relay carries out
-without asking back.
+without asking back. More children may come at any time, and the root may have
+one forgotten that another node logs in to.
 
     waiting --permit, free slot--> login --hello--> up --closed--> gone
                  ^                   |
@@ -39,6 +40,7 @@ WAITING, LOGIN, UP, GONE = "waiting", "login", "up", "gone"
 
 UNBOUND = "unbound"  # reported of a login that this relay leaves to the root: see nile.agent.carry
 
+SLEPT_S = 2.5  # a node that was stopped for longer may have been given up: no login of before goes on
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 2.0
 
@@ -50,7 +52,7 @@ class Child:
         self.entry = entry
         self.id: "int" = entry["id"]
         self.epoch: "int" = entry["epoch"]
-        self.below = frozenset(_ids(entry))
+        self.below = set(_ids(entry))
         self.permitted = permitted
         self.state = WAITING
         self.attempts = 0
@@ -71,7 +73,10 @@ class Child:
 
 
 def _ids(entry: "Dict[str, Any]") -> "Iterator[int]":
+    """Whom a child may speak for: itself, and whatever is or may come to be below it."""
     yield entry["id"]
+    for below in entry["below"]:
+        yield below
     for child in entry["children"]:
         for below in _ids(child):
             yield below
@@ -102,21 +107,47 @@ class Relay:
         self.children: "Dict[int, Child]" = {}
         self._reported: "set[int]" = set()
         self._cancelled = False
+        self._ticked_at: "Optional[float]" = None
 
     # What the root says.
 
     def adopt(self, entries: "List[Dict[str, Any]]", now: float) -> "Effects":
         """More children: their parts of the plan, each with its permit or without.
 
-        From now on they are spoken for over their own links only.
+        From now on they are spoken for over their own links only. One that has its link, or its
+        login under way, keeps it, unless the root wants another.
         """
+        effects: "Effects" = []
         before = list(self.children.values())
         for entry in entries:
             child = Child(entry, entry["permit"])
+            known = self.children.get(child.id)
+            if known is not None and known.state in (LOGIN, UP):
+                if known.epoch >= child.epoch:
+                    continue
+                effects.append(("hangup", child.id))
             self.children[child.id] = child
             for other in before:
                 other.below -= child.below
-        return self._fill(now)
+        return effects + self._fill(now)
+
+    def _forget(self, body: "Dict[str, Any]", now: float) -> "Effects":
+        effects: "Effects" = []
+        for child_id in body["children"]:
+            child = self.children.get(child_id)
+            if child is not None:
+                if child.state in (LOGIN, UP):
+                    effects.append(("hangup", child_id))
+                child.state = GONE
+                child.link = None
+                child.below = set()
+        return effects + self._fill(now)
+
+    def standing(self) -> "List[List[Any]]":
+        """The children that there are: id, epoch, state."""
+        return [
+            [child.id, child.epoch, child.state] for child in self.children.values() if child.state != GONE
+        ]
 
     def frame(self, frame: wire.Frame, now: float, sent: "Optional[Callable[[], None]]" = None) -> "Effects":
         """A downward frame for this relay or for nodes below it; raises WireError.
@@ -129,6 +160,10 @@ class Relay:
             return self._forward(frame, sent)
         if frame.type == wire.PERMIT:
             return self._permit(frame.fields(), now)
+        if frame.type == wire.ADOPT:
+            return self.adopt(frame.fields()["entries"], now)
+        if frame.type == wire.FORGET:
+            return self._forget(frame.fields(), now)
         return []
 
     def _broadcast(self, frame: wire.Frame, now: float) -> "Effects":
@@ -148,9 +183,28 @@ class Relay:
             if sent is not None:
                 sent()
             return []  # the root hears of the broken link by itself
+        if frame.type in (wire.ADOPT, wire.FORGET):
+            frame = self._pass_on(child, frame)
         onward = wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body)
         child.link.send(onward, sent)
         return [("flush", child.id)]
+
+    def _pass_on(self, child: Child, frame: wire.Frame) -> wire.Frame:
+        """What comes below this child, or leaves it: whom it may speak for, and what it needs for that."""
+        body = frame.fields()
+        if frame.type == wire.FORGET:
+            if child.id not in body["stays"]:
+                child.below.difference_update(set(body["below"]).difference(frame.path))
+            return frame
+        for entry in body["entries"]:
+            below = set(_ids(entry))
+            for other in self.children.values():
+                other.below -= below
+            child.below |= below
+        if not body["code"] or len(frame.path) > 1:
+            return frame
+        body["bundle"] = self._bundle.packed(True, "").partition(b"\n")[2]
+        return wire.Frame(frame.type, frame.origin, frame.epoch, frame.path, wire.dumps(body))
 
     def _permit(self, body: "Dict[str, Any]", now: float) -> "Effects":
         child = self.children.get(body["child"])
@@ -165,9 +219,9 @@ class Relay:
         free = self._shared["parallel"] - sum(child.state == LOGIN for child in self.children.values())
         effects: "Effects" = []
         for child in self.children.values():
-            if free <= 0 or self._cancelled:
+            if free <= 0:
                 break
-            if child.state == WAITING and child.permitted:
+            if child.state == WAITING and child.permitted and self._wanted(child):
                 free -= 1
                 effects += self._begin(child, now)
         return effects
@@ -177,15 +231,17 @@ class Relay:
         child.attempts += 1
         child.not_before = 0.0
         if child.deadline is None:
-            child.deadline = now + self._shared["connect"]
+            child.deadline = now + child.entry["connect"]
         nonce = self._nonce()
-        child.handshake = Handshake(nonce, self._bundle, bool(child.entry["children"]))
+        child.handshake = Handshake(nonce, self._bundle, child.entry["relay"])
         report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
         return [("up", self._say(wire.LOGIN, report)), ("login", child.id, command_line(nonce))]
 
     def data(self, child_id: int, data: bytes, now: float) -> "Effects":
         """Bytes from a child, or from what is to become one."""
         child = self.children[child_id]
+        if child.state == LOGIN and self._slept_s(now) > SLEPT_S:
+            return self.tick(now)
         try:
             if child.link is None:
                 return self._shake(child, data, now)
@@ -221,7 +277,7 @@ class Relay:
         """`size` bulk bytes that this child sent left our memory: let it send as many anew."""
         child = self.children[child_id]
         if child.link is None:
-            return []
+            return []  # also one that was logged in to anew: what came over the old link is no matter
         child.link.take(size)
         return [("flush", child_id)]
 
@@ -248,12 +304,8 @@ class Relay:
         if child.id in self._reported:
             return []
         self._reported.add(child.id)
-        text = "%s from %s was dropped: it may not speak for node %d" % (
-            wire.NAMES.get(frame.type, "a frame of type %d" % frame.type),
-            child.entry["host"],
-            frame.origin,
-        )
-        return [("up", self._say(wire.REPORT, {"child": child.id, "text": text}))]
+        report = {"child": child.id, "type": frame.type, "origin": frame.origin}
+        return [("up", self._say(wire.REPORT, report))]
 
     def closed(self, child_id: int, code: str, reason: str, retry: bool, now: float) -> "Effects":
         """The login failed, or the link ended. `retry`: it says nothing about the host."""
@@ -283,10 +335,14 @@ class Relay:
         }
         return [("up", self._say(kind, body))] + self._fill(now)
 
+    def _wanted(self, child: Child) -> bool:
+        """In a cancelled run only those are, where an agent may wait that hasn't heard of it."""
+        return child.entry["again"] or not self._cancelled
+
     def _give_up_logins(self) -> "Effects":
         effects: "Effects" = []
         for child in self.children.values():
-            if child.state in (WAITING, LOGIN):
+            if child.state in (WAITING, LOGIN) and not self._wanted(child):
                 hangup: "Effects" = [("hangup", child.id)] if child.state == LOGIN else []
                 effects += hangup + self._lose(child, "cancelled", "cancelled before it was reached", 0.0)
         return effects
@@ -296,16 +352,31 @@ class Relay:
     def tick(self, now: float) -> "Effects":
         """Deadlines, retries, pings and silence; call it a few times a second."""
         effects: "Effects" = []
+        # What this node slept through, or was kept from, is no silence of others.
+        slept_s = self._slept_s(now)
+        late_s = max(0.0, slept_s - 1.5)
+        self._ticked_at = now
+        if slept_s > SLEPT_S:
+            for child in [child for child in self.children.values() if child.state == LOGIN]:
+                effects.append(("hangup", child.id))
+                effects += self._lose(child, "link", "its relay was stopped meanwhile", now)
         for child in list(self.children.values()):
+            if child.link is not None:
+                child.link.last_in = min(now, child.link.last_in + late_s)
             if child.state == LOGIN:
                 effects += self._tick_login(child, now)
             elif child.state == UP and child.link is not None:
                 effects += self._tick_link(child, child.link, now)
+        effects.sort(key=lambda effect: effect[0] != "hangup")  # before others take their places
         return effects
+
+    def _slept_s(self, now: float) -> float:
+        """Seconds since the last tick; there is one each second."""
+        return now - (self._ticked_at or now)
 
     def _tick_login(self, child: Child, now: float) -> "Effects":
         if child.deadline is not None and now >= child.deadline:
-            silence = ("connect-timeout", "no answer within %g s" % self._shared["connect"])
+            silence = ("connect-timeout", "no answer within %g s" % child.entry["connect"])
             code, reason = child.dropped or silence
             return [("hangup", child.id)] + self._lose(child, code, reason, now)
         if child.not_before and now >= child.not_before:
@@ -314,7 +385,7 @@ class Relay:
 
     def _tick_link(self, child: Child, link: Link, now: float) -> "Effects":
         silent_s = now - link.last_in
-        if silent_s > self._shared["lease"] + self._shared["grace"]:
+        if silent_s > self._shared["silence"]:
             reason = "nothing was heard of it for %d s" % silent_s
             return [("hangup", child.id)] + self._lose(child, "link", reason, now)
         link.tick(now)
@@ -326,10 +397,28 @@ class Relay:
         for child in self.children.values():
             if child.state == LOGIN:
                 due += [at - now for at in (child.deadline, child.not_before) if at]
+            elif child.link is not None:
+                due.append(child.link.last_in + self._shared["silence"] - now)
         return max(0.01, min(due))
 
+    def attached(self, epoch: int) -> "Effects":
+        """This node has a parent again, in that epoch. What was under way can't be known to go on."""
+        self._own = (self._own[0], epoch)
+        return self.orphaned()
+
+    def orphaned(self) -> "Effects":
+        """Nobody above for now: links stay, but no login can go on (the root signs for it)."""
+        effects: "Effects" = []
+        for child in self.children.values():
+            if child.state == LOGIN:
+                effects.append(("hangup", child.id))
+            if child.state in (WAITING, LOGIN):
+                child.state = GONE
+                child.link = None
+        return effects
+
     def parent_lost(self) -> "Effects":
-        """Nobody above any more: end every login and every link, so that those below end as well."""
+        """Nobody above, and nobody to come: end every login and link, so that those below end as well."""
         self._cancelled = True
         effects: "Effects" = []
         for child in self.children.values():

@@ -25,6 +25,10 @@ class Later:
         spec: "Any" = type(sys.__spec__)
         return spec(name, self) if name in self._late else None
 
+    def add(self, late: "Dict[str, bytes]") -> None:
+        """More modules, as source."""
+        self._late.update(late)
+
     def create_module(self, spec: "Any") -> None:
         """The usual one."""
 
@@ -71,7 +75,9 @@ def main(bundle: "Tuple[Any, ...]") -> None:
         at = error.__traceback__
         text = "nile agent: %r" % error
         while at:
-            text += " %s:%s" % (at.tb_frame.f_code.co_filename, at.tb_lineno)
+            code = at.tb_frame.f_code
+            name = getattr(code, "co_qualname", code.co_name)
+            text += " %s:%s %s+%d" % (code.co_filename, at.tb_lineno or "", name, at.tb_lasti)
             at = at.tb_next
         os.write(2, text.encode("utf-8", "replace"))
     finally:

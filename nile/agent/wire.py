@@ -27,8 +27,9 @@ PROTOCOL = 1
 PING, WINDOW = 1, 2
 # Downward.
 PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED = 10, 11, 12, 13, 14, 15, 16, 17, 18
+ADOPT, FORGET, RESUME = 19, 20, 21
 # Upward.
-HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT = (
+HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE = (
     30,
     31,
     32,
@@ -39,27 +40,24 @@ HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT = (
     37,
     38,
     39,
+    40,
 )
 # Both ways: bytes that a relay carries to a port that the root speaks to itself.
 OPEN, OPENED, CARRY, CLOSE = 50, 51, 52, 53
 
 LINK_TYPES = frozenset([PING, WINDOW])
-DOWN_TYPES = frozenset([PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, OPEN, CARRY, CLOSE])
+DOWN_TYPES = frozenset(
+    [PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, OPEN, CARRY, CLOSE]
+)
 UP_TYPES = frozenset(
-    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, OPENED, CARRY, CLOSE]
+    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, OPENED, CARRY, CLOSE]
 )
 # Every node takes these for itself and passes them to all its children.
 BROADCAST = frozenset([STDIN, CANCEL, BEAT])
 # Of the downward ones, those that a node takes as a relay.
-RELAY_TYPES = frozenset([PERMIT, SIGNED, OPEN, CARRY, CLOSE])
+RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, OPEN, CARRY, CLOSE])
 # Counted against a link's window; all others are control frames and go first.
 BULK = frozenset([OUTPUT, STDIN, CARRY])
-
-NAMES = {
-    value: name
-    for name, value in list(globals().items())
-    if name.isupper() and isinstance(value, int) and name != "PROTOCOL"
-}
 
 MAX_FRAME_UP = 1 << 20
 MAX_FRAME_DOWN = 64 << 20
@@ -107,7 +105,7 @@ class Frame:
         """The body, decoded, which has to be a mapping; raises WireError."""
         value = loads(self.body)
         if not isinstance(value, dict):
-            raise WireError("the body of %s is no mapping" % NAMES.get(self.type, self.type))
+            raise WireError("a body of type %d that is no mapping" % self.type)
         return value
 
 
@@ -117,6 +115,10 @@ class Decoder:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
+
+    def rest(self) -> bytes:
+        """The beginning of a frame that isn't complete."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> "list[Frame]":
         """The frames that are complete now; raises WireError, after which the link is of no use."""
@@ -170,10 +172,8 @@ def dumps(value: "Any") -> bytes:
 def _dump(value: "Any", out: "list[bytes]") -> None:
     if value is None:
         out.append(b"n")
-    elif value is True:
-        out.append(b"t")
-    elif value is False:
-        out.append(b"f")
+    elif isinstance(value, bool):
+        out.append(b"t" if value else b"f")
     elif isinstance(value, int):
         out += (b"i", _INT.pack(value))
     elif isinstance(value, float):
@@ -183,15 +183,13 @@ def _dump(value: "Any", out: "list[bytes]") -> None:
     elif isinstance(value, str):
         text = value.encode("utf-8", "surrogateescape")
         out += (b"s", _LENGTH.pack(len(text)), text)
-    elif isinstance(value, (list, tuple)):
-        out += (b"l", _LENGTH.pack(len(value)))
+    elif isinstance(value, (list, tuple, dict)):
+        is_dict = isinstance(value, dict)
+        out += (b"d" if is_dict else b"l", _LENGTH.pack(len(value)))
         for item in value:
             _dump(item, out)
-    elif isinstance(value, dict):
-        out += (b"d", _LENGTH.pack(len(value)))
-        for key, item in value.items():
-            _dump(key, out)
-            _dump(item, out)
+            if is_dict:
+                _dump(value[item], out)
     else:
         raise WireError("a value of type %s" % type(value).__name__)
 

@@ -1,6 +1,6 @@
 """Packing the agent: which modules, in which order, and without what only people read.
 
-Docstrings and comment lines stay at home. Line numbers don't change, so a
+Docstrings and comment lines stay at home, and so do long names of variables. Line numbers don't change, so a
 traceback from a host points into this repository's files.
 """
 
@@ -9,41 +9,75 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import io
 import re
+import tokenize
 from importlib import resources
 
 from nile.agent.handshake import Bundle
+from nile.bootstrap.shorten import keywords, shorten
 
 # In an order that satisfies their imports.
-LEAF_MODULES = ("start", "warden", "wire", "link", "core", "processes", "leftovers", "forked", "feed", "loop")
-RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "carry", "logins")
+LEAF_MODULES = (
+    "start",
+    "warden",
+    "wire",
+    "link",
+    "core",
+    "anew",
+    "claims",
+    "processes",
+    "leftovers",
+    "forked",
+    "feed",
+    "orphan",
+    "loop",
+)
+RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "logins")
+# Few runs need it: it travels with the first connection that is to be carried.
+CARRIER = "carry"
 # Compiled on the host, and only when they are first imported: most leaves never need them.
-LATE_MODULES = ("start", "leftovers", "forked", "feed", *RELAY_MODULES)
+LATE_MODULES = ("start", "anew", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
 
 
-# At the end of a line; what holds a quote stays, for it may be no comment.
-_COMMENT = re.compile(r"  # [^'\"]*$")
+_FRESH = ("", "\n")
+"""What a token that begins a line, and not in brackets, comes after."""
+_LAYOUT = (tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE, tokenize.NL, tokenize.ENDMARKER)
+_WORD = re.compile(r"[\w'\"]")
 
 
 @functools.cache
 def agent_bundle() -> Bundle:
     """The agent as this Nile has it, ready to be sent to children of any Python."""
-    package = resources.files("nile.agent")
     sources: list[tuple[str, bytes]] = [("nile", b""), ("nile.agent", b"")]
     relay_only = []
     for module in LEAF_MODULES[:-1] + RELAY_MODULES + LEAF_MODULES[-1:]:
         name = f"nile.agent.{module}"
-        text = package.joinpath(f"{module}.py").read_text(encoding="utf-8")
-        sources.append((name, strip(text).encode()))
+        sources.append((name, packed_source(module)))
         if module in RELAY_MODULES:
             relay_only.append(name)
     late = [f"nile.agent.{module}" for module in LATE_MODULES]
     return Bundle(sources, relay_only, importlib.util.MAGIC_NUMBER.hex(), None, late)
 
 
+def packed_source(module: str) -> bytes:
+    """One module of the agent as it travels: the same program, on the same lines."""
+    return shorten(strip(_text(module)), _keywords()).encode()
+
+
+@functools.cache
+def _keywords() -> set[str]:
+    return set().union(*(keywords(_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER)))
+
+
+def _text(module: str) -> str:
+    return resources.files("nile.agent").joinpath(f"{module}.py").read_text(encoding="utf-8")
+
+
 def strip(text: str) -> str:
     """The same program on the same lines, without docstrings, annotations and comment lines.
 
+    Nor with what type checkers alone need: an agent asserts for their sake only.
     Annotations are cut where they stand on one line; the agent's style has no others.
     """
     lines = text.splitlines()
@@ -51,20 +85,53 @@ def strip(text: str) -> str:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             _blank_docstring(node, lines)
-        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        elif isinstance(node, ast.If | ast.Assign | ast.Assert) and _is_for_checkers(node):
             _blank(node, lines)
         cuts += _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
         lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
-    return "\n".join(map(_bare, lines)) + "\n"
+    return squeeze("\n".join(map(_bare, lines)) + "\n")
+
+
+@functools.cache
+def carrier_source() -> bytes:
+    """The module that carries connections for the root: few runs need it, so it travels with the first."""
+    return packed_source(CARRIER)
+
+
+def squeeze(text: str) -> str:
+    """The same tokens on the same lines, without comments, nor blanks that nothing needs."""
+    lines = text.splitlines()
+    cuts: list[tuple[int, int, int]] = []
+    end, last = (0, 0), ""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        (line, column), begins = token.start, end[0] != token.start[0]
+        if token.type == tokenize.COMMENT:
+            cuts.append((line, end[1] if not begins else 0, token.end[1]))
+        elif token.type not in _LAYOUT:
+            if begins and last not in _FRESH:
+                cuts.append((line, 0, column))  # inside brackets
+            elif not begins and not (_WORD.match(last[-1:]) and _WORD.match(token.string)):
+                cuts.append((line, end[1], column))
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            last = token.string
+        end = token.end
+    for number, start, stop in reversed(cuts):
+        lines[number - 1] = lines[number - 1][:start] + lines[number - 1][stop:]
+    return "\n".join(lines) + "\n"
 
 
 def _bare(line: str) -> str:
-    """Without comments, indented by one blank a level."""
+    """Indented by one blank a level."""
     text = line.lstrip(" ")
-    if text.startswith("#"):
-        return ""
-    return " " * ((len(line) - len(text)) // 4) + _COMMENT.sub("", text).rstrip()
+    return " " * ((len(line) - len(text)) // 4) + text
+
+
+def _is_for_checkers(node: ast.If | ast.Assign | ast.Assert) -> bool:
+    if isinstance(node, ast.Assert):
+        return True
+    named = node.test if isinstance(node, ast.If) else node.targets[0]
+    return isinstance(named, ast.Name) and named.id == "TYPE_CHECKING"
 
 
 def _annotation(node: ast.AST, lines: list[str]) -> list[tuple[int, int, int]]:

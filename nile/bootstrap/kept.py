@@ -78,6 +78,13 @@ def agent_bundle() -> Bundle:
     return bundle.agent_bundle()
 
 
+def carrier_source() -> bytes:
+    """See `nile.bootstrap.bundle`."""
+    from nile.bootstrap import bundle
+
+    return bundle.carrier_source()
+
+
 def content_key() -> str:
     """Names everything that the packed agent is made of and by; raises OSError where that can't be read."""
     packer = Path(__file__).with_name("bundle.py")

@@ -43,7 +43,10 @@ class Publish:
 class Sign:
     """Decide on a relay's request to sign for a login to a child; answered by `Signed`."""
 
+    relay_id: int
     child_id: int
+    epoch: int
+    """The attachment that the login is to make."""
     serial: int
     binds: tuple[bytes, ...]
     request: bytes

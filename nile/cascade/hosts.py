@@ -1,32 +1,36 @@
-"""One host's state in a run, and how what became of it turns into a verdict.
+"""One host's state in a run: where it hangs, and what is known of its command.
 
-planned --permit--> login --hello--> up --started--> running --result--> over
-   |                  |               |                 |
-   +-- parent gone ---+--- failed ----+---- link lost --+--------------> over
+A host's contact:
+
+    waiting --parent begins--> login --hello--> up
+       ^                         |               |
+       +---- placed anew --------+-- failed -----+-- link lost --> none
+
+and, independent of it, its command: nothing, may have started, started, over.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from nile.events import Code, HostResult, Leftover, Verdict
-from nile.options import Leftover as LeftoverPolicy
+from nile.events import Verdict
 from nile.topology.model import PlanNode
 
-MOST_TEXT = 500
-MOST_LEFTOVER = 100
+MOST_GIVEN = 3
 
 
-class State(StrEnum):
-    """Where a host stands."""
+class Contact(StrEnum):
+    """What there is between a host and its parent."""
 
-    PLANNED = "planned"
+    WAITING = "waiting"
+    """Its parent has it to log in to, and didn't begin."""
     LOGIN = "login"
     UP = "up"
-    RUNNING = "running"
-    OVER = "over"
+    NONE = "none"
+    """No parent has it: the login failed, or the link is lost."""
 
 
 @dataclass(slots=True)
@@ -35,28 +39,59 @@ class Host:
 
     node: PlanNode
     rank: int
+    parent: int
+    """Who logs in to it now; the plan has who was to do so first."""
+    children: list[int]
     epoch: int = 1
-    carried: bool = False
-    """The root logs in itself, over bytes that its parent carries: its link is the root's."""
-    state: State = State.PLANNED
+    former: set[int] = field(default_factory=set)
+    """Nodes below which it hung before."""
+    state_due: bool = True
+    """Its agent was attached, or asked, and hasn't said yet where it stands."""
+    carrier: int | None = None
+    """The root logs in itself, over bytes that this relay carries: its link is the root's."""
+    contact: Contact = Contact.WAITING
     permitted: bool = False
     may_have_started: bool = False
     """A start has left for it, as far as anyone can know."""
+    admitted: bool = False
+    """Its parent can log in to it, and hasn't said yet what came of it."""
+    started: bool = False
+    """Its agent said so."""
+    resumed: bool = False
+    """It was attached anew: output that got lost meanwhile comes again, and some perhaps twice."""
+    start_in: int = 0
+    """The epoch of the attachment in which it was last told to start; 0: never, or it starts by itself."""
+    connect_s: float | None = None
+    """How long the next login may take; None: as long as any."""
     t_connect_s: float | None = None
     t_ready_s: float | None = None
+    booted_s: float | None = None
+    """When it was booted; negative: before the run began."""
     received: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
     acked: tuple[int, int] = (0, 0)
+    start_s: float | None = None
+    """When its command may have started first."""
+    placed_s: float = 0.0
+    """When it was last given to a node."""
+    attached_s: float = 0.0
+    """When it was last attached."""
+    heard_s: float = 0.0
+    """When its agent last said something of its command."""
     outcome: dict[str, Any] | None = None
     """The agent's RESULT, while its output is still on the way."""
     verdict: Verdict | None = None
     committed: bool = False
     """Its verdict is in the store (always so for one that only relays)."""
     ended: bool = False
-    """Its agent was told to end, or is gone."""
+    """Its agent was told to end, or is given up."""
     signatures: int = 0
     """Unbound signatures that it got as a relay, or that are being decided on."""
+    given: Counter[int] = field(default_factory=Counter)
+    """How often it was told, as a relay, to log in to which host."""
     complained_of: bool = False
     """Its parent reported that it lied."""
+    asking: int = 0
+    """The attachment for which a signature is being decided on."""
     refused: str = ""
     """Why the root didn't sign for the login to this host."""
 
@@ -72,8 +107,18 @@ class Host:
 
     @property
     def alive(self) -> bool:
-        """Does an agent run there, as far as the root knows?"""
-        return self.t_ready_s is not None and not self.ended
+        """Does an agent run there that the root may hear of?"""
+        return self.contact is Contact.UP and not self.ended
+
+    @property
+    def over(self) -> bool:
+        """Is nothing more wanted of it for itself?"""
+        return self.verdict is not None or not self.node.asked
+
+    @property
+    def logins(self) -> int:
+        """Logins that it was given to do, as a relay; many in vain to one host count as a few."""
+        return sum(min(times, MOST_GIVEN) for times in self.given.values())
 
     def output_complete(self) -> bool:
         """Has everything arrived that the result says was printed?"""
@@ -82,113 +127,8 @@ class Host:
     def output_missing(self) -> int:
         """How many of the bytes that the result says were printed haven't arrived."""
         said = self.outcome or {}
-        return sum(max(0, _number(said.get(name)) - have) for name, have in self.received.items())
+        return sum(max(0, _size(said.get(name)) - have) for name, have in self.received.items())
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A verdict and what goes with it, before path and times are added."""
-
-    verdict: Verdict
-    code: Code | None = None
-    reason: str = ""
-    remedy: str = ""
-    rc: int | None = None
-    signal: int | None = None
-    leftover: tuple[Leftover, ...] = ()
-
-    def result(self, host: Host, path: tuple[str, ...], t_end_s: float) -> HostResult:
-        """The event that says so; `path` are names from the root to the host."""
-        return HostResult(
-            host=host.name,
-            verdict=self.verdict,
-            rc=self.rc,
-            signal=self.signal,
-            code=self.code,
-            reason=self.reason,
-            remedy=self.remedy,
-            leftover=self.leftover,
-            path=path,
-            stage=host.node.stage,
-            t_connect_s=host.t_connect_s,
-            t_ready_s=host.t_ready_s,
-            t_end_s=t_end_s,
-        )
-
-
-def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
-    """What an agent's RESULT says of its command; fields of the wrong type count as absent."""
-    rc, signum = _maybe(outcome.get("rc")), _maybe(outcome.get("signal"))
-    leftover = _leftover(outcome.get("left"))
-    cause, error = outcome.get("cause"), outcome.get("error")
-    common: dict[str, Any] = {"rc": rc, "signal": signum, "leftover": leftover}
-    if error is not None:
-        remedy = "the login shell of this user can't be run there"
-        return Judgement(Verdict.FAILED, Code.SPAWN, text(error), remedy, **common)
-    if cause == "timeout":
-        return Judgement(
-            Verdict.TIMEOUT, Code.COMMAND_TIMEOUT, "it ran longer than allowed and was killed", **common
-        )
-    if cause == "cancelled":
-        return Judgement(Verdict.CANCELLED, Code.CANCELLED, "cancelled", **common)
-    if cause is not None:
-        return Judgement(Verdict.LOST, Code.LINK, "the agent ended it: it had lost its parent", **common)
-    if signum is not None:
-        return Judgement(Verdict.FAILED, Code.SIGNAL, f"killed by signal {signum}", **common)
-    if rc != 0:
-        return Judgement(Verdict.FAILED, Code.EXIT, f"exit status {rc}", **common)
-    if leftover and policy is LeftoverPolicy.FAIL:
-        return Judgement(Verdict.FAILED, Code.LEFTOVER, "it left processes behind", **common)
-    return Judgement(Verdict.OK, **common)
-
-
-def judge_lost(host: Host, code: Code, reason: str) -> Judgement:
-    """Nothing more will be heard of a host: did its command ever begin?"""
-    if host.may_have_started:
-        remedy = "look at the host before running the command there again"
-        return Judgement(Verdict.LOST, code, reason, remedy)
-    return Judgement(Verdict.UNREACHABLE, code, reason)
-
-
-def judge_failed(code: Code, reason: str, remedy: str) -> Judgement:
-    """A login that came to nothing."""
-    verdict = Verdict.CANCELLED if code is Code.CANCELLED else Verdict.UNREACHABLE
-    return Judgement(verdict, code, reason, remedy)
-
-
-def code_of(word: object) -> Code:
-    """A code that a relay reported; unknown words become `agent`."""
-    try:
-        return Code(str(word))
-    except ValueError:
-        return Code.AGENT
-
-
-def text(value: object) -> str:
-    """Text from a node, bounded."""
-    return str(value)[:MOST_TEXT]
-
-
-def integer(value: object) -> int:
-    """A whole number that a node sent; raises TypeError."""
-    if not isinstance(value, int):
-        raise TypeError("a number that is none")
-    return value
-
-
-def _number(value: object) -> int:
+def _size(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
-
-
-def _maybe(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _leftover(value: object) -> tuple[Leftover, ...]:
-    if not isinstance(value, list):
-        return ()
-    return tuple(
-        Leftover(_number(item[0]), text(item[1]), bool(item[2]))
-        for item in value[:MOST_LEFTOVER]
-        if isinstance(item, list) and len(item) == 3
-    )

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nile.agent import wire
 from nile.agent.wire import Frame
+from nile.cascade.actions import Sign
+
+FRAME_NAMES = {
+    value: name
+    for name, value in vars(wire).items()
+    if name.isupper()
+    and isinstance(value, int)
+    and value in wire.UP_TYPES | wire.DOWN_TYPES | wire.LINK_TYPES
+}
+
+
+def frame_name(kind: object) -> str:
+    """What the code calls frames of this type; of any other, that it is of another."""
+    return FRAME_NAMES.get(kind, "a frame of no type") if isinstance(kind, int) else "a frame of no type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +55,7 @@ class Signed:
     no signature; `spent` is what it takes off the relay's budget.
     """
 
-    child_id: int
-    serial: int
+    asked: Sign
     answer: bytes
     note: str = ""
     refused: str = ""
@@ -69,7 +83,9 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Time passed; sent once a second."""
+    """Time passed; sent once a second. `settled`: everything published up to now is stored and shown."""
+
+    settled: bool = True
 
 
 Input = Started | FrameReceived | Committed | Signed | StdinRead | StdinEnded | Interrupted | Ticked

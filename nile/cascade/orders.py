@@ -1,4 +1,4 @@
-"""What a run is, and how it is told to the nodes: the plan as it travels."""
+"""What a run is, and how it is told to the nodes: the plan as it travels, and frames downward."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nile.cascade.hosts import Host
+from nile.agent import wire
+from nile.agent.wire import Frame
+from nile.cascade.actions import Action, Adopt, Send
+from nile.cascade.hosts import Contact, Host
+from nile.cascade.tree import Tree
 from nile.events import Code
-from nile.options import ExecOptions
-from nile.topology.model import ROOT_NAME, Plan
+from nile.options import ExecOptions, OnOrphan
+from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
 
 WINDOW = 256 * 1024
 """Bytes of one stream of one host that may be under way: printed, and not yet in the store."""
@@ -32,39 +36,93 @@ class CascadeOptions:
     """What to do about a login that failed with this code at this host."""
 
 
-def shared(plan: Plan, options: CascadeOptions) -> dict[str, Any]:
-    """The part that is the same for every node; times in seconds, the window in bytes."""
-    timeouts, what = plan.timeouts, options.exec
-    return {
-        "run": options.run,
-        "count": len(options.hosts),
-        "lease": timeouts.lease_s,
-        "grace": what.grace_s,
-        "window": WINDOW,
-        "parallel": plan.limits.parallel,
-        "connect": timeouts.connect_s,
-        "job": {
-            "command": what.command,
-            "timeout": timeouts.command_s,
-            "leftover": what.leftover.value,
-            "stdin": what.stdin,
-        },
-    }
+class Orders:
+    """Frames of the root for the tree as it is now."""
 
+    def __init__(self, plan: Plan, options: CascadeOptions, tree: Tree) -> None:
+        self._plan = plan
+        self._options = options
+        self._tree = tree
 
-def entry(plan: Plan, options: CascadeOptions, hosts: Mapping[int, Host], host: Host) -> dict[str, Any]:
-    """One host's part, with all that is below it (see nile.agent.relay)."""
-    parent = host.node.parent
-    return {
-        "id": host.id,
-        "epoch": host.epoch,
-        "host": host.name,
-        "stage": host.node.stage,
-        "parent": plan.node(parent).host if parent else ROOT_NAME,
-        "rank": host.rank,
-        "asked": host.node.asked,
-        "hold": options.exec.fanout is not None,
-        "permit": host.permitted,
-        "login": dict(options.logins[host.name]) if parent else {},
-        "children": [entry(plan, options, hosts, hosts[child]) for child in host.node.children],
-    }
+    def shared(self) -> dict[str, Any]:
+        """The part of the plan that is the same for every node; times in seconds, the window in bytes."""
+        timeouts, what = self._plan.timeouts, self._options.exec
+        return {
+            "run": self._options.run,
+            "count": len(self._options.hosts),
+            "lease": timeouts.lease_s,
+            "grace": what.grace_s,
+            "silence": timeouts.silence_s,
+            # A child hangs up late: its parent, who can act on silence, is to do so first.
+            "deaf": max(timeouts.silence_s, timeouts.lease_s / 3),
+            # What the root broadcasts meanwhile would be missing from the standard input.
+            "orphan": (OnOrphan.KILL if what.stdin else what.on_orphan).value,
+            "window": WINDOW,
+            "parallel": self._plan.limits.parallel,
+            "job": {
+                "command": what.command,
+                "timeout": timeouts.command_s,
+                "leftover": what.leftover.value,
+                "stdin": what.stdin,
+            },
+        }
+
+    def entry(self, host: Host) -> dict[str, Any]:
+        """One host's part of the plan, for whoever logs in to it (see nile.agent.relay).
+
+        One that was never up has with it all that nobody was ever up of below it; of
+        one that was, the agent says itself what is there, and the root goes on from that.
+        """
+        known = host.t_ready_s is not None
+        children = [] if known else [child for child in self._below(host) if child.t_ready_s is None]
+        return {
+            "id": host.id,
+            "epoch": host.epoch,
+            "host": host.name,
+            "stage": self._tree.stage(host.id),
+            "parent": self._tree.name(host.parent) if host.parent else ROOT_NAME,
+            "rank": host.rank,
+            "asked": host.node.asked,
+            "hold": self._options.exec.fanout is not None,
+            "again": known or host.may_have_started,
+            "have": dict(host.received),
+            "permit": host.permitted,
+            "relay": bool(host.children) or host.id in self._tree.relays,
+            "connect": host.connect_s or self._plan.timeouts.connect_s,
+            "login": dict(self._options.logins[host.name]) if host.parent else {},
+            "children": [self.entry(child) for child in children],
+            "below": [each.id for each in self._tree.below(host)] if known else [],
+        }
+
+    def _below(self, host: Host) -> list[Host]:
+        children = [self._tree[child] for child in host.children]
+        return [child for child in children if child.contact is Contact.WAITING and not child.ended]
+
+    def send(self, node_id: int, kind: int, body: dict[str, Any]) -> Send:
+        """A frame for one node; `ROOT_ID` is the root's own relay."""
+        epoch = self._tree[node_id].epoch if node_id else 0
+        return Send(Frame(kind, 0, epoch, self._tree.route(node_id), wire.dumps(body)))
+
+    def start(self, host: Host) -> Send:
+        """Have it start its command; where it was told before, it does nothing."""
+        host.may_have_started = True
+        host.start_in = host.epoch
+        return self.send(host.id, wire.START, {})
+
+    def place(self, host: Host, *, code: bool) -> Action:
+        """Have its parent log in to it; `code`: that one has to get first what a relay needs."""
+        entry = self.entry(host)
+        if host.parent == ROOT_ID:
+            return Adopt((entry,))
+        return self.send(host.parent, wire.ADOPT, {"entries": [entry], "code": code})
+
+    def resume(self, host: Host) -> Action:
+        """Ask an agent whose link is part of a branch that was attached anew where it stands."""
+        host.state_due = True
+        return self.send(host.id, wire.RESUME, dict(host.received))
+
+    def forget(self, parent: int, host: Host) -> Action:
+        """A former parent has nothing to do with it any more, nor with what is below it."""
+        below = [each.id for each in self._tree.below(host)]
+        stays = list(self._tree.route(host.id))  # whoever is on both ways may go on to speak for it
+        return self.send(parent, wire.FORGET, {"children": [host.id], "below": below, "stays": stays})

@@ -63,6 +63,14 @@ Examples:
 @click.option(
     "--grace", "grace_s", metavar="S", type=Seconds(), default=5.0, help="From SIGTERM to SIGKILL (5s)."
 )
+@click.option(
+    "--on-orphan",
+    type=click.Choice(["adopt", "kill", "finish"]),
+    default="adopt",
+    show_default=True,
+    help="A host that loses its parent waits for another, ends its command, or lets it finish.",
+)
+@click.option("--idempotent", is_flag=True, help="Start it again where nobody knows how far it got.")
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
@@ -88,13 +96,16 @@ def command(
 
 def options(line: str, given: dict[str, Any]) -> ExecOptions:
     """What the options say of the command; raises UsageError where they contradict each other."""
-    from nile.options import ExecOptions, Leftover
+    from nile.options import ExecOptions, Leftover, OnOrphan
 
     if given["stdin"] and sys.stdin is None:
         raise UsageError("there is no standard input", where="--stdin", remedy="it was closed: give it one")
     if given["stdin"] and given["fanout"]:
         remedy = "all hosts read it at one time; leave one of the two out"
         raise UsageError("--stdin and -f can't go together", remedy=remedy)
+    if given["stdin"] and given["on_orphan"] != "adopt":
+        remedy = "a host that loses its parent misses a part of the input, so its command ends"
+        raise UsageError("--stdin and --on-orphan can't go together", remedy=remedy)
     if given["as_json"] and given["gather"]:
         raise UsageError("--json and -b can't go together", remedy="leave one of the two out")
     return ExecOptions(
@@ -103,6 +114,8 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
         leftover=Leftover(given["leftover"]),
         stdin=given["stdin"],
         grace_s=given["grace_s"],
+        on_orphan=OnOrphan(given["on_orphan"]),
+        idempotent=given["idempotent"],
     )
 
 

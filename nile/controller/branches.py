@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from nile.agent import wire
@@ -22,6 +23,7 @@ MOST_STDERR = 16384
 
 Dial = Callable[[], Awaitable[socket.socket]]
 """Gives a connected socket that leads to a host's sshd; raises LoginFailed."""
+NO_DIALS: Mapping[int, Dial] = MappingProxyType({})
 
 
 class Branches:
@@ -48,14 +50,17 @@ class Branches:
         self._attempts: dict[int, _Attempt] = {}
         self._dials: dict[int, Dial] = {}
 
-    def adopt(self, entries: Iterable[dict[str, Any]]) -> None:
-        """More children."""
-        self._perform(self._relay.adopt(list(entries), time.monotonic()))
+    def adopt(self, entries: Iterable[dict[str, Any]], dials: Mapping[int, Dial] = NO_DIALS) -> None:
+        """More children; `dials` are for those that aren't reached directly, by id."""
+        entries = list(entries)
+        for entry in entries:
+            self._dials.pop(entry["id"], None)
+        self._dials.update(dials)
+        self._perform(self._relay.adopt(entries, time.monotonic()))
 
     def carry(self, entry: dict[str, Any], dial: Dial) -> None:
         """One more child, to be logged in to over what `dial` opens."""
-        self._dials[entry["id"]] = dial
-        self.adopt([entry])
+        self.adopt([entry], {entry["id"]: dial})
 
     def frame(self, frame: Frame, sent: Callable[[], None] | None = None) -> None:
         """A frame of the root, downward; `sent()` once a bulk one left the root's memory, or was dropped."""

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.wire import Frame, WireError
 from nile.bootstrap import agent_bundle
@@ -106,7 +107,9 @@ class Engine:
         self._tasks: asyncio.TaskGroup
         self._branches: Branches
         self._signing: dict[int, asyncio.Task[None]] = {}
-        self._tunnels = Tunnels(self._send_to)
+        self._tunnels = Tunnels(self._send_to, self._carried_less)
+        self._ends: list[Frame] = []
+        """What tells relays to end that still carry something."""
 
     # The caller's thread.
 
@@ -171,7 +174,7 @@ class Engine:
     async def _run(self) -> None:
         options = self._options
         transport = options.transport()
-        logins = {node.id: options.logins[node.host] for node in options.plan.nodes}
+        logins = {node.id: options.logins[node.host] for node in (*options.plan.nodes, *options.plan.spares)}
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._branches = Branches(
@@ -194,24 +197,29 @@ class Engine:
             now = time.monotonic()
             if now >= beat_at:
                 beat_at = now + BEAT_S
-                self._give(Ticked())
+                self._give(Ticked(self._ledger.settled))
             due_s = min(self._branches.tick(), beat_at - now)
             await self._sleep(due_s)
 
     async def _goodbye(self) -> None:
         """Let the last frames out: children end, and their links close."""
+        await self._until(lambda: not self._tunnels.relays())
+        self._tunnels.close()
+        await self._until(lambda: self._branches.empty and self._ledger.settled)
+        self._branches.close()
+        for task in self._signing.values():
+            task.cancel()  # an ssh-agent that never answers must not keep the run from ending
+        self._forget_stdin()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait for this, but not for long."""
         try:
             async with asyncio.timeout(GOODBYE_S):
-                while not self._failure and not (self._branches.empty and self._ledger.settled):
+                while not self._failure and not holds():
                     self._stirred.clear()
                     await self._stirred.wait()
         except TimeoutError:
             pass
-        self._branches.close()
-        self._tunnels.close()
-        for task in self._signing.values():
-            task.cancel()  # an ssh-agent that never answers must not keep the run from ending
-        self._forget_stdin()
 
     async def _sleep(self, seconds: float) -> None:
         """Until then, or until the run is finished."""
@@ -242,6 +250,22 @@ class Engine:
         frame = Frame(kind, path=self._cascade.route(relay_id), body=body)
         self._branches.frame(frame, sent)
 
+    def _send(self, frame: Frame) -> None:
+        """Relays end after those that they carry: before, these would not hear that they are to end."""
+        if frame.type == wire.END and self._carries(frame.path[-1]):
+            self._ends.append(frame)
+        else:
+            self._branches.frame(frame)
+
+    def _carries(self, node_id: int) -> bool:
+        return any(node_id in self._cascade.route(relay_id) for relay_id in self._tunnels.relays())
+
+    def _carried_less(self) -> None:
+        ends, self._ends = self._ends, []
+        for frame in ends:
+            self._send(frame)
+        self._stirred.set()
+
     def _dial(self, action: Carry) -> Dial:
         login = self._options.logins[action.entry["host"]]
         return lambda: self._tunnels.open(action.parent_id, login.hostname_inside, login.port)
@@ -271,7 +295,7 @@ class Engine:
         """Perform one action; the credit that is still nobody's."""
         match action:
             case Send(frame):
-                self._branches.frame(frame)
+                self._send(frame)
             case Publish(event, node_id):
                 owner = credit if isinstance(event, HostOutput) else None
                 self._pipeline.put(self._ledger.add(event, node_id, owner), event)
@@ -299,9 +323,7 @@ class Engine:
     async def _sign(self, action: Sign) -> None:
         login = self._options.logins[self._options.plan.node(action.child_id).host]
         reply = await self._options.signatory.sign(login, action.binds, action.request, action.budget_left)
-        self._give(
-            Signed(action.child_id, action.serial, reply.response, reply.note, reply.reason, reply.spent)
-        )
+        self._give(Signed(action, reply.response, reply.note, reply.reason, reply.spent))
 
     # The store and the terminal.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from nile.agent import wire
 from nile.agent.wire import Frame, WireError
+from nile.bootstrap import carrier_source
 from nile.events import Code
 from nile.transport.base import LoginFailed
 
@@ -38,10 +39,11 @@ class _Channel:
 
 
 class Tunnels:
-    """All channels of one run; belongs to the event loop's thread."""
+    """All channels of one run; belongs to the event loop's thread. `ended()` is called as one ends."""
 
-    def __init__(self, send: SendDown) -> None:
+    def __init__(self, send: SendDown, ended: Callable[[], None] = lambda: None) -> None:
         self._send = send
+        self._ended = ended
         self._last = 0
         self._channels: dict[int, _Channel] = {}
 
@@ -51,7 +53,7 @@ class Tunnels:
         number = self._last
         channel = _Channel(relay_id, asyncio.get_running_loop().create_future())
         self._channels[number] = channel
-        body = {"channel": number, "address": address, "port": port}
+        body = {"channel": number, "address": address, "port": port, "code": carrier_source()}
         self._send(relay_id, wire.OPEN, wire.dumps(body), None)
         try:
             await channel.opened
@@ -86,6 +88,10 @@ class Tunnels:
             self._end(number, tell=False)
         elif not channel.opened.done():
             _settle(channel.opened, frame.fields())
+
+    def relays(self) -> set[int]:
+        """Ids of the relays that carry something now."""
+        return {channel.relay_id for channel in self._channels.values()}
 
     def close(self) -> None:
         """End all of them."""
@@ -147,6 +153,7 @@ class Tunnels:
         if not channel.opened.done():
             channel.opened.set_exception(LoginFailed(Code.DROPPED, why))
             channel.opened.exception()  # it may be that nobody waits any more
+        self._ended()
 
 
 def _settle(opened: asyncio.Future[None], body: dict[str, object]) -> None:

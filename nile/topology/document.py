@@ -289,6 +289,13 @@ TIMEOUTS = Record(
             "lease", Duration(), "How long an agent lives on without the root.", into="lease_s", default="30s"
         ),
         Field(
+            "silence",
+            Duration(),
+            "A link from which nothing comes for so long is taken for lost; every second something should.",
+            into="silence_s",
+            default="2.8s",
+        ),
+        Field(
             "command", Duration(none=True), "How long a command may run.", into="command_s", default="none"
         ),
     ),

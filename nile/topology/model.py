@@ -75,10 +75,13 @@ class Plan:
     timeouts: Timeouts = field(default_factory=Timeouts)
     source: str | None = None
     """The route file, or None where there is none."""
+    spares: tuple[PlanNode, ...] = ()
+    """Gateways that can take the place of others and have none in the tree; their ids follow."""
 
     def node(self, node_id: int) -> PlanNode:
         """The node of an id from 1 on."""
-        return self.nodes[node_id - 1]
+        found = node_id - 1 - len(self.nodes)
+        return self.nodes[node_id - 1] if found < 0 else self.spares[found]
 
     def children(self, node_id: int) -> tuple[int, ...]:
         """Ids of a node's children; `ROOT_ID` names the root."""

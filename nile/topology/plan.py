@@ -8,8 +8,8 @@ from nile.errors import PlanError
 from nile.topology.automatic import plan_automatic
 from nile.topology.explicit import plan_explicit
 from nile.topology.hostsets import fold
-from nile.topology.model import Plan, RelayRole, TreeMode
-from nile.topology.reach import can_log_in
+from nile.topology.model import ROOT_ID, Plan, PlanNode, RelayRole, TreeMode
+from nile.topology.reach import can_log_in, may_relay
 from nile.topology.routes import Routes
 from nile.topology.shape import Tree, number
 
@@ -27,8 +27,26 @@ def plan(routes: Routes, asked: Sequence[str]) -> Plan:
     if only := [name for name in names if routes.spec(name).relay is RelayRole.ONLY]:
         raise PlanError(f"{fold(only)}: `relay: only` hosts run no commands", remedy="leave them out with -x")
     nodes = number(_trees(routes, names), dict.fromkeys(names))
-    specs = {node.host: routes.spec(node.host) for node in nodes}
-    return Plan(nodes, specs, routes.limits, routes.timeouts, routes.source)
+    spares = tuple(
+        PlanNode(number, name, ROOT_ID, 0, asked=False)
+        for number, name in enumerate(_spares(routes, [node.host for node in nodes]), len(nodes) + 1)
+    )
+    specs = {node.host: routes.spec(node.host) for node in (*nodes, *spares)}
+    return Plan(nodes, specs, routes.limits, routes.timeouts, routes.source, spares)
+
+
+def _spares(routes: Routes, names: Sequence[str]) -> list[str]:
+    """Gateways of these hosts, and of the gateways themselves, that aren't among them."""
+    seen = set(names)
+    found: list[str] = []
+    todo = list(names)
+    while todo:
+        for gateway in routes.spec(todo.pop()).via:
+            if gateway not in seen and may_relay(routes.spec(gateway)):
+                seen.add(gateway)
+                todo.append(gateway)
+                found.append(gateway)
+    return sorted(found)
 
 
 def _trees(routes: Routes, names: Sequence[str]) -> list[Tree]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -18,8 +20,11 @@ from nile.agent.handshake import Bundle, Handshake, command_line
 from nile.agent.link import Link
 from nile.agent.wire import Frame
 from nile.bootstrap import agent_bundle
+from nile.cascade.inputs import frame_name
+from tests.support.plans import make_plan
 
 DEADLINE_S = 20.0
+MEMORY = Path("/dev/shm")
 PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"))
 
 
@@ -42,18 +47,6 @@ def host_environment(directory: Path, python: Path | None = None) -> dict[str, s
             link.symlink_to(python)
         path = f"{programs}:{path}"
     return {"PATH": path, "HOME": str(directory), "SHELL": "/bin/sh", "USER": "nile", "LANG": "C"}
-
-
-def make_plan(command: str = "true", **how: Any) -> Frame:
-    """A PLAN frame; keywords of `job`, `shared` and `node` replace its values."""
-    job = {"command": command, "timeout": None, "leftover": "keep", "stdin": False}
-    shared = {"run": secrets.token_hex(16), "count": 1, "lease": 30.0, "grace": 1.0, "window": 262144}
-    shared = {**shared, "parallel": 4, "connect": 10.0}
-    node: dict[str, Any] = {"id": 1, "epoch": 1, "host": "h1", "stage": 1, "parent": "root", "rank": 0}
-    node = {**node, "asked": True, "hold": False, "children": []}
-    for values in (job, shared, node):
-        values.update({key: value for key, value in how.items() if key in values})
-    return Frame(wire.PLAN, 0, 1, (), wire.dumps({"shared": {**shared, "job": job}, "node": node}))
 
 
 class Parent:
@@ -84,6 +77,8 @@ class Parent:
             start_new_session=True,
         )
         self._link: Link | None = None
+        self._runs: set[str] = set()
+        self._epoch = 0
         self.frames: list[Frame] = []
         self.ended = False
 
@@ -93,6 +88,7 @@ class Parent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
         self.hang_up()
         try:
             self.process.wait(DEADLINE_S)
@@ -104,11 +100,20 @@ class Parent:
             assert self.process.stderr is not None
             self.process.stdout.close()
             self.process.stderr.close()
+            for run in self._runs:
+                for path in claims_of(run):
+                    shutil.rmtree(path, ignore_errors=True)  # a warden may be at it
+
+    def end(self) -> None:
+        """Tell the agent to end, and to leave no trace of the run."""
+        if self._link is not None and not self.ended:
+            self.send(Frame(wire.END, body=wire.dumps({})))
 
     def hang_up(self) -> None:
         """End its standard input: it has lost its parent."""
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
 
     @property
     def python(self) -> str:
@@ -136,7 +141,10 @@ class Parent:
     def start(self, command: str, **how: Any) -> None:
         """Wait for its hello and have it run a command."""
         self.wait_for(wire.HELLO)
-        self.send(make_plan(command, **how))
+        plan = make_plan(command, **how)
+        self._runs.add(plan.fields()["shared"]["run"])
+        self._epoch = plan.epoch
+        self.send(plan)
 
     def run(self, command: str, **how: Any) -> dict[str, Any]:
         """Run a command to its end: the fields of its RESULT."""
@@ -150,10 +158,13 @@ class Parent:
         return fields
 
     def output(self, stream: str = "stdout") -> bytes:
-        """What it printed so far; offsets have to be contiguous."""
+        """What it printed so far; offsets have to be contiguous.
+
+        What an agent says before it has heard that it was attached anew is void.
+        """
         data = b""
         for frame in self.frames:
-            if frame.type == wire.OUTPUT:
+            if frame.type == wire.OUTPUT and frame.epoch >= self._epoch:
                 number, offset, piece = wire.unpack_output(frame.body)
                 if number == ("stdout", "stderr").index(stream):
                     assert offset == len(data)
@@ -167,7 +178,7 @@ class Parent:
 
     def wait_for(self, kind: int, deadline_s: float = DEADLINE_S) -> Frame:
         """The first frame of that type."""
-        self.wait(lambda: any(frame.type == kind for frame in self.frames), wire.NAMES[kind], deadline_s)
+        self.wait(lambda: any(frame.type == kind for frame in self.frames), frame_name(kind), deadline_s)
         return next(frame for frame in self.frames if frame.type == kind)
 
     def wait(self, condition: Callable[[], bool], what: str = "it", deadline_s: float = DEADLINE_S) -> None:
@@ -257,3 +268,8 @@ def marked(mark: str) -> list[int]:
             if mark.encode() in environment and alive(int(entry.name)):
                 found.append(int(entry.name))
     return found
+
+
+def claims_of(run: str) -> list[Path]:
+    """Directories of the claims of a run on this machine, whoever holds them, or nobody any more."""
+    return [path for path in MEMORY.iterdir() if path.name.startswith(f"nile-{os.getuid()}-{run}-")]

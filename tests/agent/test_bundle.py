@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import importlib.util
 import json
@@ -16,11 +17,12 @@ import pytest
 
 from nile.agent.handshake import Bundle
 from nile.bootstrap import agent_bundle
-from nile.bootstrap.bundle import LEAF_MODULES, RELAY_MODULES, strip
+from nile.bootstrap.bundle import CARRIER, LEAF_MODULES, RELAY_MODULES, packed_source, strip
+from nile.bootstrap.shorten import keywords, shorten
 from tests.agent.parent import PYTHONS
 
 AGENT = Path(__file__).parents[2] / "nile" / "agent"
-MODULES = [*LEAF_MODULES, *RELAY_MODULES]
+MODULES = [*LEAF_MODULES, *RELAY_MODULES, CARRIER]
 MOST = 20 * 1024
 
 
@@ -47,6 +49,14 @@ class Bare(ast.NodeTransformer):
         assert node.value is not None
         return ast.Assign(targets=[node.target], value=node.value)
 
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        if ast.unparse(node) == "TYPE_CHECKING = False":
+            return None
+        return self.generic_visit(node)
+
+    def visit_Assert(self, node: ast.Assert) -> None:
+        assert " is not None" in ast.unparse(node), "what is asserted is lost on the way"
+
     def visit_If(self, node: ast.If) -> Any:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return None
@@ -58,16 +68,79 @@ def tree(text: str) -> str:
     return ast.dump(ast.parse(text))
 
 
+def renamed(sent: str, meant: str) -> dict[str, str]:
+    """What became of names that changed; fails where the programs differ in anything else."""
+    names: dict[str, str] = {}
+    _compare(ast.parse(sent), Bare().visit(ast.parse(meant)), names)
+    changed = {old: new for old, new in names.items() if old != new}
+    assert len(set(names.values())) == len(names), "two names became one"
+    return changed
+
+
+def _compare(sent: Any, meant: Any, names: dict[str, str]) -> None:
+    assert type(sent) is type(meant)
+    if isinstance(sent, list):
+        assert len(sent) == len(meant)
+        for one, other in zip(sent, meant, strict=True):
+            _compare(one, other, names)
+    elif isinstance(sent, ast.AST):
+        for field in sent._fields:
+            one, other = getattr(sent, field), getattr(meant, field)
+            if (type(sent), field) in {(ast.Name, "id"), (ast.arg, "arg"), (ast.ExceptHandler, "name")}:
+                assert names.setdefault(other, one) == one, f"{other} became {one} and something else"
+            else:
+                _compare(one, other, names)
+    else:
+        assert sent == meant
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_what_is_sent_is_the_same_program(module: str) -> None:
     text = (AGENT / f"{module}.py").read_text()
-    assert tree(strip(text)) == ast.dump(Bare().visit(ast.parse(text)))
+    changed = renamed(packed_source(module).decode(), text)
+    asked_for = {name for other in MODULES for name in keywords((AGENT / f"{other}.py").read_text())}
+    names = {
+        node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    assert not set(changed) & (asked_for | names | set(dir(builtins)) | {"self"})
+    assert all(len(new) < len(old) for old, new in changed.items())
+
+
+SCOPES = """
+import os
+limit = 1
+class Thing:
+    size = 2
+    def grow(self, amount, size=3, *, factor=1):
+        def inner(amount):
+            return amount + limit + factor
+        total = inner(amount) + self.size + size
+        return [total for total in range(total)]
+def use(thing, text):
+    from os import path
+    import sys as system
+    global found
+    found = path.join(text)
+    return thing.grow(len(text), factor=2), system, lambda text=text: text
+"""
+
+
+def test_names_that_somebody_else_may_ask_for_stay() -> None:
+    assert set(renamed(shorten(SCOPES, keywords(SCOPES)), SCOPES)) == {"amount", "total", "thing", "text"}
+
+
+def test_no_new_name_hides_another() -> None:
+    text = "a = 1\ndef first(number, b):\n    c = number\n    return a, b, c, number\n"
+    assert renamed(shorten(text, set()), text) == {"number": "d"}
+    namespace: dict[str, Any] = {}
+    exec(shorten(text, set()), namespace)
+    assert namespace["first"](5, 6) == (1, 6, 5, 5)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_on_the_same_lines(module: str) -> None:
     text = (AGENT / f"{module}.py").read_text()
-    kept = strip(text)
+    kept = packed_source(module).decode()
     assert len(kept.splitlines()) <= len(text.splitlines())
     calls = [(type(n).__name__, n.lineno) for n in ast.walk(ast.parse(kept)) if isinstance(n, ast.Call)]
     original = ast.parse(text)
@@ -91,8 +164,11 @@ def _typing_only(node: ast.AST) -> list[ast.AST]:
 
 
 def test_every_module_of_the_agent_is_sent() -> None:
+    """One of them only by and by, as `carrier_source`."""
     names = {path.stem for path in AGENT.glob("*.py")} - {"__init__"}
     assert names == set(MODULES)
+    sent = {name.rpartition(".")[2] for name, text in agent_bundle().sources if text}
+    assert sent == names - {CARRIER}
 
 
 def test_they_come_in_an_order_that_satisfies_their_imports() -> None:
@@ -181,14 +257,14 @@ class TestCompiled:
                 assert not imported & late, name
                 assert not {node.module for node in tops} & late, name
 
-    def test_tracebacks_name_file_and_line(self) -> None:
+    def test_tracebacks_name_file_and_function(self) -> None:
         text = "\n\ndef fail(n):\n    # why\n    if n:\n        return fail(n - 1)\n\n    raise ValueError\n"
         bundle = Bundle([("nile", b""), ("nile.made", text.encode())], [], "same")
         namespace: dict[str, Any] = {}
         exec(self.modules(bundle, False, "same")["nile.made"], namespace)
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             namespace["fail"](1)
-        trail = [(entry.path if isinstance(entry.path, str) else entry.path.name, entry.lineno + 1)
-                 for entry in caught.traceback[1:]]  # fmt: skip
-        assert [line for _, line in trail] == [6, 8]
-        assert caught.traceback[-1].frame.code.raw.co_filename == "nile/made.py"
+        codes = [entry.frame.code.raw for entry in caught.traceback[1:]]
+        assert [(code.co_filename, getattr(code, "co_qualname", code.co_name)) for code in codes] == [
+            ("nile/made.py", "fail")
+        ] * 2

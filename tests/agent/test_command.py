@@ -18,11 +18,12 @@ from tests.agent.parent import (
     PYTHONS,
     Parent,
     alive,
+    claims_of,
     host_environment,
-    make_plan,
     marked,
     wait_until,
 )
+from tests.support.plans import make_plan
 
 MEMORY = Path("/dev/shm")
 DAEMON = "setsid sh -c 'setsid sleep 600 </dev/null >/dev/null 2>&1 &' </dev/null >/dev/null 2>&1"
@@ -49,7 +50,8 @@ def run() -> Iterator[str]:
 
 
 def scratch(run: str) -> list[Path]:
-    return [path for path in MEMORY.iterdir() if run in path.name]
+    """What a command could write to: its claim, which stays as a tombstone, has nothing but a FIFO then."""
+    return [path for claim in claims_of(run) for path in claim.iterdir() if path.name != "wake"]
 
 
 def gone(run: str) -> bool:
@@ -57,9 +59,11 @@ def gone(run: str) -> bool:
 
 
 class TestWhatItGets:
-    def test_the_environment_of_the_login_and_what_nile_adds(self, parent: Parent, tmp_path: Path) -> None:
+    def test_the_environment_of_the_login_and_what_nile_adds(
+        self, parent: Parent, run: str, tmp_path: Path
+    ) -> None:
         python = Path(f"/proc/{parent.agent_pid}/environ").read_bytes()  # the login's, by the kernel
-        assert parent.run("env -0", run="abc", host="web/1", stage=2)["rc"] == 0
+        assert parent.run("env -0", run=run, host="web-1", stage=2)["rc"] == 0
         pairs = (item.split("=", 1) for item in parent.output().decode().split("\0") if item)
         got = dict(pairs)
         login = dict(item.decode().split("=", 1) for item in python.split(b"\0") if item)
@@ -67,7 +71,7 @@ class TestWhatItGets:
         expected = {"RUN", "HOST", "STAGE", "PARENT", "RANK", "COUNT", "SCRATCH"}
         assert added == {f"NILE_{each}" for each in expected}
         assert "LC_CTYPE" not in got
-        assert (got["NILE_RUN"], got["NILE_HOST"], got["NILE_STAGE"]) == ("abc", "web/1", "2")
+        assert (got["NILE_RUN"], got["NILE_HOST"], got["NILE_STAGE"]) == (run, "web-1", "2")
         assert got["PATH"] == host_environment(tmp_path)["PATH"] or got["PATH"].startswith(str(tmp_path))
 
     def test_no_lc_ctype_though_python_coerces_the_locale(self, tmp_path: Path) -> None:
@@ -209,14 +213,14 @@ class TestNoSurvivors:
         "time.sleep(600)'"
     )
 
-    def begin(self, parent: Parent, run: str, command: str = FORKS) -> None:
-        parent.start(command, run=run, grace=0.2)
+    def begin(self, parent: Parent, run: str, orphan: str = "adopt") -> None:
+        parent.start(self.FORKS, run=run, grace=0.2, orphan=orphan)
         parent.wait(lambda: parent.output() == b"1\n", "its processes")
         wait_until(lambda: len(marked(run)) >= 10, "its daemons")
         assert scratch(run)
 
     def test_the_parent_hangs_up(self, parent: Parent, run: str) -> None:
-        self.begin(parent, run)
+        self.begin(parent, run, orphan="kill")
         parent.hang_up()
         wait_until(lambda: gone(run), "the end of all processes")
 
@@ -310,7 +314,7 @@ class TestNoSurvivors:
 class TestLeftovers:
     @pytest.mark.parametrize("ending", ["end", "hang up", "kill the agent"])
     def test_what_success_left_stays(self, parent: Parent, run: str, ending: str) -> None:
-        result = parent.run(f"{DAEMON}; sleep 0.1", run=run)
+        result = parent.run(f"{DAEMON}; sleep 0.1", run=run, orphan="kill")
         (pid, name, killed) = result["left"][0]
         assert (name, killed) == ("sleep", False)
         warden = parent.warden_pid

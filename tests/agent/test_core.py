@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from nile.agent import core, wire
 from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STUCK_S, TERM, Core
 from nile.agent.wire import Frame
+from nile.cascade.inputs import frame_name
+from tests.support.plans import make_plan
 
 LEASE_S, GRACE_S, WINDOW = 30.0, 5.0, 1000
 STATES = (IDLE, HELD, RUNNING, STOPPING, DRAINING, ENDED)
@@ -32,21 +34,24 @@ Effects = list[tuple[Any, ...]]
 Step = Callable[[Core, float], Effects]
 
 
-def plan(
-    hold: bool = False, asked: bool = True, timeout: float | None = None, leftover: str = "keep"
-) -> Frame:
-    job = {"command": "true", "timeout": timeout, "leftover": leftover, "stdin": True}
-    shared = {"lease": LEASE_S, "grace": GRACE_S, "window": WINDOW, "job": job}
-    node = {"id": 7, "epoch": 2, "asked": asked, "hold": hold}
-    return Frame(wire.PLAN, 0, 2, (), wire.dumps({"shared": shared, "node": node}))
+def plan(**how: Any) -> Frame:
+    """A plan for node 7 in its attachment 2."""
+    values: dict[str, Any] = {"lease": LEASE_S, "grace": GRACE_S, "window": WINDOW, "stdin": True}
+    return make_plan(**{**values, "id": 7, "epoch": 2, **how})
 
 
 def frame(kind: int, value: object = None, epoch: int = 2) -> Frame:
     return Frame(kind, 0, epoch, (), wire.dumps(value))
 
 
-def tell(message: Frame) -> Step:
-    return lambda it, now: it.frame(message, now)
+def tell(message: Frame, trace: str = "none") -> Step:
+    """The step that hands the frame over; where it has the agent look for another one, it finds `trace`."""
+
+    def step(it: Core, now: float) -> Effects:
+        effects = it.frame(message, now)
+        return effects + it.claimed(trace, now) if effects == [("claim",)] else effects
+
+    return step
 
 
 START, CANCEL, END = frame(wire.START, {}), frame(wire.CANCEL, {"grace": 1.0}, 0), frame(wire.END, {})
@@ -56,6 +61,10 @@ INPUTS: dict[str, Step] = {
     "plan": tell(plan()),
     "plan to hold": tell(plan(hold=True)),
     "plan of a relay": tell(plan(asked=False)),
+    "plan where one ran before": tell(plan(), "dead"),
+    "plan of one that is known": tell(plan(again=True, have={"stdout": 5, "stderr": 0})),
+    "plan of a new attachment": tell(plan(epoch=3)),
+    "resume": tell(frame(wire.RESUME, {"stdout": 0, "stderr": 0})),
     "start": tell(START),
     "cancel": tell(CANCEL),
     "end": tell(END),
@@ -83,7 +92,7 @@ def at(state: str, **how: Any) -> Core:
     it = Core(0.0, LEASE_S)
     if state == IDLE:
         return it
-    it.frame(plan(hold=state == HELD, **how), 0.0)
+    tell(plan(hold=state == HELD, **how))(it, 0.0)
     if state in (RUNNING, HELD):
         return it
     if state == STOPPING:
@@ -99,7 +108,7 @@ def at(state: str, **how: Any) -> Core:
 
 def kinds(effects: Effects) -> list[Any]:
     """The effects by name; frames by their type's name."""
-    return [wire.NAMES[each[1].type] if each[0] == "up" else each[0] for each in effects]
+    return [frame_name(each[1].type) if each[0] == "up" else each[0] for each in effects]
 
 
 def result(effects: Effects) -> dict[str, Any]:
@@ -121,33 +130,40 @@ def test_every_input_in_every_state(state: str, name: str, now: float) -> None:
     effects = INPUTS[name](it, now)
     assert state == it.state or (state, it.state) in ALLOWED
     assert {each[0] for each in effects} <= {
-        "up", "spawn", "reading", "drain", "input", "kill", "census", "leave",
+        "up", "claim", "state", "spawn", "reading", "drain", "input", "kill", "census", "leave",
     }  # fmt: skip
     assert it.next_tick_s(now) > 0
     if it.state == ENDED and state != ENDED:
         assert kinds(effects).count("RESULT") == 1
+    assert kinds(effects).count("spawn") <= ((state, it.state) in {(IDLE, RUNNING), (HELD, RUNNING)})
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(INPUTS)), st.floats(0, 12)), max_size=40))
 def test_any_walk_keeps_to_the_table(walk: list[tuple[str, float]]) -> None:
-    """At most one start, at most one result; nothing but the drawn transitions."""
+    """At most one start; a result once, or when it is asked for again; only the drawn transitions."""
     it, now, seen = Core(0.0, LEASE_S), 0.0, []
     for name, seconds in walk:
         now += seconds
         before = it.state
         effects = INPUTS[name](it, now)
         seen += kinds(effects)
+        again = ("state",) in {each[:1] for each in effects}
+        assert (
+            "RESULT" not in kinds(effects)
+            or again
+            or (before, it.state) in {(each, ENDED) for each in STATES}
+        )
         assert before == it.state or (before, it.state) in ALLOWED
         if "leave" in seen:
             break
     assert seen.count("spawn") <= 1
-    assert seen.count("RESULT") <= 1
 
 
 class TestTheCommand:
     def test_from_plan_to_result(self) -> None:
         it = Core(0.0)
-        assert kinds(it.frame(plan(), 0.0)) == ["spawn"]
+        assert it.frame(plan(), 0.0) == [("claim",)]
+        assert kinds(it.claimed("none", 0.0)) == ["spawn"]
         assert kinds(it.spawned(42)) == ["STARTED"]
         assert kinds(it.output("stdout", b"hello")) == ["OUTPUT"]
         assert kinds(it.exited(0, None)) == ["census"]
@@ -155,7 +171,7 @@ class TestTheCommand:
         it.drained("stderr")
         said = result(it.drained("stdout"))
         assert (said["rc"], said["signal"], said["stdout"], said["stderr"]) == (0, None, 5, 0)
-        assert it.frame(END, 2.0) == [("leave", True)]
+        assert it.frame(END, 2.0) == [("leave", True, True)]
 
     def test_held_until_the_start(self) -> None:
         it = at(HELD)
@@ -170,10 +186,10 @@ class TestTheCommand:
 
     def test_a_relay_that_was_not_asked_stays_idle(self) -> None:
         it = Core(0.0)
-        it.frame(plan(asked=False), 0.0)
+        tell(plan(asked=False))(it, 0.0)
         assert it.frame(START, 1.0) == []
         assert it.state == IDLE
-        assert it.frame(END, 2.0) == [("leave", False)]
+        assert it.frame(END, 2.0) == [("leave", False, True)]
 
     def test_it_could_not_be_started(self) -> None:
         it = at(RUNNING)
@@ -210,7 +226,9 @@ class TestStopping:
     def test_survivors_are_named_and_given_up(self) -> None:
         it = self.stopping()
         it.exited(None, 9)
-        assert it.census([(5, "sudo")], 5.0 + STUCK_S) == [("drain",)]
+        late = 60.0  # the host slept: it is killed at least once
+        assert it.census([(5, "sudo")], late) == [("kill", KILL)]
+        assert it.census([(5, "sudo")], late + STUCK_S) == [("drain",)]
         it.drained("stdout")
         said = result(it.drained("stderr"))
         assert said["left"] == [[5, "sudo", False]]
@@ -252,7 +270,7 @@ class TestLeftovers:
         assert kinds(effects) == ["drain"]
         it.drained("stdout")
         assert result(it.drained("stderr"))["left"] == [[9, "daemon", False]]
-        assert it.frame(END, 2.0) == [("leave", True)]
+        assert it.frame(END, 2.0) == [("leave", True, True)]
 
     @pytest.mark.parametrize(("rc", "policy"), [(1, "keep"), (0, "kill"), (1, "fail")])
     def test_all_else_is_killed_and_named(self, rc: int, policy: str) -> None:
@@ -326,7 +344,7 @@ class TestLease:
         it = at(RUNNING)
         assert it.tick(LEASE_S + 0.1) == [("kill", TERM)]
         it.exited(None, TERM)
-        assert it.census([], LEASE_S + 0.2) == [("leave", False)]
+        assert it.census([], LEASE_S + 0.2) == [("leave", False, False)]
 
     @pytest.mark.parametrize("queued", [BEAT, START, plan()])
     def test_who_thaws_too_late_obeys_nothing_that_was_queued(self, queued: Frame) -> None:
@@ -335,12 +353,85 @@ class TestLease:
         assert it.state == HELD
 
     def test_success_that_lost_its_parent_keeps_what_it_left(self) -> None:
-        it = at(DRAINING)
-        assert it.parent_lost(1.0) == [("leave", True)]
-        it = at(RUNNING)
+        it = at(DRAINING, orphan="kill")
+        assert it.parent_lost(1.0) == [("leave", True, False)]
+        it = at(RUNNING, orphan="kill")
         assert it.parent_lost(1.0) == [("kill", TERM)]
         it.exited(0, None)
-        assert it.census([], 1.1) == [("leave", False)]
+        assert it.census([], 1.1) == [("leave", False, False)]
+
+    @pytest.mark.parametrize("orphan", ["adopt", "finish"])
+    @pytest.mark.parametrize("state", [HELD, RUNNING, STOPPING, DRAINING, ENDED])
+    def test_who_lost_its_parent_goes_on_until_it_is_over(self, state: str, orphan: str) -> None:
+        it = at(state, orphan=orphan)
+        assert it.parent_lost(1.0) == []
+        assert it.state == state
+        if state not in (RUNNING, STOPPING):
+            assert it.tick(LEASE_S) == []
+            assert kinds(it.tick(LEASE_S + 0.1)) == ["leave"]
+
+    def test_an_orphan_that_is_to_finish_has_no_lease_while_its_command_runs(self) -> None:
+        it = at(RUNNING, orphan="finish")
+        it.parent_lost(1.0)
+        assert it.tick(100 * LEASE_S) == []
+        it.exited(0, None)
+        assert it.census([], 100 * LEASE_S) == [("drain",)]
+        assert it.tick(100 * LEASE_S) == [("leave", True, False)]
+
+
+class TestAnew:
+    """Another attachment: what it says, and what it never does."""
+
+    HAVE = {"stdout": 3, "stderr": 0}
+
+    @pytest.mark.parametrize("trace", ["none", "dead"])
+    def test_one_that_may_have_been_started_before_waits_for_the_root(self, trace: str) -> None:
+        it = Core(0.0)
+        claim, *effects = tell(plan(again=trace == "none", have=self.HAVE), trace)(it, 0.0)
+        assert claim == ("claim",)
+        assert effects == [("state", {"trace": trace, "held": True})]
+        assert kinds(it.frame(START, 1.0)) == ["spawn"]
+        assert wire.unpack_output(it.output("stdout", b"x")[0][1].body)[1] == 3
+
+    def test_what_the_root_lacks_comes_again_in_the_new_name(self) -> None:
+        it = at(RUNNING)
+        it.spawned(42)
+        it.output("stdout", b"abcdef")
+        it.output("stderr", b"xyz")
+        it.frame(frame(wire.ACK, {"stdout": 2}), 1.0)
+        state, *rest = tell(plan(epoch=3, have=self.HAVE))(it, 1.0)
+        assert state == ("state", {"trace": "alive", "held": False})
+        frames = [each[1] for each in rest]
+        assert [(each.type, each.origin, each.epoch) for each in frames] == [
+            (wire.STARTED, 7, 3), (wire.OUTPUT, 7, 3), (wire.OUTPUT, 7, 3),
+        ]  # fmt: skip
+        assert [wire.unpack_output(each.body) for each in frames[1:]] == [(0, 3, b"def"), (1, 0, b"xyz")]
+        assert it.output("stdout", b"g")[0][1].epoch == 3
+
+    def test_a_result_comes_again_until_the_agent_is_told_to_end(self) -> None:
+        it = at(ENDED)
+        assert kinds(tell(plan(epoch=3, have=self.HAVE))(it, 1.0)) == ["state", "RESULT"]
+        assert kinds(it.frame(frame(wire.RESUME, {"stdout": 0, "stderr": 0}, epoch=3), 1.0)) == [
+            "state",
+            "RESULT",
+        ]
+
+    @pytest.mark.parametrize("epoch", [1, 2])
+    @pytest.mark.parametrize("state", [HELD, RUNNING, STOPPING, DRAINING, ENDED])
+    def test_an_old_attachment_has_nothing_to_say(self, state: str, epoch: int) -> None:
+        it = at(state)
+        assert it.frame(plan(epoch=epoch), 1.0) == []
+        assert it.epoch == 2
+
+    def test_an_adoption_renews_the_lease(self) -> None:
+        it = at(RUNNING)
+        it.frame(plan(epoch=3, have=self.HAVE), LEASE_S)
+        assert it.tick(2 * LEASE_S) == []
+        assert it.tick(2 * LEASE_S + 0.1) == [("kill", TERM)]
+
+    def test_nobody_adopts_one_whose_lease_is_over(self) -> None:
+        it = at(HELD)
+        assert it.frame(plan(epoch=3, have=self.HAVE), LEASE_S + 0.1) == [("leave", False, False)]
 
 
 class TestInput:

@@ -14,7 +14,9 @@ import pytest
 
 from nile.agent import wire
 from nile.agent.wire import Frame
-from tests.agent.parent import Parent, host_environment, make_plan, wait_until
+from nile.bootstrap.bundle import carrier_source
+from tests.agent.parent import Parent, host_environment, wait_until
+from tests.support.plans import children, make_plan, plan_body
 
 
 @pytest.fixture
@@ -28,24 +30,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**environment, "PATH": f"{ssh.parent}:{environment['PATH']}"}
 
 
-def children(count: int) -> list[dict[str, Any]]:
-    login = {
-        "address": "h",
-        "port": 22,
-        "user": "me",
-        "alias": "h",
-        "options": [],
-        "known_hosts": [],
-        "carry": False,
-        "identities": [],
-    }
-    common = {"epoch": 1, "stage": 2, "parent": "h1", "asked": True, "hold": False, "permit": True}
-    return [
-        {**common, "id": number, "rank": number, "host": f"h{number}", "login": login, "children": []}
-        for number in range(2, 2 + count)
-    ]
-
-
 def said(parent: Parent, kind: int) -> list[Frame]:
     return [frame for frame in parent.frames if frame.type == kind]
 
@@ -53,7 +37,7 @@ def said(parent: Parent, kind: int) -> list[Frame]:
 def test_a_relay_out_of_descriptors_fails_logins_and_lives(environment: dict[str, str]) -> None:
     with Parent(environment, relay=True, prefix="ulimit -n 64; ") as parent:
         parent.wait_for(wire.HELLO)
-        parent.send(make_plan(asked=False, parallel=40, connect=1.0, children=children(40)))
+        parent.send(make_plan(asked=False, parallel=40, children=children(40, connect=1.0)))
         parent.wait(lambda: len(said(parent, wire.FAILED)) == 40, "the end of all logins")
         failed = [frame.fields() for frame in said(parent, wire.FAILED)]
         without = [body for body in failed if "ulimit -n" in body["reason"]]
@@ -68,9 +52,9 @@ def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(logins, "_find", lambda program, env: None)
     relay = Stub()
-    plan = make_plan(asked=False, children=children(1000)).fields()
     try:
-        branches = logins.Branches(relay, plan)  # type: ignore[arg-type]
+        branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]
+        branches.adopt(children(1000))
         branches.leave()
         assert [frame.type for frame in relay.frames].count(wire.FAILED) == 1000
     finally:
@@ -83,11 +67,11 @@ def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest
 def test_a_relay_tells_its_ssh_clients_from_what_its_command_left(environment: dict[str, str]) -> None:
     """Its ssh, which never ends, is no leftover; another child of its agent's is one."""
     with Parent(environment, relay=True) as parent:
-        result = parent.run("echo", parallel=4, connect=60.0, children=children(4))
+        result = parent.run("echo", parallel=4, children=children(4, connect=60.0))
         assert (result["rc"], result["left"]) == (0, [])
     with Parent(environment, relay=True) as parent:
         daemon = "sh -c 'setsid sleep 600 <&- >&- 2>&- & exit 0'"
-        result = parent.run(daemon, parallel=4, connect=60.0, children=children(4), leftover="kill")
+        result = parent.run(daemon, parallel=4, children=children(4, connect=60.0), leftover="kill")
         assert [killed for _pid, _name, killed in result["left"]] == [True]
 
 
@@ -95,7 +79,7 @@ def test_strangers_are_those_that_no_login_began(monkeypatch: pytest.MonkeyPatch
     from nile.agent import logins
 
     relay = Stub()
-    branches = logins.Branches(relay, make_plan(asked=False).fields())  # type: ignore[arg-type]
+    branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]
     others = {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
     monkeypatch.setattr(branches, "pids", lambda: others)
     try:
@@ -192,7 +176,7 @@ def test_what_still_connects_for_the_root_ends_with_the_relay(environment: dict[
     """Also where the relay's own command succeeded, so that what is left behind may stay."""
     with Parent(environment, relay=True) as parent:
         parent.run("true", children=children(1))
-        open_it = {"channel": 1, "address": "127.0.0.1", "port": deaf}
+        open_it = {"channel": 1, "address": "127.0.0.1", "port": deaf, "code": carrier_source()}
         parent.send(Frame(wire.OPEN, 0, 1, (), wire.dumps(open_it)))
         agent = parent.agent_pid
         wait_until(lambda: dialling(agent), "a process that connects")

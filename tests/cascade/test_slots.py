@@ -11,7 +11,7 @@ from nile.topology.model import PlanNode
 
 
 def host(number: int) -> Host:
-    return Host(PlanNode(number, f"h{number}", 0, 1, True), number)
+    return Host(PlanNode(number, f"h{number}", 0, 1, True), number, 0, [])
 
 
 def ids(hosts: list[Host]) -> list[int]:

@@ -1,7 +1,8 @@
 """One big lab of namespaces for nearly all tests of this directory, and a check that nothing is left on it.
 
 The check after each test is the point: whatever a test does to a run, no
-process and no file in memory may be left on any host.
+process and no file in memory may be left on any host, but a tombstone where a
+host was lost.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nile.lab import BackendName, Lab, LabSpec, procs
-from tests.cluster.hosts import clear_memory, processes
+from tests.cluster.hosts import clear_memory, processes, tombstone
 from tests.cluster.running import Nile
 from tests.cluster.terminal import Terminal
 from tests.lab.helpers import eventually
@@ -32,18 +33,43 @@ def fleet_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="session")
+def sixty_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """60 hosts on three switches, for the whole session."""
+    spec = LabSpec(hosts=60, backend=BackendName.NETNS, switches=SWITCHES)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "sixty", tied=True) as lab:
+        yield lab
+
+
 @pytest.fixture
-def fleet(fleet_session: Lab) -> Iterator[Lab]:
+def sixty(sixty_session: Lab, tmp_path: Path) -> Iterator[Nile]:
+    """The command line on the root machine of 60 hosts; all up again afterwards, and nothing left on them."""
+    made = Nile(sixty_session, tmp_path)
+    yield made
+    check_nothing_is_left(made)
+
+
+@pytest.fixture
+def fleet(fleet_session: Lab, tmp_path: Path) -> Iterator[Lab]:
     """36 hosts on three switches; all up again after the test, and nothing of a run left on them."""
     yield fleet_session
-    fleet_session.heal()
+    check_nothing_is_left(Nile(fleet_session, tmp_path))
+
+
+def check_nothing_is_left(nile: Nile) -> None:
+    """Bring all hosts back. No process is left, and of files only tombstones of hosts that were lost."""
+    lab = nile.lab
+    lab.heal()
     try:
-        eventually(lambda: not processes(fleet_session), "no process is left on any host", QUIET_S)
+        eventually(lambda: not processes(lab), "no process is left on any host", QUIET_S)
     finally:  # what this test did must not fail the next one
-        left = processes(fleet_session)
+        left = processes(lab)
         procs.send([process.pid for process in left], signal.SIGKILL)
-        assert left == []
-    assert clear_memory(fleet_session) == []
+        files = clear_memory(lab)
+    assert left == []
+    lost = {tombstone(host, run) for host, run in nile.lost()} if files else set()
+    assert {name: inside for name, inside in files.items() if name not in lost} == {}
+    assert {name for inside in files.values() for name in inside} <= {"wake"}
 
 
 @pytest.fixture

@@ -64,6 +64,17 @@ def ssh_clients(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
     return [process for process in processes(lab, hosts) if process.name == "ssh"]
 
 
+def agent_and_warden(lab: Lab, host: str) -> tuple[int, int]:
+    """The pids of a host's first agent and of the warden above it."""
+    pids = {process.pid for process in agents(lab, [host])}
+    return min((pid, _parent(pid)) for pid in pids if _parent(pid) in pids)
+
+
+def _parent(pid: int) -> int:
+    process = procs.read(pid)
+    return process.ppid if process else 0
+
+
 def names_of(found: Iterable[Seen]) -> set[str]:
     """The hosts of some processes."""
     return {process.host for process in found}
@@ -74,16 +85,22 @@ def root_of(lab: Lab, host: str) -> Path:
     return lab.home(host).parent
 
 
-def clear_memory(lab: Lab) -> list[str]:
-    """Empty the memory file systems of all hosts; what was in them, as host:name."""
-    found = []
+def clear_memory(lab: Lab) -> dict[str, list[str]]:
+    """Empty the memory file systems of all hosts; what was in them: host:name -> the files inside."""
+    found = {}
     for host, pid in pids(lab).items():
         for place in ("dev/shm", "run/user"):
             directory = Path(f"/proc/{pid}/root/{place}")
             for path in directory.iterdir() if directory.is_dir() else ():
-                found.append(f"{host}:{path.name}")
+                inside = sorted(path.iterdir()) if path.is_dir() else []
+                found[f"{host}:{path.name}"] = [each.name for each in inside]
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     return found
+
+
+def tombstone(host: str, run: str) -> str:
+    """By what name `clear_memory` tells of what stays where a host was lost."""
+    return f"{host}:nile-0-{run}-{host}"
 
 
 def in_core(lab: Lab, *words: str) -> None:

@@ -167,6 +167,18 @@ class Nile:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def lost(self) -> list[tuple[str, str]]:
+        """Hosts (each with the run) that may not have heard that it is over: lost, or the root died."""
+        runs = [json.loads(line) for line in self.command("runs", "--json").lines()]
+        shown = {run["run"]: json.loads(self.command("show", run["run"], "--json").out) for run in runs}
+        unfinished = {run["run"] for run in runs if run["state"] == "unfinished"}
+        return [
+            (node["host"], run)
+            for run, told in shown.items()
+            for node in told["nodes"]
+            if node["verdict"] == "lost" or run in unfinished
+        ]
+
     @contextlib.contextmanager
     def started(self, *words: str, **options: Any) -> Iterator[Running]:
         """`nile exec` in the background; killed at the end if it still runs."""

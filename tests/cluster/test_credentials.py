@@ -59,10 +59,14 @@ def test_an_old_ssh_gets_as_many_signatures_as_it_has_logins_planned(nile: Nile,
     assert "older than OpenSSH 8.9" in done.notices[0]
 
 
+BELOW = {"below": {"hosts": "h[002-004]", "via": RELAY}}
+"""Nobody else may log in there."""
+
+
 def test_an_old_ssh_gets_no_more(nile: Nile, old_ssh: Path) -> None:
     """It logs in twice for each login: three signatures are there for six."""
     old_ssh.with_name("greedy").touch()
-    done = signing(nile, "auto").json("-w", SET, "--", "hostname")
+    done = signing(nile, "auto").with_routes(groups=BELOW).json("-w", SET, "--", "hostname")
     refused = {host for host, verdict in done.verdicts.items() if verdict != "ok"}
     assert len(refused) >= 2
     assert refused <= set(LEAVES)
@@ -70,8 +74,10 @@ def test_an_old_ssh_gets_no_more(nile: Nile, old_ssh: Path) -> None:
 
 
 def test_strict_refuses_an_old_ssh(nile: Nile, old_ssh: Path) -> None:
-    which = signing(nile, "strict")
-    done = which.json("-w", SET, "--", "hostname")
+    """Others log in for the relay that can't, where they may."""
+    healed = signing(nile, "strict").json("-w", SET, "--", "hostname").all_ok()
+    assert {healed.results[host]["path"][-2] for host in LEAVES} == {"root"}
+    done = signing(nile, "strict").with_routes(groups=BELOW).json("-w", SET, "--", "hostname")
     assert done.verdicts == {RELAY: "ok", **dict.fromkeys(LEAVES, "unreachable")}
     for host in LEAVES:
         assert done.results[host]["code"] == "signing"
@@ -92,6 +98,14 @@ def test_through_the_root_no_relay_logs_in(nile: Nile, fleet: Lab, old_ssh: Path
     assert logged[0].endswith(f"{hashlib.sha256(data).hexdigest()}  -")
     assert sum(line.count("x") for line in logged[1:-1]) == 3_000_000
     assert logged[-1].endswith(f"{RELAY} 2")
+
+
+def test_through_the_root_hosts_hear_of_their_end(nile: Nile, fleet: Lab, old_ssh: Path) -> None:
+    """They don't wait for their lease to run out: the relay that carries their links ends after them."""
+    three = nile.with_routes("three", tree={"h005": {RELAY: list(LEAVES)}}, ssh={"signing": "through-root"})
+    three.json("-w", f"h005,{SET}", "--", "true").all_ok()
+    assert old_ssh.read_text() == ""
+    assert processes(fleet) == []
 
 
 def test_through_the_root_a_relay_that_dies_is_noticed(nile: Nile, fleet: Lab, old_ssh: Path) -> None:

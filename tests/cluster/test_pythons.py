@@ -94,9 +94,15 @@ def test_no_python(nile: Nile) -> None:
     assert "Install Python" in shown.err
 
 
-def test_a_relay_without_python_keeps_those_below_from_being_reached(nile: Nile) -> None:
+def test_a_relay_without_python_is_passed_by(nile: Nile) -> None:
+    """Those below it are reached by other ways, unless there is none."""
     drawn = nile.with_routes(tree={WITHOUT: "h[001-002]", "h003": []})
-    done = drawn.json("-w", f"h[001-003],{WITHOUT}", "--", "hostname")
+    words = ("-w", f"h[001-003],{WITHOUT}", "--", "hostname")
+    done = drawn.json(*words)
+    assert done.verdicts == {host: "unreachable" if host == WITHOUT else "ok" for host in done.results}
+    assert {WITHOUT} & {name for host in ("h001", "h002") for name in done.results[host]["path"]} == set()
+    gated = drawn.with_routes("gated", groups={"below": {"hosts": "h[001-002]", "via": WITHOUT}})
+    done = gated.json(*words)
     assert done.verdicts == {host: "ok" if host == "h003" else "unreachable" for host in done.results}
     assert {done.results[host]["code"] for host in ("h001", "h002")} == {"parent"}
 

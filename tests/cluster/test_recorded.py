@@ -17,7 +17,8 @@ pytestmark = pytest.mark.cluster
 TREE = ("--branches", "2", "--stages", "3")
 
 
-def test_what_a_killed_root_had_received_is_there(nile: Nile, fleet: Lab) -> None:
+def test_what_a_killed_root_had_received_is_there(brisk: Nile) -> None:
+    nile = brisk
     command = 'seq 1000; echo "error of $NILE_HOST" >&2; [ $NILE_HOST != h001 ] || exit 3; sleep 999'
     words = ("--json", "-w", "h[001-006]", *TREE, "--", command)
     with nile.started(*words) as run:

@@ -124,5 +124,5 @@ def test_the_scratch_is_private_in_memory_and_gone_afterwards(nile: Nile, fleet:
     run = done.events[0]["run"]
     for host in done.results:
         place, mode, *inside = done.stdout_of(host).split()
-        assert re.fullmatch(rf"/dev/shm/nile-0-{run}-{host}", place)
+        assert re.fullmatch(rf"/dev/shm/nile-0-{run}-{host}/scratch", place)
         assert (mode, inside) == ("700", ["d", "x"])

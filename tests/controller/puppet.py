@@ -18,7 +18,7 @@ from nile.events import Code, Event
 from nile.options import ExecOptions, Kex, Limits, Signing, SshClient, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode
 from nile.transport.agentwire import REFUSAL
-from nile.transport.base import ResolvedLogin, SessionSink
+from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
 from nile.transport.signing import SignReply
 
 RELAY, CHILD = 1, 2
@@ -94,7 +94,9 @@ class PuppetTransport:
         self._over = over
 
     async def login(self, login: ResolvedLogin, command: str, sink: SessionSink) -> Puppet:
-        """See `nile.transport.base.Transport`."""
+        """See `nile.transport.base.Transport`. Nothing but the relay can be reached from here."""
+        if login.host != "relay":
+            raise LoginFailed(Code.NO_ROUTE, "the root has no way to it")
         puppet = Puppet(sink, self._script, self._early)
         puppet.begin(command)
         return puppet

@@ -19,8 +19,8 @@ from tests.controller.puppet import CHILD, RELAY, Puppet, PuppetTransport, engin
 OUTCOME: dict[str, object] = {"rc": 0, "signal": None, "cause": None, "error": None}
 
 
-def failed(code: str) -> dict[str, object]:
-    return {"child": CHILD, "epoch": 1, "code": code, "reason": "no", "attempts": 1}
+def failed(code: str, epoch: int = 1) -> dict[str, object]:
+    return {"child": CHILD, "epoch": epoch, "code": code, "reason": "no", "attempts": 1}
 
 
 def result(events: Sequence[object]) -> HostResult:
@@ -118,6 +118,9 @@ def test_bytes_for_a_connection_that_isnt_open_dont_fill_the_memory() -> None:
         nonlocal carried
         if frame.type == wire.PLAN:
             puppet.say(wire.FAILED, failed("unbound"))
+        elif frame.type == wire.ADOPT:  # nobody else has a way there: it is asked again
+            (entry,) = frame.fields()["entries"]
+            puppet.say(wire.FAILED, failed("unbound", entry["epoch"]))
         elif frame.type == wire.OPEN:
             body = struct.pack("!I", frame.fields()["channel"]) + bytes(wire.CHUNK)
             for _ in range(2 * MOST_WAITING // wire.CHUNK):

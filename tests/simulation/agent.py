@@ -18,6 +18,8 @@ from tests.simulation.pipes import Connection
 
 STOPPING_TICK_S = 0.02
 EVERYTHING = 1 << 62
+LATE_S = 1.5
+"""A tick comes after a second at most: what it is later than that, this agent was kept from."""
 
 
 class SimAgent:
@@ -29,7 +31,7 @@ class SimAgent:
         self.link = Link(wire.MAX_FRAME_DOWN, clock.now)
         self.branches: SimBranches | None = None
         self.alive = True
-        self._clock = clock
+        self.clock = clock
         self._connection = connection
         self._dialer = dialer
         self._tick = Repeating(clock, self._ticked)
@@ -37,15 +39,17 @@ class SimAgent:
         self.most_sent_ahead = 0
         self._reading: set[str] = set()
         self._drained: set[str] = set()
+        self._heir: SimAgent | None = None
+        self._alone = False
+        """Its parent is lost, and no other has come yet."""
         self._input: list[bytes] = []
         self._input_open = False
         self._input_taken = 0
         host.agent = self
         host.claims.agents += 1
-        connection.down.on_data = self.received
-        connection.down.on_end = self.parent_lost
-        connection.up.on_room = self.flush
-        self.link.send(Frame(wire.HELLO, body=wire.dumps({"protocol": wire.PROTOCOL, "python": "3.11.2"})))
+        self._listen(connection)
+        hello = {"protocol": wire.PROTOCOL, "python": "3.11.2", "uptime": clock.now - host.booted_at}
+        self.link.send(Frame(wire.HELLO, body=wire.dumps(hello)))
         self._settle()
 
     # The loop.
@@ -54,20 +58,28 @@ class SimAgent:
         """Bytes of the parent."""
         if not self.alive:
             return
-        for frame in self.link.receive(data, self._clock.now):
-            if self.alive:
-                self._frame(frame)
-        self._settle()
+        for frame in self.link.receive(data, self.clock.now):
+            agent = self._heir or self
+            if agent.alive:
+                agent._frame(frame)
+        (self._heir or self)._settle()
+
+    def _listen(self, connection: Connection) -> None:
+        connection.down.on_data = self.received
+        connection.down.on_end = lambda: self.parent_lost(connection)
+        connection.up.on_room = self.flush
 
     def _frame(self, frame: Frame) -> None:
-        now = self._clock.now
+        now = self.clock.now
         if frame.type not in wire.DOWN_TYPES:
             return
         if frame.type in wire.BULK:
             self.link.take(len(frame.body))
         if frame.type == wire.PLAN and not frame.path:
             self.perform(self.core.frame(frame, now))
-            self._branch_out()
+            self._branch_out(self.core.plan.get("node", {}).get("children", []))
+        elif frame.type == wire.ADOPT and not frame.path and self.branches is None:
+            self._branch_out(frame.fields()["entries"])
         elif self.branches and (frame.path or frame.type in wire.RELAY_TYPES):
             self.branches.frame(frame)
         elif not frame.path:
@@ -75,14 +87,50 @@ class SimAgent:
                 self.branches.frame(frame)
             self.perform(self.core.frame(frame, now))
 
-    def _branch_out(self) -> None:
-        node = self.core.plan.get("node", {})
-        if self.branches is None and node.get("children") and self.alive:
-            own = (node["id"], node["epoch"])
+    def _branch_out(self, entries: list[dict[str, Any]]) -> None:
+        if self.branches is None and entries and self.alive:
+            own = (self.core.id, self.core.epoch)
             self.branches = SimBranches(
-                self._clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
+                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
             )
-            self.branches.adopt(node["children"])
+            self.branches.adopt(entries)
+
+    # Claims: one agent of a run on a host, whoever logs in.
+
+    def _do_claim(self) -> None:
+        before = self.host.claimant
+        if before is not None and before.alive:
+            self._heir = before
+            self.alive = False
+            self._tick.stop()
+            before.adopted(self)
+            return
+        self.host.claimant = self
+        self.host.signal_all(9)
+        self.perform(self.core.claimed("dead" if self.host.trace else "none", self.clock.now))
+        self.host.trace = True
+
+    def adopted(self, other: SimAgent) -> None:
+        """Another agent came here, and hands its login over."""
+        self._connection.close()
+        self.link.drop()
+        self.link, self._connection = other.link, other._connection
+        self._alone = False
+        self._listen(self._connection)
+        self.perform(self.core.frame(other.plan_frame(), self.clock.now))
+        self._settle()
+
+    def plan_frame(self) -> Frame:
+        """The plan that this agent got."""
+        return Frame(wire.PLAN, 0, self.core.epoch, (), wire.dumps(self.core.plan))
+
+    def _do_state(self, fields: dict[str, Any]) -> None:
+        children = []
+        if self.branches is not None:
+            self.branches.readopted(self.core.epoch)
+            children = self.branches.relay.standing()
+        body = wire.dumps({**fields, "children": children})
+        self.up(Frame(wire.STATE, self.core.id, self.core.epoch, (), body))
 
     def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
         """Queue a frame toward the root."""
@@ -93,21 +141,24 @@ class SimAgent:
     def flush(self) -> None:
         """Write what can be written."""
         while self.alive and self._connection.up.writable and self.link.pending():
-            self._connection.up.write(self.link.pull(self._clock.now))
+            self._connection.up.write(self.link.pull(self.clock.now))
             ahead = self.link._sent - (self.link._granted - BULK_WINDOW)
             self.most_sent_ahead = max(self.most_sent_ahead, ahead)
 
     def _settle(self) -> None:
         if self.alive:
             self.flush()
-            self._tick.due_in(self._last_tick + self._tick_s() - self._clock.now)
+            self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
 
     def _tick_s(self) -> float:
         if self.core.state == core.STOPPING:
             return STOPPING_TICK_S
-        tick_s = self.core.next_tick_s(self._clock.now)
+        tick_s = self.core.next_tick_s(self.clock.now)
+        if self.core.plan and not self._alone:
+            due = self.link.last_in + self.core.plan["shared"]["silence"] - self.clock.now
+            tick_s = min(tick_s, max(0.01, due))
         if self.branches is not None:
-            tick_s = min(tick_s, self.branches.relay.next_tick_s(self._clock.now))
+            tick_s = min(tick_s, self.branches.relay.next_tick_s(self.clock.now))
         return tick_s
 
     def _ticked(self) -> None:
@@ -116,23 +167,45 @@ class SimAgent:
         if self.host.frozen:
             self.host.waiting.append(self._ticked)
             return
-        self._last_tick = self._clock.now
-        self.link.tick(self._last_tick)
-        self.perform(self.core.tick(self._last_tick))
+        now = self.clock.now
+        self.link.last_in += max(0.0, now - self._last_tick - LATE_S)  # its own sleep is no silence of others
+        self._last_tick = now
+        self.link.tick(now)
+        self._suspect_parent(now)
+        self.perform(self.core.tick(now))
         if self.branches is not None and self.alive:
             self.branches.tick()
         self._settle()
 
-    def parent_lost(self) -> None:
+    def _suspect_parent(self, now: float) -> None:
+        """A parent that is silent may still hear this one: hang up, so that it knows."""
+        if not self._alone and self.core.deaf(self.link.last_in, now):
+            self._connection.close()
+            self.parent_lost(self._connection)
+
+    def parent_lost(self, connection: Connection | None = None) -> None:
         """The parent's connection ended."""
-        if not self.alive:
+        if self._heir is not None:
+            self._heir.parent_lost(connection)
             return
+        if not self.alive or self._alone or connection is not self._connection:
+            return
+        self._alone = True
+        waits = self.core.waits()
         if self.branches is not None:
-            self.branches.parent_lost()
-        self.perform(self.core.parent_lost(self._clock.now))
+            self.branches.orphaned() if waits else self.branches.parent_lost()
+        self.perform(self.core.parent_lost(self.clock.now))
         self._settle()
 
     # Ends of various kinds.
+
+    def warden_lost(self) -> None:
+        """Nobody would clean up after it any more: it ends its command, then itself."""
+        if self.host.frozen:
+            self.host.waiting.append(self.warden_lost)
+        elif self.alive:
+            self.perform(self.core.dissolve(self.clock.now))
+            self._settle()
 
     def die(self) -> None:
         """The process is gone: the kernel closes its connections."""
@@ -171,7 +244,7 @@ class SimAgent:
         if not self._input_open:
             command.end_input()
         self.perform(self.core.spawned(command.pid))
-        self._clock.after(0.0, command.begin)
+        self.clock.after(0.0, command.begin)
 
     def _when_awake(self, call: Callable[[], None]) -> None:
         """Make a call as the loop would: soon, unless the host is frozen or the agent gone."""
@@ -183,10 +256,10 @@ class SimAgent:
 
     def _ended(self, status: int | None, signum: int | None) -> None:
         exited = lambda: self.perform(self.core.exited(status, signum))  # noqa: E731
-        self._clock.after(0.0, self._when_awake, exited)
+        self.clock.after(0.0, self._when_awake, exited)
 
     def _readable(self, stream: str) -> None:
-        self._clock.after(0.0, self._when_awake, lambda: self._read(stream))
+        self.clock.after(0.0, self._when_awake, lambda: self._read(stream))
 
     def _read(self, stream: str) -> bool:
         """Read once; is there more to read, and room for it?"""
@@ -265,9 +338,11 @@ class SimAgent:
 
     def _do_census(self) -> None:
         alive = [(process.pid, process.name) for process in self.host.alive()]
-        self.perform(self.core.census(alive, self._clock.now))
+        self.perform(self.core.census(alive, self.clock.now))
 
-    def _do_leave(self, keep: bool) -> None:
+    def _do_leave(self, keep: bool, told: bool) -> None:
+        if told:
+            self.host.trace = False
         if self.branches is not None:
             self.branches.parent_lost()
         self.die()

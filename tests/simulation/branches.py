@@ -35,6 +35,8 @@ class SimBranches:
         self._dialer = dialer
         self._up = up
         self._dials: dict[int, Dialled] = {}
+        self._unsigned: dict[int, tuple[Dialled, Callable[[], None]]] = {}
+        self._serials = 0
         self._pending: dict[int, bytes] = {}
         self.buffered: dict[int, int] = {}
         self.most_buffered = 0
@@ -47,6 +49,11 @@ class SimBranches:
 
     def frame(self, frame: Frame) -> None:
         """A downward frame."""
+        if frame.type == wire.SIGNED and not frame.path:
+            dialled, go_on = self._unsigned.pop(frame.fields()["serial"], (None, None))
+            if dialled is not None and go_on is not None and self._dials.get(dialled.child_id) is dialled:
+                go_on()
+            return
         self._perform(self.relay.frame(frame, self._clock.now))
 
     def tick(self) -> None:
@@ -57,6 +64,14 @@ class SimBranches:
         """Bulk bytes of a child left this memory."""
         self.buffered[child_id] = self.buffered.get(child_id, 0) - size
         self._perform(self.relay.take(child_id, size))
+
+    def orphaned(self) -> None:
+        """Nobody above for now."""
+        self._perform(self.relay.orphaned())
+
+    def readopted(self, epoch: int) -> None:
+        """Somebody above again."""
+        self._perform(self.relay.attached(epoch))
 
     def parent_lost(self) -> None:
         """Nobody above any more."""
@@ -78,6 +93,11 @@ class SimBranches:
         """The cable to this child is cut."""
         if child_id in self._dials:
             self._dials[child_id].cut()
+
+    def hang_up(self, child_id: int) -> None:
+        """The `ssh` to this child is killed."""
+        if child_id in self._dials:
+            self.failed(self._dials[child_id], "link", "ssh was killed", False)
 
     # Effects of the relay core.
 
@@ -101,6 +121,21 @@ class SimBranches:
 
     def _do_login(self, child_id: int, command: str) -> None:
         self._dials[child_id] = self._dialer.dial(self, self._place, child_id, command)
+
+    def authenticate(self, dialled: Dialled, go_on: Callable[[], None]) -> None:
+        """The root logs in by itself; a relay's login needs a signature of the root."""
+        if not self._own_id:
+            go_on()
+            return
+        if self._dials.get(dialled.child_id) is not dialled:
+            return
+        self._serials += 1
+        self._unsigned[self._serials] = dialled, go_on
+        epoch = self.relay.children[dialled.child_id].epoch
+        login = {"child": dialled.child_id, "epoch": epoch, "serial": self._serials}
+        body = {**login, "binds": [b"x"], "request": b"y"}
+        own_id, own_epoch = self.relay._own
+        self._up(Frame(wire.SIGN, own_id, own_epoch, (), wire.dumps(body)), None)
 
     def opened(self, dialled: Dialled, connection: Connection) -> None:
         """The login went through: bytes go both ways from now on."""

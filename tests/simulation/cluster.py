@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from nile.cascade import Cascade, CascadeOptions
@@ -12,16 +12,16 @@ from nile.events import Event, HostResult, Verdict
 from nile.options import ExecOptions
 from nile.topology.model import Plan
 from tests.simulation.agent import SimAgent
+from tests.simulation.branches import SimBranches
 from tests.simulation.clock import Clock
 from tests.simulation.commands import Script
 from tests.simulation.dialing import Dialer
 from tests.simulation.hosts import SimHost
-from tests.simulation.pipes import Connection, Wire
+from tests.simulation.network import Network
+from tests.simulation.pipes import Connection, Ground, Wire
 from tests.simulation.root import RootTimes, SimRoot
 
 LIMIT_S = 3600.0
-LEASE_WITHOUT_PLAN_S = 30.0
-"""How long an agent lives that never got a plan (see nile.agent.core)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +47,38 @@ class Cluster:
         self.rng = random.Random(setup.seed)
         self.clock = Clock()
         self.hosts: dict[int, SimHost] = {}
-        for node in setup.plan.nodes:
+        for node in (*setup.plan.nodes, *setup.plan.spares):
             seed = self.rng.getrandbits(64)
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
             host.login.seconds = 0.02 + 0.2 * self.rng.random()
+            host.login.only = _gates(setup.plan, node.host)
             host.on_start = functools.partial(self._count_start, host)
+        self._by_name = {host.name: host for host in self.hosts.values()}
         self.starts: list[str] = []
         self.most_running = 0
         self.interrupted = False
-        self.dialer = Dialer(self.clock, self.rng, self.hosts, self._become, setup.wire)
+        self.disturbed = False
+        """Faults befall it."""
+        self.calm_at = 0.0
+        """When the last of them befalls it, or is over; but for what never ends."""
+        self.network = Network(self.hosts)
+        ground = Ground(self.clock, self.network)
+        self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
         asked = tuple(node.host for node in setup.plan.asked())
-        logins = {node.host: {"host": node.host} for node in setup.plan.nodes}
+        logins = {node.host: {"host": node.host} for node in (*setup.plan.nodes, *setup.plan.spares)}
         options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0)
         cascade = Cascade(setup.plan, options)
         self.root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin)
 
     def host(self, name: str) -> SimHost:
         """A host by its name."""
-        return next(host for host in self.hosts.values() if host.name == name)
+        return self._by_name[name]
+
+    @property
+    def tight(self) -> bool:
+        """May so few logins be under way at a time that a lease can be over before its host's turn comes?"""
+        limits = self.setup.plan.limits
+        return limits.parallel == 1 or limits.logins is not None
 
     def root_rank(self, name: str) -> int:
         """A host's place in the order of the asked ones."""
@@ -94,8 +108,10 @@ class Cluster:
     def finish(self, limit_s: float = LIMIT_S) -> None:
         """On to the end of the run, and until every lease and grace is over."""
         self.clock.run(lambda: self.root.finished, limit_s)
-        lease_s = max(self.setup.plan.timeouts.lease_s, LEASE_WITHOUT_PLAN_S)
-        self.clock.pass_until(self.clock.now + lease_s + self.setup.exec.grace_s + 4.0)
+        finished_at = self.clock.now
+        over_s = self.setup.plan.timeouts.lease_s + self.setup.exec.grace_s + 2.0
+        while self.clock.now < (end := max(finished_at, self.calm_at) + over_s):
+            self.clock.pass_until(end)
 
     def at(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
         """Have something happen at that time of the run."""
@@ -120,14 +136,28 @@ class Cluster:
         return {host: result.verdict for host, result in self.results().items()}
 
     def cut(self, child: SimHost) -> None:
-        """Cut the cable between a host and its parent: packets vanish."""
-        parent = child.node.parent
-        if parent == 0:
-            self.root.branches.cut(child.node.id)
-            return
-        agent = self.hosts[parent].agent
-        if agent is not None and agent.branches is not None:
-            agent.branches.cut(child.node.id)
+        """Packets of the link between a host and its parent vanish; another login would go through."""
+        for branches in self._branches():
+            branches.cut(child.id)
+
+    def hang_up(self, child: SimHost) -> None:
+        """The `ssh` that leads to a host is killed: both sides see the end of the link."""
+        for branches in self._branches():
+            branches.hang_up(child.id)
+
+    def _branches(self) -> Iterator[SimBranches]:
+        yield self.root.branches
+        for host in self.hosts.values():
+            if host.claimant is not None and host.claimant.alive and host.claimant.branches is not None:
+                yield host.claimant.branches
+
+
+def _gates(plan: Plan, name: str) -> frozenset[int] | None:
+    """Ids of all from which a host behind gateways is reachable; None where it is from anywhere."""
+    via = plan.specs[name].via
+    nodes = (*plan.nodes, *plan.spares)
+    inside = (node.id for node in nodes if node.host in via or plan.specs[node.host].via == via)
+    return frozenset(inside) if via else None
 
 
 def _scripted(setup: Setup, name: str, seed: int) -> Callable[[], Script]:

@@ -101,6 +101,7 @@ class Command(Process):
         self.consumed = bytearray()
         self.on_input_room: Callable[[], None] = lambda: None
         self.status: tuple[int | None, int | None] | None = None
+        self.ended_at = 0.0
 
     def begin(self) -> None:
         """Run until the first step that waits."""
@@ -114,6 +115,7 @@ class Command(Process):
 
     def _end(self, status: int | None, signum: int | None) -> None:
         self.alive = False
+        self.ended_at = self._clock.now
         self.status = (status, signum)
         self._ended(status, signum)
 

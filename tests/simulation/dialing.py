@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from tests.simulation.clock import Clock, Timer
-from tests.simulation.hosts import SimHost
-from tests.simulation.pipes import Connection, Pipe, Place, Wire
+from tests.simulation.clock import Timer
+from tests.simulation.hosts import SILENT, SimHost
+from tests.simulation.pipes import Connection, Ground, Pipe, Place, Wire
 
 if TYPE_CHECKING:
     from tests.simulation.agent import SimAgent
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 class Caller(Protocol):
     """Who logs in: told once how it went."""
+
+    def authenticate(self, dialled: Dialled, go_on: Callable[[], None]) -> None:
+        """The host answered: go on once there is what it asks for."""
 
     def opened(self, dialled: Dialled, connection: Connection) -> None:
         """There is a session, in which the first stage runs."""
@@ -33,6 +37,7 @@ class Dialled:
         self.caller = caller
         self.timer: Timer | None = None
         self.connection: Connection | None = None
+        self.closed = False
 
     @property
     def down(self) -> Pipe:
@@ -42,6 +47,7 @@ class Dialled:
 
     def close(self) -> None:
         """End it, in whatever state it is."""
+        self.closed = True
         if self.timer is not None:
             self.timer.cancel()
         if self.connection is not None:
@@ -49,6 +55,7 @@ class Dialled:
 
     def cut(self) -> None:
         """Nothing goes through any more, and nobody is told."""
+        self.closed = True
         if self.timer is not None:
             self.timer.cancel()
         if self.connection is not None:
@@ -56,11 +63,11 @@ class Dialled:
 
 
 class Dialer:
-    """Knows all hosts. `become(host, connection)` makes an agent; `wire(parent id, child id)` a cable."""
+    """Knows all hosts. `become(host, connection)` makes an agent; `wire` is what cables are like."""
 
     def __init__(
         self,
-        clock: Clock,
+        ground: Ground,
         rng: random.Random,
         hosts: Mapping[int, SimHost],
         become: Callable[[SimHost, Connection], SimAgent],
@@ -69,12 +76,20 @@ class Dialer:
         self.rng = rng
         self.most_logins = 0
         self.most_parallel = 0
-        self._clock = clock
+        self._ground = ground
+        self._clock = ground.clock
         self._hosts = hosts
         self._become = become
         self._wire = wire
         self._under_way: dict[Caller, set[Dialled]] = {}
         self._logins = 0
+        self._callers: dict[int, list[int]] = {}
+        self.trespasses: list[tuple[int, int]] = []
+        """Logins that no gateway lets through: from whom, to whom."""
+
+    def callers(self, child_id: int) -> list[int]:
+        """Ids of those who logged in to a host, or tried to, each once, in order."""
+        return list(dict.fromkeys(self._callers.get(child_id, [])))
 
     def dial(self, caller: Caller, place: Place, child_id: int, command: str) -> Dialled:
         """Log in from `place`; the caller is told how it went."""
@@ -82,6 +97,9 @@ class Dialer:
         self._begun(dialled)
         host = self._hosts[child_id]
         host.claims.attempts += 1
+        self._callers.setdefault(child_id, []).append(place.id)
+        if host.login.only is not None and place.id not in host.login.only:
+            self.trespasses.append((place.id, child_id))
         dialled.timer = self._clock.after(host.login.seconds, self._decide, caller, place, dialled, command)
         return dialled
 
@@ -103,19 +121,29 @@ class Dialer:
     def _decide(self, caller: Caller, place: Place, dialled: Dialled, command: str) -> None:
         host = self._hosts[dialled.child_id]
         behaviour = host.login
-        if place.frozen:
-            place.waiting.append(lambda: self._decide(caller, place, dialled, command))
-        elif behaviour.silent or not host.powered or host.frozen:
+        again = functools.partial(self._decide, caller, place, dialled, command)
+        code = behaviour.code_for(place.id)
+        if dialled.closed or behaviour.silent or not host.powered or code == SILENT:
             return
+        if place.frozen or host.frozen:
+            (place if place.frozen else host).waiting.append(again)
+        elif not self._ground.network.connects(place.id, host.id):
+            self._ground.network.when_mended(again)
         elif behaviour.startups >= host.claims.attempts:
             caller.failed(dialled, "startups", "kex_exchange_identification: reset", True)
-        elif behaviour.code is not None:
-            caller.failed(dialled, behaviour.code, f"refused: {behaviour.code}", False)
+        elif code is not None:
+            caller.failed(dialled, code, f"refused: {code}", False)
         else:
-            connection = Connection(self._clock, self._wire, place, host)
-            dialled.connection = connection
-            caller.opened(dialled, connection)
-            FirstStage(host, connection, command.split()[-1], self._become)
+            caller.authenticate(dialled, lambda: self._open(caller, place, dialled, command))
+
+    def _open(self, caller: Caller, place: Place, dialled: Dialled, command: str) -> None:
+        host = self._hosts[dialled.child_id]
+        if dialled.closed or host.login.hangs:
+            return
+        connection = Connection(self._ground, host.wire or self._wire, place, host)
+        dialled.connection = connection
+        caller.opened(dialled, connection)
+        FirstStage(host, connection, command.split()[-1], self._become)
 
 
 class FirstStage:

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 from nile.topology.model import PlanNode
 from tests.simulation.clock import Clock
 from tests.simulation.commands import KILL, Command, Leave, Process, Script
+from tests.simulation.pipes import Wire
 
 if TYPE_CHECKING:
     from tests.simulation.agent import SimAgent
+
+SILENT = "silent"
+UP_FOR_S = 86_400.0
+"""How long hosts have been up when a simulation begins."""
 
 
 @dataclass(slots=True)
@@ -25,9 +30,21 @@ class LoginBehaviour:
     """So many attempts are dropped first, which says nothing about the host."""
     silent: bool = False
     """Neither answered nor refused."""
+    hangs: bool = False
+    """The login goes through, and then nothing comes."""
+    barred: dict[int, str] = field(default_factory=dict)
+    """Who may not log in here, by id, with the code that they get; `SILENT`: a firewall drops it."""
+    only: frozenset[int] | None = None
+    """Ids of the only ones whose packets come here: the gateways, and who is behind them too."""
     no_python: bool = False
     noise: bytes = b""
     """What the login prints before the first stage speaks."""
+
+    def code_for(self, caller: int) -> str | None:
+        """With what code this caller is refused; None: it isn't."""
+        if self.only is not None and caller not in self.only:
+            return SILENT
+        return self.barred.get(caller, self.code)
 
 
 @dataclass(slots=True)
@@ -48,17 +65,31 @@ class SimHost:
         self.node = node
         self.script = script
         self.login = LoginBehaviour()
+        self.wire: Wire | None = None
+        """What the cable to it is like, where it isn't like the others."""
+        self.booted_at = -UP_FOR_S
         self.frozen = False
         self.waiting: list[Callable[[], None]] = []
         self.powered = True
         self.agent: SimAgent | None = None
+        self.claimant: SimAgent | None = None
+        """The agent that speaks for this host: the first that came here, as long as it lives."""
+        self.trace = False
+        """An agent of the run was here, and the root didn't say yet that it may be forgotten."""
         self.command: Command | None = None
         self.left: list[Process] = []
         self.claims = Claims()
         self.on_start: Callable[[], None] = lambda: None
         self.struck = False
+        self.escaped = False
+        """Nobody is left who would end what runs here, until another agent comes."""
         """A fault befell it, or the way to it."""
         self._pids = 1000
+
+    @property
+    def id(self) -> int:
+        """Its id in the plan."""
+        return self.node.id
 
     @property
     def name(self) -> str:
@@ -85,6 +116,7 @@ class SimHost:
 
     def signal_all(self, signum: int) -> None:
         """Signal every process of the run, as the agent or its warden does."""
+        self.escaped = self.escaped and signum != KILL
         for process in self.left:
             if signum == KILL or not process.ignores_term:
                 process.die()
@@ -106,15 +138,36 @@ class SimHost:
     def crash(self) -> None:
         """The power goes: nothing here lives on, and nobody is told."""
         self.powered = False
-        if self.agent is not None:
-            self.agent.vanish()
+        self.trace = False
+        for agent in self._agents():
+            agent.vanish()
         self.signal_all(KILL)
+
+    def boot(self) -> None:
+        """The power is back: nothing of what was here is left."""
+        self.powered = True
+        self.frozen = False
+        self.waiting.clear()
+        self.booted_at = self.clock.now
 
     def kill_agent(self) -> None:
         """The agent is killed: its warden ends what it left, and its connections close."""
-        if self.agent is not None:
-            self.agent.die()
+        self.kill_both()
         self.signal_all(KILL)
+
+    def kill_warden(self) -> None:
+        """The warden is killed: its agent is told, ends the command and then itself."""
+        for agent in self._agents():
+            agent.warden_lost()
+
+    def kill_both(self) -> None:
+        """Agent and warden are killed together: what the command is made of escapes."""
+        self.escaped = True
+        for agent in self._agents():
+            agent.die()
+
+    def _agents(self) -> list[SimAgent]:
+        return [agent for agent in {self.agent, self.claimant} if agent is not None]
 
     def freeze(self) -> None:
         """Nothing here goes on; connections stay open."""

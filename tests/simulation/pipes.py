@@ -2,6 +2,7 @@
 
 A pipe can be closed (the reader sees the end after the last byte) or cut
 (from then on nothing arrives, and neither side is told: packets vanish).
+Where the network is blocked, what was written waits until it is mended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.simulation.clock import Clock
+from tests.simulation.network import Network
 
 SWALLOWED = 2_200_000
 """Bytes that an ssh channel takes although the other side doesn't read."""
@@ -19,6 +21,10 @@ SWALLOWED = 2_200_000
 
 class Place(Protocol):
     """Where an end of a pipe stands: a host, or the root. Nothing is delivered where it is frozen."""
+
+    @property
+    def id(self) -> int:
+        """A node's id; 0 is the root."""
 
     frozen: bool
     struck: bool
@@ -35,12 +41,22 @@ class Wire:
     rate: float | None = None
 
 
-class Pipe:
-    """One direction. `reader` is where it leads to."""
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all pipes of a cluster share."""
 
-    def __init__(self, clock: Clock, wire: Wire, reader: Place) -> None:
-        self._clock = clock
+    clock: Clock
+    network: Network
+
+
+class Pipe:
+    """One direction, from `writer` to `reader`."""
+
+    def __init__(self, ground: Ground, wire: Wire, writer: Place, reader: Place) -> None:
+        self._clock = ground.clock
+        self._network = ground.network
         self._wire = wire
+        self._ways = writer.id, reader.id
         self._reader = reader
         self._chunks: deque[tuple[float, bytes | None]] = deque()
         self._arriving = False
@@ -95,6 +111,10 @@ class Pipe:
             self._arriving = True
             self._reader.waiting.append(self._arrive)
             return
+        if not self._network.passes(*self._ways):
+            self._arriving = True
+            self._network.when_mended(self._arrive)
+            return
         was_full = not self.writable
         data, ended = self._due()
         self.queued -= len(data)
@@ -121,9 +141,9 @@ class Pipe:
 class Connection:
     """Two pipes: `down` to the child, `up` to the parent."""
 
-    def __init__(self, clock: Clock, wire: Wire, parent: Place, child: Place) -> None:
-        self.down = Pipe(clock, wire, child)
-        self.up = Pipe(clock, wire, parent)
+    def __init__(self, ground: Ground, wire: Wire, parent: Place, child: Place) -> None:
+        self.down = Pipe(ground, wire, parent, child)
+        self.up = Pipe(ground, wire, child, parent)
 
     def close(self) -> None:
         """Both sides see its end."""

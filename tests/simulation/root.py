@@ -49,6 +49,7 @@ class RootTimes:
 class SimRoot:
     """Runs one cascade. `events` are all that it published, with their times."""
 
+    id = 0
     frozen = False
     struck = False
 
@@ -145,7 +146,7 @@ class SimRoot:
             case Carry(entry):
                 self.branches.adopt([entry])
             case Sign():
-                self._give(Signed(action.child_id, action.serial, b"signed"))
+                self._give(Signed(action, b"signed"))
             case ReadStdin(size):
                 self._clock.after(0.0, self._read_stdin, size)
             case Finish():
@@ -163,7 +164,7 @@ class SimRoot:
         now = self._clock.now
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
-            self._give(Ticked())
+            self._give(Ticked(self._ledger.settled))
         self.branches.tick()
         due_s = min(self.branches.relay.next_tick_s(now), self._beat_at - now)
         self._clock.after(max(0.001, due_s), self._tick)

@@ -1,17 +1,19 @@
-"""Runs made of chance: tree, limits, commands, logins and faults, all from one seed."""
+"""Runs made of chance: tree, zones, limits, commands, logins and faults, all from one seed."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 from nile.options import ExecOptions, Leftover, Limits, Timeouts
+from tests.simulation.agent import SimAgent
 from tests.simulation.cluster import Cluster, Setup
 from tests.simulation.commands import IgnoreTerm, Leave, Script, Sleep, Write
-from tests.simulation.hosts import SimHost
+from tests.simulation.faults import plan_faults, strike
+from tests.simulation.hosts import SILENT, SimHost
 from tests.simulation.pipes import Wire
 from tests.simulation.root import RootTimes
-from tests.simulation.trees import any_tree
+from tests.simulation.stutter import Stuttering
+from tests.simulation.trees import any_tree, any_zone
 
 GRACE_S = 1.0
 REFUSALS = ("refused", "name", "authentication", "host-key-unknown")
@@ -38,12 +40,14 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
     """A cluster ready to run, with up to so many faults, and perhaps an interrupt."""
     rng = random.Random(seed)
     limits = Limits(
-        parallel=rng.choice((1, 3, 16)),
-        logins=rng.choice((None, None, 2 + hosts // 100, hosts // 6)),
+        parallel=rng.choice((1, 4, 16, 16)),
+        logins=rng.choice((None, None, None, 8, 8 + hosts // 6)),
         stages=4,
     )
-    timeouts = Timeouts(connect_s=5.0, lease_s=6.0, command_s=rng.choice((None, None, None, 1.0)))
+    timeouts = Timeouts(connect_s=8.0, lease_s=20.0, command_s=rng.choice((None, None, None, 1.0)))
     plan = any_tree(rng, hosts, limits, timeouts)
+    if rng.random() < 0.4:
+        plan = any_zone(rng, plan)
     options = ExecOptions(
         "a command",
         fanout=rng.choice((None, None, 1 + hosts // 100, 7 + hosts // 20, hosts)),
@@ -52,21 +56,15 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
     )
     wire = Wire(rng.choice((0.0, 0.001, 0.05)), rng.choice((None, None, 2e6)))
     times = RootTimes(rng.choice((0.0, 0.01, 0.3)), rng.choice((0.0, 0.0, 0.2)))
-    cluster = Cluster(Setup(plan, options, any_script, rng.getrandbits(64), wire, times))
+    stutter: dict[str, type[SimAgent]] = {node.host: Stuttering for node in plan.nodes if rng.random() < 0.03}
+    cluster = Cluster(Setup(plan, options, any_script, rng.getrandbits(64), wire, times, agents=stutter))
     for host in cluster.hosts.values():
         _any_login(rng, cluster, host)
-    for _ in range(rng.randrange(faults + 1)):
-        _any_fault(rng, cluster)
+    _any_firewall(rng, cluster)
+    plan_faults(random.Random(rng.getrandbits(64)), cluster, faults)
     if interrupts and rng.random() < 0.2:
         _any_interrupt(rng, cluster)
     return cluster
-
-
-def strike(cluster: Cluster, host: SimHost) -> None:
-    """Remember that a fault befell this host and the way to all that is below it."""
-    host.struck = True
-    for child in host.node.children:
-        strike(cluster, cluster.hosts[child])
 
 
 def _any_login(rng: random.Random, cluster: Cluster, host: SimHost) -> None:
@@ -81,27 +79,27 @@ def _any_login(rng: random.Random, cluster: Cluster, host: SimHost) -> None:
         login.startups = rng.randrange(1, 4)
     elif chance < 0.15:
         login.noise = b"Welcome to this machine\n" * rng.randrange(1, 100)
-    if login.code or login.silent or login.no_python:
+    elif chance < 0.17:
+        login.seconds = rng.choice((1.0, 3.0))
+    elif chance < 0.18:
+        login.hangs = True
+    elif chance < 0.20:
+        host.wire = Wire(rng.choice((0.2, 0.6)), 300_000.0)
+    if login.code or login.silent or login.no_python or login.hangs:
         strike(cluster, host)
 
 
-def _any_fault(rng: random.Random, cluster: Cluster) -> None:
-    host = rng.choice(list(cluster.hosts.values()))
-    at = rng.random() * 8.0
-    strike(cluster, host)
-    deeds: tuple[Callable[[], object], ...] = (
-        host.crash,
-        host.kill_agent,
-        host.freeze,
-        lambda: _freeze_for(cluster, host, rng.choice((0.5, 4.0, 12.0))),
-        lambda: cluster.cut(host),
-    )
-    cluster.at(at, rng.choice(deeds))
-
-
-def _freeze_for(cluster: Cluster, host: SimHost, seconds: float) -> None:
-    host.freeze()
-    cluster.clock.after(seconds, host.thaw)
+def _any_firewall(rng: random.Random, cluster: Cluster) -> None:
+    """Some hosts let in nobody but the root and their gateways, or all but one or two."""
+    if rng.random() < 0.7:
+        return
+    code = rng.choice(("refused", "authentication", SILENT))
+    relays = [host.id for host in cluster.hosts.values() if host.node.children]
+    strict = rng.random() < 0.5
+    for host in cluster.hosts.values():
+        if rng.random() < 0.2 and not cluster.setup.plan.specs[host.name].via:
+            barred = relays if strict else rng.sample(relays, min(2, len(relays)))
+            host.login.barred = dict.fromkeys(barred, code)
 
 
 def _any_interrupt(rng: random.Random, cluster: Cluster) -> None:

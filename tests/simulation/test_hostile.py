@@ -11,12 +11,12 @@ import pytest
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.events import Code, HostOutput, HostStarted, Notice, Verdict
-from nile.options import ExecOptions
+from nile.options import ExecOptions, Timeouts
 from tests.simulation.agent import SimAgent
 from tests.simulation.checks import violations
 from tests.simulation.cluster import Cluster, Setup
 from tests.simulation.commands import Script, Sleep, Write
-from tests.simulation.scenario import strike
+from tests.simulation.faults import strike_below
 from tests.simulation.trees import tree
 
 # 1 -> 3, 5, 7; 2 -> 4, 6, 8; 3 -> 9, 10
@@ -62,7 +62,7 @@ def run_with(node: int, *attacks: Attack, at: float = 1.5, fanout: int | None = 
         for attack in attacks:
             attack(agent)
 
-    strike(run, run.hosts[node])
+    strike_below(run, run.hosts[node])
     run.at(at, go)
     run.run()
     return run
@@ -124,11 +124,23 @@ class TestForeignOrigins:
         assert run.verdicts()[f"h{RELAY:04}"] is Verdict.OK
         assert any("a frame was dropped" in text for text in notices(run))
 
-    def test_a_relay_may_only_harm_what_is_below_it(self) -> None:
+    def test_a_link_that_a_relay_says_is_lost_is_made_anew(self) -> None:
         body = {"child": BELOW, "epoch": 1, "code": "link", "reason": "gone\x1b[2J"}
         run = run_with(RELAY, say(wire.LOST, body=body))
         innocent(run)
-        assert run.verdicts()[f"h{BELOW:04}"] is Verdict.LOST
+        assert run.verdicts()[f"h{BELOW:04}"] is Verdict.OK
+        assert run.hosts[BELOW].claims.starts == 1
+        assert run.hosts[BELOW].claims.agents == 2
+
+    def test_a_relay_may_only_harm_what_is_below_it(self) -> None:
+        def attack(agent: SimAgent) -> None:
+            for epoch in range(1, 60):
+                body = {"child": BELOW, "epoch": epoch, "code": "host-key-changed", "reason": "a lie"}
+                agent.clock.after(0.1 * epoch, say(wire.LOST, body=body), agent)
+                agent.clock.after(0.1 * epoch, say(wire.FAILED, body=body), agent)
+
+        run = run_with(RELAY, attack)
+        innocent(run)
 
     @pytest.mark.parametrize("kind", sorted(wire.DOWN_TYPES - wire.UP_TYPES))
     def test_what_goes_downward_never_comes_from_below(self, kind: int) -> None:
@@ -213,7 +225,7 @@ class TestOwnLies:
     def test_a_request_to_sign_of_any_kind(self, serial: object) -> None:
         run = Cluster(Setup(tree(PARENTS), ExecOptions("a command"), script, 3))
         run.hosts[BELOW].login.silent = True
-        strike(run, run.hosts[RELAY])
+        strike_below(run, run.hosts[RELAY])
         body = {"child": BELOW, "epoch": 1, "serial": serial, "binds": [b"x"], "request": b"y"}
         run.at(1.5, lambda: say(wire.SIGN, body=body)(_agent(run, RELAY)))
         run.run()
@@ -222,7 +234,7 @@ class TestOwnLies:
 
     def test_a_relay_that_was_not_asked_prints_nothing(self) -> None:
         run = Cluster(Setup(tree(PARENTS, frozenset([RELAY])), ExecOptions("a command"), script, 3))
-        strike(run, run.hosts[RELAY])
+        strike_below(run, run.hosts[RELAY])
 
         def attack() -> None:
             say(wire.STARTED, body={"pid": 1})(_agent(run, RELAY))
@@ -236,7 +248,9 @@ class TestOwnLies:
         assert about == []
 
     def test_reports_without_end_are_published_once_a_child(self) -> None:
-        attacks = [say(wire.REPORT, body={"child": BELOW, "text": f"lie {serial}"}) for serial in range(500)]
+        attacks = [
+            say(wire.REPORT, body={"child": BELOW, "type": serial, "origin": 1}) for serial in range(500)
+        ]
         run = run_with(RELAY, *attacks)
         innocent(run)
         assert len(notices(run)) <= 5
@@ -323,3 +337,44 @@ def _agent(run: Cluster, node: int) -> SimAgent:
 def _published(run: Cluster, name: str, stream: str = "stdout") -> bytes:
     pieces = [e for e in run.events if isinstance(e, HostOutput) and e.host == name and e.stream == stream]
     return b"".join(event.data for event in pieces)
+
+
+class Mute(SimAgent):
+    """Starts its command, and says no more of it."""
+
+    def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
+        if frame.type not in (wire.OUTPUT, wire.RESULT):
+            super().up(frame, left)
+
+
+class Boaster(SimAgent):
+    """Claims to have printed more than it ever sends."""
+
+    def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
+        if frame.type == wire.RESULT:
+            body = wire.dumps({**frame.fields(), "stdout": 1 << 60})
+            frame = Frame(frame.type, frame.origin, frame.epoch, (), body)
+        super().up(frame, left)
+
+
+class TestAgentsThatKeepARunWaiting:
+    """They live, they ping, and they don't say what they have to: the root doesn't wait for ever."""
+
+    def run(self, kind: type[SimAgent]) -> Cluster:
+        timeouts = Timeouts(connect_s=5.0, lease_s=6.0, command_s=10.0)
+        plan = tree(PARENTS, timeouts=timeouts)
+        run = Cluster(Setup(plan, ExecOptions("a command"), script, 3, agents={"h0005": kind}))
+        strike_below(run, run.hosts[5])
+        run.run(120.0)
+        innocent(run)
+        return run
+
+    def test_one_that_never_tells_the_end(self) -> None:
+        result = self.run(Mute).results()["h0005"]
+        assert (result.verdict, result.code) == (Verdict.LOST, Code.AGENT)
+        assert "should have been killed" in result.reason
+
+    def test_one_that_claims_more_than_it_printed(self) -> None:
+        run = self.run(Boaster)
+        assert run.results()["h0005"].verdict is Verdict.OK
+        assert any("were lost" in text for text in notices(run))

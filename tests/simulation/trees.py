@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from nile.options import Limits, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode
 
-TIMES = Timeouts(connect_s=5.0, lease_s=6.0)
+TIMES = Timeouts(connect_s=5.0, lease_s=15.0)
 
 
 def tree(
@@ -37,6 +38,25 @@ def tree(
     return Plan(nodes, specs, limits, timeouts)
 
 
+def with_spare(plan: Plan, behind: tuple[int, ...]) -> Plan:
+    """The same plan with one more gateway, outside of the tree, for the zone of these hosts."""
+    spare = PlanNode(len(plan.nodes) + 1, "spare", 0, 0, asked=False)
+    specs = {**plan.specs, "spare": HostSpec("spare", "spare", "spare")}
+    for node_id in behind:
+        name = plan.node(node_id).host
+        specs[name] = replace(specs[name], via=(*specs[name].via, "spare"))
+    return replace(plan, specs=specs, spares=(spare,))
+
+
+def with_gateways(plan: Plan, via: dict[int, tuple[int, ...]]) -> Plan:
+    """The same plan, in which some hosts are reachable only through others: ids of the gateways by id."""
+    specs = dict(plan.specs)
+    for node_id, gateways in via.items():
+        name = plan.node(node_id).host
+        specs[name] = replace(specs[name], via=tuple(plan.node(each).host for each in gateways))
+    return replace(plan, specs=specs)
+
+
 def square(hosts: int, limits: Limits | None = None, timeouts: Timeouts = TIMES) -> Plan:
     """Two stages, near the square root of the number of hosts wide."""
     relays = max(1, round(hosts**0.5))
@@ -56,3 +76,16 @@ def any_tree(rng: random.Random, hosts: int, limits: Limits, timeouts: Timeouts 
     relays = sorted(set(parents) - {0})
     not_asked = frozenset(node_id for node_id in relays if rng.random() < 0.2)
     return tree(parents, not_asked, limits, timeouts)
+
+
+def any_zone(rng: random.Random, plan: Plan) -> Plan:
+    """The same tree, in which what is below some of the root's relays is reachable only through these."""
+    tops = [node for node in plan.nodes if node.parent == 0 and node.children]
+    gates = rng.sample(tops, min(len(tops), rng.choice((1, 2, 2, 3))))
+    via: dict[int, tuple[int, ...]] = {}
+    todo = [child for gate in gates for child in gate.children]
+    while todo:
+        node = plan.node(todo.pop())
+        via[node.id] = tuple(gate.id for gate in gates)
+        todo += node.children
+    return with_gateways(plan, via)

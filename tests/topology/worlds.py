@@ -66,7 +66,13 @@ def check(plan: Plan, routes: Routes, asked: tuple[str, ...], *, branches: int |
     hosts = [node.host for node in plan.nodes]
     assert len(hosts) == len(set(hosts)), "a host stands in the tree twice"
     assert {node.host for node in plan.asked()} == set(asked)
-    assert plan.specs.keys() == set(hosts)
+    spares = [node.host for node in plan.spares]
+    assert plan.specs.keys() == {*hosts, *spares}
+    assert len(hosts) + len(spares) == len(plan.specs), "a spare gateway stands in the tree too"
+    assert [plan.node(node.id) for node in plan.spares] == list(plan.spares)
+    gateways = {name for spec in plan.specs.values() for name in spec.via}
+    able = {name for name in gateways if routes.spec(name).relay is not RelayRole.NO}
+    assert able - set(hosts) == set(spares), "spares are the gateways that have no place in the tree"
     for position, node in enumerate(plan.nodes, 1):
         assert node.id == position
         assert node.parent < node.id, "a parent comes after its child"

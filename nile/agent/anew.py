@@ -1,0 +1,25 @@
+"""What an agent says when it is attached anew: pure; sent as source, for in a quiet run nobody is."""
+
+from nile.agent import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+    from nile.agent.core import Core, Effects
+
+
+def resume(core: "Core", trace: str, have: "Dict[str, Any]") -> "Effects":
+    """Say where it stands, and again what the root hasn't got; `have` are absolute offsets by stream."""
+    effects: "Effects" = [("state", {"trace": trace, "held": core.state == "held"})]
+    effects += _again(core, core.spawn_said)
+    for name, kept in core.kept.items():
+        start = core.acked[name]
+        for at in range(max(have[name], start), start + len(kept), wire.CHUNK):
+            effects.append(core.output_frame(name, at, bytes(kept[at - start : at - start + wire.CHUNK])))
+    return effects + _again(core, core.result_said)
+
+
+def _again(core: "Core", said: "Effects") -> "Effects":
+    """The same frames, in the name of the attachment that there is now."""
+    return [("up", wire.Frame(frame.type, core.id, core.epoch, (), frame.body)) for _, frame in said]

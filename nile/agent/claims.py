@@ -1,0 +1,63 @@
+"""One agent of a run on a host, whoever logs in: the first that comes claims it.
+
+A claim is a directory on a memory file system, named after the user, the run
+and the host. It outlives its agent: a command is never started where one may
+have been started before, but by the root's decision. In it is a FIFO that wakes
+the agent for one that came later (see `nile.agent.orphan`); its reader lives as
+long as the agent.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional, Tuple
+
+MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
+WAKE = "/wake"
+RELAY = "/nile-%d.%.16s.%d"  # uid, run, id: what a relay's sockets lie in; their paths have 107 bytes at most
+NONE, DEAD, HELD = "none", "dead", "held"
+
+
+def claim(
+    run: str, node: "Dict[str, Any]", own: "Callable[[str], None]"
+) -> "Tuple[str, Optional[str], str, int]":
+    """Claim a host: (trace, directory or None where none can be had, word, the FIFO's descriptor).
+
+    `own(path)` has a path removed in the end, should it be there yet.
+
+    `trace` is NONE; or HELD where the directory was there before, and then it
+    isn't ours yet: the descriptor is that of a FIFO in another one, whose name
+    has the `word` behind it.
+    """
+    host = node["host"]
+    if len(host) > 150 or "/" in host:  # no name for a directory
+        host = "=%d" % node["id"]
+    name = "/nile-%d-%s-%s" % (os.getuid(), run, host)
+    word = "." + os.urandom(8).hex()
+    for base in MEMORY_DIRECTORIES:
+        fresh = base + name + word
+        own(fresh)
+        try:
+            os.mkdir(fresh, 0o700)
+            os.mkfifo(fresh + WAKE, 0o600)
+            fd = os.open(fresh + WAKE, os.O_RDWR | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            os.rename(fresh, base + name)  # fails where there is one: that isn't empty
+        except OSError:
+            return HELD, base + name, word, fd
+        return NONE, base + name, word, fd
+    return NONE, None, word, -1
+
+
+def release(path: str) -> None:
+    """The root wants no trace of the run any more."""
+    try:
+        os.unlink(path + WAKE)
+        os.rmdir(path)
+    except OSError:
+        from nile.agent import leftovers
+
+        leftovers.remove_tree(path)

@@ -1,0 +1,198 @@
+"""Broken branches: carries out what the healer decides, and takes stock of what it finds attached anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nile.agent import wire
+from nile.cascade.actions import Action, Publish
+from nile.cascade.ends import Ends
+from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place, Unheard
+from nile.cascade.hosts import Contact, Host
+from nile.cascade.orders import CascadeOptions, Orders
+from nile.cascade.slots import Slots
+from nile.cascade.stdin import StdinBroadcast
+from nile.cascade.tree import Tree
+from nile.events import Code, Notice
+from nile.topology.model import ROOT_ID, Plan
+
+PENDING = {"waiting": Contact.WAITING, "login": Contact.LOGIN}
+
+
+class Mender:
+    """Hosts out of contact, from the loss to the adoption or the verdict."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: CascadeOptions,
+        tree: Tree,
+        orders: Orders,
+        slots: tuple[Slots, Slots],
+        stdin: StdinBroadcast,
+    ) -> None:
+        self._options = options
+        self._tree = tree
+        self._orders = orders
+        self._logins, self._starts = slots
+        self.healer = Healer(tree, plan, options.exec.grace_s)
+        self.ends = Ends(options, plan.timeouts, tree, orders, self.healer, slots, stdin)
+
+    def gone(self, host: Host, failed: bool, code: Code, reason: str, t: float) -> list[Action]:
+        """A login failed, or a link was lost."""
+        if self._options.relays_only:  # whoever waits for a host behind it is to hear of it at once
+            return self.ends.dismiss(host, code, reason, t)
+        if failed:
+            self.healer.failed(host, code, reason, t)
+        else:
+            self.healer.lost(host, code, reason, t)
+        host.contact = Contact.NONE
+        for each in self._tree.below(host):
+            if each.contact is not Contact.UP:  # no login there can go on: they are placed anew
+                self._logins.give_back(each)
+        if self._options.exec.stdin and host.started:
+            # What it didn't hear of the standard input would be missing: its agent ends it.
+            return self._give_up(host, code, reason, t)
+        return []
+
+    def mend(self, t: float, *, ticked: bool) -> list[Action]:
+        """Do what there is to do."""
+        actions: list[Action] = []
+        if self._options.relays_only:
+            return actions
+        for _ in range(MOST_ROUNDS):
+            decisions = self.healer.decide(t, ticked=ticked)
+            if not decisions:
+                break
+            ticked = False
+            for decision in decisions:
+                actions += self._carry_out(decision, t)
+        return actions
+
+    def _carry_out(self, decision: Decision, t: float) -> list[Action]:
+        match decision:
+            case Place(host, parent, connect_s):
+                host.connect_s = connect_s
+                if host.ended:
+                    return []
+                if parent != ROOT_ID and self._tree[parent].ended:  # by what was decided just before
+                    self.healer.stir()
+                    return []
+                return self._place(host, parent, t)
+            case GiveUp(host, code, reason):
+                return self._give_up(host, code, reason, t)
+            case Unheard(host):
+                reason = "its relay doesn't say what came of the login"
+                forget = self._orders.forget(self._tree.link_parent(host), host)
+                return [forget, *self.gone(host, True, Code.CONNECT_TIMEOUT, reason, t)]
+            case CallUp(host):
+                return self._call_up(host, t)
+            case Moved(relay, count, code):
+                return [Publish(Notice(_moved(count, code), relay.name))]
+
+    def _call_up(self, host: Host, t: float) -> list[Action]:
+        if host.id not in self._tree.spares:
+            return []
+        self._tree.call_up(host)
+        self.ends.open += 1
+        self.healer.lost(host, Code.PARENT, "it had no place in the tree", t)
+        return [Publish(Notice("it is called up as a gateway: the others can't be reached", host.name))]
+
+    def _place(self, host: Host, parent: int, t: float) -> list[Action]:
+        former, linked = host.parent, self._tree.link_parent(host)
+        leaves = (parent != former or host.carrier is not None) and self._hears(linked)
+        if host.contact is Contact.UP:  # the top of a subtree whose parent is gone
+            self.healer.lost(host, Code.PARENT, f"its relay {self._tree.name(former)} is gone", t)
+        self._tree.move(host, parent)
+        actions: list[Action] = [self._orders.forget(linked, host)] if leaves else []
+        host.may_have_started = host.may_have_started or host.admitted
+        host.admitted = False
+        host.epoch += 1
+        host.state_due = True
+        host.placed_s = t
+        host.contact = Contact.WAITING
+        for each in self._tree.below(host):
+            each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
+        wanted = not (self._options.relays_only and host.node.asked)
+        host.permitted = wanted and not self._logins.bounded
+        self._logins.give_back(host)
+        if wanted and self._logins.bounded:
+            # Whoever may have a command that waits for its adoption comes first.
+            self._logins.offer(host.id - (FIRST if host.t_ready_s is not None else 0), host)
+        code = False
+        if parent != ROOT_ID:
+            relay = self._tree[parent]
+            code = parent not in self._tree.relays
+            self._tree.relays.add(parent)
+            relay.given[host.id] += 1
+        actions.append(self._orders.place(host, code=code))
+        return actions if former == ROOT_ID else [*actions, *self.ends.settle(self._tree[former])]
+
+    def _hears(self, node: int) -> bool:
+        return node == ROOT_ID or self._tree.attached(node)
+
+    def _give_up(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
+        """It gets its verdict; what hangs below it has to look for another parent."""
+        under_way = host.contact in PENDING.values()
+        linked = self._tree.link_parent(host)
+        former = [self._orders.forget(linked, host)] if under_way and self._hears(linked) else []
+        actions = former + self.ends.give_up(host, code, reason, t)
+        for child in [self._tree[each] for each in host.children]:
+            if not child.ended and child.contact is not Contact.NONE:
+                actions += self.gone(child, False, Code.PARENT, self.ends.why(host, reason), t)
+        return actions
+
+    # What an agent says that was attached anew.
+
+    def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
+        """`trace` is what the agent found of one before it: dead or none; alive, once it had its start."""
+        if host.over or not held:
+            return []
+        before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
+        ran = before and (trace == "dead" or host.started or not self._was_up(host))
+        if trace != "alive" and ran and not self._options.exec.idempotent:
+            what = "was booted anew" if trace == "none" else "lost its agent"
+            return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
+        if self._starts.bounded and not host.may_have_started:
+            self._starts.offer(host.rank, host)
+            return []
+        return [self._orders.start(host)]
+
+    @staticmethod
+    def _was_up(host: Host) -> bool:
+        """Was the host up before the run began, and ever since? Else memory may have forgotten a start."""
+        return host.booted_s is not None and host.booted_s < 0
+
+    def reconcile(self, host: Host, listed: Mapping[int, tuple[int, str]], t: float) -> list[Action]:
+        """Whom an agent has below it, against whom it should have."""
+        actions: list[Action] = []
+        for child in [self._tree[each] for each in host.children]:
+            epoch, state = listed.get(child.id, (0, ""))
+            if child.carrier is not None:
+                continue
+            if child.ended:
+                actions += [self._orders.send(child.id, wire.END, {})] if state == "up" else []
+                continue
+            if epoch == child.epoch and state == "up":
+                actions.append(self._orders.resume(child))
+            elif epoch == child.epoch and state in PENDING:
+                child.contact = PENDING[state]
+            elif child.contact is not Contact.NONE:
+                child.contact = Contact.NONE
+                self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
+        # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.
+        gone = [each for each in sorted(listed.keys() & self._tree.hosts.keys()) if each not in host.children]
+        once = [each for each in map(self._tree.__getitem__, gone) if host.id in each.former]
+        return [*actions, *(self._orders.forget(host.id, each) for each in once)]
+
+
+FIRST = 1 << 32
+MOST_ROUNDS = 100
+"""Giving up on one host may bring others to be decided about: as often as there are stages, and more."""
+
+
+def _moved(count: int, code: Code | None) -> str:
+    hosts = "host" if count == 1 else "hosts"
+    if code is not None:
+        return f"it can't log in to the hosts below it ({code}): {count} {hosts} are reached by other ways"
+    return f"it keeps {count} {hosts} below it waiting: others take them over"

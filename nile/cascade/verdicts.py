@@ -1,0 +1,120 @@
+"""From what an agent, a relay or the silence says to a verdict; nothing in it is believed unseen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nile.cascade.hosts import Host
+from nile.events import Code, HostResult, Leftover, Verdict
+from nile.options import Leftover as LeftoverPolicy
+
+MOST_TEXT = 500
+MOST_LEFTOVER = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and what goes with it, before path and times are added."""
+
+    verdict: Verdict
+    code: Code | None = None
+    reason: str = ""
+    remedy: str = ""
+    rc: int | None = None
+    signal: int | None = None
+    leftover: tuple[Leftover, ...] = ()
+
+    def result(self, host: Host, path: tuple[str, ...], t_end_s: float) -> HostResult:
+        """The event that says so; `path` are names from the root to the host."""
+        return HostResult(
+            host=host.name,
+            verdict=self.verdict,
+            rc=self.rc,
+            signal=self.signal,
+            code=self.code,
+            reason=self.reason,
+            remedy=self.remedy,
+            leftover=self.leftover,
+            path=path,
+            stage=len(path) - 1,
+            t_connect_s=host.t_connect_s,
+            t_ready_s=host.t_ready_s,
+            t_end_s=t_end_s,
+        )
+
+
+def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
+    """What an agent's RESULT says of its command; fields of the wrong type count as absent."""
+    rc, signum = _maybe(outcome.get("rc")), _maybe(outcome.get("signal"))
+    leftover = _leftover(outcome.get("left"))
+    cause, error = outcome.get("cause"), outcome.get("error")
+    common: dict[str, Any] = {"rc": rc, "signal": signum, "leftover": leftover}
+    if error is not None:
+        remedy = "the login shell of this user can't be run there"
+        return Judgement(Verdict.FAILED, Code.SPAWN, text(error), remedy, **common)
+    if cause == "timeout":
+        return Judgement(
+            Verdict.TIMEOUT, Code.COMMAND_TIMEOUT, "it ran longer than allowed and was killed", **common
+        )
+    if cause == "cancelled":
+        return Judgement(Verdict.CANCELLED, Code.CANCELLED, "cancelled", **common)
+    if cause is not None:
+        return Judgement(Verdict.LOST, Code.LINK, "the agent ended it: it had lost its parent", **common)
+    if signum is not None:
+        return Judgement(Verdict.FAILED, Code.SIGNAL, f"killed by signal {signum}", **common)
+    if rc != 0:
+        return Judgement(Verdict.FAILED, Code.EXIT, f"exit status {rc}", **common)
+    if leftover and policy is LeftoverPolicy.FAIL:
+        return Judgement(Verdict.FAILED, Code.LEFTOVER, "it left processes behind", **common)
+    return Judgement(Verdict.OK, **common)
+
+
+def judge_lost(code: Code, reason: str) -> Judgement:
+    """Nothing more will be heard of a host whose command may have begun."""
+    remedy = "look at the host before running the command there again"
+    return Judgement(Verdict.LOST, code, reason, remedy)
+
+
+def judge_failed(code: Code, reason: str, remedy: str) -> Judgement:
+    """A login that came to nothing."""
+    verdict = Verdict.CANCELLED if code is Code.CANCELLED else Verdict.UNREACHABLE
+    return Judgement(verdict, code, reason, remedy)
+
+
+def code_of(word: object) -> Code:
+    """A code that a relay reported; unknown words become `agent`."""
+    try:
+        return Code(str(word))
+    except ValueError:
+        return Code.AGENT
+
+
+def text(value: object) -> str:
+    """Text from a node, bounded."""
+    return str(value)[:MOST_TEXT]
+
+
+def integer(value: object) -> int:
+    """A whole number that a node sent; raises TypeError."""
+    if not isinstance(value, int):
+        raise TypeError("a number that is none")
+    return value
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _maybe(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _leftover(value: object) -> tuple[Leftover, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(
+        Leftover(_number(item[0]), text(item[1]), bool(item[2]))
+        for item in value[:MOST_LEFTOVER]
+        if isinstance(item, list) and len(item) == 3
+    )
