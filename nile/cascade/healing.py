@@ -30,7 +30,7 @@ BARREN = 3
 PATIENCE_LEAST_S = 1.5
 PATIENCE_LOGINS = 3
 """A relay may take so many times the median login before what is below it moves."""
-SECOND = 4
+SECOND = 2
 """A host that was silent gets this part of a connect time-out by another way."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 4.0
 STEADY_S = 5.0
@@ -309,8 +309,10 @@ class Healer:
         ):
             return ROOT_ID
         # Who took it from another may have no way to it.
-        first = self._taken_from.pop(host.id, None) if tried else host.parent
-        parent = places.best(host, tried, first)
+        before = self._taken_from.pop(host.id, None) if tried else None
+        if before is not None and places.best(host, tried, before, beyond=True) == before:
+            return before
+        parent = places.best(host, tried, None if tried else host.parent)
         if parent is None and (waits or not places.hope(host)):
             parent = places.best(host, tried, beyond=True)
         if parent is None and waits:
