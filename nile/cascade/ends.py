@@ -72,7 +72,7 @@ class Ends:
     def _judgement(self, host: Host, code: Code, reason: str) -> Judgement:
         if host.outcome is not None:  # only the tail of its output is missing
             return judge_outcome(host.outcome, self._options.exec.leftover)
-        if host.may_have_started or host.admitted:
+        if host.in_doubt:
             return judge_lost(code, reason)
         if host.refused and code in (Code.AUTHENTICATION, Code.SIGNING):
             code, reason = Code.SIGNING, host.refused
@@ -112,7 +112,7 @@ class Ends:
         actions = self.give_up(host, code, reason, t)
         for child in list(host.children):
             below = self._tree[child]
-            if code is not Code.CANCELLED or below.may_have_started or below.admitted:
+            if code is not Code.CANCELLED or below.in_doubt:
                 actions += self.dismiss(below, Code.PARENT, self.why(host, reason), t)
             else:
                 actions += self.dismiss(below, code, reason, t)
@@ -127,7 +127,7 @@ class Ends:
     def cancelled(self, host: Host, t: float) -> list[Action]:
         """A cancelled host that doesn't report in time."""
         actions: list[Action] = []
-        if not host.over and (host.may_have_started or host.admitted):
+        if not host.over and host.in_doubt:
             reason = "cancelled, but its end was not seen in time"
             actions = self.judge(host, self._judgement(host, Code.CANCELLED, reason), t)
         elif not host.over:

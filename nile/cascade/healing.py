@@ -119,6 +119,11 @@ class _Trouble:
     """Links that broke soon after that."""
 
 
+def _backoff_s(before: int) -> float:
+    """How long to wait after so many tries before this one."""
+    return float(min(RETRY_MOST_S, RETRY_FIRST_S * 2**before))
+
+
 class Healer:
     """Told what happens, asked what to do. Times are seconds since the run began."""
 
@@ -174,8 +179,7 @@ class Healer:
         if code is not trouble.code or code not in SILENT:  # it was waited for longest the first time
             trouble.code, trouble.reason = code, reason
         trouble.timeouts += code in SILENT
-        wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (len(trouble.tried) - 1))
-        trouble.not_before_s = t + wait_s if self._was_here(host) else t
+        trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if self._was_here(host) else t
         if host.t_ready_s is None and code not in FINAL:
             self._count_failure(parent, code)
 
@@ -188,8 +192,7 @@ class Healer:
         trouble = self._troubles[host.id] = _Trouble(host, since_s, code, reason)
         if known is not None and known.up_s is not None:
             trouble.breaks = known.breaks + 1
-            wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2**known.breaks)
-            trouble.not_before_s = t + wait_s if known.breaks else t
+            trouble.not_before_s = t + _backoff_s(known.breaks) if known.breaks else t
         elif known is not None:
             trouble.breaks, trouble.not_before_s = known.breaks, known.not_before_s
 

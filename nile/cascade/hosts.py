@@ -111,6 +111,11 @@ class Host:
         return self.contact is Contact.UP and not self.ended
 
     @property
+    def in_doubt(self) -> bool:
+        """Can its command have started, for all that is known?"""
+        return self.may_have_started or self.admitted
+
+    @property
     def over(self) -> bool:
         """Is nothing more wanted of it for itself?"""
         return self.verdict is not None or not self.node.asked

@@ -10,13 +10,12 @@ from nile.cascade.ends import Ends
 from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place, Unheard
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
+from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.events import Code, Notice
 from nile.topology.model import ROOT_ID, Plan
-
-PENDING = {"waiting": Contact.WAITING, "login": Contact.LOGIN}
 
 
 class Mender:
@@ -105,7 +104,7 @@ class Mender:
             self.healer.lost(host, Code.PARENT, f"its relay {self._tree.name(former)} is gone", t)
         self._tree.move(host, parent)
         actions: list[Action] = [self._orders.forget(linked, host)] if leaves else []
-        host.may_have_started = host.may_have_started or host.admitted
+        host.may_have_started = host.in_doubt
         host.admitted = False
         host.epoch += 1
         host.state_due = True
@@ -113,10 +112,9 @@ class Mender:
         host.contact = Contact.WAITING
         for each in self._tree.below(host):
             each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
-        wanted = not (self._options.relays_only and host.node.asked)
-        host.permitted = wanted and not self._logins.bounded
+        host.permitted = not self._logins.bounded
         self._logins.give_back(host)
-        if wanted and self._logins.bounded:
+        if self._logins.bounded:
             # Whoever may have a command that waits for its adoption comes first.
             self._logins.offer(host.id - (FIRST if host.t_ready_s is not None else 0), host)
         code = False
@@ -133,7 +131,7 @@ class Mender:
 
     def _give_up(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """It gets its verdict; what hangs below it has to look for another parent."""
-        under_way = host.contact in PENDING.values()
+        under_way = host.contact in PENDING
         linked = self._tree.link_parent(host)
         former = [self._orders.forget(linked, host)] if under_way and self._hears(linked) else []
         actions = former + self.ends.give_up(host, code, reason, t)
@@ -176,7 +174,7 @@ class Mender:
             if epoch == child.epoch and state == "up":
                 actions.append(self._orders.resume(child))
             elif epoch == child.epoch and state in PENDING:
-                child.contact = PENDING[state]
+                child.contact = Contact(state)
             elif child.contact is not Contact.NONE:
                 child.contact = Contact.NONE
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)

@@ -13,7 +13,7 @@ from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
 from nile.events import Code
 from nile.options import ExecOptions, OnOrphan
-from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
+from nile.topology.model import ROOT_ID, Plan
 
 WINDOW = 256 * 1024
 """Bytes of one stream of one host that may be under way: printed, and not yet in the store."""
@@ -80,14 +80,14 @@ class Orders:
             "epoch": host.epoch,
             "host": host.name,
             "stage": self._tree.stage(host.id),
-            "parent": self._tree.name(host.parent) if host.parent else ROOT_NAME,
+            "parent": self._tree.name(host.parent),
             "rank": host.rank,
             "asked": host.node.asked,
             "hold": self._options.exec.fanout is not None,
             "again": known or host.may_have_started,
             "have": dict(host.received),
             "permit": host.permitted,
-            "relay": bool(host.children) or host.id in self._tree.relays,
+            "relay": host.id in self._tree.relays,
             "connect": host.connect_s or self._plan.timeouts.connect_s,
             "login": dict(self._options.logins[host.name]) if host.parent else {},
             "children": [self.entry(child) for child in children],
