@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from nile.cascade import Committed
+from nile.cascade.inputs import Committed
 from nile.events import Event, HostOutput, HostResult
 
 
