@@ -13,6 +13,7 @@ from nile.agent import wire
 from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send, Sign
+from nile.cascade.departing import Departures
 from nile.cascade.ends import Ends
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.inputs import (
@@ -52,7 +53,8 @@ class Cascade:
         self._begun = 0.0
         self._beat = 0
         self._logins = Slots(plan.limits.logins)
-        self._starts = Slots(options.exec.fanout)
+        fanout = options.exec.fanout
+        self._starts = Departures(fanout, plan, self._tree) if options.exec.disruptive else Slots(fanout)
         self._stdin = StdinBroadcast(options.exec.stdin, (host.id for host in self._asked()))
         slots = (self._logins, self._starts)
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
@@ -75,7 +77,7 @@ class Cascade:
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
         if self._give_up_at is None:
-            actions += self._release()
+            actions += self._release(t)
             actions += self._stdin.more()
         if not self._ends.open:
             self._finished = True
@@ -126,7 +128,7 @@ class Cascade:
         )
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
         self._offer_logins(ROOT_ID)
-        return [Publish(started), Adopt(top), *self._release()]
+        return [Publish(started), Adopt(top), *self._release(0.0)]
 
     # Frames.
 
@@ -227,7 +229,7 @@ class Cascade:
         """An agent runs there. Its parent has sent it the plan by now."""
         if host.contact is Contact.UP:
             return []
-        host.booted_s = t - _uptime(body)  # anew each time: it may have been booted since
+        host.met(_uptime(body), t)
         return self._attached(host, t)
 
     def _attached(self, host: Host, t: float) -> list[Action]:
@@ -347,13 +349,13 @@ class Cascade:
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)
 
-    def _release(self) -> list[Action]:
+    def _release(self, t: float) -> list[Action]:
         actions: list[Action] = []
         for host in self._logins.grant():
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
             actions.append(self._orders.send(host.parent, wire.PERMIT, permit))
-        return actions + [self._orders.start(host) for host in self._starts.grant()]
+        return actions + [self._orders.start(host, t) for host in self._starts.grant()]
 
     # The store, time, and the end.
 
@@ -389,7 +391,7 @@ class Cascade:
         self._cancel = Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))
         actions: list[Action] = [self._cancel]
         for host in self._tree.hosts.values():
-            if host.contact is Contact.NONE and not host.may_have_started:
+            if host.absence is not None or (host.contact is Contact.NONE and not host.may_have_started):
                 actions += self._ends.cancelled(host, t)
         return actions
 

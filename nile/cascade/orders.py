@@ -83,7 +83,7 @@ class Orders:
             "parent": self._tree.name(host.parent),
             "rank": host.rank,
             "asked": host.node.asked,
-            "hold": self._options.exec.fanout is not None,
+            "hold": self._options.exec.fanout is not None or self._options.exec.disruptive,
             "again": known or host.may_have_started,
             "have": dict(host.received),
             "permit": host.permitted,
@@ -103,9 +103,11 @@ class Orders:
         epoch = self._tree[node_id].epoch if node_id else 0
         return Send(Frame(kind, 0, epoch, self._tree.route(node_id), wire.dumps(body)))
 
-    def start(self, host: Host) -> Send:
+    def start(self, host: Host, t: float) -> Send:
         """Have it start its command; where it was told before, it does nothing."""
         host.may_have_started = True
+        host.leaving = self._options.exec.disruptive
+        host.start_s = t if host.start_s is None else host.start_s
         host.start_in = host.epoch
         return self.send(host.id, wire.START, {})
 
