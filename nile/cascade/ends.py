@@ -36,7 +36,7 @@ class Ends:
         self._logins, self._starts = slots
         self._stdin = stdin
         for host in tree.hosts.values():
-            host.committed = not host.node.asked
+            host.committed = host.over
         self.open = sum(not host.ended for host in tree.hosts.values())
 
     # Verdicts.

@@ -31,6 +31,15 @@ class Slots:
         self._busy.discard(host.id)
         self._hosts.pop(host.id, None)
 
+    def occupy(self, host: Host) -> None:
+        """This host has a slot already, whether there is one or not."""
+        self._hosts[host.id] = host
+        self._busy.add(host.id)
+
+    def has(self, host: Host) -> bool:
+        """Has this host a slot?"""
+        return host.id in self._busy
+
     def grant(self) -> list[Host]:
         """The hosts that get a slot now."""
         granted = []
