@@ -44,8 +44,8 @@ from nile.cascade import (
     StdinRead,
     Ticked,
 )
+from nile.cascade.ledger import Credit, Ledger
 from nile.controller.branches import Branches, Dial
-from nile.controller.ledger import Credit, Ledger
 from nile.controller.pipeline import Pipeline
 from nile.controller.tunnels import KINDS, Tunnels
 from nile.events import Event, HostOutput

@@ -21,8 +21,8 @@ from nile.events import (
     Verdict,
 )
 from nile.options import Leftover
-from tests.simulation.cluster import Cluster
-from tests.simulation.hosts import SimHost
+from nile.simulation.cluster import Cluster
+from nile.simulation.hosts import SimHost
 
 RELAY_BUFFER = BULK_WINDOW + 2 * wire.CHUNK
 SOON_S = 8.0

@@ -10,10 +10,10 @@ from nile.agent.wire import CANCEL, Frame
 from nile.cascade.machine import ORPHANED_S
 from nile.events import Code, HostResult, Verdict
 from nile.options import Leftover, Limits, Timeouts
-from tests.simulation.agent import SimAgent
+from nile.simulation.agent import SimAgent
+from nile.simulation.commands import Leave, Script
+from nile.simulation.faults import strike
 from tests.simulation.checks import violations
-from tests.simulation.commands import Leave, Script
-from tests.simulation.faults import strike
 from tests.simulation.runs import (
     CHAIN,
     TWO_RELAYS,

@@ -7,12 +7,12 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from tests.simulation.clock import Timer
-from tests.simulation.hosts import SILENT, SimHost
-from tests.simulation.pipes import Connection, Ground, Pipe, Place, Wire
+from nile.simulation.clock import Timer
+from nile.simulation.hosts import SILENT, SimHost
+from nile.simulation.pipes import Connection, Ground, Pipe, Place, Wire
 
 if TYPE_CHECKING:
-    from tests.simulation.agent import SimAgent
+    from nile.simulation.agent import SimAgent
 
 
 class Caller(Protocol):

@@ -9,12 +9,12 @@ from nile.agent import core, wire
 from nile.agent.core import Core
 from nile.agent.link import BULK_WINDOW, Link
 from nile.agent.wire import Frame
-from tests.simulation.branches import Repeating, SimBranches
-from tests.simulation.clock import Clock
-from tests.simulation.commands import Command
-from tests.simulation.dialing import Dialer
-from tests.simulation.hosts import SimHost
-from tests.simulation.pipes import Connection
+from nile.simulation.branches import Repeating, SimBranches
+from nile.simulation.clock import Clock
+from nile.simulation.commands import Command
+from nile.simulation.dialing import Dialer
+from nile.simulation.hosts import SimHost
+from nile.simulation.pipes import Connection
 
 STOPPING_TICK_S = 0.02
 EVERYTHING = 1 << 62

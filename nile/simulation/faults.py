@@ -11,9 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.simulation.cluster import Cluster
-from tests.simulation.hosts import SimHost
-from tests.simulation.network import Block
+from nile.simulation.cluster import Cluster
+from nile.simulation.hosts import SimHost
+from nile.simulation.network import Block
 
 SHORT_S = (0.3, 2.0, 4.0)
 """Of these, several in a row are shorter than a lease."""

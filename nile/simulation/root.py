@@ -28,11 +28,11 @@ from nile.cascade import (
     StdinRead,
     Ticked,
 )
-from nile.controller.ledger import Credit, Ledger
+from nile.cascade.ledger import Credit, Ledger
 from nile.events import Event, HostOutput, HostResult
-from tests.simulation.branches import SimBranches
-from tests.simulation.clock import Clock
-from tests.simulation.dialing import Dialer
+from nile.simulation.branches import SimBranches
+from nile.simulation.clock import Clock
+from nile.simulation.dialing import Dialer
 
 BEAT_S = 1.0
 GOODBYE_S = 2.0

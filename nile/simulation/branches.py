@@ -9,9 +9,9 @@ from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.relay import Relay
 from nile.agent.wire import Frame
-from tests.simulation.clock import Clock, Timer
-from tests.simulation.dialing import Dialer, Dialled
-from tests.simulation.pipes import Connection, Place
+from nile.simulation.clock import Clock, Timer
+from nile.simulation.dialing import Dialer, Dialled
+from nile.simulation.pipes import Connection, Place
 
 BUNDLE = Bundle([("nile", b"pass\n")], [], "00")
 Up = Callable[[Frame, Callable[[], None] | None], None]

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.simulation.clock import Clock
-from tests.simulation.network import Network
+from nile.simulation.clock import Clock
+from nile.simulation.network import Network
 
 SWALLOWED = 2_200_000
 """Bytes that an ssh channel takes although the other side doesn't read."""

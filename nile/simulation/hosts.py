@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nile.simulation.clock import Clock
+from nile.simulation.commands import KILL, Command, Leave, Process, Script
+from nile.simulation.pipes import Wire
 from nile.topology.model import PlanNode
-from tests.simulation.clock import Clock
-from tests.simulation.commands import KILL, Command, Leave, Process, Script
-from tests.simulation.pipes import Wire
 
 if TYPE_CHECKING:
-    from tests.simulation.agent import SimAgent
+    from nile.simulation.agent import SimAgent
 
 SILENT = "silent"
 UP_FOR_S = 86_400.0

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from nile.cascade import Committed
+from nile.cascade.inputs import Committed
 from nile.events import Event, HostOutput, HostResult
 
 STREAMS = ("stdout", "stderr")

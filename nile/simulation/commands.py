@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from tests.simulation.clock import Clock
+from nile.simulation.clock import Clock
 
 PIPE_SIZE = 65536
 

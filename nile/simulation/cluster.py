@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from nile.cascade import Cascade, CascadeOptions
 from nile.events import Event, HostResult, Verdict
 from nile.options import ExecOptions
+from nile.simulation.agent import SimAgent
+from nile.simulation.branches import SimBranches
+from nile.simulation.clock import Clock
+from nile.simulation.commands import Script
+from nile.simulation.dialing import Dialer
+from nile.simulation.hosts import SimHost
+from nile.simulation.network import Network
+from nile.simulation.pipes import Connection, Ground, Wire
+from nile.simulation.root import RootTimes, SimRoot
 from nile.topology.model import Plan
-from tests.simulation.agent import SimAgent
-from tests.simulation.branches import SimBranches
-from tests.simulation.clock import Clock
-from tests.simulation.commands import Script
-from tests.simulation.dialing import Dialer
-from tests.simulation.hosts import SimHost
-from tests.simulation.network import Network
-from tests.simulation.pipes import Connection, Ground, Wire
-from tests.simulation.root import RootTimes, SimRoot
 
 LIMIT_S = 3600.0
 
