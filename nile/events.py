@@ -145,4 +145,12 @@ class RunEnded:
     """By Ctrl-C, SIGTERM or SIGHUP."""
 
 
-Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | RunEnded
+@dataclass(frozen=True, slots=True)
+class RunGoesOn:
+    """Every few seconds: the root lives. The store notes when it was heard last; nobody is shown it."""
+
+    interrupted: bool = False
+    """By Ctrl-C, SIGTERM or SIGHUP; the first one after that comes at once."""
+
+
+Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | RunGoesOn | RunEnded

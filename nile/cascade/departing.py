@@ -35,7 +35,7 @@ class Departures(Slots):
     def offer(self, key: int, host: Host) -> None:
         """This host would like a slot."""
         if host.id in self._hosts:
-            return  # it has asked before
+            return  # it asked before
         waits_for = self._waits_for(host)
         if waits_for is None:
             super().offer(key, host)
@@ -47,6 +47,12 @@ class Departures(Slots):
         super().give_back(host)
         self._look_again(host.id)
 
+    def occupy(self, host: Host) -> None:
+        """This host has a slot already: a former root may have told it to start."""
+        super().occupy(host)
+        host.leaving = host.started
+        host.start_s = host.t_ready_s if host.started else None
+
     def grant(self) -> list[Host]:
         """The hosts that get a slot now."""
         if self._seen != self._tree.changes:
@@ -55,7 +61,7 @@ class Departures(Slots):
                 self._look_again(node)
         granted: list[Host] = []
         while chosen := super().grant():
-            granted += [host for host in chosen if self._may_go(host)]
+            granted += filter(self._may_go, chosen)
         return granted
 
     def _may_go(self, host: Host) -> bool:

@@ -37,7 +37,7 @@ class Ends:
         self._logins, self._starts = slots
         self._stdin = stdin
         for host in tree.hosts.values():
-            host.committed = not host.node.asked
+            host.committed = host.over
         self.open = sum(not host.ended for host in tree.hosts.values())
 
     # Verdicts.
@@ -52,10 +52,12 @@ class Ends:
             return []
         return self.judge(host, judgement, t)
 
-    def expect_back(self, host: Host, t: float) -> None:
-        """From now on it is waited for, if it wasn't before."""
+    def expect_back(self, host: Host, t: float, *, gone: bool = False) -> None:
+        """From now on it is waited for, if it wasn't before; `gone`: its link is lost."""
         if host.absence is None:
             host.absence = Absence(t, t + (self._options.exec.wait_back_s or 0.0))
+        if gone and host.absence.gone_s is None:
+            host.absence.gone_s = t
 
     def back(self, host: Host, t: float) -> list[Action]:
         """It was booted anew after its command had begun."""

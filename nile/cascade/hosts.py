@@ -62,6 +62,10 @@ class Host:
     """Who logs in to it now; the plan has who was to do so first."""
     children: list[int]
     epoch: int = 1
+    least_epoch: int = 0
+    """No attachment by this root has a lower one, and none by a former root one as high."""
+    inherited: bool = False
+    """Its link is of a former root's time: only its parent knows in which epoch."""
     former: set[int] = field(default_factory=set)
     """Nodes below which it hung before."""
     state_due: bool = True
@@ -146,6 +150,11 @@ class Host:
     def over(self) -> bool:
         """Is nothing more wanted of it for itself?"""
         return self.verdict is not None or not self.node.asked
+
+    def attach_anew(self) -> None:
+        """What the attachment before was is void from now on."""
+        self.epoch = max(self.epoch, self.least_epoch) + 1
+        self.inherited = False
 
     @property
     def logins(self) -> int:

@@ -15,6 +15,7 @@ from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send, Sign
 from nile.cascade.departing import Departures
 from nile.cascade.ends import Ends
+from nile.cascade.heritage import inherit
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.inputs import (
     Committed,
@@ -34,10 +35,12 @@ from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import code_of, integer, text
-from nile.events import HostOutput, HostStarted, HostUp, Notice, RunStarted
+from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted
 from nile.topology.model import ROOT_ID, Plan
 
 STREAMS = ("stdout", "stderr")
+BEATS_TO_NOTE = 4
+"""Heartbeats from one note that the root lives to the next."""
 ORPHANED_S = 5.0
 """After the grace of a cancelled run: how long hosts have to report before they are given up."""
 
@@ -56,6 +59,9 @@ class Cascade:
         fanout = options.exec.fanout
         self._starts = Departures(fanout, plan, self._tree) if options.exec.disruptive else Slots(fanout)
         self._stdin = StdinBroadcast(options.exec.stdin, (host.id for host in self._asked()))
+        if options.heritage is not None:
+            inherit(self._tree, options.heritage, self._starts)
+            self._beat = options.heritage.first_beat
         slots = (self._logins, self._starts)
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
@@ -93,6 +99,10 @@ class Cascade:
         """The part of the plan that is the same for every node."""
         return self._orders.shared()
 
+    def received(self) -> dict[int, tuple[int, int]]:
+        """How many bytes of stdout and stderr are in the store, by id: those that a former root received."""
+        return {host.id: host.acked for host in self._tree.hosts.values() if any(host.acked)}
+
     def route(self, node_id: int) -> tuple[int, ...]:
         """Ids from the root's own link down to a node."""
         return self._tree.route(node_id)
@@ -116,7 +126,8 @@ class Cascade:
         return []
 
     def _start(self, now: float) -> list[Action]:
-        self._begun = now
+        heritage = self._options.heritage
+        self._begun = now - (heritage.elapsed_s if heritage else 0.0)
         relays = tuple(node.host for node in self._plan.nodes if not node.asked)
         started = RunStarted(
             run=self._options.run,
@@ -126,6 +137,12 @@ class Cascade:
             relays=relays,
             at=self._options.started_at,
         )
+        if heritage:
+            return [
+                Publish(started),
+                *self._mender.inherit(heritage.elapsed_s),
+                *self._release(now - self._begun),
+            ]
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
         self._offer_logins(ROOT_ID)
         return [Publish(started), Adopt(top), *self._release(0.0)]
@@ -195,7 +212,7 @@ class Cascade:
     def _carry(self, child: Host) -> list[Action]:
         """Its parent's ssh can't bind a signature, so no signature leaves the root for this login."""
         child.carrier = child.parent
-        child.epoch += 1
+        child.attach_anew()
         child.contact = Contact.WAITING
         return [Carry(self._orders.entry(child), child.parent)]
 
@@ -298,6 +315,7 @@ class Cascade:
         if host.started:
             return []
         host.started = True
+        host.leaving = self._options.exec.disruptive
         self._stdin.started(host.id)
         return [Publish(HostStarted(host.name, t), host.id)]
 
@@ -376,6 +394,8 @@ class Cascade:
         if not settled:
             self._unsettled_at = t
         actions: list[Action] = [Send(Frame(wire.BEAT, body=wire.dumps(self._beat)))]
+        if self._beat % BEATS_TO_NOTE == 0:
+            actions.append(Publish(RunGoesOn(interrupted=self._give_up_at is not None)))
         if self._cancel is not None:
             actions.append(self._cancel)  # again and again, for those that are attached meanwhile
         if self._give_up_at is not None and t >= self._give_up_at:
@@ -389,7 +409,7 @@ class Cascade:
         self._give_up_at = t + grace_s + ORPHANED_S
         self._mender.healer.ending = True
         self._cancel = Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))
-        actions: list[Action] = [self._cancel]
+        actions: list[Action] = [Publish(RunGoesOn(interrupted=True)), self._cancel]
         for host in self._tree.hosts.values():
             if host.absence is not None or (host.contact is Contact.NONE and not host.may_have_started):
                 actions += self._ends.cancelled(host, t)

@@ -8,6 +8,7 @@ from nile.agent import wire
 from nile.cascade.actions import Action, Publish
 from nile.cascade.ends import Ends
 from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place, Unheard
+from nile.cascade.heritage import REASON
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.placing import PENDING
@@ -68,10 +69,16 @@ class Mender:
             return False
         if self._options.exec.wait_back_s is None:
             return host.started and not failed
-        self.ends.expect_back(host, t)
-        if host.absence is not None and host.absence.gone_s is None:
-            host.absence.gone_s = t
+        self.ends.expect_back(host, t, gone=True)
         return self.healer.ending
+
+    def inherit(self, t: float) -> list[Action]:
+        """Take over what a former root had: with it, all its links are gone."""
+        for host in [self._tree[each] for each in self._tree.top]:
+            if not host.ended:
+                host.contact = Contact.NONE
+                self.healer.lost(host, Code.LINK, REASON, t)
+        return self.mend(t, ticked=False)
 
     def mend(self, t: float, *, ticked: bool) -> list[Action]:
         """Do what there is to do."""
@@ -125,7 +132,7 @@ class Mender:
         actions: list[Action] = [self._orders.forget(linked, host)] if leaves else []
         host.may_have_started = host.in_doubt
         host.admitted = False
-        host.epoch += 1
+        host.attach_anew()
         host.state_due = True
         host.placed_s = t
         host.contact = Contact.WAITING
@@ -176,7 +183,9 @@ class Mender:
         if trace != "alive" and ran and not self._options.exec.idempotent:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
-        if self._starts.bounded and not host.may_have_started:
+        if self._starts.bounded and not host.start_in:  # a former root hasn't told it either
+            host.may_have_started = False
+            self._starts.give_back(host)
             self._starts.offer(host.rank, host)
             return []
         return [self._orders.start(host, t)]
@@ -204,6 +213,8 @@ class Mender:
             epoch, state = listed.get(child.id, (0, ""))
             if child.carrier is not None:
                 continue
+            if child.inherited and state == "up" and 0 < epoch < child.least_epoch:
+                child.epoch, child.inherited = epoch, False
             if child.ended:
                 actions += [self._orders.send(child.id, wire.END, {})] if state == "up" else []
                 continue
@@ -212,6 +223,7 @@ class Mender:
             elif epoch == child.epoch and state in PENDING:
                 child.contact = Contact(state)
             elif child.contact is not Contact.NONE:
+                self._departed(child, True, t)
                 child.contact = Contact.NONE
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
         # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.

@@ -9,6 +9,7 @@ from typing import Any
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade.actions import Action, Adopt, Send
+from nile.cascade.heritage import Heritage
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
 from nile.events import Code
@@ -34,6 +35,8 @@ class CascadeOptions:
     """Log in to no asked host, only to those above them."""
     remedy: Callable[[Code, str], str] = lambda code, host: ""
     """What to do about a login that failed with this code at this host."""
+    heritage: Heritage | None = None
+    """What is recorded of the run, where another root began it."""
 
 
 class Orders:

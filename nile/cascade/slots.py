@@ -31,13 +31,22 @@ class Slots:
         self._busy.discard(host.id)
         self._hosts.pop(host.id, None)
 
+    def occupy(self, host: Host) -> None:
+        """This host has a slot already, whether there is one or not."""
+        self._hosts[host.id] = host
+        self._busy.add(host.id)
+
+    def has(self, host: Host) -> bool:
+        """Has this host a slot?"""
+        return host.id in self._busy
+
     def grant(self) -> list[Host]:
         """The hosts that get a slot now."""
         granted = []
         while self._limit is not None and self._waiting and len(self._busy) < self._limit:
             _, host_id = heapq.heappop(self._waiting)
             host = self._hosts.get(host_id)
-            if host is not None:
+            if host is not None and host_id not in self._busy:
                 self._busy.add(host_id)
                 granted.append(host)
         return granted

@@ -12,6 +12,8 @@ from nile.cli.common import Seconds, SelectionOptions, allow_descriptors, select
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nile.cli.common import Selection
     from nile.controller import Engine
     from nile.errors import StoreError
@@ -124,9 +126,9 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     from nile.cli.recorded import screen, store_path
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
-    from nile.report import exit_code, heading
+    from nile.report import heading
     from nile.report.text import visible
-    from nile.store import RunContext, Store
+    from nile.store import Handover, RunContext, Store
 
     allow_descriptors()
     out = screen()
@@ -136,7 +138,8 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     out.flush()
     run_id = new_run_id()
     context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
-    with Store(store_path()) as store, store.recorder(context) as recorder:
+    handover = Handover(chosen.plan, options, chosen.hosts).dump()
+    with Store(store_path()) as store, store.recorder(context, handover) as recorder:
         notices: list[str] = []
         engine = prepare(
             run_id, chosen.plan, chosen.hosts, options, recorder.record, ask_secret, notices=notices
@@ -145,9 +148,16 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
             out.err.write(f"nile: {visible(notice)}\n")
         show = Show(out, store, run_id, given)
         unrecorded = show.follow(engine, options.grace_s)
+    return finish(out, show, unrecorded, given)
+
+
+def finish(screen: Screen, show: Show, unrecorded: StoreError | None, given: dict[str, Any]) -> int:
+    """The exit code of a run that was shown; `unrecorded` is what kept the store from having all of it."""
+    from nile.report import exit_code
+
     code = exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)
     if unrecorded is not None:
-        out.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
+        screen.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
         return max(1, code)
     return code
 
@@ -155,11 +165,20 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
 class Show:
     """What the user sees of a run, and what the exit code is made of."""
 
-    def __init__(self, screen: Screen, store: Store, run_id: str, given: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        store: Store,
+        run_id: str,
+        given: dict[str, Any],
+        known: Sequence[HostResult] = (),
+    ) -> None:
+        """`known` are the verdicts that there were before."""
         from nile.report import Fold, JsonLines, Live, Progress, Several, Summary
 
         self.results: list[HostResult] = []
         self.interrupted = False
+        self._known = known
         self._screen = screen
         self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
         renderers: list[Renderer] = []
@@ -189,7 +208,7 @@ class Show:
         return failure
 
     def _handle(self, event: Event | None) -> None:
-        from nile.events import HostResult, RunEnded
+        from nile.events import HostResult, RunEnded, RunStarted
 
         if event is None:
             if self._progress is not None:
@@ -200,6 +219,9 @@ class Show:
         elif isinstance(event, RunEnded):
             self.interrupted = event.interrupted
         self._renderer.handle(event)
+        if isinstance(event, RunStarted):
+            for result in self._known:
+                self._handle(result)
 
     def _say(self, text: str) -> None:
         self._screen.err.write(text)

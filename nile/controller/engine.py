@@ -91,7 +91,7 @@ class Engine:
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._cascade = Cascade(options.plan, options.cascade)
-        self._ledger = Ledger()
+        self._ledger = Ledger(self._cascade.received())
         self._pipeline = Pipeline(
             options.record,
             lambda number: self._post(self._stored, number),
