@@ -138,11 +138,8 @@ class Cascade:
             at=self._options.started_at,
         )
         if heritage:
-            return [
-                Publish(started),
-                *self._mender.inherit(heritage.elapsed_s),
-                *self._release(now - self._begun),
-            ]
+            t = heritage.elapsed_s
+            return [Publish(started), *self._mender.inherit(t), *self._release(t)]
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
         self._offer_logins(ROOT_ID)
         return [Publish(started), Adopt(top), *self._release(0.0)]

@@ -18,6 +18,8 @@ from nile.topology.model import ROOT_ID, Plan
 
 WINDOW = 256 * 1024
 """Bytes of one stream of one host that may be under way: printed, and not yet in the store."""
+FIRST = "sleep 1; "
+"""The shell does that before a command that may cut the host off: the word that it began gets through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Orders:
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
             "job": {
-                "command": what.command,
+                "command": f"{FIRST}{what.command}" if what.disruptive else what.command,
                 "timeout": timeouts.command_s,
                 "leftover": what.leftover.value,
                 "stdin": what.stdin,

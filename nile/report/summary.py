@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nile.events import Event, HostResult, Leftover, Notice, RunEnded, Verdict
+from nile.events import Code, Event, HostResult, Leftover, Notice, RunEnded, Verdict
 from nile.report import wording
 from nile.report.folding import folded, heading
 from nile.report.screen import Screen
@@ -18,6 +18,8 @@ from nile.report.text import visible
 
 NAMES_SHOWN = 3
 RUN_SHOWN = 8  # of a run's id: enough to find it again
+AWAY = {Code.GONE_AWAY: "went away after the start", Code.REBOOTED: "booted anew, and back"}
+"""Hosts that are ok, and of which that is to be said."""
 # Such a command is killed with all that belongs to it: no news.
 _ALL_KILLED = (Verdict.TIMEOUT, Verdict.CANCELLED)
 Reason = tuple[Verdict, str, str, str]
@@ -30,6 +32,7 @@ class Summary:
         self._screen = screen
         self._quiet = quiet
         self._bad: dict[Reason, list[HostResult]] = {}
+        self._away: dict[str, list[str]] = {}
         self._left: dict[tuple[bool, tuple[str, ...]], dict[str, list[Leftover]]] = {}
         self._ended: RunEnded | None = None
 
@@ -52,6 +55,8 @@ class Summary:
             if remedy:
                 err.write(f"  {remedy}\n")
         if not self._quiet:
+            for words, hosts in sorted(self._away.items()):
+                err.write(f"nile: {words}: {visible(heading(hosts))}\n")
             for (killed, names), by_host in self._left.items():
                 label = "left behind, and killed" if killed else "left running"
                 err.write(f"nile: {label}: {_leftover(names, by_host)}\n")
@@ -65,7 +70,9 @@ class Summary:
             if left and not (killed and event.verdict in _ALL_KILLED):
                 names = tuple(sorted({visible(process.name) for process in left}))
                 self._left.setdefault((killed, names), {})[event.host] = left
-        if event.verdict is not Verdict.OK:
+        if event.verdict is Verdict.OK and event.code in AWAY:
+            self._away.setdefault(AWAY[event.code], []).append(event.host)
+        elif event.verdict is not Verdict.OK:
             key = (event.verdict, event.code or "", wording.reason(event), visible(event.remedy))
             self._bad.setdefault(key, []).append(event)
 
