@@ -163,11 +163,16 @@ class Host:
 
     def met(self, uptime_s: float, t: float) -> None:
         """Its agent said hello, on a machine that has been up for so long."""
-        after_start = self.start_s is not None and t - uptime_s > self.start_s
         # The root's clock may have stood still meanwhile (a laptop's lid): a shorter uptime says it too.
-        self.booted_anew = self.booted_anew or (self.leaving and (after_start or uptime_s < self.uptime_s))
+        self.booted_anew = self.booted_anew or (self.leaving and uptime_s < self.uptime_s)
         self.uptime_s = uptime_s
+        self.dated(uptime_s, t)
+
+    def dated(self, uptime_s: float, t: float) -> None:
+        """It has been up for so long, by its kernel or, which a container knows better, its first process."""
         self.booted_s = t - uptime_s
+        if self.leaving and self.start_s is not None and self.booted_s > self.start_s:
+            self.booted_anew = True
 
     def output_complete(self) -> bool:
         """Has everything arrived that the result says was printed?"""

@@ -287,6 +287,8 @@ class Cascade:
             return self._distrust(frame, "nobody asked where it stands")
         host.state_due = False
         host.resumed = True
+        if _uptime(frame.body):  # said with more care than in the hello
+            host.dated(_uptime(frame.body), t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
         actions += self._mender.claimed(host, text(body["trace"]), body["held"] is True, t)

@@ -214,6 +214,16 @@ class TestBoots:
         host.met(uptime_s, t)
         assert host.booted_anew is booted
 
+    def test_a_container_by_its_first_process(self) -> None:
+        """The kernel goes on, and so does its clock."""
+        host = away(uptime_s=3600.0)
+        host.met(3630.0, 30.0)
+        host.dated(600.0, 30.0)  # younger than the kernel, and there before the start
+        assert not host.booted_anew
+        host.met(3650.0, 50.0)
+        host.dated(12.0, 50.0)
+        assert host.booted_anew
+
     def test_one_that_was_not_told_to_start_may_boot_as_it_likes(self) -> None:
         host = Host(tree([0]).node(1), 0, 0, [], uptime_s=3600.0)
         host.met(5.0, 30.0)
