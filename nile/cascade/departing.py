@@ -1,9 +1,9 @@
 """Commands that cut the tree, as a reboot does: who starts when, and what it says when a link is lost then.
 
 Starts go bottom-up: a host is told to start once everything that hangs below it
-now has its verdict in the store and was told to end, whatever healed meanwhile,
-and a gateway once nobody needs it any more. From then on nobody is hung below
-it (see `nile.cascade.placing`). So what its command cuts off is that host alone.
+now has its verdict in the store, whatever healed meanwhile, and a gateway once
+nobody needs it any more. From then on nobody is hung below it (see
+`nile.cascade.placing`). So what its command cuts off is that host alone.
 
 A link that is lost after the command began is how it is to be: ok. Where hosts
 have to come back, they are logged in to again and again until one has been up
@@ -82,7 +82,7 @@ class Departures(Slots):
     def _waits_for(self, host: Host) -> int | None:
         """A host that isn't through and has its way by this one; `ROOT_ID` for those behind a gateway."""
         for each in self._tree.below(host):
-            if each is not host and not each.ended:
+            if each is not host and not (each.over and each.committed):
                 return each.id
         return ROOT_ID if self._tree.behind[host.id] > 0 and self._stands_first(host) else None
 
@@ -130,12 +130,11 @@ def judge_away(host: Host, options: ExecOptions, code: Code, reason: str) -> Jud
         if host.absence is None:
             return None
         return Judgement(Verdict.CANCELLED, code, "cancelled while it was waited for", rc=_rc(host))
-    if host.absence is None:
-        said = f"it went away after its command had begun: {reason}"
-        return Judgement(Verdict.OK, Code.GONE_AWAY, said) if host.started else None
-    said = f"it did not come back within {options.wait_back_s:g} s: {reason}"
     if not host.started:
-        return judge_lost(Code.NOT_BACK, said)
+        return None
+    if host.absence is None:
+        return Judgement(Verdict.OK, Code.GONE_AWAY, f"it went away after its command had begun: {reason}")
+    said = f"it did not come back within {options.wait_back_s:g} s: {reason}"
     return Judgement(Verdict.TIMEOUT, Code.NOT_BACK, said, "look at its console", rc=_rc(host))
 
 
@@ -145,7 +144,7 @@ def judge_absent(host: Host, options: ExecOptions, t: float) -> Judgement | None
         return None
     said = f"it was not booted anew within {options.wait_back_s:g} s"
     if not host.started:
-        return judge_lost(Code.NOT_REBOOTED, said)
+        return judge_lost(Code.NOT_REBOOTED, f"{said}, and nobody heard that its command began")
     remedy = "where the command only cuts links, leave --wait-back out"
     return Judgement(Verdict.FAILED, Code.NOT_REBOOTED, said, remedy, rc=_rc(host))
 

@@ -164,6 +164,7 @@ class Ends:
             return []
         host.committed = True
         self._count_down(host)
+        self._starts.give_back(host)  # it did; but who waits for this verdict may start now
         return [action for each in (host, *self._tree.through(host)) for action in self.settle(each)]
 
     def settle(self, host: Host) -> list[Action]:

@@ -49,7 +49,7 @@ def granted(departures: Departures) -> list[int]:
 def ends(departures: Departures, found: Tree, *ids: int) -> None:
     for node in ids:
         host = found[node]
-        host.verdict, host.ended = Verdict.OK, True
+        host.verdict, host.committed = Verdict.OK, True
         departures.give_back(host)
         found.through(host)
 
@@ -126,6 +126,14 @@ class TestWhoMayStart:
 
 
 class TestGateways:
+    def test_one_that_only_relays_and_hangs_below_a_host_behind_it_holds_nobody_up(self) -> None:
+        plan = with_gateways(tree([0, 0, 1], frozenset([1, 2])), {3: (1, 2)})
+        found = standing(plan)
+        found.move(found[2], 3)
+        departures = Departures(None, plan, found)
+        departures.offer(1, found[3])
+        assert granted(departures) == [3]
+
     def test_it_waits_for_those_behind_it_that_hang_below_another(self) -> None:
         plan = with_gateways(tree(TWO_RELAYS), dict.fromkeys(range(3, 9), (1, 2)))
         departures, found = offered(plan)
@@ -165,7 +173,7 @@ class TestVerdicts:
             (PLAIN, {**BEGAN, "outcome": DONE}, Code.LINK, None),
             (PLAIN, BEGAN, Code.CANCELLED, None),
             (WAITING, {**BEGAN, **ABSENT}, Code.REFUSED, (Verdict.TIMEOUT, Code.NOT_BACK)),
-            (WAITING, ABSENT, Code.REFUSED, (Verdict.LOST, Code.NOT_BACK)),
+            (WAITING, ABSENT, Code.REFUSED, None),
             (WAITING, {**BEGAN, **ABSENT}, Code.CANCELLED, (Verdict.CANCELLED, Code.CANCELLED)),
             (WAITING, {**BEGAN, **ABSENT, "outcome": {**DONE, "rc": 3}}, Code.LINK, None),
         ],

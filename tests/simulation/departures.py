@@ -92,7 +92,9 @@ class Departing(Cluster):
             if result.code is Code.GONE_AWAY and not self.disturbed and (result.t_end_s or 0.0) > due_s:
                 yield f"{name}: gone away since {began_s + FIRST_S:.1f} s, said at {result.t_end_s:.1f} s"
             in_time = wait_s is not None and 0.0 < host.booted_at < began_s + wait_s - SOON_S
-            if result.code is Code.NOT_BACK and in_time and not (host.struck or self.interrupted):
+            ways = [self.host(gate) for gate in self.setup.plan.specs[name].via]
+            spoilt = host.struck or self.interrupted or (ways and all(gate.struck for gate in ways))
+            if result.code is Code.NOT_BACK and in_time and not spoilt:
                 yield f"{name}: not back, but it was booted anew at {host.booted_at:.1f} s"
 
     def _script(self, name: str, rng: random.Random) -> Script:
@@ -163,7 +165,7 @@ def any_departure(seed: int, hosts: int, faults: int) -> Departing:
     """A cluster, a command that does different things to its hosts, and faults: all made of chance."""
     rng = random.Random(seed)
     limits = Limits(parallel=rng.choice((4, 16)), logins=rng.choice((None, None, 12)), stages=4)
-    timeouts = Timeouts(connect_s=4.0, lease_s=20.0, command_s=rng.choice((None, 30.0)))
+    timeouts = Timeouts(connect_s=8.0, lease_s=20.0, command_s=rng.choice((None, 30.0)))
     plan = any_tree(rng, hosts, limits, timeouts)
     if rng.random() < 0.4:
         plan = any_zone(rng, plan)
