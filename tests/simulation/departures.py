@@ -78,9 +78,11 @@ class Departing(Cluster):
         return [*self.early, *self._taken_over(), *self._late(), *violations(self)]
 
     def _taken_over(self) -> Iterator[str]:
-        """Once a host was told to start, nobody is hung below it."""
+        """Once a host was told to start, nobody who has a command is hung below it."""
         for t, event in self.root.events:
-            if isinstance(event, HostUp) and t > self.started_at.get(event.parent, math.inf):
+            if not isinstance(event, HostUp) or not self.host(event.host).node.asked:
+                continue
+            if t > self.started_at.get(event.parent, math.inf):
                 yield f"{event.host} comes up below {event.parent}, which had started"
 
     def _late(self) -> Iterator[str]:
