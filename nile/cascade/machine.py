@@ -240,7 +240,7 @@ class Cascade:
         """An agent runs there. Its parent has sent it the plan by now."""
         if host.contact is Contact.UP:
             return []
-        host.booted_s = t - _uptime(body)  # anew each time: it may have been booted since
+        host.booted_s = t - _uptime(wire.loads(body))  # anew each time: it may have been booted since
         return self._attached(host, t)
 
     def _attached(self, host: Host, t: float) -> list[Action]:
@@ -284,6 +284,8 @@ class Cascade:
             return self._distrust(frame, "nobody asked where it stands")
         host.state_due = False
         host.resumed = True
+        if up_s := _uptime(body):
+            host.booted_s = t - up_s
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
         actions += self._mender.claimed(host, text(body["trace"]), body["held"] is True, t)
@@ -353,9 +355,9 @@ class Cascade:
     def _offer_logins(self, parent_id: int) -> None:
         """A parent that is up could log in to its children, once they are permitted."""
         if self._logins.bounded:
-            for child in self._tree.children(parent_id):
-                if self._wanted(self._tree[child]) and not self._tree[child].permitted:
-                    self._logins.offer(child, self._tree[child])
+            for child in map(self._tree.__getitem__, self._tree.children(parent_id)):
+                if self._wanted(child) and child.contact is Contact.WAITING and not child.permitted:
+                    self._logins.offer(child.id, child)
 
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)
@@ -412,9 +414,8 @@ class Cascade:
         return [host for host in self._tree.hosts.values() if host.node.asked]
 
 
-def _uptime(body: bytes) -> float:
-    """What a hello says of how long the host has been up, in seconds; 0 where it says nothing."""
-    said = wire.loads(body)
+def _uptime(said: Any) -> float:
+    """What a HELLO or a STATE says of how long the host has been up, in seconds; 0 where it says nothing."""
     value = said.get("uptime") if isinstance(said, dict) else None
     return float(value) if isinstance(value, float) and value > 0 else 0.0
 

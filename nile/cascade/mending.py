@@ -161,7 +161,7 @@ class Mender:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
         if self._starts.bounded and not host.start_in:  # a former root hasn't told it either
-            host.may_have_started = False
+            host.may_have_started, host.start_s = False, None
             self._starts.give_back(host)
             self._starts.offer(host.rank, host)
             return []

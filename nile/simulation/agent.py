@@ -129,7 +129,8 @@ class SimAgent:
         if self.branches is not None:
             self.branches.readopted(self.core.epoch)
             children = self.branches.relay.standing()
-        body = wire.dumps({**fields, "children": children})
+        uptime = self.clock.now - self.host.booted_at
+        body = wire.dumps({**fields, "children": children, "uptime": uptime})
         self.up(Frame(wire.STATE, self.core.id, self.core.epoch, (), body))
 
     def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,6 +38,8 @@ class SimBranches:
         self._dials: dict[int, Dialled] = {}
         self._unsigned: dict[int, tuple[Dialled, Callable[[], None]]] = {}
         self._serials = 0
+        self._effects: deque[tuple[Any, ...]] = deque()
+        self._performing = False
         self._pending: dict[int, bytes] = {}
         self.buffered: dict[int, int] = {}
         self.most_buffered = 0
@@ -102,8 +105,17 @@ class SimBranches:
     # Effects of the relay core.
 
     def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
-        for name, *arguments in effects:
-            getattr(self, f"_do_{name}")(*arguments)
+        """In the order in which they were decided: what an effect brings about comes behind those before."""
+        self._effects.extend(effects)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._effects:
+                name, *arguments = self._effects.popleft()
+                getattr(self, f"_do_{name}")(*arguments)
+        finally:
+            self._performing = False
 
     def _do_up(self, frame: Frame) -> None:
         if frame.type == wire.HELLO:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from nile.cascade import Cascade, CascadeOptions
-from nile.events import Event, HostResult, Verdict
+from nile.cascade import Cascade, CascadeOptions, Heritage, Known
+from nile.events import Event, HostOutput, HostResult, HostStarted, HostUp, RunGoesOn, Verdict
 from nile.options import ExecOptions
 from nile.simulation.agent import SimAgent
 from nile.simulation.branches import SimBranches
@@ -18,7 +18,7 @@ from nile.simulation.dialing import Dialer
 from nile.simulation.hosts import SimHost
 from nile.simulation.network import Network
 from nile.simulation.pipes import Connection, Ground, Wire
-from nile.simulation.root import RootTimes, SimRoot
+from nile.simulation.root import RootTimes, SimRoot, Told
 from nile.topology.model import Plan
 
 LIMIT_S = 3600.0
@@ -64,11 +64,18 @@ class Cluster:
         self.network = Network(self.hosts)
         ground = Ground(self.clock, self.network)
         self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
+        self.root = self._new_root(None, ())
+        self._roots = 0
+        self._headless = False
+        """Its root died, and another one comes."""
+
+    def _new_root(self, heritage: Heritage | None, before: Sequence[Told]) -> SimRoot:
+        setup = self.setup
         asked = tuple(node.host for node in setup.plan.asked())
         logins = {node.host: {"host": node.host} for node in (*setup.plan.nodes, *setup.plan.spares)}
-        options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0)
+        options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0, heritage=heritage)
         cascade = Cascade(setup.plan, options)
-        self.root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin)
+        return SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin, before)
 
     def host(self, name: str) -> SimHost:
         """A host by its name."""
@@ -107,7 +114,7 @@ class Cluster:
 
     def finish(self, limit_s: float = LIMIT_S) -> None:
         """On to the end of the run, and until every lease and grace is over."""
-        self.clock.run(lambda: self.root.finished, limit_s)
+        self.clock.run(lambda: self.root.finished and not self._headless, limit_s)
         finished_at = self.clock.now
         over_s = self.setup.plan.timeouts.lease_s + self.setup.exec.grace_s + 2.0
         while self.clock.now < (end := max(finished_at, self.calm_at) + over_s):
@@ -120,7 +127,24 @@ class Cluster:
     def interrupt_at(self, seconds: float, grace_s: float) -> None:
         """Have the user interrupt the run at that time."""
         self.interrupted = True
-        self.at(seconds, self.root.interrupt, grace_s)
+        self.at(seconds, lambda: self.root.interrupt(grace_s))
+
+    def replace_root(self, after_s: float) -> None:
+        """The root is killed now, and another one takes the run over so many seconds later."""
+        if not self.root.finished:
+            self._headless = True
+            self._roots += 1
+            self.root.die()
+            self.clock.after(after_s, self._attach)
+
+    def _attach(self) -> None:
+        before = self.root.recorded()
+        interrupted = any(isinstance(event, RunGoesOn) and event.interrupted for _, event in before)
+        self.root = self._new_root(Heritage(self._roots, self.clock.now, recall(before)), before)
+        self._headless = False
+        self.root.begin()
+        if interrupted:
+            self.root.interrupt(self.setup.exec.grace_s)
 
     @property
     def events(self) -> list[Event]:
@@ -150,6 +174,34 @@ class Cluster:
         for host in self.hosts.values():
             if host.claimant is not None and host.claimant.alive and host.claimant.branches is not None:
                 yield host.claimant.branches
+
+
+def recall(record: Iterable[Told]) -> dict[str, Known]:
+    """What the events of a record say of each host, as the store's tables do."""
+    known: dict[str, Known] = {}
+    for _, event in record:
+        if not isinstance(event, HostUp | HostStarted | HostOutput | HostResult):
+            continue
+        host = known.get(event.host, Known())
+        match event:
+            case HostUp():
+                host = replace(
+                    host, parent=event.parent, t_connect_s=event.t_connect_s, t_ready_s=event.t_ready_s
+                )
+            case HostStarted():
+                host = replace(host, started=True)
+            case HostOutput():
+                host = replace(host, received=_more(host.received, event))
+            case HostResult():
+                host = replace(host, verdict=event.verdict)
+        known[event.host] = host
+    return known
+
+
+def _more(received: tuple[int, int], event: HostOutput) -> tuple[int, int]:
+    stdout, stderr = received
+    end = event.offset + len(event.data)
+    return (end, stderr) if event.stream == "stdout" else (stdout, end)
 
 
 def _gates(plan: Plan, name: str) -> frozenset[int] | None:
