@@ -177,10 +177,12 @@ class Cascade:
 
     def _report(self, child: Host, what: str, relay: int, body: dict[str, Any]) -> list[Action]:
         """A relay dropped a child's frame; it says so once for each child."""
-        if child.complained_of:
+        origin = integer(body["origin"])
+        hung_there = origin in self._tree.hosts and child.id in self._tree[origin].former
+        if child.complained_of or hung_there:  # what was on its way when it moved is no lie
             return []
         child.complained_of = True
-        said = f"{what} was dropped: it may not speak for node {integer(body['origin'])}"
+        said = f"{what} was dropped: it may not speak for node {origin}"
         return [Publish(Notice(said, self._tree.name(relay)))]
 
     def _login(self, child: Host, t: float) -> list[Action]:

@@ -91,7 +91,7 @@ class SimAgent:
         if self.branches is None and entries and self.alive:
             own = (self.core.id, self.core.epoch)
             self.branches = SimBranches(
-                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
+                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self._pass
             )
             self.branches.adopt(entries)
 
@@ -138,6 +138,9 @@ class SimAgent:
         if self.alive:
             self.link.send(frame, left)
             self.flush()
+
+    def _pass(self, frame: Frame, _: int, left: Callable[[], None] | None) -> None:
+        self.up(frame, left)
 
     def flush(self) -> None:
         """Write what can be written."""

@@ -15,7 +15,8 @@ from nile.simulation.dialing import Dialer, Dialled
 from nile.simulation.pipes import Connection, Place
 
 BUNDLE = Bundle([("nile", b"pass\n")], [], "00")
-Up = Callable[[Frame, Callable[[], None] | None], None]
+Up = Callable[[Frame, int, Callable[[], None] | None], None]
+"""A frame, the child that it came from (0: of this node's own), and what to call once a bulk one left."""
 
 
 class SimBranches:
@@ -120,16 +121,16 @@ class SimBranches:
     def _do_up(self, frame: Frame) -> None:
         if frame.type == wire.HELLO:
             self._dialer.decided(self._dials[frame.origin])
-        self._up(frame, None)
+        self._up(frame, 0, None)
 
     def _do_pass(self, frame: Frame, child_id: int) -> None:
         if frame.type not in wire.BULK:
-            self._up(frame, None)
+            self._up(frame, child_id, None)
             return
         size = len(frame.body)
         self.buffered[child_id] = self.buffered.get(child_id, 0) + size
         self.most_buffered = max(self.most_buffered, self.buffered[child_id])
-        self._up(frame, lambda: self.take(child_id, size))
+        self._up(frame, child_id, lambda: self.take(child_id, size))
 
     def _do_login(self, child_id: int, command: str) -> None:
         self._dials[child_id] = self._dialer.dial(self, self._place, child_id, command)
@@ -147,7 +148,7 @@ class SimBranches:
         login = {"child": dialled.child_id, "epoch": epoch, "serial": self._serials}
         body = {**login, "binds": [b"x"], "request": b"y"}
         own_id, own_epoch = self.relay._own
-        self._up(Frame(wire.SIGN, own_id, own_epoch, (), wire.dumps(body)), None)
+        self._up(Frame(wire.SIGN, own_id, own_epoch, (), wire.dumps(body)), 0, None)
 
     def opened(self, dialled: Dialled, connection: Connection) -> None:
         """The login went through: bytes go both ways from now on."""

@@ -119,16 +119,12 @@ class SimRoot:
 
     # One queue in, one apply.
 
-    def _up(self, frame: Frame, _: Callable[[], None] | None) -> None:
+    def _up(self, frame: Frame, child_id: int, _: Callable[[], None] | None) -> None:
         size = len(frame.body) if frame.type in wire.BULK else 0
-        credit = Credit(self.branches_child(frame.origin), size) if size else None
+        credit = Credit(child_id, size) if size else None
         self._unshown += size
         self.most_unshown = max(self.most_unshown, self._unshown)
         self._give(FrameReceived(frame), credit)
-
-    def branches_child(self, origin: int) -> int:
-        """The root's child below which a node stands."""
-        return next(child.id for child in self.branches.relay.children.values() if origin in child.below)
 
     def _give(self, event: Input, credit: Credit | None = None) -> None:
         self._inbox.append((event, credit))
