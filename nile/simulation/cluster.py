@@ -87,7 +87,8 @@ class Cluster:
     def _count_start(self, host: SimHost) -> None:
         """Note how many commands run at one time, of hosts that have no verdict yet."""
         self.starts.append(host.name)
-        if self.setup.exec.fanout is None:
+        fanout = self.setup.exec.fanout
+        if fanout is None or fanout >= len(self.hosts):  # then no more can run than may
             return
         judged = self.root.judged
         running = sum(

@@ -93,15 +93,18 @@ class Pipe:
         self._cut = True
 
     def _push(self, data: bytes | None, size: int) -> None:
-        begin = max(self._clock.now, self._free_at)
-        self._free_at = begin + (size / self._wire.rate if self._wire.rate else 0.0)
-        self._chunks.append((self._free_at + self._wire.latency_s, data))
-        self._expect()
+        wire, now = self._wire, self._clock.now
+        begin = now if now > self._free_at else self._free_at
+        self._free_at = begin + (size / wire.rate if wire.rate else 0.0)
+        self._chunks.append((self._free_at + wire.latency_s, data))
+        if not self._arriving:
+            self._expect()
 
     def _expect(self) -> None:
         if self._chunks and not self._arriving:
             self._arriving = True
-            self._clock.after(max(0.0, self._chunks[0][0] - self._clock.now), self._arrive)
+            delay_s = self._chunks[0][0] - self._clock.now
+            self._clock.after(delay_s if delay_s > 0.0 else 0.0, self._arrive)
 
     def _arrive(self) -> None:
         self._arriving = False
@@ -115,7 +118,7 @@ class Pipe:
             self._arriving = True
             self._network.when_mended(self._arrive)
             return
-        was_full = not self.writable
+        was_full = self.queued >= SWALLOWED
         data, ended = self._due()
         self.queued -= len(data)
         if data:
@@ -129,13 +132,13 @@ class Pipe:
 
     def _due(self) -> tuple[bytes, bool]:
         """The bytes that are there by now, and whether the end follows them."""
-        data = bytearray()
-        while self._chunks and self._chunks[0][0] <= self._clock.now:
-            chunk = self._chunks.popleft()[1]
+        chunks, now, there = self._chunks, self._clock.now, []
+        while chunks and chunks[0][0] <= now:
+            chunk = chunks.popleft()[1]
             if chunk is None:
-                return bytes(data), True
-            data += chunk
-        return bytes(data), False
+                return b"".join(there), True
+            there.append(chunk)
+        return there[0] if len(there) == 1 else b"".join(there), False
 
 
 class Connection:
