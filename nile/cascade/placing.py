@@ -54,8 +54,9 @@ class Places:
         return self._may(node, host, self._tree.height(host))
 
     def idle(self) -> list[int]:
-        """Nodes that have logged in to all their children."""
-        return [node for node in self._relays if self._loads(node)[0] == 0]
+        """Nodes that have logged in to all their children, and may have more of them."""
+        idle = ((node, self._loads(node)) for node in self._relays)
+        return [node for node, (pending, children) in idle if not pending and children < self._most(node)]
 
     def took(self, host: Host, node: int) -> None:
         """A host goes there: that node has more to do."""
@@ -136,9 +137,12 @@ class Places:
             return False
         if height == UNBOUNDED:
             return True
+        return self._loads(node)[1] < self._most(node) and self._stage_of(node) + 1 + height <= self._stages
+
+    def _most(self, node: int) -> int:
+        """How many children it may have."""
         limit = self._plan.limits.branches
-        limit = max(limit, self._tree.first_width) if node == ROOT_ID else limit
-        return self._loads(node)[1] < limit and self._stage_of(node) + 1 + height <= self._stages
+        return max(limit, self._tree.first_width) if node == ROOT_ID else limit
 
     def _reaches(self, node: int, host: Host) -> bool:
         parent = None if node == ROOT_ID else self._spec(self._tree[node])
