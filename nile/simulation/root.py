@@ -59,6 +59,8 @@ class SimRoot:
         self.waiting: list[Callable[[], None]] = []
         self.events: list[tuple[float, Event]] = []
         self.judged: set[str] = set()
+        self.losses: list[tuple[float, int]] = []
+        """When a parent said that it lost a child, or couldn't log in to it: at what time, the child's id."""
         self.finished = False
         self.most_unshown = 0
         self.times = times
@@ -102,6 +104,8 @@ class SimRoot:
     # One queue in, one apply.
 
     def _up(self, frame: Frame, _: Callable[[], None] | None) -> None:
+        if frame.type in (wire.LOST, wire.FAILED):
+            self.losses.append((self._clock.now, frame.fields()["child"]))
         size = len(frame.body) if frame.type in wire.BULK else 0
         credit = Credit(self.branches_child(frame.origin), size) if size else None
         self._unshown += size
