@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ else:
 
 SCHEMA = 1
 """Of the JSON output; a change that can break a reader raises it."""
-MOST_LOSS = 50.0
+FEWEST_TIMES = 10
+"""Of fewer recorded logins, nobody can say how they spread."""
+QUARTILES = 1.349
+"""So many standard deviations are between the quartiles of a normal distribution."""
 MOST_DEATHS_SHOWN = 15
 MOST_NAMES_SHOWN = 5
 
@@ -37,19 +41,24 @@ Examples:
 
 
 class Percent(_PercentType):
-    """A part of a hundred: `1%` or `1`."""
+    """A part of a hundred: `1%` or `1`, at most `most`; it becomes a fraction."""
 
     name = "percent"
 
+    def __init__(self, most: float) -> None:
+        self._most = most
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The percentage, 0 to `MOST_LOSS`."""
+        """The fraction."""
+        if isinstance(value, float):
+            return value
         try:
             number = float(str(value).removesuffix("%"))
         except ValueError:
             number = -1.0
-        if not 0.0 <= number <= MOST_LOSS:
-            self.fail(f"'{value}' is not a percentage from 0 to {MOST_LOSS:g}", param, ctx)
-        return number
+        if not 0.0 <= number <= self._most:
+            self.fail(f"'{value}' is not a percentage from 0 to {self._most:g}", param, ctx)
+        return number / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,13 @@ class Run:
 @click.option(
     "--t-command", "t_command_s", metavar="S", type=Seconds(), default=1.0, help="The command. Default: 1."
 )
-@click.option("--loss", metavar="P%", type=Percent(), default=0.0, help="Packets that get lost.")
+@click.option(
+    "--spread",
+    metavar="P%",
+    type=Percent(100),
+    help="By how much logins differ (most by no more). Default: as in recorded runs, else 15.",
+)
+@click.option("--loss", metavar="P%", type=Percent(50), default=0.0, help="Packets that get lost.")
 @click.option(
     "--kill", metavar="N|N%|HOSTS", help="So many hosts, or these, lose their power at random moments."
 )
@@ -164,32 +179,46 @@ def _dying(text: str | None, chosen: Selection) -> Dying | None:
 
 def _question(chosen: Selection, given: dict[str, Any]) -> tuple[Question, str]:
     """What to simulate, and where its login time is from: `option`, `store` or `default`."""
-    from nile.simulation.forecast import Question
+    from nile.simulation.forecast import SPREAD, Question
     from nile.topology.predict import T_NILE_S, T_SSH_S
 
     if (given["cores"] is None) != (given["cpu_s"] is None):
         raise UsageError("--cores and --cpu go together", remedy="give both, or none")
-    login_s, source = given["t_ssh_s"], "option"
+    login_s, spread, source = given["t_ssh_s"], SPREAD, "option"
     if login_s is None:
-        login_s, source = _recorded_login_s(chosen.hosts), "store"
-    if login_s is None:
-        login_s, source = T_SSH_S + T_NILE_S, "default"
+        times = _recorded_logins(chosen.hosts)
+        source = "store" if times else "default"
+        login_s = statistics.median(times) if times else T_SSH_S + T_NILE_S
+        spread = _spread_of(times) if len(times) >= FEWEST_TIMES else SPREAD
+    if given["spread"] is not None:
+        spread = given["spread"]
     question = Question(
-        chosen.plan, login_s, given["t_command_s"], given["loss"] / 100, given["cores"], given["cpu_s"] or 0.0
+        chosen.plan,
+        login_s,
+        spread,
+        given["t_command_s"],
+        given["loss"],
+        given["cores"],
+        given["cpu_s"] or 0.0,
     )
     return question, source
 
 
-def _recorded_login_s(hosts: Sequence[str]) -> float | None:
-    """The median of what logins to these hosts took, as far as recorded."""
+def _recorded_logins(hosts: Sequence[str]) -> list[float]:
+    """What logins to these hosts took, as far as recorded, in seconds."""
     from nile.cli.recorded import store_path
     from nile.store import Store
 
     if not store_path().exists():
-        return None
+        return []
     with Store(store_path()) as store:
-        times = store.logins(hosts)
-    return statistics.median(times) if times else None
+        return [seconds for seconds in store.logins(hosts) if seconds > 0]
+
+
+def _spread_of(times: Sequence[float]) -> float:
+    """The standard deviation of their logarithm, by the middle half of them: stragglers don't count."""
+    low, _, high = statistics.quantiles(map(math.log, times), n=4)
+    return (high - low) / QUARTILES
 
 
 def _simulate(question: Question, dying: Dying | None, seed: int) -> Run:
@@ -211,6 +240,7 @@ def as_dict(chosen: Selection, question: Question, source: str, runs: Sequence[R
         "hosts": len(chosen.hosts),
         "t_ssh_s": question.login_s,
         "t_ssh_from": source,
+        "spread": question.spread,
         "t_command_s": question.command_s,
         "loss": question.loss,
         "cores": question.cores,
@@ -267,7 +297,7 @@ def _what(question: Question, source: str, runs: Sequence[Run]) -> str:
     asked = sum(node.asked for node in question.plan.nodes)
     origin = {"option": "", "store": ", as recorded", "default": ", for want of recorded runs"}[source]
     parts = [
-        f"a login takes {duration(question.login_s)} (median{origin})",
+        f"a login takes {duration(question.login_s)} (median{origin}; ± {100 * question.spread:.0f} %)",
         f"the command {duration(question.command_s)}",
     ]
     parts += [f"{100 * question.loss:g} % of packets get lost"] * bool(question.loss)

@@ -21,20 +21,22 @@ from nile.simulation.pipes import Wire
 from nile.topology.model import Plan
 
 SPREAD = 0.15
-"""Logins to different hosts differ: the logarithm's standard deviation, a sixth more or less for most."""
+"""By how much logins to different hosts differ, where nothing else is known: see `Question`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """A run to foresee. Times are in seconds.
 
-    `login_s` is the median of a login, from its begin to the agent's hello, `command_s` what the
-    command takes, `loss` the part of all packets that get lost (0 to 1). Where all hosts share
+    `login_s` is the median of a login, from its begin to the agent's hello, `spread` the standard
+    deviation of its logarithm over hosts (0.15: most take at most 15 % more or less). `command_s` is
+    what the command takes, `loss` the part of all packets that get lost (0 to 1). Where all hosts share
     `cores` processor cores, as in a lab, each login takes `cpu_s` of one; `login_s` counts it too.
     """
 
     plan: Plan
     login_s: float
+    spread: float = SPREAD
     command_s: float = 0.0
     loss: float = 0.0
     cores: int | None = None
@@ -124,7 +126,7 @@ def _cluster(question: Question, seed: int) -> Cluster:
     wait_s = max(0.0, question.login_s - (question.cpu_s if question.cores else 0.0))
 
     def login_s(rng: random.Random) -> float:
-        return wait_s * rng.lognormvariate(0.0, SPREAD)
+        return wait_s * rng.lognormvariate(0.0, question.spread)
 
     def command(_: str, __: random.Random) -> Script:
         yield Sleep(question.command_s)
