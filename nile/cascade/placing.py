@@ -23,6 +23,7 @@ class Places:
         self._stages = max(plan.limits.stages, tree.depth)
         self._load: dict[int, tuple[int, int]] = {}
         self._stage: dict[int, int] = {}
+        self._height: dict[int, int] = {}
         self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
         self._leaves: list[int] | None = None
         self._near: dict[Hashable, list[int]] | None = None
@@ -37,7 +38,7 @@ class Places:
         Only where no relay has room, a host that was a leaf becomes one. `beyond`: the bounds on
         children and stages give way, as somebody has to take it.
         """
-        height = UNBOUNDED if beyond else self._tree.height(host)
+        height = UNBOUNDED if beyond else self._height_of(host)
         below = (each.id for each in self._tree.below(host))
         avoid = {*avoid, *below}
         wanted = prefer is not None and prefer not in avoid and self._able_id(prefer)
@@ -51,12 +52,13 @@ class Places:
 
     def may(self, node: int, host: Host) -> bool:
         """Could this node take it, within all bounds?"""
-        return self._may(node, host, self._tree.height(host))
+        return self._may(node, host, self._height_of(host))
 
     def idle(self) -> list[int]:
         """Nodes that have logged in to all their children, and may have more of them."""
-        idle = ((node, self._loads(node)) for node in self._relays)
-        return [node for node, (pending, children) in idle if not pending and children < self._most(node)]
+        idle = [node for node in self._relays if self._loads(node)[0] == 0]
+        roomy = [node for node in idle if self._loads(node)[1] < self._most(node)]
+        return [node for node in roomy if self._stage_of(node) < self._stages]
 
     def took(self, host: Host, node: int) -> None:
         """A host goes there: that node has more to do."""
@@ -168,6 +170,11 @@ class Places:
         if node not in self._stage:
             self._stage[node] = self._tree.stage(node)
         return self._stage[node]
+
+    def _height_of(self, host: Host) -> int:
+        if host.id not in self._height:
+            self._height[host.id] = self._tree.height(host) if host.children else 0
+        return self._height[host.id]
 
     def _spec(self, host: Host) -> HostSpec:
         return self._plan.specs[host.name]
