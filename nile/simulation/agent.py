@@ -58,11 +58,21 @@ class SimAgent:
         """Bytes of the parent."""
         if not self.alive:
             return
+        settled = self.branches is None  # a relay has due what its children bring about, too
         for frame in self.link.receive(data, self.clock.now):
             agent = self._heir or self
-            if agent.alive:
+            if agent.alive and not agent._beaten(frame):
                 agent._frame(frame)
-        (self._heir or self)._settle()
+                settled = False
+        (self._heir or self)._settle(settled)
+
+    def _beaten(self, frame: Frame) -> bool:
+        """Take a heartbeat, where that is all there is to it: most frames are no more than that."""
+        if frame.type != wire.BEAT or self.branches is not None or frame.path:
+            return False
+        effects = self.core.frame(frame, self.clock.now)
+        self.perform(effects)
+        return not effects
 
     def _listen(self, connection: Connection) -> None:
         connection.down.on_data = self.received
@@ -144,15 +154,18 @@ class SimAgent:
 
     def flush(self) -> None:
         """Write what can be written."""
-        while self.alive and self._connection.up.writable and self.link.pending():
-            self._connection.up.write(self.link.pull(self.clock.now))
-            ahead = self.link._sent - (self.link._granted - BULK_WINDOW)
-            self.most_sent_ahead = max(self.most_sent_ahead, ahead)
+        link = self.link
+        while self.alive and link.pending() and self._connection.up.writable:
+            self._connection.up.write(link.pull(self.clock.now))
+            ahead = link._sent - (link._granted - BULK_WINDOW)
+            if ahead > self.most_sent_ahead:
+                self.most_sent_ahead = ahead
 
-    def _settle(self) -> None:
+    def _settle(self, tick_is_set: bool = False) -> None:
         if self.alive:
             self.flush()
-            self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
+            if not tick_is_set:
+                self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
 
     def _tick_s(self) -> float:
         if self.core.state == core.STOPPING:

@@ -174,7 +174,9 @@ class SimBranches:
     def _do_flush(self, child_id: int) -> None:
         dialled = self._dials.get(child_id)
         link = self.relay.children[child_id].link
-        while dialled is not None and link is not None and dialled.down.writable and link.pending():
+        if dialled is None or link is None:
+            return
+        while link.pending() and dialled.down.writable:
             dialled.down.write(link.pull(self._clock.now))
 
     def _do_hangup(self, child_id: int) -> None:

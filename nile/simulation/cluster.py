@@ -14,6 +14,7 @@ from nile.simulation.agent import SimAgent
 from nile.simulation.branches import SimBranches
 from nile.simulation.clock import Clock
 from nile.simulation.commands import Script
+from nile.simulation.cores import Cores
 from nile.simulation.dialing import Dialer
 from nile.simulation.hosts import SimHost
 from nile.simulation.network import Network
@@ -37,6 +38,12 @@ class Setup:
     stdin: bytes = b""
     agents: dict[str, type[SimAgent]] = field(default_factory=dict)
     """Hosts whose agent is another than the real one."""
+    login_s: Callable[[random.Random], float] = lambda rng: 0.02 + 0.2 * rng.random()
+    """How long a host's logins take, apart from `cpu_s`."""
+    cores: int | None = None
+    """All hosts are on a machine of so many cores; None: each has enough of its own."""
+    cpu_s: float = 0.0
+    """What a login takes of a core, where they are shared."""
 
 
 class Cluster:
@@ -50,7 +57,7 @@ class Cluster:
         for node in (*setup.plan.nodes, *setup.plan.spares):
             seed = self.rng.getrandbits(64)
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
-            host.login.seconds = 0.02 + 0.2 * self.rng.random()
+            host.login.seconds = setup.login_s(self.rng)
             host.login.only = _gates(setup.plan, node.host)
             host.on_start = functools.partial(self._count_start, host)
         self._by_name = {host.name: host for host in self.hosts.values()}
@@ -62,8 +69,9 @@ class Cluster:
         self.calm_at = 0.0
         """When the last of them befalls it, or is over; but for what never ends."""
         self.network = Network(self.hosts)
-        ground = Ground(self.clock, self.network)
-        self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
+        ground = Ground(self.clock, self.network, self.rng)
+        cores = Cores(self.clock, setup.cores) if setup.cores else None
+        self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire, cores, setup.cpu_s)
         self.root = self._new_root(None, ())
         self._roots = 0
         self._headless = False
@@ -94,7 +102,8 @@ class Cluster:
     def _count_start(self, host: SimHost) -> None:
         """Note how many commands run at one time, of hosts that have no verdict yet."""
         self.starts.append(host.name)
-        if self.setup.exec.fanout is None:
+        fanout = self.setup.exec.fanout
+        if fanout is None or fanout >= len(self.hosts):  # then no more can run than may
             return
         judged = self.root.judged
         running = sum(

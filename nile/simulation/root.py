@@ -68,6 +68,8 @@ class SimRoot:
         self._before = before
         self._published: list[Told] = []
         self.judged = {event.host for _, event in before if isinstance(event, HostResult)}
+        self.losses: list[tuple[float, int]] = []
+        """When a parent said that it lost a child, or couldn't log in to it: at what time, the child's id."""
         self.finished = False
         self.most_unshown = 0
         self.times = times
@@ -120,6 +122,8 @@ class SimRoot:
     # One queue in, one apply.
 
     def _up(self, frame: Frame, child_id: int, _: Callable[[], None] | None) -> None:
+        if frame.type in (wire.LOST, wire.FAILED):
+            self.losses.append((self._clock.now, frame.fields()["child"]))
         size = len(frame.body) if frame.type in wire.BULK else 0
         credit = Credit(child_id, size) if size else None
         self._unshown += size
