@@ -33,7 +33,7 @@ from nile.cascade.orders import WINDOW, CascadeOptions, Orders
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
-from nile.cascade.verdicts import code_of, integer, text
+from nile.cascade.verdicts import integer, text, told
 from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted
 from nile.topology.model import ROOT_ID, Plan
 
@@ -197,7 +197,7 @@ class Cascade:
         """A login failed, or a link was lost."""
         if host.ended or host.contact is Contact.NONE:
             return []
-        code, reason = code_of(body["code"]), text(body["reason"])
+        code, reason = told(body["code"], body["reason"])
         failed = failed and host.contact is not Contact.UP
         if failed:
             host.admitted = False  # no agent there had its plan yet
@@ -286,7 +286,7 @@ class Cascade:
             return self._distrust(frame, "nobody asked where it stands")
         host.state_due = False
         host.resumed = True
-        if up_s := _uptime(body):
+        if up_s := _uptime(body):  # said with more care than in the hello
             host.booted_s = t - up_s
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere

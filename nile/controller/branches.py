@@ -15,8 +15,8 @@ from typing import Any
 from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.relay import Relay
-from nile.agent.sshclient import ended
 from nile.agent.wire import Frame
+from nile.cascade.lastwords import ended
 from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, Transport
 

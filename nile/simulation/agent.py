@@ -18,8 +18,6 @@ from nile.simulation.pipes import Connection
 
 STOPPING_TICK_S = 0.02
 EVERYTHING = 1 << 62
-LATE_S = 1.5
-"""A tick comes after a second at most: what it is later than that, this agent was kept from."""
 
 
 class SimAgent:
@@ -185,7 +183,6 @@ class SimAgent:
             self.host.waiting.append(self._ticked)
             return
         now = self.clock.now
-        self.link.last_in += max(0.0, now - self._last_tick - LATE_S)  # its own sleep is no silence of others
         self._last_tick = now
         self.link.tick(now)
         self._suspect_parent(now)

@@ -99,7 +99,7 @@ def test_json_has_the_documented_fields(record: Record) -> None:
     assert value["argv"] == ["nile", "exec", "-w", "n[1-3]", "uptime"]
     by_name = {node["host"]: node for node in value["nodes"]}
     assert by_name["n1"]["verdict"] == "ok"
-    assert by_name["n1"]["leftover"][0] == {"pid": 77, "name": "sleep", "killed": False}
+    assert by_name["n1"]["leftover"][0] == {"pid": 77, "name": "sleep", "killed": False, "survived": False}
     assert by_name["n2"]["remedy"] == "look who did it"
     assert (by_name["gw"]["asked"], by_name["gw"]["verdict"], by_name["gw"]["t_ready_s"]) == (
         False,

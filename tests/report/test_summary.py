@@ -102,6 +102,30 @@ def test_that_a_command_was_killed_is_told_once(verdict: Verdict) -> None:
     assert len(summary(HostResult("n1", verdict, reason="it was killed", leftover=killed))) == 1
 
 
+def test_of_what_was_killed_one_host_tells_numbers_and_many_the_commonest_names() -> None:
+    def timed_out(host: str, *names: str) -> HostResult:
+        left = tuple(Leftover(pid, name, killed=True) for pid, name in enumerate(names, 4711))
+        return HostResult(host, Verdict.TIMEOUT, reason="killed (seen dead)", leftover=left)
+
+    assert summary(timed_out("n1", "sh", "sleep")) == [
+        "nile: timed out: n1 (1): killed (seen dead): sh (pid 4711), sleep (pid 4712)"
+    ]
+    many = [timed_out(f"n{number}", "sh", "sleep", f"x{number}", "sleep") for number in range(1, 601)]
+    (line,) = summary(*many)
+    assert line == "nile: timed out: n[1-600] (600): killed (seen dead): sh, sleep, x1, and 599 more"
+    assert summary(timed_out("n1", *"abcde"))[0].endswith("c (pid 4713), and 2 more")
+    assert summary(timed_out("n1", "\x1b[2J"))[0].endswith("\\x1b[2J (pid 4711)")
+
+
+def test_what_outlived_sigkill_is_told_apart() -> None:
+    left = (Leftover(7, "sudo", survived=True), Leftover(8, "sh", killed=True))
+    lines = summary(HostResult("n1", Verdict.TIMEOUT, reason="not all of it died", leftover=left))
+    assert lines == [
+        "nile: timed out: n1 (1): not all of it died: sh (pid 8)",
+        "nile: still there after SIGKILL: n1 (1): sudo (pid 7)",
+    ]
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_what_a_node_says_never_acts_on_a_terminal(terminal: bool) -> None:
     evil = HostResult(
