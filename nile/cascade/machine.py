@@ -225,10 +225,17 @@ class Cascade:
 
     def _hello(self, host: Host, body: bytes, t: float) -> list[Action]:
         """An agent runs there. Its parent has sent it the plan by now."""
-        if host.contact is Contact.UP:
+        if host.contact is Contact.UP or not self._may_attach(host):
             return []
         host.booted_s = t - _uptime(body)  # anew each time: it may have been booted since
         return self._attached(host, t)
+
+    def _may_attach(self, host: Host) -> bool:
+        """Is somebody to log in to it, with whom there is contact? What is out of contact is placed anew."""
+        if host.ended:
+            return True
+        parent = self._tree.link_parent(host)
+        return host.contact is not Contact.NONE and (parent == ROOT_ID or self._tree.attached(parent))
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP
@@ -269,12 +276,15 @@ class Cascade:
             return [self._orders.send(host.id, wire.END, {})]
         if not host.state_due:
             return self._distrust(frame, "nobody asked where it stands")
+        if host.contact is not Contact.UP and not self._may_attach(host):
+            return []
+        trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
         host.state_due = False
         host.resumed = True
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
-        actions += self._mender.claimed(host, text(body["trace"]), body["held"] is True, t)
-        actions += self._mender.reconcile(host, _states(body["children"]), t)
+        actions += self._mender.claimed(host, trace, held, t)
+        actions += self._mender.reconcile(host, listed, t)
         return [*actions, *self._ends.settle(host)]
 
     def _output(self, host: Host, body: bytes, t: float) -> list[Action]:
@@ -309,7 +319,7 @@ class Cascade:
 
     def _sign(self, child: Host, body: dict[str, Any]) -> list[Action]:
         relay = self._tree.hosts.get(child.parent)
-        binds, request = body["binds"], body["request"]
+        binds, request, serial = body["binds"], body["request"], integer(body["serial"])
         if relay is None or child.contact is not Contact.LOGIN or not isinstance(request, bytes):
             raise ValueError("a signature for no login")
         if not isinstance(binds, list) or not all(isinstance(bind, bytes) for bind in binds):
@@ -318,7 +328,6 @@ class Cascade:
             child.asking = child.epoch
             relay.signatures += 1
         left = relay.logins - relay.signatures + 1
-        serial = integer(body["serial"])
         return [Sign(relay.id, child.id, child.epoch, serial, tuple(binds), request, left)]
 
     def _signed(self, event: Signed) -> list[Action]:
