@@ -29,6 +29,7 @@ from nile.cascade.inputs import (
 )
 from nile.cascade.mending import Mender
 from nile.cascade.orders import WINDOW, CascadeOptions, Orders
+from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
@@ -149,6 +150,8 @@ class Cascade:
             return []  # a former parent, which doesn't know yet
         if child is None or self._tree.link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
+        if not self._hears(frame.origin):
+            return []
         if frame.type == wire.REPORT:
             return self._report(child, f"{frame_name(body['type'])} from {child.name}", frame.origin, body)
         if body["epoch"] != child.epoch:
@@ -157,7 +160,7 @@ class Cascade:
             return self._login(child, t)
         if frame.type == wire.SIGN:
             return self._sign(child, body)
-        never_up = child.contact is not Contact.UP and not child.ended
+        never_up = child.contact in PENDING and not child.ended
         if body["code"] == UNBOUND and never_up and child.carrier is None:
             return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, body, t)
@@ -232,10 +235,11 @@ class Cascade:
 
     def _may_attach(self, host: Host) -> bool:
         """Is somebody to log in to it, with whom there is contact? What is out of contact is placed anew."""
-        if host.ended:
-            return True
-        parent = self._tree.link_parent(host)
-        return host.contact is not Contact.NONE and (parent == ROOT_ID or self._tree.attached(parent))
+        return host.ended or (host.contact in PENDING and self._hears(self._tree.link_parent(host)))
+
+    def _hears(self, node_id: int) -> bool:
+        """Can anything come from there? Not through a link that is gone, whoever says so."""
+        return node_id == ROOT_ID or self._tree.attached(node_id)
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP
@@ -349,9 +353,9 @@ class Cascade:
     def _offer_logins(self, parent_id: int) -> None:
         """A parent that is up could log in to its children, once they are permitted."""
         if self._logins.bounded:
-            for child in self._tree.children(parent_id):
-                if self._wanted(self._tree[child]) and not self._tree[child].permitted:
-                    self._logins.offer(child, self._tree[child])
+            for host in [self._tree[child] for child in self._tree.children(parent_id)]:
+                if self._wanted(host) and not (host.permitted or host.ended):
+                    self._logins.offer(host.id, host)
 
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)
@@ -361,7 +365,7 @@ class Cascade:
         for host in self._logins.grant():
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
-            actions.append(self._orders.send(host.parent, wire.PERMIT, permit))
+            actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
         return actions + [self._orders.start(host) for host in self._starts.grant()]
 
     # The store, time, and the end.

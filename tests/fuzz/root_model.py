@@ -231,7 +231,7 @@ class RootModel(Model):
     def login_fails(self, choices: Choices) -> None:
         child = self._top(choices, LOGIN)
         if child is not None:
-            self._close(child, choices.pick(CODES), choices.once_in(2))
+            self._close(child, choices.pick([code for code in CODES if code != "unbound"]), choices.once_in(2))
 
     def link_ends(self, choices: Choices) -> None:
         child = self._top(choices, UP)
