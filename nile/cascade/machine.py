@@ -30,6 +30,7 @@ from nile.cascade.inputs import (
 )
 from nile.cascade.mending import Mender
 from nile.cascade.orders import WINDOW, CascadeOptions, Orders
+from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
@@ -162,6 +163,8 @@ class Cascade:
             return []  # a former parent, which doesn't know yet
         if child is None or self._tree.link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
+        if not self._hears(frame.origin):
+            return []
         if frame.type == wire.REPORT:
             return self._report(child, f"{frame_name(body['type'])} from {child.name}", frame.origin, body)
         if body["epoch"] != child.epoch:
@@ -170,7 +173,7 @@ class Cascade:
             return self._login(child, t)
         if frame.type == wire.SIGN:
             return self._sign(child, body)
-        never_up = child.contact is not Contact.UP and not child.ended
+        never_up = child.contact in PENDING and not child.ended
         if body["code"] == UNBOUND and never_up and child.carrier is None:
             return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, body, t)
@@ -240,10 +243,18 @@ class Cascade:
 
     def _hello(self, host: Host, body: bytes, t: float) -> list[Action]:
         """An agent runs there. Its parent has sent it the plan by now."""
-        if host.contact is Contact.UP:
+        if host.contact is Contact.UP or not self._may_attach(host):
             return []
         host.booted_s = t - _uptime(wire.loads(body))  # anew each time: it may have been booted since
         return self._attached(host, t)
+
+    def _may_attach(self, host: Host) -> bool:
+        """Is somebody to log in to it, with whom there is contact? What is out of contact is placed anew."""
+        return host.ended or (host.contact in PENDING and self._hears(self._tree.link_parent(host)))
+
+    def _hears(self, node_id: int) -> bool:
+        """Can anything come from there? Not through a link that is gone, whoever says so."""
+        return node_id == ROOT_ID or self._tree.attached(node_id)
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP
@@ -284,14 +295,17 @@ class Cascade:
             return [self._orders.send(host.id, wire.END, {})]
         if not host.state_due:
             return self._distrust(frame, "nobody asked where it stands")
+        if host.contact is not Contact.UP and not self._may_attach(host):
+            return []
+        trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
         host.state_due = False
         host.resumed = True
         if up_s := _uptime(body):  # said with more care than in the hello
             host.booted_s = t - up_s
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
-        actions += self._mender.claimed(host, text(body["trace"]), body["held"] is True, t)
-        actions += self._mender.reconcile(host, _states(body["children"]), t)
+        actions += self._mender.claimed(host, trace, held, t)
+        actions += self._mender.reconcile(host, listed, t)
         return [*actions, *self._ends.settle(host)]
 
     def _output(self, host: Host, body: bytes, t: float) -> list[Action]:
@@ -326,7 +340,7 @@ class Cascade:
 
     def _sign(self, child: Host, body: dict[str, Any]) -> list[Action]:
         relay = self._tree.hosts.get(child.parent)
-        binds, request = body["binds"], body["request"]
+        binds, request, serial = body["binds"], body["request"], integer(body["serial"])
         if relay is None or child.contact is not Contact.LOGIN or not isinstance(request, bytes):
             raise ValueError("a signature for no login")
         if not isinstance(binds, list) or not all(isinstance(bind, bytes) for bind in binds):
@@ -335,7 +349,6 @@ class Cascade:
             child.asking = child.epoch
             relay.signatures += 1
         left = relay.logins - relay.signatures + 1
-        serial = integer(body["serial"])
         return [Sign(relay.id, child.id, child.epoch, serial, tuple(binds), request, left)]
 
     def _signed(self, event: Signed) -> list[Action]:
@@ -358,7 +371,8 @@ class Cascade:
         """A parent that is up could log in to its children, once they are permitted."""
         if self._logins.bounded:
             for child in map(self._tree.__getitem__, self._tree.children(parent_id)):
-                if self._wanted(child) and child.contact is Contact.WAITING and not child.permitted:
+                waits = child.contact is Contact.WAITING and not (child.permitted or child.ended)
+                if self._wanted(child) and waits:
                     self._logins.offer(child.id, child)
 
     def _wanted(self, host: Host) -> bool:
@@ -369,7 +383,7 @@ class Cascade:
         for host in self._logins.grant():
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
-            actions.append(self._orders.send(host.parent, wire.PERMIT, permit))
+            actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
         return actions + [self._orders.start(host) for host in self._starts.grant()]
 
     # The store, time, and the end.

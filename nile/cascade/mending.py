@@ -46,10 +46,7 @@ class Mender:
             self.healer.failed(host, code, reason, t)
         else:
             self.healer.lost(host, code, reason, t)
-        host.contact = Contact.NONE
-        for each in self._tree.below(host):
-            if each.contact is not Contact.UP:  # no login there can go on: they are placed anew
-                self._logins.give_back(each)
+        self._cut_off(host)
         if self._options.exec.stdin and host.started:
             # What it didn't hear of the standard input would be missing: its agent ends it.
             return self._give_up(host, code, reason, t)
@@ -62,6 +59,13 @@ class Mender:
                 host.contact = Contact.NONE
                 self.healer.lost(host, Code.LINK, REASON, t)
         return self.mend(t, ticked=False)
+
+    def _cut_off(self, host: Host) -> None:
+        """It is out of contact: no login below it can go on, they are placed anew."""
+        host.contact = Contact.NONE
+        for each in self._tree.below(host):
+            if each.contact is not Contact.UP:
+                self._logins.give_back(each)
 
     def mend(self, t: float, *, ticked: bool) -> list[Action]:
         """Do what there is to do."""
@@ -186,10 +190,10 @@ class Mender:
                 continue
             if epoch == child.epoch and state == "up":
                 actions.append(self._orders.resume(child))
-            elif epoch == child.epoch and state in PENDING:
+            elif epoch == child.epoch and state in PENDING and child.contact is not Contact.UP:
                 child.contact = Contact(state)
             elif child.contact is not Contact.NONE:
-                child.contact = Contact.NONE
+                self._cut_off(child)
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
         # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.
         gone = [each for each in sorted(listed.keys() & self._tree.hosts.keys()) if each not in host.children]

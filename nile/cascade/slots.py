@@ -45,7 +45,7 @@ class Slots:
         granted = []
         while self._limit is not None and self._waiting and len(self._busy) < self._limit:
             _, host_id = heapq.heappop(self._waiting)
-            host = self._hosts.get(host_id)
+            host = self._hosts.pop(host_id, None)  # one that was offered twice gets no second slot
             if host is not None:
                 self._busy.add(host_id)
                 granted.append(host)
