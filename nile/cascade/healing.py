@@ -179,7 +179,10 @@ class Healer:
         if code is not trouble.code or code not in SILENT:  # it was waited for longest the first time
             trouble.code, trouble.reason = code, reason
         trouble.timeouts += code in SILENT
-        trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if self._was_here(host) else t
+        if host.absence is not None:
+            trouble.not_before_s = host.absence.next_s(t)
+        else:
+            trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if self._was_here(host) else t
         if host.t_ready_s is None and code not in FINAL:
             self._count_failure(parent, code)
 
@@ -195,6 +198,8 @@ class Healer:
             trouble.not_before_s = t + _backoff_s(known.breaks) if known.breaks else t
         elif known is not None:
             trouble.breaks, trouble.not_before_s = known.breaks, known.not_before_s
+        if host.absence is not None:
+            trouble.not_before_s = host.absence.next_s(t)
 
     def _brief(self, host: Host, t: float) -> _Trouble | None:
         """The trouble before this one, where its link held for so short a time that it is the same."""
@@ -281,7 +286,7 @@ class Healer:
         elif (spare := places.spare(host)) is not None:
             self._homeless = True
             yield CallUp(spare)
-        elif places.hope(host) and t <= trouble.since_s + self._outlives_s:
+        elif host.absence or (places.hope(host) and t <= trouble.since_s + self._outlives_s):
             self._homeless = True
         else:
             yield GiveUp(host, trouble.code, trouble.reason)
@@ -302,6 +307,8 @@ class Healer:
         One whose agent may wait there is tried again and again: its lease doesn't wait for room.
         """
         host, tried = trouble.host, trouble.tried
+        if host.absence is not None:  # what it doesn't answer now it will answer when it is back
+            return places.best(host, (), host.parent, beyond=True)
         waits = self._was_here(host)
         last = len(tried) >= MOST_PATHS - 1 or trouble.timeouts >= MOST_TIMEOUTS - 1
         if (
@@ -332,6 +339,8 @@ class Healer:
         return host.may_have_started or host.t_ready_s is not None
 
     def _hopeless(self, trouble: _Trouble, t: float) -> bool:
+        if trouble.host.absence is not None:
+            return t >= trouble.host.absence.until_s
         if trouble.code in FINAL or trouble.breaks > MOST_BREAKS:
             return True
         if self._was_here(trouble.host):

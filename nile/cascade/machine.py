@@ -13,6 +13,7 @@ from nile.agent import wire
 from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send, Sign
+from nile.cascade.departing import Departures
 from nile.cascade.ends import Ends
 from nile.cascade.heritage import inherit
 from nile.cascade.hosts import Contact, Host
@@ -56,7 +57,8 @@ class Cascade:
         self._begun = 0.0
         self._beat = 0
         self._logins = Slots(plan.limits.logins)
-        self._starts = Slots(options.exec.fanout)
+        fanout = options.exec.fanout
+        self._starts = Departures(fanout, plan, self._tree) if options.exec.disruptive else Slots(fanout)
         self._stdin = StdinBroadcast(options.exec.stdin, (host.id for host in self._asked()))
         if options.heritage is not None:
             inherit(self._tree, options.heritage, self._starts)
@@ -82,7 +84,7 @@ class Cascade:
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
         if self._give_up_at is None:
-            actions += self._release()
+            actions += self._release(t)
             actions += self._stdin.more()
         if not self._ends.open:
             self._finished = True
@@ -137,10 +139,11 @@ class Cascade:
             at=self._options.started_at,
         )
         if heritage:
-            return [Publish(started), *self._mender.inherit(heritage.elapsed_s), *self._release()]
+            t = heritage.elapsed_s
+            return [Publish(started), *self._mender.inherit(t), *self._release(t)]
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
         self._offer_logins(ROOT_ID)
-        return [Publish(started), Adopt(top), *self._release()]
+        return [Publish(started), Adopt(top), *self._release(0.0)]
 
     # Frames.
 
@@ -245,7 +248,7 @@ class Cascade:
         """An agent runs there. Its parent has sent it the plan by now."""
         if host.contact is Contact.UP or not self._may_attach(host):
             return []
-        host.booted_s = t - _uptime(wire.loads(body))  # anew each time: it may have been booted since
+        host.met(_uptime(wire.loads(body)), t)
         return self._attached(host, t)
 
     def _may_attach(self, host: Host) -> bool:
@@ -301,7 +304,7 @@ class Cascade:
         host.state_due = False
         host.resumed = True
         if up_s := _uptime(body):  # said with more care than in the hello
-            host.booted_s = t - up_s
+            host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
         actions += self._mender.claimed(host, trace, held, t)
@@ -327,6 +330,7 @@ class Cascade:
         if host.started:
             return []
         host.started = True
+        host.leaving = self._options.exec.disruptive
         self._stdin.started(host.id)
         return [Publish(HostStarted(host.name, t), host.id)]
 
@@ -378,13 +382,13 @@ class Cascade:
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)
 
-    def _release(self) -> list[Action]:
+    def _release(self, t: float) -> list[Action]:
         actions: list[Action] = []
         for host in self._logins.grant():
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
             actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
-        return actions + [self._orders.start(host) for host in self._starts.grant()]
+        return actions + [self._orders.start(host, t) for host in self._starts.grant()]
 
     # The store, time, and the end.
 
@@ -422,7 +426,7 @@ class Cascade:
         self._cancel = Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))
         actions: list[Action] = [Publish(RunGoesOn(interrupted=True)), self._cancel]
         for host in self._tree.hosts.values():
-            if host.contact is Contact.NONE and not host.may_have_started:
+            if host.absence is not None or (host.contact is Contact.NONE and not host.may_have_started):
                 actions += self._ends.cancelled(host, t)
         return actions
 

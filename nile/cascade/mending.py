@@ -42,6 +42,7 @@ class Mender:
         """A login failed, or a link was lost."""
         if self._options.relays_only:  # whoever waits for a host behind it is to hear of it at once
             return self.ends.dismiss(host, code, reason, t)
+        departed = self._departed(host, failed, t)
         if failed:
             self.healer.failed(host, code, reason, t)
         else:
@@ -50,7 +51,23 @@ class Mender:
         if self._options.exec.stdin and host.started:
             # What it didn't hear of the standard input would be missing: its agent ends it.
             return self._give_up(host, code, reason, t)
+        if departed:
+            waited_for = self.healer.ending and host.absence is not None
+            return self._give_up(host, Code.CANCELLED if waited_for else code, reason, t)
         return []
+
+    def _departed(self, host: Host, failed: bool, t: float) -> bool:
+        """Does a lost link, or a login that `failed`, end it for a host whose command may cut it off?
+
+        One that has to come back is waited for. What befell others, so that it has to be
+        logged in to anew, is no effect of its command: it is looked for as in any run.
+        """
+        if not host.leaving or host.over:
+            return False
+        if self._options.exec.wait_back_s is None:
+            return host.started and not failed
+        self.ends.expect_back(host, t, gone=True)
+        return self.healer.ending
 
     def inherit(self, t: float) -> list[Action]:
         """Take over what a former root had: with it, all its links are gone."""
@@ -157,7 +174,13 @@ class Mender:
 
     def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
         """`trace` is what the agent found of one before it: dead or none; alive, once it had its start."""
-        if host.over or not held:
+        if host.over:
+            return []
+        if held and host.leaving and host.start_in != host.epoch:
+            actions = self._returned(host, trace, t)
+            if actions is not None:
+                return actions
+        if not held:
             return []
         before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
         ran = before and (trace == "dead" or host.started or not self._was_up(host))
@@ -169,7 +192,18 @@ class Mender:
             self._starts.give_back(host)
             self._starts.offer(host.rank, host)
             return []
-        return [self._orders.start(host)]
+        return [self._orders.start(host, t)]
+
+    def _returned(self, host: Host, trace: str, t: float) -> list[Action] | None:
+        """It isn't the agent that was told to start: None where that one may not have started."""
+        if host.started and host.booted_anew:
+            return self.ends.back(host, t)
+        if self._options.exec.wait_back_s is not None and (host.started or trace == "dead"):
+            self.ends.expect_back(host, t)  # it may be on its way down
+            return []
+        if host.started:
+            return self.ends.give_up_alive(host, "its agent is gone", t)
+        return None
 
     @staticmethod
     def _was_up(host: Host) -> bool:
@@ -193,6 +227,7 @@ class Mender:
             elif epoch == child.epoch and state in PENDING and child.contact is not Contact.UP:
                 child.contact = Contact(state)
             elif child.contact is not Contact.NONE:
+                self._departed(child, True, t)
                 self._cut_off(child)
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
         # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.

@@ -82,6 +82,7 @@ class Places:
     def _able(self, host: Host) -> bool:
         return (
             host.alive
+            and not host.leaving
             and host.id not in self._barren
             and may_relay(self._spec(host))
             and self._tree.attached(host.id)
@@ -115,7 +116,8 @@ class Places:
         """Relays and gateways that are out of contact."""
         if self._out is None:
             hosts = self._tree.hosts.values()
-            down = [each.id for each in hosts if each.contact is not Contact.UP and not each.ended]
+            out = (each for each in hosts if each.contact is not Contact.UP and not each.leaving)
+            down = [each.id for each in out if not each.ended]
             self._out = [node for node in down if node in self._tree.relays or self._tree.behind[node] > 0]
         return self._out
 

@@ -36,17 +36,13 @@ class Slots:
         self._hosts[host.id] = host
         self._busy.add(host.id)
 
-    def has(self, host: Host) -> bool:
-        """Has this host a slot?"""
-        return host.id in self._busy
-
     def grant(self) -> list[Host]:
         """The hosts that get a slot now."""
         granted = []
         while self._limit is not None and self._waiting and len(self._busy) < self._limit:
             _, host_id = heapq.heappop(self._waiting)
-            host = self._hosts.pop(host_id, None)  # one that was offered twice gets no second slot
-            if host is not None:
+            host = self._hosts.get(host_id)
+            if host is not None and host_id not in self._busy:  # one offered twice gets no second slot
                 self._busy.add(host_id)
                 granted.append(host)
         return granted

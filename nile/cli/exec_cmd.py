@@ -34,6 +34,7 @@ Examples:
   nile exec -r nile.yaml -a -b -- uname -r       equal output folded
   nile exec -g rack1 -f 1 -- systemctl restart foo    one host after another
   nile exec -a -u 30s --json -- 'df -h | tail -1'
+  nile exec -a -f 10 --wait-back 10m -- reboot
 """
 
 
@@ -68,11 +69,22 @@ Examples:
 @click.option(
     "--on-orphan",
     type=click.Choice(["adopt", "kill", "finish"]),
-    default="adopt",
-    show_default=True,
-    help="A host that loses its parent waits for another, ends its command, or lets it finish.",
+    help="A host that loses its parent waits for another (adopt, the default), ends its command (kill), or "
+    "lets it run to its end (finish; the default with --disruptive).",
 )
 @click.option("--idempotent", is_flag=True, help="Start it again where nobody knows how far it got.")
+@click.option(
+    "--disruptive",
+    is_flag=True,
+    help="COMMAND may cut hosts off: start it bottom-up; a host that goes away after its start is ok.",
+)
+@click.option(
+    "--wait-back",
+    "wait_back_s",
+    metavar="S",
+    type=Seconds(),
+    help="As --disruptive, and a host is ok once it is back, booted anew, within this time.",
+)
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
@@ -105,20 +117,38 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
     if given["stdin"] and given["fanout"]:
         remedy = "all hosts read it at one time; leave one of the two out"
         raise UsageError("--stdin and -f can't go together", remedy=remedy)
-    if given["stdin"] and given["on_orphan"] != "adopt":
+    if given["stdin"] and given["on_orphan"] not in (None, "adopt"):
         remedy = "a host that loses its parent misses a part of the input, so its command ends"
         raise UsageError("--stdin and --on-orphan can't go together", remedy=remedy)
     if given["as_json"] and given["gather"]:
         raise UsageError("--json and -b can't go together", remedy="leave one of the two out")
+    wait_back_s = given["wait_back_s"]
+    disruptive = given["disruptive"] or wait_back_s is not None
+    if disruptive:
+        _check_disruptive(given)
+    # What cuts a host off is not to be killed for having done so.
+    default = OnOrphan.FINISH if disruptive else OnOrphan.ADOPT
     return ExecOptions(
         command=line,
         fanout=given["fanout"],
         leftover=Leftover(given["leftover"]),
         stdin=given["stdin"],
         grace_s=given["grace_s"],
-        on_orphan=OnOrphan(given["on_orphan"]),
+        on_orphan=OnOrphan(given["on_orphan"] or default),
         idempotent=given["idempotent"],
+        disruptive=disruptive,
+        wait_back_s=wait_back_s,
     )
+
+
+def _check_disruptive(given: dict[str, Any]) -> None:
+    which = "--disruptive" if given["wait_back_s"] is None else "--wait-back"
+    if given["stdin"]:
+        remedy = "hosts start bottom-up, and read it all at one time; put a script there first, then run it"
+        raise UsageError(f"--stdin and {which} can't go together", remedy=remedy)
+    if given["idempotent"]:
+        remedy = "a host that went away after its start is ok, and never starts again"
+        raise UsageError(f"--idempotent and {which} can't go together", remedy=remedy)
 
 
 def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from nile.events import Event, HostResult, Leftover, Notice, RunEnded, Verdict
+from nile.events import Code, Event, HostResult, Leftover, Notice, RunEnded, Verdict
 from nile.report import wording
 from nile.report.folding import folded, heading
 from nile.report.screen import Screen
@@ -20,6 +20,8 @@ from nile.report.text import visible
 NAMES_SHOWN = 3
 RUN_SHOWN = 8  # of a run's id: enough to find it again
 LEFT, SURVIVED, KILLED = "left running", "still there after SIGKILL", "left behind, and killed"
+AWAY = {Code.GONE_AWAY: "went away after the start", Code.REBOOTED: "booted anew, and back"}
+"""Hosts that are ok, and of which that is to be said."""
 # Such a command is killed with all that belongs to it: that is told where its verdict is.
 _ALL_KILLED = (Verdict.TIMEOUT, Verdict.CANCELLED)
 Reason = tuple[Verdict, str, str, str]
@@ -32,6 +34,7 @@ class Summary:
         self._screen = screen
         self._quiet = quiet
         self._bad: dict[Reason, list[HostResult]] = {}
+        self._away: dict[str, list[str]] = {}
         self._left: dict[tuple[str, tuple[str, ...]], dict[str, list[Leftover]]] = {}
         self._ended: RunEnded | None = None
 
@@ -55,6 +58,8 @@ class Summary:
             if remedy:
                 err.write(f"  {remedy}\n")
         if not self._quiet:
+            for words, hosts in sorted(self._away.items()):
+                err.write(f"nile: {words}: {visible(heading(hosts))}\n")
             for (label, names), by_host in self._left.items():
                 err.write(f"nile: {label}: {_leftover(names, by_host)}\n")
             if self._ended:
@@ -67,7 +72,9 @@ class Summary:
             if left and not (label == KILLED and event.verdict in _ALL_KILLED):
                 names = tuple(sorted({visible(process.name) for process in left}))
                 self._left.setdefault((label, names), {})[event.host] = left
-        if event.verdict is not Verdict.OK:
+        if event.verdict is Verdict.OK and event.code in AWAY:
+            self._away.setdefault(AWAY[event.code], []).append(event.host)
+        elif event.verdict is not Verdict.OK:
             key = (event.verdict, event.code or "", wording.reason(event), visible(event.remedy))
             self._bad.setdefault(key, []).append(event)
 

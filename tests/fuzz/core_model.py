@@ -299,7 +299,7 @@ class CoreModel(Model):
         if frame.type == wire.OUTPUT:
             stream, offset, data = wire.unpack_output(frame.body)
             at = offset - self.base[STREAMS[stream]]
-            assert 0 <= at
+            assert at >= 0
             assert len(data) <= CHUNK
             assert self.printed[STREAMS[stream]][at : at + len(data)] == data
         elif frame.type == wire.STARTED:

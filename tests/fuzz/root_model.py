@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from nile.agent import wire
+from nile.agent.child import LOGIN, UP
 from nile.agent.handshake import Bundle
-from nile.agent.relay import LOGIN, UP, Relay
+from nile.agent.relay import Relay
 from nile.agent.wire import Frame
 from nile.cascade import (
     Action,
@@ -31,8 +32,8 @@ from nile.cascade import (
     Ticked,
 )
 from nile.cascade.hosts import Contact, Host
+from nile.cascade.ledger import Credit, Ledger
 from nile.cascade.orders import WINDOW
-from nile.controller.ledger import Credit, Ledger
 from nile.events import Event, HostOutput, HostResult, HostStarted, Notice, RunEnded
 from nile.options import ExecOptions, Limits, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode

@@ -52,6 +52,16 @@ def test_hosts_that_fail_alike_are_one_entry() -> None:
     assert lines == ["nile: failed: n[1-2] (2): exit status 3", "nile: failed: n3 (1): exit status 1"]
 
 
+def test_hosts_that_went_away_as_they_were_to_are_named() -> None:
+    away = [HostResult(f"n{n}", Verdict.OK, code=Code.GONE_AWAY, reason=f"gone after {n} s") for n in (1, 2)]
+    back = [HostResult(f"n{n}", Verdict.OK, code=Code.REBOOTED, reason=f"after {n} s") for n in (3, 4, 5)]
+    assert summary(*away, *back, HostResult("n6", Verdict.OK, rc=0)) == [
+        "nile: booted anew, and back: n[3-5] (3)",
+        "nile: went away after the start: n[1-2] (2)",
+    ]
+    assert summary(*away, *back, quiet=True) == []
+
+
 def test_reason_remedy_and_the_relay_before_them_are_named() -> None:
     lines = summary(refused("n1", "root", "gw1"), refused("n2", "root", "gw2", "n2"), refused("n3", "root"))
     assert lines == [
