@@ -28,7 +28,7 @@ FEWEST_TIMES = 10
 """Of fewer recorded logins, nobody can say how they spread."""
 QUARTILES = 1.349
 """So many standard deviations are between the quartiles of a normal distribution."""
-MOST_DEATHS_SHOWN = 15
+MOST_SHOWN = 15
 MOST_NAMES_SHOWN = 5
 
 EXAMPLES = """\b
@@ -340,7 +340,7 @@ def _rough(forecast: Forecast) -> Iterator[str]:
     from nile.report.wording import duration, plural, totals
 
     deaths = sorted(forecast.deaths, key=lambda death: (-death.below, death.at_s))
-    shown = deaths[:MOST_DEATHS_SHOWN]
+    shown = deaths[:MOST_SHOWN]
     yield f"{plural(len(deaths), 'host')} {'dies' if len(deaths) == 1 else 'die'}:"
     yield ""
     yield from table(DEATH_HEADINGS, [_death(death) for death in shown], DEATH_HEADINGS[1:4])
@@ -377,17 +377,21 @@ def _death(death: Death) -> tuple[str, ...]:
 
 
 def _not_ok(forecast: Forecast) -> Iterator[str]:
+    """Spared hosts that fared badly, those of one cause on one line."""
+    from nile.report import heading
     from nile.report.wording import plural, reason
 
-    spared = forecast.not_ok
-    if not spared:
+    if not forecast.not_ok:
         yield "all that were spared are ok"
         return
-    yield f"{plural(len(spared), 'host')} not ok although spared:"
-    for each in spared[:MOST_DEATHS_SHOWN]:
-        yield f"  {each.host}: {each.verdict}: {reason(each)}"
-    if len(spared) > MOST_DEATHS_SHOWN:
-        yield f"  and {len(spared) - MOST_DEATHS_SHOWN} more (--json has all)"
+    yield f"{plural(len(forecast.not_ok), 'host')} not ok although spared:"
+    causes: dict[str, list[str]] = {}
+    for each in forecast.not_ok:
+        causes.setdefault(f"{each.verdict}: {reason(each)}", []).append(each.host)
+    for cause, hosts in list(causes.items())[:MOST_SHOWN]:
+        yield f"  {heading(hosts)}: {cause}"
+    if len(causes) > MOST_SHOWN:
+        yield f"  and {len(causes) - MOST_SHOWN} causes more (--json has all)"
 
 
 def _several(runs: Sequence[Run]) -> Iterator[str]:
