@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -363,9 +363,14 @@ class Healer:
         return self._took[len(self._took) // 2] if self._took else 0.0
 
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
+        """Hang those below it elsewhere.
+
+        Of one that nobody else has a way to, those below it: one may be a gateway that leads to it.
+        """
         count = 0
-        for child in list(relay.children):
-            host = self._tree[child]
+        todo = deque(relay.children)
+        while todo:
+            host = self._tree[todo.popleft()]
             if host.ended or host.contact is Contact.NONE:
                 continue
             if code is not None and host.contact is not Contact.WAITING:
@@ -379,7 +384,9 @@ class Healer:
                 places.took(host, parent)
                 count += 1
                 yield Place(host, parent)
-            elif (spare := places.spare(host)) is not None:
+                continue
+            todo += host.children
+            if (spare := places.spare(host)) is not None:
                 self._homeless = True
                 yield CallUp(spare)
         if count and relay.id not in self._moved:
