@@ -55,6 +55,8 @@ BY_CHANCE = frozenset({Code.STARTUPS, Code.LINK})
 """What says nothing about the host: the same way may do."""
 SILENT = frozenset({Code.CONNECT_TIMEOUT, Code.STARTUPS})
 """What takes a whole connect time-out."""
+UNHEARD_OF = "nothing was heard of it"
+"""So a parent's reason begins where a link was given up for its silence (nile.agent.relay)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class _Trouble:
     """When its agent said hello again."""
     breaks: int = 0
     """Links that broke soon after that."""
+    silent_s: float = 0.0
+    """How long its link was silent before it was given up: so long what is below it has waited already."""
 
 
 def _backoff_s(before: int) -> float:
@@ -190,6 +194,8 @@ class Healer:
         known = self._troubles.get(host.id) or self._brief(host, t)
         since_s = min(t, known.since_s) if known else t
         trouble = self._troubles[host.id] = _Trouble(host, since_s, code, reason)
+        if reason.startswith(UNHEARD_OF):
+            trouble.silent_s = self._plan.timeouts.silence_s
         if known is not None and known.up_s is not None:
             trouble.breaks = known.breaks + 1
             trouble.not_before_s = t + _backoff_s(known.breaks) if known.breaks else t
@@ -341,7 +347,7 @@ class Healer:
     def _left_behind(self, t: float) -> Iterator[tuple[Host, Code | None]]:
         """Relays that keep what is below them waiting."""
         patience_s = self._patience_s()
-        since = {host_id: trouble.since_s for host_id, trouble in self._troubles.items()}
+        since = {host_id: trouble.since_s - trouble.silent_s for host_id, trouble in self._troubles.items()}
         for host_id, since_s in {**self._begun, **since}.items():
             host = self._tree[host_id]
             # Who waits below one that was up, waits on its lease.

@@ -43,10 +43,10 @@ class Driven:
         below = [[child, each, "up"] for child, each in children.items()]
         return self.say(wire.STATE, node_id, epoch, {"trace": "alive", "held": False, "children": below})
 
-    def broke(self, parent: int, child: int, epoch: int = 1, parents_epoch: int = 1) -> list[Action]:
-        """A link is lost, says the parent."""
-        body: dict[str, object] = {"child": child, "epoch": epoch, "code": "link", "reason": "it broke"}
-        return self.say(wire.LOST, parent, parents_epoch if parent else 0, body)
+    def broke(self, parent: int, child: int, epoch: int = 1, reason: str = "it broke") -> list[Action]:
+        """A link is lost, says the parent, which was attached once."""
+        body: dict[str, object] = {"child": child, "epoch": epoch, "code": "link", "reason": reason}
+        return self.say(wire.LOST, parent, 1 if parent else 0, body)
 
     def pass_time(self, seconds: float) -> list[Action]:
         """Let time go by, tick by tick."""
