@@ -180,7 +180,8 @@ class Healer:
         trouble = self._troubles.setdefault(host.id, _Trouble(host, begun, code, reason))
         parent = self._tree.link_parent(host)
         trouble.tried.append(parent)
-        if code is not trouble.code or code not in SILENT:  # it was waited for longest the first time
+        again = code is trouble.code and code in SILENT  # it was waited for longest the first time
+        if not again and (code not in BY_CHANCE or trouble.code in BY_CHANCE):
             trouble.code, trouble.reason = code, reason
         trouble.timeouts += code in SILENT
         trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if self._was_here(host) else t

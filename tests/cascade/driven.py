@@ -48,6 +48,11 @@ class Driven:
         body: dict[str, object] = {"child": child, "epoch": epoch, "code": "link", "reason": reason}
         return self.say(wire.LOST, parent, 1 if parent else 0, body)
 
+    def failed(self, parent: int, child: int, epoch: int, code: str) -> list[Action]:
+        """A login came to nothing, says the parent, which was attached once."""
+        body: dict[str, object] = {"child": child, "epoch": epoch, "code": code, "reason": f"so: {code}"}
+        return self.say(wire.FAILED, parent, 1 if parent else 0, body)
+
     def pass_time(self, seconds: float) -> list[Action]:
         """Let time go by, tick by tick."""
         end, actions = self.now + seconds, list[Action]()
