@@ -89,6 +89,8 @@ class Mender:
         actions: list[Action] = []
         if self._options.relays_only:
             return actions
+        if ticked:
+            self._logins.tick()
         for _ in range(MOST_ROUNDS):
             decisions = self.healer.decide(t, ticked=ticked)
             if not decisions:
@@ -113,6 +115,7 @@ class Mender:
             case Unheard(host):
                 reason = "its relay doesn't say what came of the login"
                 forget = self._orders.forget(self._tree.link_parent(host), host)
+                self._logins.move_on(host)
                 return [forget, *self.gone(host, True, Code.CONNECT_TIMEOUT, reason, t)]
             case CallUp(host):
                 return self._call_up(host, t)
@@ -143,6 +146,8 @@ class Mender:
         for each in self._tree.below(host):
             each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
         host.permitted = not self._logins.bounded
+        if leaves:
+            self._logins.move_on(host)
         self._logins.give_back(host)
         if self._logins.bounded:
             # Whoever may have a command that waits for its adoption comes first.

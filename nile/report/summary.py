@@ -1,9 +1,9 @@
 """The end of a run in words, on standard error: counts, wall time, and every host that isn't ok.
 
-Hosts with the same verdict, code, reason and remedy are folded into one entry.
-Quiet leaves out all but those. What nodes wrote into reasons and notices is
-made visible here whether or not standard error is a terminal: these lines are
-ours.
+Hosts with the same verdict, code, reason and remedy are folded into one entry;
+where reasons tell of addresses, the code is enough. Quiet leaves out all but
+those. What nodes wrote into reasons and notices is made visible here whether or
+not standard error is a terminal: these lines are ours.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Summary:
     def finish(self) -> None:
         """Write the summary."""
         err = self._screen.err
-        for (verdict, _, reason, remedy), results in sorted(self._bad.items(), key=_order):
+        for (verdict, _, _, remedy), results in sorted(self._bad.items(), key=_order):
             hosts = [result.host for result in results]
             label = err.styled(wording.BY_VERDICT[verdict], "error")
             more = _way(results) + _killed(results)
-            err.write(f"nile: {label}: {visible(heading(hosts))}: {reason}{more}\n")
+            err.write(f"nile: {label}: {visible(heading(hosts))}: {_reason(results)}{more}\n")
             if remedy:
                 err.write(f"  {remedy}\n")
         if not self._quiet:
@@ -75,7 +75,8 @@ class Summary:
         if event.verdict is Verdict.OK and event.code in AWAY:
             self._away.setdefault(AWAY[event.code], []).append(event.host)
         elif event.verdict is not Verdict.OK:
-            key = (event.verdict, event.code or "", wording.reason(event), visible(event.remedy))
+            reason = "" if event.code in wording.ALIKE else wording.reason(event)
+            key = (event.verdict, event.code or "", reason, visible(event.remedy))
             self._bad.setdefault(key, []).append(event)
 
     def _notice(self, event: Notice) -> None:
@@ -88,6 +89,12 @@ def _order(entry: tuple[Reason, list[HostResult]]) -> tuple[int, int, str]:
     """The order of verdicts in `Verdict`, then the largest sets first."""
     (verdict, _, reason, _), results = entry
     return list(Verdict).index(verdict), -len(results), reason
+
+
+def _reason(results: Sequence[HostResult]) -> str:
+    """What they all say; else what they have in common."""
+    said = {wording.reason(result) for result in results}
+    return said.pop() if len(said) == 1 else wording.ALIKE[Code(results[0].code or "")]
 
 
 def _way(results: Iterable[HostResult]) -> str:

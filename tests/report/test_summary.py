@@ -70,6 +70,16 @@ def test_reason_remedy_and_the_relay_before_them_are_named() -> None:
     ]
 
 
+def test_reasons_that_differ_by_addresses_are_one_entry() -> None:
+    def away(host: str, reason: str) -> HostResult:
+        return HostResult(host, Verdict.UNREACHABLE, code=Code.NO_ROUTE, reason=reason)
+
+    told = "ssh: connect to host 10.0.0.1 port 22: No route to host"
+    assert summary(away("n1", told)) == [f"nile: unreachable: n1 (1): {told}"]
+    lines = summary(away("n1", told), away("n2", "no way to 10.0.0.2 port 22"))
+    assert lines == ["nile: unreachable: n[1-2] (2): no route to it"]
+
+
 def test_verdicts_stand_in_a_fixed_order() -> None:
     lines = summary(refused("n9", "root"), exited("n1", 1))
     assert [line.split(":")[1] for line in lines if line.startswith("nile")] == [" failed", " unreachable"]
