@@ -58,11 +58,14 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A process that a command left behind."""
+    """A process that a command left behind, or that was there when its command was stopped."""
 
     pid: int
     name: str
     killed: bool = False
+    """Nile ended it, and saw it gone."""
+    survived: bool = False
+    """It was to be ended, and was still there two seconds after SIGKILL: another user's, or stuck."""
 
 
 @dataclass(frozen=True, slots=True)

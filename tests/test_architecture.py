@@ -28,9 +28,10 @@ AGENT_MODULES = {
     "core": PURE_AGENT,
     "anew": PURE_AGENT,
     "relay": PURE_AGENT,
-    "sshclient": PURE_AGENT,
+    "child": PURE_AGENT,
+    "stopping": PURE_AGENT,
     "handshake": PURE_AGENT | {"sys"},
-    "start": BARE,
+    "start": BARE | {"_imp"},  # built in: nothing is found or loaded
     "warden": BARE | {"_ctypes"},
     "processes": BARE,
     "leftovers": BARE,
@@ -38,13 +39,15 @@ AGENT_MODULES = {
     "feed": BARE,
     "claims": BARE,
     "orphan": BARE | {"stat", "fcntl"},  # late, and os has imported stat
+    "streams": BARE,
     "loop": BARE,
     # Relays only: a leaf is never sent these.
+    "sshlogin": BARE,
     "logins": BARE | {"_frozen_importlib_external"},
     "signsocket": BARE | {"_socket"},
     "carry": BARE | {"socket"},
 }
-PURE_AGENT_MODULES = {"wire", "link", "core", "anew", "relay", "sshclient", "handshake"}
+PURE_AGENT_MODULES = {"wire", "link", "core", "stopping", "anew", "child", "relay", "handshake"}
 PURE_PATHS = [
     *sorted((NILE / "cascade").rglob("*.py")),
     *sorted((NILE / "topology").rglob("*.py")),

@@ -7,17 +7,23 @@ already compiled, to a child of the same Python) and never touches a disk.
     wire        values and frames                             pure
     link        one connection: windows, priorities, pings    pure
     core        what a node does with its command             pure
+    stopping    how a command is stopped                      pure, late
+    anew        what it says when it is attached anew         pure, late
     relay       what a node does for its children             pure, relays only
+    child       one of them, as its parent sees it            pure, relays only
     handshake   the first stage, seen from the parent         pure, relays only
-    sshclient   the ssh command line and its failures         pure, relays only
     start       from a bundle to modules: the first that runs
     warden      the process above the agent
     processes   the command
+    streams     what it writes
     leftovers   its descendants, and what is in its scratch   late
     forked      its start where os.posix_spawn can't          late
     feed        its standard input                            late
+    claims      one agent of a run on a host
+    orphan      how it is handed from login to login          late
     loop        the one loop that performs what core and relay decide
-    logins      ssh children and the signing socket           relays only
+    logins      what relay decides, done with ssh             relays only
+    sshlogin    one login: command line and process           relays only
     signsocket  the ssh-agent that asks the root              relays only
     carry       connections for the root                      relays only
 

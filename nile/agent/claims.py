@@ -28,27 +28,34 @@ def claim(
 
     `trace` is NONE; or HELD where the directory was there before, and then it
     isn't ours yet: the descriptor is that of a FIFO in another one, whose name
-    has the `word` behind it.
+    has the `word` behind it. Raises OSError where there is no room beside it.
     """
     host = node["host"]
     if len(host) > 150 or "/" in host:  # no name for a directory
         host = "=%d" % node["id"]
-    name = "/nile-%d-%s-%s" % (os.getuid(), run, host)
     word = "." + os.urandom(8).hex()
-    for base in MEMORY_DIRECTORIES:
-        fresh = base + name + word
-        own(fresh)
+    places = ["%s/nile-%d-%s-%s" % (base, os.getuid(), run, host) for base in MEMORY_DIRECTORIES]
+    there = list(filter(os.path.lexists, places))
+    for place in there or places:
+        own(place + word)
         try:
-            os.mkdir(fresh, 0o700)
-            os.mkfifo(fresh + WAKE, 0o600)
-            fd = os.open(fresh + WAKE, os.O_RDWR | os.O_NONBLOCK)
+            os.mkdir(place + word, 0o700)
+            os.mkfifo(place + word + WAKE, 0o600)
+            fd = os.open(place + word + WAKE, os.O_RDWR | os.O_NONBLOCK)
         except OSError:
+            if there:
+                raise  # whoever has it can't be reached from here
             continue
         try:
-            os.rename(fresh, base + name)  # fails where there is one: that isn't empty
+            os.rename(place + word, place)  # fails where there is one: that isn't empty
         except OSError:
-            return HELD, base + name, word, fd
-        return NONE, base + name, word, fd
+            return HELD, place, word, fd
+        if len(list(filter(os.path.lexists, places))) > 1:
+            # Another one came at the same moment, and found room elsewhere. At least one of both sees that.
+            os.close(fd)
+            release(place)
+            return claim(run, node, own)
+        return NONE, place, word, fd
     return NONE, None, word, -1
 
 

@@ -34,14 +34,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Sequence, Tuple
 
-    Effects = List[Tuple[Any, ...]]
+    from nile.agent.stopping import Stopping
 
-TERM, KILL = 15, 9
+    Effects = List[Tuple[Any, ...]]
 
 IDLE, HELD, RUNNING, STOPPING, DRAINING, ENDED = "idle", "held", "running", "stopping", "draining", "ended"
 
+TERM, KILL = 15, 9
 STREAMS = ("stdout", "stderr")
-STUCK_S = 2.0  # SIGKILL is repeated for so long, then survivors are named and given up
 MOST_LEFT = 100  # leftover processes that a result names
 
 
@@ -70,16 +70,14 @@ class Core:
         self.result_said: "Effects" = []
         self._open: "set[str]" = set()
         self._started_at = now
-        self._term_at = now
-        self._kill_at = 0.0
+        self._stopping: "Optional[Stopping]" = None
         self._grace_s = 5.0
         self._cause: "Optional[str]" = None
         self._dissolved = False
         self._told = False
         self._status: "Tuple[Optional[int], Optional[int]]" = (None, None)
         self._exited = False
-        self._left: "list[Tuple[int, str]]" = []
-        self._killed: "dict[int, str]" = {}
+        self._left: "List[List[object]]" = []
 
     # What the root says.
 
@@ -182,8 +180,8 @@ class Core:
         if self.state == RUNNING:
             self._cause = "cancelled"
             return self._stop(now, grace_s)
-        if self.state == STOPPING:  # asked again: in a hurry
-            self._grace_s = min(self._grace_s, now - self._term_at + grace_s)
+        if self.state == STOPPING and self._stopping:  # asked again: in a hurry
+            self._stopping.hurry(grace_s, now)
         return []
 
     # What the loop reports of the command.
@@ -234,28 +232,17 @@ class Core:
     def census(self, alive: "Sequence[Tuple[int, str]]", now: float) -> "Effects":
         """The command's living descendants, its own process included: (pid, name)."""
         if self.state == RUNNING and self._exited:
-            return self._left_behind(list(alive), now)
-        if self.state != STOPPING:
+            # It ended by itself: what it left stays only if it succeeded and may.
+            if alive and (self._status[0] != 0 or self.plan["shared"]["job"]["leftover"] == "kill"):
+                return self._stop(now, self._grace_s, alive)
+            self._left = [[pid, name, 0] for pid, name in alive]
+            return self._drain()
+        if self.state != STOPPING or not self._stopping:
             return []
-        if not alive and not self._exited:
-            return []  # its own process is dead, and about to be reaped: its status comes first
-        if alive and now < self._term_at + self._grace_s:
-            return []
-        self._kill_at = self._kill_at or now
-        if alive and now < self._kill_at + STUCK_S:
-            return [("kill", KILL)]
-        for pid, _ in alive:
-            self._killed.pop(pid, None)
-        self._left = list(alive)
-        return self._drain()
-
-    def _left_behind(self, alive: "List[Tuple[int, str]]", now: float) -> "Effects":
-        """The command ended by itself: what it left stays only if it succeeded and may."""
-        stays = self._status[0] == 0 and self.plan["shared"]["job"]["leftover"] != "kill"
-        if alive and not stays:
-            self._killed = dict(alive)
-            return self._stop(now, self._grace_s)
-        self._left = alive
+        signum = self._stopping.signal(alive, self._exited, now)
+        if signum is not None:
+            return [("kill", signum)] if signum else []
+        self._left = self._stopping.ends(alive)
         return self._drain()
 
     # Stopping and leaving.
@@ -310,12 +297,12 @@ class Core:
         """Did the command end by itself, and well? Then what it left behind may stay."""
         return self._exited and self._cause is None and self._status[0] == 0
 
-    def _stop(self, now: float, grace_s: float) -> "Effects":
+    def _stop(self, now: float, grace_s: float, alive: "Sequence[Tuple[int, str]]" = ()) -> "Effects":
+        from nile.agent import stopping
+
         self.state = STOPPING
-        self._term_at = now
-        self._kill_at = 0.0
-        self._grace_s = grace_s
-        return [("kill", TERM)]
+        self._stopping = stopping.Stopping(alive, now, grace_s)
+        return [("census",), ("kill", TERM)]
 
     def _drain(self) -> "Effects":
         if self._dissolved:
@@ -325,14 +312,12 @@ class Core:
 
     def _end(self, error: "Optional[str]" = None) -> "Effects":
         self.state = ENDED
-        left = [[pid, name, False] for pid, name in self._left]
-        killed = [[pid, name, True] for pid, name in sorted(self._killed.items())]
         result = {
             "rc": self._status[0],
             "signal": self._status[1],
             "cause": self._cause,
             "error": error,
-            "left": (left + killed)[:MOST_LEFT],
+            "left": self._left[:MOST_LEFT],
             "stdout": self._sent["stdout"],
             "stderr": self._sent["stderr"],
         }

@@ -133,27 +133,30 @@ class Bundle:
         code = self._codes.get(name)
         if code is None:
             code = compile(source, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
-        return _slim(code)
+        return _slim(code, code.co_filename if name == START else "")
 
 
-def _slim(code: "Any") -> "Any":
+def _slim(code: "Any", file: str) -> "Any":
     """The same code in half the bytes: lines, columns and names that nobody asks for go.
 
-    An exception tells where it comes from by function and offset of the instruction.
+    An exception tells where it comes from by function and offset of the instruction; the name of the file
+    comes back where it is loaded.
     """
-    consts = tuple(_slim(const) if isinstance(const, type(code)) else const for const in code.co_consts)
+    consts = tuple(_slim(const, file) if isinstance(const, type(code)) else const for const in code.co_consts)
     arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
-    kept = set(code.co_varnames[:arguments] + code.co_cellvars)
+    # A short name was given on the way (see nile.bootstrap.shorten): no caller knows it.
+    kept = set([name for name in code.co_varnames[:arguments] if len(name) > 2] + list(code.co_cellvars))
     names = tuple(name if name in kept else "_" for name in code.co_varnames)
     changes = {
         "co_consts": consts,
         "co_varnames": names,
-        "co_stacksize": (code.co_stacksize + 7) // 8 * 8,  # of few sizes: they compress better
+        "co_stacksize": (code.co_stacksize + 31) // 32 * 32,  # mostly one size: it compresses better
         "co_firstlineno": 1,
+        "co_filename": file,
         "co_linetable" if sys.version_info >= (3, 10) else "co_lnotab": b"",
     }
     if sys.version_info >= (3, 11):
-        changes.update(co_name="_", co_qualname=code.co_name)
+        changes["co_qualname"] = "_"
     if hasattr(code, "replace"):
         return code.replace(**changes)
     # Python 3.7 and before. This order is that of the type's own arguments.

@@ -18,6 +18,7 @@ BULK_WINDOW = 256 * 1024
 GRANT_STEP = 64 * 1024
 CONTROL_STEP = 64 * 1024  # whoever writes cuts off the front of what it got, again and again
 PING_S = 1.0
+LATE_S = 1.5  # a tick comes within a second; whatever it is later than that, this process was kept from
 
 
 class Link:
@@ -35,6 +36,7 @@ class Link:
         self._received = 0
         self.last_in = now
         self.last_out = now
+        self._ticked_at = now
 
     def receive(self, data: bytes, now: float) -> "list[wire.Frame]":
         """Frames for the layer above; raises WireError when the other side breaks the rules."""
@@ -119,6 +121,11 @@ class Link:
         return frame.encode()
 
     def tick(self, now: float) -> None:
-        """Queue a ping where this direction was silent; call it a few times a second."""
+        """Queue a ping where this direction was silent; call it once a second or more often.
+
+        What this process slept through, or was kept from, is no silence of the other side.
+        """
+        self.last_in = min(now, self.last_in + max(0.0, now - self._ticked_at - LATE_S))
+        self._ticked_at = now
         if now - self.last_out >= PING_S and not self._control:
             self._control += wire.Frame(wire.PING).encode()

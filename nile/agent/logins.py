@@ -1,14 +1,15 @@
-"""A relay's logins: one `ssh` child process each, and the descriptors between it and the relay core."""
+"""A relay's logins: between the relay core, one `ssh` process for each child, and the agent's loop."""
 
-import _signal
 import os
 import select
 import sys
 
-from nile.agent import claims, processes, sshclient, wire
+from nile.agent import claims, sshlogin, wire
+from nile.agent.child import LOGIN, UP
 from nile.agent.handshake import Bundle
-from nile.agent.relay import LOGIN, UNBOUND, UP, Relay
+from nile.agent.relay import MOST_CONTROL, UNBOUND, Relay
 from nile.agent.signsocket import SignSocket
+from nile.agent.sshlogin import Login
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,53 +18,8 @@ if TYPE_CHECKING:
     from nile.agent.carry import Carrier
     from nile.agent.loop import Agent
 
-MOST_STDERR = 16384
-MOST_CONTROL = 32 << 20  # bytes of control frames that wait for the parent; thousands of hosts need a tenth
 GOODBYE_S = 2.0  # how long children may take to end that were told to
 SPARE_FDS = 16  # for the pipes of one more login, and for what else an agent opens meanwhile
-
-
-class Login:
-    """An ssh client's process: `fds` are its standard input, output and error."""
-
-    def __init__(self, child_id: int, pid: int, fds: "Tuple[int, int, int]") -> None:
-        self.child_id = child_id
-        self.pid = pid
-        self.stdin, self.stdout, self.stderr = fds
-        self.out = b""  # bytes on their way to its standard input
-        self.said = b""  # what it printed on standard error
-        self.ended: "Optional[Tuple[Optional[int], Optional[int]]]" = None
-
-
-def ssh_argv(ssh: str, login: "Dict[str, Any]", known_hosts: str, connect_s: float) -> "List[str]":
-    """The ssh command line for one login, but for the remote command; no configuration file is read.
-
-    `login` is the plan's: host, port, user, alias, options. The file named by
-    `known_hosts` holds lines for the alias, so neither address nor port matter.
-    """
-    options = [
-        "BatchMode=yes",
-        "StrictHostKeyChecking=yes",
-        "UserKnownHostsFile=" + known_hosts,
-        "GlobalKnownHostsFile=/dev/null",
-        "HostKeyAlias=" + login["alias"],
-        "CheckHostIP=no",
-        "UpdateHostKeys=no",
-        "IdentityFile=none",
-        "PreferredAuthentications=publickey",
-        "ForwardAgent=no",
-        "ForwardX11=no",
-        "ClearAllForwardings=yes",
-        "ControlPath=none",
-        "EscapeChar=none",
-        "LogLevel=INFO",  # standard error is read by us alone, and ERROR hides why a login failed
-        "ConnectTimeout=%d" % max(1, int(connect_s)),
-    ]
-    argv = [ssh, "-F", "/dev/null", "-T", "-p", str(login["port"]), "-l", login["user"]]
-    # The first value given for an option is the one that ssh takes: ours come first.
-    for option in options + login["options"]:
-        argv += ["-o", option]
-    return argv + ["--", login["address"]]
 
 
 class Branches:
@@ -78,13 +34,17 @@ class Branches:
         self._relay = Relay(self._own, plan["shared"], self._bundle, _random, _nonce)
         self._logins: "Dict[int, Login]" = {}
         self._pids: "Dict[int, int]" = {}
-        self._ssh = _find("ssh", agent.env)
+        self._ssh = sshlogin.find_ssh(agent.env)
         self._socket: "Optional[SignSocket]" = None
         self._known_hosts = -1
         self._carrier: "Optional[Carrier]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
-        self._prepare(plan["shared"]["run"])
+        directory = _memory_directory(claims.RELAY % (os.getuid(), plan["shared"]["run"], node["id"]))
+        if directory is not None:  # the files in memory that the ssh clients need
+            agent.own(directory)
+            self._known_hosts = _memory_file(directory)
+            self._socket = SignSocket(agent, directory, self._pids.get, self._identities, self._sign)
 
     def adopt(self, entries: "List[Dict[str, Any]]") -> None:
         """More children."""
@@ -107,15 +67,6 @@ class Branches:
             self._carrier.own = self._own
         self._perform(self._relay.attached(epoch))
         return self._relay.standing()
-
-    def _prepare(self, run: str) -> None:
-        """The files in memory that the ssh clients need."""
-        directory = _memory_directory(claims.RELAY % (os.getuid(), run, self._own[0]))
-        if directory is None:
-            return
-        self._agent.own(directory)
-        self._known_hosts = _memory_file(directory)
-        self._socket = SignSocket(self._agent, directory, self._pids.get, self._identities, self._sign)
 
     # Called by the agent's loop.
 
@@ -192,19 +143,18 @@ class Branches:
         """Wait, not for long, until the links close by themselves: a client that is killed sends nothing."""
         until = self._agent.now() + GOODBYE_S
         poll = select.poll()
-        open_ones = {login.stdout: login for login in self._logins.values() if self._is_up(login)}
+        children = self._relay.children
+        logins = [each for each in self._logins.values() if children[each.child_id].state == UP]
+        open_ones = {login.stdout: login for login in logins if login.stdout >= 0}
         for fd in open_ones:
             poll.register(fd, select.POLLIN)
         while open_ones and self._agent.now() < until:
             for login in open_ones.values():
-                self._flush(login)
+                self._do_flush(login.child_id)
             for fd, _ in poll.poll(100):
                 if not os.read(fd, 65536):
                     poll.unregister(fd)
                     del open_ones[fd]
-
-    def _is_up(self, login: Login) -> bool:
-        return login.stdout >= 0 and self._relay.children[login.child_id].state == UP
 
     # Effects of the relay core.
 
@@ -235,24 +185,21 @@ class Branches:
     def _do_login(self, child_id: int, command: str) -> None:
         entry = self._entries[child_id]
         if self._ssh is None:
-            self._failed(child_id, "no-ssh", "there is no ssh client on the relay")
+            self._closed(child_id, "no-ssh", "there is no ssh client on the relay")
         elif self._socket is None:
-            self._failed(child_id, "agent", "the relay has no memory file system for the signing socket")
-        elif entry["login"]["carry"] and not self._binds():
-            self._failed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
+            self._closed(child_id, "agent", "the relay has no memory file system for the signing socket")
+        elif entry["login"]["carry"] and not self._binds(self._ssh):
+            self._closed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
         elif not self._may_open_more():
-            self._failed(child_id, "agent", "the relay may open no more files (see ulimit -n there)", True)
+            self._closed(child_id, "agent", "the relay may open no more files (see ulimit -n there)", True)
         else:
-            self._start(
-                child_id,
-                ssh_argv(self._ssh, entry["login"], _name(self._known_hosts), entry["connect"]) + [command],
-            )
+            known_hosts = "/proc/%d/fd/%d" % (os.getpid(), self._known_hosts)
+            argv = sshlogin.ssh_argv(self._ssh, entry["login"], known_hosts, entry["connect"])
+            self._start(child_id, argv + [command], dict(self._agent.env, SSH_AUTH_SOCK=self._socket.path))
 
-    def _binds(self) -> bool:
-        """Can this ssh bind a signature to the host's key? It has to be OpenSSH 8.9 or later."""
+    def _binds(self, ssh: str) -> bool:
         if self._can_bind is None:
-            assert self._ssh is not None
-            self._can_bind = sshclient.binds_sessions(_version(self._ssh, self._agent.env))
+            self._can_bind = sshlogin.binds(ssh, self._agent.env)
         return self._can_bind
 
     def _may_open_more(self) -> bool:
@@ -261,129 +208,66 @@ class Branches:
         most = os.sysconf("SC_OPEN_MAX")
         return most < 0 or len(os.listdir("/proc/self/fd")) + under_way + SPARE_FDS <= most
 
-    def _failed(self, child_id: int, code: str, reason: str, retry: bool = False) -> None:
-        self._perform(self._relay.closed(child_id, code, reason, retry, self._agent.now()))
-
-    def _start(self, child_id: int, argv: "List[str]") -> None:
-        assert self._socket is not None
-        given, out, err = os.pipe(), os.pipe(), os.pipe()
-        env = dict(self._agent.env)
-        env["SSH_AUTH_SOCK"] = self._socket.path
+    def _start(self, child_id: int, argv: "List[str]", env: "Dict[str, str]") -> None:
         try:
-            pid = processes.spawn(argv, env, (given[0], out[1], err[1]))
+            login = Login(self._agent, child_id, argv, env)
         except OSError as error:
-            self._failed(child_id, "no-ssh", "ssh could not be started: %s" % error.strerror)
-            for fd in (given[1], out[0], err[0]):
-                os.close(fd)
+            self._closed(child_id, "no-ssh", "ssh could not be started: %s" % error.strerror)
             return
-        finally:
-            for fd in (given[0], out[1], err[1]):
-                os.close(fd)
-        login = Login(child_id, pid, (given[1], out[0], err[0]))
         self._logins[child_id] = login
-        self._pids[pid] = child_id
-        for fd in (login.stdin, login.stdout, login.stderr):
-            os.set_blocking(fd, False)
+        self._pids[login.pid] = child_id
         self._agent.watch(login.stdout, select.POLLIN, lambda _: self._readable(login))
-        self._agent.watch(login.stderr, select.POLLIN, lambda _: self._stderr(login))
+        self._agent.watch(login.stderr, select.POLLIN, lambda _: self._heard(login))
 
     def _readable(self, login: Login) -> None:
-        try:
-            data = os.read(login.stdout, 65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+        data = login.read()
         if data:
             self._perform(self._relay.data(login.child_id, data, self._agent.now()))
-        else:
-            self._agent.drop(login.stdout)
-            login.stdout = -1
+        elif data is not None:
             self._over(login)
 
-    def _stderr(self, login: Login) -> None:
-        if not self._hear(login):
+    def _heard(self, login: Login) -> None:
+        if not login.hear():
             self._over(login)
-
-    def _hear(self, login: Login) -> bool:
-        """Read what the client says on standard error; False at its end."""
-        try:
-            data = os.read(login.stderr, 4096)
-        except BlockingIOError:
-            return True
-        except OSError:
-            data = b""
-        login.said = (login.said + data)[-MOST_STDERR:]
-        if not data:
-            self._agent.drop(login.stderr)
-            login.stderr = -1
-        return bool(data)
 
     def _over(self, login: Login) -> None:
-        """Judge a login once its process has ended and its standard output is read to the end.
+        """Tell of a login once its process has ended and its standard output is read to the end.
 
-        Somebody else may hold its standard error: what it said so far has to do.
+        Somebody else may hold its standard error: what it said so far has to do. What
+        it means the root knows: it gets the client's exit status, and its words.
         """
         if login.ended is None or login.stdout >= 0 or self._logins.get(login.child_id) is not login:
             return
         if login.stderr >= 0:
-            self._hear(login)
-        self._forget(login)
-        said = login.said.decode("utf-8", "replace")
-        child = self._relay.children[login.child_id]
-        if child.state == UP:
-            self._closed(login, "link", sshclient.last_line(said) or "the connection ended", False)
-            return
-        rc, signum = login.ended
-        failure = sshclient.classify(said, rc if signum is None else 255)
-        self._closed(login, failure.code, failure.reason, failure.retry)
-
-    def _closed(self, login: Login, code: str, reason: str, retry: bool) -> None:
-        self._perform(self._relay.closed(login.child_id, code, reason, retry, self._agent.now()))
-
-    def _forget(self, login: Login) -> None:
+            login.hear()
         del self._logins[login.child_id]
-        for fd in (login.stdin, login.stdout, login.stderr):
-            if fd >= 0:
-                self._agent.drop(fd)
-        login.stdin = login.stdout = login.stderr = -1
+        login.close()
+        said = login.said.decode("utf-8", "replace")
+        rc, signum = login.ended
+        status = rc if signum is None else 255
+        if self._relay.children[login.child_id].state == UP:
+            self._closed(login.child_id, "link", said)
+        else:
+            self._closed(login.child_id, str(status), said, status == 255 and sshlogin.passes_by(said))
+
+    def _closed(self, child_id: int, code: str, reason: str, retry: bool = False) -> None:
+        self._perform(self._relay.closed(child_id, code, reason, retry, self._agent.now()))
 
     def _do_write(self, child_id: int, data: bytes) -> None:
-        login = self._logins[child_id]
-        login.out += data
-        self._flush(login)
+        self._logins[child_id].write(data, lambda: self._pull(child_id))
 
     def _do_flush(self, child_id: int) -> None:
-        login = self._logins.get(child_id)
-        if login is not None:
-            self._flush(login)
+        if child_id in self._logins:
+            self._do_write(child_id, b"")
 
-    def _flush(self, login: Login) -> None:
-        while login.stdin >= 0:
-            if not login.out:
-                link = self._relay.children[login.child_id].link
-                login.out = link.pull(self._agent.now()) if link is not None else b""
-                if not login.out:
-                    self._agent.unwatch(login.stdin)
-                    return
-            try:
-                login.out = login.out[os.write(login.stdin, login.out) :]
-            except BlockingIOError:
-                self._agent.watch(login.stdin, select.POLLOUT, lambda _: self._flush(login))
-                return
-            except OSError:
-                self._agent.drop(login.stdin)
-                login.stdin = -1
+    def _pull(self, child_id: int) -> bytes:
+        link = self._relay.children[child_id].link
+        return link.pull(self._agent.now()) if link is not None else b""
 
     def _do_hangup(self, child_id: int) -> None:
-        login = self._logins.get(child_id)
-        if login is None:
-            return
-        self._forget(login)
-        try:
-            os.kill(login.pid, _signal.SIGKILL)
-        except OSError:
-            pass
+        login = self._logins.pop(child_id, None)
+        if login is not None:
+            login.kill()
 
     # Signing.
 
@@ -432,43 +316,9 @@ def _memory_file(directory: str) -> int:
     return fd
 
 
-def _name(fd: int) -> str:
-    """By what name another process can read one of our files."""
-    return "/proc/%d/fd/%d" % (os.getpid(), fd)
-
-
 def _append(fd: int, content: bytes) -> None:
     while content:
         content = content[os.write(fd, content) :]
-
-
-def _version(ssh: str, env: "Dict[str, str]") -> str:
-    """What `ssh -V` says, in a few milliseconds."""
-    said, tell = os.pipe()
-    null = os.open("/dev/null", os.O_RDWR)
-    try:
-        pid = processes.spawn([ssh, "-V"], env, (null, tell, tell))
-    except OSError:
-        os.close(said)
-        return ""
-    finally:
-        os.close(null)
-        os.close(tell)
-    with open(said, "rb") as file:
-        text = file.read(1000).decode("utf-8", "replace")
-    try:
-        os.waitpid(pid, 0)
-    except OSError:
-        pass  # reaped by the loop already
-    return text
-
-
-def _find(program: str, env: "Dict[str, str]") -> "Optional[str]":
-    for directory in env.get("PATH", "/usr/bin:/bin").split(":") + ["/usr/bin", "/bin", "/usr/local/bin"]:
-        path = "%s/%s" % (directory or ".", program)
-        if os.access(path, os.X_OK):
-            return path
-    return None
 
 
 def _random() -> float:

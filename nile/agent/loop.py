@@ -13,6 +13,7 @@ import time
 
 from nile.agent import claims, core, processes, warden, wire
 from nile.agent.link import Link
+from nile.agent.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 CLOCK_BOOTTIME = 7
 READ_SIZE = 65536
 STOPPING_TICK_S = 0.02
-LATE_S = 1.5
-AFTER_EXIT_MOST = 4 << 20  # what a stream may still give once its command ended
 
 
 def main(bundle: "Tuple[Any, ...]") -> None:
@@ -62,8 +61,7 @@ class Agent:
         self._ready: "Dict[int, Callable[[int], None]]" = {}
         self._masks: "Dict[int, int]" = {}
         self.out = b""
-        self._streams: "Dict[str, int]" = {}
-        self._after_exit: "Dict[str, int]" = {}
+        self._streams: "Optional[Streams]" = None
         self._feed: "Optional[Feed]" = None
         self._last_tick = now()
 
@@ -102,10 +100,7 @@ class Agent:
         return min(tick_s, self.branches.next_tick_s()) if self.branches else tick_s
 
     def _tick(self) -> None:
-        # What this agent slept through, or was kept from, is no silence of its parent.
-        at = now()
-        self.parent.last_in = min(at, self.parent.last_in + max(0.0, at - self._last_tick - LATE_S))
-        self._last_tick = at
+        self._last_tick = now()
         self.parent.tick(self._last_tick)
         if not self.alone and self.core.deaf(self.parent.last_in, self._last_tick):
             self._parent_lost()
@@ -288,10 +283,7 @@ class Agent:
         finally:
             for fd in {null, given, mine[0][1], mine[1][1]}:
                 os.close(fd)
-        for name, (fd, _) in zip(core.STREAMS, mine):  # noqa: B905  (strict came with 3.10)
-            os.set_blocking(fd, False)
-            self._streams[name] = fd
-            self._do_reading(name, True)
+        self._streams = Streams(self, [fd for fd, _ in mine])
         self.perform(self.core.spawned(self.pid))
         if feeding >= 0:
             self._feeding().begin(feeding)
@@ -311,48 +303,12 @@ class Agent:
         return env
 
     def _do_reading(self, name: str, wanted: bool) -> None:
-        fd = self._streams.get(name)
-        if fd is None:
-            return
-        if wanted and name in self._after_exit:
-            self._read_all(name)
-        elif wanted:
-            self.watch(fd, select.POLLIN, lambda _: self._read(name))
-        else:
-            self.unwatch(fd)
-
-    def _read(self, name: str) -> None:
-        fd = self._streams[name]
-        data = b""
-        try:
-            data = os.read(fd, min(wire.CHUNK, self.core.room(name)))
-        except BlockingIOError:
-            if name not in self._after_exit:
-                return
-        except OSError:
-            pass
-        if data and self._may_read_on(name, len(data)):
-            self.perform(self.core.output(name, data))
-            return
-        self.drop(self._streams.pop(name))
-        self.perform(self.core.drained(name))
-
-    def _may_read_on(self, name: str, size: int) -> bool:
-        """A process left behind that writes without end must not hold up the verdict."""
-        if name in self._after_exit:
-            self._after_exit[name] -= size
-            return self._after_exit[name] > 0
-        return True
+        assert self._streams is not None
+        self._streams.reading(name, wanted)
 
     def _do_drain(self) -> None:
-        for name in list(self._streams):
-            self._after_exit[name] = AFTER_EXIT_MOST
-            self._read_all(name)
-
-    def _read_all(self, name: str) -> None:
-        """Read a stream until it is empty or its window is full; the rest comes as the window moves."""
-        while name in self._streams and self.core.room(name):
-            self._read(name)
+        assert self._streams is not None
+        self._streams.drain()
 
     def _feeding(self) -> "Feed":
         if self._feed is None:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import select
 import stat
+import time
 
 from nile.agent import claims, leftovers, wire
 from nile.agent.link import Link
@@ -54,10 +55,25 @@ def _attach(agent: "Agent", ends: "Optional[Tuple[int, int]]") -> None:
 
 
 def say_state(agent: "Agent", fields: "Dict[str, Any]") -> None:
-    """Tell the root where this agent stands, and whom it has below it."""
+    """Tell the root where this agent stands, and whom it has below it.
+
+    And for how long memory can tell of a start: a container may have been started anew below a kernel that
+    went on.
+    """
     core = agent.core
+    fields["uptime"] = min(agent.now(), _age_of_init(agent.now()))
     fields["children"] = agent.branches.attached(core.epoch) if agent.branches else []
     agent.up(wire.Frame(wire.STATE, core.id, core.epoch, (), wire.dumps(fields)))
+
+
+def _age_of_init(now: float) -> float:
+    """Seconds since process 1 was started, from proc(5)."""
+    try:
+        with open("/proc/1/stat", "rb") as file:
+            ticks = file.read().rpartition(b")")[2].split()[19]
+    except OSError:
+        return now  # hidden
+    return now - int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def come_second(agent: "Agent", word: str) -> str:
@@ -111,16 +127,23 @@ def _hand_over(agent: "Agent", path: str, word: str, wake: int) -> None:
         os.write(wake, b"%s %d\n" % (word.encode(), agent.core.epoch))
         plan = wire.Frame(wire.PLAN, 0, agent.core.epoch, (), wire.dumps(agent.core.plan))
         heard = b"".join(frame.encode() for frame in [plan] + agent.heard) + agent.parent.rest()
-        _ferry(up, down, wake, heard, agent.out + agent.parent.pull(agent.now()))
+        said = agent.out + agent.parent.pull(agent.now())
+        _ferry(up, down, wake, heard, said, agent.core.plan["shared"]["lease"])
     except OSError:
         pass  # one of both is gone, and the other sees the end
     leftovers.remove_tree(path + word)
     agent.leave_all()
 
 
-def _ferry(up: int, down: int, wake: int, to_holder: bytes, to_parent: bytes) -> None:
-    """Carry bytes both ways until either side ends. It never waits for one of them alone."""
-    while True:
+def _ferry(up: int, down: int, wake: int, to_holder: bytes, to_parent: bytes, lease_s: float) -> None:
+    """Carry bytes both ways until either side ends. It never waits for one of them alone.
+
+    Nor for a parent that reads or says nothing for the whole of a lease: the holder has ended by then.
+    """
+    since = time.monotonic()
+    while time.monotonic() < since + lease_s:
+        if not to_parent:
+            since = time.monotonic()
         poll = select.poll()
         poll.register(0, 0 if to_holder else select.POLLIN)
         poll.register(1, select.POLLOUT if to_parent else 0)
@@ -129,7 +152,9 @@ def _ferry(up: int, down: int, wake: int, to_holder: bytes, to_parent: bytes) ->
         if not to_parent:
             poll.register(up, select.POLLIN)
             poll.register(wake, 0)  # tells when the holder died; what it wrote before is read first
-        ready = dict(poll.poll())
+        ready = dict(poll.poll(int(lease_s * 1000)))
+        if not ready:
+            return
         if down in ready:
             to_holder = to_holder[os.write(down, to_holder) :]
         elif 0 in ready:

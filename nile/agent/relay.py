@@ -25,61 +25,24 @@ passed on to another child.
 """
 
 from nile.agent import wire
+from nile.agent.child import GONE, LOGIN, UP, WAITING, Child, subtree
 from nile.agent.handshake import Handshake, HandshakeError, command_line
 from nile.agent.link import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from nile.agent.handshake import Bundle
 
     Effects = List[Tuple[Any, ...]]
 
-WAITING, LOGIN, UP, GONE = "waiting", "login", "up", "gone"
-
 UNBOUND = "unbound"  # reported of a login that this relay leaves to the root: see nile.agent.carry
 
+MOST_CONTROL = 32 << 20  # bytes of control frames that wait for one link; thousands of hosts need a tenth
 SLEPT_S = 2.5  # a node that was stopped for longer may have been given up: no login of before goes on
 RETRY_FIRST_S = 0.2
 RETRY_MOST_S = 2.0
-
-
-class Child:
-    """A child as its parent sees it. `entry` is its part of the plan."""
-
-    def __init__(self, entry: "Dict[str, Any]", permitted: bool) -> None:
-        self.entry = entry
-        self.id: "int" = entry["id"]
-        self.epoch: "int" = entry["epoch"]
-        self.below = set(_ids(entry))
-        self.permitted = permitted
-        self.state = WAITING
-        self.attempts = 0
-        self.not_before = 0.0
-        self.deadline: "Optional[float]" = None
-        self.handshake: "Optional[Handshake]" = None
-        self.link: "Optional[Link]" = None
-        self.suspected = False
-        self.dropped: "Optional[Tuple[str, str]]" = None  # how its last attempt ended, if one follows
-
-    def speaks_for(self, frame: wire.Frame) -> bool:
-        """May this frame come from this child?"""
-        if frame.type not in wire.UP_TYPES or frame.path:
-            return False
-        if frame.type == wire.HELLO and frame.origin == 0:
-            return True
-        return frame.origin in self.below
-
-
-def _ids(entry: "Dict[str, Any]") -> "Iterator[int]":
-    """Whom a child may speak for: itself, and whatever is or may come to be below it."""
-    yield entry["id"]
-    for below in entry["below"]:
-        yield below
-    for child in entry["children"]:
-        for below in _ids(child):
-            yield below
 
 
 class Relay:
@@ -107,6 +70,8 @@ class Relay:
         self.children: "Dict[int, Child]" = {}
         self._reported: "set[int]" = set()
         self._cancelled = False
+        self._queue: "List[Child]" = []  # permitted ones, which wait for a free slot
+        self._under_way: "set[int]" = set()
         self._ticked_at: "Optional[float]" = None
 
     # What the root says.
@@ -126,7 +91,9 @@ class Relay:
                 if known.epoch >= child.epoch:
                     continue
                 effects.append(("hangup", child.id))
+                self._drop(known)
             self.children[child.id] = child
+            self._queue.append(child)
             for other in before:
                 other.below -= child.below
         return effects + self._fill(now)
@@ -138,8 +105,7 @@ class Relay:
             if child is not None:
                 if child.state in (LOGIN, UP):
                     effects.append(("hangup", child_id))
-                child.state = GONE
-                child.link = None
+                self._drop(child)
                 child.below = set()
         return effects + self._fill(now)
 
@@ -157,7 +123,7 @@ class Relay:
         if frame.type in wire.BROADCAST:
             return self._broadcast(frame, now)
         if frame.path:
-            return self._forward(frame, sent)
+            return self._forward(frame, now, sent)
         if frame.type == wire.PERMIT:
             return self._permit(frame.fields(), now)
         if frame.type == wire.ADOPT:
@@ -172,22 +138,31 @@ class Relay:
             self._cancelled = True
             effects += self._give_up_logins()
         for child in self.children.values():
-            if child.state == UP and child.link is not None:
-                child.link.send(frame)
-                effects.append(("flush", child.id))
+            if child.state == UP:
+                effects += self._send(child, frame, now)
         return effects
 
-    def _forward(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]") -> "Effects":
+    def _send(
+        self, child: Child, frame: wire.Frame, now: float, sent: "Optional[Callable[[], None]]" = None
+    ) -> "Effects":
+        assert child.link is not None
+        if child.link.waiting() > MOST_CONTROL:
+            if sent is not None:
+                sent()
+            return self._hang_up(child, "agent", "it doesn't take what it is sent", now)
+        child.link.send(frame, sent)
+        return [("flush", child.id)]
+
+    def _forward(self, frame: wire.Frame, now: float, sent: "Optional[Callable[[], None]]") -> "Effects":
         child = self.children.get(frame.path[0])
-        if child is None or child.link is None or child.state != UP:
+        if child is None or child.state != UP:
             if sent is not None:
                 sent()
             return []  # the root hears of the broken link by itself
         if frame.type in (wire.ADOPT, wire.FORGET):
             frame = self._pass_on(child, frame)
         onward = wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body)
-        child.link.send(onward, sent)
-        return [("flush", child.id)]
+        return self._send(child, onward, now, sent)
 
     def _pass_on(self, child: Child, frame: wire.Frame) -> wire.Frame:
         """What comes below this child, or leaves it: whom it may speak for, and what it needs for that."""
@@ -197,7 +172,7 @@ class Relay:
                 child.below.difference_update(set(body["below"]).difference(frame.path))
             return frame
         for entry in body["entries"]:
-            below = set(_ids(entry))
+            below = set(subtree(entry))
             for other in self.children.values():
                 other.below -= below
             child.below |= below
@@ -210,19 +185,19 @@ class Relay:
         child = self.children.get(body["child"])
         if child is not None and child.epoch == body["epoch"]:
             child.permitted = True
+            self._queue.append(child)
         return self._fill(now)
 
     # Logins.
 
     def _fill(self, now: float) -> "Effects":
         """Begin as many logins as slots are free."""
-        free = self._shared["parallel"] - sum(child.state == LOGIN for child in self.children.values())
         effects: "Effects" = []
-        for child in self.children.values():
-            if free <= 0:
-                break
-            if child.state == WAITING and child.permitted and self._wanted(child):
-                free -= 1
+        while self._queue and len(self._under_way) < self._shared["parallel"]:
+            child = self._queue.pop(0)
+            current = self.children[child.id] is child and child.state == WAITING
+            if current and child.permitted and self._wanted(child):
+                self._under_way.add(child.id)
                 effects += self._begin(child, now)
         return effects
 
@@ -247,9 +222,9 @@ class Relay:
                 return self._shake(child, data, now)
             return self._frames(child, child.link.receive(data, now), now)
         except HandshakeError as error:
-            return [("hangup", child_id)] + self._lose(child, error.code, error.reason, now)
+            return self._hang_up(child, error.code, error.reason, now)
         except wire.WireError as error:
-            return [("hangup", child_id)] + self._lose(child, "agent", "it sent %s" % error, now)
+            return self._hang_up(child, "agent", "it sent %s" % error, now)
 
     def _shake(self, child: Child, data: bytes, now: float) -> "Effects":
         if child.handshake is None:
@@ -263,10 +238,11 @@ class Relay:
 
     def _frames(self, child: Child, frames: "List[wire.Frame]", now: float) -> "Effects":
         effects: "Effects" = []
-        child.suspected = False
         for frame in frames:
             if not child.speaks_for(frame):
                 effects += self._report(child, frame)
+                if frame.type in wire.BULK:  # of one that was elsewhere before, perhaps: it must not stall
+                    effects += self.take(child.id, len(frame.body))
             elif child.state == LOGIN and frame.type == wire.HELLO:
                 effects += self._hello(child, frame, now)
             elif child.state == UP and frame.origin != 0:
@@ -286,12 +262,12 @@ class Relay:
         child = self.children[child_id]
         if child.state == GONE:
             return []
-        reason = "it sends more than its relay can pass on"
-        return [("hangup", child_id)] + self._lose(child, "agent", reason, now)
+        return self._hang_up(child, "agent", "it sends more than its relay can pass on", now)
 
     def _hello(self, child: Child, frame: wire.Frame, now: float) -> "Effects":
         """The child's agent runs: send it its plan, tell the root, use the free slot."""
         child.state = UP
+        self._under_way.discard(child.id)
         child.deadline = None
         node = {key: value for key, value in child.entry.items() if key != "login"}
         plan = wire.dumps({"shared": self._shared, "node": node})
@@ -324,8 +300,7 @@ class Relay:
         if child.state == GONE:
             return []
         kind = wire.LOST if child.state == UP else wire.FAILED
-        child.state = GONE
-        child.link = None
+        self._drop(child)
         body = {
             "child": child.id,
             "epoch": child.epoch,
@@ -334,6 +309,16 @@ class Relay:
             "attempts": child.attempts,
         }
         return [("up", self._say(kind, body))] + self._fill(now)
+
+    def _hang_up(self, child: Child, code: str, reason: str, now: float) -> "Effects":
+        return [("hangup", child.id)] + self._lose(child, code, reason, now)
+
+    def _drop(self, child: Child) -> None:
+        child.state = GONE
+        if child.link is not None:
+            child.link.drop()
+        child.link = None
+        self._under_way.discard(child.id)
 
     def _wanted(self, child: Child) -> bool:
         """In a cancelled run only those are, where an agent may wait that hasn't heard of it."""
@@ -352,17 +337,12 @@ class Relay:
     def tick(self, now: float) -> "Effects":
         """Deadlines, retries, pings and silence; call it a few times a second."""
         effects: "Effects" = []
-        # What this node slept through, or was kept from, is no silence of others.
         slept_s = self._slept_s(now)
-        late_s = max(0.0, slept_s - 1.5)
         self._ticked_at = now
         if slept_s > SLEPT_S:
             for child in [child for child in self.children.values() if child.state == LOGIN]:
-                effects.append(("hangup", child.id))
-                effects += self._lose(child, "link", "its relay was stopped meanwhile", now)
+                effects += self._hang_up(child, "link", "its relay was stopped meanwhile", now)
         for child in list(self.children.values()):
-            if child.link is not None:
-                child.link.last_in = min(now, child.link.last_in + late_s)
             if child.state == LOGIN:
                 effects += self._tick_login(child, now)
             elif child.state == UP and child.link is not None:
@@ -378,17 +358,16 @@ class Relay:
         if child.deadline is not None and now >= child.deadline:
             silence = ("connect-timeout", "no answer within %g s" % child.entry["connect"])
             code, reason = child.dropped or silence
-            return [("hangup", child.id)] + self._lose(child, code, reason, now)
+            return self._hang_up(child, code, reason, now)
         if child.not_before and now >= child.not_before:
             return self._begin(child, now)
         return []
 
     def _tick_link(self, child: Child, link: Link, now: float) -> "Effects":
+        link.tick(now)
         silent_s = now - link.last_in
         if silent_s > self._shared["silence"]:
-            reason = "nothing was heard of it for %d s" % silent_s
-            return [("hangup", child.id)] + self._lose(child, "link", reason, now)
-        link.tick(now)
+            return self._hang_up(child, "link", "nothing was heard of it for %d s" % silent_s, now)
         return [("flush", child.id)]
 
     def next_tick_s(self, now: float) -> float:
@@ -413,8 +392,7 @@ class Relay:
             if child.state == LOGIN:
                 effects.append(("hangup", child.id))
             if child.state in (WAITING, LOGIN):
-                child.state = GONE
-                child.link = None
+                self._drop(child)
         return effects
 
     def parent_lost(self) -> "Effects":
@@ -424,7 +402,7 @@ class Relay:
         for child in self.children.values():
             if child.state in (LOGIN, UP):
                 effects.append(("hangup", child.id))
-            child.state = GONE
+            self._drop(child)
         return effects
 
     def _say(self, kind: int, value: "Any") -> wire.Frame:

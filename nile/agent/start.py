@@ -4,6 +4,7 @@ The first stage executes it and calls `main`. What a quiet life doesn't need is
 compiled when it is first imported.
 """
 
+import _imp
 import os
 import sys
 
@@ -40,8 +41,10 @@ class Later:
 def run(module: "ModuleType", code: "Any", codes: "Dict[str, Any]") -> None:
     """Execute a module's code, compiled first if it is source."""
     name = module.__name__
+    file = name.replace(".", "/") + ".py"
     if isinstance(code, bytes):
-        code = codes[name] = compile(code, name.replace(".", "/") + ".py", "exec", dont_inherit=True)
+        code = codes[name] = compile(code, file, "exec", dont_inherit=True)
+    _imp._fix_co_filename(code, file)  # type: ignore[attr-defined]  # it was sent without
     exec(code, module.__dict__)
 
 
@@ -76,8 +79,7 @@ def main(bundle: "Tuple[Any, ...]") -> None:
         text = "nile agent: %r" % error
         while at:
             code = at.tb_frame.f_code
-            name = getattr(code, "co_qualname", code.co_name)
-            text += " %s:%s %s+%d" % (code.co_filename, at.tb_lineno or "", name, at.tb_lasti)
+            text += " %s:%s %s+%d" % (code.co_filename, at.tb_lineno or "", code.co_name, at.tb_lasti)
             at = at.tb_next
         os.write(2, text.encode("utf-8", "replace"))
     finally:

@@ -12,6 +12,8 @@ below them.
 import _signal
 import os
 
+from nile.agent import processes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Tuple
@@ -76,7 +78,7 @@ def watch(agent: int, said: int) -> None:
     _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)  # cleaning up is how it ends
     lines = os.read(said, 65536).split(b"\n")
     paths = [path for path in lines[:-1] if os.path.lexists(path)]
-    alone = lines[-1] == KEEP or _childless()
+    alone = lines[-1] == KEEP or processes.childless()
     if paths or not alone:
         from nile.agent import leftovers
 
@@ -92,11 +94,3 @@ def _stop(agent: int) -> None:
         os.kill(agent, _signal.SIGTERM)
     except OSError:
         pass  # gone
-
-
-def _childless() -> bool:
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except OSError:
-        return True
-    return False

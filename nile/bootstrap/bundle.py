@@ -15,30 +15,35 @@ import tokenize
 from importlib import resources
 
 from nile.agent.handshake import Bundle
-from nile.bootstrap.shorten import keywords, shorten
+from nile.bootstrap.shorten import keywords, private_attributes, shorten
 
 # In an order that satisfies their imports.
 LEAF_MODULES = (
     "start",
+    "processes",
     "warden",
     "wire",
     "link",
     "core",
+    "stopping",
     "anew",
     "claims",
-    "processes",
     "leftovers",
     "forked",
     "feed",
     "orphan",
+    "streams",
     "loop",
 )
-RELAY_MODULES = ("handshake", "relay", "sshclient", "signsocket", "logins")
+RELAY_MODULES = ("handshake", "child", "relay", "sshlogin", "signsocket", "logins")
 # Few runs need it: it travels with the first connection that is to be carried.
 CARRIER = "carry"
 # Compiled on the host, and only when they are first imported: most leaves never need them.
-LATE_MODULES = ("start", "anew", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
+LATE_MODULES = ("start", "stopping", "anew", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
 
+
+ROOT_ONLY = frozenset({"unpack_output", "pending"})
+"""Functions of the agent's modules that no agent calls: they stay at home."""
 
 _FRESH = ("", "\n")
 """What a token that begins a line, and not in brackets, comes after."""
@@ -51,7 +56,8 @@ def agent_bundle() -> Bundle:
     """The agent as this Nile has it, ready to be sent to children of any Python."""
     sources: list[tuple[str, bytes]] = [("nile", b""), ("nile.agent", b"")]
     relay_only = []
-    for module in LEAF_MODULES[:-1] + RELAY_MODULES + LEAF_MODULES[-1:]:
+    # Code by code and text by text: they compress better. Of what is loaded at once, the loop comes last.
+    for module in sorted((*LEAF_MODULES, *RELAY_MODULES), key=LATE_MODULES.__contains__):
         name = f"nile.agent.{module}"
         sources.append((name, packed_source(module)))
         if module in RELAY_MODULES:
@@ -62,16 +68,17 @@ def agent_bundle() -> Bundle:
 
 def packed_source(module: str) -> bytes:
     """One module of the agent as it travels: the same program, on the same lines."""
-    return shorten(strip(_text(module)), _keywords()).encode()
+    return shorten(strip(sent_text(module)), _keywords(), _attributes()).encode()
 
 
 @functools.cache
 def _keywords() -> set[str]:
-    return set().union(*(keywords(_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER)))
+    return set().union(*(keywords(sent_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER)))
 
 
-def _text(module: str) -> str:
-    return resources.files("nile.agent").joinpath(f"{module}.py").read_text(encoding="utf-8")
+@functools.cache
+def _attributes() -> dict[str, str]:
+    return private_attributes(strip(sent_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER))
 
 
 def strip(text: str) -> str:
@@ -91,6 +98,16 @@ def strip(text: str) -> str:
     for number, start, end in sorted(cuts, reverse=True):
         lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
     return squeeze("\n".join(map(_bare, lines)) + "\n")
+
+
+def sent_text(module: str) -> str:
+    """A module but for the functions that no agent calls."""
+    text = resources.files("nile.agent").joinpath(f"{module}.py").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.name in ROOT_ONLY:
+            _blank(node, lines)
+    return "\n".join(lines) + "\n"
 
 
 @functools.cache

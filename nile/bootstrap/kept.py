@@ -87,10 +87,10 @@ def carrier_source() -> bytes:
 
 def content_key() -> str:
     """Names everything that the packed agent is made of and by; raises OSError where that can't be read."""
-    packer = Path(__file__).with_name("bundle.py")
+    packers = [Path(__file__).with_name(name) for name in ("bundle.py", "shorten.py")]
     modules = sorted(Path(nile.agent.__path__[0]).glob("*.py"))
     total = hashlib.sha256(f"{sys.version} {zlib.ZLIB_RUNTIME_VERSION}".encode())
-    for path in (packer, *modules):
+    for path in (*packers, *modules):
         total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:32]
 

@@ -11,7 +11,7 @@ from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
-from nile.cascade.verdicts import Judgement, judge_failed, judge_lost, judge_outcome
+from nile.cascade.verdicts import Judgement, judge_failed, judge_lost, judge_outcome, unseen_end
 from nile.events import Code, Notice, RunEnded, Verdict
 from nile.options import Timeouts
 
@@ -83,7 +83,12 @@ class Ends:
 
     def give_up_alive(self, host: Host, reason: str, t: float) -> list[Action]:
         """The agent there has nothing to go on with."""
-        return [*self.judge(host, self._judgement(host, Code.AGENT, reason), t), *self.settle(host)]
+        lost = host.in_doubt and host.outcome is None
+        judgement = judge_lost(Code.AGENT, reason) if lost else self._judgement(host, Code.AGENT, reason)
+        return [*self.judge(host, judgement, t), *self.settle(host)]
+
+    def _lost(self, code: Code, reason: str) -> Judgement:
+        return judge_lost(code, reason, unseen_end(self._options.exec, self._timeouts.lease_s))
 
     def _judgement(self, host: Host, code: Code, reason: str) -> Judgement:
         away = judge_away(host, self._options.exec, code, reason)
@@ -92,7 +97,7 @@ class Ends:
         if host.outcome is not None:  # only the tail of its output is missing
             return judge_outcome(host.outcome, self._options.exec.leftover)
         if host.in_doubt:
-            return judge_lost(code, reason)
+            return self._lost(code, reason)
         if host.refused and code in (Code.AUTHENTICATION, Code.SIGNING):
             code, reason = Code.SIGNING, host.refused
         return judge_failed(code, reason, self._options.remedy(code, host.name))
@@ -122,9 +127,9 @@ class Ends:
             quiet_s = t - max(host.heard_s, host.attached_s, held_back_s)
             return self._judgement(host, Code.AGENT, "") if quiet_s > lease_s else None
         if not host.started and since_s > lease_s:
-            return judge_lost(Code.AGENT, "its agent doesn't say whether the command began")
+            return self._lost(Code.AGENT, "its agent doesn't say whether the command began")
         if command_s is not None and since_s > command_s + self._options.exec.grace_s + 2 * lease_s:
-            return judge_lost(
+            return self._lost(
                 Code.AGENT, "its command should have been killed long ago, and its agent doesn't say so"
             )
         return None
@@ -150,7 +155,7 @@ class Ends:
         """A cancelled host that doesn't report in time."""
         actions: list[Action] = []
         if not host.over and host.in_doubt:
-            reason = "cancelled, but its end was not seen in time"
+            reason = "cancelled, and it didn't answer in time"
             actions = self.judge(host, self._judgement(host, Code.CANCELLED, reason), t)
         elif not host.over:
             actions = self.judge(host, judge_failed(Code.CANCELLED, "cancelled", ""), t)

@@ -38,9 +38,15 @@ class Known:
     """Of stdout and stderr, in bytes."""
 
 
+NOTHING = Known()
+
+
 @dataclass(frozen=True, slots=True)
 class Heritage:
-    """A run that had `roots` roots before this one and began `elapsed_s` seconds ago; hosts by name."""
+    """A run that had `roots` roots before this one and began `elapsed_s` seconds ago.
+
+    `hosts` by name; one that isn't there was never heard of.
+    """
 
     roots: int
     elapsed_s: float
@@ -60,13 +66,12 @@ class Heritage:
 def inherit(tree: Tree, heritage: Heritage, starts: Slots) -> None:
     """Make a tree that is as it was planned one that is as it was recorded."""
     by_name = {host.name: host for host in tree.hosts.values()}
-    for name, known in heritage.hosts.items():
-        if name in by_name:
-            _recall(by_name[name], known)
-    for name, known in heritage.hosts.items():
-        if name in by_name and known.parent is not None:
-            above = by_name.get(known.parent)
-            _hang(tree, by_name[name], ROOT_ID if above is None else above.id)
+    for name, host in by_name.items():
+        _recall(host, heritage.hosts.get(name, NOTHING))
+    for name, host in by_name.items():
+        parent = heritage.hosts.get(name, NOTHING).parent
+        if parent is not None:
+            _hang(tree, host, by_name[parent].id if parent in by_name else ROOT_ID)
     for host in tree.hosts.values():
         host.epoch = host.least_epoch = heritage.first_epoch
         if host.over:

@@ -31,10 +31,11 @@ from nile.cascade.inputs import (
 )
 from nile.cascade.mending import Mender
 from nile.cascade.orders import WINDOW, CascadeOptions, Orders
+from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
-from nile.cascade.verdicts import code_of, integer, text
+from nile.cascade.verdicts import integer, text, told
 from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted
 from nile.topology.model import ROOT_ID, Plan
 
@@ -165,6 +166,8 @@ class Cascade:
             return []  # a former parent, which doesn't know yet
         if child is None or self._tree.link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
+        if not self._hears(frame.origin):
+            return []
         if frame.type == wire.REPORT:
             return self._report(child, f"{frame_name(body['type'])} from {child.name}", frame.origin, body)
         if body["epoch"] != child.epoch:
@@ -173,17 +176,19 @@ class Cascade:
             return self._login(child, t)
         if frame.type == wire.SIGN:
             return self._sign(child, body)
-        never_up = child.contact is not Contact.UP and not child.ended
+        never_up = child.contact in PENDING and not child.ended
         if body["code"] == UNBOUND and never_up and child.carrier is None:
             return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, body, t)
 
     def _report(self, child: Host, what: str, relay: int, body: dict[str, Any]) -> list[Action]:
         """A relay dropped a child's frame; it says so once for each child."""
-        if child.complained_of:
+        origin = integer(body["origin"])
+        hung_there = origin in self._tree.hosts and child.id in self._tree[origin].former
+        if child.complained_of or hung_there:  # what was on its way when it moved is no lie
             return []
         child.complained_of = True
-        said = f"{what} was dropped: it may not speak for node {integer(body['origin'])}"
+        said = f"{what} was dropped: it may not speak for node {origin}"
         return [Publish(Notice(said, self._tree.name(relay)))]
 
     def _login(self, child: Host, t: float) -> list[Action]:
@@ -198,7 +203,7 @@ class Cascade:
         """A login failed, or a link was lost."""
         if host.ended or host.contact is Contact.NONE:
             return []
-        code, reason = code_of(body["code"]), text(body["reason"])
+        code, reason = told(body["code"], body["reason"])
         failed = failed and host.contact is not Contact.UP
         if failed:
             host.admitted = False  # no agent there had its plan yet
@@ -241,10 +246,18 @@ class Cascade:
 
     def _hello(self, host: Host, body: bytes, t: float) -> list[Action]:
         """An agent runs there. Its parent has sent it the plan by now."""
-        if host.contact is Contact.UP:
+        if host.contact is Contact.UP or not self._may_attach(host):
             return []
-        host.met(_uptime(body), t)
+        host.met(_uptime(wire.loads(body)), t)
         return self._attached(host, t)
+
+    def _may_attach(self, host: Host) -> bool:
+        """Is somebody to log in to it, with whom there is contact? What is out of contact is placed anew."""
+        return host.ended or (host.contact in PENDING and self._hears(self._tree.link_parent(host)))
+
+    def _hears(self, node_id: int) -> bool:
+        """Can anything come from there? Not through a link that is gone, whoever says so."""
+        return node_id == ROOT_ID or self._tree.attached(node_id)
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP
@@ -285,14 +298,17 @@ class Cascade:
             return [self._orders.send(host.id, wire.END, {})]
         if not host.state_due:
             return self._distrust(frame, "nobody asked where it stands")
+        if host.contact is not Contact.UP and not self._may_attach(host):
+            return []
+        trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
         host.state_due = False
         host.resumed = True
-        if _uptime(frame.body):  # said with more care than in the hello
-            host.dated(_uptime(frame.body), t)
+        if up_s := _uptime(body):  # said with more care than in the hello
+            host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
-        actions += self._mender.claimed(host, text(body["trace"]), body["held"] is True, t)
-        actions += self._mender.reconcile(host, _states(body["children"]), t)
+        actions += self._mender.claimed(host, trace, held, t)
+        actions += self._mender.reconcile(host, listed, t)
         return [*actions, *self._ends.settle(host)]
 
     def _output(self, host: Host, body: bytes, t: float) -> list[Action]:
@@ -328,7 +344,7 @@ class Cascade:
 
     def _sign(self, child: Host, body: dict[str, Any]) -> list[Action]:
         relay = self._tree.hosts.get(child.parent)
-        binds, request = body["binds"], body["request"]
+        binds, request, serial = body["binds"], body["request"], integer(body["serial"])
         if relay is None or child.contact is not Contact.LOGIN or not isinstance(request, bytes):
             raise ValueError("a signature for no login")
         if not isinstance(binds, list) or not all(isinstance(bind, bytes) for bind in binds):
@@ -337,7 +353,6 @@ class Cascade:
             child.asking = child.epoch
             relay.signatures += 1
         left = relay.logins - relay.signatures + 1
-        serial = integer(body["serial"])
         return [Sign(relay.id, child.id, child.epoch, serial, tuple(binds), request, left)]
 
     def _signed(self, event: Signed) -> list[Action]:
@@ -359,9 +374,10 @@ class Cascade:
     def _offer_logins(self, parent_id: int) -> None:
         """A parent that is up could log in to its children, once they are permitted."""
         if self._logins.bounded:
-            for child in self._tree.children(parent_id):
-                if self._wanted(self._tree[child]) and not self._tree[child].permitted:
-                    self._logins.offer(child, self._tree[child])
+            for child in map(self._tree.__getitem__, self._tree.children(parent_id)):
+                waits = child.contact is Contact.WAITING and not (child.permitted or child.ended)
+                if self._wanted(child) and waits:
+                    self._logins.offer(child.id, child)
 
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)
@@ -371,7 +387,7 @@ class Cascade:
         for host in self._logins.grant():
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
-            actions.append(self._orders.send(host.parent, wire.PERMIT, permit))
+            actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
         return actions + [self._orders.start(host, t) for host in self._starts.grant()]
 
     # The store, time, and the end.
@@ -418,9 +434,8 @@ class Cascade:
         return [host for host in self._tree.hosts.values() if host.node.asked]
 
 
-def _uptime(body: bytes) -> float:
-    """What a hello says of how long the host has been up, in seconds; 0 where it says nothing."""
-    said = wire.loads(body)
+def _uptime(said: Any) -> float:
+    """What a HELLO or a STATE says of how long the host has been up, in seconds; 0 where it says nothing."""
     value = said.get("uptime") if isinstance(said, dict) else None
     return float(value) if isinstance(value, float) and value > 0 else 0.0
 

@@ -47,10 +47,7 @@ class Mender:
             self.healer.failed(host, code, reason, t)
         else:
             self.healer.lost(host, code, reason, t)
-        host.contact = Contact.NONE
-        for each in self._tree.below(host):
-            if each.contact is not Contact.UP:  # no login there can go on: they are placed anew
-                self._logins.give_back(each)
+        self._cut_off(host)
         if self._options.exec.stdin and host.started:
             # What it didn't hear of the standard input would be missing: its agent ends it.
             return self._give_up(host, code, reason, t)
@@ -80,11 +77,20 @@ class Mender:
                 self.healer.lost(host, Code.LINK, REASON, t)
         return self.mend(t, ticked=False)
 
+    def _cut_off(self, host: Host) -> None:
+        """It is out of contact: no login below it can go on, they are placed anew."""
+        host.contact = Contact.NONE
+        for each in self._tree.below(host):
+            if each.contact is not Contact.UP:
+                self._logins.give_back(each)
+
     def mend(self, t: float, *, ticked: bool) -> list[Action]:
         """Do what there is to do."""
         actions: list[Action] = []
         if self._options.relays_only:
             return actions
+        if ticked:
+            self._logins.tick()
         for _ in range(MOST_ROUNDS):
             decisions = self.healer.decide(t, ticked=ticked)
             if not decisions:
@@ -109,6 +115,7 @@ class Mender:
             case Unheard(host):
                 reason = "its relay doesn't say what came of the login"
                 forget = self._orders.forget(self._tree.link_parent(host), host)
+                self._logins.move_on(host)
                 return [forget, *self.gone(host, True, Code.CONNECT_TIMEOUT, reason, t)]
             case CallUp(host):
                 return self._call_up(host, t)
@@ -139,6 +146,8 @@ class Mender:
         for each in self._tree.below(host):
             each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
         host.permitted = not self._logins.bounded
+        if leaves:
+            self._logins.move_on(host)
         self._logins.give_back(host)
         if self._logins.bounded:
             # Whoever may have a command that waits for its adoption comes first.
@@ -184,7 +193,7 @@ class Mender:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
         if self._starts.bounded and not host.start_in:  # a former root hasn't told it either
-            host.may_have_started = False
+            host.may_have_started, host.start_s = False, None
             self._starts.give_back(host)
             self._starts.offer(host.rank, host)
             return []
@@ -220,11 +229,11 @@ class Mender:
                 continue
             if epoch == child.epoch and state == "up":
                 actions.append(self._orders.resume(child))
-            elif epoch == child.epoch and state in PENDING:
+            elif epoch == child.epoch and state in PENDING and child.contact is not Contact.UP:
                 child.contact = Contact(state)
             elif child.contact is not Contact.NONE:
                 self._departed(child, True, t)
-                child.contact = Contact.NONE
+                self._cut_off(child)
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
         # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.
         gone = [each for each in sorted(listed.keys() & self._tree.hosts.keys()) if each not in host.children]

@@ -121,7 +121,9 @@ class Tree:
 
     def height(self, host: Host) -> int:
         """Stages below a host."""
-        return max((1 + self.height(self.hosts[child]) for child in host.children), default=0)
+        if not host.children:
+            return 0
+        return 1 + max(self.height(self.hosts[child]) for child in host.children)
 
     def name(self, node_id: int) -> str:
         """A node's name; the root's for any id that isn't one."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from nile.agent.stopping import KILLED, STUCK_S, SURVIVED
 from nile.cascade.hosts import Host
+from nile.cascade.lastwords import classify, last_line
 from nile.events import Code, HostResult, Leftover, Verdict
+from nile.options import ExecOptions, OnOrphan
 from nile.options import Leftover as LeftoverPolicy
 
 MOST_TEXT = 500
@@ -54,11 +58,11 @@ def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
         remedy = "the login shell of this user can't be run there"
         return Judgement(Verdict.FAILED, Code.SPAWN, text(error), remedy, **common)
     if cause == "timeout":
-        return Judgement(
-            Verdict.TIMEOUT, Code.COMMAND_TIMEOUT, "it ran longer than allowed and was killed", **common
-        )
+        reason = f"it ran longer than allowed and was killed{_seen(leftover)}"
+        return Judgement(Verdict.TIMEOUT, Code.COMMAND_TIMEOUT, reason, **common)
     if cause == "cancelled":
-        return Judgement(Verdict.CANCELLED, Code.CANCELLED, "cancelled", **common)
+        reason = f"cancelled{', and killed' * bool(leftover)}{_seen(leftover)}"
+        return Judgement(Verdict.CANCELLED, Code.CANCELLED, reason, **common)
     if cause is not None:
         return Judgement(Verdict.LOST, Code.LINK, "the agent ended it: it had lost its parent", **common)
     if signum is not None:
@@ -70,10 +74,28 @@ def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
     return Judgement(Verdict.OK, **common)
 
 
-def judge_lost(code: Code, reason: str) -> Judgement:
-    """Nothing more will be heard of a host whose command may have begun."""
+def _seen(leftover: tuple[Leftover, ...]) -> str:
+    """Whether the death of what was killed was seen. Names and numbers would keep hosts from folding."""
+    if any(left.survived for left in leftover):
+        return ", but not all of it died"
+    return " (seen dead)" if leftover else ""
+
+
+def judge_lost(code: Code, reason: str, unseen: str = "") -> Judgement:
+    """Nothing more will be heard of a host whose command may have begun.
+
+    `unseen` says what becomes of what may run there, whose end nobody saw.
+    """
     remedy = "look at the host before running the command there again"
-    return Judgement(Verdict.LOST, code, reason, remedy)
+    return Judgement(Verdict.LOST, code, f"{reason}; {unseen}" if unseen else reason, remedy)
+
+
+def unseen_end(options: ExecOptions, lease_s: float) -> str:
+    """What becomes of a command whose host is lost: nobody hears of its end."""
+    if options.on_orphan is OnOrphan.FINISH:
+        return "its end was not seen: what runs there goes on"
+    most_s = math.ceil(lease_s + options.grace_s + STUCK_S)
+    return f"its end was not seen: its agent ends what runs there within {most_s} s of the root's last word"
 
 
 def judge_failed(code: Code, reason: str, remedy: str) -> Judgement:
@@ -88,6 +110,21 @@ def code_of(word: object) -> Code:
         return Code(str(word))
     except ValueError:
         return Code.AGENT
+
+
+def told(word: object, said: object) -> tuple[Code, str]:
+    """Why a login failed or a link was lost, as a relay reports it: code and reason.
+
+    Its `word` is a code, or the exit status of an ssh client, and then `said` is what that client wrote.
+    """
+    words = str(said)
+    if isinstance(word, str) and word.isascii() and word.isdecimal():
+        failure = classify(words, int(word[:9]))
+        return code_of(failure.code), text(failure.reason)
+    code = code_of(word)
+    if code is Code.LINK:
+        words = last_line(words) or "the connection ended"
+    return code, text(words)
 
 
 def text(value: object) -> str:
@@ -114,7 +151,7 @@ def _leftover(value: object) -> tuple[Leftover, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(
-        Leftover(_number(item[0]), text(item[1]), bool(item[2]))
+        Leftover(_number(item[0]), text(item[1]), item[2] == KILLED, item[2] == SURVIVED)
         for item in value[:MOST_LEFTOVER]
         if isinstance(item, list) and len(item) == 3
     )

@@ -140,7 +140,10 @@ def result_object(event: HostResult) -> dict[str, Any]:
         "signal": event.signal,
         "code": None if event.code is None else str(event.code),
         "reason": event.reason,
-        "leftover": [{"pid": left.pid, "name": left.name, "killed": left.killed} for left in event.leftover],
+        "leftover": [
+            {"pid": left.pid, "name": left.name, "killed": left.killed, "survived": left.survived}
+            for left in event.leftover
+        ],
         "path": list(event.path),
         "stage": event.stage,
         "t_connect_s": event.t_connect_s,

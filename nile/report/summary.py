@@ -1,14 +1,15 @@
 """The end of a run in words, on standard error: counts, wall time, and every host that isn't ok.
 
-Hosts with the same verdict, code, reason and remedy are folded into one entry.
-Quiet leaves out all but those. What nodes wrote into reasons and notices is
-made visible here whether or not standard error is a terminal: these lines are
-ours.
+Hosts with the same verdict, code, reason and remedy are folded into one entry;
+where reasons tell of addresses, the code is enough. Quiet leaves out all but
+those. What nodes wrote into reasons and notices is made visible here whether or
+not standard error is a terminal: these lines are ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from nile.events import Code, Event, HostResult, Leftover, Notice, RunEnded, Verdict
 from nile.report import wording
@@ -18,9 +19,10 @@ from nile.report.text import visible
 
 NAMES_SHOWN = 3
 RUN_SHOWN = 8  # of a run's id: enough to find it again
+LEFT, SURVIVED, KILLED = "left running", "still there after SIGKILL", "left behind, and killed"
 AWAY = {Code.GONE_AWAY: "went away after the start", Code.REBOOTED: "booted anew, and back"}
 """Hosts that are ok, and of which that is to be said."""
-# Such a command is killed with all that belongs to it: no news.
+# Such a command is killed with all that belongs to it: that is told where its verdict is.
 _ALL_KILLED = (Verdict.TIMEOUT, Verdict.CANCELLED)
 Reason = tuple[Verdict, str, str, str]
 
@@ -33,7 +35,7 @@ class Summary:
         self._quiet = quiet
         self._bad: dict[Reason, list[HostResult]] = {}
         self._away: dict[str, list[str]] = {}
-        self._left: dict[tuple[bool, tuple[str, ...]], dict[str, list[Leftover]]] = {}
+        self._left: dict[tuple[str, tuple[str, ...]], dict[str, list[Leftover]]] = {}
         self._ended: RunEnded | None = None
 
     def handle(self, event: Event) -> None:
@@ -48,32 +50,33 @@ class Summary:
     def finish(self) -> None:
         """Write the summary."""
         err = self._screen.err
-        for (verdict, _, reason, remedy), results in sorted(self._bad.items(), key=_order):
+        for (verdict, _, _, remedy), results in sorted(self._bad.items(), key=_order):
             hosts = [result.host for result in results]
             label = err.styled(wording.BY_VERDICT[verdict], "error")
-            err.write(f"nile: {label}: {visible(heading(hosts))}: {reason}{_way(results)}\n")
+            more = _way(results) + _killed(results)
+            err.write(f"nile: {label}: {visible(heading(hosts))}: {_reason(results)}{more}\n")
             if remedy:
                 err.write(f"  {remedy}\n")
         if not self._quiet:
             for words, hosts in sorted(self._away.items()):
                 err.write(f"nile: {words}: {visible(heading(hosts))}\n")
-            for (killed, names), by_host in self._left.items():
-                label = "left behind, and killed" if killed else "left running"
+            for (label, names), by_host in self._left.items():
                 err.write(f"nile: {label}: {_leftover(names, by_host)}\n")
             if self._ended:
                 err.write(f"nile: {_totals(self._ended)}\n")
         self._screen.flush()
 
     def _result(self, event: HostResult) -> None:
-        for killed in (False, True):
-            left = [process for process in event.leftover if process.killed is killed]
-            if left and not (killed and event.verdict in _ALL_KILLED):
+        for label in (LEFT, SURVIVED, KILLED):
+            left = [process for process in event.leftover if _label(process) == label]
+            if left and not (label == KILLED and event.verdict in _ALL_KILLED):
                 names = tuple(sorted({visible(process.name) for process in left}))
-                self._left.setdefault((killed, names), {})[event.host] = left
+                self._left.setdefault((label, names), {})[event.host] = left
         if event.verdict is Verdict.OK and event.code in AWAY:
             self._away.setdefault(AWAY[event.code], []).append(event.host)
         elif event.verdict is not Verdict.OK:
-            key = (event.verdict, event.code or "", wording.reason(event), visible(event.remedy))
+            reason = "" if event.code in wording.ALIKE else wording.reason(event)
+            key = (event.verdict, event.code or "", reason, visible(event.remedy))
             self._bad.setdefault(key, []).append(event)
 
     def _notice(self, event: Notice) -> None:
@@ -86,6 +89,12 @@ def _order(entry: tuple[Reason, list[HostResult]]) -> tuple[int, int, str]:
     """The order of verdicts in `Verdict`, then the largest sets first."""
     (verdict, _, reason, _), results = entry
     return list(Verdict).index(verdict), -len(results), reason
+
+
+def _reason(results: Sequence[HostResult]) -> str:
+    """What they all say; else what they have in common."""
+    said = {wording.reason(result) for result in results}
+    return said.pop() if len(said) == 1 else wording.ALIKE[Code(results[0].code or "")]
 
 
 def _way(results: Iterable[HostResult]) -> str:
@@ -106,14 +115,36 @@ def _last_relay(result: HostResult) -> str:
     return way[-1] if way else ""
 
 
+def _label(process: Leftover) -> str:
+    return SURVIVED if process.survived else KILLED if process.killed else LEFT
+
+
+def _killed(results: Sequence[HostResult]) -> str:
+    """`: sh (pid 7), sleep (pid 8)` of one host; of many the commonest names: `: sh, sleep, and 2 more`."""
+    if results[0].verdict not in _ALL_KILLED:
+        return ""
+    by_host = {each.host: [left for left in each.leftover if left.killed] for each in results}
+    names = Counter(
+        visible(name) for left in by_host.values() for name in dict.fromkeys(each.name for each in left)
+    )
+    if not names:
+        return ""
+    return f": {_named(tuple(name for name, _ in names.most_common()), by_host)}"
+
+
 def _leftover(names: tuple[str, ...], by_host: dict[str, list[Leftover]]) -> str:
+    return f"{visible(heading(by_host))}: {_named(names, by_host)}"
+
+
+def _named(names: tuple[str, ...], by_host: dict[str, list[Leftover]]) -> str:
+    """Processes of one host with their numbers, of several by name; the first few."""
     if len(by_host) == 1:
-        ((host, processes),) = by_host.items()
+        (processes,) = by_host.values()
         named = [f"{visible(left.name)} (pid {left.pid})" for left in processes[:NAMES_SHOWN]]
         more = [f"and {len(processes) - NAMES_SHOWN} more"] if len(processes) > NAMES_SHOWN else []
-        return f"{visible(heading([host]))}: {', '.join(named + more)}"
+        return ", ".join(named + more)
     more = [f"and {len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
-    return f"{visible(heading(by_host))}: {', '.join([*names[:NAMES_SHOWN], *more])}"
+    return ", ".join([*names[:NAMES_SHOWN], *more])
 
 
 def _totals(ended: RunEnded) -> str:

@@ -10,7 +10,9 @@
     branches    performs what nile.agent.relay decides, the root's and every relay's
     root        performs what nile.cascade decides, as nile.controller does
     cluster     all of them together: one run
+    cores       processors that all hosts share, as in a lab
     faults      what may befall them
+    forecast    what a run is going to take, and what comes of it when hosts die
 
 One thread, no waiting, nothing but what the seed says: the same seed replays exactly.
 """

@@ -18,8 +18,6 @@ from nile.simulation.pipes import Connection
 
 STOPPING_TICK_S = 0.02
 EVERYTHING = 1 << 62
-LATE_S = 1.5
-"""A tick comes after a second at most: what it is later than that, this agent was kept from."""
 
 
 class SimAgent:
@@ -58,11 +56,21 @@ class SimAgent:
         """Bytes of the parent."""
         if not self.alive:
             return
+        settled = self.branches is None  # a relay has due what its children bring about, too
         for frame in self.link.receive(data, self.clock.now):
             agent = self._heir or self
-            if agent.alive:
+            if agent.alive and not agent._beaten(frame):
                 agent._frame(frame)
-        (self._heir or self)._settle()
+                settled = False
+        (self._heir or self)._settle(settled)
+
+    def _beaten(self, frame: Frame) -> bool:
+        """Take a heartbeat, where that is all there is to it: most frames are no more than that."""
+        if frame.type != wire.BEAT or self.branches is not None or frame.path:
+            return False
+        effects = self.core.frame(frame, self.clock.now)
+        self.perform(effects)
+        return not effects
 
     def _listen(self, connection: Connection) -> None:
         connection.down.on_data = self.received
@@ -91,7 +99,7 @@ class SimAgent:
         if self.branches is None and entries and self.alive:
             own = (self.core.id, self.core.epoch)
             self.branches = SimBranches(
-                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
+                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self._pass
             )
             self.branches.adopt(entries)
 
@@ -129,7 +137,8 @@ class SimAgent:
         if self.branches is not None:
             self.branches.readopted(self.core.epoch)
             children = self.branches.relay.standing()
-        body = wire.dumps({**fields, "children": children})
+        uptime = self.clock.now - self.host.booted_at
+        body = wire.dumps({**fields, "children": children, "uptime": uptime})
         self.up(Frame(wire.STATE, self.core.id, self.core.epoch, (), body))
 
     def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
@@ -138,17 +147,23 @@ class SimAgent:
             self.link.send(frame, left)
             self.flush()
 
+    def _pass(self, frame: Frame, _: int, left: Callable[[], None] | None) -> None:
+        self.up(frame, left)
+
     def flush(self) -> None:
         """Write what can be written."""
-        while self.alive and self._connection.up.writable and self.link.pending():
-            self._connection.up.write(self.link.pull(self.clock.now))
-            ahead = self.link._sent - (self.link._granted - BULK_WINDOW)
-            self.most_sent_ahead = max(self.most_sent_ahead, ahead)
+        link = self.link
+        while self.alive and link.pending() and self._connection.up.writable:
+            self._connection.up.write(link.pull(self.clock.now))
+            ahead = link._sent - (link._granted - BULK_WINDOW)
+            if ahead > self.most_sent_ahead:
+                self.most_sent_ahead = ahead
 
-    def _settle(self) -> None:
+    def _settle(self, tick_is_set: bool = False) -> None:
         if self.alive:
             self.flush()
-            self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
+            if not tick_is_set:
+                self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
 
     def _tick_s(self) -> float:
         if self.core.state == core.STOPPING:
@@ -168,7 +183,6 @@ class SimAgent:
             self.host.waiting.append(self._ticked)
             return
         now = self.clock.now
-        self.link.last_in += max(0.0, now - self._last_tick - LATE_S)  # its own sleep is no silence of others
         self._last_tick = now
         self.link.tick(now)
         self._suspect_parent(now)

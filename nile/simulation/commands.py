@@ -31,7 +31,7 @@ class Write:
     """Write to `stdout` or `stderr`; waits where the pipe is full."""
 
     stream: str
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Command(Process):
     def take_output(self, stream: str, size: int) -> bytes:
         """Read its output from the other end of the pipe."""
         pipe = self.pipes[stream]
-        data = bytes(pipe[:size])
+        data = bytes(memoryview(pipe)[:size])
         del pipe[:size]
         if self.alive and self._writing is not None and self._writing.stream == stream:
             self._clock.after(0.0, self._write_on)
@@ -157,7 +157,7 @@ class Command(Process):
                 self._clock.after(seconds, self._next, None)
                 return True
             case Write():
-                self._writing = step
+                self._writing = Write(step.stream, memoryview(step.data))  # cut up without copies
                 return not self._write()
             case Read():
                 self._reading = step
@@ -173,10 +173,10 @@ class Command(Process):
         """Write as much as the pipe takes; is all written?"""
         assert self._writing is not None
         stream, data = self._writing.stream, self._writing.data
-        size = max(0, PIPE_SIZE - len(self.pipes[stream]))
-        self.pipes[stream] += data[:size]
-        self.printed[stream] += data[:size]
-        self._writing = Write(stream, data[size:]) if len(data) > size else None
+        taken = data[: max(0, PIPE_SIZE - len(self.pipes[stream]))]
+        self.pipes[stream] += taken
+        self.printed[stream] += taken
+        self._writing = Write(stream, data[len(taken) :]) if len(data) > len(taken) else None
         if data:
             self._readable(stream)
         return self._writing is None

@@ -225,7 +225,7 @@ class Recorder:
         if row[0] is not None:
             self._notice(event.host, f"a later verdict, {event.verdict}: {event.reason}")
             return
-        leftover = [[left.pid, left.name, left.killed] for left in event.leftover]
+        leftover = [[left.pid, left.name, left.killed, left.survived] for left in event.leftover]
         values = (
             event.verdict,
             event.rc,

@@ -109,6 +109,14 @@ class Store:
         )
         return {name: (stdout, stderr) for name, stdout, stderr in rows if stdout or stderr}
 
+    def logins(self, hosts: Sequence[str], most: int = 10_000) -> list[float]:
+        """What logins to these hosts took, up to the agent's hello, in seconds: the latest `most`."""
+        sql = (
+            "SELECT t_ready_s - t_connect_s FROM host WHERE name IN (SELECT value FROM json_each(?))"
+            " AND t_connect_s IS NOT NULL AND t_ready_s IS NOT NULL ORDER BY id DESC LIMIT ?"
+        )
+        return [seconds for (seconds,) in self._rows(sql, (json.dumps(list(hosts)), most))]
+
     def notices(self, run: RunRecord) -> list[NoticeRecord]:
         """The notices of a run, oldest first."""
         rows = self._rows("SELECT host, text, at FROM notice WHERE run = ? ORDER BY id", (run.key,))

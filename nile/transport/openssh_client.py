@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from nile.agent.sshclient import classify
+from nile.cascade.lastwords import classify
 from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
 from nile.transport.connecting import no_more_files, out_of_files

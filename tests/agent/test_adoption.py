@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +69,9 @@ def login(tmp_path: Path, run: str, logins: ExitStack) -> Login:
 
 
 def state(parent: Parent) -> dict[str, Any]:
-    return parent.wait_for(wire.STATE).fields()
+    fields = parent.wait_for(wire.STATE).fields()
+    assert fields.pop("uptime") > 0
+    return fields
 
 
 def pieces(parent: Parent) -> list[tuple[int, int, bytes]]:
@@ -320,6 +323,19 @@ class TestNewcomers:
             wait_until(lambda: not alive(agent) and not alive(warden), "its leaving")
             assert holds_one(run)
 
+    def test_one_whose_parent_reads_nothing_ends_with_the_lease(self, login: Login, tmp_path: Path) -> None:
+        """Its link stays open and full, and the holder is gone."""
+        command = "until [ -e go ]; do sleep 0.02; done; head -c 1000000 /dev/zero; sleep 600"
+        first = login(1, command, lease=2.0)
+        first.wait_for(wire.STARTED)
+        second = login(2, command, lease=2.0)
+        state(second)
+        (tmp_path / "go").touch()
+        newcomer, warden = second.agent_pid, second.warden_pid
+        wait_until(lambda: _cannot_write(newcomer), "its standing still")
+        kill_both(first)
+        wait_until(lambda: not alive(newcomer) and not alive(warden), "its end", 10)
+
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
     def test_one_that_is_told_to_end_ends(self, login: Login, run: str, signum: signal.Signals) -> None:
         first = login(1)
@@ -332,10 +348,32 @@ class TestNewcomers:
         wait_until(lambda: len(claims_of(run)) == 2, "the second's FIFOs' end")
 
 
+def _cannot_write(pid: int) -> bool:
+    """Is its standard output a pipe that is full?"""
+    with contextlib.ExitStack() as stack:
+        try:
+            fd = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return False
+        stack.callback(os.close, fd)
+        return not select.select([], [fd], [], 0)[1]
+
+
 def _carries(pid: int) -> bool:
     """Has this newcomer opened its FIFOs?"""
     links = [fd.readlink() for fd in Path(f"/proc/{pid}/fd").iterdir()]
     return any(link.name == "up" for link in links)
+
+
+def test_memory_can_tell_of_a_start_for_as_long_as_process_1_runs(login: Login) -> None:
+    """A container that is started anew on a kernel that goes on has forgotten what it ran."""
+    first = login(1)
+    first.wait(lambda: first.output() == b"one\n")
+    second = login(2)
+    said = second.wait_for(wire.STATE).fields()["uptime"]
+    ticks = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    assert age_s - DEADLINE_S < said <= age_s
 
 
 class TestOrphans:

@@ -8,17 +8,28 @@ import functools
 import importlib.util
 import json
 import marshal
+import re
 import subprocess
+import types
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nile.agent import start
 from nile.agent.handshake import Bundle
 from nile.bootstrap import agent_bundle
-from nile.bootstrap.bundle import CARRIER, LEAF_MODULES, RELAY_MODULES, packed_source, strip
-from nile.bootstrap.shorten import keywords, shorten
+from nile.bootstrap.bundle import (
+    CARRIER,
+    LEAF_MODULES,
+    RELAY_MODULES,
+    ROOT_ONLY,
+    packed_source,
+    sent_text,
+    strip,
+)
+from nile.bootstrap.shorten import keywords, private_attributes, shorten
 from tests.agent.parent import PYTHONS
 
 AGENT = Path(__file__).parents[2] / "nile" / "agent"
@@ -68,42 +79,70 @@ def tree(text: str) -> str:
     return ast.dump(ast.parse(text))
 
 
-def renamed(sent: str, meant: str) -> dict[str, str]:
-    """What became of names that changed; fails where the programs differ in anything else."""
-    names: dict[str, str] = {}
-    _compare(ast.parse(sent), Bare().visit(ast.parse(meant)), names)
-    changed = {old: new for old, new in names.items() if old != new}
-    assert len(set(names.values())) == len(names), "two names became one"
-    return changed
+def renamed(sent: str, meant: str) -> list[dict[str, str]]:
+    """What became of names that changed, in each function that stands in no other one, and of attributes.
+
+    Fails where the programs differ in anything else, or names depend on where they stand.
+    """
+    attributes: dict[str, str] = {}
+    functions: list[dict[str, str]] = []
+    _compare(ast.parse(sent), Bare().visit(ast.parse(meant)), attributes, functions, None)
+    for names in (*functions, attributes):
+        assert len(set(names.values())) == len(names), "two names became one"
+    return [{old: new for old, new in names.items() if old != new} for names in (*functions, attributes)]
 
 
-def _compare(sent: Any, meant: Any, names: dict[str, str]) -> None:
+def _compare(
+    sent: Any, meant: Any, attributes: dict[str, str], functions: list[dict[str, str]], names: Any
+) -> None:
     assert type(sent) is type(meant)
     if isinstance(sent, list):
         assert len(sent) == len(meant)
         for one, other in zip(sent, meant, strict=True):
-            _compare(one, other, names)
+            _compare(one, other, attributes, functions, names)
     elif isinstance(sent, ast.AST):
+        if isinstance(sent, ast.FunctionDef) and names is None:
+            functions.append(names := {})
         for field in sent._fields:
             one, other = getattr(sent, field), getattr(meant, field)
-            if (type(sent), field) in {(ast.Name, "id"), (ast.arg, "arg"), (ast.ExceptHandler, "name")}:
+            if (type(sent), field) == (ast.Attribute, "attr"):
+                assert attributes.setdefault(other, one) == one, f"{other} became {one} and something else"
+            elif (type(sent), field) in VARIABLES and names is not None:
                 assert names.setdefault(other, one) == one, f"{other} became {one} and something else"
             else:
-                _compare(one, other, names)
+                _compare(one, other, attributes, functions, names)
     else:
         assert sent == meant
 
 
+VARIABLES = {(ast.Name, "id"), (ast.arg, "arg"), (ast.ExceptHandler, "name")}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_what_is_sent_is_the_same_program(module: str) -> None:
-    text = (AGENT / f"{module}.py").read_text()
-    changed = renamed(packed_source(module).decode(), text)
-    asked_for = {name for other in MODULES for name in keywords((AGENT / f"{other}.py").read_text())}
-    names = {
-        node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.ClassDef)
-    }
-    assert not set(changed) & (asked_for | names | set(dir(builtins)) | {"self"})
-    assert all(len(new) < len(old) for old, new in changed.items())
+    text = sent_text(module)
+    *functions, attributes = renamed(packed_source(module).decode(), text)
+    asked_for = {name for other in MODULES for name in keywords(sent_text(other))}
+    outer = [node for node in ast.walk(ast.parse(text)) if not isinstance(node, ast.ClassDef)]
+    inside = [inner for node in outer for inner in ast.iter_child_nodes(node)]
+    names = {node.name for node in inside if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for changed in functions:
+        assert not set(changed) & (asked_for | names | set(dir(builtins)))
+    assert not set(attributes) & names
+    assert all(name.startswith("_") for name in attributes)
+    assert all(len(new) < 3 for changed in functions for new in changed.values())
+
+
+def test_no_argument_that_is_passed_by_its_name_looks_like_a_short_one() -> None:
+    """Compiled code drops short ones."""
+    assert all(len(name) > 2 for module in MODULES for name in keywords(sent_text(module)))
+
+
+def test_functions_that_stay_at_home_are_called_by_nobody_who_is_sent() -> None:
+    words = {word for module in MODULES for word in re.findall(r"\w+", packed_source(module).decode("utf-8"))}
+    assert not words & ROOT_ONLY
+    home = {name for path in AGENT.glob("*.py") for name in re.findall(r"def (\w+)", path.read_text())}
+    assert home >= ROOT_ONLY
 
 
 SCOPES = """
@@ -126,20 +165,43 @@ def use(thing, text):
 
 
 def test_names_that_somebody_else_may_ask_for_stay() -> None:
-    assert set(renamed(shorten(SCOPES, keywords(SCOPES)), SCOPES)) == {"amount", "total", "thing", "text"}
+    grow, use, attributes = renamed(shorten(SCOPES, keywords(SCOPES)), SCOPES)
+    assert (set(grow), set(use), attributes) == (
+        {"self", "amount", "size", "total"},
+        {"thing", "text"},
+        {},
+    )
 
 
 def test_no_new_name_hides_another() -> None:
-    text = "a = 1\ndef first(number, b):\n    c = number\n    return a, b, c, number\n"
-    assert renamed(shorten(text, set()), text) == {"number": "d"}
+    text = "a = 1\ndef first(number, b):\n    c = number\n    return a, b, c, number, wire\nwire = 9\n"
+    (names, _) = renamed(shorten(text, set()), text)
+    assert "a" not in {*names, *names.values()}
     namespace: dict[str, Any] = {}
     exec(shorten(text, set()), namespace)
-    assert namespace["first"](5, 6) == (1, 6, 5, 5)
+    assert namespace["first"](5, 6) == (1, 6, 5, 5, 9)
+
+
+ATTRIBUTES = """
+import os
+class One:
+    def __init__(self):
+        self._mine = self._word = self.public = self._call = os._exit
+    def _call(self):
+        return self._mine, getattr(self, "_word")
+"""
+
+
+def test_private_attributes_are_shortened_unless_somebody_else_may_ask_for_them() -> None:
+    assert set(private_attributes([ATTRIBUTES])) == {"_mine"}
+    both = private_attributes([ATTRIBUTES, "def f(x):\n    x._mine = x._other = x.a = 1\n"])
+    assert set(both) == {"_mine", "_other"}
+    assert not set(both.values()) & {"a", "public"}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_on_the_same_lines(module: str) -> None:
-    text = (AGENT / f"{module}.py").read_text()
+    text = sent_text(module)
     kept = packed_source(module).decode()
     assert len(kept.splitlines()) <= len(text.splitlines())
     calls = [(type(n).__name__, n.lineno) for n in ast.walk(ast.parse(kept)) if isinstance(n, ast.Call)]
@@ -260,11 +322,9 @@ class TestCompiled:
     def test_tracebacks_name_file_and_function(self) -> None:
         text = "\n\ndef fail(n):\n    # why\n    if n:\n        return fail(n - 1)\n\n    raise ValueError\n"
         bundle = Bundle([("nile", b""), ("nile.made", text.encode())], [], "same")
-        namespace: dict[str, Any] = {}
-        exec(self.modules(bundle, False, "same")["nile.made"], namespace)
+        module: Any = types.ModuleType("nile.made")
+        start.run(module, self.modules(bundle, False, "same")["nile.made"], {})
         with pytest.raises(ValueError) as caught:  # noqa: PT011
-            namespace["fail"](1)
+            module.fail(1)
         codes = [entry.frame.code.raw for entry in caught.traceback[1:]]
-        assert [(code.co_filename, getattr(code, "co_qualname", code.co_name)) for code in codes] == [
-            ("nile/made.py", "fail")
-        ] * 2
+        assert [(code.co_filename, code.co_name) for code in codes] == [("nile/made.py", "fail")] * 2

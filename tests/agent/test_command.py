@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nile.agent import wire
+from nile.agent.stopping import KILLED, SURVIVED
 from nile.agent.wire import Frame
 from tests.agent.parent import (
     PYTHONS,
@@ -333,6 +336,26 @@ class TestLeftovers:
         assert result["rc"] == 0
         assert [left[1:] for left in result["left"]] == [["sleep", True]]
         assert marked(run) == []
+
+
+def test_what_outlives_sigkill_is_named(run: str) -> None:
+    """The agent is nobody's, and its command became root's by a program that may do that."""
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c")
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        Path(name).chmod(0o755)
+        become = Path(shutil.copy("/usr/bin/setpriv", name))
+        become.chmod(0o4755)
+        root = f"{become} --reuid=0 --regid=0 --clear-groups sh -c 'echo up; exec sleep 600'"
+        parent = stack.enter_context(Parent(host_environment(Path(name)), nobody))
+        parent.start(f"{root} & sleep 601", run=run)
+        parent.wait(lambda: parent.output() == b"up\n")
+        parent.send(Frame(wire.CANCEL, body=wire.dumps({"grace": 0.2})))
+        outlived, *killed = parent.result()["left"]
+        stack.callback(os.kill, outlived[0], signal.SIGKILL)
+        assert (outlived[1:], alive(outlived[0])) == (["sleep", SURVIVED], True)
+        assert {became for _, _, became in killed} == {KILLED}
+        assert [name for _, name, _ in killed] == ["sh", "sleep"]
+        assert not any(alive(pid) for pid, _, _ in killed)
 
 
 def test_a_plan_is_obeyed_once(tmp_path: Path) -> None:

@@ -10,12 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nile.agent import core, wire
-from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STUCK_S, TERM, Core
+from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, TERM, Core
+from nile.agent.stopping import KILLED, MOST_SEEN, STUCK_S, SURVIVED
 from nile.agent.wire import Frame
 from nile.cascade.inputs import frame_name
 from tests.support.plans import make_plan
 
+Effects = list[tuple[Any, ...]]
+Step = Callable[[Core, float], Effects]
+
 LEASE_S, GRACE_S, WINDOW = 30.0, 5.0, 1000
+STOP: Effects = [("census",), ("kill", TERM)]
 STATES = (IDLE, HELD, RUNNING, STOPPING, DRAINING, ENDED)
 ALLOWED = {
     (IDLE, HELD),
@@ -29,9 +34,6 @@ ALLOWED = {
     (STOPPING, ENDED),
     (DRAINING, ENDED),
 }
-
-Effects = list[tuple[Any, ...]]
-Step = Callable[[Core, float], Effects]
 
 
 def plan(**how: Any) -> Frame:
@@ -202,7 +204,7 @@ class TestTheCommand:
         it.frame(START, 5.0)
         assert it.next_tick_s(14.9) == pytest.approx(0.1)
         assert it.tick(15.0) == []
-        assert it.tick(15.1) == [("kill", TERM)]
+        assert it.tick(15.1) == STOP
         it.exited(None, TERM)
         it.census([], 15.2)
         it.drained("stdout")
@@ -212,7 +214,7 @@ class TestTheCommand:
 class TestStopping:
     def stopping(self, grace_s: float = 5.0) -> Core:
         it = at(RUNNING)
-        assert it.frame(frame(wire.CANCEL, {"grace": grace_s}, 0), 0.0) == [("kill", TERM)]
+        assert it.frame(frame(wire.CANCEL, {"grace": grace_s}, 0), 0.0) == STOP
         return it
 
     def test_term_then_grace_then_kill_again_and_again(self) -> None:
@@ -231,8 +233,29 @@ class TestStopping:
         assert it.census([(5, "sudo")], late + STUCK_S) == [("drain",)]
         it.drained("stdout")
         said = result(it.drained("stderr"))
-        assert said["left"] == [[5, "sudo", False]]
+        assert said["left"] == [[5, "sudo", SURVIVED]]
         assert said["cause"] == "cancelled"
+
+    def test_whoever_was_there_is_named_with_what_became_of_it(self) -> None:
+        it = self.stopping(grace_s=1.0)
+        assert it.census([(9, "sh"), (5, "sudo")], 0.0) == []
+        assert it.census([(5, "sudo"), (12, "late")], 1.0) == [("kill", KILL)]
+        it.exited(None, TERM)
+        assert it.census([(5, "sudo")], 1.0 + STUCK_S) == [("drain",)]
+        it.drained("stdout")
+        left = result(it.drained("stderr"))["left"]
+        assert left == [[5, "sudo", SURVIVED], [9, "sh", KILLED], [12, "late", KILLED]]
+
+    def test_a_storm_of_forks_is_not_remembered(self) -> None:
+        it = self.stopping()
+        for second in range(4):
+            it.census([(pid, "fork") for pid in range(second * 1000, second * 1000 + 999)], float(second))
+        it.exited(None, TERM)
+        it.census([], 4.0)
+        it.drained("stdout")
+        left = result(it.drained("stderr"))["left"]
+        assert len(left) == MOST_SEEN
+        assert {became for _, _, became in left} == {KILLED}
 
     def test_its_own_end_is_waited_for(self) -> None:
         it = self.stopping()
@@ -275,11 +298,11 @@ class TestLeftovers:
     @pytest.mark.parametrize(("rc", "policy"), [(1, "keep"), (0, "kill"), (1, "fail")])
     def test_all_else_is_killed_and_named(self, rc: int, policy: str) -> None:
         it, effects = self.ended(rc, policy)
-        assert effects == [("kill", TERM)]
+        assert effects == STOP
         it.census([], 1.1)
         it.drained("stdout")
         said = result(it.drained("stderr"))
-        assert said["left"] == [[9, "daemon", True]]
+        assert said["left"] == [[9, "daemon", KILLED]]
         assert (said["rc"], said["cause"]) == (rc, None)
 
     def test_a_result_names_no_more_than_a_hundred(self) -> None:
@@ -332,7 +355,7 @@ class TestLease:
         it.frame(frame(wire.BEAT, 4, 0), 45.0)
         it.frame(frame(wire.BEAT, "x", 0), 45.0)
         assert it.tick(50.0) == []
-        assert it.tick(50.1) == [("kill", TERM)]
+        assert it.tick(50.1) == STOP
 
     @pytest.mark.parametrize("state", [IDLE, HELD, DRAINING, ENDED])
     def test_when_it_is_over_the_agent_leaves(self, state: str) -> None:
@@ -342,7 +365,7 @@ class TestLease:
 
     def test_a_running_command_gets_its_grace_first(self) -> None:
         it = at(RUNNING)
-        assert it.tick(LEASE_S + 0.1) == [("kill", TERM)]
+        assert it.tick(LEASE_S + 0.1) == STOP
         it.exited(None, TERM)
         assert it.census([], LEASE_S + 0.2) == [("leave", False, False)]
 
@@ -356,7 +379,7 @@ class TestLease:
         it = at(DRAINING, orphan="kill")
         assert it.parent_lost(1.0) == [("leave", True, False)]
         it = at(RUNNING, orphan="kill")
-        assert it.parent_lost(1.0) == [("kill", TERM)]
+        assert it.parent_lost(1.0) == STOP
         it.exited(0, None)
         assert it.census([], 1.1) == [("leave", False, False)]
 
@@ -427,7 +450,7 @@ class TestAnew:
         it = at(RUNNING)
         it.frame(plan(epoch=3, have=self.HAVE), LEASE_S)
         assert it.tick(2 * LEASE_S) == []
-        assert it.tick(2 * LEASE_S + 0.1) == [("kill", TERM)]
+        assert it.tick(2 * LEASE_S + 0.1) == STOP
 
     def test_nobody_adopts_one_whose_lease_is_over(self) -> None:
         it = at(HELD)

@@ -48,9 +48,9 @@ def test_a_relay_out_of_descriptors_fails_logins_and_lives(environment: dict[str
 
 def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack of Python holds a thousand calls."""
-    from nile.agent import logins
+    from nile.agent import logins, sshlogin
 
-    monkeypatch.setattr(logins, "_find", lambda program, env: None)
+    monkeypatch.setattr(sshlogin, "find_ssh", lambda env: None)
     relay = Stub()
     try:
         branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]

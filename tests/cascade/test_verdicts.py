@@ -17,9 +17,11 @@ from nile.cascade.verdicts import (
     judge_failed,
     judge_lost,
     judge_outcome,
+    told,
+    unseen_end,
 )
 from nile.events import Code, Verdict
-from nile.options import Leftover
+from nile.options import ExecOptions, Leftover, OnOrphan
 from nile.topology.model import PlanNode
 
 LEFT = [[7, "sleep", False]]
@@ -48,6 +50,72 @@ def host(**state: Any) -> Host:
 def test_of_a_result(said: dict[str, Any], verdict: Verdict, code: Code | None) -> None:
     judgement = judge_outcome({**PLAIN, **said}, Leftover.KEEP)
     assert (judgement.verdict, judgement.code) == (verdict, code)
+
+
+KILLED = [[7, "sh", 1], [8, "sleep", 1]]
+SURVIVED = [[9, "sudo", 2], *KILLED]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"cause": "timeout", "left": KILLED}, "it ran longer than allowed and was killed (seen dead)"),
+        ({"cause": "timeout", "left": []}, "it ran longer than allowed and was killed"),
+        (
+            {"cause": "timeout", "left": SURVIVED},
+            "it ran longer than allowed and was killed, but not all of it died",
+        ),
+        ({"cause": "cancelled", "left": KILLED}, "cancelled, and killed (seen dead)"),
+        ({"cause": "cancelled", "left": SURVIVED}, "cancelled, and killed, but not all of it died"),
+        ({"cause": "cancelled", "left": []}, "cancelled"),
+    ],
+)
+def test_it_is_said_whether_the_death_of_what_was_killed_was_seen(said: dict[str, Any], reason: str) -> None:
+    """Without names and numbers: hosts fold."""
+    judgement = judge_outcome({**PLAIN, "rc": None, "signal": 15, **said}, Leftover.KEEP)
+    assert judgement.reason == reason
+    assert [(left.pid, left.killed, left.survived) for left in judgement.leftover] == [
+        (pid, became == 1, became == 2) for pid, _, became in said["left"]
+    ]
+
+
+@pytest.mark.parametrize("became", [None, "1", 3, -1, [], 1.5])
+def test_of_a_process_of_which_rubbish_is_said(became: object) -> None:
+    (left,) = judge_outcome({**PLAIN, "left": [[7, "x", became]]}, Leftover.KEEP).leftover
+    assert (left.killed, left.survived) == (False, False)
+
+
+def test_of_an_end_that_nobody_saw() -> None:
+    adopts, finishes = ExecOptions("x", grace_s=5.0), ExecOptions("x", on_orphan=OnOrphan.FINISH)
+    assert unseen_end(adopts, 30.0).endswith(
+        "its agent ends what runs there within 37 s of the root's last word"
+    )
+    assert unseen_end(finishes, 30.0).endswith("what runs there goes on")
+    assert judge_lost(Code.LINK, "it broke", "nobody saw").reason == "it broke; nobody saw"
+
+
+@pytest.mark.parametrize(
+    ("word", "said", "code", "reason"),
+    [
+        ("255", "warning\nssh: connect to h: Connection refused\n", Code.REFUSED, "Connection refused"),
+        ("255", "", Code.DROPPED, "the connection ended before the agent spoke"),
+        ("0", "killed", Code.AGENT, "killed"),
+        ("1", "This account is closed.\n", Code.LOGIN_SHELL, "This account is closed."),
+        ("link", "** WARNING: connection is not using\nClosed by peer\n", Code.LINK, "Closed by peer"),
+        ("link", "", Code.LINK, "the connection ended"),
+        ("connect-timeout", "no answer within 3 s", Code.CONNECT_TIMEOUT, "no answer within 3 s"),
+        ("9" * 400, "x", Code.LOGIN_SHELL, "x"),
+        ("\u0662\u0665\u0665", "x", Code.AGENT, "x"),
+        (255, "x", Code.AGENT, "x"),
+        ("255", None, Code.DROPPED, "None"),
+        ("255", "y" * 100_000, Code.DROPPED, "y" * MOST_TEXT),
+    ],
+)
+def test_of_a_login_that_a_relay_tells_of(word: object, said: object, code: Code, reason: str) -> None:
+    found, text = told(word, said)
+    assert found is code
+    assert text.endswith(reason)
+    assert len(text) <= MOST_TEXT
 
 
 def test_leftovers_fail_where_they_must_not_be() -> None:

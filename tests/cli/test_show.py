@@ -56,6 +56,7 @@ def test_a_run_is_shown_host_by_host(record: Record) -> None:
         "  look who did it",
         "nile: unreachable: n3 (1): connection refused, behind gw",
         "nile: left running: n1 (1): sleep (pid 77)",
+        "nile: still there after SIGKILL: n1 (1): sudo (pid 79)",
         "nile: left behind, and killed: n1 (1): cat (pid 78)",
         "1970-01-01 00:16:42  n2: a strange frame was dropped",
     ]
@@ -99,7 +100,7 @@ def test_json_has_the_documented_fields(record: Record) -> None:
     assert value["argv"] == ["nile", "exec", "-w", "n[1-3]", "uptime"]
     by_name = {node["host"]: node for node in value["nodes"]}
     assert by_name["n1"]["verdict"] == "ok"
-    assert by_name["n1"]["leftover"][0] == {"pid": 77, "name": "sleep", "killed": False}
+    assert by_name["n1"]["leftover"][0] == {"pid": 77, "name": "sleep", "killed": False, "survived": False}
     assert by_name["n2"]["remedy"] == "look who did it"
     assert (by_name["gw"]["asked"], by_name["gw"]["verdict"], by_name["gw"]["t_ready_s"]) == (
         False,

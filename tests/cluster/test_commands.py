@@ -152,7 +152,7 @@ def test_leftover_kill(nile: Nile, fleet: Lab) -> None:
     assert services(fleet) == []
     for host, result in done.results.items():
         pid = int(done.stdout_of(host))
-        assert result["leftover"] == [{"pid": pid, "name": "sleep", "killed": True}]
+        assert result["leftover"] == [{"pid": pid, "name": "sleep", "killed": True, "survived": False}]
     assert "nile: left behind, and killed: h[001-003] (3): sleep\n" in nile.command("show", "last").out
 
 

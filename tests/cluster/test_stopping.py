@@ -24,7 +24,7 @@ from tests.cluster.hosts import (
     root_of,
     ssh_clients,
 )
-from tests.cluster.running import Done, Nile, Running
+from tests.cluster.running import Done, Json, Nile, Running
 from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
@@ -101,7 +101,25 @@ def test_a_time_out_kills_all_descendants(nile: Nile, fleet: Lab) -> None:
     assert set(done.verdicts.values()) == {"timeout"}
     for result in done.results.values():
         assert (result["code"], result["rc"], result["stdout"]) == ("command-timeout", None, "begun\n")
+        assert result["reason"] == "it ran longer than allowed and was killed (seen dead)"
+        all_seen_dead(result)
         assert 1.4 <= result["t_end_s"] - result["t_ready_s"] < 6
+
+
+def all_seen_dead(result: Json) -> None:
+    """The verdict names what was there, daemons too, and says that all of it is gone."""
+    assert {(left["killed"], left["survived"]) for left in result["leftover"]} == {(True, False)}
+    assert DESCENDANTS <= len(result["leftover"]) <= 100
+    assert [left["name"] for left in result["leftover"]].count("sleep") >= 3
+    assert all(left["pid"] > 1 for left in result["leftover"])
+
+
+def test_people_are_told_in_one_line_what_was_killed(nile: Nile) -> None:
+    words = ("-w", "h[001-012]", "-u", "1", "--grace", "0.5")
+    done = nile.command("exec", *words, "--", "(setsid sleep 999 &); exec sleep 999")
+    assert [line for line in done.err.splitlines() if "timed out:" in line] == [
+        "nile: timed out: h[001-012] (12): it ran longer than allowed and was killed (seen dead): sleep"
+    ]
 
 
 def test_a_command_that_heeds_sigterm_may_clean_up(nile: Nile) -> None:
@@ -120,6 +138,9 @@ def test_a_signal_ends_all_commands(nile: Nile, fleet: Lab, number: int) -> None
     assert done.code == 130
     assert set(done.verdicts.values()) == {"cancelled"}
     assert {done.stdout_of(host) for host in HOSTS} == {"begun\n"}
+    assert {result["reason"] for result in done.results.values()} == {"cancelled, and killed (seen dead)"}
+    for result in done.results.values():
+        all_seen_dead(result)
 
 
 def test_a_second_ctrl_c_skips_the_grace(nile: Nile, fleet: Lab) -> None:
@@ -221,6 +242,25 @@ def test_a_root_that_is_frozen(nile: Nile, fleet: Lab) -> None:
     assert done.code == 4
     assert set(done.verdicts.values()) == {"lost"}
     assert {done.stdout_of(host) for host in HOSTS} == {"begun\n"}
+    for result in done.results.values():
+        assert "its end was not seen" in result["reason"]
+        assert result["leftover"] == []
+
+
+def test_a_lost_host_whose_command_is_to_finish_is_said_to_go_on(nile: Nile, fleet: Lab) -> None:
+    with running(nile, UNTIL_TOLD, "--on-orphan", "finish") as run:
+        fleet.cut("h060")
+        try:
+            for host in set(HOSTS) - {"h060"}:
+                (root_of(fleet, host) / "root/stop").touch()
+            done = run.wait()
+            assert done.verdicts == {host: "lost" if host == "h060" else "ok" for host in HOSTS}
+            assert done.results["h060"]["reason"].endswith("its end was not seen: what runs there goes on")
+            assert commands(fleet, ["h060"]) != []
+        finally:
+            (root_of(fleet, "h060") / "root/stop").touch()
+            fleet.heal()
+        gone(fleet, LEASE_S + GRACE_S + 2, {"h060"})
 
 
 def test_a_root_whose_cable_is_cut(nile: Nile, fleet: Lab) -> None:
@@ -232,3 +272,5 @@ def test_a_root_whose_cable_is_cut(nile: Nile, fleet: Lab) -> None:
         finally:
             mend_root(fleet)
     assert set(done.verdicts.values()) == {"lost"}
+    promise = f"its agent ends what runs there within {LEASE_S + GRACE_S + 2} s of the root's last word"
+    assert all(promise in result["reason"] for result in done.results.values())

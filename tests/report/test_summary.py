@@ -70,6 +70,16 @@ def test_reason_remedy_and_the_relay_before_them_are_named() -> None:
     ]
 
 
+def test_reasons_that_differ_by_addresses_are_one_entry() -> None:
+    def away(host: str, reason: str) -> HostResult:
+        return HostResult(host, Verdict.UNREACHABLE, code=Code.NO_ROUTE, reason=reason)
+
+    told = "ssh: connect to host 10.0.0.1 port 22: No route to host"
+    assert summary(away("n1", told)) == [f"nile: unreachable: n1 (1): {told}"]
+    lines = summary(away("n1", told), away("n2", "no way to 10.0.0.2 port 22"))
+    assert lines == ["nile: unreachable: n[1-2] (2): no route to it"]
+
+
 def test_verdicts_stand_in_a_fixed_order() -> None:
     lines = summary(refused("n9", "root"), exited("n1", 1))
     assert [line.split(":")[1] for line in lines if line.startswith("nile")] == [" failed", " unreachable"]
@@ -110,6 +120,30 @@ def test_what_was_killed_behind_a_command_is_told_apart_and_folded() -> None:
 def test_that_a_command_was_killed_is_told_once(verdict: Verdict) -> None:
     killed = (Leftover(8, "sleep", killed=True),)
     assert len(summary(HostResult("n1", verdict, reason="it was killed", leftover=killed))) == 1
+
+
+def test_of_what_was_killed_one_host_tells_numbers_and_many_the_commonest_names() -> None:
+    def timed_out(host: str, *names: str) -> HostResult:
+        left = tuple(Leftover(pid, name, killed=True) for pid, name in enumerate(names, 4711))
+        return HostResult(host, Verdict.TIMEOUT, reason="killed (seen dead)", leftover=left)
+
+    assert summary(timed_out("n1", "sh", "sleep")) == [
+        "nile: timed out: n1 (1): killed (seen dead): sh (pid 4711), sleep (pid 4712)"
+    ]
+    many = [timed_out(f"n{number}", "sh", "sleep", f"x{number}", "sleep") for number in range(1, 601)]
+    (line,) = summary(*many)
+    assert line == "nile: timed out: n[1-600] (600): killed (seen dead): sh, sleep, x1, and 599 more"
+    assert summary(timed_out("n1", *"abcde"))[0].endswith("c (pid 4713), and 2 more")
+    assert summary(timed_out("n1", "\x1b[2J"))[0].endswith("\\x1b[2J (pid 4711)")
+
+
+def test_what_outlived_sigkill_is_told_apart() -> None:
+    left = (Leftover(7, "sudo", survived=True), Leftover(8, "sh", killed=True))
+    lines = summary(HostResult("n1", Verdict.TIMEOUT, reason="not all of it died", leftover=left))
+    assert lines == [
+        "nile: timed out: n1 (1): not all of it died: sh (pid 8)",
+        "nile: still there after SIGKILL: n1 (1): sudo (pid 7)",
+    ]
 
 
 @pytest.mark.parametrize("terminal", [False, True])

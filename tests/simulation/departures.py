@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
-from nile.agent.relay import UP
+from nile.agent.child import UP
 from nile.events import Code, HostUp
 from nile.options import ExecOptions, Limits, OnOrphan, Timeouts
 from nile.simulation.cluster import Cluster, Setup

@@ -34,7 +34,7 @@ OK = HostResult(
     "n1",
     Verdict.OK,
     rc=0,
-    leftover=(Leftover(77, "sleep"), Leftover(78, "cat", killed=True)),
+    leftover=(Leftover(77, "sleep"), Leftover(78, "cat", killed=True), Leftover(79, "sudo", survived=True)),
     path=("root", "gw", "n1"),
     stage=2,
     t_connect_s=0.25,

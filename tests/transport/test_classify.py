@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nile.agent.logins import ssh_argv
-from nile.agent.sshclient import Failure, classify
+from nile.agent.sshlogin import binds, passes_by, ssh_argv
+from nile.cascade import lastwords
+from nile.cascade.lastwords import Failure, classify
 from nile.events import Code
 from tests.transport.servers import Sshd, keygen, public_line, refusing_port, running_sshd, stub_server
 
@@ -117,3 +118,34 @@ def test_what_the_host_prints_is_not_taken_for_ssh() -> None:
     first_stage = classify("nile agent: MemoryError()", 0)
     assert (first_stage.code, first_stage.reason) == (Code.AGENT, "nile agent: MemoryError()")
     assert classify("", 255).code == Code.DROPPED
+
+
+@pytest.mark.parametrize(("words", "retry"), [(words, retry) for words, _, retry, _ in lastwords._TABLE])
+def test_a_relay_tries_again_what_the_table_says(words: str, retry: bool) -> None:
+    """It has no table; what it tries again must be what says nothing about the host."""
+    assert passes_by(f"banner\n{words} by 10.0.0.1 port 22\n") is retry
+    assert classify(words, 255).retry is retry
+    both = f"{words}\nConnection closed by 10.0.0.1 port 22\n"
+    assert passes_by(both) is (retry or words in PASSING_BESIDES)
+
+
+# What an ssh client says of these never comes along with the end of a connection that sshd closed.
+PASSING_BESIDES = {"Could not resolve hostname", "Network is unreachable", "Unable to negotiate"}
+
+
+@pytest.mark.parametrize(
+    ("version", "can"),
+    [
+        ("OpenSSH_8.9p1 Ubuntu-3, OpenSSL 3.0.2", True),
+        ("OpenSSH_10.0p2", True),
+        ("OpenSSH_8.8p1", False),
+        ("OpenSSH_7.4p1, OpenSSL 1.0.2k", False),
+        ("Dropbear v2022", False),
+        ("", False),
+    ],
+)
+def test_which_clients_bind_signatures_to_a_host(tmp_path: Path, version: str, can: bool) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho '{version}' >&2\n")
+    ssh.chmod(0o755)
+    assert binds(str(ssh), {}) is can

@@ -1,17 +1,21 @@
-"""What an ssh client's last words mean: pure, driven by a table."""
+"""What an ssh client's last words mean: driven by a table.
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Optional
+Relays pass them on as they are, so they don't carry the table. They know by
+themselves only what to try again (`nile.agent.sshlogin.passes_by`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why a login failed: `code` as in `nile.events.Code`; `retry`: it says nothing about the host."""
 
-    def __init__(self, code: str, reason: str, retry: bool = False) -> None:
-        self.code = code
-        self.reason = reason
-        self.retry = retry
+    code: str
+    reason: str
+    retry: bool = False
 
 
 # The first line that matches decides: (words in ssh's message, code, says nothing about the host, what to
@@ -43,7 +47,7 @@ _TABLE = (
 )
 
 
-def classify(said: str, status: "Optional[int]") -> Failure:
+def classify(said: str, status: int | None) -> Failure:
     """What the client's standard error and exit status say of a login that never became an agent.
 
     ssh's own failures end with 255; anything else comes from the host, whatever it printed.
@@ -56,7 +60,7 @@ def classify(said: str, status: "Optional[int]") -> Failure:
     return Failure("dropped", last_line(said) or "the connection ended before the agent spoke")
 
 
-def ended(said: str, status: "Optional[int]") -> Failure:
+def ended(said: str, status: int | None) -> Failure:
     """What it means that a login succeeded and ended with this status before any agent spoke.
 
     The first stage tells that there is no Python, and ends with 0 else; so
@@ -64,8 +68,8 @@ def ended(said: str, status: "Optional[int]") -> Failure:
     """
     said = last_line(said)
     if not status:
-        return Failure("agent", said or "the first stage ended with status %s" % status)
-    reason = "the login shell ended with status %d and ran nothing" % status
+        return Failure("agent", said or f"the first stage ended with status {status}")
+    reason = f"the login shell ended with status {status} and ran nothing"
     return Failure("login-shell", reason + (said and ": " + said))
 
 
@@ -77,13 +81,3 @@ def last_line(said: str) -> str:
     """The last line that isn't empty, nor one of OpenSSH 10's warnings (`** ... post-quantum ...`)."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and line[:3] != "** "]
     return lines[-1] if lines else ""
-
-
-def binds_sessions(version: str) -> bool:
-    """Does the client that says this for `ssh -V` bind signatures to host keys? OpenSSH from 8.9 does."""
-    _, _, rest = version.partition("OpenSSH_")
-    numbers = rest.split("p")[0].split(" ")[0].split(".")
-    try:
-        return (int(numbers[0]), int(numbers[1])) >= (8, 9)
-    except (IndexError, ValueError):
-        return False
