@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class Supervisor:
         self._boot_s = boot_s
         self._due: dict[str, float] = {}
         """Hosts that went down by themselves, and when they boot anew."""
-        self._booting: list[str] = []
+        self._booting: dict[str, float] = {}
+        """Hosts that boot anew just now, and for how long to look whether they are up."""
         self._tie = tie
         self._ending = False
         self._selector = selectors.DefaultSelector()
@@ -119,20 +121,26 @@ class Supervisor:
         return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
 
     def _boot_again(self) -> None:
-        """Go on with hosts that boot anew."""
-        for name in [name for name, at in self._due.items() if at <= time.monotonic()]:
+        """Go on with hosts that boot anew; of one that doesn't come up the log says so."""
+        now = time.monotonic()
+        for name in [name for name, at in self._due.items() if at <= now]:
             del self._due[name]
-            self._backend.boot(name)
-            self._booting.append(name)
-        self._booting = [name for name in self._booting if not self._is_up(name)]
+            self._booting[name] = now + BOOT_S
+            self._step(self._backend.boot, name)
+        self._booting = {
+            name: until
+            for name, until in self._booting.items()
+            if now < until and self._step(self._backend.booted, name) is False
+        }
 
-    def _is_up(self, name: str) -> bool:
-        """Has a host booted, or come to nothing? Then it is as if it had crashed."""
+    def _step(self, step: Callable[[str], bool | None], name: str) -> bool | None:
+        """A step of a host's boot: what it answers, or None where it fails."""
         try:
-            return self._backend.booted(name)
-        except LabError as error:
-            sys.stderr.write(f"{error}\n")
-            return True
+            return step(name)
+        except (LabError, OSError) as error:
+            with self._files.log.open("a") as log:
+                log.write(f"{name} doesn't boot anew: {error}\n")
+            return None
 
     def _serve(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
