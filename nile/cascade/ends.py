@@ -148,6 +148,8 @@ class Ends:
     @staticmethod
     def why(relay: Host, reason: str) -> str:
         """Why what hangs below a relay can't be reached."""
+        if reason.startswith("cancelled"):
+            return f"its relay {relay.name} was not reached before the run was cancelled"
         what = "was not reached" if relay.t_ready_s is None else "is gone"
         return reason if reason.startswith("its relay ") else f"its relay {relay.name} {what}: {reason}"
 

@@ -40,7 +40,7 @@ def command(run: str, **given: Any) -> int:
 
 
 def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, given: dict[str, Any]) -> int:
-    from nile.cli.exec_cmd import Show, finish
+    from nile.cli.following import Show, finish
     from nile.cli.secrets import ask_secret
     from nile.controller import heritage, prepare
     from nile.report.text import visible

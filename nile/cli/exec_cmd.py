@@ -12,19 +12,10 @@ from nile.cli.common import Seconds, SelectionOptions, allow_descriptors, select
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from nile.cli.common import Selection
-    from nile.controller import Engine
-    from nile.errors import StoreError
-    from nile.events import Event, HostResult
     from nile.options import ExecOptions
-    from nile.report import Renderer, Screen
-    from nile.store import Store
     from nile.topology.model import Plan
 
-IDLE_S = 0.2
-"""How often the status line is looked after while nothing happens."""
 LONGEST_LINE = 128 * 1024
 """Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
 
@@ -153,6 +144,7 @@ def _check_disruptive(given: dict[str, Any]) -> None:
 
 def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     """Carry it out; the exit code."""
+    from nile.cli.following import Show, finish
     from nile.cli.recorded import screen, store_path
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
@@ -179,83 +171,6 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
         show = Show(out, store, run_id, given)
         unrecorded = show.follow(engine, options.grace_s)
     return finish(out, show, unrecorded, given)
-
-
-def finish(screen: Screen, show: Show, unrecorded: StoreError | None, given: dict[str, Any]) -> int:
-    """The exit code of a run that was shown; `unrecorded` is what kept the store from having all of it."""
-    from nile.report import exit_code
-
-    code = exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)
-    if unrecorded is not None:
-        screen.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
-        return max(1, code)
-    return code
-
-
-class Show:
-    """What the user sees of a run, and what the exit code is made of."""
-
-    def __init__(
-        self,
-        screen: Screen,
-        store: Store,
-        run_id: str,
-        given: dict[str, Any],
-        known: Sequence[HostResult] = (),
-    ) -> None:
-        """`known` are the verdicts that there were before."""
-        from nile.report import Fold, JsonLines, Live, Progress, Several, Summary
-
-        self.results: list[HostResult] = []
-        self.interrupted = False
-        self._known = known
-        self._screen = screen
-        self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
-        renderers: list[Renderer] = []
-        if given["as_json"]:
-            renderers.append(JsonLines(screen, store.output_reader(run_id)))
-        else:
-            body = Fold(screen, store.chunk_reader(run_id)) if given["gather"] else Live(screen)
-            renderers += [body, Summary(screen, quiet=given["quiet"])]
-        if self._progress is not None:  # last: what the others write erases its line
-            renderers.append(self._progress)
-        self._renderer = Several(renderers)
-
-    def follow(self, engine: Engine, grace_s: float) -> StoreError | None:
-        """Run the engine and show its events, until the end; what kept the store from recording all of it."""
-        from nile.cli.interrupts import Interrupts
-        from nile.errors import StoreError
-
-        with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
-            try:
-                for event in engine.events(IDLE_S, grace_s):
-                    interrupts.wait_while_paused()
-                    self._handle(event)
-                failure = None
-            except StoreError as error:  # raised once all is over
-                failure = error
-            self._renderer.finish()
-        return failure
-
-    def _handle(self, event: Event | None) -> None:
-        from nile.events import HostResult, RunEnded, RunStarted
-
-        if event is None:
-            if self._progress is not None:
-                self._progress.tick()
-            return
-        if isinstance(event, HostResult):
-            self.results.append(event)
-        elif isinstance(event, RunEnded):
-            self.interrupted = event.interrupted
-        self._renderer.handle(event)
-        if isinstance(event, RunStarted):
-            for result in self._known:
-                self._handle(result)
-
-    def _say(self, text: str) -> None:
-        self._screen.err.write(text)
-        self._screen.flush()
 
 
 def plan_text(plan: Plan) -> str:

@@ -98,7 +98,7 @@ def _reason(results: Sequence[HostResult]) -> str:
 
 
 def _way(results: Iterable[HostResult]) -> str:
-    """`, behind gw[1-2]` where hosts were to be reached through relays: the last ones on their paths."""
+    """`, by way of gw[1-2]` where hosts were tried, or hung, below relays last."""
     relays = {
         relay
         for result in results
@@ -106,7 +106,7 @@ def _way(results: Iterable[HostResult]) -> str:
         for relay in [_last_relay(result)]
         if relay
     }
-    return f", behind {visible(folded(relays))}" if relays else ""
+    return f", by way of {visible(folded(relays))}" if relays else ""
 
 
 def _last_relay(result: HostResult) -> str:

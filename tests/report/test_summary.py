@@ -65,7 +65,7 @@ def test_hosts_that_went_away_as_they_were_to_are_named() -> None:
 def test_reason_remedy_and_the_relay_before_them_are_named() -> None:
     lines = summary(refused("n1", "root", "gw1"), refused("n2", "root", "gw2", "n2"), refused("n3", "root"))
     assert lines == [
-        "nile: unreachable: n[1-3] (3): connection refused, behind gw[1-2]",
+        "nile: unreachable: n[1-3] (3): connection refused, by way of gw[1-2]",
         "  start sshd",
     ]
 
