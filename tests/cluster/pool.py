@@ -19,8 +19,17 @@ HOSTS, SWITCHES = 60, 3
 LABS = 7
 """As many runs at a time as two cores bear without turning load into failures."""
 
+QUIET_S = 2.0
+"""What a run of `true` takes on two cores that have nothing else to do."""
+MOST_PACE = 4.0
+
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
+
+
+def quiet_s(nile: Nile) -> float:
+    """What a run takes now in which nothing happens."""
+    return float(nile.json("-a", "--", "true").all_ok().events[-1]["wall_s"])
 
 
 class Pool:
@@ -31,6 +40,8 @@ class Pool:
         self._directory = directory
         self.turn = threading.Lock()
         """Whoever has it grows a tree: what costs much is done one after another."""
+        self.pace = 1.0
+        """How many times longer than usual a run takes here: what else goes on at this time."""
         self.size = 0
         for lab in labs:
             self._free.put(lab)
@@ -44,7 +55,9 @@ class Pool:
         with contextlib.ExitStack() as stack:
             places = [directory / f"pool{number}" for number in range(LABS)]
             labs = [stack.enter_context(Lab.up(spec, place, tied=True)) for place in places]
-            yield cls(labs, directory)
+            made = cls(labs, directory)
+            made.pace = min(MOST_PACE, max(1.0, quiet_s(Nile(labs[0], directory)) / QUIET_S))
+            yield made
 
     def each(self, work: Callable[[Nile, Item], Result], items: Iterable[Item]) -> dict[Item, Result]:
         """Do the work for each item on any lab; AssertionError naming all items that failed, and why."""

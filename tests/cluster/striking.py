@@ -18,7 +18,7 @@ from typing import Any
 from nile.lab.links import ROOT_ADDRESS
 from tests.cluster.faults import Deed, Witness
 from tests.cluster.hosts import patiently
-from tests.cluster.running import Done, Nile
+from tests.cluster.running import Done, Nile, Running
 
 LEASE_S, GRACE_S, CONNECT_S, DETECTION_S = 12, 1, 5, 2.8
 SLEEP_S, STEPS = 8, 16
@@ -42,9 +42,9 @@ Fault = tuple[float, Deed, str]
 """When (in seconds after all commands were let go on), what, to which host."""
 
 
-def three_stages(nile: Nile, name: str = "three", **timeouts: str) -> Nile:
-    """Three stages, drawn, so that each fault strikes a subtree of its own."""
-    times = {"lease": f"{LEASE_S}s", "connect": f"{CONNECT_S}s", **timeouts}
+def three_stages(nile: Nile, name: str = "three", pace: float = 1.0, **timeouts: str) -> Nile:
+    """Three stages, drawn, so that each fault strikes a subtree of its own; `pace` scales its times."""
+    times = {"lease": f"{LEASE_S * pace:.1f}s", "connect": f"{CONNECT_S * pace:.1f}s", **timeouts}
     return nile.with_routes(name, tree=TREE, limits={"branches": 4, "stages": 3}, timeouts=times)
 
 
@@ -62,6 +62,8 @@ class Struck:
     """When the command had begun everywhere, and was let go on."""
     hit_s: dict[str, float]
     """Struck host -> when its fault happened (the first half of it, where it was mended again)."""
+    pace: float
+    """How many times longer than usual lease and connect time-out were."""
 
     @property
     def margin_s(self) -> float:
@@ -106,7 +108,8 @@ class Struck:
         took_s, most_s = self.took_s(), max(SLEEP_S, max(self.hit_s.values()) - self.grown_s)
         assert took_s < most_s + DETECTION_S + self.margin_s, self.grown_s
         for host, after_s in self.lost_after_s().items():
-            assert after_s < DETECTION_S + max(LEASE_S + GRACE_S, CONNECT_S) + self.margin_s, host
+            most_s = max(LEASE_S * self.pace + GRACE_S, CONNECT_S * self.pace)
+            assert after_s < DETECTION_S + most_s + self.margin_s, host
 
     def took_s(self) -> float:
         """From the moment at which all commands were let go on to the last verdict of a spared host."""
@@ -127,16 +130,24 @@ class Struck:
 ALL_WELL = ("ok", PRINTED, 1)
 
 
+def await_start(running: Running, witness: Witness, hosts: Sequence[str]) -> None:
+    """Wait until the command runs on all these hosts."""
+    ended = running.process.poll
+    patiently(lambda: witness.began(hosts) or ended() is not None, "the command runs everywhere", GROWN_S)
+    assert ended() is None, running.wait().err
+
+
 def strike(
     nile: Nile,
     faults: Sequence[Fault],
     *words: str,
     asked: Sequence[str] = (),
     turn: AbstractContextManager[object] | None = None,
+    pace: float = 1.0,
 ) -> Struck:
     """Run the command on the `asked` hosts (all, or those in `words`), and have the faults happen to it.
 
-    Whoever has `turn` grows its tree alone.
+    Whoever has `turn` grows its tree alone. `pace` is the one of the tree's times.
     """
     lab, out = nile.lab, nile.state / "out"
     options = ("--json", *(words or ("-a",)), "--grace", f"{GRACE_S}s")
@@ -146,7 +157,7 @@ def strike(
         with turn or contextlib.nullcontext():
             began = time.monotonic()
             running = stack.enter_context(nile.started(*options, "--", COMMAND, stdout=stdout))
-            patiently(lambda: witness.began(asked or lab.names), "the command runs everywhere", GROWN_S)
+            await_start(running, witness, asked or lab.names)
             witness.let_go()
         grown_s = time.monotonic() - began
         hit_s: dict[str, float] = {}
@@ -159,4 +170,4 @@ def strike(
         done = Done(code, out.read_bytes(), running.process.stderr.read())
         ran = {host: witness.ran(host) for host in asked or lab.names}
         let_in = {host: witness.let_in(host) for host in ran}
-        return Struck(done, ran, let_in, dict(lab.addresses), grown_s, hit_s)
+        return Struck(done, ran, let_in, dict(lab.addresses), grown_s, hit_s, pace)

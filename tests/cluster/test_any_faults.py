@@ -25,7 +25,7 @@ from tests.cluster.faults import (
 )
 from tests.cluster.pool import Pool
 from tests.cluster.running import Nile
-from tests.cluster.striking import RELAYS, TREE, Fault, Struck, strike, three_stages
+from tests.cluster.striking import RELAYS, TREE, Fault, strike, three_stages
 
 pytestmark = pytest.mark.cluster
 
@@ -55,8 +55,8 @@ def seeds() -> list[int]:
     return [seed for one in ranges for seed in range(one[0], one[-1] + 1)]
 
 
-def any_faults(seed: int) -> list[Fault]:
-    """Five faults of five hosts, relays mostly."""
+def any_faults(seed: int, pace: float) -> list[Fault]:
+    """Five faults of five hosts, relays mostly; the lease is `pace` times as long as usual."""
     chance = random.Random(seed)
     faults: list[Fault] = []
     for host in [*chance.sample(RELAYS, 4), chance.choice(LEAVES)]:
@@ -64,18 +64,19 @@ def any_faults(seed: int) -> list[Fault]:
         deeds = [
             each for each in DEEDS if host not in TREE or each[0][0] != kill_its_ssh
         ]  # the root has none
-        faults += [(at_s + after_s, deed, host) for deed, after_s in chance.choice(deeds)]
+        faults += [(at_s + after_s * pace, deed, host) for deed, after_s in chance.choice(deeds)]
     return sorted(faults, key=lambda fault: fault[0])
 
 
 @pytest.mark.timeout(600)
 def test_any_five_faults(pool: Pool) -> None:
-    def one(nile: Nile, seed: int) -> Struck:
-        run = strike(three_stages(nile), any_faults(seed), turn=pool.turn)
+    def one(nile: Nile, seed: int) -> None:
+        faults = any_faults(seed, pool.pace)
+        told = ", ".join(f"{at_s:.1f} {deed.__name__} {host}" for at_s, deed, host in faults)
+        run = strike(three_stages(nile, pace=pool.pace), faults, turn=pool.turn, pace=pool.pace)
+        print(f"{seed}: {told}\n    {run}", flush=True)
         run.check()
         check_nothing_is_left(nile, struck=run.hit_s)
-        return run
 
-    for seed, run in pool.each(one, seeds()).items():
-        faults = [f"{at_s:.1f} {deed.__name__} {host}" for at_s, deed, host in any_faults(seed)]
-        print(f"{seed}: {', '.join(faults)}\n    {run}")
+    print(f"times are {pool.pace:.1f} times as long as usual")
+    pool.each(one, seeds())

@@ -21,6 +21,7 @@ from tests.cluster.striking import (
     GROWN_S,
     QUIET_S,
     SLEEP_S,
+    await_start,
     strike,
     three_stages,
 )
@@ -43,7 +44,7 @@ def kill_ends_them_at_once(nile: Nile, pool: Pool) -> None:
         with pool.turn:
             began = time.monotonic()
             run = stack.enter_context(three_stages(nile, lease="30s").started(*words))
-            patiently(lambda: witness.began(lab.names), "the command runs everywhere", GROWN_S)
+            await_start(run, witness, lab.names)
         slow = max(1.0, (time.monotonic() - began) / QUIET_S)
         kill_agent(lab, "h022")
         kill_its_ssh(lab, "h032")
@@ -73,7 +74,7 @@ def finish_outlives_the_root(nile: Nile, pool: Pool) -> None:
         with pool.turn:
             began = time.monotonic()
             with three_stages(nile, lease="3s").started(*words) as run:
-                patiently(lambda: witness.began(lab.names), "the command runs everywhere", GROWN_S)
+                await_start(run, witness, lab.names)
                 witness.let_go()
                 grown_s = time.monotonic() - began
                 kill_its_ssh(lab, "h022")
@@ -87,7 +88,15 @@ def finish_outlives_the_root(nile: Nile, pool: Pool) -> None:
 def finish_is_adopted(nile: Nile, pool: Pool) -> None:
     """With the root alive, who lost a relay is adopted as ever."""
     faults = [(0.5, kill_agent, "h022"), (0.5, kill_its_ssh, "h042"), (0.5, crash, "h001")]
-    run = strike(three_stages(nile), faults, "-a", "--on-orphan", "finish", turn=pool.turn)
+    run = strike(
+        three_stages(nile, pace=pool.pace),
+        faults,
+        "-a",
+        "--on-orphan",
+        "finish",
+        turn=pool.turn,
+        pace=pool.pace,
+    )
     run.check("h001", "h022", ok=["h042"])
     check_nothing_is_left(nile, struck=run.hit_s)
 
@@ -100,7 +109,9 @@ def idempotent_runs_again(nile: Nile, pool: Pool) -> None:
         (3.0, mend, "h027"),
         (0.5, kill_its_ssh, "h042"),
     ]
-    run = strike(three_stages(nile), faults, "-a", "--idempotent", turn=pool.turn)
+    run = strike(
+        three_stages(nile, pace=pool.pace), faults, "-a", "--idempotent", turn=pool.turn, pace=pool.pace
+    )
     again = {"h022", "h027"}
     run.check_spared()
     assert {host: (run.told(host)[0], run.ran[host]) for host in run.hit_s} == {
@@ -118,7 +129,7 @@ def turns_are_kept(nile: Nile, pool: Pool) -> None:
     words = ("--json", "-a", "-f", str(FANOUT), "--grace", f"{GRACE_S}s", "--", TURNS)
     deeds = {"h001": kill_agent, "h022": freeze, "h042": kill_its_ssh}
     with Witness(lab) as witness:
-        with pool.turn, three_stages(nile).started(*words) as run:
+        with pool.turn, three_stages(nile, pace=pool.pace).started(*words) as run:
             patiently(lambda: sum(witness.began([host]) for host in lab.names) >= FANOUT, "some run", GROWN_S)
             for host, deed in deeds.items():
                 deed(lab, host)

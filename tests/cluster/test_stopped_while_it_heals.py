@@ -29,7 +29,7 @@ from tests.cluster.faults import (
 from tests.cluster.hosts import busy, cut_root, mend_root, patiently
 from tests.cluster.pool import Pool
 from tests.cluster.running import Nile, Running
-from tests.cluster.striking import DETECTION_S, GRACE_S, GROWN_S, QUIET_S, three_stages
+from tests.cluster.striking import DETECTION_S, GRACE_S, QUIET_S, await_start, three_stages
 
 pytestmark = pytest.mark.cluster
 
@@ -93,7 +93,7 @@ def ended(nile: Nile, pool: Pool, how: str) -> tuple[float, float]:
         with pool.turn:
             began = time.monotonic()
             run = stack.enter_context(three_stages(nile, lease=f"{LEASE_S}s").started(*words))
-            patiently(lambda: witness.began(lab.names), "the command runs everywhere", GROWN_S)
+            await_start(run, witness, lab.names)
         grown_s = time.monotonic() - began
         for host, deed in DEEDS.items():
             deed(lab, host)

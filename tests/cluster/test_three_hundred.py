@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nile.lab import BackendName, Lab, LabSpec
-from tests.cluster.running import Nile
+from tests.cluster.running import Done, Nile
 
 pytestmark = pytest.mark.cluster
 
@@ -33,10 +33,15 @@ def dead_hosts(lab: Lab) -> dict[str, str]:
     return {host: KINDS[number % len(KINDS)] for number, host in enumerate(lab.names[::10])}
 
 
+def wall_s(done: Done) -> float:
+    """What a run took, in seconds."""
+    return float(done.events[-1]["wall_s"])
+
+
 @pytest.mark.timeout(300)
 def test_one_of_ten_is_dead(lab: Lab, tmp_path: Path) -> None:
     nile = Nile(lab, tmp_path).with_routes(limits=LIMITS, timeouts={"connect": f"{CONNECT_S}s"})
-    quiet_s = nile.json("-a", "--", "true", timeout_s=120).all_ok().events[-1]["wall_s"]
+    before_s = wall_s(nile.json("-a", "--", "true", timeout_s=120).all_ok())
     dead = dead_hosts(lab)
     for host, what in dead.items():
         if what == "crashed":
@@ -49,11 +54,11 @@ def test_one_of_ten_is_dead(lab: Lab, tmp_path: Path) -> None:
     }
     hosts = {host: {"address": lab.addresses[host], **what} for host, what in {**refused, **other}.items()}
     done = nile.with_routes("dead", hosts=hosts).json("-a", "--", "true", timeout_s=120)
-    wall_s = done.events[-1]["wall_s"]
-    print(f"quiet {quiet_s:.1f} s; with {len(dead)} dead {wall_s:.1f} s")
+    after_s = wall_s(nile.json("-a", "-x", ",".join(dead), "--", "true", timeout_s=120).all_ok())
+    print(f"quiet {before_s:.1f} and {after_s:.1f} s; with {len(dead)} dead {wall_s(done):.1f} s")
     assert done.verdicts == {host: "unreachable" if host in dead else "ok" for host in lab.names}
     for host, what in dead.items():
         assert done.results[host]["code"] in CODES[what], done.results[host]
         assert done.results[host]["reason"]
     assert "Traceback" not in done.err
-    assert wall_s < 1.3 * quiet_s + 2 * CONNECT_S
+    assert wall_s(done) < 1.3 * max(before_s, after_s) + 2 * CONNECT_S  # others may use the machine, too
