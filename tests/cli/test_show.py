@@ -56,6 +56,7 @@ def test_a_run_is_shown_host_by_host(record: Record) -> None:
         "  look who did it",
         "nile: unreachable: n3 (1): connection refused, behind gw",
         "nile: left running: n1 (1): sleep (pid 77)",
+        "nile: still there after SIGKILL: n1 (1): sudo (pid 79)",
         "nile: left behind, and killed: n1 (1): cat (pid 78)",
         "1970-01-01 00:16:42  n2: a strange frame was dropped",
     ]
