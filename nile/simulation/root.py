@@ -59,6 +59,8 @@ class SimRoot:
         self.waiting: list[Callable[[], None]] = []
         self.events: list[tuple[float, Event]] = []
         self.judged: set[str] = set()
+        self.on_result: Callable[[str], object] = lambda _: None
+        """Told of each host that gets its verdict, by name."""
         self.losses: list[tuple[float, int]] = []
         """When a parent said that it lost a child, or couldn't log in to it: at what time, the child's id."""
         self.finished = False
@@ -105,12 +107,20 @@ class SimRoot:
 
     def _up(self, frame: Frame, _: Callable[[], None] | None) -> None:
         if frame.type in (wire.LOST, wire.FAILED):
-            self.losses.append((self._clock.now, frame.fields()["child"]))
+            self._note_loss(frame)
         size = len(frame.body) if frame.type in wire.BULK else 0
         credit = Credit(self.branches_child(frame.origin), size) if size else None
         self._unshown += size
         self.most_unshown = max(self.most_unshown, self._unshown)
         self._give(FrameReceived(frame), credit)
+
+    def _note_loss(self, frame: Frame) -> None:
+        try:
+            child = frame.fields().get("child")
+        except wire.WireError:  # a node lies
+            return
+        if isinstance(child, int):
+            self.losses.append((self._clock.now, child))
 
     def branches_child(self, origin: int) -> int:
         """The root's child below which a node stands."""
@@ -143,6 +153,7 @@ class SimRoot:
                 self.events.append((self._clock.now, event))
                 if isinstance(event, HostResult):
                     self.judged.add(event.host)
+                    self.on_result(event.host)
                 self._store()
                 return None if owner is not None else credit
             case Adopt(entries):
