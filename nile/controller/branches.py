@@ -7,14 +7,13 @@ import random
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from nile.agent import wire
 from nile.agent.handshake import Bundle
-from nile.agent.relay import Relay
+from nile.agent.relay import LOGIN, Relay
 from nile.agent.sshclient import ended
 from nile.agent.wire import Frame
 from nile.events import Code
@@ -50,8 +49,6 @@ class Branches:
         self._up = up
         self._attempts: dict[int, _Attempt] = {}
         self._dials: dict[int, Dial] = {}
-        self._todo: deque[tuple[Any, ...]] = deque()
-        self._performing = False
 
     def adopt(self, entries: Iterable[dict[str, Any]], dials: Mapping[int, Dial] = NO_DIALS) -> None:
         """More children; `dials` are for those that aren't reached directly, by id."""
@@ -91,21 +88,8 @@ class Branches:
     # Effects of the relay core.
 
     def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
-        """In order; what one of them brings about comes behind those that were there before.
-
-        A report may have the root take back a login that the same effects are about to begin.
-        """
-        self._todo += effects
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._todo:
-                name, *arguments = self._todo.popleft()
-                getattr(self, f"_do_{name}")(*arguments)
-        finally:
-            self._performing = False
-            self._todo.clear()
+        for name, *arguments in effects:
+            getattr(self, f"_do_{name}")(*arguments)
 
     def _do_up(self, frame: Frame) -> None:
         self._up(frame, 0, 0)
@@ -114,6 +98,9 @@ class Branches:
         self._up(frame, child_id, len(frame.body) if frame.type in wire.BULK else 0)
 
     def _do_login(self, child_id: int, command: str) -> None:
+        # A report just before this may have had the root take it back, or begin another in its place.
+        if child_id in self._attempts or self._relay.children[child_id].state != LOGIN:
+            return
         attempt = _Attempt(child_id, self)
         self._attempts[child_id] = attempt
         attempt.task = self._tasks.create_task(self._login(attempt, command))

@@ -73,8 +73,8 @@ class CoreModel(Model):
             "stdin": True,
         }
         shared = {
-            "lease": choices.pick((6.0, 15.0)), "grace": choices.pick((0.0, 2.0)), "window": WINDOW, "job": job,
-            "orphan": choices.pick(("adopt", "adopt", "kill", "finish")), "deaf": 3.0,
+            "lease": choices.pick((6.0, 15.0)), "grace": choices.pick((0.0, 2.0)), "window": WINDOW,
+            "job": job, "orphan": choices.pick(("adopt", "adopt", "kill", "finish")), "deaf": 3.0,
         }  # fmt: skip
         have = {name: choices.pick((0, 0, 5)) for name in STREAMS}
         again = choices.once_in(4)
@@ -299,7 +299,7 @@ class CoreModel(Model):
         if frame.type == wire.OUTPUT:
             stream, offset, data = wire.unpack_output(frame.body)
             at = offset - self.base[STREAMS[stream]]
-            assert 0 <= at
+            assert at >= 0
             assert len(data) <= CHUNK
             assert self.printed[STREAMS[stream]][at : at + len(data)] == data
         elif frame.type == wire.STARTED:

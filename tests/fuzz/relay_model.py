@@ -39,7 +39,7 @@ def ids(part: dict[str, Any]) -> Iterator[int]:
 
 
 class RelayModel(Model):
-    """No child speaks for others or to others, nothing of it raises, each login has its permit and its end."""
+    """No child speaks for others or to others, nothing raises, each login has its permit and its end."""
 
     STEPS: ClassVar[tuple[str, ...]] = (
         "shake", "shake", "shake", "hello", "hello", "hello", "say", "say", "say", "say", "say", "rubbish",
