@@ -131,11 +131,11 @@ CONTENDERS = (
     ),
     Contender(
         CLUSH_TREE,
-        ("-S",),
+        (),  # with -S it would tell of exit codes only when it is told to be less quiet
         "-q",
         said_by_clush,
         "`done`, or a line about its time-out, exit or an error",
-        "`-S -f 64`, a topology with as many gateways as the square root of the hosts",
+        "`-f 64`, a topology with as many gateways as the square root of the hosts",
     ),
     Contender(
         TAKTUK,
@@ -277,7 +277,7 @@ class Aftermath:
     ended_s: float | None
 
 
-def meet(where: Site, contender: Contender, fault: Fault) -> Aftermath:
+def meet(where: Site, contender: Contender, fault: Fault, after_s: float = AFTER_S) -> Aftermath:
     """Have one tool meet one fault, and look at what is left."""
     with _running(where, contender, fault) as (run, output):
         _wait_for(run, fault, contender)
@@ -285,7 +285,7 @@ def meet(where: Site, contender: Contender, fault: Fault) -> Aftermath:
         fault.strike(run)
         ended_s = _await_end(run, struck_at, MOST_S)
         if fault.ends:
-            _sleep_until(struck_at + (fault.limit_s or 0) + AFTER_S)
+            _sleep_until(struck_at + (fault.limit_s or 0) + after_s)
         else:
             time.sleep(GOODBYE_S)
         alive, ran = run.alive(), run.ran()

@@ -88,7 +88,7 @@ class RootModel(Model):
 
     STEPS: ClassVar[tuple[str, ...]] = (
         *(["greet"] * 3), *(["honest"] * 6), *(["forged"] * 3), "login_fails", "link_ends", "noise",
-        "rubbish", "sign", "stdin", "commit", "commit", "interrupt", "tick", "tick", "wait",
+        "rubbish", "flood", "sign", "stdin", "commit", "commit", "interrupt", "tick", "tick", "wait",
     )  # fmt: skip
 
     def __init__(self, choices: Choices) -> None:
