@@ -34,53 +34,17 @@ from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import WINDOW
 from nile.controller.ledger import Credit, Ledger
 from nile.events import Event, HostOutput, HostResult, HostStarted, HostUp, Notice, RunEnded
-from nile.options import ExecOptions, Limits, Timeouts
-from nile.topology.model import HostSpec, Plan, PlanNode
+from nile.options import ExecOptions
 from tests.fuzz.choices import Choices
 from tests.fuzz.model import Model, walk
+from tests.fuzz.speech import CODES, HOSTS, PARENTS, any_plan, plausible
 
-PARENTS = (0, 0, 0, 1, 1, 2, 2, 4, 4)
-HOSTS = range(1, len(PARENTS) + 1)
 ORIGINS = (*HOSTS, len(PARENTS) + 1, 77)
 MAGIC = "00000000"
-CONNECT_S, LEASE_S, COMMAND_S, GRACE_S = 2.0, 6.0, 5.0, 1.0
+GRACE_S = 1.0
 MOST_GRACE_S = 3.0
 DARK_MOST_S, MUTE_MOST_S = 300, 900
 MOST_NOTICES = 12 * len(PARENTS)
-CODES = ("refused", "dropped", "startups", "authentication", "connect-timeout", "host-key-changed", "unbound",
-         "no-python", "link", "signing", "rubbish")  # fmt: skip
-OUTCOME: dict[str, Any] = {
-    "rc": 0, "signal": None, "cause": None, "error": None, "left": [], "stdout": 0, "stderr": 0,
-}  # fmt: skip
-STREAMS = ("stdout", "stderr")
-
-
-def any_plan(choices: Choices) -> Plan:
-    """Nine hosts in three stages; some only relay, some are behind a gateway, one may be a spare."""
-    stages = [0]
-    for parent in PARENTS:
-        stages.append(stages[parent] + 1)
-    silent = choices.pick((0, 0, 2, 4))
-    nodes = tuple(
-        PlanNode(
-            number, f"h{number}", parent, stages[number], number != silent,
-            tuple(child for child in HOSTS if PARENTS[child - 1] == number),
-        )
-        for number, parent in enumerate(PARENTS, start=1)
-    )  # fmt: skip
-    specs = {node.host: HostSpec(node.host, node.host, node.host) for node in nodes}
-    spares: tuple[PlanNode, ...] = ()
-    if choices.once_in(3):
-        gates: tuple[str, ...] = ("h1",)
-        if choices.once_in(2):
-            spares = (PlanNode(len(nodes) + 1, "spare", 0, 0, asked=False),)
-            specs["spare"] = HostSpec("spare", "spare", "spare")
-            gates = ("h1", "spare")
-        for name in ("h4", "h5", "h8", "h9"):
-            specs[name] = HostSpec(name, name, name, via=gates)
-    limits = Limits(branches=4, parallel=choices.pick((1, 3)), logins=choices.pick((None, 2)), stages=3)
-    timeouts = Timeouts(connect_s=CONNECT_S, lease_s=LEASE_S, command_s=COMMAND_S)
-    return Plan(nodes, specs, limits, timeouts, spares=spares)
 
 
 class RootModel(Model):
@@ -277,13 +241,13 @@ class RootModel(Model):
 
     def honest(self, choices: Choices) -> None:
         """What an agent in this place would say."""
-        frame = self._plausible(choices)
+        frame = plausible(self.cascade._tree, choices)
         if frame is not None:
             self.say(frame)
 
     def forged(self, choices: Choices) -> None:
         """Nearly what an agent in this place would say."""
-        frame = self._plausible(choices)
+        frame = plausible(self.cascade._tree, choices)
         if frame is None:
             return
         what = choices.number(0, 4)
@@ -317,64 +281,6 @@ class RootModel(Model):
         child = self._top(choices, LOGIN, UP)
         if child is not None and choices.once_in(3):
             self.data(child, choices.blob(60))
-
-    def _plausible(self, choices: Choices) -> Frame | None:
-        host = self.hosts[choices.pick(sorted(self.hosts))]
-        if host.contact is Contact.UP:
-            return self._of_host(host, choices)
-        parent = self.cascade._tree.link_parent(host)
-        if not parent:
-            return None  # the root's own relay speaks for itself
-        kind = choices.pick(
-            (wire.LOGIN, wire.HELLO, wire.HELLO, wire.FAILED, wire.LOST, wire.SIGN, wire.REPORT)
-        )
-        if kind == wire.HELLO:
-            return Frame(kind, host.id, host.epoch, (), wire.dumps({"uptime": choices.pick((0.1, 1e6))}))
-        body = {
-            "child": host.id, "epoch": host.epoch, "attempt": 1, "code": choices.pick(CODES), "reason": "why",
-            "attempts": 1, "serial": 1, "binds": [b"bind"], "request": b"request", "type": 35, "origin": 3,
-        }  # fmt: skip
-        return Frame(kind, parent, 1, (), wire.dumps(body))
-
-    def _of_host(self, host: Host, choices: Choices) -> Frame:
-        kind = choices.pick(
-            (
-                wire.STARTED,
-                wire.OUTPUT,
-                wire.OUTPUT,
-                wire.RESULT,
-                wire.RESULT,
-                wire.STATE,
-                wire.STATE,
-                wire.TAKEN,
-            )
-        )
-        body: Any = {"pid": 1}
-        if kind == wire.OUTPUT:
-            stream = choices.number(0, 1)
-            data = choices.pick((b"x", b"." * 500, b"." * wire.CHUNK))
-            have = host.received[STREAMS[stream]]
-            output = wire.pack_output(stream, have, data)
-            return Frame(kind, host.id, host.epoch, (), output)
-        if kind == wire.RESULT:
-            body = {
-                **OUTCOME,
-                **host.received,
-                "rc": choices.pick((0, 3)),
-                "cause": choices.pick((None, "timeout")),
-            }
-        elif kind == wire.STATE:
-            states = [
-                [c, self.hosts[c].epoch, choices.pick(("up", "login", "waiting"))] for c in host.children
-            ]
-            body = {
-                "trace": choices.pick(("none", "dead", "alive")),
-                "held": choices.once_in(2),
-                "children": states,
-            }
-        elif kind == wire.TAKEN:
-            body = choices.pick((5, 1 << 20, 1 << 62))
-        return Frame(kind, host.id, host.epoch, (), wire.dumps(body))
 
     # What the root's own side does.
 

@@ -16,17 +16,14 @@ from tests.fuzz.choices import FromBytes
 from tests.fuzz.root_model import MAGIC, RootModel
 from tests.fuzz.soak import TARGETS
 
-FANOUT, LOGINS = 4, 3
-"""Which byte of a model's choices bounds the commands, or the logins, at a time: to two."""
+LOGINS = 3
+"""Which byte of a model's choices bounds the logins at a time: to two."""
 
 
-def model(*bounded: int) -> RootModel:
+def model(bounded: int | None = None) -> RootModel:
     """Nine hosts: 1 to 3 below the root, 4 and 5 below 1, 6 and 7 below 2, 8 and 9 below 4."""
-    it = RootModel(FromBytes(bytes(at in bounded for at in range(8))))
-    assert (it.what.fanout, it.plan.limits.logins) == (
-        2 if FANOUT in bounded else None,
-        2 if LOGINS in bounded else None,
-    )
+    it = RootModel(FromBytes(bytes(at == bounded for at in range(8))))
+    assert it.plan.limits.logins == (2 if bounded == LOGINS else None)
     return it
 
 
@@ -89,39 +86,33 @@ def test_nobody_comes_up_below_a_relay_that_is_gone(kind: int) -> None:
     assert moved.contact is Contact.NONE
 
 
-def test_who_was_offered_a_slot_twice_is_started_once() -> None:
-    it = model(FANOUT)
-    for top in (1, 2, 3):
-        greet(it, top)
-    it._close(3, "link", False)
-    it._second(True)
-    greet(it, 3)
-    tell(
-        it, wire.STATE, 3, {"trace": "none", "held": True, "children": []}
-    )  # it waits for the same slot again
-    starts = it.cascade._starts
-    assert len([host for _, host in starts._waiting if host == 3]) == 2
-    for done in (1, 2):
-        tell(it, wire.STARTED, done, {"pid": 1})
-        outcome = {
-            "rc": 0,
-            "signal": None,
-            "cause": None,
-            "error": None,
-            "left": [],
-            "stdout": 0,
-            "stderr": 0,
-        }
-        tell(it, wire.RESULT, done, outcome)
-    tell(it, wire.STARTED, 3, {"pid": 1})
-    first = it.hosts[3].start_in
-    it._close(3, "link", False)  # a slot is free while it is logged in to anew
-    it._second(True)
-    assert it.hosts[3].start_in == first
-    greet(it, 3)
-    tell(it, wire.STATE, 3, {"trace": "dead", "held": True, "children": []})
-    assert it.results["h3"].verdict is Verdict.LOST
-    end(it)
+def test_a_relay_that_is_gone_says_nothing_of_its_children() -> None:
+    it = model()
+    greet(it, 1)
+    about(it, wire.LOGIN, 1, 4)
+    tell(it, wire.HELLO, 4, {"uptime": 1e6})
+    about(it, wire.LOST, 1, 4, "link")
+    about(it, wire.FAILED, 4, 8, "unbound")
+    assert it.hosts[8].carrier is None
+
+
+def test_nobody_is_carried_whom_no_relay_has_any_more() -> None:
+    it = model()
+    greet(it, 1)
+    it.hosts[5].contact = Contact.NONE
+    about(it, wire.FAILED, 1, 5, "unbound")
+    assert it.hosts[5].carrier is None
+
+
+def test_a_host_that_ended_is_offered_no_login() -> None:
+    """The slot that it got was never given back."""
+    it = model(LOGINS)
+    greet(it, 1)
+    gone = it.hosts[4]
+    gone.ended = True
+    it.cascade._logins.give_back(gone)
+    it.cascade._offer_logins(1)
+    assert it.cascade._logins._hosts.keys() & {4, 5} == {5}
 
 
 def test_the_permit_goes_to_whoever_logs_in() -> None:
@@ -130,7 +121,7 @@ def test_the_permit_goes_to_whoever_logs_in() -> None:
     greet(it, 1)
     about(it, wire.FAILED, 1, 5, "unbound")
     assert it.hosts[5].carrier == 1
-    begun = set()
+    begun: set[int] = set()
     for _ in range(20):
         it._second(True)
         begun |= it.open.keys()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +19,7 @@ from tests.fuzz.link_model import LinkModel
 from tests.fuzz.model import state_machine
 from tests.fuzz.relay_model import RelayModel
 from tests.fuzz.root_model import RootModel
+from tests.fuzz.soak import TARGETS
 from tests.fuzz.wire_model import check_any
 
 SAME = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -78,3 +82,13 @@ def test_a_length_alone_takes_no_memory(limit: int) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20_000
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_input_is_replayed_without_the_fuzzer(target: str, tmp_path: Path) -> None:
+    """By the command that a failing one is named with."""
+    file = tmp_path / "input"
+    file.write_bytes(bytes(range(200)))
+    command = [sys.executable, "-m", "tests.fuzz.soak", "--replay", target, str(file)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "no rule is broken\n")

@@ -14,10 +14,11 @@ from nile.agent.core import Core
 from nile.agent.link import Link
 from nile.agent.relay import Child, Relay
 from nile.agent.wire import Decoder, Frame
-from nile.cascade import machine
+from nile.cascade import Publish, machine
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.machine import Cascade
 from nile.cascade.mending import Mender
+from nile.events import HostOutput
 from tests.fuzz.soak import TARGETS
 
 MOST_WALKS = 400
@@ -170,8 +171,8 @@ def publishes_output_at_any_offset(patch: Patch) -> None:
     def output(self: Cascade, host: Host, body: bytes, t: float) -> Any:
         stream, offset, data = wire.unpack_output(body)
         host.received[machine.STREAMS[stream]] = offset + len(data)
-        event = machine.HostOutput(host.name, machine.STREAMS[stream], offset, data)
-        return [*self._started(host, t), machine.Publish(event, host.id)]
+        event = HostOutput(host.name, machine.STREAMS[stream], offset, data)
+        return [*self._started(host, t), Publish(event, host.id)]
 
     patch.setattr(Cascade, "_output", output)
 
