@@ -259,13 +259,16 @@ class Healer:
             host = self._tree[host_id]
             if begun_s < before_s and host.contact is Contact.LOGIN and host.parent != ROOT_ID:
                 yield Unheard(host)
-        for relay in [self._tree[node] for node in self._tree.relays - self._barren]:
-            last_s = max(self._reported.get(relay.id, 0.0), relay.attached_s)
-            if relay.alive and last_s < before_s:
-                contacts = [(each.contact, each.placed_s) for each in self._children(relay)]
-                if any(contact is Contact.WAITING and placed_s < before_s for contact, placed_s in contacts):
-                    self._failures.setdefault(relay.id, Counter())[Code.CONNECT_TIMEOUT] += 1
-                    self._barren.add(relay.id)
+        for relay in [self._tree[node] for node in self._tree.relays]:
+            if not relay.alive or max(self._reported.get(relay.id, 0.0), relay.attached_s) >= before_s:
+                continue
+            waiting = [each for each in self._children(relay) if each.contact is Contact.WAITING]
+            overdue = [each for each in waiting if each.placed_s < before_s]
+            if relay.id in self._barren:  # nobody had room for these
+                yield from map(Unheard, overdue)
+            elif overdue:
+                self._failures.setdefault(relay.id, Counter())[Code.CONNECT_TIMEOUT] += 1
+                self._barren.add(relay.id)
 
     def _children(self, relay: Host) -> list[Host]:
         """Those that it is to log in to, or has."""
@@ -378,7 +381,7 @@ class Healer:
         return self._took[len(self._took) // 2] if self._took else 0.0
 
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
-        """Hang those below it elsewhere; of one to which nobody has a way, what is below: perhaps its gate."""
+        """Hang those below it elsewhere; of one to which nobody has a way, what is below: it may be its gate."""
         count = 0
         todo = deque(relay.children)
         while todo:
