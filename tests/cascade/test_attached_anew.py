@@ -10,7 +10,7 @@ from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade import Cascade
 from nile.cascade.actions import Action, Adopt, Publish, Send
-from nile.cascade.inputs import FrameReceived, Started, Ticked
+from nile.cascade.inputs import FrameReceived, Started
 from nile.cascade.orders import CascadeOptions
 from nile.controller.prepare import plan_login
 from nile.events import HostResult, Verdict
@@ -66,5 +66,5 @@ def test_a_command_is_started_again_only_where_memory_would_know_of_a_first_star
     else:
         assert started == []
         assert [(result.verdict, result.reason) for result in results] == [
-            (Verdict.LOST, "it was booted anew after its command may have started")
+            (Verdict.LOST, "it was booted anew after its command may have started; its end was not seen")
         ]
