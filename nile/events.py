@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 
 class Code(StrEnum):
-    """Why a host isn't ok, or what befell its login: one word that a program can test."""
+    """Why a host isn't ok, or how it came to be, or what befell its login: a word that a program can test."""
 
     EXIT = "exit"  # the command ended with a status other than 0
     SIGNAL = "signal"  # the command was killed by a signal
@@ -50,6 +50,10 @@ class Code(StrEnum):
     PARENT = "parent"  # the relay above could not be used
     LINK = "link"  # the link broke, or fell silent for longer than the lease
     CANCELLED = "cancelled"  # cancelled at the user's request
+    GONE_AWAY = "gone-away"  # a disruptive command began, and then the link was lost: ok
+    REBOOTED = "rebooted"  # it was waited for, and is back, booted anew: ok
+    NOT_REBOOTED = "not-rebooted"  # it was waited for, is in contact, and was not booted anew
+    NOT_BACK = "not-back"  # it was waited for, and can't be reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +148,12 @@ class RunEnded:
     """By Ctrl-C, SIGTERM or SIGHUP."""
 
 
-Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | RunEnded
+@dataclass(frozen=True, slots=True)
+class RunGoesOn:
+    """Every few seconds: the root lives. The store notes when it was heard last; nobody is shown it."""
+
+    interrupted: bool = False
+    """By Ctrl-C, SIGTERM or SIGHUP; the first one after that comes at once."""
+
+
+Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | RunGoesOn | RunEnded

@@ -127,3 +127,7 @@ class ExecOptions:
     on_orphan: OnOrphan = OnOrphan.ADOPT
     idempotent: bool = False
     """It may be started again where nobody knows how far it got."""
+    disruptive: bool = False
+    """It may cut the host off: hosts start bottom-up, and one that goes away after its start is ok."""
+    wait_back_s: float | None = None
+    """How long a host may take to be back, booted anew; None: nobody waits for that."""

@@ -106,6 +106,21 @@ def impurities(source: str) -> list[str]:
     ]
 
 
+def unseeded(source: str) -> list[str]:
+    """Chance that no seed decides: anything of the module `random` but `random.Random(seed)`."""
+    found = []
+    for node in _running(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and _last_name(node.value) == "random" and node.attr != "Random":
+            found.append(f"{node.lineno}: uses random.{node.attr}")
+        elif isinstance(node, ast.Call) and _last_name(node.func) == "Random" and not node.args:
+            found.append(f"{node.lineno}: a Random without a seed")
+        elif isinstance(node, ast.ImportFrom) and node.module == "random":
+            found.append(f"{node.lineno}: imports from random")
+        elif isinstance(node, ast.alias) and node.name == "random" and node.asname:
+            found.append(f"{node.lineno}: random by another name")
+    return found
+
+
 def _imported(tree: ast.Module) -> list[ast.stmt]:
     """A module's statements but for `if __name__ == "__main__":`."""
     return [

@@ -56,6 +56,8 @@ PURE_PATHS = [
     NILE / "options.py",
     NILE / "errors.py",
 ]
+# Its chance comes from seeds.
+SEEDED_PATHS = sorted((NILE / "simulation").rglob("*.py"))
 # The one place in topology that touches a disk.
 FILE_READERS: frozenset[str] = frozenset()
 
@@ -104,6 +106,8 @@ def test_import_contracts_hold() -> None:
         ("store/__init__.py", "from nile import __version__", "Nothing below the API"),
         ("cascade/__init__.py", "def f():\n    import asyncio", "What decides"),
         ("cascade/__init__.py", "import nile.agent.planted", "What decides"),
+        ("simulation/__init__.py", "import nile.report", "brothers"),
+        ("simulation/__init__.py", "def f():\n    import time", "The simulator"),
     ],
 )
 def test_import_contracts_bite(tmp_path: Path, module: str, planted: str, contract: str) -> None:
@@ -180,6 +184,13 @@ def test_pure_code_is_pure(path: Path) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("path", SEEDED_PATHS, ids=_name)
+def test_what_is_simulated_comes_from_a_seed(path: Path) -> None:
+    source = path.read_text()
+    assert [line for line in archcheck.impurities(source) if not line.endswith("imports random")] == []
+    assert archcheck.unseeded(source) == []
+
+
 def test_only_the_command_line_prints() -> None:
     found = {_name(path): archcheck.printing(path.read_text()) for path in _below_cli()}
     assert {name: lines for name, lines in found.items() if lines} == {}
@@ -229,6 +240,11 @@ def _agent_check(source: str) -> list[str]:
         (archcheck.impurities, "import importlib\nimportlib.import_module('random')"),
         (archcheck.impurities, "open('/etc/hosts')"),
         (archcheck.impurities, "import os\nos.urandom(4)"),
+        (archcheck.unseeded, "import random\ndef f():\n    return random.random()"),
+        (archcheck.unseeded, "import random\nrng = random.Random()"),
+        (archcheck.unseeded, "import random\nrng = random.SystemRandom(1)"),
+        (archcheck.unseeded, "from random import Random"),
+        (archcheck.unseeded, "import random as chance"),
         (archcheck.printing, "def f():\n    print('x')"),
         (archcheck.printing, "import click\nclick.echo('x')"),
         (archcheck.printing, "import sys\nsys.stderr.write('x')"),
@@ -254,6 +270,7 @@ def test_checks_bite(check: Callable[[str], list[str]], source: str) -> None:
         (_agent_check, "if TYPE_CHECKING:\n    from typing import Any"),
         (archcheck.newer_than_3_6, "x: int = 1\ndef f(a: 'list[int]') -> 'int | None':\n    return f'{a}'"),
         (archcheck.impurities, "import os.path\nfrom nile.topology import model"),
+        (archcheck.unseeded, "import random\ndef f(rng: random.Random):\n    random.Random(rng.random())"),
         (
             archcheck.printing,
             "def f(out):\n    out.write('x')\n    done.stdout.read()\n    sys.stderr.flush()",

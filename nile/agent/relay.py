@@ -241,6 +241,8 @@ class Relay:
         for frame in frames:
             if not child.speaks_for(frame):
                 effects += self._report(child, frame)
+                if frame.type in wire.BULK:  # of one that was elsewhere before, perhaps: it must not stall
+                    effects += self.take(child.id, len(frame.body))
             elif child.state == LOGIN and frame.type == wire.HELLO:
                 effects += self._hello(child, frame, now)
             elif child.state == UP and frame.origin != 0:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
+from nile.cascade.departing import judge_absent, judge_away, judge_back
 from nile.cascade.healing import Healer
-from nile.cascade.hosts import Contact, Host
+from nile.cascade.hosts import Absence, Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
@@ -36,7 +37,7 @@ class Ends:
         self._logins, self._starts = slots
         self._stdin = stdin
         for host in tree.hosts.values():
-            host.committed = not host.node.asked
+            host.committed = host.over
         self.open = sum(not host.ended for host in tree.hosts.values())
 
     # Verdicts.
@@ -45,7 +46,22 @@ class Ends:
         """The verdict, once the agent has said how it ended and all output has come."""
         if host.outcome is None or host.verdict is not None or not host.output_complete():
             return []
-        return self.judge(host, judge_outcome(host.outcome, self._options.exec.leftover), t)
+        judgement = judge_outcome(host.outcome, self._options.exec.leftover)
+        if judgement.verdict is Verdict.OK and self._options.exec.wait_back_s is not None:
+            self.expect_back(host, t)
+            return []
+        return self.judge(host, judgement, t)
+
+    def expect_back(self, host: Host, t: float, *, gone: bool = False) -> None:
+        """From now on it is waited for, if it wasn't before; `gone`: its link is lost."""
+        if host.absence is None:
+            host.absence = Absence(t, t + (self._options.exec.wait_back_s or 0.0))
+        if gone and host.absence.gone_s is None:
+            host.absence.gone_s = t
+
+    def back(self, host: Host, t: float) -> list[Action]:
+        """It was booted anew after its command had begun."""
+        return [*self.judge(host, judge_back(host, t), t), *self.settle(host)]
 
     def judge(self, host: Host, judgement: Judgement, t: float) -> list[Action]:
         """Give the verdict, if none was given before."""
@@ -77,6 +93,9 @@ class Ends:
         return judge_lost(code, reason, unseen_end(self._options.exec, self._timeouts.lease_s))
 
     def _judgement(self, host: Host, code: Code, reason: str) -> Judgement:
+        away = judge_away(host, self._options.exec, code, reason)
+        if away is not None:
+            return away
         if host.outcome is not None:  # only the tail of its output is missing
             return judge_outcome(host.outcome, self._options.exec.leftover)
         if host.in_doubt:
@@ -95,7 +114,10 @@ class Ends:
             return []
         if host.start_s is None:
             host.start_s = t
-        judgement = self._overdue(host, held_back_s, t)
+        if host.absence is not None:
+            judgement = judge_absent(host, self._options.exec, t)
+        else:
+            judgement = self._overdue(host, held_back_s, t)
         if judgement is None or not self._tree.attached(host.id):
             return []
         return [*self.judge(host, judgement, t), *self.settle(host)]
@@ -128,6 +150,8 @@ class Ends:
     @staticmethod
     def why(relay: Host, reason: str) -> str:
         """Why what hangs below a relay can't be reached."""
+        if reason.startswith("cancelled"):
+            return f"its relay {relay.name} was not reached before the run was cancelled"
         what = "was not reached" if relay.t_ready_s is None else "is gone"
         return reason if reason.startswith("its relay ") else f"its relay {relay.name} {what}: {reason}"
 
@@ -149,6 +173,7 @@ class Ends:
             return []
         host.committed = True
         self._count_down(host)
+        self._starts.give_back(host)  # it did; but who waits for this verdict may start now
         return [action for each in (host, *self._tree.through(host)) for action in self.settle(each)]
 
     def settle(self, host: Host) -> list[Action]:

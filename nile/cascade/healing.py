@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -55,6 +55,8 @@ BY_CHANCE = frozenset({Code.STARTUPS, Code.LINK})
 """What says nothing about the host: the same way may do."""
 SILENT = frozenset({Code.CONNECT_TIMEOUT, Code.STARTUPS})
 """What takes a whole connect time-out."""
+UNHEARD_OF = "nothing was heard of it"
+"""So a parent's reason begins where a link was given up for its silence (nile.agent.relay)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class _Trouble:
     """When its agent said hello again."""
     breaks: int = 0
     """Links that broke soon after that."""
+    silent_s: float = 0.0
+    """How long its link was silent before it was given up: so long what is below it has waited already."""
 
 
 def _backoff_s(before: int) -> float:
@@ -176,10 +180,14 @@ class Healer:
         trouble = self._troubles.setdefault(host.id, _Trouble(host, begun, code, reason))
         parent = self._tree.link_parent(host)
         trouble.tried.append(parent)
-        if code is not trouble.code or code not in SILENT:  # it was waited for longest the first time
+        again = code is trouble.code and code in SILENT  # it was waited for longest the first time
+        if not again and (code not in BY_CHANCE or trouble.code in BY_CHANCE):
             trouble.code, trouble.reason = code, reason
         trouble.timeouts += code in SILENT
-        trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if self._was_here(host) else t
+        if host.absence is not None:
+            trouble.not_before_s = host.absence.next_s(t)
+        else:
+            trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if self._was_here(host) else t
         if host.t_ready_s is None and code not in FINAL:
             self._count_failure(parent, code)
 
@@ -190,11 +198,14 @@ class Healer:
         known = self._troubles.get(host.id) or self._brief(host, t)
         since_s = min(t, known.since_s) if known else t
         trouble = self._troubles[host.id] = _Trouble(host, since_s, code, reason)
+        trouble.silent_s = self._plan.timeouts.silence_s if reason.startswith(UNHEARD_OF) else 0.0
         if known is not None and known.up_s is not None:
             trouble.breaks = known.breaks + 1
             trouble.not_before_s = t + _backoff_s(known.breaks) if known.breaks else t
         elif known is not None:
             trouble.breaks, trouble.not_before_s = known.breaks, known.not_before_s
+        if host.absence is not None:
+            trouble.not_before_s = host.absence.next_s(t)
 
     def _brief(self, host: Host, t: float) -> _Trouble | None:
         """The trouble before this one, where its link held for so short a time that it is the same."""
@@ -281,7 +292,7 @@ class Healer:
         elif (spare := places.spare(host)) is not None:
             self._homeless = True
             yield CallUp(spare)
-        elif places.hope(host) and t <= trouble.since_s + self._outlives_s:
+        elif host.absence or (places.hope(host) and t <= trouble.since_s + self._outlives_s):
             self._homeless = True
         else:
             yield GiveUp(host, trouble.code, trouble.reason)
@@ -302,6 +313,8 @@ class Healer:
         One whose agent may wait there is tried again and again: its lease doesn't wait for room.
         """
         host, tried = trouble.host, trouble.tried
+        if host.absence is not None:  # what it doesn't answer now it will answer when it is back
+            return places.best(host, (), host.parent, beyond=True)
         waits = self._was_here(host)
         last = len(tried) >= MOST_PATHS - 1 or trouble.timeouts >= MOST_TIMEOUTS - 1
         if (
@@ -332,6 +345,8 @@ class Healer:
         return host.may_have_started or host.t_ready_s is not None
 
     def _hopeless(self, trouble: _Trouble, t: float) -> bool:
+        if trouble.host.absence is not None:
+            return t >= trouble.host.absence.until_s
         if trouble.code in FINAL or trouble.breaks > MOST_BREAKS:
             return True
         if self._was_here(trouble.host):
@@ -341,7 +356,7 @@ class Healer:
     def _left_behind(self, t: float) -> Iterator[tuple[Host, Code | None]]:
         """Relays that keep what is below them waiting."""
         patience_s = self._patience_s()
-        since = {host_id: trouble.since_s for host_id, trouble in self._troubles.items()}
+        since = {host_id: trouble.since_s - trouble.silent_s for host_id, trouble in self._troubles.items()}
         for host_id, since_s in {**self._begun, **since}.items():
             host = self._tree[host_id]
             # Who waits below one that was up, waits on its lease.
@@ -363,9 +378,11 @@ class Healer:
         return self._took[len(self._took) // 2] if self._took else 0.0
 
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
+        """Hang those below it elsewhere; of one to which nobody has a way, what is below: perhaps its gate."""
         count = 0
-        for child in list(relay.children):
-            host = self._tree[child]
+        todo = deque(relay.children)
+        while todo:
+            host = self._tree[todo.popleft()]
             if host.ended or host.contact is Contact.NONE:
                 continue
             if code is not None and host.contact is not Contact.WAITING:
@@ -379,7 +396,9 @@ class Healer:
                 places.took(host, parent)
                 count += 1
                 yield Place(host, parent)
-            elif (spare := places.spare(host)) is not None:
+                continue
+            todo += host.children
+            if (spare := places.spare(host)) is not None:
                 self._homeless = True
                 yield CallUp(spare)
         if count and relay.id not in self._moved:

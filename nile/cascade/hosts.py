@@ -20,6 +20,8 @@ from nile.events import Verdict
 from nile.topology.model import PlanNode
 
 MOST_GIVEN = 3
+AGAIN_S = (1.0, 2.0, 4.0, 5.0)
+"""Pauses before the logins to a host that is to come back; the last one goes on."""
 
 
 class Contact(StrEnum):
@@ -34,6 +36,23 @@ class Contact(StrEnum):
 
 
 @dataclass(slots=True)
+class Absence:
+    """A host whose command is over, or took it away, and that is to come back booted anew."""
+
+    since_s: float
+    until_s: float
+    """When nobody waits for it any longer."""
+    gone_s: float | None = None
+    """When its link was lost first."""
+    tries: int = 0
+
+    def next_s(self, t: float) -> float:
+        """When to log in to it, after what was lost or failed just now."""
+        self.tries += 1
+        return t + AGAIN_S[min(self.tries, len(AGAIN_S)) - 1]
+
+
+@dataclass(slots=True)
 class Host:
     """A host of the plan. Times are seconds since the run began."""
 
@@ -43,6 +62,10 @@ class Host:
     """Who logs in to it now; the plan has who was to do so first."""
     children: list[int]
     epoch: int = 1
+    least_epoch: int = 0
+    """No attachment by this root has a lower one, and none by a former root one as high."""
+    inherited: bool = False
+    """Its link is of a former root's time: only its parent knows in which epoch."""
     former: set[int] = field(default_factory=set)
     """Nodes below which it hung before."""
     state_due: bool = True
@@ -61,10 +84,18 @@ class Host:
     """It was attached anew: output that got lost meanwhile comes again, and some perhaps twice."""
     start_in: int = 0
     """The epoch of the attachment in which it was last told to start; 0: never, or it starts by itself."""
+    leaving: bool = False
+    """It was told to start a command that may cut it off: nobody is hung below it any more."""
+    absence: Absence | None = None
+    """It is waited for."""
+    booted_anew: bool = False
+    """It was booted after it was told to start such a command."""
     connect_s: float | None = None
     """How long the next login may take; None: as long as any."""
     t_connect_s: float | None = None
     t_ready_s: float | None = None
+    uptime_s: float = 0.0
+    """For how long it had been up when its agent said hello last."""
     booted_s: float | None = None
     """When it was booted; negative: before the run began."""
     received: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
@@ -120,10 +151,28 @@ class Host:
         """Is nothing more wanted of it for itself?"""
         return self.verdict is not None or not self.node.asked
 
+    def attach_anew(self) -> None:
+        """What the attachment before was is void from now on."""
+        self.epoch = max(self.epoch, self.least_epoch) + 1
+        self.inherited = False
+
     @property
     def logins(self) -> int:
         """Logins that it was given to do, as a relay; many in vain to one host count as a few."""
         return sum(min(times, MOST_GIVEN) for times in self.given.values())
+
+    def met(self, uptime_s: float, t: float) -> None:
+        """Its agent said hello, on a machine that has been up for so long."""
+        # The root's clock may have stood still meanwhile (a laptop's lid): a shorter uptime says it too.
+        self.booted_anew = self.booted_anew or (self.leaving and uptime_s < self.uptime_s)
+        self.uptime_s = uptime_s
+        self.dated(uptime_s, t)
+
+    def dated(self, uptime_s: float, t: float) -> None:
+        """It has been up for so long, by its kernel or, which a container knows better, its first process."""
+        self.booted_s = t - uptime_s
+        if self.leaving and self.start_s is not None and self.booted_s > self.start_s:
+            self.booted_anew = True
 
     def output_complete(self) -> bool:
         """Has everything arrived that the result says was printed?"""

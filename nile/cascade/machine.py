@@ -13,7 +13,9 @@ from nile.agent import wire
 from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send, Sign
+from nile.cascade.departing import Departures
 from nile.cascade.ends import Ends
+from nile.cascade.heritage import inherit
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.inputs import (
     Committed,
@@ -29,14 +31,17 @@ from nile.cascade.inputs import (
 )
 from nile.cascade.mending import Mender
 from nile.cascade.orders import WINDOW, CascadeOptions, Orders
+from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import integer, text, told
-from nile.events import HostOutput, HostStarted, HostUp, Notice, RunStarted
+from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted
 from nile.topology.model import ROOT_ID, Plan
 
 STREAMS = ("stdout", "stderr")
+BEATS_TO_NOTE = 4
+"""Heartbeats from one note that the root lives to the next."""
 ORPHANED_S = 5.0
 """After the grace of a cancelled run: how long hosts have to report before they are given up."""
 
@@ -52,8 +57,12 @@ class Cascade:
         self._begun = 0.0
         self._beat = 0
         self._logins = Slots(plan.limits.logins)
-        self._starts = Slots(options.exec.fanout)
+        fanout = options.exec.fanout
+        self._starts = Departures(fanout, plan, self._tree) if options.exec.disruptive else Slots(fanout)
         self._stdin = StdinBroadcast(options.exec.stdin, (host.id for host in self._asked()))
+        if options.heritage is not None:
+            inherit(self._tree, options.heritage, self._starts)
+            self._beat = options.heritage.first_beat
         slots = (self._logins, self._starts)
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
@@ -75,7 +84,7 @@ class Cascade:
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
         if self._give_up_at is None:
-            actions += self._release()
+            actions += self._release(t)
             actions += self._stdin.more()
         if not self._ends.open:
             self._finished = True
@@ -90,6 +99,10 @@ class Cascade:
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node."""
         return self._orders.shared()
+
+    def received(self) -> dict[int, tuple[int, int]]:
+        """How many bytes of stdout and stderr are in the store, by id: those that a former root received."""
+        return {host.id: host.acked for host in self._tree.hosts.values() if any(host.acked)}
 
     def route(self, node_id: int) -> tuple[int, ...]:
         """Ids from the root's own link down to a node."""
@@ -114,7 +127,8 @@ class Cascade:
         return []
 
     def _start(self, now: float) -> list[Action]:
-        self._begun = now
+        heritage = self._options.heritage
+        self._begun = now - (heritage.elapsed_s if heritage else 0.0)
         relays = tuple(node.host for node in self._plan.nodes if not node.asked)
         started = RunStarted(
             run=self._options.run,
@@ -124,9 +138,12 @@ class Cascade:
             relays=relays,
             at=self._options.started_at,
         )
+        if heritage:
+            t = heritage.elapsed_s
+            return [Publish(started), *self._mender.inherit(t), *self._release(t)]
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
         self._offer_logins(ROOT_ID)
-        return [Publish(started), Adopt(top), *self._release()]
+        return [Publish(started), Adopt(top), *self._release(0.0)]
 
     # Frames.
 
@@ -149,6 +166,8 @@ class Cascade:
             return []  # a former parent, which doesn't know yet
         if child is None or self._tree.link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
+        if not self._hears(frame.origin):
+            return []
         if frame.type == wire.REPORT:
             return self._report(child, f"{frame_name(body['type'])} from {child.name}", frame.origin, body)
         if body["epoch"] != child.epoch:
@@ -157,17 +176,19 @@ class Cascade:
             return self._login(child, t)
         if frame.type == wire.SIGN:
             return self._sign(child, body)
-        never_up = child.contact is not Contact.UP and not child.ended
+        never_up = child.contact in PENDING and not child.ended
         if body["code"] == UNBOUND and never_up and child.carrier is None:
             return self._carry(child)
         return self._gone(child, frame.type == wire.FAILED, body, t)
 
     def _report(self, child: Host, what: str, relay: int, body: dict[str, Any]) -> list[Action]:
         """A relay dropped a child's frame; it says so once for each child."""
-        if child.complained_of:
+        origin = integer(body["origin"])
+        hung_there = origin in self._tree.hosts and child.id in self._tree[origin].former
+        if child.complained_of or hung_there:  # what was on its way when it moved is no lie
             return []
         child.complained_of = True
-        said = f"{what} was dropped: it may not speak for node {integer(body['origin'])}"
+        said = f"{what} was dropped: it may not speak for node {origin}"
         return [Publish(Notice(said, self._tree.name(relay)))]
 
     def _login(self, child: Host, t: float) -> list[Action]:
@@ -193,7 +214,7 @@ class Cascade:
     def _carry(self, child: Host) -> list[Action]:
         """Its parent's ssh can't bind a signature, so no signature leaves the root for this login."""
         child.carrier = child.parent
-        child.epoch += 1
+        child.attach_anew()
         child.contact = Contact.WAITING
         return [Carry(self._orders.entry(child), child.parent)]
 
@@ -225,10 +246,18 @@ class Cascade:
 
     def _hello(self, host: Host, body: bytes, t: float) -> list[Action]:
         """An agent runs there. Its parent has sent it the plan by now."""
-        if host.contact is Contact.UP:
+        if host.contact is Contact.UP or not self._may_attach(host):
             return []
-        host.booted_s = t - _uptime(body)  # anew each time: it may have been booted since
+        host.met(_uptime(wire.loads(body)), t)
         return self._attached(host, t)
+
+    def _may_attach(self, host: Host) -> bool:
+        """Is somebody to log in to it, with whom there is contact? What is out of contact is placed anew."""
+        return host.ended or (host.contact in PENDING and self._hears(self._tree.link_parent(host)))
+
+    def _hears(self, node_id: int) -> bool:
+        """Can anything come from there? Not through a link that is gone, whoever says so."""
+        return node_id == ROOT_ID or self._tree.attached(node_id)
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP
@@ -269,14 +298,17 @@ class Cascade:
             return [self._orders.send(host.id, wire.END, {})]
         if not host.state_due:
             return self._distrust(frame, "nobody asked where it stands")
+        if host.contact is not Contact.UP and not self._may_attach(host):
+            return []
+        trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
         host.state_due = False
         host.resumed = True
-        if _uptime(frame.body):  # said with more care than in the hello
-            host.booted_s = t - _uptime(frame.body)
+        if up_s := _uptime(body):  # said with more care than in the hello
+            host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
-        actions += self._mender.claimed(host, text(body["trace"]), body["held"] is True, t)
-        actions += self._mender.reconcile(host, _states(body["children"]), t)
+        actions += self._mender.claimed(host, trace, held, t)
+        actions += self._mender.reconcile(host, listed, t)
         return [*actions, *self._ends.settle(host)]
 
     def _output(self, host: Host, body: bytes, t: float) -> list[Action]:
@@ -298,6 +330,7 @@ class Cascade:
         if host.started:
             return []
         host.started = True
+        host.leaving = self._options.exec.disruptive
         self._stdin.started(host.id)
         return [Publish(HostStarted(host.name, t), host.id)]
 
@@ -311,7 +344,7 @@ class Cascade:
 
     def _sign(self, child: Host, body: dict[str, Any]) -> list[Action]:
         relay = self._tree.hosts.get(child.parent)
-        binds, request = body["binds"], body["request"]
+        binds, request, serial = body["binds"], body["request"], integer(body["serial"])
         if relay is None or child.contact is not Contact.LOGIN or not isinstance(request, bytes):
             raise ValueError("a signature for no login")
         if not isinstance(binds, list) or not all(isinstance(bind, bytes) for bind in binds):
@@ -320,7 +353,6 @@ class Cascade:
             child.asking = child.epoch
             relay.signatures += 1
         left = relay.logins - relay.signatures + 1
-        serial = integer(body["serial"])
         return [Sign(relay.id, child.id, child.epoch, serial, tuple(binds), request, left)]
 
     def _signed(self, event: Signed) -> list[Action]:
@@ -342,20 +374,21 @@ class Cascade:
     def _offer_logins(self, parent_id: int) -> None:
         """A parent that is up could log in to its children, once they are permitted."""
         if self._logins.bounded:
-            for child in self._tree.children(parent_id):
-                if self._wanted(self._tree[child]) and not self._tree[child].permitted:
-                    self._logins.offer(child, self._tree[child])
+            for child in map(self._tree.__getitem__, self._tree.children(parent_id)):
+                waits = child.contact is Contact.WAITING and not (child.permitted or child.ended)
+                if self._wanted(child) and waits:
+                    self._logins.offer(child.id, child)
 
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)
 
-    def _release(self) -> list[Action]:
+    def _release(self, t: float) -> list[Action]:
         actions: list[Action] = []
         for host in self._logins.grant():
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
-            actions.append(self._orders.send(host.parent, wire.PERMIT, permit))
-        return actions + [self._orders.start(host) for host in self._starts.grant()]
+            actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
+        return actions + [self._orders.start(host, t) for host in self._starts.grant()]
 
     # The store, time, and the end.
 
@@ -376,6 +409,8 @@ class Cascade:
         if not settled:
             self._unsettled_at = t
         actions: list[Action] = [Send(Frame(wire.BEAT, body=wire.dumps(self._beat)))]
+        if self._beat % BEATS_TO_NOTE == 0:
+            actions.append(Publish(RunGoesOn(interrupted=self._give_up_at is not None)))
         if self._cancel is not None:
             actions.append(self._cancel)  # again and again, for those that are attached meanwhile
         if self._give_up_at is not None and t >= self._give_up_at:
@@ -389,9 +424,9 @@ class Cascade:
         self._give_up_at = t + grace_s + ORPHANED_S
         self._mender.healer.ending = True
         self._cancel = Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))
-        actions: list[Action] = [self._cancel]
+        actions: list[Action] = [Publish(RunGoesOn(interrupted=True)), self._cancel]
         for host in self._tree.hosts.values():
-            if host.contact is Contact.NONE and not host.may_have_started:
+            if host.absence is not None or (host.contact is Contact.NONE and not host.may_have_started):
                 actions += self._ends.cancelled(host, t)
         return actions
 
@@ -399,9 +434,8 @@ class Cascade:
         return [host for host in self._tree.hosts.values() if host.node.asked]
 
 
-def _uptime(body: bytes) -> float:
-    """What a hello says of how long the host has been up, in seconds; 0 where it says nothing."""
-    said = wire.loads(body)
+def _uptime(said: Any) -> float:
+    """What a HELLO or a STATE says of how long the host has been up, in seconds; 0 where it says nothing."""
     value = said.get("uptime") if isinstance(said, dict) else None
     return float(value) if isinstance(value, float) and value > 0 else 0.0
 

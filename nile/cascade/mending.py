@@ -8,6 +8,7 @@ from nile.agent import wire
 from nile.cascade.actions import Action, Publish
 from nile.cascade.ends import Ends
 from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place, Unheard
+from nile.cascade.heritage import REASON
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.placing import PENDING
@@ -41,24 +42,55 @@ class Mender:
         """A login failed, or a link was lost."""
         if self._options.relays_only:  # whoever waits for a host behind it is to hear of it at once
             return self.ends.dismiss(host, code, reason, t)
+        departed = self._departed(host, failed, t)
         if failed:
             self.healer.failed(host, code, reason, t)
         else:
             self.healer.lost(host, code, reason, t)
-        host.contact = Contact.NONE
-        for each in self._tree.below(host):
-            if each.contact is not Contact.UP:  # no login there can go on: they are placed anew
-                self._logins.give_back(each)
+        self._cut_off(host)
         if self._options.exec.stdin and host.started:
             # What it didn't hear of the standard input would be missing: its agent ends it.
             return self._give_up(host, code, reason, t)
+        if departed:
+            waited_for = self.healer.ending and host.absence is not None
+            return self._give_up(host, Code.CANCELLED if waited_for else code, reason, t)
         return []
+
+    def _departed(self, host: Host, failed: bool, t: float) -> bool:
+        """Does a lost link, or a login that `failed`, end it for a host whose command may cut it off?
+
+        One that has to come back is waited for. What befell others, so that it has to be
+        logged in to anew, is no effect of its command: it is looked for as in any run.
+        """
+        if not host.leaving or host.over:
+            return False
+        if self._options.exec.wait_back_s is None:
+            return host.started and not failed
+        self.ends.expect_back(host, t, gone=True)
+        return self.healer.ending
+
+    def inherit(self, t: float) -> list[Action]:
+        """Take over what a former root had: with it, all its links are gone."""
+        for host in [self._tree[each] for each in self._tree.top]:
+            if not host.ended:
+                host.contact = Contact.NONE
+                self.healer.lost(host, Code.LINK, REASON, t)
+        return self.mend(t, ticked=False)
+
+    def _cut_off(self, host: Host) -> None:
+        """It is out of contact: no login below it can go on, they are placed anew."""
+        host.contact = Contact.NONE
+        for each in self._tree.below(host):
+            if each.contact is not Contact.UP:
+                self._logins.give_back(each)
 
     def mend(self, t: float, *, ticked: bool) -> list[Action]:
         """Do what there is to do."""
         actions: list[Action] = []
         if self._options.relays_only:
             return actions
+        if ticked:
+            self._logins.tick()
         for _ in range(MOST_ROUNDS):
             decisions = self.healer.decide(t, ticked=ticked)
             if not decisions:
@@ -83,6 +115,7 @@ class Mender:
             case Unheard(host):
                 reason = "its relay doesn't say what came of the login"
                 forget = self._orders.forget(self._tree.link_parent(host), host)
+                self._logins.move_on(host)
                 return [forget, *self.gone(host, True, Code.CONNECT_TIMEOUT, reason, t)]
             case CallUp(host):
                 return self._call_up(host, t)
@@ -106,13 +139,15 @@ class Mender:
         actions: list[Action] = [self._orders.forget(linked, host)] if leaves else []
         host.may_have_started = host.in_doubt
         host.admitted = False
-        host.epoch += 1
+        host.attach_anew()
         host.state_due = True
         host.placed_s = t
         host.contact = Contact.WAITING
         for each in self._tree.below(host):
             each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
         host.permitted = not self._logins.bounded
+        if leaves:
+            self._logins.move_on(host)
         self._logins.give_back(host)
         if self._logins.bounded:
             # Whoever may have a command that waits for its adoption comes first.
@@ -144,17 +179,36 @@ class Mender:
 
     def claimed(self, host: Host, trace: str, held: bool, t: float) -> list[Action]:
         """`trace` is what the agent found of one before it: dead or none; alive, once it had its start."""
-        if host.over or not held:
+        if host.over:
+            return []
+        if held and host.leaving and host.start_in != host.epoch:
+            actions = self._returned(host, trace, t)
+            if actions is not None:
+                return actions
+        if not held:
             return []
         before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
         ran = before and (trace == "dead" or host.started or not self._was_up(host))
         if trace != "alive" and ran and not self._options.exec.idempotent:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
-        if self._starts.bounded and not host.may_have_started:
+        if self._starts.bounded and not host.start_in:  # a former root hasn't told it either
+            host.may_have_started, host.start_s = False, None
+            self._starts.give_back(host)
             self._starts.offer(host.rank, host)
             return []
-        return [self._orders.start(host)]
+        return [self._orders.start(host, t)]
+
+    def _returned(self, host: Host, trace: str, t: float) -> list[Action] | None:
+        """It isn't the agent that was told to start: None where that one may not have started."""
+        if host.started and host.booted_anew:
+            return self.ends.back(host, t)
+        if self._options.exec.wait_back_s is not None and (host.started or trace == "dead"):
+            self.ends.expect_back(host, t)  # it may be on its way down
+            return []
+        if host.started:
+            return self.ends.give_up_alive(host, "its agent is gone", t)
+        return None
 
     @staticmethod
     def _was_up(host: Host) -> bool:
@@ -168,15 +222,18 @@ class Mender:
             epoch, state = listed.get(child.id, (0, ""))
             if child.carrier is not None:
                 continue
+            if child.inherited and state == "up" and 0 < epoch < child.least_epoch:
+                child.epoch, child.inherited = epoch, False
             if child.ended:
                 actions += [self._orders.send(child.id, wire.END, {})] if state == "up" else []
                 continue
             if epoch == child.epoch and state == "up":
                 actions.append(self._orders.resume(child))
-            elif epoch == child.epoch and state in PENDING:
+            elif epoch == child.epoch and state in PENDING and child.contact is not Contact.UP:
                 child.contact = Contact(state)
             elif child.contact is not Contact.NONE:
-                child.contact = Contact.NONE
+                self._departed(child, True, t)
+                self._cut_off(child)
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
         # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.
         gone = [each for each in sorted(listed.keys() & self._tree.hosts.keys()) if each not in host.children]

@@ -9,6 +9,7 @@ from typing import Any
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade.actions import Action, Adopt, Send
+from nile.cascade.heritage import Heritage
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
 from nile.events import Code
@@ -17,6 +18,8 @@ from nile.topology.model import ROOT_ID, Plan
 
 WINDOW = 256 * 1024
 """Bytes of one stream of one host that may be under way: printed, and not yet in the store."""
+FIRST = "sleep 1; "
+"""The shell does that before a command that may cut the host off: the word that it began gets through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class CascadeOptions:
     """Log in to no asked host, only to those above them."""
     remedy: Callable[[Code, str], str] = lambda code, host: ""
     """What to do about a login that failed with this code at this host."""
+    heritage: Heritage | None = None
+    """What is recorded of the run, where another root began it."""
 
 
 class Orders:
@@ -60,7 +65,7 @@ class Orders:
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
             "job": {
-                "command": what.command,
+                "command": f"{FIRST}{what.command}" if what.disruptive else what.command,
                 "timeout": timeouts.command_s,
                 "leftover": what.leftover.value,
                 "stdin": what.stdin,
@@ -83,7 +88,7 @@ class Orders:
             "parent": self._tree.name(host.parent),
             "rank": host.rank,
             "asked": host.node.asked,
-            "hold": self._options.exec.fanout is not None,
+            "hold": self._options.exec.fanout is not None or self._options.exec.disruptive,
             "again": known or host.may_have_started,
             "have": dict(host.received),
             "permit": host.permitted,
@@ -103,9 +108,11 @@ class Orders:
         epoch = self._tree[node_id].epoch if node_id else 0
         return Send(Frame(kind, 0, epoch, self._tree.route(node_id), wire.dumps(body)))
 
-    def start(self, host: Host) -> Send:
+    def start(self, host: Host, t: float) -> Send:
         """Have it start its command; where it was told before, it does nothing."""
         host.may_have_started = True
+        host.leaving = self._options.exec.disruptive
+        host.start_s = t if host.start_s is None else host.start_s
         host.start_in = host.epoch
         return self.send(host.id, wire.START, {})
 

@@ -23,6 +23,7 @@ class Places:
         self._stages = max(plan.limits.stages, tree.depth)
         self._load: dict[int, tuple[int, int]] = {}
         self._stage: dict[int, int] = {}
+        self._height: dict[int, int] = {}
         self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
         self._leaves: list[int] | None = None
         self._near: dict[Hashable, list[int]] | None = None
@@ -37,7 +38,7 @@ class Places:
         Only where no relay has room, a host that was a leaf becomes one. `beyond`: the bounds on
         children and stages give way, as somebody has to take it.
         """
-        height = UNBOUNDED if beyond else self._tree.height(host)
+        height = UNBOUNDED if beyond else self._height_of(host)
         below = (each.id for each in self._tree.below(host))
         avoid = {*avoid, *below}
         wanted = prefer is not None and prefer not in avoid and self._able_id(prefer)
@@ -51,11 +52,13 @@ class Places:
 
     def may(self, node: int, host: Host) -> bool:
         """Could this node take it, within all bounds?"""
-        return self._may(node, host, self._tree.height(host))
+        return self._may(node, host, self._height_of(host))
 
     def idle(self) -> list[int]:
-        """Nodes that have logged in to all their children."""
-        return [node for node in self._relays if self._loads(node)[0] == 0]
+        """Nodes that have logged in to all their children, and may have more of them."""
+        idle = [node for node in self._relays if self._loads(node)[0] == 0]
+        roomy = [node for node in idle if self._loads(node)[1] < self._most(node)]
+        return [node for node in roomy if self._stage_of(node) < self._stages]
 
     def took(self, host: Host, node: int) -> None:
         """A host goes there: that node has more to do."""
@@ -79,6 +82,7 @@ class Places:
     def _able(self, host: Host) -> bool:
         return (
             host.alive
+            and not host.leaving
             and host.id not in self._barren
             and may_relay(self._spec(host))
             and self._tree.attached(host.id)
@@ -112,7 +116,8 @@ class Places:
         """Relays and gateways that are out of contact."""
         if self._out is None:
             hosts = self._tree.hosts.values()
-            down = [each.id for each in hosts if each.contact is not Contact.UP and not each.ended]
+            out = (each for each in hosts if each.contact is not Contact.UP and not each.leaving)
+            down = [each.id for each in out if not each.ended]
             self._out = [node for node in down if node in self._tree.relays or self._tree.behind[node] > 0]
         return self._out
 
@@ -136,9 +141,12 @@ class Places:
             return False
         if height == UNBOUNDED:
             return True
+        return self._loads(node)[1] < self._most(node) and self._stage_of(node) + 1 + height <= self._stages
+
+    def _most(self, node: int) -> int:
+        """How many children it may have."""
         limit = self._plan.limits.branches
-        limit = max(limit, self._tree.first_width) if node == ROOT_ID else limit
-        return self._loads(node)[1] < limit and self._stage_of(node) + 1 + height <= self._stages
+        return max(limit, self._tree.first_width) if node == ROOT_ID else limit
 
     def _reaches(self, node: int, host: Host) -> bool:
         parent = None if node == ROOT_ID else self._spec(self._tree[node])
@@ -164,6 +172,11 @@ class Places:
         if node not in self._stage:
             self._stage[node] = self._tree.stage(node)
         return self._stage[node]
+
+    def _height_of(self, host: Host) -> int:
+        if host.id not in self._height:
+            self._height[host.id] = self._tree.height(host) if host.children else 0
+        return self._height[host.id]
 
     def _spec(self, host: Host) -> HostSpec:
         return self._plan.specs[host.name]

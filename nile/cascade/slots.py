@@ -15,6 +15,8 @@ class Slots:
         self._waiting: list[tuple[int, int]] = []
         self._hosts: dict[int, Host] = {}
         self._busy: set[int] = set()
+        self._lingering = (0, 0)
+        """Slots of hosts that moved: since the last tick, and in the second before it."""
 
     @property
     def bounded(self) -> bool:
@@ -31,13 +33,32 @@ class Slots:
         self._busy.discard(host.id)
         self._hosts.pop(host.id, None)
 
+    def occupy(self, host: Host) -> None:
+        """This host has a slot already, whether there is one or not."""
+        self._hosts[host.id] = host
+        self._busy.add(host.id)
+
+    def move_on(self, host: Host) -> None:
+        """This host goes elsewhere. Its slot is free a second later: its former parent has to hear of it."""
+        if host.id in self._busy:
+            fresh, old = self._lingering
+            self._lingering = fresh + 1, old
+        self.give_back(host)
+
+    def tick(self) -> None:
+        """A second passed."""
+        self._lingering = 0, self._lingering[0]
+
     def grant(self) -> list[Host]:
         """The hosts that get a slot now."""
         granted = []
-        while self._limit is not None and self._waiting and len(self._busy) < self._limit:
+        while self._limit is not None and self._waiting and self._taken() < self._limit:
             _, host_id = heapq.heappop(self._waiting)
             host = self._hosts.get(host_id)
-            if host is not None:
+            if host is not None and host_id not in self._busy:  # one offered twice gets no second slot
                 self._busy.add(host_id)
                 granted.append(host)
         return granted
+
+    def _taken(self) -> int:
+        return len(self._busy) + sum(self._lingering)

@@ -7,6 +7,7 @@ time, and at most half of what the other has left.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.placing import Places
@@ -32,7 +33,7 @@ class Stealing:
                 if len(left) < LEAST:
                     break
                 most = min(self._appetite.get(thief, 1), len(left) // 2)
-                taken = [host for host in reversed(left) if places.may(thief, host)][:most]
+                taken = list(islice((host for host in reversed(left) if places.may(thief, host)), most))
                 for host in taken:
                     left.remove(host)
                     places.took(host, thief)

@@ -30,6 +30,8 @@ class Tree:
         self._gates = _gates(plan)
         self.behind = Counter(gate for gates in self._gates.values() for gate in gates)
         """How many hosts whose verdict isn't in the store are reachable only through a gateway, by its id."""
+        self.changes = 0
+        """How often a host was hung elsewhere, or a gateway came to be of no more use."""
         for host in self.hosts.values():
             host.given.update(host.children)
 
@@ -48,7 +50,9 @@ class Tree:
         """A host needs no way to it any more: the gateways that nobody needs now."""
         gates = self._gates.get(host.id, ())
         self.behind.subtract(gates)
-        return [self.hosts[gate] for gate in gates if not self.behind[gate]]
+        free = [self.hosts[gate] for gate in gates if not self.behind[gate]]
+        self.changes += len(free)
+        return free
 
     def call_up(self, host: Host) -> None:
         """A spare gateway is needed."""
@@ -63,6 +67,7 @@ class Tree:
         host.former.add(host.parent)
         host.parent = parent
         host.carrier = None
+        self.changes += 1
 
     def link_parent(self, host: Host) -> int:
         """The node whose link leads to this host."""
@@ -116,7 +121,9 @@ class Tree:
 
     def height(self, host: Host) -> int:
         """Stages below a host."""
-        return max((1 + self.height(self.hosts[child]) for child in host.children), default=0)
+        if not host.children:
+            return 0
+        return 1 + max(self.height(self.hosts[child]) for child in host.children)
 
     def name(self, node_id: int) -> str:
         """A node's name; the root's for any id that isn't one."""

@@ -87,7 +87,7 @@ def judge_lost(code: Code, reason: str, unseen: str = "") -> Judgement:
 
     `unseen` says what becomes of what may run there, whose end nobody saw.
     """
-    remedy = "look at the host before running the command there again"
+    remedy = "Look at the host before running the command there again"
     return Judgement(Verdict.LOST, code, f"{reason}; {unseen}" if unseen else reason, remedy)
 
 

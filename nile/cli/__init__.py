@@ -32,7 +32,9 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "exec": Entry("nile.cli.exec_cmd", "Run a command on hosts, over a tree of agents."),
+    "attach": Entry("nile.cli.attach", "Go on with a run whose root died."),
     "plan": Entry("nile.cli.plan", "Show the tree that a run would take, and its predicted time."),
+    "simulate": Entry("nile.cli.simulate", "Predict a run's time, and what happens when hosts die."),
     "hosts": Entry("nile.cli.hosts", "List the hosts and groups of a route file."),
     "check": Entry("nile.cli.check", "Validate a route file."),
     "hostkeys": Entry("nile.cli.hostkeys", "Collect host keys, behind gateways too, and write known_hosts."),

@@ -13,16 +13,9 @@ from nile.errors import UsageError
 
 if TYPE_CHECKING:
     from nile.cli.common import Selection
-    from nile.controller import Engine
-    from nile.errors import StoreError
-    from nile.events import Event, HostResult
     from nile.options import ExecOptions
-    from nile.report import Renderer, Screen
-    from nile.store import Store
     from nile.topology.model import Plan
 
-IDLE_S = 0.2
-"""How often the status line is looked after while nothing happens."""
 LONGEST_LINE = 128 * 1024
 """Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
 
@@ -32,6 +25,7 @@ Examples:
   nile exec -r nile.yaml -a -b -- uname -r       equal output folded
   nile exec -g rack1 -f 1 -- systemctl restart foo    one host after another
   nile exec -a -u 30s --json -- 'df -h | tail -1'
+  nile exec -a -f 10 --wait-back 10m -- reboot
 """
 
 
@@ -66,11 +60,22 @@ Examples:
 @click.option(
     "--on-orphan",
     type=click.Choice(["adopt", "kill", "finish"]),
-    default="adopt",
-    show_default=True,
-    help="A host that loses its parent waits for another, ends its command, or lets it finish.",
+    help="A host that loses its parent waits for another (adopt, the default), ends its command (kill), or "
+    "lets it run to its end (finish; the default with --disruptive).",
 )
 @click.option("--idempotent", is_flag=True, help="Start it again where nobody knows how far it got.")
+@click.option(
+    "--disruptive",
+    is_flag=True,
+    help="COMMAND may cut hosts off: start it bottom-up; a host that goes away after its start is ok.",
+)
+@click.option(
+    "--wait-back",
+    "wait_back_s",
+    metavar="S",
+    type=Seconds(),
+    help="As --disruptive, and a host is ok once it is back, booted anew, within this time.",
+)
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
@@ -103,30 +108,49 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
     if given["stdin"] and given["fanout"]:
         remedy = "all hosts read it at one time; leave one of the two out"
         raise UsageError("--stdin and -f can't go together", remedy=remedy)
-    if given["stdin"] and given["on_orphan"] != "adopt":
+    if given["stdin"] and given["on_orphan"] not in (None, "adopt"):
         remedy = "a host that loses its parent misses a part of the input, so its command ends"
         raise UsageError("--stdin and --on-orphan can't go together", remedy=remedy)
     if given["as_json"] and given["gather"]:
         raise UsageError("--json and -b can't go together", remedy="leave one of the two out")
+    wait_back_s = given["wait_back_s"]
+    disruptive = given["disruptive"] or wait_back_s is not None
+    if disruptive:
+        _check_disruptive(given)
+    # What cuts a host off is not to be killed for having done so.
+    default = OnOrphan.FINISH if disruptive else OnOrphan.ADOPT
     return ExecOptions(
         command=line,
         fanout=given["fanout"],
         leftover=Leftover(given["leftover"]),
         stdin=given["stdin"],
         grace_s=given["grace_s"],
-        on_orphan=OnOrphan(given["on_orphan"]),
+        on_orphan=OnOrphan(given["on_orphan"] or default),
         idempotent=given["idempotent"],
+        disruptive=disruptive,
+        wait_back_s=wait_back_s,
     )
+
+
+def _check_disruptive(given: dict[str, Any]) -> None:
+    which = "--disruptive" if given["wait_back_s"] is None else "--wait-back"
+    if given["stdin"]:
+        remedy = "hosts start bottom-up, and read it all at one time; put a script there first, then run it"
+        raise UsageError(f"--stdin and {which} can't go together", remedy=remedy)
+    if given["idempotent"]:
+        remedy = "a host that went away after its start is ok, and never starts again"
+        raise UsageError(f"--idempotent and {which} can't go together", remedy=remedy)
 
 
 def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     """Carry it out; the exit code."""
+    from nile.cli.following import Show, finish
     from nile.cli.recorded import screen, store_path
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
-    from nile.report import exit_code, heading
+    from nile.report import heading
     from nile.report.text import visible
-    from nile.store import RunContext, Store
+    from nile.store import Handover, RunContext, Store
 
     allow_descriptors()
     out = screen()
@@ -136,7 +160,8 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     out.flush()
     run_id = new_run_id()
     context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
-    with Store(store_path()) as store, store.recorder(context) as recorder:
+    handover = Handover(chosen.plan, options, chosen.hosts).dump()
+    with Store(store_path()) as store, store.recorder(context, handover) as recorder:
         notices: list[str] = []
         engine = prepare(
             run_id, chosen.plan, chosen.hosts, options, recorder.record, ask_secret, notices=notices
@@ -145,65 +170,7 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
             out.err.write(f"nile: {visible(notice)}\n")
         show = Show(out, store, run_id, given)
         unrecorded = show.follow(engine, options.grace_s)
-    code = exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)
-    if unrecorded is not None:
-        out.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
-        return max(1, code)
-    return code
-
-
-class Show:
-    """What the user sees of a run, and what the exit code is made of."""
-
-    def __init__(self, screen: Screen, store: Store, run_id: str, given: dict[str, Any]) -> None:
-        from nile.report import Fold, JsonLines, Live, Progress, Several, Summary
-
-        self.results: list[HostResult] = []
-        self.interrupted = False
-        self._screen = screen
-        self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
-        renderers: list[Renderer] = []
-        if given["as_json"]:
-            renderers.append(JsonLines(screen, store.output_reader(run_id)))
-        else:
-            body = Fold(screen, store.chunk_reader(run_id)) if given["gather"] else Live(screen)
-            renderers += [body, Summary(screen, quiet=given["quiet"])]
-        if self._progress is not None:  # last: what the others write erases its line
-            renderers.append(self._progress)
-        self._renderer = Several(renderers)
-
-    def follow(self, engine: Engine, grace_s: float) -> StoreError | None:
-        """Run the engine and show its events, until the end; what kept the store from recording all of it."""
-        from nile.cli.interrupts import Interrupts
-        from nile.errors import StoreError
-
-        with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
-            try:
-                for event in engine.events(IDLE_S, grace_s):
-                    interrupts.wait_while_paused()
-                    self._handle(event)
-                failure = None
-            except StoreError as error:  # raised once all is over
-                failure = error
-            self._renderer.finish()
-        return failure
-
-    def _handle(self, event: Event | None) -> None:
-        from nile.events import HostResult, RunEnded
-
-        if event is None:
-            if self._progress is not None:
-                self._progress.tick()
-            return
-        if isinstance(event, HostResult):
-            self.results.append(event)
-        elif isinstance(event, RunEnded):
-            self.interrupted = event.interrupted
-        self._renderer.handle(event)
-
-    def _say(self, text: str) -> None:
-        self._screen.err.write(text)
-        self._screen.flush()
+    return finish(out, show, unrecorded, given)
 
 
 def plan_text(plan: Plan) -> str:

@@ -50,6 +50,7 @@ def _open(name: str) -> Lab:
 @click.option("--rate", metavar="RATE", help="netns: speed of each host's port, as 200mbit.")
 @click.option("--uplink", metavar="RATE", help="netns: speed of each switch's uplink.")
 @click.option("--delay-login", default=0.0, metavar="SECONDS", help="Wait before each session's command.")
+@click.option("--boot-time", default=0.0, metavar="SECONDS", help="How long a host that reboots stays away.")
 @click.option(
     "--python",
     "pythons",
@@ -74,12 +75,17 @@ def up(name: str, backend: str, pythons: tuple[str, ...], **options: Any) -> Non
 def _spec(backend: str, pythons: tuple[str, ...], options: dict[str, Any]) -> LabSpec:
     from nile.lab import BackendName, LabSpec
 
-    values = {key: value for key, value in options.items() if key not in ("delay_login", "max_startups")}
+    values = {
+        key: value
+        for key, value in options.items()
+        if key not in ("delay_login", "boot_time", "max_startups")
+    }
     if options["max_startups"] is not None:
         values["max_startups"] = options["max_startups"]
     return LabSpec(
         backend=BackendName(backend),
         delay_login_s=options["delay_login"],
+        boot_s=options["boot_time"],
         python=dict(_pair(text) for text in pythons),
         **values,
     )
@@ -187,6 +193,7 @@ def _fault(word: str, text: str) -> None:
 
 
 _fault("crash", "Kill everything on HOSTS at once. `mend` starts them again.")
+_fault("reboot", "Kill everything on HOSTS, and boot them anew. On netns hosts `reboot` does the same.")
 _fault("freeze", "Stop every process on HOSTS.")
 _fault("thaw", "Let HOSTS go on after `freeze`.")
 _fault("cut", "Let what HOSTS send and get vanish, without a reset.")

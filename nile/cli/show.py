@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from nile.cli import recorded
 
 if TYPE_CHECKING:
     from nile.report import Screen
-    from nile.store import HostRecord, NoticeRecord, RunRecord
+    from nile.store import HostRecord, NoticeRecord, RunRecord, Store
 
 HEADINGS = ("HOST", "VERDICT", "STATUS", "VIA", "STAGE", "LOGIN", "READY", "START", "END", "REASON")
 NUMBERS = ("STATUS", "STAGE", "LOGIN", "READY", "START", "END")
@@ -33,11 +34,29 @@ def command(run: str, as_json: bool) -> None:
     with recorded.open_store() as store:
         record = store.run(run)
         hosts, notices = store.hosts(record), store.notices(record)
+        remedy = _remedy(store, record)
     if as_json:
         _write_json(screen, record, hosts, notices)
     else:
         _write_text(screen, record, hosts, notices)
+        if remedy:
+            screen.out.write(f"{remedy}\n")
     screen.flush()
+
+
+def _remedy(store: Store, run: RunRecord) -> str:
+    """What to do about a run whose root died."""
+    from nile.controller import check_attachable
+    from nile.errors import NileError
+    from nile.store import RunState
+
+    if run.state is not RunState.UNFINISHED:
+        return ""
+    try:
+        check_attachable(store, run, time.time())
+    except NileError:
+        return ""
+    return f"its root died: `nile attach {run.run}` goes on with it, within its lease"
 
 
 def _write_json(screen: Screen, run: RunRecord, hosts: list[HostRecord], notices: list[NoticeRecord]) -> None:

@@ -7,6 +7,7 @@ import random
 import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +50,8 @@ class Branches:
         self._up = up
         self._attempts: dict[int, _Attempt] = {}
         self._dials: dict[int, Dial] = {}
+        self._effects: deque[tuple[Any, ...]] = deque()
+        self._performing = False
 
     def adopt(self, entries: Iterable[dict[str, Any]], dials: Mapping[int, Dial] = NO_DIALS) -> None:
         """More children; `dials` are for those that aren't reached directly, by id."""
@@ -88,8 +91,17 @@ class Branches:
     # Effects of the relay core.
 
     def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
-        for name, *arguments in effects:
-            getattr(self, f"_do_{name}")(*arguments)
+        """In the order in which they were decided: what an effect brings about comes behind those before."""
+        self._effects.extend(effects)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._effects:
+                name, *arguments = self._effects.popleft()
+                getattr(self, f"_do_{name}")(*arguments)
+        finally:
+            self._performing = False
 
     def _do_up(self, frame: Frame) -> None:
         self._up(frame, 0, 0)

@@ -44,8 +44,8 @@ from nile.cascade import (
     StdinRead,
     Ticked,
 )
+from nile.cascade.ledger import Credit, Ledger
 from nile.controller.branches import Branches, Dial
-from nile.controller.ledger import Credit, Ledger
 from nile.controller.pipeline import Pipeline
 from nile.controller.tunnels import KINDS, Tunnels
 from nile.events import Event, HostOutput
@@ -91,7 +91,7 @@ class Engine:
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._cascade = Cascade(options.plan, options.cascade)
-        self._ledger = Ledger()
+        self._ledger = Ledger(self._cascade.received())
         self._pipeline = Pipeline(
             options.record,
             lambda number: self._post(self._stored, number),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nile.bootstrap import KeptBundle
-from nile.cascade import CascadeOptions
+from nile.cascade import CascadeOptions, Heritage
 from nile.controller.engine import Engine, EngineOptions
 from nile.events import Code, Event
 from nile.options import ExecOptions, Signing
@@ -31,9 +31,11 @@ def prepare(
     *,
     relays_only: bool = False,
     notices: list[str] | None = None,
+    heritage: Heritage | None = None,
 ) -> Engine:
     """An engine that is ready to go. `hosts` are the asked ones, in the order of their ranks.
 
+    With a `heritage` it goes on with a run whose root died.
     With `relays_only` no asked host is logged in to, only those above them.
 
     Resolves every login (ssh configuration, host keys, identities); raises the
@@ -46,9 +48,10 @@ def prepare(
         exec=options,
         logins={name: plan_login(login) for name, login in logins.items()},
         hosts=tuple(hosts),
-        started_at=time.time(),
+        started_at=time.time() - (heritage.elapsed_s if heritage else 0.0),
         relays_only=relays_only,
         remedy=lambda code, host: remedy(logins, code, host),
+        heritage=heritage,
     )
     return Engine(
         EngineOptions(

@@ -47,8 +47,8 @@ class Backend(Protocol):
     def booted(self, name: str) -> bool:
         """Whether ssh listens there; LabError where the host died instead."""
 
-    def died(self, pid: int) -> None:
-        """A child of the supervisor is gone."""
+    def died(self, pid: int, status: int) -> str | None:
+        """A child of the supervisor is gone, with this wait status; the host that is to boot anew, if any."""
 
     def crash(self, name: str) -> None:
         """End everything on a host at once."""

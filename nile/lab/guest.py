@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,11 @@ MASKS = {"/tmp": 0o1777, "/root": 0o700, "/run": 0o755, "/srv": 0o755, "/dev/shm
 """Directories that every host has of its own, empty and in memory -> mode."""
 FRONT = Path("/usr/local/sbin")
 """First on root's PATH, as sshd sets it."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+REBOOT = """#!/bin/sh
+# The first process of this host ends, and with it all others; then the lab boots it anew.
+kill -TERM 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ def hidden(path: str) -> bool:
 
 
 def run_guest(guest: Guest, go: int) -> None:
-    """Be the host's pid 1: set up when `go` has a byte, start sshd, reap for ever."""
+    """Be the host's pid 1: set up when `go` has a byte, start sshd, reap until SIGTERM asks for a reboot."""
     if not os.read(go, 1):
         return  # the supervisor is gone
     os.close(go)
@@ -71,10 +77,10 @@ def run_guest(guest: Guest, go: int) -> None:
     if guest.rate:
         links.tc([links.shape("eth0", guest.rate)])
     furnish(guest)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    watched = {signal.SIGCHLD, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     start_sshd(guest)
-    while True:
-        signal.sigwait({signal.SIGCHLD})
+    while signal.sigwait(watched) != signal.SIGTERM:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -96,21 +102,29 @@ def furnish(guest: Guest) -> None:
         if target != "/run" and Path(target).is_dir():
             tmpfs(target, mode)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    if guest.python:
+    boot_id = OWN / "boot_id"
+    boot_id.write_text(f"{uuid.uuid4()}\n")
+    bind(boot_id, BOOT_ID)
+    if guest.python or FRONT.is_dir():
         put_in_front(guest.python)
     hide(guest.masked)
     _write_sshd_files(guest)
 
 
-def put_in_front(python: Python) -> None:
-    """Make an interpreter the `python3` of sshd's PATH, with its prefix at the path it was built for."""
-    if hidden(python.prefix):
+def put_in_front(python: Python | None) -> None:
+    """Make these first on sshd's PATH: a `reboot` that is the host's own, and an interpreter as `python3`.
+
+    The interpreter's prefix is shown at the path that it was built for.
+    """
+    if python and hidden(python.prefix):
         Path(python.prefix).mkdir(parents=True)
         bind(OWN / "python", python.prefix)
-    names = {"python3", Path(python.executable).name}
-    show_without(FRONT, names)
-    for name in names:
-        (FRONT / name).symlink_to(python.executable)
+    links = dict.fromkeys(("python3", Path(python.executable).name), python.executable) if python else {}
+    show_without(FRONT, {*links, "reboot"})
+    for name, target in links.items():
+        (FRONT / name).symlink_to(target)
+    (FRONT / "reboot").write_text(REBOOT)
+    (FRONT / "reboot").chmod(0o755)
 
 
 def hide(paths: tuple[str, ...]) -> None:
@@ -129,6 +143,8 @@ def show_without(directory: Path, names: set[str]) -> None:
     -v` of bash tells of files that root can't execute.
     """
     behind = OWN / "behind" / str(directory).replace("/", "_")
+    while behind.exists():  # of another layer
+        behind = behind.with_name(f"{behind.name}_")
     behind.mkdir(parents=True)
     bind(directory, behind)
     tmpfs(directory)

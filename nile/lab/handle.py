@@ -150,6 +150,10 @@ class Lab(LabFacts):
         """The opposite of `cut`; and those that crashed start again, as after a reboot."""
         self._do("mend", hosts)
 
+    def reboot(self, hosts: str) -> None:
+        """Kill all on them at once, and boot them anew, those that crashed too; doesn't wait for that."""
+        self._do("reboot", hosts)
+
     def heal(self) -> None:
         """Bring every host back that was crashed, frozen or cut; cheap when none is."""
         for host in control.ask(self._files, "status")["hosts"]:

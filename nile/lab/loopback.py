@@ -144,11 +144,12 @@ class LoopbackBackend:
             pass
         raise LabError(f"{name} did not start", remedy=f"see {self._files.log}")
 
-    def died(self, pid: int) -> None:
-        """Forget the host whose server this was."""
+    def died(self, pid: int, status: int) -> str | None:
+        """Forget the host whose server this was; none of them boots by itself."""
         for state in self.hosts.values():
             if state.pid == pid:
                 self._forget(state)
+        return None
 
     def crash(self, name: str) -> None:
         """Kill the server and whatever its sessions started."""

@@ -9,6 +9,7 @@ processes.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -115,6 +116,7 @@ class NetnsBackend:
                 freezer.join(name)
             os.setsid()
             kernel.unshare(HOST_SPACES)
+            kernel.start_clocks_anew()
             pid = fork(lambda: guest.run_guest(described, go_theirs), keep=(go_theirs,))
             os.write(born_theirs, f"{pid}\n".encode())
 
@@ -138,7 +140,8 @@ class NetnsBackend:
             return False
         del self._births[name]
         os.close(birth.born)
-        os.waitpid(birth.midwife, 0)
+        with contextlib.suppress(ChildProcessError):  # it was collected with others
+            os.waitpid(birth.midwife, 0)
         if not line:
             raise LabError(f"{name} did not start", remedy=f"see {self._files.log}")
         state.pid = int(line)
@@ -147,11 +150,14 @@ class NetnsBackend:
         os.close(birth.go)
         return False
 
-    def died(self, pid: int) -> None:
-        """Forget the host whose pid 1 this was."""
+    def died(self, pid: int, status: int) -> str | None:
+        """Forget the host whose pid 1 this was; one that ended by itself, or by reboot(2), boots anew."""
         for state in self.hosts.values():
             if state.pid == pid:
                 self._forget(state)
+                by_call = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
+                return state.name if by_call or status == 0 else None
+        return None
 
     def crash(self, name: str) -> None:
         """Kill pid 1: the kernel kills all else in its PID namespace."""
@@ -186,7 +192,8 @@ class NetnsBackend:
         """Switch the port on again; boot the host if it crashed."""
         state = self.hosts[name]
         if not state.pid:
-            self.boot(name)
+            if name not in self._births:
+                self.boot(name)
             end = time.monotonic() + BOOT_S
             while not self.booted(name):
                 if time.monotonic() > end:

@@ -136,21 +136,30 @@ def kill_tree(root: int) -> None:
     send(pids, signal.SIGKILL)
 
 
+MOST_PATIENCE = 6
+
+
 def kill_all(
     find: Callable[[], set[int]], *, within_s: float = 10.0, thaw: Callable[[], None] = lambda: None
 ) -> int:
     """SIGKILL whatever `find` finds until it finds nothing; the number of processes killed.
 
     `thaw` is called after each round: a frozen cgroup (v1) holds its processes
-    back even from dying. LabError where some are still there after `within_s`.
+    back even from dying. LabError where none of them died for `within_s`, or
+    where they don't end within a few times that: to look for them takes long on
+    a machine that is busy.
     """
     killed: set[int] = set()
-    end = time.monotonic() + within_s
+    before: set[int] = set()
+    end, last = 0.0, time.monotonic() + MOST_PATIENCE * within_s
     while pids := find():
         send(pids, signal.SIGKILL)
         thaw()
         killed |= pids
-        if time.monotonic() > end:
+        now = time.monotonic()
+        end = min(last, end if before and before <= pids else now + within_s)
+        before = pids
+        if now > end:
             raise LabError(
                 f"can't kill processes of the lab: {sorted(pids)[:10]}",
                 remedy="were they started by another user? Run `nile lab down` as that user, or as root.",

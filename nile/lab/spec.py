@@ -49,6 +49,8 @@ class LabSpec:
     """netns only: speed of each switch's link to the core, each direction."""
     delay_login_s: float = 0.0
     """Seconds that every session waits before its command starts."""
+    boot_s: float = 0.0
+    """Seconds from the moment a host goes down for a reboot until it begins to boot."""
     python: Mapping[str, str] = field(default_factory=dict)
     """netns only: version label or host set -> path of the python3 that those hosts get."""
     no_python: str = ""
@@ -98,6 +100,8 @@ class LabSpec:
                 bits_per_second(rate, option)
         if not 0 <= self.delay_login_s <= 3600:
             raise LabError("the delay must be 0 to 3600 seconds", where="--delay-login")
+        if not 0 <= self.boot_s <= 3600:
+            raise LabError("the time must be 0 to 3600 seconds", where="--boot-time")
 
     def _check_size(self) -> None:
         if not 1 <= self.hosts <= MAX_HOSTS:

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from nile.lab.teardown import clear
 BOOT_S = 120.0
 IN_FLIGHT = 8
 """Hosts that boot at one time."""
+POLL_S = 0.002
 
 
 def make_backend(files: LabFiles, spec: LabSpec) -> Backend:
@@ -45,9 +47,14 @@ def make_backend(files: LabFiles, spec: LabSpec) -> Backend:
 class Supervisor:
     """The loop; the back end does the work."""
 
-    def __init__(self, files: LabFiles, backend: Backend, tie: int | None) -> None:
+    def __init__(self, files: LabFiles, backend: Backend, boot_s: float, tie: int | None) -> None:
         self._files = files
         self._backend = backend
+        self._boot_s = boot_s
+        self._due: dict[str, float] = {}
+        """Hosts that went down by themselves, and when they boot anew."""
+        self._booting: dict[str, float] = {}
+        """Hosts that boot anew just now, and for how long to look whether they are up."""
         self._tie = tie
         self._ending = False
         self._selector = selectors.DefaultSelector()
@@ -66,7 +73,7 @@ class Supervisor:
                 booting.append(waiting.pop(0))
             booting = [name for name in booting if not backend.booted(name)]
             if booting:
-                time.sleep(0.002)
+                time.sleep(POLL_S)
             if time.monotonic() > deadline:
                 raise LabError(f"hosts don't come up: {', '.join(booting)}", remedy=f"see {self._files.log}")
         return {"addresses": {state.name: state.address for state in backend.hosts.values()}}
@@ -80,7 +87,7 @@ class Supervisor:
             self._selector.register(self._tie, selectors.EVENT_READ)
         self._reap()
         while not self._ending:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(self._wait_s()):
                 if key.fileobj is listener:
                     self._serve(listener)
                 elif key.fileobj is self._wake_in:
@@ -88,6 +95,7 @@ class Supervisor:
                     self._reap()
                 else:
                     self._ending = True
+            self._boot_again()
 
     def _listen_to_signals(self) -> None:
         for sock in (self._wake_in, self._wake_out):
@@ -101,8 +109,38 @@ class Supervisor:
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
-            while pid := os.waitpid(-1, os.WNOHANG)[0]:
-                self._backend.died(pid)
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                name = self._backend.died(*ended)
+                if name is not None:
+                    self._due[name] = time.monotonic() + self._boot_s
+
+    def _wait_s(self) -> float | None:
+        """Until something is due."""
+        if self._booting:
+            return POLL_S
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+
+    def _boot_again(self) -> None:
+        """Go on with hosts that boot anew; of one that doesn't come up the log says so."""
+        now = time.monotonic()
+        for name in [name for name, at in self._due.items() if at <= now]:
+            del self._due[name]
+            self._booting[name] = now + BOOT_S
+            self._step(self._backend.boot, name)
+        self._booting = {
+            name: until
+            for name, until in self._booting.items()
+            if now < until and self._step(self._backend.booted, name) is False
+        }
+
+    def _step(self, step: Callable[[str], bool | None], name: str) -> bool | None:
+        """A step of a host's boot: what it answers, or None where it fails."""
+        try:
+            return step(name)
+        except (LabError, OSError) as error:
+            with self._files.log.open("a") as log:
+                log.write(f"{name} doesn't boot anew: {error}\n")
+            return None
 
     def _serve(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
@@ -130,11 +168,18 @@ class Supervisor:
             "thaw": backend.thaw,
             "cut": backend.cut,
             "mend": backend.mend,
+            "reboot": self._reboot,
         }
         for name in hosts:
+            if do in ("crash", "mend", "reboot"):
+                self._due.pop(name, None)
             actions[do](name)
         self._reap()
         return len(hosts)
+
+    def _reboot(self, name: str) -> None:
+        self._backend.crash(name)
+        self._due[name] = time.monotonic() + self._boot_s
 
     def _status(self) -> list[dict[str, Any]]:
         self._reap()
@@ -160,7 +205,8 @@ def main(words: list[str]) -> int:
     with os.fdopen(int(words[1]), "w") as ready:
         try:
             listener = control.listen(files)
-            supervisor = Supervisor(files, make_backend(files, read_state(files).spec), tie)
+            spec = read_state(files).spec
+            supervisor = Supervisor(files, make_backend(files, spec), spec.boot_s, tie)
             json.dump(supervisor.boot(), ready)
         except LabError as error:
             json.dump({"error": error.message, "remedy": error.remedy}, ready)

@@ -40,6 +40,8 @@ def _status(result: HostResult) -> int:
     A host whose command ended with 0 and that isn't ok all the same (what it
     left behind was forbidden) must not pass for one that is.
     """
+    if result.rc is None and result.verdict is Verdict.OK:
+        return OK  # it went away, as it was to
     if result.rc is None or not 0 <= result.rc <= NO_STATUS:
         return NO_STATUS
     return FAILED if result.rc == OK and result.verdict is not Verdict.OK else result.rc

@@ -1,9 +1,9 @@
 """The end of a run in words, on standard error: counts, wall time, and every host that isn't ok.
 
-Hosts with the same verdict, code, reason and remedy are folded into one entry.
-Quiet leaves out all but those. What nodes wrote into reasons and notices is
-made visible here whether or not standard error is a terminal: these lines are
-ours.
+Hosts with the same verdict, code, reason and remedy are folded into one entry;
+where reasons tell of addresses, the code is enough. Quiet leaves out all but
+those. What nodes wrote into reasons and notices is made visible here whether or
+not standard error is a terminal: these lines are ours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from nile.events import Event, HostResult, Leftover, Notice, RunEnded, Verdict
+from nile.events import Code, Event, HostResult, Leftover, Notice, RunEnded, Verdict
 from nile.report import wording
 from nile.report.folding import folded, heading
 from nile.report.screen import Screen
@@ -20,6 +20,8 @@ from nile.report.text import visible
 NAMES_SHOWN = 3
 RUN_SHOWN = 8  # of a run's id: enough to find it again
 LEFT, SURVIVED, KILLED = "left running", "still there after SIGKILL", "left behind, and killed"
+AWAY = {Code.GONE_AWAY: "went away after the start", Code.REBOOTED: "booted anew, and back"}
+"""Hosts that are ok, and of which that is to be said."""
 # Such a command is killed with all that belongs to it: that is told where its verdict is.
 _ALL_KILLED = (Verdict.TIMEOUT, Verdict.CANCELLED)
 Reason = tuple[Verdict, str, str, str]
@@ -32,6 +34,7 @@ class Summary:
         self._screen = screen
         self._quiet = quiet
         self._bad: dict[Reason, list[HostResult]] = {}
+        self._away: dict[str, list[str]] = {}
         self._left: dict[tuple[str, tuple[str, ...]], dict[str, list[Leftover]]] = {}
         self._ended: RunEnded | None = None
 
@@ -47,14 +50,16 @@ class Summary:
     def finish(self) -> None:
         """Write the summary."""
         err = self._screen.err
-        for (verdict, _, reason, remedy), results in sorted(self._bad.items(), key=_order):
+        for (verdict, _, _, remedy), results in sorted(self._bad.items(), key=_order):
             hosts = [result.host for result in results]
             label = err.styled(wording.BY_VERDICT[verdict], "error")
             more = _way(results) + _killed(results)
-            err.write(f"nile: {label}: {visible(heading(hosts))}: {reason}{more}\n")
+            err.write(f"nile: {label}: {visible(heading(hosts))}: {_reason(results)}{more}\n")
             if remedy:
                 err.write(f"  {remedy}\n")
         if not self._quiet:
+            for words, hosts in sorted(self._away.items()):
+                err.write(f"nile: {words}: {visible(heading(hosts))}\n")
             for (label, names), by_host in self._left.items():
                 err.write(f"nile: {label}: {_leftover(names, by_host)}\n")
             if self._ended:
@@ -67,8 +72,11 @@ class Summary:
             if left and not (label == KILLED and event.verdict in _ALL_KILLED):
                 names = tuple(sorted({visible(process.name) for process in left}))
                 self._left.setdefault((label, names), {})[event.host] = left
-        if event.verdict is not Verdict.OK:
-            key = (event.verdict, event.code or "", wording.reason(event), visible(event.remedy))
+        if event.verdict is Verdict.OK and event.code in AWAY:
+            self._away.setdefault(AWAY[event.code], []).append(event.host)
+        elif event.verdict is not Verdict.OK:
+            reason = "" if event.code in wording.ALIKE else wording.reason(event)
+            key = (event.verdict, event.code or "", reason, visible(event.remedy))
             self._bad.setdefault(key, []).append(event)
 
     def _notice(self, event: Notice) -> None:
@@ -83,8 +91,14 @@ def _order(entry: tuple[Reason, list[HostResult]]) -> tuple[int, int, str]:
     return list(Verdict).index(verdict), -len(results), reason
 
 
+def _reason(results: Sequence[HostResult]) -> str:
+    """What they all say; else what they have in common."""
+    said = {wording.reason(result) for result in results}
+    return said.pop() if len(said) == 1 else wording.ALIKE[Code(results[0].code or "")]
+
+
 def _way(results: Iterable[HostResult]) -> str:
-    """`, behind gw[1-2]` where hosts were to be reached through relays: the last ones on their paths."""
+    """`, by way of gw[1-2]` where hosts were tried, or hung, below relays last."""
     relays = {
         relay
         for result in results
@@ -92,7 +106,7 @@ def _way(results: Iterable[HostResult]) -> str:
         for relay in [_last_relay(result)]
         if relay
     }
-    return f", behind {visible(folded(relays))}" if relays else ""
+    return f", by way of {visible(folded(relays))}" if relays else ""
 
 
 def _last_relay(result: HostResult) -> str:

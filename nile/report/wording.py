@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 
-from nile.events import HostResult, Verdict
+from nile.events import Code, HostResult, Verdict
 from nile.report.text import visible
 
 BY_VERDICT = {
@@ -16,6 +16,14 @@ BY_VERDICT = {
     Verdict.LOST: "lost",
     Verdict.CANCELLED: "cancelled",
 }
+
+ALIKE = {
+    Code.NAME: "its name is not known",
+    Code.NO_ROUTE: "no route to it",
+    Code.REFUSED: "it refuses connections",
+    Code.CONNECT_TIMEOUT: "no answer in time",
+}
+"""What hosts have in common whose reasons differ by no more than addresses, ports and times."""
 
 
 def reason(result: HostResult) -> str:

@@ -1,5 +1,6 @@
 """The central log: every run, its plan, verdicts and output, in one SQLite file of the root."""
 
+from nile.store.handover import Handover
 from nile.store.recorder import Recorder
 from nile.store.records import HostRecord, NoticeRecord, RunContext, RunRecord, RunState
 from nile.store.schema import FILE_NAME
@@ -7,6 +8,7 @@ from nile.store.store import Store
 
 __all__ = [
     "FILE_NAME",
+    "Handover",
     "HostRecord",
     "NoticeRecord",
     "Recorder",

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
-from nile.errors import BugError
+from nile.errors import BugError, StoreError, UsageError
 from nile.events import (
     Event,
     HostOutput,
@@ -25,11 +25,12 @@ from nile.events import (
     HostUp,
     Notice,
     RunEnded,
+    RunGoesOn,
     RunStarted,
 )
 from nile.store import errors, schema
 from nile.store.chunks import place
-from nile.store.records import RunContext
+from nile.store.records import RunContext, RunRecord
 
 MAX_CHUNK = 256 << 10  # bytes in one row at most, so that reading back needs little memory
 
@@ -43,10 +44,17 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path, context: RunContext | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        context: RunContext | None = None,
+        handover: str = "",
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._context = context or RunContext()
+        self._handover = handover
+        self._roots = 1
         self._clock = clock
         self._lock = threading.Lock()
         self._run: int | None = None
@@ -73,6 +81,26 @@ class Recorder:
         if any(isinstance(event, RunEnded) for event in events):
             self._to_disk()
 
+    def take_over(self, run: RunRecord) -> None:
+        """Go on with a run whose root died: from now on its former root, should it live, records no more.
+
+        Raises UsageError where another root was first.
+        """
+        values = (self._context.process, self._clock(), run.key, run.roots)
+        with self._writing():
+            taken = self._db.execute(
+                "UPDATE run SET process = ?, roots = roots + 1, seen_at = ?"
+                " WHERE id = ? AND roots = ? AND ended_at IS NULL",
+                values,
+            )
+            if not taken.rowcount:
+                raise UsageError(
+                    f"run {run.run} was taken over, or has ended, just now",
+                    where=str(self._path),
+                    remedy="`nile runs` says how it stands",
+                )
+            self._run, self._roots = run.key, run.roots + 1
+
     def close(self) -> None:
         """End the connection; what was recorded stays, also where the run hasn't ended."""
         with self._lock, errors.mapped(self._path, "close the store of runs"):
@@ -84,12 +112,24 @@ class Recorder:
         with self._lock, errors.mapped(self._path, "record the run"):
             try:
                 with schema.transaction(self._db):
+                    self._refuse_if_taken_over()
                     yield
             except BaseException:
                 self._run = run
                 self._hosts.clear()  # read anew: what was noted in memory is undone in the file
                 self._ends.clear()
                 raise
+
+    def _refuse_if_taken_over(self) -> None:
+        if self._run is None:
+            return
+        ((roots,),) = self._db.execute("SELECT roots FROM run WHERE id = ?", (self._run,))
+        if roots != self._roots:
+            raise StoreError(
+                "another root has taken this run over",
+                where=str(self._path),
+                remedy="`nile show` has what it records; this one was taken for dead",
+            )
 
     def _to_disk(self) -> None:
         """Force a run that ended to the disk. It is recorded anyway, so a file in use isn't waited for."""
@@ -103,17 +143,18 @@ class Recorder:
             case HostResult():
                 self._result(event)
             case HostUp():
-                self._set_host(
-                    event.host,
-                    "parent = ?, stage = ?, t_connect_s = ?, t_ready_s = ?",
-                    (event.parent, event.stage, event.t_connect_s, event.t_ready_s),
-                )
+                self._host_up(event)
             case HostStarted():
                 self._set_host(event.host, "t_start_s = ?", (event.t_start_s,))
             case Notice():
                 self._notice(event.host, event.text)
             case RunStarted():
                 self._run_started(event)
+            case RunGoesOn(interrupted):
+                self._db.execute(
+                    "UPDATE run SET seen_at = ?, interrupted = ? WHERE id = ?",
+                    (self._clock(), interrupted, self._key()),
+                )
             case RunEnded():
                 self._db.execute(
                     "UPDATE run SET ended_at = ?, wall_s = ?, interrupted = ? WHERE id = ?",
@@ -126,6 +167,8 @@ class Recorder:
         return self._run
 
     def _run_started(self, event: RunStarted) -> None:
+        if self._run is not None:
+            return  # it was taken over
         context = self._context
         values = (
             event.run,
@@ -137,10 +180,12 @@ class Recorder:
             context.process,
             context.plan,
             event.at,
+            self._handover,
+            self._clock(),
         )
         cursor = self._db.execute(
-            "INSERT INTO run (name, command, routes, argv, directory, user, process, plan, started_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO run (name, command, routes, argv, directory, user, process, plan, started_at,"
+            " handover, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tuple(storable(value) for value in values),
         )
         self._run = cursor.lastrowid
@@ -148,13 +193,29 @@ class Recorder:
         rows += [(self._run, host, False) for host in event.relays]
         self._db.executemany("INSERT INTO host (run, name, asked) VALUES (?, ?, ?)", rows)
 
-    def _host(self, name: str) -> int:
-        """The key of a host's row."""
+    def _keys(self) -> dict[str, int]:
+        """The key of every host's row, by name."""
         if not self._hosts:
             self._hosts.update(self._db.execute("SELECT name, id FROM host WHERE run = ?", (self._key(),)))
-        if name not in self._hosts:
+        return self._hosts
+
+    def _host(self, name: str) -> int:
+        if name not in self._keys():
             raise BugError(f"an event of host {name!r}, which is not in the run")
         return self._hosts[name]
+
+    def _host_up(self, event: HostUp) -> None:
+        """A gateway that was called up is in the run from then on."""
+        if event.host not in self._keys():
+            row = self._db.execute(
+                "INSERT INTO host (run, name, asked) VALUES (?, ?, FALSE)", (self._key(), event.host)
+            )
+            self._hosts[event.host] = int(row.lastrowid or 0)
+        self._set_host(
+            event.host,
+            "parent = ?, stage = ?, t_connect_s = ?, t_ready_s = ?",
+            (event.parent, event.stage, event.t_connect_s, event.t_ready_s),
+        )
 
     def _set_host(self, host: str, assignments: str, values: tuple[object, ...]) -> None:
         self._db.execute(f"UPDATE host SET {assignments} WHERE id = ?", (*values, self._host(host)))

@@ -63,6 +63,11 @@ class RunRecord:
     hosts: int
     relays: int
     counts: Mapping[Verdict, int]
+    roots: int = 1
+    """How many root processes it has had."""
+    seen_at: float | None = None
+    """When its root was seen last, in seconds since the epoch."""
+    interrupted: bool = False
 
     @property
     def without_verdict(self) -> int:
@@ -117,6 +122,11 @@ def is_alive(process: str) -> bool:
     """Whether a process that `process_identity` named can be seen to be alive."""
     words = process.split()
     return len(words) == 4 and words[2].isdecimal() and process_identity(int(words[2])) == process
+
+
+def is_elsewhere(process: str) -> bool:
+    """Whether it can't be seen from here if a process that `process_identity` named is alive."""
+    return process.split()[:2] != process_identity(os.getpid()).split()[:2]
 
 
 def _user() -> str:

@@ -28,7 +28,7 @@ from pathlib import Path
 from nile.errors import StoreError
 from nile.store import errors
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "runs.db"
 BUSY_TIMEOUT_S = 30.0
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -41,7 +41,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE run (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, command TEXT NOT NULL, routes TEXT,
   argv TEXT NOT NULL, directory TEXT NOT NULL, user TEXT NOT NULL, process TEXT NOT NULL, plan TEXT NOT NULL,
-  started_at REAL NOT NULL, ended_at REAL, wall_s REAL, interrupted INTEGER);
+  started_at REAL NOT NULL, ended_at REAL, wall_s REAL, interrupted INTEGER,
+  handover TEXT NOT NULL DEFAULT '', roots INTEGER NOT NULL DEFAULT 1, seen_at REAL);
 CREATE TABLE host (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, name TEXT NOT NULL, asked INTEGER NOT NULL,
   parent TEXT, stage INTEGER, t_connect_s REAL, t_ready_s REAL, t_start_s REAL, t_end_s REAL,
@@ -57,6 +58,16 @@ CREATE TABLE notice (
   at REAL NOT NULL);
 CREATE INDEX notice_run ON notice (run, id);
 """
+
+
+STEPS = {
+    1: """
+ALTER TABLE run ADD COLUMN handover TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN roots INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE run ADD COLUMN seen_at REAL;
+"""
+}
+"""From each former schema to the next one."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -124,6 +135,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             where=str(path),
             remedy="upgrade this Nile, or set XDG_STATE_HOME to another place",
         )
+    elif version < SCHEMA:
+        _upgrade(connection, path)
 
 
 def _set_journal(connection: sqlite3.Connection, mode: str) -> None:
@@ -157,9 +170,23 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         if _version(connection, path) is not None:
             return  # another process was first
-        for statement in TABLES.strip().split(";\n"):
-            connection.execute(statement)
+        _execute(connection, TABLES)
         connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    with transaction(connection):
+        version = _version(connection, path)  # another process may have been first
+        while version is not None and version < SCHEMA:
+            _execute(connection, STEPS[version])
+            version += 1
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(version),))
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    """Within the transaction that there is (`executescript` would end it)."""
+    for statement in statements.strip().split(";\n"):
+        connection.execute(statement)
 
 
 def file_system(path: Path, mountinfo: Path) -> str:

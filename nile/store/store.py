@@ -11,6 +11,7 @@ from typing import Any, Self
 from nile.errors import UsageError
 from nile.events import Code, HostOutput, HostResult, Leftover, Verdict
 from nile.store import errors, schema
+from nile.store.handover import Handover
 from nile.store.recorder import Recorder
 from nile.store.records import HostRecord, NoticeRecord, RunContext, RunRecord, RunState, is_alive
 
@@ -20,7 +21,7 @@ NAMES_SHOWN = 5
 
 _RUN = (
     "SELECT id, name, command, routes, argv, directory, user, process, plan, started_at, ended_at, wall_s,"
-    " interrupted, (SELECT count(*) FROM host WHERE run = run.id AND asked),"
+    " interrupted, roots, seen_at, (SELECT count(*) FROM host WHERE run = run.id AND asked),"
     " (SELECT count(*) FROM host WHERE run = run.id AND NOT asked) FROM run"
 )
 _HOST = (
@@ -53,9 +54,9 @@ class Store:
         with self._lock, errors.mapped(self.path, "close the store of runs"):
             self._db.close()
 
-    def recorder(self, context: RunContext | None = None) -> Recorder:
-        """A writer for one new run, with a connection of its own."""
-        return Recorder(self.path, context)
+    def recorder(self, context: RunContext | None = None, handover: str = "") -> Recorder:
+        """A writer for one new run, with a connection of its own; `handover` as `Handover.dump` gives it."""
+        return Recorder(self.path, context, handover)
 
     def runs(self, limit: int | None = None) -> list[RunRecord]:
         """The latest runs, newest first; all of them where `limit` is None."""
@@ -92,6 +93,29 @@ class Store:
     def results(self, run: RunRecord) -> list[HostResult]:
         """The verdicts of a run."""
         return [host.result for host in self.hosts(run) if host.result is not None]
+
+    def handover(self, run: RunRecord) -> Handover | None:
+        """What another root needs to go on with a run; None where nothing of that is recorded."""
+        ((text,),) = self._rows("SELECT handover FROM run WHERE id = ?", (run.key,))
+        return Handover.load(text, str(self.path)) if text else None
+
+    def received(self, run: RunRecord) -> dict[str, tuple[int, int]]:
+        """Where each host's stdout and stderr end in the store, in bytes; hosts that printed nothing lack."""
+        rows = self._rows(
+            "SELECT name, (SELECT coalesce(max(offset + length), 0) FROM output"
+            " WHERE host = host.id AND stream = 'stdout'), (SELECT coalesce(max(offset + length), 0)"
+            " FROM output WHERE host = host.id AND stream = 'stderr') FROM host WHERE run = ?",
+            (run.key,),
+        )
+        return {name: (stdout, stderr) for name, stdout, stderr in rows if stdout or stderr}
+
+    def logins(self, hosts: Sequence[str], most: int = 10_000) -> list[float]:
+        """What logins to these hosts took, up to the agent's hello, in seconds: the latest `most`."""
+        sql = (
+            "SELECT t_ready_s - t_connect_s FROM host WHERE name IN (SELECT value FROM json_each(?))"
+            " AND t_connect_s IS NOT NULL AND t_ready_s IS NOT NULL ORDER BY id DESC LIMIT ?"
+        )
+        return [seconds for (seconds,) in self._rows(sql, (json.dumps(list(hosts)), most))]
 
     def notices(self, run: RunRecord) -> list[NoticeRecord]:
         """The notices of a run, oldest first."""
@@ -166,7 +190,7 @@ class Store:
 
     def _run_record(self, row: Sequence[Any]) -> RunRecord:
         key, name, command, routes, argv, directory, user, process, plan, *times, hosts, relays = row
-        started_at, ended_at, wall_s, interrupted = times
+        started_at, ended_at, wall_s, interrupted, roots, seen_at = times
         counts = self._rows(
             "SELECT verdict, count(*) FROM host"
             " WHERE run = ? AND verdict IS NOT NULL AND asked GROUP BY verdict",
@@ -188,6 +212,9 @@ class Store:
             hosts,
             relays,
             by_verdict,
+            roots,
+            seen_at,
+            bool(interrupted),
         )
 
 

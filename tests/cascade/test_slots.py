@@ -69,3 +69,25 @@ def test_never_more_than_the_limit_and_none_twice(limit: int, steps: list[tuple[
         granted += new
         assert len(busy) <= limit
     assert len(granted) == len(set(granted))
+
+
+def test_the_slot_of_one_that_moved_is_free_once_its_former_parent_has_heard_of_it() -> None:
+    slots = Slots(1)
+    moving, other = host(1), host(2)
+    slots.offer(1, moving)
+    slots.offer(2, other)
+    assert ids(slots.grant()) == [1]
+    slots.move_on(moving)
+    slots.offer(1, moving)
+    assert slots.grant() == []
+    slots.tick()
+    assert slots.grant() == []
+    slots.tick()
+    assert ids(slots.grant()) == [1]
+
+
+def test_one_that_had_no_slot_leaves_none_behind_when_it_moves() -> None:
+    slots = Slots(1)
+    slots.move_on(host(1))
+    slots.offer(2, host(2))
+    assert ids(slots.grant()) == [2]

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from nile.cli.exec_cmd import command, options
+from nile.errors import UsageError
 from nile.lab import Lab
+from nile.options import ExecOptions, OnOrphan
 from tests.cluster.running import Nile
 from tests.lab.helpers import eventually
 
@@ -48,6 +51,30 @@ def test_output_is_live_and_labelled(nile: Nile) -> None:
     assert sorted(lines[1:3]) == ["h001: err", "h002: err"]
     assert lines[3].startswith("nile: 2 of 2 hosts ok, in ")
     assert len(lines) == 4
+
+
+def given(*words: str) -> ExecOptions:
+    """What `nile exec` makes of its options; raises what they raise."""
+    context = command.make_context("exec", [*words, "-w", "h001", "--", "reboot"])
+    return options("reboot", {name: value for name, value in context.params.items() if name != "words"})
+
+
+def test_what_cuts_hosts_off_is_not_killed_for_it() -> None:
+    assert (given().disruptive, given().on_orphan) == (False, OnOrphan.ADOPT)
+    assert (given("--disruptive").disruptive, given("--disruptive").on_orphan) == (True, OnOrphan.FINISH)
+    assert given("--disruptive", "--on-orphan", "kill").on_orphan is OnOrphan.KILL
+    assert given("--on-orphan", "finish").on_orphan is OnOrphan.FINISH
+    waiting = given("--wait-back", "10m")
+    assert (waiting.disruptive, waiting.wait_back_s, waiting.on_orphan) == (True, 600.0, OnOrphan.FINISH)
+
+
+@pytest.mark.parametrize("which", [("--disruptive",), ("--wait-back", "10m")])
+@pytest.mark.parametrize("other", ["--stdin", "--idempotent"])
+def test_what_can_not_go_with_it_is_refused(which: tuple[str, ...], other: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        given(*which, other)
+    assert f"{other} and {which[0]} can't go together" in str(caught.value)
+    assert caught.value.remedy
 
 
 def test_words_are_joined_with_spaces(nile: Nile) -> None:

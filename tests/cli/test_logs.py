@@ -23,7 +23,7 @@ def logs(*args: str) -> Result:
 
 VERDICTS = (
     b"nile: failed: n2 (1): killed by SIGKILL\n  look who did it\n"
-    b"nile: unreachable: n3 (1): connection refused, behind gw\n"
+    b"nile: unreachable: n3 (1): connection refused, by way of gw\n"
 )
 
 
@@ -44,7 +44,7 @@ def test_some_hosts_only(record: Record) -> None:
     record(sample.whole_run())
     result = logs("last", "-w", "n[1,3]")
     assert result.stdout == "n1: up 3 days\nn1: second line\n"
-    assert result.stderr == "nile: unreachable: n3 (1): connection refused, behind gw\n"
+    assert result.stderr == "nile: unreachable: n3 (1): connection refused, by way of gw\n"
     assert (
         logs("last", "-w", "n*!n3").stderr_bytes
         == b"n2: \xff\x00 not text\n" + VERDICTS.split(b"nile: un")[0]

@@ -54,7 +54,7 @@ def test_a_run_is_shown_host_by_host(record: Record) -> None:
     assert end.splitlines() == [
         "nile: failed: n2 (1): killed by SIGKILL",
         "  look who did it",
-        "nile: unreachable: n3 (1): connection refused, behind gw",
+        "nile: unreachable: n3 (1): connection refused, by way of gw",
         "nile: left running: n1 (1): sleep (pid 77)",
         "nile: still there after SIGKILL: n1 (1): sudo (pid 79)",
         "nile: left behind, and killed: n1 (1): cat (pid 78)",

@@ -133,7 +133,8 @@ def test_interrupted(home: Path, times: int) -> None:
     assert verdicts(events) == dict.fromkeys(NAMES, Verdict.CANCELLED)
     assert isinstance(events[-1], RunEnded)
     assert events[-1].interrupted
-    assert (time.monotonic() - at >= 1.0) == (times == 1)
+    took_s = time.monotonic() - at
+    assert took_s >= 1.0 if times == 1 else took_s < 60.0
     all_gone(home)
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from nile.cli.lab import command
 from nile.errors import LabError, UsageError
 from nile.lab import down
+from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.lab
 
@@ -49,6 +50,8 @@ def test_a_lab_s_life(state_home: Path) -> None:
     assert lab("status", "--name", "demo") == "crashed: h001 (1)\ncut: h003 (1)\nfrozen: h002 (1)\n"
     lab("mend", "--name", "demo", "h[001,003]")
     lab("thaw", "--name", "demo", "h002")
+    lab("reboot", "--name", "demo", "h001")
+    eventually(lambda: lab("status", "--name", "demo") == "up: h[001-003] (3)\n", "it is up again")
     told = json.loads(lab("status", "--name", "demo", "--json"))
     assert {host["answers"] for host in told["hosts"]} == {True}
     assert told["routes"] == str(directory / "routes.yaml")

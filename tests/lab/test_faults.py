@@ -154,6 +154,14 @@ def test_a_host_that_dies_by_itself_is_seen(lab: Lab) -> None:
     assert ssh(lab, HOST, "echo here").stdout == b"here\n"
 
 
+def test_a_host_that_is_booted_anew_comes_back_by_itself(lab: Lab, ticker: subprocess.Popen[bytes]) -> None:
+    lab.crash(OTHER)
+    lab.reboot("h[003-004]")
+    eventually(lambda: ticker.poll() is not None, "the client lost its connection")
+    eventually(lambda: (state(lab, HOST), state(lab, OTHER)) == ("up", "up"), "both are back")
+    assert ssh(lab, HOST, "echo here").stdout == b"here\n"
+
+
 def test_unknown_hosts_are_refused(lab: Lab) -> None:
     with pytest.raises(LabError, match="h099") as caught:
         lab.crash("h099")

@@ -21,6 +21,8 @@ from tests.lab.helpers import end, eventually, ssh, start_ssh
 from tests.lab.test_server import LAB_ONLY
 
 NETNS = BackendName.NETNS
+REBOOT_CALL = "import ctypes; ctypes.CDLL(None).reboot(0x1234567)"
+"""LINUX_REBOOT_CMD_RESTART, reboot(2)."""
 cluster = pytest.mark.cluster
 
 
@@ -55,6 +57,47 @@ def test_a_host_has_its_own_name_processes_and_files(netns_lab: Lab) -> None:
     assert not ssh(netns_lab, "h003", "ls -A /tmp /srv /dev/shm /root | grep mine").stdout
     assert not any(Path(place, "mine").exists() for place in ("/tmp", "/srv", "/root", "/dev/shm"))
     assert (netns_lab.home("h002") / "mine").exists()
+
+
+LOOK = "cat /proc/sys/kernel/random/boot_id /proc/uptime; ls -A /dev/shm /tmp /root | grep mine"
+
+
+def look(lab: Lab, host: str) -> tuple[str, float, int]:
+    """A host's boot id, its uptime in seconds, and how many files of ours are in its memory."""
+    boot_id, uptime_s, _, *mine = ssh(lab, host, LOOK).stdout.decode().split()
+    return boot_id, float(uptime_s), len(mine)
+
+
+@cluster
+@pytest.mark.parametrize("how", ["reboot", f"exec python3 -c '{REBOOT_CALL}'"])
+def test_a_host_reboots_itself(netns_lab: Lab, how: str) -> None:
+    """By its `reboot`, or by reboot(2): then it is another boot, with nothing left of the one before."""
+    assert ssh(netns_lab, "h002", "touch /dev/shm/mine /tmp/mine /root/mine").returncode == 0
+    others, before = look(netns_lab, "h003"), look(netns_lab, "h002")
+    first, begun = netns_lab.pid("h002"), time.monotonic()
+    ssh(netns_lab, "h002", how)
+
+    def back() -> bool:
+        hosts = {status.host: status for status in netns_lab.status(probe_s=0.3)}
+        return hosts["h002"].answers and netns_lab.pid("h002") != first
+
+    eventually(back, "it is up again")
+    after = look(netns_lab, "h002")
+    assert (before[2], after[2]) == (3, 0)
+    assert after[0] not in (before[0], others[0])
+    assert after[1] <= time.monotonic() - begun
+    assert look(netns_lab, "h003")[0] == others[0]
+
+
+@cluster
+def test_a_host_stays_away_for_as_long_as_its_boot_takes(tmp_path: Path) -> None:
+    with Lab.up(LabSpec(hosts=1, backend=NETNS, boot_s=600), tmp_path / "slow", tied=True) as lab:
+        ssh(lab, "h001", "reboot")
+        eventually(lambda: lab.status(probe_s=0.1)[0].state == "crashed", "it is down")
+        lab.mend("h001")  # in a hurry
+        assert lab.status()[0].state == "up"
+        lab.reboot("h001")
+        assert lab.status(probe_s=0.1)[0].state == "crashed"
 
 
 @cluster

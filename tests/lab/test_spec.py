@@ -55,6 +55,7 @@ def test_a_spec_survives_its_file() -> None:
         ({"rate": "fast", "backend": NETNS}, "--rate"),
         ({"uplink": "0mbit", "backend": NETNS}, "--uplink"),
         ({"delay_login_s": -1.0}, "--delay-login"),
+        ({"boot_s": 4000.0}, "--boot-time"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_the_option_named(options: dict[str, Any], place: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nile.cli import ending
 from nile.errors import BugError, NileError, StoreError, UsageError
-from nile.events import HostResult, Verdict
+from nile.events import Code, HostResult, Verdict
 from nile.report import exit_code, exits
 
 OK = HostResult("a", Verdict.OK, rc=0)
@@ -49,6 +49,8 @@ def test_the_worst_verdict_decides(results: list[HostResult], code: int) -> None
         ([OK, UNREACHED[0]], 255),
         ([OK, LEFT], 1),
         ([HostResult("g", Verdict.FAILED, rc=3 << 30)], 255),
+        ([HostResult("g", Verdict.OK, code=Code.GONE_AWAY)], 0),
+        ([HostResult("g", Verdict.FAILED, rc=0, code=Code.NOT_REBOOTED)], 1),
     ],
 )
 def test_largest_status(results: list[HostResult], code: int) -> None:

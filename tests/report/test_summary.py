@@ -52,12 +52,32 @@ def test_hosts_that_fail_alike_are_one_entry() -> None:
     assert lines == ["nile: failed: n[1-2] (2): exit status 3", "nile: failed: n3 (1): exit status 1"]
 
 
+def test_hosts_that_went_away_as_they_were_to_are_named() -> None:
+    away = [HostResult(f"n{n}", Verdict.OK, code=Code.GONE_AWAY, reason=f"gone after {n} s") for n in (1, 2)]
+    back = [HostResult(f"n{n}", Verdict.OK, code=Code.REBOOTED, reason=f"after {n} s") for n in (3, 4, 5)]
+    assert summary(*away, *back, HostResult("n6", Verdict.OK, rc=0)) == [
+        "nile: booted anew, and back: n[3-5] (3)",
+        "nile: went away after the start: n[1-2] (2)",
+    ]
+    assert summary(*away, *back, quiet=True) == []
+
+
 def test_reason_remedy_and_the_relay_before_them_are_named() -> None:
     lines = summary(refused("n1", "root", "gw1"), refused("n2", "root", "gw2", "n2"), refused("n3", "root"))
     assert lines == [
-        "nile: unreachable: n[1-3] (3): connection refused, behind gw[1-2]",
+        "nile: unreachable: n[1-3] (3): connection refused, by way of gw[1-2]",
         "  start sshd",
     ]
+
+
+def test_reasons_that_differ_by_addresses_are_one_entry() -> None:
+    def away(host: str, reason: str) -> HostResult:
+        return HostResult(host, Verdict.UNREACHABLE, code=Code.NO_ROUTE, reason=reason)
+
+    told = "ssh: connect to host 10.0.0.1 port 22: No route to host"
+    assert summary(away("n1", told)) == [f"nile: unreachable: n1 (1): {told}"]
+    lines = summary(away("n1", told), away("n2", "no way to 10.0.0.2 port 22"))
+    assert lines == ["nile: unreachable: n[1-2] (2): no route to it"]
 
 
 def test_verdicts_stand_in_a_fixed_order() -> None:

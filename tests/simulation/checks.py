@@ -21,12 +21,14 @@ from nile.events import (
     Verdict,
 )
 from nile.options import Leftover
-from tests.simulation.cluster import Cluster
-from tests.simulation.hosts import SimHost
+from nile.simulation.cluster import Cluster
+from nile.simulation.hosts import SimHost
 
 RELAY_BUFFER = BULK_WINDOW + 2 * wire.CHUNK
 SOON_S = 8.0
 """Detection, patience and a login, perhaps twice; and what the store takes."""
+AWAY = (Code.GONE_AWAY, Code.REBOOTED, Code.NOT_REBOOTED, Code.NOT_BACK)
+"""Of a command that cut its host off, or was to: nobody saw how it ended."""
 FROM_AGENT = (Verdict.OK, Verdict.FAILED, Verdict.TIMEOUT)
 
 
@@ -77,6 +79,17 @@ class Told:
     def spoilt(self) -> bool:
         """May its command, or the end of its output, be lost?"""
         return self.host.struck or self.cluster.interrupted or not self.reachable
+
+    @property
+    def away(self) -> bool:
+        """Did its command cut it off, as it was allowed to, or was it waited for to do so?"""
+        return bool(self.results) and self.results[0].code in AWAY
+
+    @property
+    def cut_itself_off(self) -> bool:
+        """May its command have done so before the word that it had begun got through, held up by a fault?"""
+        disruptive = self.cluster.setup.exec.disruptive and self.cluster.disturbed
+        return disruptive and self.verdict is Verdict.LOST and self.host.claims.starts == 1
 
     @property
     def status(self) -> tuple[int | None, int | None] | None:
@@ -135,7 +148,8 @@ def _verdict(told: Told) -> Iterator[str]:
     if host.claims.starts > int(host.node.asked):
         yield f"the command was started {host.claims.starts} times"
     late = told.verdict is Verdict.LOST and told.cluster.disturbed and told.cluster.tight
-    if not told.spoilt and results and told.verdict not in FROM_AGENT and not late:
+    fair = told.verdict in FROM_AGENT or late or told.cut_itself_off
+    if not told.spoilt and results and not fair:
         yield f"nothing befell it, and it is {told.verdict}: {results[0].reason}"
 
 
@@ -149,12 +163,25 @@ def _truth(told: Told, result: HostResult) -> Iterator[str]:
         yield f"a path of {result.path}"
     if result.verdict is Verdict.UNREACHABLE and told.host.claims.starts:
         yield "unreachable, but its command was started"
+    if told.away:
+        yield from _truth_of_absence(told, result)
+        return
     if result.verdict is Verdict.OK and told.status != (0, None):
         yield f"ok, but its command ended with {told.status}"
     if result.code is Code.EXIT and told.status != (result.rc, None):
         yield f"exit status {result.rc}, but its command ended with {told.status}"
     if result.verdict is Verdict.TIMEOUT and (told.status is None or told.host.alive()):
         yield "timed out, but it wasn't killed"
+
+
+def _truth_of_absence(told: Told, result: HostResult) -> Iterator[str]:
+    host = told.host
+    if not host.claims.starts and result.verdict is not Verdict.LOST:
+        yield f"{result.code}, but its command was never started"
+    if result.code is Code.REBOOTED and host.booted_at < 0:
+        yield "booted anew, but it wasn't"
+    if result.code is Code.NOT_REBOOTED and not told.spoilt and host.booted_at > 0:
+        yield "not booted anew, but it was"
 
 
 def _order(told: Told) -> Iterator[str]:
@@ -180,7 +207,9 @@ def _output(told: Told) -> Iterator[str]:
         if not printed.startswith(published):
             yield f"{stream} that was published was never printed"
         missing += len(printed) - len(published)
-    if missing and told.verdict in FROM_AGENT and not (told.spoilt and f"last {missing} bytes" in told.notes):
+    late = told.spoilt or (told.cluster.disturbed and told.cluster.tight)
+    known = told.away or (late and f"last {missing} bytes" in told.notes)
+    if missing and told.verdict in FROM_AGENT and not known:
         yield f"{missing} bytes that it printed were not published"
 
 
@@ -191,7 +220,7 @@ def _survivors(told: Told) -> Iterator[str]:
         return
     if host.agent is not None and host.agent.alive:
         yield "its agent is still there"
-    if host.trace and not told.cluster.disturbed and not told.spoilt:
+    if host.trace and not told.cluster.disturbed and not told.spoilt and not told.away:
         yield "its trace was left"
     alive = host.alive()
     names = [process.name for process in alive]
@@ -209,7 +238,7 @@ def _late(told: Told) -> Iterator[str]:
     cluster, command = told.cluster, told.host.command
     fast = cluster.setup.wire.rate is None and not any(host.wire for host in cluster.hosts.values())
     wide = fast and not cluster.tight
-    if told.spoilt or not told.results or command is None or not wide:
+    if told.spoilt or not told.results or command is None or not wide or told.away:
         return
     due_s = max(command.ended_at, cluster.calm_at) + SOON_S
     came_s = told.results[0].t_end_s or 0.0

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from nile.events import Verdict
 from nile.options import ExecOptions, Leftover
+from nile.simulation.agent import SimAgent
+from nile.simulation.cluster import Cluster, Setup
+from nile.simulation.commands import IgnoreTerm, Leave, Script, Sleep, Write
+from nile.simulation.hosts import SimHost
+from nile.simulation.pipes import Wire
+from nile.simulation.root import RootTimes
 from nile.topology.model import Plan
-from tests.simulation.agent import SimAgent
 from tests.simulation.checks import violations
-from tests.simulation.cluster import Cluster, Setup
-from tests.simulation.commands import IgnoreTerm, Leave, Script, Sleep, Write
-from tests.simulation.hosts import SimHost
-from tests.simulation.pipes import Wire
-from tests.simulation.root import RootTimes
 
 # Two relays, each with three leaves: 1 -> 3, 5, 7; 2 -> 4, 6, 8.
 TWO_RELAYS = [0, 0, 1, 2, 1, 2, 1, 2]

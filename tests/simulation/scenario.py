@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 from nile.options import ExecOptions, Leftover, Limits, Timeouts
-from tests.simulation.agent import SimAgent
-from tests.simulation.cluster import Cluster, Setup
-from tests.simulation.commands import IgnoreTerm, Leave, Script, Sleep, Write
-from tests.simulation.faults import plan_faults, strike
-from tests.simulation.hosts import SILENT, SimHost
-from tests.simulation.pipes import Wire
-from tests.simulation.root import RootTimes
+from nile.simulation.agent import SimAgent
+from nile.simulation.cluster import Cluster, Setup
+from nile.simulation.commands import IgnoreTerm, Leave, Script, Sleep, Write
+from nile.simulation.faults import plan_faults, strike
+from nile.simulation.hosts import SILENT, SimHost
+from nile.simulation.pipes import Wire
+from nile.simulation.root import RootTimes
 from tests.simulation.stutter import Stuttering
 from tests.simulation.trees import any_tree, any_zone
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nile.agent.wire import Frame
-from tests.simulation.agent import SimAgent
+from nile.simulation.agent import SimAgent
 
 AGAIN_S = (0.0, 0.4, 5.0)
 

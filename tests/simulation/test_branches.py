@@ -7,10 +7,10 @@ import random
 import pytest
 
 from nile.events import Code, HostOutput, Notice, Verdict
+from nile.simulation.commands import Script, Write
+from nile.simulation.faults import strike
+from nile.simulation.pipes import Wire
 from tests.simulation.checks import violations
-from tests.simulation.commands import Script, Write
-from tests.simulation.faults import strike
-from tests.simulation.pipes import Wire
 from tests.simulation.runs import (
     CHAIN,
     FAULTS,

@@ -8,11 +8,11 @@ from nile.agent.link import BULK_WINDOW
 from nile.agent.wire import CHUNK
 from nile.cascade.orders import WINDOW
 from nile.events import Verdict
+from nile.simulation.commands import PIPE_SIZE, Read, Script, Sleep, Write
+from nile.simulation.faults import strike_below
+from nile.simulation.pipes import Wire
+from nile.simulation.root import RootTimes
 from tests.simulation.checks import RELAY_BUFFER, violations
-from tests.simulation.commands import PIPE_SIZE, Read, Script, Sleep, Write
-from tests.simulation.faults import strike_below
-from tests.simulation.pipes import Wire
-from tests.simulation.root import RootTimes
 from tests.simulation.runs import (
     TWO_RELAYS,
     all_ok,

@@ -12,11 +12,11 @@ from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.events import Code, HostOutput, HostStarted, Notice, Verdict
 from nile.options import ExecOptions, Timeouts
-from tests.simulation.agent import SimAgent
+from nile.simulation.agent import SimAgent
+from nile.simulation.cluster import Cluster, Setup
+from nile.simulation.commands import Script, Sleep, Write
+from nile.simulation.faults import strike_below
 from tests.simulation.checks import violations
-from tests.simulation.cluster import Cluster, Setup
-from tests.simulation.commands import Script, Sleep, Write
-from tests.simulation.faults import strike_below
 from tests.simulation.trees import tree
 
 # 1 -> 3, 5, 7; 2 -> 4, 6, 8; 3 -> 9, 10

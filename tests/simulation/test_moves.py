@@ -8,9 +8,9 @@ import pytest
 
 from nile.events import Code, Verdict
 from nile.options import Limits, Timeouts
+from nile.simulation.cluster import Cluster
+from nile.simulation.faults import strike
 from tests.simulation.checks import violations
-from tests.simulation.cluster import Cluster
-from tests.simulation.faults import strike
 from tests.simulation.runs import all_ok, cluster, quiet, sleeper
 from tests.simulation.trees import square, tree, with_gateways, with_spare
 

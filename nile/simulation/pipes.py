@@ -3,20 +3,31 @@
 A pipe can be closed (the reader sees the end after the last byte) or cut
 (from then on nothing arrives, and neither side is told: packets vanish).
 Where the network is blocked, what was written waits until it is mended.
+
+Lost packets are sent again, as TCP does it: they cost time, and what follows
+waits behind them. What Nile writes is small and has nothing behind it that
+would show the loss early, so each costs the time-out of a retransmission, which
+doubles while it happens again. (In the midst of a flood TCP is quicker; its
+congestion window, which shrinks, isn't simulated.)
 """
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.simulation.clock import Clock
-from tests.simulation.network import Network
+from nile.simulation.clock import Clock
+from nile.simulation.network import Network
 
 SWALLOWED = 2_200_000
 """Bytes that an ssh channel takes although the other side doesn't read."""
+RETRANSMIT_S = 0.2
+"""TCP's shortest time-out of a retransmission (Linux, TCP_RTO_MIN)."""
+RETRANSMIT_MOST_S = 120.0
+"""Its longest (TCP_RTO_MAX)."""
 
 
 class Place(Protocol):
@@ -35,10 +46,21 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What a pipe is like: `rate` in bytes a second, None for no bound."""
+    """What a pipe is like: `rate` in bytes a second, None for no bound; `loss` of packets, 0 to 1."""
 
     latency_s: float = 0.001
     rate: float | None = None
+    loss: float = 0.0
+
+    def resent_s(self, rng: random.Random, packets: int = 1, first_s: float = RETRANSMIT_S) -> float:
+        """What the loss costs so many packets, each of which waits for the one before."""
+        delay_s = 0.0
+        for _ in range(packets if self.loss else 0):
+            timeout_s = first_s
+            while rng.random() < self.loss:
+                delay_s += timeout_s
+                timeout_s = min(RETRANSMIT_MOST_S, 2 * timeout_s)
+        return delay_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +69,7 @@ class Ground:
 
     clock: Clock
     network: Network
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
 
 
 class Pipe:
@@ -55,6 +78,7 @@ class Pipe:
     def __init__(self, ground: Ground, wire: Wire, writer: Place, reader: Place) -> None:
         self._clock = ground.clock
         self._network = ground.network
+        self._rng = ground.rng
         self._wire = wire
         self._ways = writer.id, reader.id
         self._reader = reader
@@ -78,9 +102,11 @@ class Pipe:
         """Bytes for the other side."""
         if self._closed:
             return
-        self.queued += len(data)
-        self.most_queued = max(self.most_queued, self.queued)
-        self._push(data, len(data))
+        size = len(data)
+        self.queued += size
+        if self.queued > self.most_queued:
+            self.most_queued = self.queued
+        self._push(data, size)
 
     def close(self) -> None:
         """The reader sees the end, after all that was written."""
@@ -93,15 +119,19 @@ class Pipe:
         self._cut = True
 
     def _push(self, data: bytes | None, size: int) -> None:
-        begin = max(self._clock.now, self._free_at)
-        self._free_at = begin + (size / self._wire.rate if self._wire.rate else 0.0)
-        self._chunks.append((self._free_at + self._wire.latency_s, data))
-        self._expect()
+        wire, now = self._wire, self._clock.now
+        begin = max(self._free_at, now)
+        self._free_at = begin + (size / wire.rate if wire.rate else 0.0)
+        resent_s = wire.resent_s(self._rng) if wire.loss else 0.0
+        self._chunks.append((self._free_at + wire.latency_s + resent_s, data))
+        if not self._arriving:
+            self._expect()
 
     def _expect(self) -> None:
         if self._chunks and not self._arriving:
             self._arriving = True
-            self._clock.after(max(0.0, self._chunks[0][0] - self._clock.now), self._arrive)
+            delay_s = self._chunks[0][0] - self._clock.now
+            self._clock.after(max(0.0, delay_s), self._arrive)
 
     def _arrive(self) -> None:
         self._arriving = False
@@ -115,7 +145,7 @@ class Pipe:
             self._arriving = True
             self._network.when_mended(self._arrive)
             return
-        was_full = not self.writable
+        was_full = self.queued >= SWALLOWED
         data, ended = self._due()
         self.queued -= len(data)
         if data:
@@ -129,13 +159,14 @@ class Pipe:
 
     def _due(self) -> tuple[bytes, bool]:
         """The bytes that are there by now, and whether the end follows them."""
-        data = bytearray()
-        while self._chunks and self._chunks[0][0] <= self._clock.now:
-            chunk = self._chunks.popleft()[1]
+        chunks, now = self._chunks, self._clock.now
+        there: list[bytes] = []
+        while chunks and chunks[0][0] <= now:
+            chunk = chunks.popleft()[1]
             if chunk is None:
-                return bytes(data), True
-            data += chunk
-        return bytes(data), False
+                return b"".join(there), True
+            there.append(chunk)
+        return there[0] if len(there) == 1 else b"".join(there), False
 
 
 class Connection:

@@ -22,8 +22,9 @@ class Timer:
 
     def fire(self) -> None:
         """Make the call, at most once."""
-        call, self._call = self._call, None
+        call = self._call
         if call is not None:
+            self._call = None
             call(*self._arguments)
 
 
@@ -37,18 +38,19 @@ class Clock:
 
     def after(self, delay_s: float, call: Callable[..., object], *arguments: object) -> Timer:
         """Have `call(*arguments)` made in `delay_s` seconds."""
+        at = self.now + delay_s
         self._serial += 1
-        timer = Timer(self.now + delay_s, call, arguments)
-        heapq.heappush(self._queue, (timer.at, self._serial, timer))
+        timer = Timer(at, call, arguments)
+        heapq.heappush(self._queue, (at, self._serial, timer))
         return timer
 
     def run(self, until: Callable[[], bool], limit_s: float) -> bool:
         """Let time pass until `until()` holds, or until `limit_s`: False then, or when nothing is due."""
+        queue, pop = self._queue, heapq.heappop
         while not until():
-            if not self._queue or self._queue[0][0] > limit_s:
+            if not queue or queue[0][0] > limit_s:
                 return False
-            at, _, timer = heapq.heappop(self._queue)
-            self.now = at
+            self.now, _, timer = pop(queue)
             timer.fire()
         return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nile.agent import wire
@@ -28,12 +28,14 @@ from nile.cascade import (
     StdinRead,
     Ticked,
 )
-from nile.controller.ledger import Credit, Ledger
+from nile.cascade.ledger import Credit, Ledger
 from nile.events import Event, HostOutput, HostResult
-from tests.simulation.branches import SimBranches
-from tests.simulation.clock import Clock
-from tests.simulation.dialing import Dialer
+from nile.simulation.branches import SimBranches
+from nile.simulation.clock import Clock
+from nile.simulation.dialing import Dialer
 
+Told = tuple[float, Event]
+"""When, in virtual time, and what."""
 BEAT_S = 1.0
 GOODBYE_S = 2.0
 
@@ -47,25 +49,36 @@ class RootTimes:
 
 
 class SimRoot:
-    """Runs one cascade. `events` are all that it published, with their times."""
+    """Runs one cascade; `before` is what the store has from roots before it."""
 
     id = 0
     frozen = False
     struck = False
 
     def __init__(
-        self, clock: Clock, cascade: Cascade, dialer: Dialer, times: RootTimes, stdin: bytes = b""
+        self,
+        clock: Clock,
+        cascade: Cascade,
+        dialer: Dialer,
+        times: RootTimes,
+        stdin: bytes = b"",
+        before: Sequence[Told] = (),
     ) -> None:
         self.waiting: list[Callable[[], None]] = []
-        self.events: list[tuple[float, Event]] = []
-        self.judged: set[str] = set()
+        self._before = before
+        self._published: list[Told] = []
+        self.judged = {event.host for _, event in before if isinstance(event, HostResult)}
+        self.on_result: Callable[[str], object] = lambda _: None
+        """Told of each host that gets its verdict, by name."""
+        self.losses: list[tuple[float, int]] = []
+        """When a parent said that it lost a child, or couldn't log in to it: at what time, the child's id."""
         self.finished = False
         self.most_unshown = 0
         self.times = times
         self._unshown = 0
         self._clock = clock
         self._cascade = cascade
-        self._ledger = Ledger()
+        self._ledger = Ledger(cascade.received())
         self._stdin = stdin
         self._numbers = 0
         self._ledger_stored = 0
@@ -95,22 +108,37 @@ class SimRoot:
         self._store()
         self._clock.after(0.0, self._shown, self._ledger_stored)
 
+    @property
+    def events(self) -> list[Told]:
+        """All that is known of the run: what was recorded before, and what this root published."""
+        return [*self._before, *self._published[bool(self._before) :]]  # it began once
+
+    def recorded(self) -> list[Told]:
+        """What the store has of the run now."""
+        return [*self._before, *self._published[bool(self._before) : self._ledger_stored]]
+
     def unfinished(self) -> list[str]:
         """Asked hosts that have no verdict yet."""
         return self._cascade.unfinished()
 
     # One queue in, one apply.
 
-    def _up(self, frame: Frame, _: Callable[[], None] | None) -> None:
+    def _up(self, frame: Frame, child_id: int, _: Callable[[], None] | None) -> None:
+        if frame.type in (wire.LOST, wire.FAILED):
+            self._note_loss(frame)
         size = len(frame.body) if frame.type in wire.BULK else 0
-        credit = Credit(self.branches_child(frame.origin), size) if size else None
+        credit = Credit(child_id, size) if size else None
         self._unshown += size
         self.most_unshown = max(self.most_unshown, self._unshown)
         self._give(FrameReceived(frame), credit)
 
-    def branches_child(self, origin: int) -> int:
-        """The root's child below which a node stands."""
-        return next(child.id for child in self.branches.relay.children.values() if origin in child.below)
+    def _note_loss(self, frame: Frame) -> None:
+        try:
+            child = frame.fields().get("child")
+        except wire.WireError:  # a node lies
+            return
+        if isinstance(child, int):
+            self.losses.append((self._clock.now, child))
 
     def _give(self, event: Input, credit: Credit | None = None) -> None:
         self._inbox.append((event, credit))
@@ -136,9 +164,10 @@ class SimRoot:
             case Publish(event, node_id):
                 owner = credit if isinstance(event, HostOutput) else None
                 self._numbers = self._ledger.add(event, node_id, owner)
-                self.events.append((self._clock.now, event))
+                self._published.append((self._clock.now, event))
                 if isinstance(event, HostResult):
                     self.judged.add(event.host)
+                    self.on_result(event.host)
                 self._store()
                 return None if owner is not None else credit
             case Adopt(entries):

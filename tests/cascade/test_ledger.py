@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nile.cascade import Committed
-from nile.controller.ledger import Credit, Ledger
+from nile.cascade.ledger import Credit, Ledger
 from nile.events import HostOutput, HostResult, Notice, Verdict
 
 

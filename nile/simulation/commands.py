@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from tests.simulation.clock import Clock
+from nile.simulation.clock import Clock
 
 PIPE_SIZE = 65536
 
@@ -31,7 +31,7 @@ class Write:
     """Write to `stdout` or `stderr`; waits where the pipe is full."""
 
     stream: str
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Command(Process):
         self._writing: Write | None = None
         self._reading: Read | None = None
         self.pipes = {"stdout": bytearray(), "stderr": bytearray()}
-        self.printed = {"stdout": bytearray(), "stderr": bytearray()}
+        self._printed: dict[str, list[memoryview]] = {"stdout": [], "stderr": []}
         self.input = bytearray()
         self.input_ended = False
         self.consumed = bytearray()
@@ -122,7 +122,7 @@ class Command(Process):
     def take_output(self, stream: str, size: int) -> bytes:
         """Read its output from the other end of the pipe."""
         pipe = self.pipes[stream]
-        data = bytes(pipe[:size])
+        data = bytes(memoryview(pipe)[:size])
         del pipe[:size]
         if self.alive and self._writing is not None and self._writing.stream == stream:
             self._clock.after(0.0, self._write_on)
@@ -139,6 +139,10 @@ class Command(Process):
         """Its standard input is at the end."""
         self.input_ended = True
         self._read_on()
+
+    def printed(self, stream: str) -> bytes:
+        """All that it wrote to a stream."""
+        return b"".join(self._printed[stream])
 
     def _next(self, answer: bytes | None) -> None:
         while self.alive:
@@ -173,10 +177,10 @@ class Command(Process):
         """Write as much as the pipe takes; is all written?"""
         assert self._writing is not None
         stream, data = self._writing.stream, self._writing.data
-        size = max(0, PIPE_SIZE - len(self.pipes[stream]))
-        self.pipes[stream] += data[:size]
-        self.printed[stream] += data[:size]
-        self._writing = Write(stream, data[size:]) if len(data) > size else None
+        taken = memoryview(data)[: max(0, PIPE_SIZE - len(self.pipes[stream]))]
+        self.pipes[stream] += taken
+        self._printed[stream].append(taken)
+        self._writing = Write(stream, memoryview(data)[len(taken) :]) if len(data) > len(taken) else None
         if data:
             self._readable(stream)
         return self._writing is None

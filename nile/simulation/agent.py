@@ -9,12 +9,12 @@ from nile.agent import core, wire
 from nile.agent.core import Core
 from nile.agent.link import BULK_WINDOW, Link
 from nile.agent.wire import Frame
-from tests.simulation.branches import Repeating, SimBranches
-from tests.simulation.clock import Clock
-from tests.simulation.commands import Command
-from tests.simulation.dialing import Dialer
-from tests.simulation.hosts import SimHost
-from tests.simulation.pipes import Connection
+from nile.simulation.branches import Repeating, SimBranches
+from nile.simulation.clock import Clock
+from nile.simulation.commands import Command
+from nile.simulation.dialing import Dialer
+from nile.simulation.hosts import SimHost
+from nile.simulation.pipes import Connection
 
 STOPPING_TICK_S = 0.02
 EVERYTHING = 1 << 62
@@ -56,11 +56,21 @@ class SimAgent:
         """Bytes of the parent."""
         if not self.alive:
             return
+        settled = self.branches is None  # a relay has due what its children bring about, too
         for frame in self.link.receive(data, self.clock.now):
             agent = self._heir or self
-            if agent.alive:
+            if agent.alive and not agent._beaten(frame):
                 agent._frame(frame)
-        (self._heir or self)._settle()
+                settled = False
+        (self._heir or self)._settle(settled)
+
+    def _beaten(self, frame: Frame) -> bool:
+        """Take a heartbeat, where that is all there is to it: most frames are no more than that."""
+        if frame.type != wire.BEAT or self.branches is not None or frame.path:
+            return False
+        effects = self.core.frame(frame, self.clock.now)
+        self.perform(effects)
+        return not effects
 
     def _listen(self, connection: Connection) -> None:
         connection.down.on_data = self.received
@@ -89,7 +99,7 @@ class SimAgent:
         if self.branches is None and entries and self.alive:
             own = (self.core.id, self.core.epoch)
             self.branches = SimBranches(
-                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self.up
+                self.clock, own, self.host, self.core.plan["shared"], self._dialer, self._pass
             )
             self.branches.adopt(entries)
 
@@ -127,7 +137,8 @@ class SimAgent:
         if self.branches is not None:
             self.branches.readopted(self.core.epoch)
             children = self.branches.relay.standing()
-        body = wire.dumps({**fields, "children": children})
+        uptime = self.clock.now - self.host.booted_at
+        body = wire.dumps({**fields, "children": children, "uptime": uptime})
         self.up(Frame(wire.STATE, self.core.id, self.core.epoch, (), body))
 
     def up(self, frame: Frame, left: Callable[[], None] | None = None) -> None:
@@ -136,27 +147,35 @@ class SimAgent:
             self.link.send(frame, left)
             self.flush()
 
+    def _pass(self, frame: Frame, _: int, left: Callable[[], None] | None) -> None:
+        self.up(frame, left)
+
     def flush(self) -> None:
         """Write what can be written."""
-        while self.alive and self._connection.up.writable and self.link.pending():
-            self._connection.up.write(self.link.pull(self.clock.now))
-            ahead = self.link._sent - (self.link._granted - BULK_WINDOW)
-            self.most_sent_ahead = max(self.most_sent_ahead, ahead)
+        link = self.link
+        while self.alive and link.pending() and self._connection.up.writable:
+            self._connection.up.write(link.pull(self.clock.now))
+            ahead = link._sent - (link._granted - BULK_WINDOW)
+            if ahead > self.most_sent_ahead:
+                self.most_sent_ahead = ahead
 
-    def _settle(self) -> None:
+    def _settle(self, tick_is_set: bool = False) -> None:
         if self.alive:
             self.flush()
-            self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
+            if not tick_is_set:
+                self._tick.due_in(self._last_tick + self._tick_s() - self.clock.now)
 
     def _tick_s(self) -> float:
         if self.core.state == core.STOPPING:
             return STOPPING_TICK_S
-        tick_s = self.core.next_tick_s(self.clock.now)
-        if self.core.plan and not self._alone:
-            due = self.link.last_in + self.core.plan["shared"]["silence"] - self.clock.now
-            tick_s = min(tick_s, max(0.01, due))
+        now = self.clock.now
+        tick_s = self.core.next_tick_s(now)
+        if not self._alone and self.core.plan:
+            due = self.link.last_in + self.core.plan["shared"]["silence"] - now
+            if due < tick_s:
+                tick_s = max(0.01, due)
         if self.branches is not None:
-            tick_s = min(tick_s, self.branches.relay.next_tick_s(self.clock.now))
+            tick_s = min(tick_s, self.branches.relay.next_tick_s(now))
         return tick_s
 
     def _ticked(self) -> None:

@@ -10,10 +10,15 @@ instead of filling the root's memory.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from nile.cascade import Committed
+from nile.cascade.inputs import Committed
 from nile.events import Event, HostOutput, HostResult
+
+STREAMS = ("stdout", "stderr")
+NOTHING: Mapping[int, tuple[int, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,16 @@ class _Entry:
 class Ledger:
     """Numbers start with 1; reports of progress are absolute numbers and never go back."""
 
-    def __init__(self) -> None:
+    def __init__(self, received: Mapping[int, tuple[int, int]] = NOTHING) -> None:
+        """`received`: what the store has of each node's stdout and stderr already, in bytes."""
         self._last = 0
         self._unstored: deque[_Entry] = deque()
         self._unshown: deque[_Entry] = deque()
-        self._ends: dict[tuple[int, str], int] = {}
+        self._ends = {
+            (node_id, stream): end
+            for node_id, ends in received.items()
+            for stream, end in zip(STREAMS, ends, strict=True)
+        }
 
     @property
     def settled(self) -> bool:
@@ -68,7 +78,7 @@ class Ledger:
         return [self._committed(node_id, result) for node_id, result in results.items()]
 
     def _committed(self, node_id: int, result: bool) -> Committed:
-        stdout, stderr = (self._ends.get((node_id, stream), 0) for stream in ("stdout", "stderr"))
+        stdout, stderr = (self._ends.get((node_id, stream), 0) for stream in STREAMS)
         return Committed(node_id, stdout, stderr, result)
 
     def shown(self, number: int) -> list[Credit]:

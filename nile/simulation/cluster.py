@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from nile.cascade import Cascade, CascadeOptions
-from nile.events import Event, HostResult, Verdict
+from nile.cascade import Cascade, CascadeOptions, Heritage, Known
+from nile.events import Event, HostOutput, HostResult, HostStarted, HostUp, RunGoesOn, Verdict
 from nile.options import ExecOptions
+from nile.simulation.agent import SimAgent
+from nile.simulation.branches import SimBranches
+from nile.simulation.clock import Clock
+from nile.simulation.commands import Script
+from nile.simulation.cores import Cores
+from nile.simulation.dialing import Dialer
+from nile.simulation.hosts import SimHost
+from nile.simulation.network import Network
+from nile.simulation.pipes import Connection, Ground, Wire
+from nile.simulation.root import RootTimes, SimRoot, Told
 from nile.topology.model import Plan
-from tests.simulation.agent import SimAgent
-from tests.simulation.branches import SimBranches
-from tests.simulation.clock import Clock
-from tests.simulation.commands import Script
-from tests.simulation.dialing import Dialer
-from tests.simulation.hosts import SimHost
-from tests.simulation.network import Network
-from tests.simulation.pipes import Connection, Ground, Wire
-from tests.simulation.root import RootTimes, SimRoot
 
 LIMIT_S = 3600.0
 
@@ -37,6 +38,12 @@ class Setup:
     stdin: bytes = b""
     agents: dict[str, type[SimAgent]] = field(default_factory=dict)
     """Hosts whose agent is another than the real one."""
+    login_s: Callable[[random.Random], float] = lambda rng: 0.02 + 0.2 * rng.random()
+    """How long a host's logins take, apart from `cpu_s`."""
+    cores: int | None = None
+    """All hosts are on a machine of so many cores; None: each has enough of its own."""
+    cpu_s: float = 0.0
+    """What a login takes of a core, where they are shared."""
 
 
 class Cluster:
@@ -47,12 +54,14 @@ class Cluster:
         self.rng = random.Random(setup.seed)
         self.clock = Clock()
         self.hosts: dict[int, SimHost] = {}
+        self._running: set[str] = set()
         for node in (*setup.plan.nodes, *setup.plan.spares):
             seed = self.rng.getrandbits(64)
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
-            host.login.seconds = 0.02 + 0.2 * self.rng.random()
+            host.login.seconds = setup.login_s(self.rng)
             host.login.only = _gates(setup.plan, node.host)
             host.on_start = functools.partial(self._count_start, host)
+            host.on_end = functools.partial(self._running.discard, host.name)
         self._by_name = {host.name: host for host in self.hosts.values()}
         self.starts: list[str] = []
         self.most_running = 0
@@ -62,13 +71,23 @@ class Cluster:
         self.calm_at = 0.0
         """When the last of them befalls it, or is over; but for what never ends."""
         self.network = Network(self.hosts)
-        ground = Ground(self.clock, self.network)
-        self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire)
+        ground = Ground(self.clock, self.network, self.rng)
+        cores = Cores(self.clock, setup.cores) if setup.cores else None
+        self.dialer = Dialer(ground, self.rng, self.hosts, self._become, setup.wire, cores, setup.cpu_s)
+        self.root = self._new_root(None, ())
+        self._roots = 0
+        self._headless = False
+        """Its root died, and another one comes."""
+
+    def _new_root(self, heritage: Heritage | None, before: Sequence[Told]) -> SimRoot:
+        setup = self.setup
         asked = tuple(node.host for node in setup.plan.asked())
         logins = {node.host: {"host": node.host} for node in (*setup.plan.nodes, *setup.plan.spares)}
-        options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0)
+        options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0, heritage=heritage)
         cascade = Cascade(setup.plan, options)
-        self.root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin)
+        root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin, before)
+        root.on_result = self._running.discard
+        return root
 
     def host(self, name: str) -> SimHost:
         """A host by its name."""
@@ -87,14 +106,9 @@ class Cluster:
     def _count_start(self, host: SimHost) -> None:
         """Note how many commands run at one time, of hosts that have no verdict yet."""
         self.starts.append(host.name)
-        if self.setup.exec.fanout is None:
-            return
-        judged = self.root.judged
-        running = sum(
-            other.command is not None and other.command.alive and other.name not in judged
-            for other in self.hosts.values()
-        )
-        self.most_running = max(self.most_running, running + 1)
+        self.most_running = max(self.most_running, len(self._running) + 1)
+        if host.name not in self.root.judged:
+            self._running.add(host.name)
 
     def _become(self, host: SimHost, connection: Connection) -> SimAgent:
         kind = self.setup.agents.get(host.name, SimAgent)
@@ -107,7 +121,7 @@ class Cluster:
 
     def finish(self, limit_s: float = LIMIT_S) -> None:
         """On to the end of the run, and until every lease and grace is over."""
-        self.clock.run(lambda: self.root.finished, limit_s)
+        self.clock.run(lambda: self.root.finished and not self._headless, limit_s)
         finished_at = self.clock.now
         over_s = self.setup.plan.timeouts.lease_s + self.setup.exec.grace_s + 2.0
         while self.clock.now < (end := max(finished_at, self.calm_at) + over_s):
@@ -120,7 +134,24 @@ class Cluster:
     def interrupt_at(self, seconds: float, grace_s: float) -> None:
         """Have the user interrupt the run at that time."""
         self.interrupted = True
-        self.at(seconds, self.root.interrupt, grace_s)
+        self.at(seconds, lambda: self.root.interrupt(grace_s))
+
+    def replace_root(self, after_s: float) -> None:
+        """The root is killed now, and another one takes the run over so many seconds later."""
+        if not self.root.finished:
+            self._headless = True
+            self._roots += 1
+            self.root.die()
+            self.clock.after(after_s, self._attach)
+
+    def _attach(self) -> None:
+        before = self.root.recorded()
+        interrupted = any(isinstance(event, RunGoesOn) and event.interrupted for _, event in before)
+        self.root = self._new_root(Heritage(self._roots, self.clock.now, recall(before)), before)
+        self._headless = False
+        self.root.begin()
+        if interrupted:
+            self.root.interrupt(self.setup.exec.grace_s)
 
     @property
     def events(self) -> list[Event]:
@@ -150,6 +181,34 @@ class Cluster:
         for host in self.hosts.values():
             if host.claimant is not None and host.claimant.alive and host.claimant.branches is not None:
                 yield host.claimant.branches
+
+
+def recall(record: Iterable[Told]) -> dict[str, Known]:
+    """What the events of a record say of each host, as the store's tables do."""
+    known: dict[str, Known] = {}
+    for _, event in record:
+        if not isinstance(event, HostUp | HostStarted | HostOutput | HostResult):
+            continue
+        host = known.get(event.host, Known())
+        match event:
+            case HostUp():
+                host = replace(
+                    host, parent=event.parent, t_connect_s=event.t_connect_s, t_ready_s=event.t_ready_s
+                )
+            case HostStarted():
+                host = replace(host, started=True)
+            case HostOutput():
+                host = replace(host, received=_more(host.received, event))
+            case HostResult():
+                host = replace(host, verdict=event.verdict)
+        known[event.host] = host
+    return known
+
+
+def _more(received: tuple[int, int], event: HostOutput) -> tuple[int, int]:
+    stdout, stderr = received
+    end = event.offset + len(event.data)
+    return (end, stderr) if event.stream == "stdout" else (stdout, end)
 
 
 def _gates(plan: Plan, name: str) -> frozenset[int] | None:

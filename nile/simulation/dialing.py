@@ -7,12 +7,18 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from tests.simulation.clock import Timer
-from tests.simulation.hosts import SILENT, SimHost
-from tests.simulation.pipes import Connection, Ground, Pipe, Place, Wire
+from nile.simulation.clock import Timer
+from nile.simulation.cores import Cores
+from nile.simulation.hosts import SILENT, SimHost
+from nile.simulation.pipes import Connection, Ground, Pipe, Place, Wire
 
 if TYPE_CHECKING:
-    from tests.simulation.agent import SimAgent
+    from nile.simulation.agent import SimAgent
+
+LOGIN_PACKETS = 24
+"""Packets of a login that wait for each other: versions, key exchange, authentication, session."""
+SYN_S = 1.0
+"""When a lost SYN, or its answer, is sent again (RFC 6298)."""
 
 
 class Caller(Protocol):
@@ -63,7 +69,10 @@ class Dialled:
 
 
 class Dialer:
-    """Knows all hosts. `become(host, connection)` makes an agent; `wire` is what cables are like."""
+    """Knows all hosts. `become(host, connection)` makes an agent; `wire` is what cables are like.
+
+    `cores`, if there are any, are shared by all hosts, and each login takes `cpu_s` seconds of one.
+    """
 
     def __init__(
         self,
@@ -72,8 +81,12 @@ class Dialer:
         hosts: Mapping[int, SimHost],
         become: Callable[[SimHost, Connection], SimAgent],
         wire: Wire,
+        cores: Cores | None = None,
+        cpu_s: float = 0.0,
     ) -> None:
         self.rng = rng
+        self._cores = cores
+        self._cpu_s = cpu_s
         self.most_logins = 0
         self.most_parallel = 0
         self._ground = ground
@@ -100,8 +113,19 @@ class Dialer:
         self._callers.setdefault(child_id, []).append(place.id)
         if host.login.only is not None and place.id not in host.login.only:
             self.trespasses.append((place.id, child_id))
-        dialled.timer = self._clock.after(host.login.seconds, self._decide, caller, place, dialled, command)
+        wire = host.wire or self._wire
+        resent_s = wire.resent_s(self.rng, 2, SYN_S) + wire.resent_s(self.rng, LOGIN_PACKETS)
+        dialled.timer = self._clock.after(
+            host.login.seconds + resent_s, self._work, caller, place, dialled, command
+        )
         return dialled
+
+    def _work(self, caller: Caller, place: Place, dialled: Dialled, command: str) -> None:
+        """What a login needs of a processor, once it has waited for all else."""
+        if self._cores is None:
+            self._decide(caller, place, dialled, command)
+        else:
+            self._cores.run(self._cpu_s, functools.partial(self._decide, caller, place, dialled, command))
 
     def _begun(self, dialled: Dialled) -> None:
         under_way = self._under_way.setdefault(dialled.caller, set())

@@ -11,9 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.simulation.cluster import Cluster
-from tests.simulation.hosts import SimHost
-from tests.simulation.network import Block
+from nile.simulation.cluster import Cluster
+from nile.simulation.hosts import SimHost
+from nile.simulation.network import Block
 
 SHORT_S = (0.3, 2.0, 4.0)
 """Of these, several in a row are shorter than a lease."""
@@ -148,6 +148,13 @@ def _isolate_the_root_for_a_moment(rng: random.Random, cluster: Cluster, _: SimH
     _mend_after(cluster, _any_cable(rng, cluster, 0), rng.choice(SHORT_S))
 
 
+def _replace_the_root(rng: random.Random, cluster: Cluster, _: SimHost) -> None:
+    """It is killed, and another one takes the run over."""
+    seconds = rng.choice(SHORT_S)
+    cluster.calm_at = max(cluster.calm_at, cluster.clock.now + seconds)
+    cluster.replace_root(seconds)
+
+
 def _slow_down_logins(rng: random.Random, _: Cluster, host: SimHost) -> None:
     host.login.seconds = rng.choice((0.5, 2.0, 3.5))
 
@@ -172,6 +179,7 @@ FAULTS: tuple[Fault, ...] = (
     _isolate_for_a_moment,
     _partition_for_a_moment,
     _isolate_the_root_for_a_moment,
+    _replace_the_root,
     _slow_down_logins,
 )
 

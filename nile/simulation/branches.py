@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,12 +10,13 @@ from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.relay import Relay
 from nile.agent.wire import Frame
-from tests.simulation.clock import Clock, Timer
-from tests.simulation.dialing import Dialer, Dialled
-from tests.simulation.pipes import Connection, Place
+from nile.simulation.clock import Clock, Timer
+from nile.simulation.dialing import Dialer, Dialled
+from nile.simulation.pipes import Connection, Place
 
 BUNDLE = Bundle([("nile", b"pass\n")], [], "00")
-Up = Callable[[Frame, Callable[[], None] | None], None]
+Up = Callable[[Frame, int, Callable[[], None] | None], None]
+"""A frame, the child that it came from (0: of this node's own), and what to call once a bulk one left."""
 
 
 class SimBranches:
@@ -37,6 +39,8 @@ class SimBranches:
         self._dials: dict[int, Dialled] = {}
         self._unsigned: dict[int, tuple[Dialled, Callable[[], None]]] = {}
         self._serials = 0
+        self._effects: deque[tuple[Any, ...]] = deque()
+        self._performing = False
         self._pending: dict[int, bytes] = {}
         self.buffered: dict[int, int] = {}
         self.most_buffered = 0
@@ -102,22 +106,31 @@ class SimBranches:
     # Effects of the relay core.
 
     def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
-        for name, *arguments in effects:
-            getattr(self, f"_do_{name}")(*arguments)
+        """In the order in which they were decided: what an effect brings about comes behind those before."""
+        self._effects.extend(effects)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._effects:
+                name, *arguments = self._effects.popleft()
+                getattr(self, f"_do_{name}")(*arguments)
+        finally:
+            self._performing = False
 
     def _do_up(self, frame: Frame) -> None:
         if frame.type == wire.HELLO:
             self._dialer.decided(self._dials[frame.origin])
-        self._up(frame, None)
+        self._up(frame, 0, None)
 
     def _do_pass(self, frame: Frame, child_id: int) -> None:
         if frame.type not in wire.BULK:
-            self._up(frame, None)
+            self._up(frame, child_id, None)
             return
         size = len(frame.body)
         self.buffered[child_id] = self.buffered.get(child_id, 0) + size
         self.most_buffered = max(self.most_buffered, self.buffered[child_id])
-        self._up(frame, lambda: self.take(child_id, size))
+        self._up(frame, child_id, lambda: self.take(child_id, size))
 
     def _do_login(self, child_id: int, command: str) -> None:
         self._dials[child_id] = self._dialer.dial(self, self._place, child_id, command)
@@ -135,7 +148,7 @@ class SimBranches:
         login = {"child": dialled.child_id, "epoch": epoch, "serial": self._serials}
         body = {**login, "binds": [b"x"], "request": b"y"}
         own_id, own_epoch = self.relay._own
-        self._up(Frame(wire.SIGN, own_id, own_epoch, (), wire.dumps(body)), None)
+        self._up(Frame(wire.SIGN, own_id, own_epoch, (), wire.dumps(body)), 0, None)
 
     def opened(self, dialled: Dialled, connection: Connection) -> None:
         """The login went through: bytes go both ways from now on."""
@@ -161,7 +174,9 @@ class SimBranches:
     def _do_flush(self, child_id: int) -> None:
         dialled = self._dials.get(child_id)
         link = self.relay.children[child_id].link
-        while dialled is not None and link is not None and dialled.down.writable and link.pending():
+        if dialled is None or link is None:
+            return
+        while link.pending() and dialled.down.writable:
             dialled.down.write(link.pull(self._clock.now))
 
     def _do_hangup(self, child_id: int) -> None:

@@ -1,0 +1,72 @@
+"""`nile attach`: go on with a run whose root died."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nile.cli import recorded
+from nile.cli.common import allow_descriptors
+
+if TYPE_CHECKING:
+    from nile.report import Screen
+    from nile.store import Handover, RunRecord, Store
+
+
+@click.command("attach", short_help="Go on with a run whose root died.")
+@click.option("-b", "--gather", is_flag=True, help="Gather equal output under the folded set of its hosts.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress; of the summary only hosts that aren't ok.")
+@click.option("-S", "--largest-rc", is_flag=True, help="Exit with the largest status of all hosts.")
+@click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md).")
+@click.argument("run")
+def command(run: str, **given: Any) -> int:
+    """Go on with a run whose root died: by a `kill -9`, or with its machine.
+
+    RUN is a run's id, a unique beginning of one, or `last`. Hosts wait for a root for the run's
+    lease (30 s, or what its route file says), and keep what they print meanwhile. This root logs
+    in to them again, takes over what runs there, and starts the command where nobody has started
+    it. Nothing runs twice, and nothing that was printed is lost; `nile logs` has all of it.
+    """
+    from nile.controller import check_attachable
+
+    screen = recorded.screen()
+    with recorded.open_store() as store:
+        record = store.run(run)
+        handover = check_attachable(store, record, time.time())
+        return _go_on(screen, store, record, handover, given)
+
+
+def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, given: dict[str, Any]) -> int:
+    from nile.cli.following import Show, finish
+    from nile.cli.secrets import ask_secret
+    from nile.controller import heritage, prepare
+    from nile.report.text import visible
+    from nile.store import RunContext
+
+    allow_descriptors()
+    options, notices = handover.exec, list[str]()
+    with store.recorder(RunContext.here(tuple(sys.argv))) as recorder:
+        recorder.take_over(record)
+        engine = prepare(
+            record.run,
+            handover.plan,
+            handover.hosts,
+            options,
+            recorder.record,
+            ask_secret,
+            notices=notices,
+            heritage=heritage(store, record, time.time()),
+        )
+        known = store.results(record)
+        said = f"{options.command}: {len(known)} of {len(handover.hosts)} hosts had their verdict"
+        for line in (said, *notices):
+            screen.err.write(f"nile: {visible(line)}\n")
+        screen.flush()
+        if record.interrupted:
+            engine.interrupt(options.grace_s)
+        show = Show(screen, store, record.run, given, known)
+        unrecorded = show.follow(engine, options.grace_s)
+    return finish(screen, show, unrecorded, given)

@@ -1,0 +1,94 @@
+"""A run that is under way, for whoever looks on: what it shows, and the exit code that it comes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nile.controller import Engine
+    from nile.errors import StoreError
+    from nile.events import Event, HostResult
+    from nile.report import Renderer, Screen
+    from nile.store import Store
+
+IDLE_S = 0.2
+"""How often the status line is looked after while nothing happens."""
+
+
+def finish(screen: Screen, show: Show, unrecorded: StoreError | None, given: dict[str, Any]) -> int:
+    """The exit code of a run that was shown; `unrecorded` is what kept the store from having all of it."""
+    from nile.report import exit_code
+
+    code = exit_code(show.results, largest_rc=given["largest_rc"], interrupted=show.interrupted)
+    if unrecorded is not None:
+        screen.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
+        return max(1, code)
+    return code
+
+
+class Show:
+    """What the user sees of a run, and what the exit code is made of."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        store: Store,
+        run_id: str,
+        given: dict[str, Any],
+        known: Sequence[HostResult] = (),
+    ) -> None:
+        """`known` are the verdicts that there were before."""
+        from nile.report import Fold, JsonLines, Live, Progress, Several, Summary
+
+        self.results: list[HostResult] = []
+        self.interrupted = False
+        self._known = known
+        self._screen = screen
+        self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
+        renderers: list[Renderer] = []
+        if given["as_json"]:
+            renderers.append(JsonLines(screen, store.output_reader(run_id)))
+        else:
+            body = Fold(screen, store.chunk_reader(run_id)) if given["gather"] else Live(screen)
+            renderers += [body, Summary(screen, quiet=given["quiet"])]
+        if self._progress is not None:  # last: what the others write erases its line
+            renderers.append(self._progress)
+        self._renderer = Several(renderers)
+
+    def follow(self, engine: Engine, grace_s: float) -> StoreError | None:
+        """Run the engine and show its events, until the end; what kept the store from recording all of it."""
+        from nile.cli.interrupts import Interrupts
+        from nile.errors import StoreError
+
+        with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
+            try:
+                for event in engine.events(IDLE_S, grace_s):
+                    interrupts.wait_while_paused()
+                    self._handle(event)
+                failure = None
+            except StoreError as error:  # raised once all is over
+                failure = error
+            self._renderer.finish()
+        return failure
+
+    def _handle(self, event: Event | None) -> None:
+        from nile.events import HostResult, RunEnded, RunStarted
+
+        if event is None:
+            if self._progress is not None:
+                self._progress.tick()
+            return
+        if isinstance(event, HostResult):
+            self.results.append(event)
+        elif isinstance(event, RunEnded):
+            self.interrupted = event.interrupted
+        self._renderer.handle(event)
+        if isinstance(event, RunStarted):
+            for result in self._known:
+                self._handle(result)
+
+    def _say(self, text: str) -> None:
+        self._screen.err.write(text)
+        self._screen.flush()

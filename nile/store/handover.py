@@ -1,0 +1,51 @@
+"""What another root needs to go on with a run, as JSON text: the plan, the options, the hosts asked for.
+
+It is written where the run begins and read where its root died (see
+`nile.cascade.heritage`). Nothing in it is secret: identities are named, not kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from nile.errors import StoreError
+from nile.options import ExecOptions
+from nile.topology.model import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """`hosts` are the asked ones in the order of their ranks."""
+
+    plan: Plan
+    exec: ExecOptions
+    hosts: tuple[str, ...]
+
+    def dump(self) -> str:
+        """As ASCII text; values that are no part of JSON become objects and lists."""
+        return json.dumps(self, default=_plain, separators=(",", ":"))
+
+    @classmethod
+    def load(cls, text: str, where: str) -> Handover:
+        """What `dump` wrote. Raises StoreError, which names `where`."""
+        import cattrs  # here: only who takes a run over pays for it
+
+        try:
+            return cattrs.structure(json.loads(text), cls)
+        except (ValueError, cattrs.BaseValidationError) as error:
+            raise StoreError(
+                "what is needed to go on with this run can't be read",
+                where=where,
+                remedy="it was recorded by another version of Nile, or is damaged",
+            ) from error
+
+
+def _plain(value: object) -> dict[str, Any]:
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"no part of a handover: {type(value).__name__}")

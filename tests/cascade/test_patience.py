@@ -1,0 +1,56 @@
+"""How long those below a relay wait for it before others take them."""
+
+from __future__ import annotations
+
+from nile.agent import wire
+from nile.agent.handshake import Bundle
+from nile.agent.link import Link
+from nile.agent.relay import Relay
+from nile.options import Timeouts
+from tests.cascade.driven import Driven, placed
+from tests.simulation.trees import tree
+
+TIMES = Timeouts(connect_s=5.0, lease_s=15.0)
+
+
+def two_relays() -> Driven:
+    """1 > 3, 4 and 2 > 5, all up."""
+    run = Driven(tree([0, 0, 1, 1, 2], timeouts=TIMES))
+    for node_id in range(1, 6):
+        run.up(node_id)
+    return run
+
+
+def moved(run: Driven, reason: str, seconds: float) -> set[int]:
+    """Who is placed anew when the link to 1 is lost for that reason, and that time goes by."""
+    return {child for _, child, _ in placed(run.broke(0, 1, reason=reason) + run.pass_time(seconds))}
+
+
+def test_a_relay_whose_link_broke_may_come_back_first() -> None:
+    assert moved(two_relays(), "it broke", 1.0) == {1}
+    assert moved(two_relays(), "it broke", 4.0) == {1, 3, 4}
+
+
+def test_a_relay_that_was_silent_has_had_its_time() -> None:
+    assert moved(two_relays(), said_of_silence(), 1.0) == {1, 3, 4}
+
+
+def said_of_silence() -> str:
+    """What a relay really says of a child that falls silent."""
+    shared = {"parallel": 1, "silence": TIMES.silence_s}
+    relay = Relay((0, 0), shared, Bundle([], (), ""), lambda: 0.5, lambda: "nonce")
+    entry = {
+        "id": 1,
+        "epoch": 1,
+        "permit": True,
+        "connect": 5.0,
+        "below": [],
+        "children": [],
+        "relay": False,
+        "again": False,
+    }
+    relay.adopt([entry], 0.0)
+    relay.children[1].state, relay.children[1].link = "up", Link(wire.MAX_FRAME_UP, 0.0)
+    effects = [effect for second in range(5) for effect in relay.tick(float(second))]
+    (lost,) = [effect[1] for effect in effects if effect[0] == "up" and effect[1].type == wire.LOST]
+    return str(lost.fields()["reason"])
