@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from nile.agent import core, wire
-from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STREAMS, STUCK_S, Core
+from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STREAMS, Core
+from nile.agent.stopping import STUCK_S
 from nile.agent.wire import CHUNK, Frame, WireError
 from tests.fuzz.choices import Choices
 from tests.fuzz.model import Model, walk

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from nile.agent import wire
+from nile.agent.child import GONE, LOGIN, UP, WAITING
 from nile.agent.handshake import Bundle
-from nile.agent.relay import GONE, LOGIN, SLEPT_S, UP, WAITING, Relay
+from nile.agent.relay import SLEPT_S, Relay
 from nile.agent.wire import Decoder, Frame
 from tests.fuzz.choices import Choices
 from tests.fuzz.model import Model, walk
