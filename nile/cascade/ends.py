@@ -11,7 +11,7 @@ from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
-from nile.cascade.verdicts import Judgement, judge_failed, judge_lost, judge_outcome, unseen_end
+from nile.cascade.verdicts import UNSEEN, Judgement, judge_failed, judge_lost, judge_outcome, unseen_end
 from nile.events import Code, Notice, RunEnded, Verdict
 from nile.options import Timeouts
 
@@ -84,7 +84,9 @@ class Ends:
     def give_up_alive(self, host: Host, reason: str, t: float) -> list[Action]:
         """The agent there has nothing to go on with."""
         lost = host.in_doubt and host.outcome is None
-        judgement = judge_lost(Code.AGENT, reason) if lost else self._judgement(host, Code.AGENT, reason)
+        judgement = (
+            judge_lost(Code.AGENT, reason, UNSEEN) if lost else self._judgement(host, Code.AGENT, reason)
+        )
         return [*self.judge(host, judgement, t), *self.settle(host)]
 
     def _lost(self, code: Code, reason: str) -> Judgement:

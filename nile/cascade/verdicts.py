@@ -15,6 +15,7 @@ from nile.options import Leftover as LeftoverPolicy
 
 MOST_TEXT = 500
 MOST_LEFTOVER = 100
+UNSEEN = "its end was not seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,9 @@ def judge_lost(code: Code, reason: str, unseen: str = "") -> Judgement:
 def unseen_end(options: ExecOptions, lease_s: float) -> str:
     """What becomes of a command whose host is lost: nobody hears of its end."""
     if options.on_orphan is OnOrphan.FINISH:
-        return "its end was not seen: what runs there goes on"
+        return f"{UNSEEN}: what runs there goes on"
     most_s = math.ceil(lease_s + options.grace_s + STUCK_S)
-    return f"its end was not seen: its agent ends what runs there within {most_s} s of the root's last word"
+    return f"{UNSEEN}: its agent ends what runs there within {most_s} s of the root's last word"
 
 
 def judge_failed(code: Code, reason: str, remedy: str) -> Judgement:

@@ -66,5 +66,5 @@ def test_a_command_is_started_again_only_where_memory_would_know_of_a_first_star
     else:
         assert started == []
         assert [(result.verdict, result.reason) for result in results] == [
-            (Verdict.LOST, "it was booted anew after its command may have started")
+            (Verdict.LOST, "it was booted anew after its command may have started; its end was not seen")
         ]
