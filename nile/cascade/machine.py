@@ -272,7 +272,10 @@ class Cascade:
             host.t_connect_s = t if host.t_connect_s is None else host.t_connect_s
             if not host.may_have_started or not self._starts.bounded:
                 self._ready(host)
-        self._offer_logins(host.id)
+        # Whoever waits there lost its turn with the link, if there was one.
+        for each in self._tree.below(host):
+            if each.contact is Contact.UP:
+                self._offer_logins(each.id)
         up = HostUp(
             host.name,
             self._tree.name(host.parent),
@@ -374,10 +377,10 @@ class Cascade:
     def _offer_logins(self, parent_id: int) -> None:
         """A parent that is up could log in to its children, once they are permitted."""
         if self._logins.bounded:
-            for child in map(self._tree.__getitem__, self._tree.children(parent_id)):
-                waits = child.contact is Contact.WAITING and not (child.permitted or child.ended)
-                if self._wanted(child) and waits:
-                    self._logins.offer(child.id, child)
+            for host in [self._tree[child] for child in self._tree.children(parent_id)]:
+                waits = host.contact is Contact.WAITING and not (host.permitted or host.ended)
+                if waits and self._wanted(host):
+                    self._logins.offer(host.id, host)
 
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)

@@ -104,6 +104,22 @@ def test_nobody_is_carried_whom_no_relay_has_any_more() -> None:
     assert it.hosts[5].carrier is None
 
 
+def test_who_waits_below_a_link_that_broke_gets_its_turn_again() -> None:
+    """The relay between is up all the time, and its agent still has that host to log in to."""
+    it = model(LOGINS)
+    for top in (1, 2, 3):
+        greet(it, top)
+    about(it, wire.LOGIN, 1, 4)
+    tell(it, wire.HELLO, 4, {"uptime": 1e6})
+    waiting = it.hosts[8]
+    it.cascade._logins.give_back(waiting)
+    waiting.permitted = False
+    it._close(1, "link", False)
+    assert 8 not in it.cascade._logins._hosts
+    greet(it, 1)
+    assert waiting.permitted or 8 in it.cascade._logins._hosts
+
+
 def test_a_host_that_ended_is_offered_no_login() -> None:
     """The slot that it got was never given back."""
     it = model(LOGINS)
