@@ -1,7 +1,8 @@
 # make demo    see Nile at work on a cluster made on this machine, and gone afterwards
 # make check   everything that must pass: format, lint, types, layers, tests
 # make bench   Nile beside pdsh, clush, TakTuk and pssh; writes docs/benchmarks.md
-# make soak    many runs of simulated clusters with faults: make soak SEEDS=10000; a seed that fails is named
+# make soak    many runs of simulated clusters with faults, then fuzzing: make soak SEEDS=10000 FUZZ_SECONDS=600;
+#              what fails is named, with what replays it
 # make clean   remove what these made
 
 SHELL := /bin/bash
@@ -19,9 +20,11 @@ BENCH ?= --hosts 100 --repeat 5 --write docs/benchmarks.md
 JOBS ?= 2
 SEEDS ?= 1000
 SOAK ?= --hosts 200 --faults 14
+FUZZ_SECONDS ?= 120
+FUZZ_NEEDS := .[test,fuzz]
 
 help:
-	@sed -n '/^# make/s/^# //p' Makefile
+	@sed -n '/^# make/,/^$$/s/^# //p' Makefile
 
 # What the machine itself must have. `$python` becomes the interpreter to build the environment with,
 # `$missing` the Debian packages that bring what isn't there.
@@ -151,11 +154,13 @@ bench: bench-needs test-needs
 	$(BIN)/python -m compileall -q nile  # as any installed program is
 	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
 
+# Each target of the fuzzer gets FUZZ_SECONDS; its corpus stays in the user's cache, and is where the next one begins.
 soak: test-needs
 	@$(find_needs)
-	$(call install,.installed-test,.[test])
+	$(call install,.installed-fuzz,$(FUZZ_NEEDS))
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) --first "$$RANDOM" $(SOAK)
 	$(BIN)/python -m tests.simulation.soak --seeds $$((10 * $(SEEDS))) --first "$$RANDOM" --hosts 16 --faults 10
+	$(BIN)/python -m tests.fuzz.soak --seconds $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build

@@ -39,7 +39,7 @@ AGENT_MODULES = {
     "feed": BARE,
     "claims": BARE,
     "orphan": BARE | {"stat", "fcntl"},  # late, and os has imported stat
-    "streams": BARE,
+    "command": BARE,
     "loop": BARE,
     # Relays only: a leaf is never sent these.
     "sshlogin": BARE,

@@ -14,8 +14,8 @@ already compiled, to a child of the same Python) and never touches a disk.
     handshake   the first stage, seen from the parent         pure, relays only
     start       from a bundle to modules: the first that runs
     warden      the process above the agent
-    processes   the command
-    streams     what it writes
+    command     the command: its streams, what descends from it
+    processes   starting and reaping it, as the system has it
     leftovers   its descendants, and what is in its scratch   late
     forked      its start where os.posix_spawn can't          late
     feed        its standard input                            late

@@ -12,14 +12,13 @@ import sys
 import time
 
 from nile.agent import claims, core, processes, warden, wire
+from nile.agent.command import Command
 from nile.agent.link import Link
-from nile.agent.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
-    from nile.agent.feed import Feed
     from nile.agent.logins import Branches
 
 CLOCK_BOOTTIME = 7
@@ -50,7 +49,7 @@ class Agent:
         self.core = core.Core(now())
         self.parent = Link(wire.MAX_FRAME_DOWN, now())
         self.branches: "Optional[Branches]" = None
-        self.pid = 0
+        self.command = Command(self)
         self._owned: "list[str]" = []
         self.claim: "Optional[str]" = None
         self.alone = False  # without a parent, for now
@@ -61,8 +60,6 @@ class Agent:
         self._ready: "Dict[int, Callable[[int], None]]" = {}
         self._masks: "Dict[int, int]" = {}
         self.out = b""
-        self._streams: "Optional[Streams]" = None
-        self._feed: "Optional[Feed]" = None
         self._last_tick = now()
 
     # The loop.
@@ -138,7 +135,7 @@ class Agent:
     def _signalled(self, signals: bytes) -> None:
         if _signal.SIGCHLD in signals:
             for pid, rc, signum in processes.reap():
-                if pid == self.pid:
+                if pid == self.command.pid:
                     self.perform(self.core.exited(rc, signum))
                 elif self.branches:
                     self.branches.reaped(pid, rc, signum)
@@ -263,78 +260,11 @@ class Agent:
     def perform(self, effects: "Iterable[Tuple[Any, ...]]") -> None:
         """Perform the effects of the core, in order."""
         for effect in effects:
-            getattr(self, "_do_" + effect[0])(*effect[1:])
+            perform = getattr(self.command, effect[0], None) or getattr(self, "_do_" + effect[0])
+            perform(*effect[1:])
 
     def _do_up(self, frame: wire.Frame) -> None:
         self.up(frame)
-
-    def _do_spawn(self, plan: "Dict[str, Any]") -> None:
-        shared, node = plan["shared"], plan["node"]
-        mine = [os.pipe(), os.pipe()]
-        null = os.open("/dev/null", os.O_RDONLY)
-        given, feeding = os.pipe() if shared["job"]["stdin"] else (null, -1)
-        env = self._command_env(shared, node)
-        argv = processes.shell_command(shared["job"]["command"], env)
-        try:
-            self.pid = processes.spawn(argv, env, (given, mine[0][1], mine[1][1]))
-        except OSError as error:
-            self.perform(self.core.spawn_failed("%s: %s" % (error.filename, error.strerror)))
-            return
-        finally:
-            for fd in {null, given, mine[0][1], mine[1][1]}:
-                os.close(fd)
-        self._streams = Streams(self, [fd for fd, _ in mine])
-        self.perform(self.core.spawned(self.pid))
-        if feeding >= 0:
-            self._feeding().begin(feeding)
-
-    def _command_env(self, shared: "Dict[str, Any]", node: "Dict[str, Any]") -> "Dict[str, str]":
-        """What the login gave, and what Nile says of the run."""
-        env = dict(self.env)
-        if self.claim:
-            scratch = self.claim + "/scratch"
-            os.mkdir(scratch, 0o700)
-            self.own(scratch)
-            env["NILE_SCRATCH"] = scratch
-        env["NILE_RUN"] = shared["run"]
-        env["NILE_COUNT"] = str(shared["count"])
-        for key in ("host", "stage", "parent", "rank"):
-            env["NILE_" + key.upper()] = str(node[key])
-        return env
-
-    def _do_reading(self, name: str, wanted: bool) -> None:
-        assert self._streams is not None
-        self._streams.reading(name, wanted)
-
-    def _do_drain(self) -> None:
-        assert self._streams is not None
-        self._streams.drain()
-
-    def _feeding(self) -> "Feed":
-        if self._feed is None:
-            from nile.agent import feed
-
-            self._feed = feed.Feed(self)
-        return self._feed
-
-    def _do_input(self, data: bytes) -> None:
-        self._feeding().add(data)
-
-    def _do_kill(self, signum: int) -> None:
-        from nile.agent import leftovers
-
-        leftovers.kill_descendants(os.getpid(), signum, self._own_children())
-
-    def _do_census(self) -> None:
-        alive: "list[Tuple[int, str]]" = []
-        if self.branches.has_strangers() if self.branches else not processes.childless():
-            from nile.agent import leftovers
-
-            alive = leftovers.descendants(os.getpid(), self._own_children())
-        self.perform(self.core.census(alive, now()))
-
-    def _own_children(self) -> "Iterable[int]":
-        return self.branches.pids() if self.branches else ()
 
     def _do_leave(self, keep: bool, told: bool) -> None:
         if self.branches:

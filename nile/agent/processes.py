@@ -20,9 +20,9 @@ def original_environment() -> "Dict[str, str]":
         return dict(os.environ)
     env = {}
     for item in items:
-        key, sep, value = item.partition(b"=")
+        key, sep, value = os.fsdecode(item).partition("=")
         if sep:
-            env[os.fsdecode(key)] = os.fsdecode(value)
+            env[key] = value
     return env
 
 

@@ -301,13 +301,8 @@ class Relay:
             return []
         kind = wire.LOST if child.state == UP else wire.FAILED
         self._drop(child)
-        body = {
-            "child": child.id,
-            "epoch": child.epoch,
-            "code": code,
-            "reason": reason,
-            "attempts": child.attempts,
-        }
+        body: "Dict[str, Any]" = {"child": child.id, "epoch": child.epoch, "attempts": child.attempts}
+        body["code"], body["reason"] = code, reason
         return [("up", self._say(kind, body))] + self._fill(now)
 
     def _hang_up(self, child: Child, code: str, reason: str, now: float) -> "Effects":
@@ -387,21 +382,17 @@ class Relay:
 
     def orphaned(self) -> "Effects":
         """Nobody above for now: links stay, but no login can go on (the root signs for it)."""
-        effects: "Effects" = []
-        for child in self.children.values():
-            if child.state == LOGIN:
-                effects.append(("hangup", child.id))
-            if child.state in (WAITING, LOGIN):
-                self._drop(child)
-        return effects
+        return self._drop_all((WAITING, LOGIN))
 
     def parent_lost(self) -> "Effects":
         """Nobody above, and nobody to come: end every login and link, so that those below end as well."""
         self._cancelled = True
-        effects: "Effects" = []
-        for child in self.children.values():
-            if child.state in (LOGIN, UP):
-                effects.append(("hangup", child.id))
+        return self._drop_all((WAITING, LOGIN, UP))
+
+    def _drop_all(self, states: "Tuple[str, ...]") -> "Effects":
+        children = [child for child in self.children.values() if child.state in states]
+        effects: "Effects" = [("hangup", child.id) for child in children if child.state != WAITING]
+        for child in children:
             self._drop(child)
         return effects
 

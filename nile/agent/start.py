@@ -79,7 +79,7 @@ def main(bundle: "Tuple[Any, ...]") -> None:
         text = "nile agent: %r" % error
         while at:
             code = at.tb_frame.f_code
-            text += " %s:%s %s+%d" % (code.co_filename, at.tb_lineno or "", code.co_name, at.tb_lasti)
+            text += " %s:%s %s+%s" % (code.co_filename, at.tb_lineno or "", code.co_name, at.tb_lasti)
             at = at.tb_next
         os.write(2, text.encode("utf-8", "replace"))
     finally:

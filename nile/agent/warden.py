@@ -77,7 +77,7 @@ def watch(agent: int, said: int) -> None:
         pass
     _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)  # cleaning up is how it ends
     lines = os.read(said, 65536).split(b"\n")
-    paths = [path for path in lines[:-1] if os.path.lexists(path)]
+    paths = list(filter(os.path.lexists, lines[:-1]))
     alone = lines[-1] == KEEP or processes.childless()
     if paths or not alone:
         from nile.agent import leftovers

@@ -32,7 +32,7 @@ LEAF_MODULES = (
     "forked",
     "feed",
     "orphan",
-    "streams",
+    "command",
     "loop",
 )
 RELAY_MODULES = ("handshake", "child", "relay", "sshlogin", "signsocket", "logins")

@@ -198,8 +198,7 @@ class Healer:
         known = self._troubles.get(host.id) or self._brief(host, t)
         since_s = min(t, known.since_s) if known else t
         trouble = self._troubles[host.id] = _Trouble(host, since_s, code, reason)
-        if reason.startswith(UNHEARD_OF):
-            trouble.silent_s = self._plan.timeouts.silence_s
+        trouble.silent_s = self._plan.timeouts.silence_s if reason.startswith(UNHEARD_OF) else 0.0
         if known is not None and known.up_s is not None:
             trouble.breaks = known.breaks + 1
             trouble.not_before_s = t + _backoff_s(known.breaks) if known.breaks else t
@@ -260,13 +259,16 @@ class Healer:
             host = self._tree[host_id]
             if begun_s < before_s and host.contact is Contact.LOGIN and host.parent != ROOT_ID:
                 yield Unheard(host)
-        for relay in [self._tree[node] for node in self._tree.relays - self._barren]:
-            last_s = max(self._reported.get(relay.id, 0.0), relay.attached_s)
-            if relay.alive and last_s < before_s:
-                contacts = [(each.contact, each.placed_s) for each in self._children(relay)]
-                if any(contact is Contact.WAITING and placed_s < before_s for contact, placed_s in contacts):
-                    self._failures.setdefault(relay.id, Counter())[Code.CONNECT_TIMEOUT] += 1
-                    self._barren.add(relay.id)
+        for relay in [self._tree[node] for node in self._tree.relays]:
+            if not relay.alive or max(self._reported.get(relay.id, 0.0), relay.attached_s) >= before_s:
+                continue
+            waiting = [each for each in self._children(relay) if each.contact is Contact.WAITING]
+            overdue = [each for each in waiting if each.placed_s < before_s]
+            if relay.id in self._barren:  # nobody had room for these
+                yield from map(Unheard, overdue)
+            elif overdue:
+                self._failures.setdefault(relay.id, Counter())[Code.CONNECT_TIMEOUT] += 1
+                self._barren.add(relay.id)
 
     def _children(self, relay: Host) -> list[Host]:
         """Those that it is to log in to, or has."""
@@ -379,10 +381,7 @@ class Healer:
         return self._took[len(self._took) // 2] if self._took else 0.0
 
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
-        """Hang those below it elsewhere.
-
-        Of one that nobody else has a way to, those below it: one may be a gateway that leads to it.
-        """
+        """Hang those below it elsewhere; of one to which nobody has a way, what is below: it may be its gate."""
         count = 0
         todo = deque(relay.children)
         while todo:

@@ -232,6 +232,8 @@ class Mender:
                 actions.append(self._orders.resume(child))
             elif epoch == child.epoch and state in PENDING and child.contact is not Contact.UP:
                 child.contact = Contact(state)
+                if child.contact is Contact.LOGIN:  # it has as long for it as any other
+                    self.healer.begun(child, t)
             elif child.contact is not Contact.NONE:
                 self._departed(child, True, t)
                 self._cut_off(child)

@@ -168,12 +168,14 @@ class SimAgent:
     def _tick_s(self) -> float:
         if self.core.state == core.STOPPING:
             return STOPPING_TICK_S
-        tick_s = self.core.next_tick_s(self.clock.now)
-        if self.core.plan and not self._alone:
-            due = self.link.last_in + self.core.plan["shared"]["silence"] - self.clock.now
-            tick_s = min(tick_s, max(0.01, due))
+        now = self.clock.now
+        tick_s = self.core.next_tick_s(now)
+        if not self._alone and self.core.plan:
+            due = self.link.last_in + self.core.plan["shared"]["silence"] - now
+            if due < tick_s:
+                tick_s = max(0.01, due)
         if self.branches is not None:
-            tick_s = min(tick_s, self.branches.relay.next_tick_s(self.clock.now))
+            tick_s = min(tick_s, self.branches.relay.next_tick_s(now))
         return tick_s
 
     def _ticked(self) -> None:

@@ -54,12 +54,14 @@ class Cluster:
         self.rng = random.Random(setup.seed)
         self.clock = Clock()
         self.hosts: dict[int, SimHost] = {}
+        self._running: set[str] = set()
         for node in (*setup.plan.nodes, *setup.plan.spares):
             seed = self.rng.getrandbits(64)
             self.hosts[node.id] = host = SimHost(self.clock, node, _scripted(setup, node.host, seed))
             host.login.seconds = setup.login_s(self.rng)
             host.login.only = _gates(setup.plan, node.host)
             host.on_start = functools.partial(self._count_start, host)
+            host.on_end = functools.partial(self._running.discard, host.name)
         self._by_name = {host.name: host for host in self.hosts.values()}
         self.starts: list[str] = []
         self.most_running = 0
@@ -83,7 +85,9 @@ class Cluster:
         logins = {node.host: {"host": node.host} for node in (*setup.plan.nodes, *setup.plan.spares)}
         options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0, heritage=heritage)
         cascade = Cascade(setup.plan, options)
-        return SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin, before)
+        root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin, before)
+        root.on_result = self._running.discard
+        return root
 
     def host(self, name: str) -> SimHost:
         """A host by its name."""
@@ -102,15 +106,9 @@ class Cluster:
     def _count_start(self, host: SimHost) -> None:
         """Note how many commands run at one time, of hosts that have no verdict yet."""
         self.starts.append(host.name)
-        fanout = self.setup.exec.fanout
-        if fanout is None or fanout >= len(self.hosts):  # then no more can run than may
-            return
-        judged = self.root.judged
-        running = sum(
-            other.command is not None and other.command.alive and other.name not in judged
-            for other in self.hosts.values()
-        )
-        self.most_running = max(self.most_running, running + 1)
+        self.most_running = max(self.most_running, len(self._running) + 1)
+        if host.name not in self.root.judged:
+            self._running.add(host.name)
 
     def _become(self, host: SimHost, connection: Connection) -> SimAgent:
         kind = self.setup.agents.get(host.name, SimAgent)

@@ -95,7 +95,7 @@ class Command(Process):
         self._writing: Write | None = None
         self._reading: Read | None = None
         self.pipes = {"stdout": bytearray(), "stderr": bytearray()}
-        self.printed = {"stdout": bytearray(), "stderr": bytearray()}
+        self._printed: dict[str, list[memoryview]] = {"stdout": [], "stderr": []}
         self.input = bytearray()
         self.input_ended = False
         self.consumed = bytearray()
@@ -140,6 +140,10 @@ class Command(Process):
         self.input_ended = True
         self._read_on()
 
+    def printed(self, stream: str) -> bytes:
+        """All that it wrote to a stream."""
+        return b"".join(self._printed[stream])
+
     def _next(self, answer: bytes | None) -> None:
         while self.alive:
             try:
@@ -157,7 +161,7 @@ class Command(Process):
                 self._clock.after(seconds, self._next, None)
                 return True
             case Write():
-                self._writing = Write(step.stream, memoryview(step.data))  # cut up without copies
+                self._writing = step
                 return not self._write()
             case Read():
                 self._reading = step
@@ -173,10 +177,10 @@ class Command(Process):
         """Write as much as the pipe takes; is all written?"""
         assert self._writing is not None
         stream, data = self._writing.stream, self._writing.data
-        taken = data[: max(0, PIPE_SIZE - len(self.pipes[stream]))]
+        taken = memoryview(data)[: max(0, PIPE_SIZE - len(self.pipes[stream]))]
         self.pipes[stream] += taken
-        self.printed[stream] += taken
-        self._writing = Write(stream, data[len(taken) :]) if len(data) > len(taken) else None
+        self._printed[stream].append(taken)
+        self._writing = Write(stream, memoryview(data)[len(taken) :]) if len(data) > len(taken) else None
         if data:
             self._readable(stream)
         return self._writing is None

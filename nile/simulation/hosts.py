@@ -80,6 +80,7 @@ class SimHost:
         self.left: list[Process] = []
         self.claims = Claims()
         self.on_start: Callable[[], None] = lambda: None
+        self.on_end: Callable[[], None] = lambda: None
         self.struck = False
         self.escaped = False
         """Nobody is left who would end what runs here, until another agent comes."""
@@ -103,7 +104,7 @@ class SimHost:
 
     def printed(self, stream: str) -> bytes:
         """All that the command wrote to a stream."""
-        return bytes(self.command.printed[stream]) if self.command is not None else b""
+        return self.command.printed(stream) if self.command is not None else b""
 
     def start(
         self, readable: Callable[[str], None], ended: Callable[[int | None, int | None], None]
@@ -111,7 +112,12 @@ class SimHost:
         """Start the command."""
         self.claims.starts += 1
         self.on_start()
-        self.command = Command(self._pid(), self.script(), self.clock, self._leave, readable, ended)
+
+        def over(status: int | None, signum: int | None) -> None:
+            self.on_end()
+            ended(status, signum)
+
+        self.command = Command(self._pid(), self.script(), self.clock, self._leave, readable, over)
         return self.command
 
     def signal_all(self, signum: int) -> None:

@@ -102,9 +102,11 @@ class Pipe:
         """Bytes for the other side."""
         if self._closed:
             return
-        self.queued += len(data)
-        self.most_queued = max(self.most_queued, self.queued)
-        self._push(data, len(data))
+        size = len(data)
+        self.queued += size
+        if self.queued > self.most_queued:
+            self.most_queued = self.queued
+        self._push(data, size)
 
     def close(self) -> None:
         """The reader sees the end, after all that was written."""

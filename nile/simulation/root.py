@@ -68,6 +68,8 @@ class SimRoot:
         self._before = before
         self._published: list[Told] = []
         self.judged = {event.host for _, event in before if isinstance(event, HostResult)}
+        self.on_result: Callable[[str], object] = lambda _: None
+        """Told of each host that gets its verdict, by name."""
         self.losses: list[tuple[float, int]] = []
         """When a parent said that it lost a child, or couldn't log in to it: at what time, the child's id."""
         self.finished = False
@@ -123,12 +125,20 @@ class SimRoot:
 
     def _up(self, frame: Frame, child_id: int, _: Callable[[], None] | None) -> None:
         if frame.type in (wire.LOST, wire.FAILED):
-            self.losses.append((self._clock.now, frame.fields()["child"]))
+            self._note_loss(frame)
         size = len(frame.body) if frame.type in wire.BULK else 0
         credit = Credit(child_id, size) if size else None
         self._unshown += size
         self.most_unshown = max(self.most_unshown, self._unshown)
         self._give(FrameReceived(frame), credit)
+
+    def _note_loss(self, frame: Frame) -> None:
+        try:
+            child = frame.fields().get("child")
+        except wire.WireError:  # a node lies
+            return
+        if isinstance(child, int):
+            self.losses.append((self._clock.now, child))
 
     def _give(self, event: Input, credit: Credit | None = None) -> None:
         self._inbox.append((event, credit))
@@ -157,6 +167,7 @@ class SimRoot:
                 self._published.append((self._clock.now, event))
                 if isinstance(event, HostResult):
                     self.judged.add(event.host)
+                    self.on_result(event.host)
                 self._store()
                 return None if owner is not None else credit
             case Adopt(entries):

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nile.agent import core, wire
 from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, TERM, Core
@@ -138,27 +136,6 @@ def test_every_input_in_every_state(state: str, name: str, now: float) -> None:
     if it.state == ENDED and state != ENDED:
         assert kinds(effects).count("RESULT") == 1
     assert kinds(effects).count("spawn") <= ((state, it.state) in {(IDLE, RUNNING), (HELD, RUNNING)})
-
-
-@given(st.lists(st.tuples(st.sampled_from(sorted(INPUTS)), st.floats(0, 12)), max_size=40))
-def test_any_walk_keeps_to_the_table(walk: list[tuple[str, float]]) -> None:
-    """At most one start; a result once, or when it is asked for again; only the drawn transitions."""
-    it, now, seen = Core(0.0, LEASE_S), 0.0, []
-    for name, seconds in walk:
-        now += seconds
-        before = it.state
-        effects = INPUTS[name](it, now)
-        seen += kinds(effects)
-        again = ("state",) in {each[:1] for each in effects}
-        assert (
-            "RESULT" not in kinds(effects)
-            or again
-            or (before, it.state) in {(each, ENDED) for each in STATES}
-        )
-        assert before == it.state or (before, it.state) in ALLOWED
-        if "leave" in seen:
-            break
-    assert seen.count("spawn") <= 1
 
 
 class TestTheCommand:
@@ -468,16 +445,3 @@ class TestInput:
     @pytest.mark.parametrize("state", [IDLE, STOPPING, DRAINING, ENDED])
     def test_and_to_nobody_else(self, state: str) -> None:
         assert at(state).frame(Frame(wire.STDIN, body=b"abc"), 1.0) == []
-
-
-@given(st.sampled_from(sorted(wire.DOWN_TYPES)), st.binary(max_size=60), st.sampled_from(STATES))
-def test_any_body_from_the_parent_gives_effects_or_an_error_that_ends_the_agent(
-    kind: int, body: bytes, state: str
-) -> None:
-    """The parent is trusted; an agent that can't make sense of it must not go on as if nothing were."""
-    it = at(state)
-    try:
-        it.frame(Frame(kind, 0, 2, (), body), 1.0)
-    except (wire.WireError, TypeError, KeyError, ValueError, AttributeError):
-        return
-    assert it.state in STATES

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.bench.faults import AFTER_S, GOODBYE_S, MOST_S, Aftermath, Contender
 from tests.bench.results import Result, Stage
 from tests.bench.spent import Spent
 from tests.bench.tools import NILE, XARGS, Tool, version
@@ -29,6 +31,27 @@ the root machine. All hosts share this machine's {cores} cores, so a cold start'
 work; on hosts of their own, the logins of a tree's later stages would run side by side.
 """
 
+FAULTS_TITLE = "## What is left of a run that something befalls"
+FAULTS_TEXT = """{hosts} hosts, logins delayed by half a second. The command appends a line to a file of
+its host and sleeps; where the run is to end by the fault (the first four) it also starts a daemonised child.
+It and its descendants bear a mark in their environment.
+
+- *alive*: processes of the run on all hosts, from /proc, {after:g} s after the fault where the run is to end
+  by it (Nile's silence of 2.8 s, lease of 6 s, grace of 2 s, and 2 s more), else {goodbye:g} s after the
+  tool's end.
+- *no verdict*: hosts of which the tool's output says neither that they are done nor how they ended. What
+  counts stands below. A tool that was killed says nothing more, whatever it recorded.
+- *ran twice*, *never ran*: hosts whose file has more than one line; hosts that were there all the time, and
+  whose file has none.
+- *ended after*: from the fault to the tool's end; one that runs on for {most:g} s is taken to hang, and is
+  killed.
+
+A relay is a host from which others are logged in to; pdsh has none, and its first host is struck instead.
+Ctrl-C reaches the whole process group, as in a terminal. All ssh clients but Nile's send keep-alives each
+second and give up after three, which their tools don't ask for by themselves.
+"""
+_PARTS = re.compile(r"^(?=## )", re.MULTILINE)
+
 
 def page(
     results: Sequence[Result],
@@ -47,6 +70,39 @@ def page(
         parts.append("\n".join(_stages(stages)))
     parts.append("\n".join(_machine(tools)))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def faults(found: Sequence[Aftermath], contenders: Sequence[Contender], hosts: int) -> str:
+    """The section on what is left of a run that something befell."""
+    return "\n".join(_faults(found, contenders, hosts)).rstrip("\n") + "\n"
+
+
+def with_faults(text: str, section: str) -> str:
+    """The page with this section, in the place of one that is there already, or before the last."""
+    parts = [part for part in _PARTS.split(text) if not part.startswith(FAULTS_TITLE)]
+    return "".join([*parts[:-1], section, "\n", parts[-1]])
+
+
+def faults_of(text: str) -> str:
+    """That section of a page, or nothing."""
+    parts = [part for part in _PARTS.split(text) if part.startswith(FAULTS_TITLE)]
+    return parts[0].rstrip("\n") + "\n" if parts else ""
+
+
+def _faults(found: Sequence[Aftermath], contenders: Sequence[Contender], hosts: int) -> Iterator[str]:
+    tools = {contender.tool.name: contender for contender in contenders}
+    text = FAULTS_TEXT.format(hosts=hosts, after=AFTER_S, goodbye=GOODBYE_S, most=MOST_S)
+    yield f"{FAULTS_TITLE}\n\n{text}"
+    yield "| what befalls the run | tool | alive | no verdict | ran twice | never ran | it ended after, s |"
+    yield "|---|---|---|---|---|---|---|"
+    for each in found:
+        ended = "hung" if each.ended_s is None else f"{each.ended_s:.0f}"
+        numbers = f"{each.alive} | {each.unjudged} | {each.twice} | {each.never}"
+        yield f"| {each.fault} | {each.tool} | {numbers} | {ended} |"
+    yield "\n| tool | with | what counts as a verdict in its output |\n|---|---|---|"
+    for contender in tools.values():
+        yield f"| {contender.tool.name} | {contender.given} | {contender.counts} |"
+    yield f"\nMeasured on {time.strftime('%Y-%m-%d')}, one run each."
 
 
 def _scenario(result: Result, tools: Sequence[Tool]) -> Iterator[str]:

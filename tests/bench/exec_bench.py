@@ -1,10 +1,15 @@
 """Nile beside pdsh, clush, TakTuk and pssh, on a lab of network namespaces. Needs root.
 
     python -m tests.bench.exec_bench --hosts 100 --repeat 5
+    python -m tests.bench.exec_bench --faults --write docs/benchmarks.md
 
 Runs of all tools take turns, round by round, so that whatever else the machine
 does falls on all of them alike; a table has medians. A run in which a host
 didn't answer is named, counts nowhere, and makes this exit 1.
+
+Then all that have a tree, and pdsh, meet faults: what is left of their runs is
+told, and judged by nobody. `--faults` and `--timings` do one of the two, and
+leave the rest of the page as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import document, meter
+from tests.bench import document, faults, meter
 from tests.bench.results import Result, Scenario, Stage, Target
 from tests.bench.site import Sample, Site, site
 from tests.bench.spent import Accounting, Spent
@@ -91,24 +96,48 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="TOOL", help=", ".join(f"{tool.name!r}" for tool in COLD)
     )
+    parser.add_argument("--fault-hosts", type=int, default=60, help="hosts where faults are met")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument(
+        "--faults", action="store_true", help="only what is left of a run that something befalls"
+    )
+    part.add_argument("--timings", action="store_true", help="all but that")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page there")
     asked = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("only root can make network namespaces; run it with sudo")
-    cold, slow = ([tool for tool in row if not asked.only or tool.name in asked.only] for row in (COLD, SLOW))
+    before = asked.write.read_text() if asked.write and asked.write.exists() else ""
+    if asked.faults and not before:
+        parser.error("--faults --write FILE puts its section into a page that is there")
+    results, page = ([], before) if asked.faults else timings(asked)
+    section = document.faults_of(before) if asked.timings else fault_table(asked)
+    page = document.with_faults(page, section) if section else page
+    print(page)
+    if asked.write:
+        asked.write.write_text(page)
+    return 1 if any(list(result.failures()) for result in results) else 0
 
+
+def timings(asked: argparse.Namespace) -> tuple[list[Result], str]:
+    """Every tool under equal conditions; the page that says so."""
+    cold, slow = ([tool for tool in row if not asked.only or tool.name in asked.only] for row in (COLD, SLOW))
     with site(asked.hosts, asked.window) as where:
         results = [compare(where, COLD_SCENARIO, cold, asked.repeat)]
         accounts = {tool.name: account(where, tool) for tool in cold if tool in (NILE, XARGS)}
         found_stages = stages(where) if NILE in cold else []
     with site(asked.hosts, asked.slow_window, delay_login_s=SLOW_SCENARIO.delay_login_s) as where:
         results.append(compare(where, SLOW_SCENARIO, slow, asked.repeat))
+    return results, document.page(results, found_stages, accounts, asked.hosts, asked.repeat, cold)
 
-    page = document.page(results, found_stages, accounts, asked.hosts, asked.repeat, cold)
-    print(page)
-    if asked.write:
-        asked.write.write_text(page)
-    return 1 if any(list(result.failures()) for result in results) else 0
+
+def fault_table(asked: argparse.Namespace) -> str:
+    """Every tool that meets faults; the section that says what was left."""
+    contenders = [each for each in faults.CONTENDERS if not asked.only or each.tool.name in asked.only]
+    with site(
+        asked.fault_hosts, faults.WINDOW, faults.DELAY_LOGIN_S, faults.SSH_OPTIONS, faults.TIMEOUTS
+    ) as where:
+        found = faults.compare(where, contenders, faults.FAULTS)
+    return document.faults(found, contenders, asked.fault_hosts)
 
 
 if __name__ == "__main__":

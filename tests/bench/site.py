@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -24,6 +25,7 @@ from tests.bench.tools import Case, Tool, answered
 # Hosts have their own /tmp, /run, /root and /srv; files here are the same for all, gateways too.
 SHARED = Path("/var/tmp")
 RUN_S = 300.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Site:
     """A lab that is up, as the tools meet it."""
 
     def __init__(self, lab: Lab, case: Case) -> None:
-        self._lab = lab
+        self.lab = lab
         self.case = case
         self.supervisor = lab.supervisor
         """The process from which all hosts descend."""
@@ -54,10 +56,10 @@ class Site:
         result = self.case.directory / "result.json"
         result.unlink(missing_ok=True)
         done = subprocess.run(
-            self._lab.root_argv(
+            self.lab.root_argv(
                 [sys.executable, "-I", meter.__file__, str(result), *command], self.case.directory
             ),
-            env={**self._environment(), **tool.environment(self.case)},
+            env=self.environment(tool),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -68,12 +70,13 @@ class Site:
             raise RuntimeError(f"{tool.name} could not be measured: {done.stderr.strip()}")
         return _sample(json.loads(result.read_text()), done, self.case.hosts)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self, tool: Tool) -> dict[str, str]:
         """The caller's, but for what favours a tool or holds it back; runs are recorded beside the lab."""
         state = {"XDG_STATE_HOME": str(self.case.directory / "state")}
         without = {"SSH_AUTH_SOCK", "NILE_ROUTES", "PDSH_RCMD_TYPE", "CLUSTERSHELL_CFGDIR"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        return {name: value for name, value in kept.items() if name not in without} | state
+        plain = {name: value for name, value in kept.items() if name not in without} | state
+        return {**plain, **tool.environment(self.case)}
 
 
 def _sample(
@@ -90,8 +93,17 @@ def _sample(
 
 
 @contextmanager
-def site(hosts: int, window: int, delay_login_s: float = 0.0) -> Iterator[Site]:
-    """Bring up a lab with its files; everything is gone at the end, also when it fails."""
+def site(
+    hosts: int,
+    window: int,
+    delay_login_s: float = 0.0,
+    ssh_options: Mapping[str, str] = NOTHING,
+    timeouts: Mapping[str, str] = NOTHING,
+) -> Iterator[Site]:
+    """Bring up a lab with its files; everything is gone at the end, also when it fails.
+
+    `ssh_options` go into the file of those tools that use one, `timeouts` into Nile's route file.
+    """
     directory = Path(tempfile.mkdtemp(prefix="nile-bench-", dir=SHARED))
     spec = LabSpec(hosts=hosts, backend=BackendName.NETNS, delay_login_s=delay_login_s)
     try:
@@ -99,14 +111,14 @@ def site(hosts: int, window: int, delay_login_s: float = 0.0) -> Iterator[Site]:
             root = lab.run_on_root(["hostname", "-s"], check=True).stdout.strip()
             case = Case(lab.names, root, window, directory)
             case.write_files()
-            (directory / "ssh_config").write_text(_ssh_config(lab))
-            (directory / "routes.yaml").write_text(_routes(lab, case))
+            (directory / "ssh_config").write_text(_ssh_config(lab, ssh_options))
+            (directory / "routes.yaml").write_text(_routes(lab, case, timeouts))
             yield Site(lab, case)
     finally:
         shutil.rmtree(directory)
 
 
-def _ssh_config(lab: Lab) -> str:
+def _ssh_config(lab: Lab, more: Mapping[str, str]) -> str:
     """Cold logins, strict host keys, one key, and a key exchange that costs the client little."""
     options = {
         "User": lab.user,
@@ -120,12 +132,14 @@ def _ssh_config(lab: Lab) -> str:
         "KexAlgorithms": "-sntrup761*",
         "ControlMaster": "no",
         "LogLevel": "ERROR",
+        **more,
     }
     return "Host *\n" + "".join(f"  {keyword} {value}\n" for keyword, value in options.items())
 
 
-def _routes(lab: Lab, case: Case) -> str:
+def _routes(lab: Lab, case: Case, timeouts: Mapping[str, str]) -> str:
     """The lab's own route file, with as many logins at a time and as wide a tree as the others have."""
     content = yaml.safe_load(lab.routes_file.read_text())
     content["limits"] = {"parallel": case.window, "branches": max(case.gateways, 25), "stages": 2}
+    content["timeouts"] = {**content.get("timeouts", {}), **timeouts}
     return yaml.safe_dump(content, sort_keys=False)

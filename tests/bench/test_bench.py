@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import document, meter
+from tests.bench import document, faults, meter
 from tests.bench.results import Result, Scenario, Stage, Target
-from tests.bench.site import Sample
+from tests.bench.site import Sample, site
 from tests.bench.spent import by_program, descendants
 from tests.bench.tools import COLD, NILE, PDSH, XARGS, Case, answered
 
@@ -153,10 +153,64 @@ def test_account_is_a_table_a_host() -> None:
     )
 
 
+def _aftermath(tool: str, alive: int, ended_s: float | None) -> faults.Aftermath:
+    return faults.Aftermath(tool, "a fault", True, alive, 1, 2, 3, ended_s)
+
+
+def test_the_section_of_faults_has_its_place_and_leaves_the_others_alone() -> None:
+    page = document.page([_result(("nile", Sample(1.0, 0.3)))], [], {}, 9, 1, [NILE])
+    first = document.faults([_aftermath("nile", 0, 1.2), _aftermath("pdsh", 27, None)], faults.CONTENDERS, 9)
+    assert "| a fault | nile | 0 | 1 | 2 | 3 | 1 |" in first
+    assert "| a fault | pdsh | 27 | 1 | 2 | 3 | hung |" in first
+    both = document.with_faults(page, first)
+    assert [line for line in both.splitlines() if line.startswith("## ")] == [
+        "## Cold",
+        document.FAULTS_TITLE,
+        "## Machine and versions",
+    ]
+    assert document.faults_of(both) == first
+    assert document.faults_of(page) == ""
+    second = document.faults([_aftermath("nile", 4, 1.2)], faults.CONTENDERS, 9)
+    assert document.with_faults(both, second) == document.with_faults(page, second)
+    assert both.replace(first + "\n", "") == page
+
+
+@pytest.mark.parametrize(
+    ("said", "output", "hosts"),
+    [
+        (
+            faults.said_by_nile,
+            '{"event": "up", "host": "h001"}\n{"event": "result", "host": "h002"}',
+            {"h002"},
+        ),
+        (faults.said_by_pdsh, "h001: done\npdsh@root: h002: ssh exited with exit code 255", {"h001", "h002"}),
+        (faults.said_by_pdsh, "pdsh@root: h001: command in progress\nsending SIGTERM to ssh h002", set()),
+        (faults.said_by_clush, "clush: h[001-002,005]: command timeout", {"h001", "h002", "h005"}),
+        (faults.said_by_clush, "Keyboard interrupt.\nclush: in progress(2): h[001-002]", set()),
+        (faults.said_by_taktuk, "h003 h004:4 h005:5: Connection lost", {"h003", "h004", "h005"}),
+        (faults.said_by_taktuk, "h0012: xh001 /var/h001x", set()),
+    ],
+)
+def test_who_has_a_verdict(said: faults.Verdicts, output: str, hosts: set[str]) -> None:
+    assert said(output) == hosts
+
+
+@pytest.mark.cluster
+def test_faults_are_met_and_what_is_left_is_seen() -> None:
+    """Nile leaves nothing; ssh by itself leaves everything, so what is counted can be told apart."""
+    flat = faults.Contender(XARGS, (), "-a", faults.said_by_pdsh, "", "", relays=False)
+    terminated = next(fault for fault in faults.FAULTS if fault.strike is faults.terminate)
+    with site(4, 8, 0.0, faults.SSH_OPTIONS, faults.TIMEOUTS) as where:
+        left = faults.meet(where, flat, terminated, after_s=0.5)
+        none = faults.meet(where, faults.CONTENDERS[0], terminated, after_s=2.0)
+    assert (left.alive, left.unjudged, left.twice, left.never) == (12, 4, 0, 0)
+    assert (none.alive, none.unjudged, none.twice, none.never) == (0, 0, 0, 0)
+
+
 @pytest.mark.cluster
 def test_the_bench_runs(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    few = ["--hosts", "4", "--repeat", "1", "--only", "nile", "xargs ssh"]
+    few = ["--timings", "--hosts", "4", "--repeat", "1", "--only", "nile", "xargs ssh"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.exec_bench", *few, "--write", str(page)],
         cwd=Path(__file__).parents[2],

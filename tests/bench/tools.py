@@ -27,6 +27,13 @@ class Case:
     """What `hostname -s` prints on the root machine."""
     window: int
     directory: Path
+    command: str = COMMAND
+    limit_s: int | None = None
+    """After how long the tool itself is to end the command, in seconds."""
+
+    def limited(self, option: str) -> list[str]:
+        """That limit, as the value of an option."""
+        return [] if self.limit_s is None else [option, str(self.limit_s)]
 
     @property
     def ssh_config(self) -> str:
@@ -64,21 +71,23 @@ class Tool:
 
 def nile(case: Case) -> list[str]:
     """Nile's route file has two stages of the same width as the other trees."""
-    return [PROGRAM, "exec", "-r", str(case.directory / "routes.yaml"), "-a", "--", COMMAND]
+    routes = str(case.directory / "routes.yaml")
+    return [PROGRAM, "exec", "-r", routes, "-a", *case.limited("-u"), "--", case.command]
 
 
 def _xargs(case: Case) -> list[str]:
-    ssh = ["ssh", "-F", case.ssh_config, "{}", COMMAND]
+    ssh = ["ssh", "-F", case.ssh_config, "{}", case.command]
     return ["xargs", "-a", str(case.directory / "hosts"), f"-P{case.window}", "-I{}", *ssh]
 
 
 def _pdsh(case: Case) -> list[str]:
-    return ["pdsh", "-R", "ssh", "-f", str(case.window), "-w", case.names, COMMAND]
+    options = ["-R", "ssh", "-f", str(case.window), *case.limited("-u")]
+    return ["pdsh", *options, "-w", case.names, case.command]
 
 
 def _clush(case: Case) -> list[str]:
-    options = ["-f", str(case.window), "-o", f"-F {case.ssh_config}", "-w", case.names]
-    return ["clush", "-q", *options, COMMAND]
+    options = ["-f", str(case.window), "-o", f"-F {case.ssh_config}", *case.limited("-u"), "-w", case.names]
+    return ["clush", "-q", *options, case.command]
 
 
 def _clush_tree(case: Case) -> list[str]:
@@ -90,12 +99,13 @@ def _taktuk(case: Case) -> list[str]:
     connector = f"ssh -F {case.ssh_config}"
     output = 'output="$host: $line\\n"'
     options = ["-s", "-c", connector, "-w", str(case.window), "-o", output, "-o", "status"]
-    return ["taktuk", *options, "-f", str(case.directory / "hosts"), "broadcast", "exec", "[", COMMAND, "]"]
+    command = ["exec", *case.limited("timeout"), "[", case.command, "]"]
+    return ["taktuk", *options, "-f", str(case.directory / "hosts"), "broadcast", *command]
 
 
 def _pssh(case: Case) -> list[str]:
     options = ["-p", str(case.window), "-t", "0", "-P", "-x", f"-F {case.ssh_config}"]
-    return ["parallel-ssh", *options, "-h", str(case.directory / "hosts"), COMMAND]
+    return ["parallel-ssh", *options, "-h", str(case.directory / "hosts"), case.command]
 
 
 NILE = Tool("nile", "tree of two stages, agents in memory", nile, (PROGRAM, "--version"))

@@ -10,7 +10,7 @@ from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade import Cascade
 from nile.cascade.actions import Action, Adopt, Publish, Send
-from nile.cascade.inputs import FrameReceived, Started, Ticked
+from nile.cascade.inputs import FrameReceived, Started
 from nile.cascade.orders import CascadeOptions
 from nile.controller.prepare import plan_login
 from nile.events import HostResult, Verdict

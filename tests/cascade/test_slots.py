@@ -38,6 +38,16 @@ def test_who_wants_no_slot_any_more_gets_none() -> None:
     assert ids(slots.grant()) == [3]
 
 
+def test_who_is_offered_twice_gets_one_slot_and_no_other_later() -> None:
+    """One that is lost while it waits is offered anew; a second start would run its command twice."""
+    slots = Slots(2)
+    for number in (1, 1, 2):
+        slots.offer(number, host(number))
+    assert ids(slots.grant()) == [1, 2]
+    slots.give_back(host(2))
+    assert slots.grant() == []
+
+
 def test_giving_back_twice_frees_one() -> None:
     slots = Slots(2)
     for number in range(1, 6):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from nile.lab import Lab
-from tests.cluster.hosts import agent_and_warden, pids, root_of, ssh_clients
+from tests.cluster.hosts import agent_and_warden, pids, ssh_clients
 
 Deed = Callable[[Lab, str], None]
 
@@ -76,11 +76,13 @@ class Witness:
             self._stack.callback(os.close, fd)
             self._fds[host] = fd
             self._logged[host] = len(self._log(host))
+            os.mkfifo("go", dir_fd=fd)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for host in pids(self._lab):
-            (root_of(self._lab, host) / "run/lab/ran").unlink(missing_ok=True)
+        for pid in pids(self._lab).values():
+            for name in ("ran", "go"):
+                Path(f"/proc/{pid}/root/run/lab/{name}").unlink(missing_ok=True)
         self._stack.close()
 
     def ran(self, host: str) -> int:
@@ -90,6 +92,19 @@ class Witness:
     def began(self, hosts: Iterable[str]) -> bool:
         """Did it begin on all of these?"""
         return all(self._file(host, "ran").exists() for host in hosts)
+
+    def times(self, host: str) -> list[tuple[str, float]]:
+        """(word, seconds) of each line that its command wrote there."""
+        path = self._file(host, "ran")
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(word, float(at)) for word, _, at in (line.partition(" ") for line in lines)]
+
+    def let_go(self) -> None:
+        """Have all commands that wait to read from /run/lab/go do so, at one time."""
+        for host in self._fds:
+            fifo = os.open(self._file(host, "go"), os.O_RDWR | os.O_NONBLOCK)
+            self._stack.callback(os.close, fifo)
+            os.write(fifo, b"go\n" * 3)  # once for each command that may be started there
 
     def let_in(self, host: str) -> list[str]:
         """The addresses that logged in there, in order."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,36 @@ def pids(lab: Lab) -> dict[str, int]:
     return {state["host"]: int(state["pid"]) for state in states if state["pid"]}
 
 
+def busy(lab: Lab) -> set[str]:
+    """Hosts on which there is a process beside pid 1 and sshd, as their own /proc have it: little work."""
+    return {host for host, pid in pids(lab).items() if _has_process(pid)}
+
+
+def patiently(condition: Callable[[], object], what: str, within_s: float) -> None:
+    """Wait for what costs something to find out, where others have work to do: `eventually`, seldom."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"after {within_s:.1f} s still not: {what}"
+        time.sleep(0.2)
+
+
+def _has_process(first: int) -> bool:
+    own = f"/proc/{first}/root/proc"
+    try:
+        inside = [name for name in os.listdir(own) if name.isdigit()]  # noqa: PTH208 - no Path per process
+    except FileNotFoundError:  # it crashed just now
+        return False
+    return any(_counts(f"{own}/{name}/stat") for name in inside if name != "1")
+
+
+def _counts(stat: str) -> bool:
+    try:
+        head, _, tail = Path(stat).read_text(errors="replace").rpartition(")")
+    except OSError:  # it ended just now
+        return False
+    return not head.partition("(")[2].startswith("sshd") and tail.split()[0] not in "ZX"
+
+
 def commands(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
     """Processes that bear a run's mark: commands and their descendants."""
     return [process for process in processes(lab, hosts) if process.run]
@@ -65,14 +97,26 @@ def ssh_clients(lab: Lab, hosts: Iterable[str] = ()) -> list[Seen]:
 
 
 def agent_and_warden(lab: Lab, host: str) -> tuple[int, int]:
-    """The pids of a host's first agent and of the warden above it."""
-    pids = {process.pid for process in agents(lab, [host])}
-    return min((pid, _parent(pid)) for pid in pids if _parent(pid) in pids)
+    """The pids of a host's first agent and of the warden above it; found quickly, as they may end soon."""
+    parents = dict(_below(lab.pid(host)))
+    pids = {pid for pid in parents if _is_python(pid) and "nile" in "".join(procs.argv(pid)[-1:])}
+    return min((pid, parents[pid]) for pid in pids if parents[pid] in pids)
 
 
-def _parent(pid: int) -> int:
+def _below(pid: int) -> Iterator[tuple[int, int]]:
+    """(pid, parent) of all that descend from a process."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it ended just now
+        return
+    for child in map(int, children):
+        yield child, pid
+        yield from _below(child)
+
+
+def _is_python(pid: int) -> bool:
     process = procs.read(pid)
-    return process.ppid if process else 0
+    return process is not None and process.name.startswith("python")
 
 
 def names_of(found: Iterable[Seen]) -> set[str]:
@@ -96,6 +140,13 @@ def clear_memory(lab: Lab) -> dict[str, list[str]]:
                 found[f"{host}:{path.name}"] = [each.name for each in inside]
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     return found
+
+
+def boot_anew(lab: Lab, hosts: Iterable[str]) -> None:
+    """Whatever runs on these hosts is gone afterwards, and so is what they had in memory."""
+    for host in hosts:
+        lab.crash(host)
+    lab.heal()
 
 
 def tombstone(host: str, run: str) -> str:

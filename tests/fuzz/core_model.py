@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from nile.agent import core, wire
-from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STREAMS, STUCK_S, Core
+from nile.agent.core import DRAINING, ENDED, HELD, IDLE, KILL, RUNNING, STOPPING, STREAMS, Core
+from nile.agent.stopping import STUCK_S
 from nile.agent.wire import CHUNK, Frame, WireError
 from tests.fuzz.choices import Choices
 from tests.fuzz.model import Model, walk
@@ -73,8 +74,8 @@ class CoreModel(Model):
             "stdin": True,
         }
         shared = {
-            "lease": choices.pick((6.0, 15.0)), "grace": choices.pick((0.0, 2.0)), "window": WINDOW, "job": job,
-            "orphan": choices.pick(("adopt", "adopt", "kill", "finish")), "deaf": 3.0,
+            "lease": choices.pick((6.0, 15.0)), "grace": choices.pick((0.0, 2.0)), "window": WINDOW,
+            "job": job, "orphan": choices.pick(("adopt", "adopt", "kill", "finish")), "deaf": 3.0,
         }  # fmt: skip
         have = {name: choices.pick((0, 0, 5)) for name in STREAMS}
         again = choices.once_in(4)

@@ -50,13 +50,15 @@ class LinkModel(Model):
     def send_bulk(self, choices: Choices) -> None:
         end = choices.pick(self.ends)
         origin = choices.pick(sorted(each for each in end.sent if isinstance(each, int)))
-        body = wire.pack_output(0, len(end.sent[origin]), b"." * choices.number(0, CHUNK))
-        end.sent[origin].append(body)
+        size = choices.number(0, CHUNK)
 
         def left() -> None:
             end.left += 1
 
-        end.link.send(Frame(wire.OUTPUT, origin, 1, (), body), left)
+        for _ in range(choices.number(1, 6)):
+            body = wire.pack_output(0, len(end.sent[origin]), b"." * size)
+            end.sent[origin].append(body)
+            end.link.send(Frame(wire.OUTPUT, origin, 1, (), body), left)
 
     def send_control(self, choices: Choices) -> None:
         end = choices.pick(self.ends)
@@ -66,6 +68,10 @@ class LinkModel(Model):
 
     def pull(self, choices: Choices) -> None:
         end = choices.pick(self.ends)
+        for _ in range(choices.number(1, 6)):
+            self._pull(end)
+
+    def _pull(self, end: End) -> None:
         waited = end.link.waiting()
         data = end.link.pull(self.now)
         assert bool(data) or not end.link.pending()
@@ -106,17 +112,21 @@ class LinkModel(Model):
 
     def cheat(self, choices: Choices) -> None:
         """Bytes or frames of one that keeps to nothing; the link may end, and nothing else may."""
+        if not choices.once_in(8):
+            return
         end = choices.pick(self.ends)
         data = choices.blob(200)
         if choices.once_in(2):
             kind = choices.pick((wire.WINDOW, wire.OUTPUT, wire.PING, wire.RESULT))
             body = wire.dumps(choices.value()) if kind == wire.WINDOW else data
-            data = Frame(kind, choices.number(0, 9), 1, (), body).encode() * choices.pick((1, 300))
+            data = Frame(kind, choices.number(0, 9), 1, (), body).encode() * choices.pick((1, 300, 3000))
         try:
             for at in range(0, len(data), step := choices.pick((1, 50, 1 << 20))):
                 end.link.receive(data[at : at + step], self.now)
         except WireError:
             pass
+        else:
+            assert end.link._received - end.link._taken <= OUTSTANDING
         assert len(end.link.rest()) <= 4 + LIMIT
         self.broken = True
 

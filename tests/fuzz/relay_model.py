@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from nile.agent import wire
+from nile.agent.child import GONE, LOGIN, UP, WAITING
 from nile.agent.handshake import Bundle
-from nile.agent.relay import GONE, LOGIN, SLEPT_S, UP, WAITING, Relay
+from nile.agent.relay import SLEPT_S, Relay
 from nile.agent.wire import Decoder, Frame
 from tests.fuzz.choices import Choices
 from tests.fuzz.model import Model, walk
@@ -39,7 +40,7 @@ def ids(part: dict[str, Any]) -> Iterator[int]:
 
 
 class RelayModel(Model):
-    """No child speaks for others or to others, nothing of it raises, each login has its permit and its end."""
+    """No child speaks for others or to others, nothing raises, each login has its permit and its end."""
 
     STEPS: ClassVar[tuple[str, ...]] = (
         "shake", "shake", "shake", "hello", "hello", "hello", "say", "say", "say", "say", "say", "rubbish",

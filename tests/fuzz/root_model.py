@@ -34,70 +34,33 @@ from nile.cascade import (
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.ledger import Credit, Ledger
 from nile.cascade.orders import WINDOW
-from nile.events import Event, HostOutput, HostResult, HostStarted, Notice, RunEnded
-from nile.options import ExecOptions, Limits, Timeouts
-from nile.topology.model import HostSpec, Plan, PlanNode
+from nile.events import Event, HostOutput, HostResult, HostStarted, HostUp, Notice, RunEnded
+from nile.options import ExecOptions
 from tests.fuzz.choices import Choices
 from tests.fuzz.model import Model, walk
+from tests.fuzz.speech import CODES, HOSTS, PARENTS, any_plan, plausible
 
-PARENTS = (0, 0, 0, 1, 1, 2, 2, 4, 4)
-HOSTS = range(1, len(PARENTS) + 1)
 ORIGINS = (*HOSTS, len(PARENTS) + 1, 77)
 MAGIC = "00000000"
-CONNECT_S, LEASE_S, COMMAND_S, GRACE_S = 2.0, 6.0, 5.0, 1.0
+GRACE_S = 1.0
 MOST_GRACE_S = 3.0
 DARK_MOST_S, MUTE_MOST_S = 300, 900
 MOST_NOTICES = 12 * len(PARENTS)
-CODES = ("refused", "dropped", "startups", "authentication", "connect-timeout", "host-key-changed", "unbound",
-         "no-python", "link", "signing", "rubbish")  # fmt: skip
-OUTCOME: dict[str, Any] = {
-    "rc": 0, "signal": None, "cause": None, "error": None, "left": [], "stdout": 0, "stderr": 0,
-}  # fmt: skip
-STREAMS = ("stdout", "stderr")
-
-
-def any_plan(choices: Choices) -> Plan:
-    """Nine hosts in three stages; some only relay, some are behind a gateway, one may be a spare."""
-    stages = [0]
-    for parent in PARENTS:
-        stages.append(stages[parent] + 1)
-    silent = choices.pick((0, 0, 2, 4))
-    nodes = tuple(
-        PlanNode(
-            number, f"h{number}", parent, stages[number], number != silent,
-            tuple(child for child in HOSTS if PARENTS[child - 1] == number),
-        )
-        for number, parent in enumerate(PARENTS, start=1)
-    )  # fmt: skip
-    specs = {node.host: HostSpec(node.host, node.host, node.host) for node in nodes}
-    spares: tuple[PlanNode, ...] = ()
-    if choices.once_in(3):
-        gates: tuple[str, ...] = ("h1",)
-        if choices.once_in(2):
-            spares = (PlanNode(len(nodes) + 1, "spare", 0, 0, asked=False),)
-            specs["spare"] = HostSpec("spare", "spare", "spare")
-            gates = ("h1", "spare")
-        for name in ("h4", "h5", "h8", "h9"):
-            specs[name] = HostSpec(name, name, name, via=gates)
-    limits = Limits(branches=4, parallel=choices.pick((1, 3)), logins=choices.pick((None, None, 2)), stages=3)
-    timeouts = Timeouts(connect_s=CONNECT_S, lease_s=LEASE_S, command_s=COMMAND_S)
-    return Plan(nodes, specs, limits, timeouts, spares=spares)
 
 
 class RootModel(Model):
     """Whatever comes: no exception, one verdict a host, nothing after it, no second start, and an end."""
 
     STEPS: ClassVar[tuple[str, ...]] = (
-        "greet", "greet", "greet", "login_fails", "link_ends", "honest", "honest", "honest", "honest", "honest",
-        "honest", "forged", "forged", "forged", "noise", "rubbish", "sign", "stdin", "commit", "commit",
-        "interrupt", "tick", "tick", "wait",
+        *(["greet"] * 3), *(["honest"] * 6), *(["forged"] * 3), "login_fails", "link_ends", "noise",
+        "rubbish", "flood", "sign", "stdin", "commit", "commit", "interrupt", "tick", "tick", "wait",
     )  # fmt: skip
 
     def __init__(self, choices: Choices) -> None:
         self.now = 100.0
         plan = any_plan(choices)
         what = ExecOptions(
-            "x", choices.pick((None, None, 2)), stdin=choices.once_in(4), grace_s=GRACE_S,
+            "x", choices.pick((None, 2)), stdin=choices.once_in(4), grace_s=GRACE_S,
             idempotent=choices.once_in(4),
         )  # fmt: skip
         self.what, self.plan = what, plan
@@ -113,7 +76,6 @@ class RootModel(Model):
         self.last_number = self.last_nonce = 0
         self.inbox: deque[tuple[Input, Credit | None]] = deque()
         self.pumping = False
-        self.todo: deque[tuple[Any, ...]] = deque()
         self.open: dict[int, str] = {}
         self.asks: list[Sign] = []
         self.reads: list[int] = []
@@ -149,11 +111,23 @@ class RootModel(Model):
         self.pumping = True
         while self.inbox:
             each, owed = self.inbox.popleft()
+            stale = self._stale(each)
             for action in self.cascade.apply(each, self.now):
+                if isinstance(action, Publish) and isinstance(
+                    action.event, HostUp | HostStarted | HostOutput
+                ):
+                    assert action.event.host != stale, "a former attachment is heard"
                 owed = self.act(action, owed)
             if owed is not None:
                 self.effects(self.relay.take(owed.child_id, owed.size))
         self.pumping = False
+
+    def _stale(self, event: Input) -> str | None:
+        """The host that such a frame is of, in an attachment that is over, or wasn't begun."""
+        if isinstance(event, FrameReceived) and event.frame.origin in self.hosts:
+            host = self.hosts[event.frame.origin]
+            return host.name if event.frame.epoch != host.epoch else None
+        return None
 
     def act(self, action: Action, credit: Credit | None) -> Credit | None:
         """Perform one action; the credit that is still nobody's."""
@@ -185,13 +159,9 @@ class RootModel(Model):
         return credit
 
     def effects(self, effects: Iterable[tuple[Any, ...]]) -> None:
-        """Perform what the root's relay wants; what that brings about waits its turn."""
-        busy = bool(self.todo)
-        self.todo += effects
-        while self.todo and not busy:
-            name, *arguments = self.todo[0]
+        """Perform what the root's relay wants, as nile.controller.branches does."""
+        for name, *arguments in effects:
             self._effect(name, arguments)
-            self.todo.popleft()
 
     def _effect(self, name: str, arguments: list[Any]) -> None:
         if name == "up":
@@ -201,8 +171,9 @@ class RootModel(Model):
             size = len(frame.body) if frame.type in wire.BULK else 0
             self.give(FrameReceived(frame), Credit(child, size) if size else None)
         elif name == "login":
-            assert arguments[0] not in self.open
-            self.open[arguments[0]] = arguments[1].split()[-1]
+            child, command = arguments
+            if child not in self.open and self.relay.children[child].state == LOGIN:
+                self.open[child] = command.split()[-1]
         elif name == "hangup":
             self.open.pop(arguments[0], None)
         elif name == "flush":
@@ -232,7 +203,9 @@ class RootModel(Model):
     def login_fails(self, choices: Choices) -> None:
         child = self._top(choices, LOGIN)
         if child is not None:
-            self._close(child, choices.pick([code for code in CODES if code != "unbound"]), choices.once_in(2))
+            self._close(
+                child, choices.pick([code for code in CODES if code != "unbound"]), choices.once_in(2)
+            )
 
     def link_ends(self, choices: Choices) -> None:
         child = self._top(choices, UP)
@@ -269,13 +242,13 @@ class RootModel(Model):
 
     def honest(self, choices: Choices) -> None:
         """What an agent in this place would say."""
-        frame = self._plausible(choices)
+        frame = plausible(self.cascade._tree, choices)
         if frame is not None:
             self.say(frame)
 
     def forged(self, choices: Choices) -> None:
         """Nearly what an agent in this place would say."""
-        frame = self._plausible(choices)
+        frame = plausible(self.cascade._tree, choices)
         if frame is None:
             return
         what = choices.number(0, 4)
@@ -296,68 +269,19 @@ class RootModel(Model):
         body = wire.dumps(choices.value()) if choices.once_in(2) else choices.blob(30)
         self.say(Frame(kind, choices.pick(ORIGINS), choices.number(0, 3), (), body))
 
+    def flood(self, choices: Choices) -> None:
+        """More output than may be under way."""
+        up = [host for host in self.hosts.values() if host.contact is Contact.UP]
+        if up and choices.once_in(2):
+            host = choices.pick(up)
+            for _ in range(12):
+                body = wire.pack_output(0, host.received["stdout"], b"." * wire.CHUNK)
+                self.say(Frame(wire.OUTPUT, host.id, host.epoch, (), body))
+
     def rubbish(self, choices: Choices) -> None:
         child = self._top(choices, LOGIN, UP)
         if child is not None and choices.once_in(3):
             self.data(child, choices.blob(60))
-
-    def _plausible(self, choices: Choices) -> Frame | None:
-        host = self.hosts[choices.pick(sorted(self.hosts))]
-        if host.contact is Contact.UP:
-            return self._of_host(host, choices)
-        parent = self.cascade._tree.link_parent(host)
-        if not parent:
-            return None  # the root's own relay speaks for itself
-        kind = choices.pick(
-            (wire.LOGIN, wire.HELLO, wire.HELLO, wire.FAILED, wire.LOST, wire.SIGN, wire.REPORT)
-        )
-        if kind == wire.HELLO:
-            return Frame(kind, host.id, host.epoch, (), wire.dumps({"uptime": choices.pick((0.1, 1e6))}))
-        body = {
-            "child": host.id, "epoch": host.epoch, "attempt": 1, "code": choices.pick(CODES), "reason": "why",
-            "attempts": 1, "serial": 1, "binds": [b"bind"], "request": b"request", "type": 35, "origin": 3,
-        }  # fmt: skip
-        return Frame(kind, parent, 1, (), wire.dumps(body))
-
-    def _of_host(self, host: Host, choices: Choices) -> Frame:
-        kind = choices.pick(
-            (
-                wire.STARTED,
-                wire.OUTPUT,
-                wire.OUTPUT,
-                wire.RESULT,
-                wire.RESULT,
-                wire.STATE,
-                wire.STATE,
-                wire.TAKEN,
-            )
-        )
-        body: Any = {"pid": 1}
-        if kind == wire.OUTPUT:
-            stream = choices.number(0, 1)
-            data = choices.pick((b"x", b"." * 500, b"." * wire.CHUNK))
-            have = host.received[STREAMS[stream]]
-            output = wire.pack_output(stream, have, data)
-            return Frame(kind, host.id, host.epoch, (), output)
-        if kind == wire.RESULT:
-            body = {
-                **OUTCOME,
-                **host.received,
-                "rc": choices.pick((0, 3)),
-                "cause": choices.pick((None, "timeout")),
-            }
-        elif kind == wire.STATE:
-            states = [
-                [c, self.hosts[c].epoch, choices.pick(("up", "login", "waiting"))] for c in host.children
-            ]
-            body = {
-                "trace": choices.pick(("none", "dead", "alive")),
-                "held": choices.once_in(2),
-                "children": states,
-            }
-        elif kind == wire.TAKEN:
-            body = choices.pick((5, 1 << 20, 1 << 62))
-        return Frame(kind, host.id, host.epoch, (), wire.dumps(body))
 
     # What the root's own side does.
 
@@ -428,18 +352,20 @@ class RootModel(Model):
         assert self.ended is None, "something follows the end"
         match event:
             case HostStarted(host):
-                assert host not in self.started and host not in self.results
+                assert host not in self.started
+                assert host not in self.results
                 self.started[host] = next(each.epoch for each in self.hosts.values() if each.name == host)
             case HostOutput(host, stream, offset, data):
-                assert host in self.started and host not in self.results
+                assert host in self.started
+                assert host not in self.results
                 assert offset == self.ends[host, stream]
                 self.ends[host, stream] += len(data)
                 assert self.ends[host, stream] - self.committed[host, stream] <= WINDOW
             case HostResult(host, verdict):
-                assert host in self.names and host not in self.results, (
-                    f"{host} has another verdict: {verdict}"
-                )
-                assert len(event.reason) < 1000 and len(event.leftover) <= 100
+                assert host in self.names
+                assert host not in self.results, f"{host} has another verdict: {verdict}"
+                assert len(event.reason) < 1000
+                assert len(event.leftover) <= 100
                 self.results[host] = event
             case Notice():
                 self.notices += 1
@@ -453,6 +379,11 @@ class RootModel(Model):
     def check(self) -> None:
         assert self.notices <= MOST_NOTICES
         assert len(self.reads) <= 1
+        for child_id, nonce in self.open.items():
+            child = self.relay.children[child_id]
+            assert child.state in (LOGIN, UP), "a login that nobody waits for"
+            assert child.handshake is not None
+            assert child.handshake._mark.split() == [nonce.encode()]
         assert (
             sum(child.state == LOGIN for child in self.relay.children.values()) <= self.plan.limits.parallel
         )

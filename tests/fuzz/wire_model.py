@@ -6,7 +6,7 @@ from nile.agent import wire
 from nile.agent.wire import Decoder, Frame, WireError
 from tests.fuzz.choices import Choices, FromBytes
 
-LIMIT = 2000
+LIMIT = 300
 
 
 def parts(frame: Frame) -> tuple[object, ...]:
@@ -43,12 +43,17 @@ def check_stream(choices: Choices, data: bytes) -> None:
 
 
 def check_value(data: bytes) -> None:
-    """A value that was decoded travels on unchanged."""
+    """A value that was decoded travels on unchanged, and is nothing with a byte more behind it."""
     try:
         value = wire.loads(data)
     except WireError:
         return
     assert repr(wire.loads(wire.dumps(value))) == repr(value)
+    try:
+        wire.loads(data + b"n")
+    except WireError:
+        return
+    raise AssertionError("bytes behind a value")
 
 
 def check_output(data: bytes) -> None:
@@ -66,9 +71,9 @@ def check_frames(choices: Choices) -> None:
     stream = b""
     for _ in range(choices.number(1, 3)):
         path = tuple(choices.number(0, 2**32 - 1) for _ in range(choices.number(0, 5)))
-        stream += Frame(
-            choices.number(0, 255), choices.number(0, 9), 1, path, wire.dumps(choices.value())
-        ).encode()
+        body = wire.dumps(choices.value())
+        check_value(body)
+        stream += Frame(choices.number(0, 255), choices.number(0, 9), 1, path, body).encode()
     check_stream(choices, stream)
     at = choices.number(0, len(stream) - 1)
     check_stream(choices, stream[:at] + bytes([choices.number(0, 255)]) + stream[at + 1 :])

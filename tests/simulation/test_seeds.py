@@ -29,6 +29,7 @@ def test_a_few_hosts_and_many_faults(first: int) -> None:
     assert broken(first, 60, 16, 10) == []
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_five_thousand_hosts(seed: int) -> None:
     assert broken(seed, 1, 5000, 60) == []
