@@ -67,7 +67,7 @@ class Departures(Slots):
     def _may_go(self, host: Host) -> bool:
         """One that got a slot may have got a host below it since it was offered."""
         waits_for = self._waits_for(host)
-        if waits_for is None and self._tree.attached(host.id):
+        if waits_for is None and self._tree.attached(host.id) and not host.answer_due:
             return True
         super().give_back(host)
         if waits_for is not None:

@@ -70,6 +70,8 @@ class Host:
     """Nodes below which it hung before."""
     state_due: bool = True
     """Its agent was attached, or asked, and hasn't said yet where it stands."""
+    answer_due: bool = False
+    """It is sure to say so, and what it has below it that should hang elsewhere: it starts nothing before."""
     carrier: int | None = None
     """The root logs in itself, over bytes that this relay carries: its link is the root's."""
     contact: Contact = Contact.WAITING

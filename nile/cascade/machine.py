@@ -304,14 +304,14 @@ class Cascade:
         if host.contact is not Contact.UP and not self._may_attach(host):
             return []
         trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
-        host.state_due = False
+        host.state_due = host.answer_due = False
         host.resumed = True
         if up_s := _uptime(body):  # said with more care than in the hello
             host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
+        actions += self._mender.reconcile(host, listed, t)  # first: with its start it may be gone
         actions += self._mender.claimed(host, trace, held, t)
-        actions += self._mender.reconcile(host, listed, t)
         return [*actions, *self._ends.settle(host)]
 
     def _output(self, host: Host, body: bytes, t: float) -> list[Action]:

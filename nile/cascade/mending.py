@@ -141,6 +141,7 @@ class Mender:
         host.admitted = False
         host.attach_anew()
         host.state_due = True
+        host.answer_due = host.t_ready_s is not None
         host.placed_s = t
         host.contact = Contact.WAITING
         for each in self._tree.below(host):

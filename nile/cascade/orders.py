@@ -125,7 +125,7 @@ class Orders:
 
     def resume(self, host: Host) -> Action:
         """Ask an agent whose link is part of a branch that was attached anew where it stands."""
-        host.state_due = True
+        host.state_due = host.answer_due = True
         return self.send(host.id, wire.RESUME, dict(host.received))
 
     def forget(self, parent: int, host: Host) -> Action:

@@ -106,6 +106,15 @@ class TestWhoMayStart:
         departures.offer(1, found[1])
         assert granted(departures) == [1]
 
+    def test_one_that_was_attached_anew_says_first_where_it_stands(self) -> None:
+        """It may have hosts below it that hang elsewhere by now, and has to let go of them."""
+        departures, found = offered(tree([0, 0]))
+        found[1].answer_due = True
+        assert granted(departures) == [2]
+        found[1].answer_due = False
+        departures.offer(1, found[1])
+        assert granted(departures) == [1]
+
     def test_asking_twice_gives_one_start(self) -> None:
         departures, found = offered(tree([0]))
         departures.offer(1, found[1])

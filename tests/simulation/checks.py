@@ -238,7 +238,7 @@ def _late(told: Told) -> Iterator[str]:
     cluster, command = told.cluster, told.host.command
     fast = cluster.setup.wire.rate is None and not any(host.wire for host in cluster.hosts.values())
     wide = fast and not cluster.tight
-    if told.spoilt or not told.results or command is None or not wide or told.away:
+    if told.spoilt or not told.results or command is None or not wide or told.away or told.cut_itself_off:
         return
     due_s = max(command.ended_at, cluster.calm_at) + SOON_S
     came_s = told.results[0].t_end_s or 0.0

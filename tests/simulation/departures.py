@@ -188,10 +188,21 @@ def any_departure(seed: int, hosts: int, faults: int) -> Departing:
     return run
 
 
-def failures(seeds: range, hosts: int, faults: int) -> Iterator[str]:
-    """How to run seeds again that break a rule, and which."""
+def any_succession(seed: int, hosts: int) -> Departing:
+    """The same without faults but one: the root dies, and another one takes the run over."""
+    run = any_departure(seed, hosts, 0)
+    rng = random.Random(seed)
+    at, after_s = 12.0 * rng.random(), rng.choice((0.5, 2.0, 6.0))
+    run.disturbed = True
+    run.calm_at = at + after_s
+    run.at(at, run.replace_root, after_s)
+    return run
+
+
+def failures(runs: Callable[..., Departing], seeds: range, *how: int) -> Iterator[str]:
+    """How to make runs again that break a rule, and which."""
     for seed in seeds:
-        run = any_departure(seed, hosts, faults)
+        run = runs(seed, *how)
         run.run()
         if broken := run.violations():
-            yield f"any_departure({seed}, {hosts}, {faults}): {broken[:5]}"
+            yield f"{runs.__name__}{(seed, *how)}: {broken[:5]}"

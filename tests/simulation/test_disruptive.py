@@ -16,6 +16,8 @@ from nile.simulation.faults import strike
 from nile.simulation.hosts import SILENT
 from tests.simulation.departures import (
     Departing,
+    any_departure,
+    any_succession,
     departing,
     failures,
     hang_up,
@@ -235,7 +237,12 @@ class TestWaitingForThemToBeBack:
 @pytest.mark.parametrize("first", range(0, 160, 40))
 @pytest.mark.parametrize("faults", [0, 6])
 def test_any_departures(first: int, faults: int) -> None:
-    assert list(failures(range(first, first + 40), 16, faults)) == []
+    assert list(failures(any_departure, range(first, first + 40), 16, faults)) == []
+
+
+@pytest.mark.parametrize("first", range(0, 80, 40))
+def test_any_departures_that_another_root_sees_to_the_end(first: int) -> None:
+    assert list(failures(any_succession, range(first, first + 40), 16)) == []
 
 
 def test_many_hosts() -> None:
@@ -254,7 +261,7 @@ class TestPlanted:
 
     def test_starts_that_wait_for_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Departures, "_waits_for", lambda *_: None)
-        assert list(failures(range(3), 16, 0))
+        assert list(failures(any_departure, range(3), 16, 0))
 
     def test_one_that_has_started_takes_others_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def able(self: Places, host: Host) -> bool:
