@@ -195,8 +195,7 @@ class Healer:
         known = self._troubles.get(host.id) or self._brief(host, t)
         since_s = min(t, known.since_s) if known else t
         trouble = self._troubles[host.id] = _Trouble(host, since_s, code, reason)
-        if reason.startswith(UNHEARD_OF):
-            trouble.silent_s = self._plan.timeouts.silence_s
+        trouble.silent_s = self._plan.timeouts.silence_s if reason.startswith(UNHEARD_OF) else 0.0
         if known is not None and known.up_s is not None:
             trouble.breaks = known.breaks + 1
             trouble.not_before_s = t + _backoff_s(known.breaks) if known.breaks else t
@@ -370,10 +369,7 @@ class Healer:
         return self._took[len(self._took) // 2] if self._took else 0.0
 
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
-        """Hang those below it elsewhere.
-
-        Of one that nobody else has a way to, those below it: one may be a gateway that leads to it.
-        """
+        """Hang those below it elsewhere; where nobody has a way to one, what is below that."""
         count = 0
         todo = deque(relay.children)
         while todo:
