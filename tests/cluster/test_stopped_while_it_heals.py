@@ -92,7 +92,7 @@ def ended(nile: Nile, pool: Pool, how: str) -> tuple[float, float]:
         witness = stack.enter_context(Witness(lab))
         with pool.turn:
             began = time.monotonic()
-            run = stack.enter_context(three_stages(nile, lease=f"{LEASE_S}s").started(*words))
+            run = stack.enter_context(three_stages(nile, lease=f"{LEASE_S * pool.pace:.1f}s").started(*words))
             await_start(run, witness, lab.names)
         grown_s = time.monotonic() - began
         for host, deed in DEEDS.items():
@@ -101,7 +101,7 @@ def ended(nile: Nile, pool: Pool, how: str) -> tuple[float, float]:
         began = time.monotonic()
         slow = max(1.0, grown_s / QUIET_S)
         grace_s = LONG_GRACE_S if "--grace" in options else GRACE_S
-        most_s = (DETECTION_S + LEASE_S + grace_s + 2.0) * slow
+        most_s = (DETECTION_S + LEASE_S * pool.pace + grace_s + 2.0) * slow
         patiently(lambda: busy(lab) <= {"h001"}, "nothing of the run is left but on the frozen host", most_s)
         gone_s = time.monotonic() - began
         thaw(lab, "h001")
