@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 def resume(core: "Core", trace: str, have: "Dict[str, Any]") -> "Effects":
     """Say where it stands, and again what the root hasn't got; `have` are absolute offsets by stream."""
-    effects: "Effects" = [("state", {"trace": trace, "held": core.state == "held"})]
+    effects: "Effects" = [
+        ("state", {"trace": trace, "held": core.state == "held", "ask": have.get("ask", 0)})
+    ]
     effects += _again(core, core.spawn_said)
     for name, kept in core.kept.items():
         start = core.acked[name]

@@ -110,11 +110,13 @@ class Ends:
         `held_back_s` is when the root's own store or terminal last held something back, and a host
         may have had to wait for that.
         """
-        if host.over or not host.may_have_started:
+        judgement: Judgement | None = None
+        if host.over or not (host.may_have_started or host.answer_due):
             return []
-        if host.start_s is None:
-            host.start_s = t
-        if host.absence is not None:
+        if not host.may_have_started:
+            if t - max(host.attached_s, held_back_s) > self._timeouts.lease_s:
+                judgement = self._judgement(host, Code.AGENT, "its agent doesn't say where it stands")
+        elif host.absence is not None:
             judgement = judge_absent(host, self._options.exec, t)
         else:
             judgement = self._overdue(host, held_back_s, t)
@@ -123,8 +125,10 @@ class Ends:
         return [*self.judge(host, judgement, t), *self.settle(host)]
 
     def _overdue(self, host: Host, held_back_s: float, t: float) -> Judgement | None:
+        if host.start_s is None:
+            host.start_s = t
         lease_s, command_s = self._timeouts.lease_s, self._timeouts.command_s
-        since_s = t - max(host.start_s or t, host.attached_s, held_back_s)
+        since_s = t - max(host.start_s, host.attached_s, held_back_s)
         if host.outcome is not None:
             quiet_s = t - max(host.heard_s, host.attached_s, held_back_s)
             return self._judgement(host, Code.AGENT, "") if quiet_s > lease_s else None

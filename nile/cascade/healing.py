@@ -327,9 +327,10 @@ class Healer:
             and places.best(host, tried, ROOT_ID, beyond=True) == ROOT_ID
         ):
             return ROOT_ID
-        # Who took it from another may have no way to it.
+        # Who took it from another may have no way to it: its silence says nothing yet.
         before = self._taken_from.pop(host.id, None) if tried else None
         if before is not None and places.best(host, tried, before, beyond=True) == before:
+            trouble.timeouts = 0
             return before
         parent = places.best(host, tried, None if tried else host.parent)
         if parent is None and (waits or not places.hope(host)):
@@ -381,7 +382,7 @@ class Healer:
         return self._took[len(self._took) // 2] if self._took else 0.0
 
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
-        """Hang those below it elsewhere; of one to which nobody has a way, what is below: it may be its gate."""
+        """Hang those below it elsewhere; where nobody has a way to one, what is below that."""
         count = 0
         todo = deque(relay.children)
         while todo:

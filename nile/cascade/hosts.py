@@ -72,6 +72,8 @@ class Host:
     """Its agent was attached, or asked, and hasn't said yet where it stands."""
     answer_due: bool = False
     """It is sure to say so, and what it has below it that should hang elsewhere: it starts nothing before."""
+    ask: int = 0
+    """The number of the request that it is to answer: what it said before, or to a former root, is none."""
     carrier: int | None = None
     """The root logs in itself, over bytes that this relay carries: its link is the root's."""
     contact: Contact = Contact.WAITING

@@ -301,7 +301,8 @@ class Cascade:
             return [self._orders.send(host.id, wire.END, {})]
         if not host.state_due:
             return self._distrust(frame, "nobody asked where it stands")
-        if host.contact is not Contact.UP and not self._may_attach(host):
+        stale = integer(body.get("ask", 0)) != host.ask
+        if stale or (host.contact is not Contact.UP and not self._may_attach(host)):
             return []
         trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
         host.state_due = host.answer_due = False

@@ -140,7 +140,7 @@ class Mender:
         host.may_have_started = host.in_doubt
         host.admitted = False
         host.attach_anew()
-        host.state_due = True
+        host.state_due, host.ask = True, 0
         host.answer_due = host.t_ready_s is not None
         host.placed_s = t
         host.contact = Contact.WAITING
@@ -229,6 +229,7 @@ class Mender:
                 actions += [self._orders.send(child.id, wire.END, {})] if state == "up" else []
                 continue
             if epoch == child.epoch and state == "up":
+                child.attached_s = t
                 actions.append(self._orders.resume(child))
             elif epoch == child.epoch and state in PENDING and child.contact is not Contact.UP:
                 child.contact = Contact(state)

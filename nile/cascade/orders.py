@@ -126,7 +126,8 @@ class Orders:
     def resume(self, host: Host) -> Action:
         """Ask an agent whose link is part of a branch that was attached anew where it stands."""
         host.state_due = host.answer_due = True
-        return self.send(host.id, wire.RESUME, dict(host.received))
+        host.ask = max(host.ask, host.least_epoch) + 1
+        return self.send(host.id, wire.RESUME, {**host.received, "ask": host.ask})
 
     def forget(self, parent: int, host: Host) -> Action:
         """A former parent has nothing to do with it any more, nor with what is below it."""

@@ -389,7 +389,7 @@ class TestAnew:
         it = Core(0.0)
         claim, *effects = tell(plan(again=trace == "none", have=self.HAVE), trace)(it, 0.0)
         assert claim == ("claim",)
-        assert effects == [("state", {"trace": trace, "held": True})]
+        assert effects == [("state", {"trace": trace, "held": True, "ask": 0})]
         assert kinds(it.frame(START, 1.0)) == ["spawn"]
         assert wire.unpack_output(it.output("stdout", b"x")[0][1].body)[1] == 3
 
@@ -400,7 +400,7 @@ class TestAnew:
         it.output("stderr", b"xyz")
         it.frame(frame(wire.ACK, {"stdout": 2}), 1.0)
         state, *rest = tell(plan(epoch=3, have=self.HAVE))(it, 1.0)
-        assert state == ("state", {"trace": "alive", "held": False})
+        assert state == ("state", {"trace": "alive", "held": False, "ask": 0})
         frames = [each[1] for each in rest]
         assert [(each.type, each.origin, each.epoch) for each in frames] == [
             (wire.STARTED, 7, 3), (wire.OUTPUT, 7, 3), (wire.OUTPUT, 7, 3),

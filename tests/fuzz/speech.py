@@ -102,6 +102,7 @@ def _of_host(tree: Tree, host: Host, choices: Choices) -> Frame:
             "trace": choices.pick(("none", "dead", "alive")),
             "held": choices.once_in(2),
             "children": states,
+            "ask": host.ask,
         }
     elif kind == wire.TAKEN:
         body = choices.pick((5, 1 << 20, 1 << 62))
