@@ -12,7 +12,7 @@ from typing import Any
 from nile.agent import wire
 from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
-from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send, Sign
+from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send
 from nile.cascade.departing import Departures
 from nile.cascade.ends import Ends
 from nile.cascade.heritage import inherit
@@ -31,6 +31,7 @@ from nile.cascade.inputs import (
 )
 from nile.cascade.mending import Mender
 from nile.cascade.orders import WINDOW, CascadeOptions, Orders
+from nile.cascade.permits import Permits
 from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
@@ -66,8 +67,7 @@ class Cascade:
         slots = (self._logins, self._starts)
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
-        for host in self._tree.hosts.values():
-            host.permitted = self._wanted(host) and not self._logins.bounded
+        self._permits = Permits(options, self._tree, self._orders, slots)
         self._unsettled_at = 0.0
         self._give_up_at: float | None = None
         self._cancel: Send | None = None
@@ -84,7 +84,7 @@ class Cascade:
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
         if self._give_up_at is None:
-            actions += self._release(t)
+            actions += self._permits.release(t)
             actions += self._stdin.more()
         if not self._ends.open:
             self._finished = True
@@ -115,7 +115,7 @@ class Cascade:
             case Committed():
                 return self._committed(event)
             case Signed():
-                return self._signed(event)
+                return self._permits.signed(event)
             case StdinRead(data):
                 return self._stdin.data(data)
             case StdinEnded():
@@ -140,10 +140,10 @@ class Cascade:
         )
         if heritage:
             t = heritage.elapsed_s
-            return [Publish(started), *self._mender.inherit(t), *self._release(t)]
+            return [Publish(started), *self._mender.inherit(t), *self._permits.release(t)]
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
-        self._offer_logins(ROOT_ID)
-        return [Publish(started), Adopt(top), *self._release(0.0)]
+        self._permits.offer_below(ROOT_ID)
+        return [Publish(started), Adopt(top), *self._permits.release(0.0)]
 
     # Frames.
 
@@ -175,7 +175,7 @@ class Cascade:
         if frame.type == wire.LOGIN:
             return self._login(child, t)
         if frame.type == wire.SIGN:
-            return self._sign(child, body)
+            return self._permits.sign(child, body)
         never_up = child.contact in PENDING and not child.ended
         if body["code"] == UNBOUND and never_up and child.carrier is None:
             return self._carry(child)
@@ -275,7 +275,7 @@ class Cascade:
         # Whoever waits there lost its turn with the link, if there was one.
         for each in self._tree.below(host):
             if each.contact is Contact.UP:
-                self._offer_logins(each.id)
+                self._permits.offer_below(each.id)
         up = HostUp(
             host.name,
             self._tree.name(host.parent),
@@ -345,54 +345,6 @@ class Cascade:
         self._reported.add(frame.origin)
         said = f"a frame was dropped ({frame_name(frame.type)}): {why[:200]}"
         return [Publish(Notice(said, self._tree.name(frame.origin)))]
-
-    def _sign(self, child: Host, body: dict[str, Any]) -> list[Action]:
-        relay = self._tree.hosts.get(child.parent)
-        binds, request, serial = body["binds"], body["request"], integer(body["serial"])
-        if relay is None or child.contact is not Contact.LOGIN or not isinstance(request, bytes):
-            raise ValueError("a signature for no login")
-        if not isinstance(binds, list) or not all(isinstance(bind, bytes) for bind in binds):
-            raise ValueError("session-binds that are no bytes")
-        if child.asking != child.epoch:  # else it asks anew, and what it asked before is void
-            child.asking = child.epoch
-            relay.signatures += 1
-        left = relay.logins - relay.signatures + 1
-        return [Sign(relay.id, child.id, child.epoch, serial, tuple(binds), request, left)]
-
-    def _signed(self, event: Signed) -> list[Action]:
-        child, relay = self._tree[event.asked.child_id], self._tree[event.asked.relay_id]
-        relay.signatures += event.spent - 1
-        if event.asked.epoch != child.epoch:
-            return []  # another node has it now
-        child.asking = 0
-        child.refused = event.refused
-        if not event.refused:
-            # From now on the login can succeed unseen, and so can what starts at once.
-            child.admitted = child.node.asked and not self._starts.bounded
-        note: list[Action] = [Publish(Notice(event.note))] if event.note else []
-        body = {"serial": event.asked.serial, "answer": event.answer}
-        return [*note, self._orders.send(relay.id, wire.SIGNED, body)]
-
-    # Slots: permits for logins, starts of commands.
-
-    def _offer_logins(self, parent_id: int) -> None:
-        """A parent that is up could log in to its children, once they are permitted."""
-        if self._logins.bounded:
-            for host in [self._tree[child] for child in self._tree.children(parent_id)]:
-                waits = host.contact is Contact.WAITING and not (host.permitted or host.ended)
-                if waits and self._wanted(host):
-                    self._logins.offer(host.id, host)
-
-    def _wanted(self, host: Host) -> bool:
-        return not (self._options.relays_only and host.node.asked)
-
-    def _release(self, t: float) -> list[Action]:
-        actions: list[Action] = []
-        for host in self._logins.grant():
-            host.permitted = True
-            permit = {"child": host.id, "epoch": host.epoch}
-            actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
-        return actions + [self._orders.start(host, t) for host in self._starts.grant()]
 
     # The store, time, and the end.
 

@@ -127,7 +127,7 @@ def test_a_host_that_ended_is_offered_no_login() -> None:
     gone = it.hosts[4]
     gone.ended = True
     it.cascade._logins.give_back(gone)
-    it.cascade._offer_logins(1)
+    it.cascade._permits.offer_below(1)
     assert it.cascade._logins._hosts.keys() & {4, 5} == {5}
 
 
