@@ -362,7 +362,7 @@ class Relay:
         link.tick(now)
         silent_s = now - link.last_in
         if silent_s > self._shared["silence"]:
-            return self._hang_up(child, "link", "nothing was heard of it for %d s" % silent_s, now)
+            return self._hang_up(child, "link", "nothing was heard of it for %.1f s" % silent_s, now)
         return [("flush", child.id)]
 
     def next_tick_s(self, now: float) -> float:

@@ -47,7 +47,8 @@ def _refuse(run: RunRecord, handover: Handover | None, now: float) -> None:
     if run.ended_at is not None:
         raise UsageError("it has ended", where=name, remedy=f"`nile show {run.run}` shows how")
     if run.state is RunState.RUNNING:
-        remedy = "look on at its own terminal, or end it there with Ctrl-C"
+        pid = run.context.process.split()[2]
+        remedy = f"look on at its own terminal, or end it there with Ctrl-C; if it hangs, kill -9 {pid}"
         raise UsageError("its root is alive", where=name, remedy=remedy)
     seen_at = run.started_at if run.seen_at is None else run.seen_at
     silent_s = now - seen_at
