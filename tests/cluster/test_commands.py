@@ -120,7 +120,7 @@ def test_a_service_that_a_successful_command_starts_stays_and_is_named(nile: Nil
         left = {host: result["leftover"] for host, result in done.results.items()}
         for host, named in left.items():
             pid = int(done.stdout_of(host))
-            assert named == [{"pid": pid, "name": "sleep", "killed": False}]
+            assert named == [{"pid": pid, "name": "sleep", "killed": False, "survived": False}]
         assert sorted(process.host for process in services(fleet)) == ["h001", "h002", "h003"]
         shown = nile.command("show", "last")
         assert "left running: h[001-003] (3): sleep" in shown.out
