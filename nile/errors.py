@@ -61,6 +61,10 @@ class StoreError(NileError):
     exit_code = 2
 
 
+class TakenOverError(StoreError):
+    """Another root goes on with this run: this one has to keep still."""
+
+
 class LabError(NileError):
     """A lab that can't be brought up, found or acted upon."""
 

@@ -193,6 +193,8 @@ class Mender:
         if trace != "alive" and ran and not self._options.exec.idempotent:
             what = "was booted anew" if trace == "none" else "lost its agent"
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
+        if self.healer.ending:
+            return []  # it hears with every heartbeat that the run is cancelled
         if self._starts.bounded and not host.start_in:  # a former root hasn't told it either
             host.may_have_started, host.start_s = False, None
             self._starts.give_back(host)

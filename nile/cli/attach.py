@@ -12,6 +12,7 @@ from nile.cli import recorded
 from nile.cli.common import allow_descriptors
 
 if TYPE_CHECKING:
+    from nile.cascade import Heritage
     from nile.report import Screen
     from nile.store import Handover, RunRecord, Store
 
@@ -49,7 +50,11 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
     allow_descriptors()
     options, notices = handover.exec, list[str]()
     with store.recorder(RunContext.here(tuple(sys.argv))) as recorder:
-        recorder.take_over(record)
+
+        def take_over() -> Heritage:
+            recorder.take_over(record)
+            return heritage(store, record, time.time())
+
         engine = prepare(
             record.run,
             handover.plan,
@@ -58,7 +63,8 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
             recorder.record,
             ask_secret,
             notices=notices,
-            heritage=heritage(store, record, time.time()),
+            take_over=take_over,
+            check_ours=recorder.check_ours,
         )
         known = store.results(record)
         said = f"{options.command}: {len(known)} of {len(handover.hosts)} hosts had their verdict"

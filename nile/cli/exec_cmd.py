@@ -164,7 +164,14 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     with Store(store_path()) as store, store.recorder(context, handover) as recorder:
         notices: list[str] = []
         engine = prepare(
-            run_id, chosen.plan, chosen.hosts, options, recorder.record, ask_secret, notices=notices
+            run_id,
+            chosen.plan,
+            chosen.hosts,
+            options,
+            recorder.record,
+            ask_secret,
+            notices=notices,
+            check_ours=recorder.check_ours,
         )
         for notice in notices:
             out.err.write(f"nile: {visible(notice)}\n")

@@ -60,7 +60,7 @@ class Show:
     def follow(self, engine: Engine, grace_s: float) -> StoreError | None:
         """Run the engine and show its events, until the end; what kept the store from recording all of it."""
         from nile.cli.interrupts import Interrupts
-        from nile.errors import StoreError
+        from nile.errors import StoreError, TakenOverError
 
         with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
             try:
@@ -68,6 +68,8 @@ class Show:
                     interrupts.wait_while_paused()
                     self._handle(event)
                 failure = None
+            except TakenOverError:
+                raise
             except StoreError as error:  # raised once all is over
                 failure = error
             self._renderer.finish()

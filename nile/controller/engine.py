@@ -54,6 +54,8 @@ from nile.transport.base import ResolvedLogin, Transport
 from nile.transport.signing import SignReply
 
 BEAT_S = 1.0
+SLEPT_S = 5.0
+"""Nobody takes a root for dead that was silent for less."""
 GOODBYE_S = 2.0
 """How long the root waits for its children's links to close once the run is over."""
 
@@ -83,6 +85,8 @@ class EngineOptions:
     signatory: Signatory
     record: Callable[[Sequence[Event]], None]
     bundle: Callable[[], Bundle] = agent_bundle
+    check_ours: Callable[[], None] = lambda: None
+    """Raises TakenOverError where another root has taken the run over; asked after every long sleep."""
 
 
 class Engine:
@@ -96,10 +100,12 @@ class Engine:
             options.record,
             lambda number: self._post(self._stored, number),
             lambda number: self._post(self._shown, number),
+            lambda error: self._post(self._fail, error),
         )
         self._inbox: deque[tuple[Input, Credit | None]] = deque()
         self._pumping = True  # nothing is applied before the run begins
         self._finished = False
+        self._awake_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         self._failure: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
@@ -280,7 +286,8 @@ class Engine:
             return
         self._pumping = True
         try:
-            while self._inbox:
+            self._look_around()
+            while self._inbox and not self._failure:
                 event, credit = self._inbox.popleft()
                 for action in self._cascade.apply(event, time.monotonic()):
                     credit = self._perform(action, credit)
@@ -290,6 +297,12 @@ class Engine:
             self._fail(error)
         finally:
             self._pumping = False
+
+    def _look_around(self) -> None:
+        """Who slept for long may have been taken for dead: ask before anything is said to anybody."""
+        at, self._awake_at = self._awake_at, time.clock_gettime(time.CLOCK_BOOTTIME)
+        if self._awake_at - at > SLEPT_S:
+            self._options.check_ours()
 
     def _perform(self, action: Action, credit: Credit | None) -> Credit | None:
         """Perform one action; the credit that is still nobody's."""

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from nile.errors import TakenOverError
 from nile.events import Event, Notice
 
 BATCH = 2000
@@ -20,7 +21,7 @@ class Pipeline:
     """`record` commits a batch, in a thread of its own.
 
     `stored(n)` and `shown(n)` are called in the store's and in the caller's
-    thread: everything up to number n is.
+    thread: everything up to number n is; `taken_over(error)` in the store's.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class Pipeline:
         record: Callable[[Sequence[Event]], None],
         stored: Callable[[int], None],
         shown: Callable[[int], None],
+        taken_over: Callable[[Exception], None],
     ) -> None:
         self._record = record
         self._stored = stored
         self._shown = shown
+        self._taken_over = taken_over
         self.failure: Exception | None = None
         """Why the store records no more. The run goes on: its commands matter more than its record."""
         self._to_store: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
@@ -81,6 +84,8 @@ class Pipeline:
         for batch in self._batches():
             if self.failure is None:
                 self._try_to_record(batch)
+            if isinstance(self.failure, TakenOverError):
+                break  # nothing may be told to anybody any more
             # Also where nothing can be kept any more: the run has to come to its end.
             self._stored(batch[-1][0])
             for item in batch:
@@ -90,6 +95,9 @@ class Pipeline:
     def _try_to_record(self, batch: list[Numbered]) -> None:
         try:
             self._record([event for _, event in batch])
+        except TakenOverError as error:
+            self.failure = error
+            self._taken_over(error)
         except Exception as error:  # raised again by the engine, once the run is over
             self.failure = error
             text = f"the run goes on, but nothing more of it is recorded: {error}"

@@ -9,6 +9,7 @@ from typing import Any
 from nile.bootstrap import KeptBundle
 from nile.cascade import CascadeOptions, Heritage
 from nile.controller.engine import Engine, EngineOptions
+from nile.errors import UsageError
 from nile.events import Code, Event
 from nile.options import ExecOptions, Signing
 from nile.topology.model import Plan
@@ -31,11 +32,14 @@ def prepare(
     *,
     relays_only: bool = False,
     notices: list[str] | None = None,
-    heritage: Heritage | None = None,
+    take_over: Callable[[], Heritage] | None = None,
+    check_ours: Callable[[], None] = lambda: None,
 ) -> Engine:
     """An engine that is ready to go. `hosts` are the asked ones, in the order of their ranks.
 
-    With a `heritage` it goes on with a run whose root died.
+    With `take_over` it goes on with a run whose root died: that is called last,
+    once nothing can keep this root from it any more. `check_ours` raises
+    TakenOverError where another root did so with this very run.
     With `relays_only` no asked host is logged in to, only those above them.
 
     Resolves every login (ssh configuration, host keys, identities); raises the
@@ -43,6 +47,13 @@ def prepare(
     """
     ring = KeyRing(ask)
     logins = resolve_logins(list(plan.specs.values()), ring, notices=notices)
+    if take_over is not None and not any(login.known_hosts for login in logins.values()):
+        raise UsageError(
+            "no host key of any of its hosts is known here, so nobody could be logged in to",
+            where=f"run {run}",
+            remedy="attach as the user who started it, with the same ssh configuration; its hosts wait for a lease",
+        )
+    heritage = take_over() if take_over is not None else None
     cascade = CascadeOptions(
         run=run,
         exec=options,
@@ -62,6 +73,7 @@ def prepare(
             signatory=SigningAuthority(ring),
             record=record,
             bundle=lambda: KeptBundle(cache_directory()),
+            check_ours=check_ours,
         )
     )
 

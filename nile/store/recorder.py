@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
-from nile.errors import BugError, StoreError, UsageError
+from nile.errors import BugError, TakenOverError, UsageError
 from nile.events import (
     Event,
     HostOutput,
@@ -120,15 +120,20 @@ class Recorder:
                 self._ends.clear()
                 raise
 
+    def check_ours(self) -> None:
+        """Raise TakenOverError where another root has taken the run over."""
+        with self._lock, errors.mapped(self._path, "read the store of runs"):
+            self._refuse_if_taken_over()
+
     def _refuse_if_taken_over(self) -> None:
         if self._run is None:
             return
         ((roots,),) = self._db.execute("SELECT roots FROM run WHERE id = ?", (self._run,))
         if roots != self._roots:
-            raise StoreError(
+            raise TakenOverError(
                 "another root has taken this run over",
                 where=str(self._path),
-                remedy="`nile show` has what it records; this one was taken for dead",
+                remedy="this one was taken for dead, and keeps still; `nile show` has what that one records",
             )
 
     def _to_disk(self) -> None:
@@ -157,7 +162,7 @@ class Recorder:
                 )
             case RunEnded():
                 self._db.execute(
-                    "UPDATE run SET ended_at = ?, wall_s = ?, interrupted = ? WHERE id = ?",
+                    "UPDATE run SET ended_at = ?, wall_s = ?, interrupted = ?, handover = '' WHERE id = ?",
                     (self._clock(), event.wall_s, event.interrupted, self._key()),
                 )
 

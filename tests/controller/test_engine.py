@@ -7,10 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nile.controller.engine import SLEPT_S
+from nile.errors import TakenOverError
 from nile.events import (
     Code,
     Event,
@@ -236,3 +239,25 @@ def test_idle_ticks(home: Path) -> None:
     events = list(engine(home, "sleep 0.5").events(idle_s=0.05))
     assert None in events
     assert verdicts(events) == dict.fromkeys(NAMES, Verdict.OK)
+
+
+def test_a_root_that_slept_asks_first_whether_the_run_is_still_its_own(home: Path) -> None:
+    """Another one has taken it over: nothing more is said to any host, and what runs waits for its lease."""
+
+    def check() -> None:
+        raise TakenOverError("another root has it")
+
+    run = engine(home, ExecOptions("echo begun; sleep 60"), timeouts=Timeouts(lease_s=3.0))
+    run._options = replace(run._options, check_ours=check)
+    events: list[Event | None] = []
+
+    def follow() -> None:
+        for event in run.events(0.05):
+            events.append(event)
+            if [type(each) for each in events].count(HostOutput) == 9:
+                run._awake_at -= 2 * SLEPT_S
+
+    with pytest.raises(TakenOverError):
+        follow()
+    assert verdicts(events) == {}
+    all_gone(home)

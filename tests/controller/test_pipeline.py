@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from nile.controller.pipeline import BATCH, Pipeline
+from nile.errors import TakenOverError
 from nile.events import Event, Notice
 
 DEADLINE_S = 10.0
@@ -25,7 +26,8 @@ class Line:
         self.may_record.set()
         self.recording = threading.Event()
         self.fails: Exception | None = None
-        self.pipeline = Pipeline(self._record, self.stored.append, self.shown.append)
+        self.taken_over: list[Exception] = []
+        self.pipeline = Pipeline(self._record, self.stored.append, self.shown.append, self.taken_over.append)
 
     def _record(self, events: Sequence[Event]) -> None:
         self.recording.set()
@@ -137,3 +139,12 @@ def test_a_reader_that_leaves_early_keeps_nobody_waiting(line: Line) -> None:
     assert line.stored[-1] == 20
     assert line.shown[-1] == 20
     assert len(line.recorded) == 20
+
+
+def test_once_another_root_has_the_run_nothing_is_told_to_anybody(line: Line) -> None:
+    line.fails = TakenOverError("another root has it")
+    line.put(1, 3)
+    line.pipeline.end()
+    assert list(line.pipeline.events()) == []
+    assert (line.stored, line.taken_over) == ([], [line.fails])
+    assert line.pipeline.failure is line.fails

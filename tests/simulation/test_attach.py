@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -14,6 +15,8 @@ from nile.events import Verdict
 from nile.options import Limits
 from nile.simulation.cluster import Cluster
 from nile.simulation.faults import strike
+from nile.simulation.pipes import Wire
+from nile.simulation.root import RootTimes
 from tests.simulation.checks import violations
 from tests.simulation.runs import CHAIN, TWO_RELAYS, all_ok, chatty, cluster, quiet, sleeper
 from tests.simulation.scenario import any_run
@@ -105,6 +108,40 @@ def test_an_interrupt_that_was_recorded_goes_on() -> None:
     run.run()
     assert violations(run) == []
     assert set(run.verdicts().values()) == {Verdict.CANCELLED}
+
+
+@pytest.mark.parametrize("store_s", [0.005, 0.1])
+@pytest.mark.parametrize("latency_s", [0.0, 0.05])
+def test_nothing_starts_after_an_interrupt_that_was_recorded(store_s: float, latency_s: float) -> None:
+    """The root dies so soon after it that hosts haven't heard of it; others were never logged in to."""
+    plan = tree([0, 0, *[1, 2] * 6], limits=Limits(parallel=2))
+    run = cluster(plan, sleeper(0.3), wire=Wire(latency_s), times=RootTimes(store_s, 0.0))
+    late: list[str] = []
+    for host in run.hosts.values():
+        host.login.seconds = 0.3
+        host.on_start = functools.partial(_late, run, 0.5 + 2 * latency_s + 0.05, host.name, late)
+    run.interrupt_at(0.5, 5.0)
+    disturbed(run, (0.5 + store_s + 0.05, 1.0)).run()
+    assert late == []
+    assert len(run.verdicts()) == 14
+
+
+def test_nothing_starts_after_an_interrupt_of_the_next_root() -> None:
+    run = cluster(tree(CHAIN), sleeper(1.0))
+    late: list[str] = []
+    for host in run.hosts.values():
+        host.login.seconds = 0.3
+        host.on_start = functools.partial(_late, run, 1.25, host.name, late)
+    disturbed(run, (0.1, 1.0))
+    run.interrupt_at(1.2, 1.0)
+    run.run()
+    assert late == []
+    assert len(run.verdicts()) == 8
+
+
+def _late(run: Cluster, after_s: float, name: str, late: list[str]) -> None:
+    if run.clock.now > after_s:
+        late.append(name)
 
 
 def test_a_dead_host_that_was_never_up_is_lost_for_nobody_knows_better() -> None:

@@ -43,8 +43,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_plan_and_options_come_back_as_they_were(path: Path) -> None:
     with Store(path) as store, store.recorder(handover=HANDOVER.dump()) as recorder:
-        recorder.record(sample.whole_run())
+        recorder.record(sample.whole_run()[:-1])
         assert store.handover(store.run("last")) == HANDOVER
+
+
+def test_once_a_run_ended_nobody_needs_it(path: Path) -> None:
+    with Store(path) as store, store.recorder(handover=HANDOVER.dump()) as recorder:
+        recorder.record(sample.whole_run())
+        assert store.handover(store.run("last")) is None
 
 
 def test_where_nothing_was_handed_over_there_is_nothing(path: Path) -> None:
@@ -56,7 +62,7 @@ def test_where_nothing_was_handed_over_there_is_nothing(path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"plan": 1}', '{"plan": {"nodes": [{}]}}'])
 def test_what_cannot_be_read_is_an_error_that_names_the_file(path: Path, text: str) -> None:
     with Store(path) as store, store.recorder(handover=text) as recorder:
-        recorder.record(sample.whole_run())
+        recorder.record(sample.whole_run()[:-1])
         with pytest.raises(StoreError, match=r"runs\.db: .*can't be read(.|\n)*another version"):
             store.handover(store.run("last"))
 
