@@ -51,7 +51,7 @@ def prepare(
         raise UsageError(
             "no host key of any of its hosts is known here, so nobody could be logged in to",
             where=f"run {run}",
-            remedy="attach as the user who started it, with the same ssh configuration; its hosts wait for a lease",
+            remedy="attach as the user who started it, with the same ssh configuration, within the lease",
         )
     heritage = take_over() if take_over is not None else None
     cascade = CascadeOptions(
