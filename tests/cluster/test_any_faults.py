@@ -27,7 +27,7 @@ from tests.cluster.pool import Pool
 from tests.cluster.running import Nile
 from tests.cluster.striking import RELAYS, TREE, Fault, strike, three_stages
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 RUNS = "0-19"
 SOON_S, LATE_S = 5.0, 17.0

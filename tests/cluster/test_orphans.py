@@ -26,7 +26,7 @@ from tests.cluster.striking import (
     three_stages,
 )
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 BELOW_H022 = {"h023", "h024", "h025", "h026"}
 BELOW_H032 = {"h033", "h034", "h035", "h036"}
@@ -43,7 +43,7 @@ def kill_ends_them_at_once(nile: Nile, pool: Pool) -> None:
         witness = stack.enter_context(Witness(lab))
         with pool.turn:
             began = time.monotonic()
-            run = stack.enter_context(three_stages(nile, lease="30s").started(*words))
+            run = stack.enter_context(three_stages(nile, lease="30s").started(*words, BEGIN_AND_WAIT))
             await_start(run, witness, lab.names)
         slow = max(1.0, (time.monotonic() - began) / QUIET_S)
         kill_agent(lab, "h022")

@@ -21,7 +21,7 @@ from nile.lab import BackendName, Lab, LabSpec
 from tests.cluster.conftest import check_nothing_is_left
 from tests.cluster.running import Nile
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 HOSTS = 60
 TOGETHER = 30

@@ -31,7 +31,7 @@ from tests.cluster.pool import Pool
 from tests.cluster.running import Nile, Running
 from tests.cluster.striking import DETECTION_S, GRACE_S, QUIET_S, await_start, three_stages
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 LEASE_S, COMMAND_S, LONG_GRACE_S = 6, 15, 8
 RAGE = (

@@ -10,7 +10,7 @@ import pytest
 from nile.lab import BackendName, Lab, LabSpec
 from tests.cluster.running import Done, Nile
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 HOSTS, SWITCHES = 300, 6
 CONNECT_S = 10
