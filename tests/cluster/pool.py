@@ -16,7 +16,7 @@ from tests.cluster.hosts import boot_anew
 from tests.cluster.running import Nile
 
 HOSTS, SWITCHES = 60, 3
-LABS = 7
+LABS = 4
 """As many runs at a time as two cores bear without turning load into failures."""
 
 QUIET_S = 2.0

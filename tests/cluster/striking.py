@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nile.lab.links import ROOT_ADDRESS
+from nile.topology.hostsets import HostSets
 from tests.cluster.faults import Deed, Witness
 from tests.cluster.hosts import patiently
 from tests.cluster.running import Done, Nile, Running
@@ -46,6 +47,17 @@ def three_stages(nile: Nile, name: str = "three", pace: float = 1.0, **timeouts:
     """Three stages, drawn, so that each fault strikes a subtree of its own; `pace` scales its times."""
     times = {"lease": f"{LEASE_S * pace:.1f}s", "connect": f"{CONNECT_S * pace:.1f}s", **timeouts}
     return nile.with_routes(name, tree=TREE, limits={"branches": 4, "stages": 3}, timeouts=times)
+
+
+def above(host: str) -> list[str]:
+    """The relays above a host as the tree is drawn, from the root down."""
+    for top, relays in TREE.items():
+        for relay, leaves in relays.items():
+            if host == relay:
+                return [top]
+            if host in HostSets(hosts=()).expand(leaves):
+                return [top, relay]
+    return []
 
 
 @dataclass(frozen=True)
@@ -116,9 +128,10 @@ class Struck:
         return max(float(self.done.results[host]["t_end_s"]) for host in self.spared) - self.grown_s
 
     def lost_after_s(self) -> dict[str, float]:
-        """Lost host -> from its fault to its verdict."""
+        """Lost host -> from its fault to its verdict; or from one that kept the news of it from the root."""
         lost = [host for host in self.hit_s if self.told(host)[0] == "lost"]
-        return {host: float(self.done.results[host]["t_end_s"]) - self.hit_s[host] for host in lost}
+        known_s = {host: max(self.hit_s.get(each, 0.0) for each in (host, *above(host))) for host in lost}
+        return {host: float(self.done.results[host]["t_end_s"]) - known_s[host] for host in lost}
 
     def __str__(self) -> str:
         late = ", ".join(f"{host} {after_s:.1f}" for host, after_s in sorted(self.lost_after_s().items()))
