@@ -105,7 +105,9 @@ def ended(nile: Nile, pool: Pool, how: str) -> tuple[float, float]:
         patiently(lambda: busy(lab) <= {"h001"}, "nothing of the run is left but on the frozen host", most_s)
         gone_s = time.monotonic() - began
         thaw(lab, "h001")
-        patiently(lambda: not busy(lab), "nothing is left on the host that thawed", (grace_s + 2.0) * slow)
+        # Perhaps within its lease, and then it waits for that like any orphan.
+        left_s = max(0.0, most_s - gone_s) + (grace_s + 2.0) * slow
+        patiently(lambda: not busy(lab), "nothing is left on the host that thawed", left_s)
         if verdicts:
             told = run.wait().verdicts
             assert {told[host] for host in UNTOUCHED} == verdicts
