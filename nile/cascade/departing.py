@@ -13,7 +13,6 @@ for a shorter time than since its start: then it was booted anew.
 from __future__ import annotations
 
 import math
-import signal
 
 from nile.cascade.healing import BY_CHANCE
 from nile.cascade.hosts import Host
@@ -24,8 +23,8 @@ from nile.events import Code, Verdict
 from nile.options import ExecOptions
 from nile.topology.model import ROOT_ID, Plan
 
-SHUTDOWN = (signal.SIGHUP, signal.SIGKILL, signal.SIGTERM)
-"""What a host that goes down sends its processes."""
+SHUTDOWN = (1, 9, 15)
+"""SIGHUP, SIGKILL and SIGTERM: what a host that goes down sends its processes."""
 SHELL_SIGNAL = 128
 """A shell whose command was killed by signal N ends with the status 128 + N."""
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from nile.cascade import mending
-from nile.cascade.departing import Departures
+from nile.cascade import ends, mending
+from nile.cascade.actions import Action
+from nile.cascade.departing import Departures, judge_away
 from nile.cascade.hosts import Host
 from nile.cascade.placing import Places
+from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
-from nile.options import OnOrphan
+from nile.options import ExecOptions, OnOrphan
 from nile.simulation.faults import strike
 from nile.simulation.hosts import SILENT
 from tests.simulation.departures import (
@@ -280,7 +282,7 @@ def test_any_departures_that_another_root_sees_to_the_end(first: int) -> None:
     assert list(failures(any_succession, range(first, first + 40), 16)) == []
 
 
-@pytest.mark.parametrize("first", range(0, 160, 40))
+@pytest.mark.parametrize("first", range(0, 80, 40))
 def test_any_trouble_around_long_commands(first: int) -> None:
     assert list(failures(any_trouble, range(first, first + 40), 16)) == []
 
@@ -322,6 +324,28 @@ class TestPlanted:
         run = twin_gateways()
         run.run()
         assert any("unreachable" in each for each in run.violations())
+
+    def test_silence_as_a_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mending, "UNHEARD_OF", "what no relay says")
+        assert any("gone away, but it was there" in each for each in failures(any_trouble, range(3, 5), 16))
+
+    def test_a_dead_gateway_as_a_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def judge(host: Host, options: ExecOptions, code: Code, reason: str) -> Judgement | None:
+            return judge_away(host, options, Code.REFUSED if code is Code.PARENT else code, reason)
+
+        monkeypatch.setattr(ends, "judge_away", judge)
+        assert any("gone away, but it was there" in each for each in failures(any_trouble, range(2), 16))
+
+    def test_waiting_for_one_whose_command_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def claimed(self: mending.Mender, host: Host, trace: str, held: bool, t: float) -> list[Action]:
+            absence = host.absence
+            actions = claimed_as_it_is(self, host, trace, held, t)
+            host.absence = absence or host.absence
+            return actions
+
+        claimed_as_it_is = mending.Mender.claimed
+        monkeypatch.setattr(mending.Mender, "claimed", claimed)
+        assert any("didn't run to its end" in each for each in failures(any_trouble, range(5, 6), 16))
 
     def test_a_second_start_after_the_boot(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
