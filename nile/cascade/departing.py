@@ -12,6 +12,9 @@ for a shorter time than since its start: then it was booted anew.
 
 from __future__ import annotations
 
+import math
+
+from nile.cascade.healing import BY_CHANCE
 from nile.cascade.hosts import Host
 from nile.cascade.slots import Slots
 from nile.cascade.tree import Tree
@@ -19,6 +22,14 @@ from nile.cascade.verdicts import Judgement, judge_lost, judge_outcome
 from nile.events import Code, Verdict
 from nile.options import ExecOptions
 from nile.topology.model import ROOT_ID, Plan
+
+SHUTDOWN = (1, 9, 15)
+"""SIGHUP, SIGKILL and SIGTERM: what a host that goes down sends its processes."""
+SHELL_SIGNAL = 128
+"""A shell whose command was killed by signal N ends with the status 128 + N."""
+
+AWAKE_S = 3.0
+"""What ended while the root slept is heard of within so long."""
 
 
 class Departures(Slots):
@@ -101,6 +112,29 @@ class Departures(Slots):
         return True
 
 
+class Wakes:
+    """When the root was kept from its work: agents hang up on one that says nothing; they didn't go away."""
+
+    def __init__(self, silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._ticked_s = 0.0
+        self._woke_s = -math.inf
+
+    def since(self, t: float) -> None:
+        """This root goes on from here."""
+        self._ticked_s = t
+
+    def tick(self, t: float) -> None:
+        """It is awake; tell it once a second."""
+        if t - self._ticked_s > self._silence_s:
+            self._woke_s = t
+        self._ticked_s = t
+
+    def lately(self, t: float) -> bool:
+        """May a link that ends now have done so because the root was silent?"""
+        return t - self._ticked_s > self._silence_s or t - self._woke_s < AWAKE_S
+
+
 def _depths(plan: Plan) -> dict[str, int]:
     """By host: how many gateways one has to pass on the longest way to it."""
     depths: dict[str, int] = {}
@@ -115,6 +149,13 @@ def _depths(plan: Plan) -> dict[str, int]:
     return depths
 
 
+def may_be_going_down(judgement: Judgement) -> bool:
+    """Does a command end like this whose host then goes down? It may be the shutdown that killed it."""
+    killed = judgement.code is Code.SIGNAL and judgement.signal in SHUTDOWN
+    killed = killed or (judgement.code is Code.EXIT and (judgement.rc or 0) - SHELL_SIGNAL in SHUTDOWN)
+    return killed or judgement.verdict is Verdict.OK
+
+
 def judge_away(host: Host, options: ExecOptions, code: Code, reason: str) -> Judgement | None:
     """The verdict on a host that was told to start and of which no more will be heard; None: as in any run.
 
@@ -123,12 +164,14 @@ def judge_away(host: Host, options: ExecOptions, code: Code, reason: str) -> Jud
     """
     if not host.leaving:
         return None
-    known = judge_outcome(host.outcome, options.leftover) if host.outcome is not None else None
-    if known is not None and (host.absence is None or known.verdict is not Verdict.OK):
+    if host.outcome is not None and (
+        host.absence is None or not may_be_going_down(judge_outcome(host.outcome, options.leftover))
+    ):
         return None
+    unseen = code in (Code.CANCELLED, Code.PARENT) or (host.silent and code in BY_CHANCE)
+    if host.absence is None and unseen:
+        return None  # neither what befell those above it nor silence says anything of it
     if code is Code.CANCELLED:
-        if host.absence is None:
-            return None
         return Judgement(Verdict.CANCELLED, code, "cancelled while it was waited for", rc=_rc(host))
     if not host.started:
         return None
@@ -143,6 +186,9 @@ def judge_absent(host: Host, options: ExecOptions, t: float) -> Judgement | None
     if host.absence is None or t < host.absence.until_s:
         return None
     said = f"it was not booted anew within {options.wait_back_s:g} s"
+    known = judge_outcome(host.outcome, options.leftover) if host.outcome is not None else None
+    if known is not None and known.verdict is not Verdict.OK:  # the shutdown was none, or it hangs
+        said = f"{known.reason}, and {said}"
     if not host.started:
         return judge_lost(Code.NOT_REBOOTED, f"{said}, and nobody heard that its command began")
     remedy = "where the command only cuts links, leave --wait-back out"

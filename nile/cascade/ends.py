@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
-from nile.cascade.departing import judge_absent, judge_away, judge_back
+from nile.cascade.departing import judge_absent, judge_away, judge_back, may_be_going_down
 from nile.cascade.healing import Healer
 from nile.cascade.hosts import Absence, Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
@@ -47,7 +47,7 @@ class Ends:
         if host.outcome is None or host.verdict is not None or not host.output_complete():
             return []
         judgement = judge_outcome(host.outcome, self._options.exec.leftover)
-        if judgement.verdict is Verdict.OK and self._options.exec.wait_back_s is not None:
+        if self._options.exec.wait_back_s is not None and may_be_going_down(judgement):
             self.expect_back(host, t)
             return []
         return self.judge(host, judgement, t)
@@ -84,9 +84,10 @@ class Ends:
     def give_up_alive(self, host: Host, reason: str, t: float) -> list[Action]:
         """The agent there has nothing to go on with."""
         lost = host.in_doubt and host.outcome is None
-        judgement = (
-            judge_lost(Code.AGENT, reason, UNSEEN) if lost else self._judgement(host, Code.AGENT, reason)
-        )
+        judgement = judge_away(host, self._options.exec, Code.AGENT, reason)
+        if judgement is None and lost:
+            judgement = judge_lost(Code.AGENT, reason, UNSEEN)
+        judgement = judgement or self._judgement(host, Code.AGENT, reason)
         return [*self.judge(host, judgement, t), *self.settle(host)]
 
     def _lost(self, code: Code, reason: str) -> Judgement:

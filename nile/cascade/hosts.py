@@ -90,6 +90,8 @@ class Host:
     """The epoch of the attachment in which it was last told to start; 0: never, or it starts by itself."""
     leaving: bool = False
     """It was told to start a command that may cut it off: nobody is hung below it any more."""
+    silent: bool = False
+    """With such a command its link fell silent: only what a login finds says what became of it."""
     absence: Absence | None = None
     """It is waited for."""
     booted_anew: bool = False

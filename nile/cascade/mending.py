@@ -6,8 +6,19 @@ from collections.abc import Mapping
 
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
+from nile.cascade.departing import Wakes
 from nile.cascade.ends import Ends
-from nile.cascade.healing import CallUp, Decision, GiveUp, Healer, Moved, Place, Unheard
+from nile.cascade.healing import (
+    BY_CHANCE,
+    UNHEARD_OF,
+    CallUp,
+    Decision,
+    GiveUp,
+    Healer,
+    Moved,
+    Place,
+    Unheard,
+)
 from nile.cascade.heritage import REASON
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
@@ -36,13 +47,14 @@ class Mender:
         self._orders = orders
         self._logins, self._starts = slots
         self.healer = Healer(tree, plan, options.exec.grace_s)
+        self._wakes = Wakes(plan.timeouts.silence_s)
         self.ends = Ends(options, plan.timeouts, tree, orders, self.healer, slots, stdin)
 
     def gone(self, host: Host, failed: bool, code: Code, reason: str, t: float) -> list[Action]:
         """A login failed, or a link was lost."""
         if self._options.relays_only:  # whoever waits for a host behind it is to hear of it at once
             return self.ends.dismiss(host, code, reason, t)
-        departed = self._departed(host, failed, t)
+        departed = self._departed(host, failed, code, reason, t)
         if failed:
             self.healer.failed(host, code, reason, t)
         else:
@@ -56,21 +68,26 @@ class Mender:
             return self._give_up(host, Code.CANCELLED if waited_for else code, reason, t)
         return []
 
-    def _departed(self, host: Host, failed: bool, t: float) -> bool:
+    def _departed(self, host: Host, failed: bool, code: Code, reason: str, t: float) -> bool:
         """Does a lost link, or a login that `failed`, end it for a host whose command may cut it off?
 
         One that has to come back is waited for. What befell others, so that it has to be
-        logged in to anew, is no effect of its command: it is looked for as in any run.
+        logged in to anew, is no effect of its command: it is looked for as in any run. And
+        silence is no sign: it is looked for once.
         """
         if not host.leaving or host.over:
             return False
         if self._options.exec.wait_back_s is None:
-            return host.started and not failed
+            if not failed:
+                host.silent = code is Code.LINK and (reason.startswith(UNHEARD_OF) or self._wakes.lately(t))
+                return host.started and not host.silent and code is not Code.PARENT
+            return host.started and host.silent and code not in BY_CHANCE
         self.ends.expect_back(host, t, gone=True)
         return self.healer.ending
 
     def inherit(self, t: float) -> list[Action]:
         """Take over what a former root had: with it, all its links are gone."""
+        self._wakes.since(t)
         for host in [self._tree[each] for each in self._tree.top]:
             if not host.ended:
                 host.contact = Contact.NONE
@@ -90,6 +107,7 @@ class Mender:
         if self._options.relays_only:
             return actions
         if ticked:
+            self._wakes.tick(t)
             self._logins.tick()
         for _ in range(MOST_ROUNDS):
             decisions = self.healer.decide(t, ticked=ticked)
@@ -116,6 +134,7 @@ class Mender:
                 reason = "its relay doesn't say what came of the login"
                 forget = self._orders.forget(self._tree.link_parent(host), host)
                 self._logins.move_on(host)
+                host.silent = False  # that is its relay's silence
                 return [forget, *self.gone(host, True, Code.CONNECT_TIMEOUT, reason, t)]
             case CallUp(host):
                 return self._call_up(host, t)
@@ -182,6 +201,8 @@ class Mender:
         """`trace` is what the agent found of one before it: dead or none; alive, once it had its start."""
         if host.over:
             return []
+        if not held and host.outcome is None:
+            host.absence = None  # its command goes on: only once that ends, or cuts it off, is it waited for
         if held and host.leaving and host.start_in != host.epoch:
             actions = self._returned(host, trace, t)
             if actions is not None:
@@ -238,7 +259,7 @@ class Mender:
                 if child.contact is Contact.LOGIN:  # it has as long for it as any other
                     self.healer.begun(child, t)
             elif child.contact is not Contact.NONE:
-                self._departed(child, True, t)
+                self._departed(child, True, Code.PARENT, "", t)
                 self._cut_off(child)
                 self.healer.lost(child, Code.PARENT, f"its relay {host.name} lost it", t)
         # Whom it had once, it may not know to be elsewhere; of others it has nothing to say.

@@ -18,7 +18,8 @@ from nile.topology.model import ROOT_ID, Plan
 
 WINDOW = 256 * 1024
 """Bytes of one stream of one host that may be under way: printed, and not yet in the store."""
-FIRST = "sleep 1; "
+FIRST_S = 1.0
+FIRST = f"sleep {FIRST_S:g}; "
 """The shell does that before a command that may cut the host off: the word that it began gets through."""
 
 
@@ -52,6 +53,7 @@ class Orders:
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node; times in seconds, the window in bytes."""
         timeouts, what = self._plan.timeouts, self._options.exec
+        first, first_s = (FIRST, FIRST_S) if what.disruptive else ("", 0.0)
         return {
             "run": self._options.run,
             "count": len(self._options.hosts),
@@ -65,8 +67,8 @@ class Orders:
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
             "job": {
-                "command": f"{FIRST}{what.command}" if what.disruptive else what.command,
-                "timeout": timeouts.command_s,
+                "command": f"{first}{what.command}",
+                "timeout": None if timeouts.command_s is None else timeouts.command_s + first_s,
                 "leftover": what.leftover.value,
                 "stdin": what.stdin,
             },

@@ -89,9 +89,7 @@ def command(
     line = " ".join(words)
     if not line.strip():
         raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")
-    if len(line.encode(errors="surrogateescape")) >= LONGEST_LINE:
-        remedy = "send it as a script: nile exec --stdin ... -- sh < SCRIPT"
-        raise UsageError("the command is longer than hosts can take (128 KiB)", remedy=remedy)
+    _check_length(line, given)
     chosen = select(selection)
     if timeout_s is not None:
         timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
@@ -114,7 +112,7 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
     if given["as_json"] and given["gather"]:
         raise UsageError("--json and -b can't go together", remedy="leave one of the two out")
     wait_back_s = given["wait_back_s"]
-    disruptive = given["disruptive"] or wait_back_s is not None
+    disruptive = _is_disruptive(given)
     if disruptive:
         _check_disruptive(given)
     # What cuts a host off is not to be killed for having done so.
@@ -130,6 +128,23 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
         disruptive=disruptive,
         wait_back_s=wait_back_s,
     )
+
+
+def _check_length(line: str, given: dict[str, Any]) -> None:
+    """Hosts get it as one word, with what the shell does before a command that may cut them off."""
+    from nile.cascade.orders import FIRST
+
+    before = len(FIRST) if _is_disruptive(given) else 0
+    if before + len(line.encode(errors="surrogateescape")) < LONGEST_LINE:
+        return
+    remedy = "send it as a script: nile exec --stdin ... -- sh < SCRIPT"
+    if before:
+        remedy = "put it on the hosts as a script first, and run that"
+    raise UsageError("the command is longer than hosts can take (128 KiB)", remedy=remedy)
+
+
+def _is_disruptive(given: dict[str, Any]) -> bool:
+    return bool(given["disruptive"] or given["wait_back_s"] is not None)
 
 
 def _check_disruptive(given: dict[str, Any]) -> None:

@@ -8,10 +8,12 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nile.cli.exec_cmd import command, options
+from nile.cascade.orders import FIRST
+from nile.cli.exec_cmd import LONGEST_LINE, _check_length, command, options
 from nile.errors import UsageError
 from nile.lab import Lab
 from nile.options import ExecOptions, OnOrphan
@@ -193,6 +195,16 @@ def test_long_commands(nile: Nile) -> None:
     assert "128 KiB" in done.err
     script = f"printf {'x' * 120_000} | wc -c\n".encode()
     assert nile.exec("--stdin", "-w", "h001", "--", "sh", stdin=script).out == "h001: 120000\n"
+
+
+@pytest.mark.parametrize("which", [{"disruptive": True}, {"wait_back_s": 5.0}])
+def test_long_commands_that_have_something_before_them(which: dict[str, Any]) -> None:
+    given = {"disruptive": False, "wait_back_s": None}
+    longest = "x" * (LONGEST_LINE - 1)
+    _check_length(longest, given)
+    _check_length(longest[len(FIRST) :], {**given, **which})
+    with pytest.raises(UsageError, match="128 KiB"):
+        _check_length(longest[len(FIRST) - 1 :], {**given, **which})
 
 
 def test_an_interrupted_run(nile: Nile) -> None:

@@ -12,7 +12,7 @@ from nile.events import Code, HostUp
 from nile.options import ExecOptions, Limits, OnOrphan, Timeouts
 from nile.simulation.cluster import Cluster, Setup
 from nile.simulation.commands import Script, Sleep, Write
-from nile.simulation.faults import plan_faults
+from nile.simulation.faults import plan_faults, strike
 from nile.simulation.hosts import SimHost
 from nile.simulation.pipes import Wire
 from nile.topology.model import Plan
@@ -23,7 +23,6 @@ Deed = Callable[[Cluster, SimHost], None]
 FIRST_S = 1.0
 """What the shell waits before such a command: the word that it began gets through."""
 GRACE_S = 1.0
-AWAY_S = 6.0
 
 
 def reboot(seconds: float | None) -> Deed:
@@ -47,11 +46,15 @@ def kill_agent(_: Cluster, host: SimHost) -> None:
     host.kill_agent()
 
 
-def unplug(run: Cluster, host: SimHost) -> None:
-    """Its network is away for a while."""
-    block = run.network.isolate(host.id)
-    run.calm_at = max(run.calm_at, run.clock.now + AWAY_S)
-    run.clock.after(AWAY_S, run.network.mend, block)
+def unplug(seconds: float) -> Deed:
+    """Its network is away for so long."""
+
+    def deed(run: Cluster, host: SimHost) -> None:
+        block = run.network.isolate(host.id)
+        run.calm_at = max(run.calm_at, run.clock.now + seconds)
+        run.clock.after(seconds, run.network.mend, block)
+
+    return deed
 
 
 def nothing(_: Cluster, __: SimHost) -> None:
@@ -59,7 +62,10 @@ def nothing(_: Cluster, __: SimHost) -> None:
 
 
 class Departing(Cluster):
-    """A cluster whose command does a deed to its host; `early` are starts that came before others below."""
+    """A cluster whose command does a deed to its host; `early` are starts that came before others below.
+
+    `harmless`: no deed does anything, and no fault ends a link.
+    """
 
     def __init__(
         self, plan: Plan, deed: Callable[[random.Random], Deed], options: ExecOptions, seed: int, wire: Wire
@@ -68,6 +74,7 @@ class Departing(Cluster):
         self.lasts_s: dict[str, float] = {}
         """How long the command goes on after its deed, where chance doesn't say so."""
         self.early: list[str] = []
+        self.harmless = False
         self.started_at: dict[str, float] = {}
         super().__init__(Setup(plan, options, self._script, seed, wire))
         for host in self.hosts.values():
@@ -75,7 +82,7 @@ class Departing(Cluster):
 
     def violations(self) -> list[str]:
         """Every rule that was broken, in words."""
-        return [*self.early, *self._taken_over(), *self._late(), *violations(self)]
+        return [*self.early, *self._taken_over(), *self._late(), *self._harmed(), *violations(self)]
 
     def _taken_over(self) -> Iterator[str]:
         """Once a host was told to start, nobody who has a command is hung below it."""
@@ -90,7 +97,8 @@ class Departing(Cluster):
         wait_s = self.setup.exec.wait_back_s
         for name, result in self.results().items():
             host, began_s = self.host(name), self.started_at.get(name, math.inf)
-            due_s = began_s + FIRST_S + SOON_S
+            # Where its link only fell silent it is logged in to once; of many, one after another.
+            due_s = began_s + FIRST_S + SOON_S + 2 * self.setup.plan.timeouts.connect_s
             if result.code is Code.GONE_AWAY and not self.disturbed and (result.t_end_s or 0.0) > due_s:
                 yield f"{name}: gone away since {began_s + FIRST_S:.1f} s, said at {result.t_end_s:.1f} s"
             in_time = wait_s is not None and 0.0 < host.booted_at < began_s + wait_s - SOON_S
@@ -98,6 +106,17 @@ class Departing(Cluster):
             spoilt = host.struck or self.interrupted or (ways and all(gate.struck for gate in ways))
             if result.code is Code.NOT_BACK and in_time and not spoilt:
                 yield f"{name}: not back, but it was booted anew at {host.booted_at:.1f} s"
+
+    def _harmed(self) -> Iterator[str]:
+        """Where nothing cuts a host off, and no link is ended, nobody goes away, and all run to their end."""
+        for name, result in self.results().items() if self.harmless else ():
+            host = self.host(name)
+            if host.struck or not host.claims.starts:
+                continue
+            if result.code is Code.GONE_AWAY:
+                yield f"{name}: gone away, but it was there: {result.reason}"
+            if host.command is None or host.command.status not in ((0, None), (1, None)):
+                yield f"{name}: {result.code}, and its command didn't run to its end"
 
     def _script(self, name: str, rng: random.Random) -> Script:
         yield Write("stdout", f"{name} begins\n".encode())
@@ -158,7 +177,8 @@ DEEDS: tuple[Deed, ...] = (
     reboot(None),
     hang_up,
     kill_agent,
-    unplug,
+    unplug(6.0),
+    unplug(30.0),
     nothing,
 )
 
@@ -197,6 +217,56 @@ def any_succession(seed: int, hosts: int) -> Departing:
     run.calm_at = at + after_s
     run.at(at, run.replace_root, after_s)
     return run
+
+
+def any_trouble(seed: int, hosts: int) -> Departing:
+    """Long commands that cut nothing, while the tree is cut and mended around them."""
+    rng = random.Random(seed)
+    plan = any_tree(rng, hosts, Limits(stages=4), Timeouts(connect_s=8.0, lease_s=20.0))
+    plan = any_zone(rng, plan)
+    options = ExecOptions(
+        "a command",
+        grace_s=GRACE_S,
+        on_orphan=OnOrphan.FINISH,
+        disruptive=True,
+        wait_back_s=rng.choice((None, None, 8.0)),
+    )
+    run = Departing(plan, lambda _: nothing, options, rng.getrandbits(64), Wire(0.001))
+    run.harmless = run.disturbed = True
+    run.lasts_s = {host.name: rng.choice((1.0, 25.0, 40.0)) for host in run.hosts.values()}
+    for _ in range(rng.randrange(1, 5)):
+        at = run.calm_at = max(run.calm_at, 2.0 + 20.0 * rng.random())
+        run.at(at, rng.choice(TROUBLES), rng, run)
+    return run
+
+
+def _cut(rng: random.Random, run: Cluster) -> None:
+    """A link: not the one login that is to find a host."""
+    tree = run.root._cascade._tree
+    linked = [host for host in run.hosts.values() if tree.attached(host.id)]
+    if linked:
+        run.cut(rng.choice(linked))
+
+
+def _pause(rng: random.Random, run: Cluster) -> None:
+    node = rng.choice([0, *run.hosts])
+    run.calm_at = max(run.calm_at, run.clock.now + 4.0)
+    run.clock.after(4.0, run.network.mend, run.network.isolate(node))
+
+
+def _kill_a_gateway(rng: random.Random, run: Cluster) -> None:
+    host = run.host(rng.choice(sorted({name for spec in run.setup.plan.specs.values() for name in spec.via})))
+    strike(run, host)
+    host.crash()
+
+
+def _replace_the_root(rng: random.Random, run: Cluster) -> None:
+    after_s = rng.choice((0.5, 4.0))
+    run.calm_at = max(run.calm_at, run.clock.now + after_s)
+    run.replace_root(after_s)
+
+
+TROUBLES = (_cut, _cut, _pause, _pause, _kill_a_gateway, _replace_the_root)
 
 
 def failures(runs: Callable[..., Departing], seeds: range, *how: int) -> Iterator[str]:

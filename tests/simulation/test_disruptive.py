@@ -6,18 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
-from nile.cascade import mending
-from nile.cascade.departing import Departures
+from nile.cascade import ends, mending
+from nile.cascade.actions import Action
+from nile.cascade.departing import Departures, judge_away
 from nile.cascade.hosts import Host
 from nile.cascade.placing import Places
+from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
-from nile.options import OnOrphan
+from nile.options import ExecOptions, OnOrphan
 from nile.simulation.faults import strike
 from nile.simulation.hosts import SILENT
 from tests.simulation.departures import (
     Departing,
     any_departure,
     any_succession,
+    any_trouble,
     departing,
     failures,
     hang_up,
@@ -124,7 +127,7 @@ def late_orphans() -> Departing:
 def twin_gateways() -> Departing:
     """Both relays are the gateways of all leaves; one is through with its own when the other dies."""
     plan = with_gateways(tree(TWO_RELAYS), dict.fromkeys(range(3, 9), (1, 2)))
-    run = departing(plan, reboot(None))
+    run = departing(plan, kill_agent)
     run.disturbed = True
     for host in run.hosts.values():
         host.login.seconds = 0.1
@@ -137,9 +140,31 @@ def twin_gateways() -> Departing:
 
 
 class TestGoneAway:
-    @pytest.mark.parametrize("deed", [reboot(None), reboot(2.0), kill_agent, unplug])
+    @pytest.mark.parametrize("deed", [reboot(None), reboot(2.0), kill_agent, unplug(60.0)])
     def test_however_the_link_is_lost(self, deed: Callable[..., None]) -> None:
         departs(departing(tree(TWO_RELAYS), deed))
+
+    def test_a_network_that_stands_still_for_a_moment_is_no_verdict(self) -> None:
+        run = departing(tree([0] * 6), unplug(4.0))
+        run.disturbed = run.harmless = True
+        run.lasts_s = {host.name: 30.0 for host in run.hosts.values()}
+        run.run()
+        assert run.violations() == []
+        assert codes(run) <= {(Verdict.OK, None), (Verdict.FAILED, Code.EXIT)}
+
+    def test_one_that_is_looked_for_is_logged_in_to_once(self) -> None:
+        run = departs(departing(tree(TWO_RELAYS), reboot(None)))
+        assert {host.claims.attempts for host in run.hosts.values()} <= {1, 2}
+
+    def test_a_gateway_that_dies_says_nothing_of_the_commands_behind_it(self) -> None:
+        run = departing(with_gateways(tree([0, 1, 1]), {2: (1,), 3: (1,)}), nothing)
+        run.disturbed = run.harmless = True
+        run.lasts_s = dict.fromkeys(("h0002", "h0003"), 25.0)
+        strike(run, run.hosts[1])
+        run.at(4.0, run.hosts[1].crash)
+        run.run()
+        assert run.violations() == []
+        assert {run.verdicts()[name] for name in ("h0002", "h0003")} == {Verdict.LOST}
 
     def test_the_command_goes_on_without_a_link(self) -> None:
         run = departs(departing(tree(TWO_RELAYS), hang_up))
@@ -194,6 +219,18 @@ class TestWaitingForThemToBeBack:
         assert run.violations() == []
         assert codes(run) == {(Verdict.OK, Code.REBOOTED)}
 
+    def test_a_pause_of_the_network_while_the_command_runs(self) -> None:
+        """Only once the command is over the time begins."""
+        run = departing(tree([0] * 3), nothing, wait_back_s=8.0)
+        run.disturbed = run.harmless = True
+        run.lasts_s = {host.name: 40.0 for host in run.hosts.values()}
+        for host in run.hosts.values():
+            run.at(5.0, unplug(4.0), run, host)
+        run.run()
+        assert run.violations() == []
+        assert codes(run) <= {(Verdict.FAILED, Code.NOT_REBOOTED), (Verdict.FAILED, Code.EXIT)}
+        assert min(result.t_end_s or 0.0 for result in run.results().values()) > 40.0
+
     def test_never_back(self) -> None:
         run = succeeds(departing(tree([0, 1, 1]), reboot(None), wait_back_s=20.0))
         assert codes(run) == {(Verdict.TIMEOUT, Code.NOT_BACK)}
@@ -245,6 +282,11 @@ def test_any_departures_that_another_root_sees_to_the_end(first: int) -> None:
     assert list(failures(any_succession, range(first, first + 40), 16)) == []
 
 
+@pytest.mark.parametrize("first", range(0, 80, 40))
+def test_any_trouble_around_long_commands(first: int) -> None:
+    assert list(failures(any_trouble, range(first, first + 40), 16)) == []
+
+
 def test_many_hosts() -> None:
     run = departing(square(900), reboot(3.0), wait_back_s=120.0)
     run.run()
@@ -282,6 +324,28 @@ class TestPlanted:
         run = twin_gateways()
         run.run()
         assert any("unreachable" in each for each in run.violations())
+
+    def test_silence_as_a_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mending, "UNHEARD_OF", "what no relay says")
+        assert any("gone away, but it was there" in each for each in failures(any_trouble, range(3, 5), 16))
+
+    def test_a_dead_gateway_as_a_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def judge(host: Host, options: ExecOptions, code: Code, reason: str) -> Judgement | None:
+            return judge_away(host, options, Code.REFUSED if code is Code.PARENT else code, reason)
+
+        monkeypatch.setattr(ends, "judge_away", judge)
+        assert any("gone away, but it was there" in each for each in failures(any_trouble, range(2), 16))
+
+    def test_waiting_for_one_whose_command_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def claimed(self: mending.Mender, host: Host, trace: str, held: bool, t: float) -> list[Action]:
+            absence = host.absence
+            actions = claimed_as_it_is(self, host, trace, held, t)
+            host.absence = absence or host.absence
+            return actions
+
+        claimed_as_it_is = mending.Mender.claimed
+        monkeypatch.setattr(mending.Mender, "claimed", claimed)
+        assert any("didn't run to its end" in each for each in failures(any_trouble, range(5, 6), 16))
 
     def test_a_second_start_after_the_boot(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
