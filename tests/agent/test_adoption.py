@@ -125,7 +125,7 @@ class TestHandOver:
         if hangs_up:
             first.hang_up()
         second = login(2, python=python(version))
-        assert state(second) == {"trace": "alive", "held": False, "children": []}
+        assert state(second) == {"trace": "alive", "held": False, "ask": 0, "children": []}
         assert {(frame.origin, frame.epoch) for frame in second.frames[1:]} <= {(1, 2)}
         (tmp_path / "go").touch()
         result = second.result()
@@ -229,7 +229,7 @@ class TestTheHolderIsDead:
         kill_both(first)
         assert len(marked(run)) == 3
         second = login(2, command)
-        assert state(second) == {"trace": "dead", "held": True, "children": []}
+        assert state(second) == {"trace": "dead", "held": True, "ask": 0, "children": []}
         assert marked(run) == []
         second.read(0.2)
         assert ran(tmp_path) == 1
