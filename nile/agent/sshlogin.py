@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from nile.agent.loop import Agent
 
 MOST_STDERR = 4096
-# sshd was too busy to let it in: such a login may succeed a moment later, unless it says something else, too.
+# sshd was too busy to let it in: such a login may succeed a moment later, unless ssh says one of _FINAL, too.
+# Both are rows of the root's table (nile.cascade.lastwords): ssh's own phrases, for banners are heard, too.
 _PASSING = (
     "kex_exchange_identification",
     "ssh_exchange_identification",
@@ -21,7 +22,20 @@ _PASSING = (
     "Connection closed by",
     "ssh_dispatch_run_fatal",
 )
-_FINAL = ("Host key", "HOST KEY", "HOST IDENT", "refused", "denied", "timed out", "Too many auth", "No route")
+_FINAL = (
+    "REVOKED HOST KEY DETECTED",
+    "REMOTE HOST IDENTIFICATION HAS CHANGED",
+    "Host key verification failed",
+    "Could not resolve hostname",
+    "Connection refused",
+    "No route to host",
+    "Network is unreachable",
+    "Connection timed out",
+    "Operation timed out",
+    "agent refused operation",
+    "Permission denied (",
+    "Too many authentication failures",
+)
 
 
 def ssh_argv(ssh: str, login: "Dict[str, Any]", known_hosts: str, connect_s: float) -> "List[str]":
