@@ -78,17 +78,23 @@ class Login:
         self.said = b""  # what it printed on standard error
         self._agent = agent
         self._out = b""  # bytes on their way to its standard input
-        given, out, err = os.pipe(), os.pipe(), os.pipe()
-        self._stdin, self.stdout, self.stderr = given[1], out[0], err[0]
+        ours: "List[int]" = []
+        theirs: "List[int]" = []
         try:
-            self.pid = processes.spawn(argv, env, (given[0], out[1], err[1]))
+            for end in (1, 0, 0):  # the one of its standard input, output and error that is ours
+                pipe = os.pipe()
+                ours.append(pipe[end])
+                theirs.append(pipe[1 - end])
+            self.pid = processes.spawn(argv, env, theirs)
         except OSError:
-            self.close()
+            for fd in ours:
+                os.close(fd)
             raise
         finally:
-            for fd in (given[0], out[1], err[1]):
+            for fd in theirs:
                 os.close(fd)
-        for fd in (self._stdin, self.stdout, self.stderr):
+        self._stdin, self.stdout, self.stderr = ours
+        for fd in ours:
             os.set_blocking(fd, False)
 
     def read(self) -> "Optional[bytes]":
