@@ -138,6 +138,14 @@ class TestHandOver:
         second.wait_closed()
         wait_until(lambda: not alive(agent) and claims_of(run) == [], "the end without a trace")
 
+    def test_a_lease_that_is_longer_than_any_poll_hinders_nothing(self, login: Login, tmp_path: Path) -> None:
+        first = login(1, lease=1e8)
+        first.wait(lambda: first.output() == b"one\n")
+        second = login(2, lease=1e8)
+        assert state(second)["trace"] == "alive"
+        (tmp_path / "go").touch()
+        assert second.result()["rc"] == 0
+
     def test_only_what_the_root_lacks_comes_again(self, login: Login, tmp_path: Path) -> None:
         first = login(1)
         first.wait(lambda: first.output() == b"one\n")
