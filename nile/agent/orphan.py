@@ -18,6 +18,8 @@ import time
 from nile.agent import claims, leftovers, wire
 from nile.agent.link import Link
 
+MOST_POLL_S = 1e6  # poll's milliseconds end at 24 days
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple
@@ -152,7 +154,7 @@ def _ferry(up: int, down: int, wake: int, to_holder: bytes, to_parent: bytes, le
         if not to_parent:
             poll.register(up, select.POLLIN)
             poll.register(wake, 0)  # tells when the holder died; what it wrote before is read first
-        ready = dict(poll.poll(int(lease_s * 1000)))
+        ready = dict(poll.poll(int(min(lease_s, MOST_POLL_S) * 1000)))
         if not ready:
             return
         if down in ready:

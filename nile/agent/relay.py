@@ -312,7 +312,7 @@ class Relay:
         child.state = GONE
         if child.link is not None:
             child.link.drop()
-        child.link = None
+        child.link = child.handshake = None  # what it still says is no matter
         self._under_way.discard(child.id)
 
     def _wanted(self, child: Child) -> bool:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from nile.agent.loop import Agent
 
 MOST_STDERR = 4096
-# sshd was too busy to let it in: such a login may succeed a moment later, unless it says something else, too.
+# sshd was too busy to let it in: such a login may succeed a moment later, unless ssh says one of _FINAL, too.
+# Both are rows of the root's table (nile.cascade.lastwords): ssh's own phrases, for banners are heard, too.
 _PASSING = (
     "kex_exchange_identification",
     "ssh_exchange_identification",
@@ -21,7 +22,20 @@ _PASSING = (
     "Connection closed by",
     "ssh_dispatch_run_fatal",
 )
-_FINAL = ("Host key", "HOST KEY", "HOST IDENT", "refused", "denied", "timed out", "Too many auth", "No route")
+_FINAL = (
+    "REVOKED HOST KEY DETECTED",
+    "REMOTE HOST IDENTIFICATION HAS CHANGED",
+    "Host key verification failed",
+    "Could not resolve hostname",
+    "Connection refused",
+    "No route to host",
+    "Network is unreachable",
+    "Connection timed out",
+    "Operation timed out",
+    "agent refused operation",
+    "Permission denied (",
+    "Too many authentication failures",
+)
 
 
 def ssh_argv(ssh: str, login: "Dict[str, Any]", known_hosts: str, connect_s: float) -> "List[str]":
@@ -64,17 +78,23 @@ class Login:
         self.said = b""  # what it printed on standard error
         self._agent = agent
         self._out = b""  # bytes on their way to its standard input
-        given, out, err = os.pipe(), os.pipe(), os.pipe()
-        self._stdin, self.stdout, self.stderr = given[1], out[0], err[0]
+        ours: "List[int]" = []
+        theirs: "List[int]" = []
         try:
-            self.pid = processes.spawn(argv, env, (given[0], out[1], err[1]))
+            for end in (1, 0, 0):  # the one of its standard input, output and error that is ours
+                pipe = os.pipe()
+                ours.append(pipe[end])
+                theirs.append(pipe[1 - end])
+            self.pid = processes.spawn(argv, env, theirs)
         except OSError:
-            self.close()
+            for fd in ours:
+                os.close(fd)
             raise
         finally:
-            for fd in (given[0], out[1], err[1]):
+            for fd in theirs:
                 os.close(fd)
-        for fd in (self._stdin, self.stdout, self.stderr):
+        self._stdin, self.stdout, self.stderr = ours
+        for fd in ours:
             os.set_blocking(fd, False)
 
     def read(self) -> "Optional[bytes]":

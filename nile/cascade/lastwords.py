@@ -18,8 +18,10 @@ class Failure:
     retry: bool = False
 
 
-# The first line that matches decides: (words in ssh's message, code, says nothing about the host, what to
+# The first row that matches decides: (words in ssh's message, code, says nothing about the host, what to
 # tell instead of ssh's last line). Host keys first: what follows those messages is always the same.
+# Words are ssh's own phrases: a banner, which may speak of denied access, is among what it says. Relays have
+# a copy of the rows up to the last that is tried again.
 _TABLE = (
     ("REVOKED HOST KEY DETECTED", "host-key-revoked", False, "its host key is marked @revoked"),
     (
@@ -36,7 +38,7 @@ _TABLE = (
     ("Connection timed out", "connect-timeout", False, ""),
     ("Operation timed out", "connect-timeout", False, ""),
     ("agent refused operation", "signing", False, ""),
-    ("Permission denied", "authentication", False, ""),
+    ("Permission denied (", "authentication", False, ""),
     ("Too many authentication failures", "authentication", False, ""),
     ("kex_exchange_identification", "startups", True, ""),
     ("ssh_exchange_identification", "startups", True, ""),

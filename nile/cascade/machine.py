@@ -166,7 +166,7 @@ class Cascade:
             return []  # a former parent, which doesn't know yet
         if child is None or self._tree.link_parent(child) != frame.origin:
             return self._distrust(frame, "it speaks about a host that isn't its child")
-        if not self._hears(frame.origin):
+        if not self._tree.attached(frame.origin):
             return []
         if frame.type == wire.REPORT:
             return self._report(child, f"{frame_name(body['type'])} from {child.name}", frame.origin, body)
@@ -253,11 +253,7 @@ class Cascade:
 
     def _may_attach(self, host: Host) -> bool:
         """Is somebody to log in to it, with whom there is contact? What is out of contact is placed anew."""
-        return host.ended or (host.contact in PENDING and self._hears(self._tree.link_parent(host)))
-
-    def _hears(self, node_id: int) -> bool:
-        """Can anything come from there? Not through a link that is gone, whoever says so."""
-        return node_id == ROOT_ID or self._tree.attached(node_id)
+        return host.ended or (host.contact in PENDING and self._tree.attached(self._tree.link_parent(host)))
 
     def _attached(self, host: Host, t: float) -> list[Action]:
         host.contact = Contact.UP

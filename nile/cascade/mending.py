@@ -151,7 +151,7 @@ class Mender:
 
     def _place(self, host: Host, parent: int, t: float) -> list[Action]:
         former, linked = host.parent, self._tree.link_parent(host)
-        leaves = (parent != former or host.carrier is not None) and self._hears(linked)
+        leaves = (parent != former or host.carrier is not None) and self._tree.attached(linked)
         if host.contact is Contact.UP:  # the top of a subtree whose parent is gone
             self.healer.lost(host, Code.PARENT, f"its relay {self._tree.name(former)} is gone", t)
         self._tree.move(host, parent)
@@ -181,14 +181,11 @@ class Mender:
         actions.append(self._orders.place(host, code=code))
         return actions if former == ROOT_ID else [*actions, *self.ends.settle(self._tree[former])]
 
-    def _hears(self, node: int) -> bool:
-        return node == ROOT_ID or self._tree.attached(node)
-
     def _give_up(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """It gets its verdict; what hangs below it has to look for another parent."""
         under_way = host.contact in PENDING
         linked = self._tree.link_parent(host)
-        former = [self._orders.forget(linked, host)] if under_way and self._hears(linked) else []
+        former = [self._orders.forget(linked, host)] if under_way and self._tree.attached(linked) else []
         actions = former + self.ends.give_up(host, code, reason, t)
         for child in [self._tree[each] for each in host.children]:
             if not child.ended and child.contact is not Contact.NONE:

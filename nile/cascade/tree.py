@@ -99,7 +99,7 @@ class Tree:
         return stage
 
     def attached(self, node_id: int) -> bool:
-        """Is every link from the root down to this node up?"""
+        """Is every link from the root down to this node up? Else nothing can come from it."""
         while node_id != ROOT_ID:
             host = self.hosts[node_id]
             if host.contact is not Contact.UP or host.ended:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nile.errors import UsageError
+from nile.topology.durations import WEEK_S, YEAR_S, seconds
 
 if TYPE_CHECKING:
     from nile.options import SshOptions
@@ -60,19 +61,21 @@ class Selection:
 
 
 class Seconds(_SecondsType):
-    """A duration: a plain number of seconds, or one with a unit (500ms, 10s, 2m, 1h)."""
+    """A duration: a plain number of seconds, or one with a unit (500ms, 10s, 2m, 1h); at most `most_s`."""
 
     name = "duration"
 
+    def __init__(self, most_s: float = YEAR_S) -> None:
+        self._most_s = most_s
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds, above 0."""
-        from nile.topology.kinds import seconds
         from nile.topology.refusal import Refusal
 
         if isinstance(value, float):
             return value
         try:
-            return seconds(f"{value}s" if str(value)[-1:].isdigit() else str(value))
+            return seconds(f"{value}s" if str(value)[-1:].isdigit() else str(value), self._most_s)
         except Refusal as refusal:
             self.fail(f"{refusal.message}; {refusal.remedy}", param, ctx)
 
@@ -102,7 +105,7 @@ _OPTIONS = (
         "--connect-timeout",
         "connect_timeout_s",
         metavar="S",
-        type=Seconds(),
+        type=Seconds(WEEK_S),
         help="For one whole login.",
     ),
     click.option(

@@ -41,7 +41,7 @@ def lines(question: Question, source: str, runs: Sequence[Run]) -> Iterator[str]
         yield from _one(runs[0])
         return
     yield from _several(runs)
-    worst = max(runs, key=lambda run: (len(run.end.not_ok), run.slowest_s))
+    worst = max(runs, key=lambda run: (_badly(run), run.slowest_s))
     yield ""
     yield f"The worst of them, seed {worst.calm.seed}:"
     yield ""
@@ -78,13 +78,24 @@ def _one(run: Run) -> Iterator[str]:
     yield from table(STAGE_HEADINGS, rows, STAGE_HEADINGS)
     yield ""
     calm = run.calm
-    ends = "" if set(calm.counts) <= {"ok"} else f": {totals(calm.counts)}"
-    yield f"predicted: all up after {duration(calm.up_s)}, the run ends after {duration(calm.wall_s)}{ends}"
+    ends = f"{'the run ends' if calm.ended else 'not over yet'} after {duration(calm.wall_s)}"
+    counts = totals(calm.counts, len(calm.without_verdict))
+    plain = calm.ended and set(calm.counts) <= {"ok"}
+    yield f"predicted: {_up(calm)}, {ends}{'' if plain else f': {counts}'}"
     if run.rough is not None:
         yield ""
         yield from _rough(run.rough)
     elif calm.not_ok:
         yield from _not_ok(calm)
+
+
+def _up(forecast: Forecast) -> str:
+    from nile.report.wording import duration
+
+    if not forecast.up:
+        return "no host is up"
+    some = "all" if forecast.up == forecast.nodes else f"{forecast.up} of {forecast.nodes}"
+    return f"{some} up after {duration(forecast.up_s)}"
 
 
 STAGE_HEADINGS = ("STAGE", "HOSTS", "FIRST UP", "HALF UP", "ALL UP")
@@ -106,10 +117,11 @@ def _rough(forecast: Forecast) -> Iterator[str]:
         yield f"and {len(deaths) - len(shown)} more (--json has all)"
     yield ""
     end = "then" if forecast.ended else "not over yet"
-    yield f"{end}: {totals(forecast.counts)}, after {duration(forecast.wall_s)}"
+    counts = totals(forecast.counts, len(forecast.without_verdict))
+    yield f"{end}: {counts}, after {duration(forecast.wall_s)}"
     if forecast.counts.get(Verdict.LOST):
         yield "(the verdict of a lost host waits until lease and grace are over: it might have come back)"
-    if (slowest := forecast.slowest) is not None:
+    if (slowest := forecast.slowest) is not None and not forecast.not_over:
         path = " > ".join(slowest.path)
         yield f"slowest of those that were spared: {duration(slowest.t_end_s or 0.0)} ({path})"
     yield from _not_ok(forecast)
@@ -139,8 +151,11 @@ def _not_ok(forecast: Forecast) -> Iterator[str]:
     from nile.report import heading
     from nile.report.wording import plural, reason
 
-    if not forecast.not_ok:
+    if forecast.not_over:
+        yield f"{plural(len(forecast.not_over), 'host')} without a verdict although spared"
+    elif not forecast.not_ok:
         yield "all that were spared are ok"
+    if not forecast.not_ok:
         return
     yield f"{plural(len(forecast.not_ok), 'host')} not ok although spared:"
     causes: dict[str, list[str]] = {}
@@ -169,8 +184,15 @@ def _several(runs: Sequence[Run]) -> Iterator[str]:
     ):
         if known := [seconds for seconds in times if seconds is not None]:
             yield f"{title} after {duration(statistics.median(known))}, at worst {duration(max(known))}"
-    most = max(len(run.end.not_ok) for run in runs)
+    if late := sum(not run.end.ended for run in runs):
+        yield f"not over in the time that was simulated: {late} of {len(runs)} runs"
+    most = max(map(_badly, runs))
     yield f"spared hosts that aren't ok: {(most and f'at worst {most} of a run') or 'none'}"
+
+
+def _badly(run: Run) -> int:
+    """Spared hosts that aren't ok, or not yet."""
+    return len(run.end.not_ok) + len(run.end.not_over)
 
 
 def _spread(title: str, runs: Sequence[Run], times: Sequence[float]) -> tuple[str, str, str, str]:

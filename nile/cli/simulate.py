@@ -243,8 +243,10 @@ def _forecast(forecast: Forecast) -> dict[str, Any]:
         "ended": forecast.ended,
         "wall_s": forecast.wall_s,
         "up_s": forecast.up_s,
+        "up": forecast.up,
         "stages": [dataclasses.asdict(stage) for stage in forecast.stages],
         **{str(verdict): forecast.counts.get(verdict, 0) for verdict in Verdict},
+        "without_verdict": len(forecast.without_verdict),
         "deaths": [dataclasses.asdict(death) for death in forecast.deaths],
         "slowest": slowest and {"host": slowest.host, "path": slowest.path, "t_end_s": slowest.t_end_s},
         "not_ok": [

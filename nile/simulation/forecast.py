@@ -90,7 +90,7 @@ class Forecast:
     wall_s: float
     """From the beginning to the last verdict."""
     up_s: float
-    """When the last agent said hello for the first time."""
+    """When the last agent said hello for the first time; 0 where none did."""
     stages: tuple[StageForecast, ...]
     counts: dict[Verdict, int]
     deaths: tuple[Death, ...]
@@ -99,13 +99,25 @@ class Forecast:
     not_ok: tuple[HostResult, ...]
     """Spared hosts that fared badly all the same."""
     ended: bool = field(default=True)
-    """False: it was still under way after `LIMIT_S` seconds."""
+    """False: it was still under way `LIMIT_S` seconds after its command could have ended."""
+    nodes: int = 0
+    """Hosts of the plan, relays and all."""
+    up: int = 0
+    """How many of these were ever up."""
+    without_verdict: tuple[str, ...] = ()
+    """Hosts that were asked, and have no verdict because it hasn't `ended`."""
+
+    @property
+    def not_over(self) -> tuple[str, ...]:
+        """Spared hosts without a verdict."""
+        dead = {death.host for death in self.deaths}
+        return tuple(host for host in self.without_verdict if host not in dead)
 
 
 def undisturbed(question: Question, seed: int) -> Forecast:
     """The run as it goes when nobody dies."""
     cluster = _cluster(question, seed)
-    _run(cluster)
+    _run(cluster, question)
     return _forecast(cluster, seed, {})
 
 
@@ -118,7 +130,7 @@ def with_deaths(question: Question, dying: Dying, seed: int, within_s: float) ->
     moments = {host.id: within_s * rng.random() for host in struck}
     for host in struck:
         cluster.at(moments[host.id], host.crash)
-    _run(cluster)
+    _run(cluster, question)
     return _forecast(cluster, seed, moments)
 
 
@@ -146,9 +158,9 @@ def _cluster(question: Question, seed: int) -> Cluster:
     )
 
 
-def _run(cluster: Cluster) -> None:
+def _run(cluster: Cluster, question: Question) -> None:
     cluster.root.begin()
-    cluster.clock.run(lambda: cluster.root.finished, LIMIT_S)
+    cluster.clock.run(lambda: cluster.root.finished, question.command_s + LIMIT_S)
 
 
 # From what was published to figures.
@@ -172,6 +184,9 @@ def _forecast(cluster: Cluster, seed: int, moments: dict[int, float]) -> Forecas
         max(spared, key=lambda result: result.t_end_s or 0.0, default=None),
         tuple(result for result in spared if result.verdict is not Verdict.OK),
         cluster.root.finished,
+        len(cluster.setup.plan.nodes),
+        len(first_up),
+        tuple(node.host for node in cluster.setup.plan.asked() if node.host not in results),
     )
 
 

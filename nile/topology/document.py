@@ -13,6 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from nile.options import Kex, Limits, Signing, SshClient, SshOptions, Timeouts
 from nile.topology import hostsets
+from nile.topology.durations import WEEK_S
 from nile.topology.kinds import (
     Choice,
     Duration,
@@ -280,23 +281,32 @@ TIMEOUTS = Record(
     (
         Field(
             "connect",
-            Duration(),
-            "One whole login, until the agent says hello.",
+            Duration(most_s=WEEK_S),
+            "One whole login, until the agent says hello; a week at most.",
             into="connect_s",
             default="10s",
         ),
         Field(
-            "lease", Duration(), "How long an agent lives on without the root.", into="lease_s", default="30s"
+            "lease",
+            Duration(most_s=WEEK_S),
+            "How long an agent lives on without the root; a week at most.",
+            into="lease_s",
+            default="30s",
         ),
         Field(
             "silence",
-            Duration(),
-            "A link from which nothing comes for so long is taken for lost; every second something should.",
+            Duration(most_s=WEEK_S),
+            "A link from which nothing comes for so long (a week at most) is taken for lost;"
+            " every second something should.",
             into="silence_s",
             default="2.8s",
         ),
         Field(
-            "command", Duration(none=True), "How long a command may run.", into="command_s", default="none"
+            "command",
+            Duration(none=True),
+            "How long a command may run; a year at most.",
+            into="command_s",
+            default="none",
         ),
     ),
 )

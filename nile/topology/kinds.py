@@ -21,14 +21,12 @@ from typing import Any, Generic, TypeVar
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from nile.topology import hostsets, ssh_keywords
+from nile.topology.durations import DURATION, YEAR_S, seconds
 from nile.topology.refusal import Refusal
 from nile.topology.yamltree import Invalid, Located, Reader, pairs, scalar, string
 
 T = TypeVar("T")
 Schema = dict[str, Any]
-
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
 
 
 class Kind(ABC, Generic[T]):
@@ -44,19 +42,6 @@ class Kind(ABC, Generic[T]):
     @abstractmethod
     def schema(self) -> Schema:
         """The JSON schema (2020-12) of what `read` takes."""
-
-
-def seconds(text: str) -> float:
-    """A duration with its unit (`10s`, `500ms`, `2m`, `1.5h`) in seconds, above 0; raises `Refusal`."""
-    if (found := DURATION.fullmatch(text)) and float(found[1]) > 0:
-        return float(found[1]) * UNITS[found[2]]
-    if re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0:
-        raise Refusal(
-            f"the duration {text} has no unit", f"write {text}s for seconds (units: {', '.join(UNITS)})"
-        )
-    raise Refusal(
-        f"'{text}' is no duration above 0", f"write a number and a unit ({', '.join(UNITS)}), as in 10s"
-    )
 
 
 @dataclass(frozen=True)
@@ -150,9 +135,10 @@ class Integer(Kind[int | None]):
 
 @dataclass(frozen=True)
 class Duration(Kind[float | None]):
-    """Seconds; written with a unit. `none` allows that word, which gives None."""
+    """Seconds, at most `most_s`; written with a unit. `none` allows that word, which gives None."""
 
     none: bool = False
+    most_s: float = YEAR_S
     what: str = "a duration"
 
     def read(self, node: Node, reader: Reader) -> float | None:
@@ -160,7 +146,7 @@ class Duration(Kind[float | None]):
         if self.none and text == "none":
             return None
         try:
-            return seconds(text)
+            return seconds(text, self.most_s)
         except Refusal as refusal:
             reader.fail(node, refusal.message, refusal.remedy + (", or none" if self.none else ""))
 

@@ -125,7 +125,7 @@ class TestHandOver:
         if hangs_up:
             first.hang_up()
         second = login(2, python=python(version))
-        assert state(second) == {"trace": "alive", "held": False, "children": []}
+        assert state(second) == {"trace": "alive", "held": False, "ask": 0, "children": []}
         assert {(frame.origin, frame.epoch) for frame in second.frames[1:]} <= {(1, 2)}
         (tmp_path / "go").touch()
         result = second.result()
@@ -137,6 +137,14 @@ class TestHandOver:
         second.end()
         second.wait_closed()
         wait_until(lambda: not alive(agent) and claims_of(run) == [], "the end without a trace")
+
+    def test_a_lease_that_is_longer_than_any_poll_hinders_nothing(self, login: Login, tmp_path: Path) -> None:
+        first = login(1, lease=1e8)
+        first.wait(lambda: first.output() == b"one\n")
+        second = login(2, lease=1e8)
+        assert state(second)["trace"] == "alive"
+        (tmp_path / "go").touch()
+        assert second.result()["rc"] == 0
 
     def test_only_what_the_root_lacks_comes_again(self, login: Login, tmp_path: Path) -> None:
         first = login(1)
@@ -229,7 +237,7 @@ class TestTheHolderIsDead:
         kill_both(first)
         assert len(marked(run)) == 3
         second = login(2, command)
-        assert state(second) == {"trace": "dead", "held": True, "children": []}
+        assert state(second) == {"trace": "dead", "held": True, "ask": 0, "children": []}
         assert marked(run) == []
         second.read(0.2)
         assert ran(tmp_path) == 1

@@ -87,6 +87,15 @@ class TestSlots:
         assert it._queue == []
 
 
+def test_what_one_says_that_was_hung_up_on_is_no_handshake_again() -> None:
+    """Bytes of it may be on their way still, and nobody is there to be written to."""
+    it = relay()
+    it.adopt(children(1), 0.0)
+    up(it, 2)
+    assert of(it.overrun(2, 1.0), "hangup") == [2]
+    assert it.data(2, b"\nnonce py 00 3.11.2\n", 1.0) == []
+
+
 class TestAChildThatDoesNotRead:
     def test_it_is_hung_up_before_it_fills_this_memory(self) -> None:
         it = relay()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -95,6 +96,28 @@ def test_strangers_are_those_that_no_login_began(monkeypatch: pytest.MonkeyPatch
         branches.leave()
         for directory in relay.owned:
             Path(directory).rmdir()
+
+
+@pytest.mark.parametrize("pipes", range(4))
+def test_a_login_that_cant_be_started_leaves_no_descriptor(
+    pipes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many pipes are to be had; with three of them, it is the program that isn't there."""
+    from nile.agent import sshlogin
+
+    left = [os.pipe] * pipes
+
+    def pipe() -> tuple[int, int]:
+        if not left:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return left.pop()()
+
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", pipe)
+        with pytest.raises(OSError, match="Too many open files" if pipes < 3 else "No such file"):
+            sshlogin.Login(Stub(), 2, [str(tmp_path / "nothing")], {})  # type: ignore[arg-type]
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 class Stub:

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from nile.cli.simulate import command
 from nile.errors import NileError, UsageError
 from nile.events import HostResult, HostUp, RunEnded, RunStarted, Verdict
+from nile.simulation import forecast
 from nile.store import Recorder
 from nile.topology import places
 from nile.topology.predict import T_NILE_S, T_SSH_S
@@ -194,6 +195,41 @@ class TestOutput:
         out = run("site.yaml", "--kill", "@doors", "--t-ssh", "5", "-t", "8", "--t-command", "30").stdout
         assert "hosts not ok although spared:" in out
         assert "  m[1-10] (10): lost: its relay gw1 is gone" in out
+
+    def test_a_long_command_is_seen_to_its_end(self) -> None:
+        words = ("-w", "x[1-3]", "--t-command", "2h")
+        assert run(*words).stdout.splitlines()[-1].endswith("s, the run ends after 2 h 0 min")
+        lines = run(*words, "--kill", "1").stdout.splitlines()
+        assert any(line.startswith("then: 2 of 3 hosts ok, 1 lost, after 2 h 0 min") for line in lines)
+        assert lines[-1] == "all that were spared are ok"
+
+    def test_what_is_not_over_is_said_to_be_so(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A lease that is longer than what is simulated: nobody knows yet what becomes of the lost ones."""
+        monkeypatch.setattr(forecast, "LIMIT_S", 60.0)
+        (here / "long.yaml").write_text(f"{ROUTES}timeouts: {{lease: 3h}}\n")
+        words = ("long.yaml", "-w", "m[1-20],n1", "--t-command", "30", "--kill")
+        lines = run(*words, "n1").stdout.splitlines()
+        assert "not over yet: 20 of 21 hosts ok, 1 without a verdict, after 90.0 s" in lines
+        assert lines[-1] == "all that were spared are ok"
+        lines = run(*words, "@doors").stdout.splitlines()
+        assert "not over yet: 1 of 21 hosts ok, 20 without a verdict, after 90.0 s" in lines
+        assert lines[-1] == "20 hosts without a verdict although spared"
+        assert not any(line.startswith("slowest") for line in lines)
+        outcome = told(*words, "@doors")["runs"][0]["with_deaths"]
+        assert (outcome["ended"], outcome["ok"], outcome["without_verdict"]) == (False, 1, 20)
+        lines = run(*words, "@doors", "--runs", "2").stdout.splitlines()
+        assert "not over in the time that was simulated: 2 of 2 runs" in lines
+        assert "spared hosts that aren't ok: at worst 20 of a run" in lines
+
+    def test_who_is_never_up_is_not_said_to_be(self, here: Path) -> None:
+        words = ("long.yaml", "-w", "n[1-3]", "--spread", "0", "--t-ssh")
+        (here / "long.yaml").write_text(f"{ROUTES}timeouts: {{connect: 3h}}\n")
+        last = run(*words, "2h").stdout.splitlines()[-1]
+        assert last.startswith("predicted: no host is up, not over yet after 1 h 0 min: 0 of 3 hosts ok, 3 w")
+        (here / "long.yaml").write_text(f"{ROUTES}timeouts: {{connect: 1s}}\n")
+        assert "predicted: no host is up, the run ends after " in run(*words, "2").stdout
+        some = run("long.yaml", "-w", "n[1-20]", "--spread", "30%", "--t-ssh", "1").stdout
+        assert re.search(r"predicted: \d+ of 20 up after \d+\.\d+ s, the run ends", some)
 
     def test_many_deaths_are_cut_short(self) -> None:
         out = run("site.yaml", "--kill", "50").stdout

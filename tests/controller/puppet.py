@@ -74,9 +74,13 @@ class Puppet:
         return data[taken:]
 
     def say(self, kind: int, value: Any = None, *, origin: int = RELAY, epoch: int = 1) -> None:
-        """A frame toward the root; bytes travel as they are."""
+        """A frame toward the root; bytes travel as they are.
+
+        As from any transport, it comes by a call of the loop's, never from within the root's own `write`.
+        """
         body = value if isinstance(value, bytes) else wire.dumps(value)
-        self.sink.data_received(Frame(kind, origin, epoch, (), body).encode())
+        frame = Frame(kind, origin, epoch, (), body).encode()
+        asyncio.get_running_loop().call_soon(self.sink.data_received, frame)
 
     def close(self) -> None:
         """See `nile.transport.base.Session`."""

@@ -123,6 +123,10 @@ def test_quoted_they_are_names(word: str) -> None:
         ("timeouts: {connect: none}", "2:21", "'none' is no duration", "as in 10s"),
         ("timeouts: {lease: 0s}", "2:19", "'0s' is no duration above 0", "as in 10s"),
         ("timeouts: {command: " + "9" * 400 + "s}", "2:21", "is no duration", "or none"),
+        ("timeouts: {lease: 168.001h}", "2:19", "the duration 168.001h is too long", "168h at most"),
+        ("timeouts: {connect: 604801s}", "2:21", "the duration 604801s is too long", "168h at most"),
+        ("timeouts: {silence: 999999999h}", "2:21", "is too long", "168h at most"),
+        ("timeouts: {command: 8761h}", "2:21", "the duration 8761h is too long", "8760h at most, or none"),
         ("timeouts: {command: 5 s}", "2:21", "'5 s' is no duration", "or none"),
         ("groups: {a: {}}", "2:13", "`hosts` is missing in a group", "host set"),
         ("groups: {a: n1, a: n2}", "2:17", "'a' is given twice", "the first one is at f.yaml:2:10"),
@@ -256,6 +260,12 @@ def test_words_that_yaml_takes_for_truth_values_are_what_they_say() -> None:
 )
 def test_durations(text: str, value: float | None) -> None:
     assert load(f"timeouts: {{command: {text}}}").timeouts.command_s == value
+
+
+def test_the_longest_times() -> None:
+    times = load("timeouts: {connect: 168h, lease: 10080m, silence: 604800s, command: 8760h}").timeouts
+    assert (times.connect_s, times.lease_s, times.silence_s) == (604800.0,) * 3
+    assert times.command_s == 31536000.0
 
 
 def test_groups_may_name_groups_and_other_sources() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nile.agent import sshlogin
 from nile.agent.sshlogin import binds, passes_by, ssh_argv
 from nile.cascade import lastwords
 from nile.cascade.lastwords import Failure, classify
@@ -120,17 +121,42 @@ def test_what_the_host_prints_is_not_taken_for_ssh() -> None:
     assert classify("", 255).code == Code.DROPPED
 
 
-@pytest.mark.parametrize(("words", "retry"), [(words, retry) for words, _, retry, _ in lastwords._TABLE])
+ROWS = [(words, retry) for words, _, retry, _ in lastwords._TABLE]
+
+
+def test_a_relay_has_the_roots_rows_up_to_the_last_that_is_tried_again() -> None:
+    last = max(at for at, (_, retry) in enumerate(ROWS) if retry)
+    first = min(at for at, (_, retry) in enumerate(ROWS) if retry)
+    assert [words for words, retry in ROWS[:first]] == list(sshlogin._FINAL)
+    assert [words for words, retry in ROWS[first : last + 1]] == list(sshlogin._PASSING)
+    assert all(retry for _, retry in ROWS[first : last + 1])
+
+
+@pytest.mark.parametrize(("words", "retry"), ROWS)
 def test_a_relay_tries_again_what_the_table_says(words: str, retry: bool) -> None:
-    """It has no table; what it tries again must be what says nothing about the host."""
+    """What it tries again must be what says nothing about the host."""
     assert passes_by(f"banner\n{words} by 10.0.0.1 port 22\n") is retry
     assert classify(words, 255).retry is retry
-    both = f"{words}\nConnection closed by 10.0.0.1 port 22\n"
-    assert passes_by(both) is (retry or words in PASSING_BESIDES)
+    for other, _ in ROWS:
+        both = f"{words}\n{other} by 10.0.0.1 port 22\n"
+        assert passes_by(both) is classify(both, 255).retry
 
 
-# What an ssh client says of these never comes along with the end of a connection that sshd closed.
-PASSING_BESIDES = {"Could not resolve hostname", "Network is unreachable", "Unable to negotiate"}
+@pytest.mark.parametrize(
+    "banner",
+    [
+        "Unauthorised access is denied and will be prosecuted.",
+        "Access refused to strangers; sessions that are idle will be timed out.",
+        "Permission denied? Too many auth questions? HOST KEYS are on the web, in the Host key list",
+    ],
+)
+def test_a_banner_is_not_taken_for_ssh(banner: str) -> None:
+    said = f"{banner}\nConnection closed by 10.0.0.1 port 22\n"
+    assert (classify(said, 255).code, classify(said, 255).retry, passes_by(said)) == (
+        Code.STARTUPS,
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
