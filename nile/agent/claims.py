@@ -53,7 +53,8 @@ def claim(
         if len(list(filter(os.path.lexists, places))) > 1:
             # Another one came at the same moment, and found room elsewhere. At least one of both sees that.
             os.close(fd)
-            release(place)
+            os.rename(place, place + word)  # emptied under its name, it could be a third one's meanwhile
+            release(place + word)
             return claim(run, node, own)
         return NONE, place, word, fd
     return NONE, None, word, -1

@@ -103,7 +103,7 @@ def test_of_two_at_the_same_moment_one_gives_way(places: tuple[Path, Path]) -> N
 
 def test_of_many_at_the_same_moment_one_has_it(places: tuple[Path, Path]) -> None:
     """For some there is no room in the first directory."""
-    count, rounds = 6, 40
+    count, rounds = 6, 300
     made = os.mkdir
     with ThreadPoolExecutor(count) as pool, pytest.MonkeyPatch.context() as patch:
         for number in range(rounds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import getpass
 import itertools
 import os
@@ -28,6 +29,7 @@ from tests.transport.sinks import Sink
 @contextmanager
 def files_left(count: int) -> Iterator[None]:
     """This process may open that many files more."""
+    gc.collect()  # what others left open must not be closed in the midst of it
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = (number for number in itertools.count() if not is_open(number))
     limit = next(itertools.islice(free, count, None))
