@@ -29,6 +29,7 @@ class Interrupts:
         self._going = threading.Event()
         self._going.set()
         self._before: dict[int, Any] = {}
+        self._unsaid: list[str] = []
 
     def __enter__(self) -> Self:
         for signum in ENDING:
@@ -43,9 +44,11 @@ class Interrupts:
     ) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        self._say_rest()
 
     def wait_while_paused(self) -> None:
         """Return once the display may go on."""
+        self._say_rest()
         self._going.wait()
 
     def _end(self, signum: int, frame: FrameType | None) -> None:
@@ -70,5 +73,13 @@ class Interrupts:
     def _tell(self, text: str) -> None:
         try:
             self._say(f"nile: {text}\n")
-        except (OSError, RuntimeError):
-            pass  # the terminal is gone, or in the middle of a line: the run matters more
+        except OSError:
+            pass  # the terminal is gone: the run matters more
+        except RuntimeError:
+            self._unsaid.append(text)  # it is in the middle of a line
+
+    def _say_rest(self) -> None:
+        """What a signal came in the middle of a line for."""
+        unsaid, self._unsaid = self._unsaid, []
+        for text in unsaid:
+            self._tell(text)

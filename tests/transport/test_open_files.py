@@ -48,15 +48,24 @@ def is_open(number: int) -> bool:
     return True
 
 
-async def failure(login: ResolvedLogin, ring: KeyRing, left: int) -> LoginFailed:
+async def outcome(login: ResolvedLogin, ring: KeyRing, left: int) -> LoginFailed | None:
+    """How a login fails with so many files left; None: it doesn't."""
     transport = RootTransport(ring, "none")
     try:
-        with files_left(left), pytest.raises(LoginFailed) as caught:
+        with files_left(left):
             async with asyncio.timeout(20):
                 await transport.login(login, "true", Sink())
+    except LoginFailed as problem:
+        return problem
     finally:
         await transport.close()
-    return caught.value
+    return None
+
+
+async def failure(login: ResolvedLogin, ring: KeyRing, left: int) -> LoginFailed:
+    problem = await outcome(login, ring, left)
+    assert problem is not None
+    return problem
 
 
 def check(problem: LoginFailed) -> None:
@@ -83,16 +92,18 @@ def test_a_login(sshd: Sshd, user_key: Path, client: SshClient, address: str, le
     run(main())
 
 
-def test_a_local_user_who_cannot_be_looked_up_any_more(
-    sshd: Sshd, user_key: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By asyncssh, which doesn't say why."""
+def test_whatever_it_lacks_a_file_for(sshd: Sshd, user_key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By asyncssh, which doesn't say why where the local user can't be looked up any more."""
     login = sshd.login(identities=(public_key(user_key),))
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
 
     async def main() -> None:
-        check(await failure(login, ring_of(user_key), 1))
+        left = 0
+        while (problem := await outcome(login, ring_of(user_key), left)) is not None:
+            check(problem)
+            left += 1
+        assert 0 < left < 10
 
     run(main())
 
