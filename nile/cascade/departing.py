@@ -18,7 +18,7 @@ from nile.cascade.healing import BY_CHANCE
 from nile.cascade.hosts import Host
 from nile.cascade.slots import Slots
 from nile.cascade.tree import Tree
-from nile.cascade.verdicts import Judgement, judge_lost, judge_outcome
+from nile.cascade.verdicts import Judgement, judge_lost, judge_outcome, whole
 from nile.events import Code, Verdict
 from nile.options import ExecOptions
 from nile.topology.model import ROOT_ID, Plan
@@ -205,5 +205,4 @@ def judge_back(host: Host, t: float) -> Judgement:
 
 def _rc(host: Host) -> int | None:
     """What the command ended with, as far as was heard."""
-    rc = (host.outcome or {}).get("rc")
-    return rc if isinstance(rc, int) and not isinstance(rc, bool) else None
+    return whole((host.outcome or {}).get("rc"))

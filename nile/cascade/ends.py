@@ -147,15 +147,15 @@ class Ends:
         for child in list(host.children):
             below = self._tree[child]
             if code is not Code.CANCELLED or below.in_doubt:
-                actions += self.dismiss(below, Code.PARENT, self.why(host, reason), t)
+                actions += self.dismiss(below, Code.PARENT, self.why(host, code, reason), t)
             else:
                 actions += self.dismiss(below, code, reason, t)
         return actions
 
     @staticmethod
-    def why(relay: Host, reason: str) -> str:
-        """Why what hangs below a relay can't be reached."""
-        if reason.startswith("cancelled"):
+    def why(relay: Host, code: Code, reason: str) -> str:
+        """Why what hangs below a relay can't be reached, of which this was said."""
+        if code is Code.CANCELLED:
             return f"its relay {relay.name} was not reached before the run was cancelled"
         what = "was not reached" if relay.t_ready_s is None else "is gone"
         return reason if reason.startswith("its relay ") else f"its relay {relay.name} {what}: {reason}"

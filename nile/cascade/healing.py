@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from nile.cascade.decisions import CallUp, Decision, GiveUp, Moved, Place, Unheard
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.placing import Places
 from nile.cascade.stealing import Stealing
@@ -57,51 +58,6 @@ SILENT = frozenset({Code.CONNECT_TIMEOUT, Code.STARTUPS})
 """What takes a whole connect time-out."""
 UNHEARD_OF = "nothing was heard of it"
 """So a parent's reason begins where a link was given up for its silence (nile.agent.relay)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Have `parent` log in to this host, with all that is below it."""
-
-    host: Host
-    parent: int
-    connect_s: float | None = None
-    """How long that may take, if not as long as any login."""
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Nothing more is to be tried."""
-
-    host: Host
-    code: Code
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """`count` hosts (each with what is below it) left this relay; `code` is set where it can't log in."""
-
-    relay: Host
-    count: int
-    code: Code | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CallUp:
-    """This gateway, which had no place in the tree, is needed."""
-
-    host: Host
-
-
-@dataclass(frozen=True, slots=True)
-class Unheard:
-    """Whoever began to log in to it says nothing of how that went."""
-
-    host: Host
-
-
-Decision = Place | GiveUp | Moved | CallUp | Unheard
 
 
 @dataclass(slots=True)

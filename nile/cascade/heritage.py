@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nile.agent.core import STREAMS
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.slots import Slots
 from nile.cascade.tree import Tree
@@ -87,7 +88,7 @@ def _recall(host: Host, known: Known) -> None:
     host.t_connect_s, host.t_ready_s = known.t_connect_s, known.t_ready_s
     host.started = known.started
     host.acked = known.received
-    host.received = dict(zip(("stdout", "stderr"), known.received, strict=True))
+    host.received = dict(zip(STREAMS, known.received, strict=True))
     host.may_have_started = not host.over
     host.resumed = True
     host.inherited = known.t_ready_s is not None

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from nile.agent.core import STREAMS
 from nile.cascade.inputs import Committed
 from nile.events import Event, HostOutput, HostResult
 
-STREAMS = ("stdout", "stderr")
 NOTHING: Mapping[int, tuple[int, int]] = MappingProxyType({})
 
 

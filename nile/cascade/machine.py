@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from nile.agent import wire
+from nile.agent.core import STREAMS
 from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send
@@ -40,7 +41,6 @@ from nile.cascade.verdicts import integer, text, told
 from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted
 from nile.topology.model import ROOT_ID, Plan
 
-STREAMS = ("stdout", "stderr")
 BEATS_TO_NOTE = 4
 """Heartbeats from one note that the root lives to the next."""
 ORPHANED_S = 5.0

@@ -6,19 +6,10 @@ from collections.abc import Mapping
 
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
+from nile.cascade.decisions import CallUp, Decision, GiveUp, Moved, Place, Unheard
 from nile.cascade.departing import Wakes
 from nile.cascade.ends import Ends
-from nile.cascade.healing import (
-    BY_CHANCE,
-    UNHEARD_OF,
-    CallUp,
-    Decision,
-    GiveUp,
-    Healer,
-    Moved,
-    Place,
-    Unheard,
-)
+from nile.cascade.healing import BY_CHANCE, UNHEARD_OF, Healer
 from nile.cascade.heritage import REASON
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
@@ -189,7 +180,7 @@ class Mender:
         actions = former + self.ends.give_up(host, code, reason, t)
         for child in [self._tree[each] for each in host.children]:
             if not child.ended and child.contact is not Contact.NONE:
-                actions += self.gone(child, False, Code.PARENT, self.ends.why(host, reason), t)
+                actions += self.gone(child, False, Code.PARENT, self.ends.why(host, code, reason), t)
         return actions
 
     # What an agent says that was attached anew.

@@ -51,7 +51,7 @@ class Judgement:
 
 def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
     """What an agent's RESULT says of its command; fields of the wrong type count as absent."""
-    rc, signum = _maybe(outcome.get("rc")), _maybe(outcome.get("signal"))
+    rc, signum = whole(outcome.get("rc")), whole(outcome.get("signal"))
     leftover = _leftover(outcome.get("left"))
     cause, error = outcome.get("cause"), outcome.get("error")
     common: dict[str, Any] = {"rc": rc, "signal": signum, "leftover": leftover}
@@ -144,7 +144,8 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def _maybe(value: object) -> int | None:
+def whole(value: object) -> int | None:
+    """A whole number that a node sent; None where it is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -7,7 +7,6 @@ import random
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +16,7 @@ from nile.agent.handshake import Bundle
 from nile.agent.relay import Relay
 from nile.agent.wire import Frame
 from nile.cascade.lastwords import ended
+from nile.cascade.performing import Performer
 from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, Transport
 
@@ -27,7 +27,7 @@ Dial = Callable[[], Awaitable[socket.socket]]
 NO_DIALS: Mapping[int, Dial] = MappingProxyType({})
 
 
-class Branches:
+class Branches(Performer):
     """Children of the root. `up(frame, child_id, size)` gets every frame toward the root.
 
     `size` is how many bulk bytes it holds of that child's link: give them back
@@ -43,6 +43,7 @@ class Branches:
         tasks: asyncio.TaskGroup,
         up: Callable[[Frame, int, int], None],
     ) -> None:
+        super().__init__()
         self._relay = Relay((0, 0), shared, bundle, random.random, lambda: "nile" + secrets.token_hex(12))
         self._logins = logins
         self._transport = transport
@@ -50,8 +51,6 @@ class Branches:
         self._up = up
         self._attempts: dict[int, _Attempt] = {}
         self._dials: dict[int, Dial] = {}
-        self._effects: deque[tuple[Any, ...]] = deque()
-        self._performing = False
 
     def adopt(self, entries: Iterable[dict[str, Any]], dials: Mapping[int, Dial] = NO_DIALS) -> None:
         """More children; `dials` are for those that aren't reached directly, by id."""
@@ -89,19 +88,6 @@ class Branches:
         self._perform(self._relay.parent_lost())
 
     # Effects of the relay core.
-
-    def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
-        """In the order in which they were decided: what an effect brings about comes behind those before."""
-        self._effects.extend(effects)
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._effects:
-                name, *arguments = self._effects.popleft()
-                getattr(self, f"_do_{name}")(*arguments)
-        finally:
-            self._performing = False
 
     def _do_up(self, frame: Frame) -> None:
         self._up(frame, 0, 0)

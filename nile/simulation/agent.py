@@ -254,7 +254,7 @@ class SimAgent:
 
     def _do_spawn(self, plan: dict[str, Any]) -> None:
         command = self.host.start(self._readable, self._ended)
-        self._reading = {"stdout", "stderr"}
+        self._reading = set(core.STREAMS)
         self._input_open = plan["shared"]["job"]["stdin"]
         command.on_input_room = lambda: self._when_awake(self._feed)
         if not self._input_open:
@@ -306,7 +306,7 @@ class SimAgent:
             self._readable(stream)
 
     def _do_drain(self) -> None:
-        for stream in ("stdout", "stderr"):
+        for stream in core.STREAMS:
             self._read_all(stream)
 
     def _read_all(self, stream: str) -> None:

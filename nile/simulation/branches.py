@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.relay import Relay
 from nile.agent.wire import Frame
+from nile.cascade.performing import Performer
 from nile.simulation.clock import Clock, Timer
 from nile.simulation.dialing import Dialer, Dialled
 from nile.simulation.pipes import Connection, Place
@@ -19,7 +19,7 @@ Up = Callable[[Frame, int, Callable[[], None] | None], None]
 """A frame, the child that it came from (0: of this node's own), and what to call once a bulk one left."""
 
 
-class SimBranches:
+class SimBranches(Performer):
     """Children of one node. `up(frame, left)`: toward the root; `left()` once it is out of this memory."""
 
     def __init__(
@@ -31,6 +31,7 @@ class SimBranches:
         dialer: Dialer,
         up: Up,
     ) -> None:
+        super().__init__()
         self._clock = clock
         self._own_id = own[0]
         self._place = place
@@ -39,9 +40,6 @@ class SimBranches:
         self._dials: dict[int, Dialled] = {}
         self._unsigned: dict[int, tuple[Dialled, Callable[[], None]]] = {}
         self._serials = 0
-        self._effects: deque[tuple[Any, ...]] = deque()
-        self._performing = False
-        self._pending: dict[int, bytes] = {}
         self.buffered: dict[int, int] = {}
         self.most_buffered = 0
         nonce = (f"nonce{own[0]}x{serial}" for serial in range(1 << 30))
@@ -104,19 +102,6 @@ class SimBranches:
             self.failed(self._dials[child_id], "link", "ssh was killed", False)
 
     # Effects of the relay core.
-
-    def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
-        """In the order in which they were decided: what an effect brings about comes behind those before."""
-        self._effects.extend(effects)
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._effects:
-                name, *arguments = self._effects.popleft()
-                getattr(self, f"_do_{name}")(*arguments)
-        finally:
-            self._performing = False
 
     def _do_up(self, frame: Frame) -> None:
         if frame.type == wire.HELLO:

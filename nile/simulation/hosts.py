@@ -82,9 +82,9 @@ class SimHost:
         self.on_start: Callable[[], None] = lambda: None
         self.on_end: Callable[[], None] = lambda: None
         self.struck = False
+        """A fault befell it, or the way to it."""
         self.escaped = False
         """Nobody is left who would end what runs here, until another agent comes."""
-        """A fault befell it, or the way to it."""
         self._pids = 1000
 
     @property

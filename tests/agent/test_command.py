@@ -18,6 +18,7 @@ from nile.agent import wire
 from nile.agent.stopping import KILLED, SURVIVED
 from nile.agent.wire import Frame
 from tests.agent.parent import (
+    MEMORY,
     PYTHONS,
     Parent,
     alive,
@@ -28,7 +29,6 @@ from tests.agent.parent import (
 )
 from tests.support.plans import make_plan
 
-MEMORY = Path("/dev/shm")
 DAEMON = "setsid sh -c 'setsid sleep 600 </dev/null >/dev/null 2>&1 &' </dev/null >/dev/null 2>&1"
 
 

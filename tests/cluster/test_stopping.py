@@ -82,11 +82,6 @@ def gone(lab: Lab, within_s: float, hosts: set[str] | None = None) -> None:
     eventually(lambda: not processes(lab, hosts or ()), "all processes of the run are gone", within_s)
 
 
-def tell_to_stop(lab: Lab) -> None:
-    for host in HOSTS:
-        (root_of(lab, host) / "root/stop").touch()
-
-
 @pytest.fixture(autouse=True)
 def _no_stop_files(fleet: Lab) -> Iterator[None]:
     yield

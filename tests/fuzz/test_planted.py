@@ -171,8 +171,8 @@ def heeds_no_epoch(patch: Patch) -> None:
 def publishes_output_at_any_offset(patch: Patch) -> None:
     def output(self: Cascade, host: Host, body: bytes, t: float) -> Any:
         stream, offset, data = wire.unpack_output(body)
-        host.received[machine.STREAMS[stream]] = offset + len(data)
-        event = HostOutput(host.name, machine.STREAMS[stream], offset, data)
+        host.received[core.STREAMS[stream]] = offset + len(data)
+        event = HostOutput(host.name, core.STREAMS[stream], offset, data)
         return [*self._started(host, t), Publish(event, host.id)]
 
     patch.setattr(Cascade, "_output", output)

@@ -66,8 +66,8 @@ def publishes_twice_what_comes_again(patch: Patch) -> None:
 
     def twice(self: Any, host: Host, body: bytes, t: float) -> Any:
         stream, offset, data = wire.unpack_output(body)
-        if host.resumed and offset < host.received[machine.STREAMS[stream]]:
-            body = wire.pack_output(stream, host.received[machine.STREAMS[stream]], data)
+        if host.resumed and offset < host.received[core.STREAMS[stream]]:
+            body = wire.pack_output(stream, host.received[core.STREAMS[stream]], data)
         return output(self, host, body, t)
 
     patch.setattr(machine.Cascade, "_output", twice)
