@@ -54,6 +54,16 @@ class Code(StrEnum):
     REBOOTED = "rebooted"  # it was waited for, and is back, booted anew: ok
     NOT_REBOOTED = "not-rebooted"  # it was waited for, is in contact, and was not booted anew
     NOT_BACK = "not-back"  # it was waited for, and can't be reached
+    SOURCE = "source"  # what is to be copied can't be read, or nothing is there
+    SOURCE_CHANGED = "source-changed"  # what is to be copied changed meanwhile
+    DESTINATION = "destination"  # nothing is ever copied to that place, or it is no directory
+    NOT_WRITABLE = "not-writable"  # the user may not write there
+    BUSY = "busy"  # another run copies to that place
+    DISK_FULL = "disk-full"
+    NO_RSYNC = "no-rsync"
+    MAX_DELETE = "max-delete"  # more would be deleted there than may be
+    COPY = "copy"  # the copy came to nothing
+    DIFFERS = "differs"  # what the host has isn't what the source has
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +166,11 @@ class RunGoesOn:
     """By Ctrl-C, SIGTERM or SIGHUP; the first one after that comes at once."""
 
 
-Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | RunGoesOn | RunEnded
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The run waits for the user's word: `text` is a question of yes or no."""
+
+    text: str
+
+
+Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | Asked | RunGoesOn | RunEnded

@@ -15,6 +15,7 @@ def resume(core: "Core", trace: str, have: "Dict[str, Any]") -> "Effects":
         ("state", {"trace": trace, "held": core.state == "held", "ask": have.get("ask", 0)})
     ]
     effects += _again(core, core.spawn_said)
+    effects += core.input_taken(core.taken) if core.taken else []
     for name, kept in core.kept.items():
         start = core.acked[name]
         for at in range(max(have[name], start), start + len(kept), wire.CHUNK):

@@ -2,6 +2,7 @@
 
 import os
 import select
+import sys
 
 from nile.agent import processes, wire
 from nile.agent.core import STREAMS
@@ -32,11 +33,12 @@ class Command:
     def spawn(self, plan: "Dict[str, Any]") -> None:
         """Start it."""
         agent, shared = self._agent, plan["shared"]
+        job = shared["job"]
         mine = [os.pipe(), os.pipe()]
         null = os.open("/dev/null", os.O_RDONLY)
-        given, feeding = os.pipe() if shared["job"]["stdin"] else (null, -1)
+        given, feeding = os.pipe() if job["stdin"] else (null, -1)
         env = self._environment(shared, plan["node"])
-        argv = processes.shell_command(shared["job"]["command"], env)
+        argv = processes.shell_command(job["command"], env)
         try:
             self.pid = processes.spawn(argv, env, (given, mine[0][1], mine[1][1]))
         except OSError as error:
@@ -51,6 +53,8 @@ class Command:
             self.reading(name, True)
         agent.perform(agent.core.spawned(self.pid))
         if feeding >= 0:
+            if job["program"]:  # it reads that first
+                self.input(job["program"])
             self._feeding().begin(feeding)
 
     def _environment(self, shared: "Dict[str, Any]", node: "Dict[str, Any]") -> "Dict[str, str]":
@@ -64,6 +68,7 @@ class Command:
             env["NILE_SCRATCH"] = scratch
         env["NILE_RUN"] = shared["run"]
         env["NILE_COUNT"] = str(shared["count"])
+        env["NILE_PYTHON"] = sys.executable or "python3"
         for key in ("host", "stage", "parent", "rank"):
             env["NILE_" + key.upper()] = str(node[key])
         return env

@@ -60,6 +60,8 @@ class Core:
         self._lease_s = lease_s
         self._beat = -1
         self._beat_at = now
+        self._told_to = 0  # what the root said to this host's command alone: bytes, ever
+        self.taken = 0  # of its standard input, program included
         self._orphan = ""  # what to do without a parent: adopt, kill or finish
         self._window = 0
         self._trace = "alive"
@@ -97,6 +99,8 @@ class Core:
             return self._acknowledged(frame.fields())
         if frame.type == wire.STDIN and self.state in (HELD, RUNNING):
             return [("input", frame.body)]
+        if frame.type == wire.TELL and self.state == RUNNING:
+            return self._tell(frame.body)
         if frame.type == wire.CANCEL:
             return self._cancel(float(frame.fields().get("grace", self._grace_s)), now)
         if frame.type == wire.RESUME:
@@ -173,6 +177,13 @@ class Core:
                     effects.append(("reading", name, True))
         return effects
 
+    def _tell(self, body: bytes) -> "Effects":
+        """More for the command's standard input: 8 bytes of offset, bytes. What got lost is said again."""
+        if int.from_bytes(body[:8], "big") != self._told_to or len(body) <= 8:
+            return []
+        self._told_to += len(body) - 8
+        return [("input", body[8:])]
+
     def _cancel(self, grace_s: float, now: float) -> "Effects":
         if self.state == HELD:
             self._cause = "cancelled"
@@ -221,6 +232,7 @@ class Core:
 
     def input_taken(self, offset: int) -> "Effects":
         """Standard input up to this absolute offset needs no room any more."""
+        self.taken = offset
         return [("up", self._say(wire.TAKEN, offset))]
 
     def exited(self, rc: "Optional[int]", signum: "Optional[int]") -> "Effects":

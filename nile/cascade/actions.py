@@ -62,8 +62,15 @@ class ReadStdin:
 
 
 @dataclass(frozen=True, slots=True)
+class TellRoot:
+    """Bytes for the root's own worker."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Every host has its verdict and every agent was told to end."""
 
 
-Action = Adopt | Carry | Send | Publish | Sign | ReadStdin | Finish
+Action = Adopt | Carry | Send | Publish | Sign | ReadStdin | TellRoot | Finish

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
 from nile.cascade.departing import judge_absent, judge_away, judge_back, may_be_going_down
@@ -12,6 +14,7 @@ from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import UNSEEN, Judgement, judge_failed, judge_lost, judge_outcome, unseen_end
+from nile.cascade.work import Work
 from nile.events import Code, Notice, RunEnded, Verdict
 from nile.options import Timeouts
 
@@ -36,6 +39,9 @@ class Ends:
         self._healer = healer
         self._logins, self._starts = slots
         self._stdin = stdin
+        self.work: Work
+        self.judged: list[Host] = []
+        """Hosts that got their verdict, of which a job wasn't told yet."""
         for host in tree.hosts.values():
             host.committed = host.over
         self.open = sum(not host.ended for host in tree.hosts.values())
@@ -46,11 +52,14 @@ class Ends:
         """The verdict, once the agent has said how it ended and all output has come."""
         if host.outcome is None or host.verdict is not None or not host.output_complete():
             return []
-        judgement = judge_outcome(host.outcome, self._options.exec.leftover)
+        judgement = self._outcome(host, host.outcome)
         if self._options.exec.wait_back_s is not None and may_be_going_down(judgement):
             self.expect_back(host, t)
             return []
         return self.judge(host, judgement, t)
+
+    def _outcome(self, host: Host, outcome: dict[str, Any]) -> Judgement:
+        return self.work.judgement(host) or judge_outcome(outcome, self._options.exec.leftover)
 
     def expect_back(self, host: Host, t: float, *, gone: bool = False) -> None:
         """From now on it is waited for, if it wasn't before; `gone`: its link is lost."""
@@ -68,6 +77,7 @@ class Ends:
         if host.over:
             return []
         host.verdict = judgement.verdict
+        self.judged.append(host)
         self._starts.give_back(host)
         self._stdin.over(host.id)
         result = Publish(judgement.result(host, self._tree.path(host.id), t), host.id)
@@ -76,6 +86,10 @@ class Ends:
             return [result]
         lost = f"the last {missing} bytes that it printed were lost with the link"
         return [Publish(Notice(lost, host.name), host.id), result]
+
+    def decide(self, host: Host, judgement: Judgement, t: float) -> list[Action]:
+        """Give the verdict of a job; its agent ends as any."""
+        return [*self.judge(host, judgement, t), *self.settle(host)]
 
     def give_up(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """Nothing more will be heard of it: the verdict from what is known."""
@@ -98,7 +112,7 @@ class Ends:
         if away is not None:
             return away
         if host.outcome is not None:  # only the tail of its output is missing
-            return judge_outcome(host.outcome, self._options.exec.leftover)
+            return self._outcome(host, host.outcome)
         if host.in_doubt:
             return self._lost(code, reason)
         if host.refused and code in (Code.AUTHENTICATION, Code.SIGNING):

@@ -75,6 +75,27 @@ class StdinEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class RootSaid:
+    """Bytes that the root's own worker said."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RootWorkerEnded:
+    """The root's own worker ended, and nobody told it to."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The user's answer to what the run's job asked."""
+
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The user wants it to end: commands get SIGTERM, `grace_s`, SIGKILL."""
 
@@ -88,4 +109,16 @@ class Ticked:
     settled: bool = True
 
 
-Input = Started | FrameReceived | Committed | Signed | StdinRead | StdinEnded | Interrupted | Ticked
+Input = (
+    Started
+    | FrameReceived
+    | Committed
+    | Signed
+    | StdinRead
+    | StdinEnded
+    | RootSaid
+    | RootWorkerEnded
+    | Answered
+    | Interrupted
+    | Ticked
+)

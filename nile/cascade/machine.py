@@ -7,6 +7,7 @@ for whom, and of which attachment (epoch), types and sizes.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from nile.agent import wire
@@ -19,10 +20,13 @@ from nile.cascade.ends import Ends
 from nile.cascade.heritage import inherit
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.inputs import (
+    Answered,
     Committed,
     FrameReceived,
     Input,
     Interrupted,
+    RootSaid,
+    RootWorkerEnded,
     Signed,
     Started,
     StdinEnded,
@@ -38,6 +42,7 @@ from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import integer, text, told
+from nile.cascade.work import Work, frame_for
 from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted
 from nile.topology.model import ROOT_ID, Plan
 
@@ -67,6 +72,8 @@ class Cascade:
         slots = (self._logins, self._starts)
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
+        send = functools.partial(frame_for, self._tree)
+        self._work = self._ends.work = Work(options.job, options.worker, self._tree, send, self._ends.decide)
         self._permits = Permits(options, self._tree, self._orders, slots)
         self._unsettled_at = 0.0
         self._give_up_at: float | None = None
@@ -83,6 +90,7 @@ class Cascade:
         t = now - self._begun
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
+        actions += self._work.verdicts(self._ends.judged, t)
         if self._give_up_at is None:
             actions += self._permits.release(t)
             actions += self._stdin.more()
@@ -120,6 +128,8 @@ class Cascade:
                 return self._stdin.data(data)
             case StdinEnded():
                 return self._stdin.end()
+            case RootSaid() | RootWorkerEnded() | Answered():
+                return self._work.handle(event, t)
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)
             case Ticked(settled):
@@ -143,7 +153,7 @@ class Cascade:
             return [Publish(started), *self._mender.inherit(t), *self._permits.release(t)]
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
         self._permits.offer_below(ROOT_ID)
-        return [Publish(started), Adopt(top), *self._permits.release(0.0)]
+        return [Publish(started), *self._work.begin(0.0), Adopt(top), *self._permits.release(0.0)]
 
     # Frames.
 
@@ -233,7 +243,7 @@ class Cascade:
         if frame.type == wire.STARTED:
             return self._started(host, t)
         if frame.type == wire.TAKEN:
-            self._stdin.taken(host.id, integer(frame.value()))
+            return self._taken(host, integer(frame.value()))
         if frame.type == wire.RESULT:
             host.outcome = frame.fields()
             return self._ends.conclude(host, t)
@@ -309,6 +319,7 @@ class Cascade:
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
         actions += self._mender.reconcile(host, listed, t)  # first: with its start it may be gone
         actions += self._mender.claimed(host, trace, held, t)
+        actions += self._work.again(host)
         return [*actions, *self._ends.settle(host)]
 
     def _output(self, host: Host, body: bytes, t: float) -> list[Action]:
@@ -322,8 +333,13 @@ class Cascade:
         if offset != have or have + len(data) - host.acked[stream] > WINDOW:
             raise ValueError("output out of turn")
         host.received[name] = have + len(data)
+        begun = self._started(host, t)
+        if self._work.has_job and name == "stdout":  # no record has it that it would have to wait for
+            host.acked = (host.received[name], host.acked[1])
+            said = [self._acknowledge(host), *self._work.output(host, data, t)]
+            return [*begun, *said, *self._ends.conclude(host, t)]
         shown = Publish(HostOutput(host.name, name, offset, data), host.id)
-        return [*self._started(host, t), shown, *self._ends.conclude(host, t)]
+        return [*begun, shown, *self._ends.conclude(host, t)]
 
     def _started(self, host: Host, t: float) -> list[Action]:
         """Its command runs, or ran: what it prints says so too, where the agent's word got lost."""
@@ -332,7 +348,11 @@ class Cascade:
         host.started = True
         host.leaving = self._options.exec.disruptive
         self._stdin.started(host.id)
-        return [Publish(HostStarted(host.name, t), host.id)]
+        return [Publish(HostStarted(host.name, t), host.id), *self._work.started(host, t)]
+
+    def _taken(self, host: Host, offset: int) -> list[Action]:
+        self._stdin.taken(host.id, offset)
+        return self._work.taken(host, offset)
 
     def _distrust(self, frame: Frame, why: str) -> list[Action]:
         """A frame that breaks the rules is dropped, and reported once for each node."""
@@ -346,7 +366,7 @@ class Cascade:
 
     def _committed(self, event: Committed) -> list[Action]:
         host = self._tree[event.node_id]
-        host.acked = (event.stdout, event.stderr)
+        host.acked = (host.acked[0] if self._work.has_job else event.stdout, event.stderr)
         if event.result:
             return self._ends.committed(host)
         if host.ended or host.verdict is not None or not self._tree.attached(host.id):
@@ -370,7 +390,7 @@ class Cascade:
                 actions += self._ends.cancelled(host, t)
         for host in self._tree.hosts.values():
             actions += self._ends.overdue(host, self._unsettled_at, t)
-        return actions
+        return [*actions, *self._work.tick(t)]
 
     def _interrupt(self, grace_s: float, t: float) -> list[Action]:
         self._give_up_at = t + grace_s + ORPHANED_S

@@ -12,6 +12,7 @@ from nile.cascade.actions import Action, Adopt, Send
 from nile.cascade.heritage import Heritage
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
+from nile.cascade.work import Job, Worker
 from nile.events import Code
 from nile.options import ExecOptions, OnOrphan
 from nile.topology.model import ROOT_ID, Plan
@@ -40,6 +41,9 @@ class CascadeOptions:
     """What to do about a login that failed with this code at this host."""
     heritage: Heritage | None = None
     """What is recorded of the run, where another root began it."""
+    worker: Worker | None = None
+    """What runs on the hosts for a job, in place of the command, and how that job is begun."""
+    job: Callable[[Tree], Job] | None = None
 
 
 class Orders:
@@ -53,6 +57,7 @@ class Orders:
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node; times in seconds, the window in bytes."""
         timeouts, what = self._plan.timeouts, self._options.exec
+        worker = self._options.worker
         first, first_s = (FIRST, FIRST_S) if what.disruptive else ("", 0.0)
         return {
             "run": self._options.run,
@@ -67,10 +72,11 @@ class Orders:
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
             "job": {
-                "command": f"{first}{what.command}",
+                "command": f"{first}{worker.command if worker else what.command}",
                 "timeout": None if timeouts.command_s is None else timeouts.command_s + first_s,
                 "leftover": what.leftover.value,
-                "stdin": what.stdin,
+                "stdin": what.stdin or worker is not None,
+                "program": worker.program if worker else b"",
             },
         }
 

@@ -122,8 +122,44 @@ _OPTIONS = (
 )
 
 
+_LONG_ONLY = (
+    click.option(
+        "--routes",
+        metavar="FILE",
+        help="Route file, or lab[:NAME]. Default: $NILE_ROUTES, ./nile.yaml, ~/.config/nile, /etc/nile.",
+    ),
+    click.option(
+        "-w", "--hosts", metavar="HOSTS", multiple=True, help="Hosts, as n[1-9], @group, 'db*', with , ! & ^."
+    ),
+    click.option("--exclude-hosts", "exclude", metavar="HOSTS", multiple=True, help="Leave these hosts out."),
+    click.option("--group", "groups", metavar="GROUP", multiple=True, help="The hosts of a group."),
+    click.option("--all", "everything", is_flag=True, help="All hosts of the route file."),
+    click.option("--user", metavar="USER", help="Log in as this user."),
+    click.option(
+        "--connect-timeout",
+        "connect_timeout_s",
+        metavar="S",
+        type=Seconds(WEEK_S),
+        help="For one whole login.",
+    ),
+    click.option(
+        "--ssh-option", "ssh_options", metavar="KEYWORD=VALUE", multiple=True, help="As in ssh_config(5)."
+    ),
+)
+"""The same for commands whose short letters are those of rsync(1)."""
+
+
 def selection_options(function: F) -> F:
     """Give a command the options that choose hosts; it gets them as `selection=SelectionOptions(...)`."""
+    return _with_options(function, _OPTIONS)
+
+
+def long_selection_options(function: F) -> F:
+    """The same, without short letters but -w."""
+    return _with_options(function, _LONG_ONLY + _OPTIONS[-4:])
+
+
+def _with_options(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
     names = SelectionOptions.__dataclass_fields__
 
     @functools.wraps(function)
@@ -132,7 +168,7 @@ def selection_options(function: F) -> F:
         return function(selection=selection, **given)
 
     wrapped: Any = wrapper
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         wrapped = option(wrapped)
     result: F = wrapped
     return result

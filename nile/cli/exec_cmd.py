@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from nile.errors import UsageError
 if TYPE_CHECKING:
     from nile.cli.common import Selection
     from nile.options import ExecOptions
-    from nile.topology.model import Plan
 
 LONGEST_LINE = 128 * 1024
 """Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
@@ -160,7 +158,7 @@ def _check_disruptive(given: dict[str, Any]) -> None:
 def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     """Carry it out; the exit code."""
     from nile.cli.following import Show, finish
-    from nile.cli.recorded import screen, store_path
+    from nile.cli.recorded import plan_text, screen, store_path
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
     from nile.report import heading
@@ -193,12 +191,3 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
         show = Show(out, store, run_id, given)
         unrecorded = show.follow(engine, options.grace_s)
     return finish(out, show, unrecorded, given)
-
-
-def plan_text(plan: Plan) -> str:
-    """The plan as the store keeps it: JSON, a list of nodes."""
-    nodes = [
-        {"id": node.id, "host": node.host, "parent": node.parent, "stage": node.stage, "asked": node.asked}
-        for node in plan.nodes
-    ]
-    return json.dumps(nodes, separators=(",", ":"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,12 +63,15 @@ class Show:
         """Run the engine and show its events, until the end; what kept the store from recording all of it."""
         from nile.cli.interrupts import Interrupts
         from nile.errors import StoreError, TakenOverError
+        from nile.events import Asked
 
         with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
             try:
                 for event in engine.events(IDLE_S, grace_s):
                     interrupts.wait_while_paused()
                     self._handle(event)
+                    if isinstance(event, Asked):
+                        engine.answer(self._confirms(event.text))
                 failure = None
             except TakenOverError:
                 raise
@@ -90,6 +95,15 @@ class Show:
         if isinstance(event, RunStarted):
             for result in self._known:
                 self._handle(result)
+
+    def _confirms(self, question: str) -> bool:
+        """Ask the user; only a run whose user can be asked has questions."""
+        from nile.report.text import visible
+
+        try:
+            return click.confirm(f"nile: {visible(question)}; go on?", err=True)
+        except click.Abort:
+            return False
 
     def _say(self, text: str) -> None:
         self._screen.err.write(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from nile.events import Verdict
 if TYPE_CHECKING:
     from nile.report import Screen
     from nile.store import RunRecord, Store
+    from nile.topology.model import Plan
 
 SHORTEST_ID = 8
 
@@ -73,3 +75,12 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         **{str(verdict): run.counts.get(verdict, 0) for verdict in Verdict},
         "without_verdict": run.without_verdict,
     }
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as the store keeps it: JSON, a list of nodes."""
+    nodes = [
+        {"id": node.id, "host": node.host, "parent": node.parent, "stage": node.stage, "asked": node.asked}
+        for node in plan.nodes
+    ]
+    return json.dumps(nodes, separators=(",", ":"))

@@ -27,6 +27,7 @@ from nile.bootstrap import agent_bundle
 from nile.cascade import (
     Action,
     Adopt,
+    Answered,
     Carry,
     Cascade,
     CascadeOptions,
@@ -36,17 +37,21 @@ from nile.cascade import (
     Interrupted,
     Publish,
     ReadStdin,
+    RootSaid,
+    RootWorkerEnded,
     Send,
     Sign,
     Signed,
     Started,
     StdinEnded,
     StdinRead,
+    TellRoot,
     Ticked,
 )
 from nile.cascade.ledger import Credit, Ledger
 from nile.controller.branches import Branches, Dial
 from nile.controller.pipeline import Pipeline
+from nile.controller.rootworker import RootWorker
 from nile.controller.tunnels import KINDS, Tunnels
 from nile.events import Event, HostOutput
 from nile.topology.model import Plan
@@ -114,6 +119,9 @@ class Engine:
         self._branches: Branches
         self._signing: dict[int, asyncio.Task[None]] = {}
         self._tunnels = Tunnels(self._send_to, self._carried_less)
+        self._worker = RootWorker(
+            lambda data: self._give(RootSaid(data)), lambda reason: self._give(RootWorkerEnded(reason))
+        )
         self._ends: list[Frame] = []
         """What tells relays to end that still carry something."""
 
@@ -143,6 +151,10 @@ class Engine:
     def interrupt(self, grace_s: float) -> None:
         """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""
         self._post(self._give, Interrupted(grace_s))
+
+    def answer(self, yes: bool) -> None:
+        """The user's answer to what an `Asked` event asked."""
+        self._post(self._give, Answered(yes))
 
     def dial(self, relay_id: int, address: str, port: int) -> Future[socket.socket]:
         """Connect from a relay that is up; the future's socket is non-blocking. It may raise LoginFailed."""
@@ -186,6 +198,8 @@ class Engine:
                 self._branches = Branches(
                     self._cascade.shared(), options.bundle(), logins, transport, self._tasks, self._up
                 )
+                if (worker := options.cascade.worker) is not None:
+                    self._tasks.create_task(self._worker.run(worker.program))
                 self._inbox.appendleft((Started(), None))
                 self._pumping = False
                 self._pump()
@@ -213,6 +227,7 @@ class Engine:
         self._tunnels.close()
         await self._until(lambda: self._branches.empty and self._ledger.settled)
         self._branches.close()
+        self._worker.close()
         for task in self._signing.values():
             task.cancel()  # an ssh-agent that never answers must not keep the run from ending
         self._forget_stdin()
@@ -321,6 +336,8 @@ class Engine:
                 self._begin_signing(action)
             case ReadStdin(size):
                 self._read_stdin(size)
+            case TellRoot(data):
+                self._worker.write(data)
             case Finish():
                 self._finished = True
                 self._wake.set()

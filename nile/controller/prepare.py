@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nile.bootstrap import KeptBundle
-from nile.cascade import CascadeOptions, Heritage
+from nile.cascade import CascadeOptions, Heritage, Job, Worker
+from nile.cascade.tree import Tree
 from nile.controller.engine import Engine, EngineOptions
 from nile.errors import UsageError
 from nile.events import Code, Event
 from nile.options import ExecOptions, Signing
-from nile.topology.model import Plan
+from nile.topology.model import ROOT_ID, Plan
 from nile.topology.places import cache_directory
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import Ask, KeyRing
@@ -20,6 +22,10 @@ from nile.transport.remedies import remedy_for
 from nile.transport.resolve import resolve_logins
 from nile.transport.root import RootTransport
 from nile.transport.signing import SigningAuthority
+
+Address = Callable[[int, int], str]
+"""(giver, taker): where one node reaches another, by ids; the root's is `ROOT_ID`."""
+MakeJob = Callable[[Address, Tree], Job]
 
 
 def prepare(
@@ -34,12 +40,14 @@ def prepare(
     notices: list[str] | None = None,
     take_over: Callable[[], Heritage] | None = None,
     check_ours: Callable[[], None] = lambda: None,
+    job: MakeJob | None = None,
 ) -> Engine:
     """An engine that is ready to go. `hosts` are the asked ones, in the order of their ranks.
 
     With `take_over` it goes on with a run whose root died: that is called last,
     once nothing can keep this root from it any more. `check_ours` raises
     TakenOverError where another root did so with this very run.
+    A `job` is what the run's workers are told to do, in place of a command.
     With `relays_only` no asked host is logged in to, only those above them.
 
     Resolves every login (ssh configuration, host keys, identities); raises the
@@ -63,6 +71,8 @@ def prepare(
         relays_only=relays_only,
         remedy=lambda code, host: remedy(logins, code, host),
         heritage=heritage,
+        worker=_worker() if job else None,
+        job=functools.partial(job, functools.partial(address, plan, logins)) if job else None,
     )
     return Engine(
         EngineOptions(
@@ -76,6 +86,18 @@ def prepare(
             check_ours=check_ours,
         )
     )
+
+
+def _worker() -> Worker:
+    from nile.bootstrap.program import COMMAND, worker_program  # few runs have any
+
+    return Worker(COMMAND, worker_program())
+
+
+def address(plan: Plan, logins: Mapping[str, ResolvedLogin], giver: int, taker: int) -> str:
+    """Where one node reaches another: from outside the root's way, from any host the inside's."""
+    login = logins[plan.node(taker).host]
+    return login.hostname_root if giver == ROOT_ID else login.hostname_inside
 
 
 def plan_login(login: ResolvedLogin) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from nile.cli.exec_cmd import plan_text
+from nile.cli.recorded import plan_text
 from nile.cli.show import command, planned_ways
 from nile.errors import UsageError
 from nile.events import HostResult, Notice, Verdict

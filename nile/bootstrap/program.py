@@ -1,0 +1,48 @@
+"""Packing the worker: a program that a run's command reads from its standard input (nile.agent.worker)."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from importlib import resources
+
+from nile.bootstrap.bundle import strip
+
+MODULES = (
+    "wire",
+    "worker.loop",
+    "worker.patterns",
+    "worker.manifest",
+    "worker.target",
+    "worker.meeting",
+    "worker.rsync",
+    "worker.pushing",
+    "worker.receiving",
+    "worker.service",
+)
+_BEGIN = "worker.begin"
+
+PYTHON = (
+    "import io,zlib;"
+    "f=io.BufferedReader(io.FileIO(0,closefd=False),1);"  # it must not read what comes behind
+    "n=int(f.readline());"
+    "exec(zlib.decompress(f.read(n)))"
+)
+"""What a Python runs: without a quote, backslash or newline, so that every login shell takes it alike."""
+
+COMMAND = f"exec \"$NILE_PYTHON\" -BISc '{PYTHON}'"
+"""The line for a login shell."""
+
+
+@functools.cache
+def worker_program() -> bytes:
+    """What the worker's Python reads first: a line with a length, and so many bytes."""
+    sources = {"nile": "", "nile.agent": "", "nile.agent.worker": ""}
+    sources |= {f"nile.agent.{module}": strip(_text(module)) for module in MODULES}
+    program = zlib.compress(f"{strip(_text(_BEGIN))}\nmain({sources!r})".encode(), 9)
+    return b"%d\n%b" % (len(program), program)
+
+
+def _text(module: str) -> str:
+    file = module.replace(".", "/") + ".py"
+    return resources.files("nile.agent").joinpath(file).read_text(encoding="utf-8")

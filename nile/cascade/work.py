@@ -1,0 +1,267 @@
+"""What a run does on its hosts beside one command: a job, and what it says to its workers.
+
+A job is a pure machine of its own, below which the cascade machine keeps the
+tree. On every asked host a worker runs where the command of `nile exec` would
+(see nile.agent.worker), and one at the root, beside the root. A job tells them
+what to do, and hears what came of it. Both ways it is values of
+nile.agent.wire with four bytes of length before them; what gets lost with a
+link is said again, in order and once.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nile.agent import wire
+from nile.agent.wire import Frame, WireError
+from nile.cascade.actions import Action, Publish, Send, TellRoot
+from nile.cascade.hosts import Host
+from nile.cascade.inputs import Answered, RootSaid, RootWorkerEnded
+from nile.cascade.tree import Tree
+from nile.cascade.verdicts import Judgement
+from nile.topology.model import ROOT_ID
+
+WINDOW = 128 * 1024
+"""Bytes that may be on their way to one worker: said, and not yet read by it."""
+MOST_MESSAGE = 1 << 20
+_LENGTH = struct.Struct("!I")
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """How a worker is started: a line for the login shell, and what that reads first from its input."""
+
+    command: str
+    program: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A message for a worker; `ROOT_ID` has the root's own."""
+
+    node_id: int
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The verdict on a host, if it has none: its agent ends the worker there once nobody needs it."""
+
+    node_id: int
+    judgement: Judgement
+
+
+Errand = Tell | Judge | Publish
+
+
+class Job(Protocol):
+    """Decides what workers do. Times are seconds since the run began; errands are carried out in order."""
+
+    def begin(self, t: float) -> Iterable[Errand]:
+        """The run begins; the root's worker listens already."""
+
+    def started(self, node_id: int, t: float) -> Iterable[Errand]:
+        """The worker of a host runs."""
+
+    def heard(self, node_id: int, message: dict[str, Any], t: float) -> Iterable[Errand]:
+        """A worker says something. Raises KeyError, TypeError or ValueError where it breaks the rules."""
+
+    def lied(self, node_id: int, reason: str, t: float) -> Iterable[Errand]:
+        """What a worker said breaks the rules."""
+
+    def over(self, node_id: int, t: float) -> Iterable[Errand]:
+        """A host has its verdict, whatever it is: nothing more will be heard of it."""
+
+    def root_lost(self, reason: str, t: float) -> Iterable[Errand]:
+        """The root's own worker ended."""
+
+    def answered(self, yes: bool, t: float) -> Iterable[Errand]:
+        """The user's answer to what an `Asked` event asked."""
+
+    def tick(self, t: float) -> Iterable[Errand]:
+        """Time passed; about once a second."""
+
+    def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
+        """The verdict on a worker that ended so; None: as on any command."""
+
+
+class NoJob:
+    """The job of a run that has none: see `Job`."""
+
+    def begin(self, *_: object) -> tuple[Errand, ...]:
+        """Nothing."""
+        return ()
+
+    started = heard = lied = over = root_lost = answered = tick = begin
+
+    def judgement(self, *_: object) -> None:
+        """None."""
+
+
+@dataclass(slots=True)
+class _Talk:
+    """What is said to one worker: absolute offsets of bytes, the program's not counted."""
+
+    said: deque[tuple[int, bytes]] = field(default_factory=deque)
+    """Not read yet: (offset, bytes), the first `sent` of them on their way."""
+    sent: int = 0
+    end: int = 0
+    taken: int = 0
+    heard: bytearray = field(default_factory=bytearray)
+
+
+class Work:
+    """A job and its conversations. `send(host, kind, body)` makes a frame for a host."""
+
+    def __init__(
+        self,
+        job: Callable[[Tree], Job] | None,
+        worker: Worker | None,
+        tree: Tree,
+        send: Callable[[Host, int, bytes], Action],
+        judge: Callable[[Host, Judgement, float], list[Action]],
+    ) -> None:
+        self._job: Job = NoJob() if job is None else job(tree)
+        self.has_job = job is not None
+        self._program = len(worker.program) if worker else 0
+        self._tree = tree
+        self._send = send
+        self._judge = judge
+        self._talks: defaultdict[int, _Talk] = defaultdict(_Talk)
+
+    # What happens.
+
+    def begin(self, t: float) -> list[Action]:
+        """The run begins."""
+        return self._run(self._job.begin(t), t)
+
+    def started(self, host: Host, t: float) -> list[Action]:
+        """Its worker runs."""
+        return self._run(self._job.started(host.id, t), t)
+
+    def output(self, host: Host, data: bytes, t: float) -> list[Action]:
+        """Bytes that its worker said."""
+        return self._heard(host.id, data, t)
+
+    def _heard(self, node_id: int, data: bytes, t: float) -> list[Action]:
+        actions: list[Action] = []
+        try:
+            for message in _messages(self._talks[node_id].heard, data):
+                actions += self._run(self._job.heard(node_id, message, t), t)
+        except (WireError, KeyError, TypeError, ValueError) as error:
+            actions += self._run(self._job.lied(node_id, str(error)[:200], t), t)
+        return actions
+
+    def handle(self, event: RootSaid | RootWorkerEnded | Answered, t: float) -> list[Action]:
+        """What comes from the root's own worker, or from the user."""
+        match event:
+            case RootSaid(data):
+                return self._heard(ROOT_ID, data, t)
+            case RootWorkerEnded(reason):
+                return self._run(self._job.root_lost(reason, t), t)
+            case Answered(yes):
+                return self._run(self._job.answered(yes, t), t)
+
+    def verdicts(self, hosts: list[Host], t: float) -> list[Action]:
+        """These have their verdicts. What follows from that may bring about others: all are taken out."""
+        actions: list[Action] = []
+        while hosts:
+            host = hosts.pop(0)
+            if talk := self._talks.pop(host.id, None):
+                talk.said.clear()
+            actions += self._run(self._job.over(host.id, t), t)
+        return actions
+
+    def tick(self, t: float) -> list[Action]:
+        """Time passed."""
+        return self._run(self._job.tick(t), t)
+
+    def judgement(self, host: Host) -> Judgement | None:
+        """The verdict on a worker that ended."""
+        return self._job.judgement(host.id, host.outcome or {})
+
+    # What is said.
+
+    def taken(self, host: Host, offset: int) -> list[Action]:
+        """Its worker has read so much of its standard input, the program included."""
+        talk = self._talks.get(host.id)
+        if talk is None:
+            return []
+        talk.taken = max(talk.taken, offset - self._program)
+        while talk.said and talk.said[0][0] + len(talk.said[0][1]) <= talk.taken:
+            talk.said.popleft()
+            talk.sent = max(0, talk.sent - 1)
+        return self._flush(host, talk)
+
+    def again(self, host: Host) -> list[Action]:
+        """It was attached anew: what was on its way to it may be lost."""
+        talk = self._talks.get(host.id)
+        if talk is None:
+            return []
+        talk.sent = 0
+        return self._flush(host, talk)
+
+    def _run(self, errands: Iterable[Errand], t: float) -> list[Action]:
+        actions: list[Action] = []
+        for errand in errands:
+            match errand:
+                case Publish():
+                    actions.append(errand)
+                case Judge(node_id, judgement):
+                    actions += self._judge(self._tree[node_id], judgement, t)
+                case Tell(node_id, message):
+                    actions += self._tell(node_id, message)
+        return actions
+
+    def _tell(self, node_id: int, message: dict[str, Any]) -> list[Action]:
+        body = wire.dumps(message)
+        data = _LENGTH.pack(len(body)) + body
+        return [TellRoot(data)] if node_id == ROOT_ID else self._say(self._tree[node_id], data)
+
+    def _say(self, host: Host, data: bytes) -> list[Action]:
+        talk = self._talks[host.id]
+        if host.over:
+            return []
+        for at in range(0, len(data), wire.CHUNK):
+            chunk = data[at : at + wire.CHUNK]
+            talk.said.append((talk.end, chunk))
+            talk.end += len(chunk)
+        return self._flush(host, talk)
+
+    def _flush(self, host: Host, talk: _Talk) -> list[Action]:
+        """What the window has room for. One that is out of reach gets it all once it is back."""
+        actions: list[Action] = []
+        if not self._tree.attached(host.id):
+            return actions
+        while talk.sent < len(talk.said):
+            offset, chunk = talk.said[talk.sent]
+            if offset + len(chunk) > talk.taken + WINDOW:
+                break
+            actions.append(self._send(host, wire.TELL, offset.to_bytes(8, "big") + chunk))
+            talk.sent += 1
+        return actions
+
+
+def frame_for(tree: Tree, host: Host, kind: int, body: bytes) -> Send:
+    """A frame for a host as the tree is now."""
+    return Send(Frame(kind, 0, host.epoch, tree.route(host.id), body))
+
+
+def _messages(buffer: bytearray, data: bytes) -> Iterable[dict[str, Any]]:
+    """Messages that are complete with these bytes; raises WireError."""
+    buffer += data
+    while len(buffer) >= _LENGTH.size:
+        (size,) = _LENGTH.unpack_from(buffer)
+        if size > MOST_MESSAGE:
+            raise WireError(f"a message of {size} bytes")
+        if len(buffer) < _LENGTH.size + size:
+            return
+        value = wire.loads(bytes(buffer[_LENGTH.size : _LENGTH.size + size]))
+        del buffer[: _LENGTH.size + size]
+        if not isinstance(value, dict):
+            raise WireError("a message that is no mapping")
+        yield value

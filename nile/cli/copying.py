@@ -1,0 +1,153 @@
+"""What `nile sync` and `nile verify` have in common."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nile.cli.common import SelectionOptions, allow_descriptors, select
+from nile.errors import UsageError
+
+if TYPE_CHECKING:
+    from nile.cli.common import Selection
+    from nile.sync import SyncOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ALWAYS = "rsync's -{} is always on here: leave it out"
+ELSEWHERE = "write {}"
+HINTS = {
+    **dict.fromkeys("arltpogDvh", ALWAYS),
+    "x": ELSEWHERE.format("--exclude-hosts for hosts; file systems below a source are always entered"),
+    "z": "copies go over a local network, where compressing costs more than it saves: leave it out",
+    "c": ELSEWHERE.format("--checksum"),
+    "e": "Nile logs in by itself: --ssh-option has ssh options",
+    "H": ALWAYS,
+    "A": ALWAYS,
+    "X": ALWAYS,
+    "S": ALWAYS,
+    "W": ALWAYS,
+    "u": "hosts get what the source has, also where theirs is newer: leave it out",
+    "P": "partial files are never kept under a real name, and progress is always shown: leave it out",
+}
+
+
+class RsyncLetters(click.Command):
+    """A command that knows what habit makes people type, and never takes it for something else."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As any, but that letters of rsync are refused with a hint."""
+        for word in args:
+            if word == "--":
+                break
+            if word.startswith("-") and not word.startswith("--"):
+                for letter in word[1:]:
+                    if letter in ("w", "n"):
+                        break
+                    if letter in HINTS:
+                        raise UsageError(f"no option -{letter}", remedy=HINTS[letter].format(letter))
+        return super().parse_args(ctx, args)
+
+
+def comparing_options(function: F) -> F:
+    """What both commands take beside hosts: how files are compared, and how it is shown."""
+    for option in reversed(
+        (
+            click.option(
+                "--exclude",
+                "excludes",
+                metavar="PATTERN",
+                multiple=True,
+                help="Leave out, as rsync(1) has it.",
+            ),
+            click.option("--checksum", is_flag=True, help="Compare contents too, not only size and time."),
+            click.option("--numeric-ids", is_flag=True, help="Owners are numbers, whatever their names."),
+            click.option("-b", "--gather", is_flag=True, help="Gather equal differences under their hosts."),
+            click.option("-q", "--quiet", is_flag=True, help="Of the summary only hosts that aren't ok."),
+            click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md)."),
+            click.argument("paths", metavar="SRC... DEST", nargs=-1, type=click.Path()),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def places(paths: tuple[str, ...]) -> tuple[tuple[bytes, ...], bytes]:
+    """Sources, absolute, and the destination; raises UsageError where they can't be."""
+    if len(paths) < 2:
+        raise UsageError(
+            "a source and a destination are wanted", remedy="as in: nile sync --all site/ /srv/site"
+        )
+    *sources, dest = (os.fsencode(path) for path in paths)
+    for source in sources:
+        if b":" in source.split(b"/")[0] and not os.path.lexists(source):
+            remedy = "hosts are chosen by -w, --group or --all, and the destination is a path on them"
+            raise UsageError(
+                f"{os.fsdecode(source)}: sources are on this machine", where="SRC", remedy=remedy
+            )
+        if not os.path.lexists(source):
+            raise UsageError(
+                f"{os.fsdecode(source)}: there is no such file", where="SRC", remedy="look at its name"
+            )
+        if not os.path.isdir(source):  # noqa: PTH112  (bytes)
+            remedy = "put it into a directory, and copy that"
+            raise UsageError(f"{os.fsdecode(source)} is no directory", where="SRC", remedy=remedy)
+    if not dest.startswith(b"/"):
+        raise UsageError(
+            f"{os.fsdecode(dest)}: the destination must be an absolute path",
+            where="DEST",
+            remedy="it is the same on all hosts",
+        )
+    return tuple(map(_absolute, sources)), os.path.normpath(dest)
+
+
+def _absolute(path: bytes) -> bytes:
+    slash = path.endswith((b"/", b"/.")) or path in (b".", b"..")
+    return os.path.abspath(path).rstrip(b"/") + b"/" * slash  # noqa: PTH100  (bytes)
+
+
+def run(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
+    """Carry it out; the exit code."""
+    import secrets
+
+    from nile.cli.following import Show, finish
+    from nile.cli.recorded import plan_text, screen, store_path
+    from nile.cli.secrets import ask_secret
+    from nile.controller import new_run_id, prepare
+    from nile.options import ExecOptions
+    from nile.report.text import visible
+    from nile.store import RunContext, Store
+    from nile.sync import Sync
+
+    chosen: Selection = select(selection)
+    allow_descriptors()
+    out = screen()
+    out.err.write(f"{chosen.routes.describe()}\n")
+    out.flush()
+    run_id = new_run_id()
+    context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
+    options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
+    with Store(store_path()) as store, store.recorder(context) as recorder:
+        notices: list[str] = []
+        engine = prepare(
+            run_id,
+            chosen.plan,
+            chosen.hosts,
+            options,
+            recorder.record,
+            ask_secret,
+            notices=notices,
+            check_ours=recorder.check_ours,
+            job=lambda address, tree: Sync(what, run_id, tree, address, partial(secrets.token_bytes, 32)),
+        )
+        for notice in notices:
+            out.err.write(f"nile: {visible(notice)}\n")
+        show = Show(out, store, run_id, {**given, "largest_rc": False})
+        unrecorded = show.follow(engine, options.grace_s)
+    return finish(out, show, unrecorded, {**given, "largest_rc": False})

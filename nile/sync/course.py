@@ -1,0 +1,357 @@
+"""The course of a run that copies: who has what, who gets it from whom, and what became of it. Pure.
+
+    absent --starts--> opening --> scanning --> differs --> copying --> checking --> same --> closing --> over
+                                       |           ^                        |          ^
+                                       +-----------|------------------------|----------+   it is as the source
+                                                   +---- it came to nothing-+
+
+Nothing is written anywhere before every host has been asked what it has, so
+that what can't work, and what would be deleted, is known before. A host is
+`same` only where its own scan says so: then it serves those below it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nile.cascade import Errand, Publish, Tell
+from nile.cascade.tree import Tree as Hosts
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Judge
+from nile.events import Asked, Code, HostOutput, Notice, Verdict
+from nile.sync.counting import Counting
+from nile.sync.giving import Giving
+from nile.sync.options import Ask, Purpose, SyncOptions
+from nile.sync.targets import Difference, Step, Target, Tree, count, words
+from nile.sync.wording import dry_run, many_deletions, summary
+from nile.topology.model import ROOT_ID
+
+Errands = Iterator[Errand]
+Answer = Callable[[dict[str, Any], float], Errands]
+
+
+class Sync:
+    """The job of a run that copies, says what it would copy, or verifies (see nile.cascade.work.Job).
+
+    `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes.
+    """
+
+    def __init__(
+        self,
+        options: SyncOptions,
+        run: str,
+        hosts: Hosts,
+        address: Callable[[int, int], str],
+        secret: Callable[[], bytes],
+    ) -> None:
+        self._options = options
+        self._run = run
+        self._hosts = hosts
+        self._targets = {
+            host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
+        }
+        self._sources: dict[str, Tree] = {}
+        """What the root has, by how owners are compared."""
+        self._names: list[bytes] = []
+        """What of the destination the source speaks of."""
+        self._waiting: dict[int, tuple[int, Answer]] = {}
+        self._numbers = itertools.count(1)
+        self._counting = Counting(self._targets, self._ask, self._sources)
+        self._giving = Giving(options, hosts, self._targets, self._ask, self._check, address, secret)
+        self._begun = False
+        self._asked = False
+        self._stopped: Judgement | None = None
+
+    # What happens.
+
+    def begin(self, t: float) -> Errands:
+        """Read the source."""
+        options = self._options
+        ask = {"sources": list(options.sources), **self._terms()}
+        yield self._ask(ROOT_ID, "read", ask, self._read)
+
+    def started(self, node_id: int, t: float) -> Errands:
+        """A host's worker runs."""
+        target = self._targets[node_id]
+        if self._stopped:
+            yield from self._fail(target, self._stopped)
+        elif target.step is Step.ABSENT:
+            target.step = Step.OPENING
+            copies = self._options.purpose is Purpose.COPY
+            ask = {
+                "dest": self._options.dest,
+                "write": copies,
+                "delete": self._options.delete,
+                "run": self._run,
+            }
+            yield self._ask(node_id, "open", ask, self._opened)
+
+    def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
+        """An answer, or one of several."""
+        number = count(message["n"])
+        asked, answer = self._waiting.get(number, (node_id, None))
+        if asked != node_id:
+            raise ValueError("an answer to what another was asked")
+        if answer is None or (node_id and self._targets[node_id].step is Step.OVER):
+            return
+        if message.get("more") is not True:
+            del self._waiting[number]
+        yield from answer({**message, "from": node_id}, t)
+        yield from self._go_on(t)
+
+    def lied(self, node_id: int, reason: str, t: float) -> Errands:
+        """A worker that breaks the rules is of no use."""
+        if node_id == ROOT_ID:
+            yield from self.root_lost(f"it said {reason}", t)
+            return
+        judgement = Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
+        yield from self._fail(self._targets[node_id], judgement)
+
+    def over(self, node_id: int, t: float) -> Errands:
+        """It has its verdict."""
+        if node_id not in self._targets:
+            return
+        target = self._targets[node_id]
+        target.step = Step.OVER
+        yield from self._giving.gone(target, t)
+        self._counting.gone(target)
+        yield from self._go_on(t)
+
+    def root_lost(self, reason: str, t: float) -> Errands:
+        """Nobody can read the source any more."""
+        yield from self._stop(
+            Judgement(Verdict.FAILED, Code.SOURCE, f"the root can't go on reading: {reason}")
+        )
+
+    def answered(self, yes: bool, t: float) -> Errands:
+        """The user says whether so much may be deleted."""
+        if yes:
+            self._begun = True
+            yield from self._go_on(t)
+        else:
+            yield from self._stop(
+                Judgement(Verdict.CANCELLED, Code.CANCELLED, "too much would have been deleted")
+            )
+
+    def tick(self, t: float) -> Errands:
+        """A host that was out of reach may be back."""
+        yield from self._go_on(t)
+
+    def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
+        """A worker ends because it is told to; else its end is one of any command."""
+        return None
+
+    # What is said, and what it means.
+
+    def _ask(self, node_id: int, do: str, fields: dict[str, Any], answer: Answer | None) -> Tell:
+        number = next(self._numbers)
+        if answer is not None:
+            self._waiting[number] = (node_id, answer)
+        return Tell(node_id, {"n": number, "do": do, **fields})
+
+    def _terms(self) -> dict[str, Any]:
+        return {"excludes": list(self._options.excludes), "checksum": self._options.checksum}
+
+    def _read(self, message: dict[str, Any], t: float) -> Errands:
+        if message.get("code"):
+            reason, remedy = words(message["reason"]), words(message.get("remedy", ""))
+            yield from self._stop(Judgement(Verdict.FAILED, Code.SOURCE, reason, remedy))
+            return
+        self._names = list(message["names"])
+        for owner, fingerprint in message["fingerprints"].items():
+            self._sources[owner] = Tree.of(message, fingerprint)
+        if self._options.delete and not count(message["entries"]):
+            remedy = "look at the source; to empty a directory, use `nile exec`"
+            empty = Judgement(
+                Verdict.FAILED, Code.SOURCE, "the source is empty, and --delete is given", remedy
+            )
+            yield from self._stop(empty)
+            return
+        for target in self._targets.values():
+            if target.step is Step.SCANNING:
+                yield self._scan(target)
+
+    def _opened(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if message.get("code"):
+            yield from self._fail(target, _told(message))
+            return
+        target.owner = self._owner(count(message["uid"]))
+        target.free, target.exists = count(message["free"]), message["exists"] is True
+        target.has_rsync = message["rsync"] is not None
+        target.step = Step.SCANNING
+        if self._sources:
+            yield self._scan(target)
+
+    def _owner(self, uid: int) -> str:
+        if uid or self._options.chown:
+            return "none"
+        return "numbers" if self._options.numeric_ids else "names"
+
+    def _scan(self, target: Target) -> Tell:
+        ask = {"roots": self._names, "owner": target.owner, **self._terms()}
+        return self._ask(target.id, "scan", ask, self._scanned)
+
+    def _check(self, target: Target) -> Errands:
+        """It got its copy."""
+        target.step = Step.CHECKING
+        yield self._scan(target)
+
+    def _scanned(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if message.get("code"):
+            yield from self._fail(target, _told(message))
+            return
+        target.found = Tree.of(message, message["fingerprint"])
+        if target.found.fingerprint == self._sources[target.owner].fingerprint:
+            target.step = Step.SAME
+        elif target.step is Step.CHECKING:
+            yield from self._not_equal(target, t)
+        else:
+            target.step = Step.DIFFERS
+
+    def _not_equal(self, target: Target, t: float) -> Errands:
+        """It was copied, and yet isn't what the source is: once more, by contents; then it has failed."""
+        target.step = Step.DIFFERS
+        if not target.checked_bytes:
+            target.checked_bytes = True
+            return
+        judgement = Judgement(Verdict.FAILED, Code.DIFFERS, "its copy still differs from the source")
+        yield from self._fail(target, judgement)
+
+    # What follows.
+
+    def _go_on(self, t: float) -> Errands:
+        if self._stopped:
+            return
+        if not self._begun:
+            yield from self._begin_copying(t)
+        if self._begun and self._options.purpose is Purpose.COPY:
+            yield from self._giving.go_on(t)
+            yield from self._close()
+            if self._giving.broken is not None:
+                yield from self._stop(self._giving.broken)
+
+    def _begin_copying(self, t: float) -> Errands:
+        """Once every host has said what it has, and what would change there is known."""
+        targets = self._targets.values()
+        if self._asked or not self._sources or not all(target.settled for target in targets):
+            return
+        differing = [target for target in targets if target.step is Step.DIFFERS]
+        yield from self._counting.go_on(differing)
+        if not self._counting.complete(differing):
+            return
+        if self._options.purpose is not Purpose.COPY:
+            self._begun = True
+            yield from self._report()
+            return
+        yield from self._refuse(differing)
+        question = self._question()
+        if question and self._options.ask is Ask.USER:
+            self._asked = True
+            yield Publish(Asked(question))
+        elif question:
+            yield from self._stop(
+                Judgement(
+                    Verdict.FAILED, Code.MAX_DELETE, question, "if that is meant, allow it by --max-delete N"
+                )
+            )
+        else:
+            self._begun = True
+
+    def _refuse(self, differing: list[Target]) -> Errands:
+        """Hosts on which it can't work, of those that have to get something."""
+        for target in differing:
+            found = self._counting.of(target)
+            move = found.move if found else self._sources[target.owner].size
+            extra = found.extra if found else 0
+            most = self._options.max_delete
+            if not target.has_rsync:
+                remedy = "install rsync there"
+                yield from self._fail(
+                    target, Judgement(Verdict.FAILED, Code.NO_RSYNC, "no rsync there", remedy)
+                )
+            elif move > target.free:
+                reason = f"{move} bytes are to come, and {target.free} are free"
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.DISK_FULL, reason))
+            elif self._options.delete and most is not None and extra > most:
+                reason = f"{extra} files would be deleted, and {most} may be"
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.MAX_DELETE, reason))
+
+    def _question(self) -> str:
+        if not self._options.delete or self._options.max_delete is not None:
+            return ""
+        doomed = {
+            target.name: (found.extra, target.found.entries)
+            for target in self._targets.values()
+            if target.step is Step.DIFFERS and target.found and (found := self._counting.of(target))
+        }
+        return many_deletions(doomed)
+
+    def _report(self) -> Errands:
+        """Say what differs, and nothing more."""
+        verify = self._options.purpose is Purpose.VERIFY
+        for target in list(self._targets.values()):
+            if target.step is Step.SAME:
+                yield self._done(target)
+            elif target.step is Step.DIFFERS:
+                found = self._counting.of(target)
+                assert found is not None
+                yield from self._show(target, found)
+                differs = Judgement(Verdict.FAILED, Code.DIFFERS, "its copy differs from the source")
+                if verify:
+                    yield from self._fail(target, differs)
+                else:
+                    yield self._done(target)
+
+    def _show(self, target: Target, found: Difference) -> Errands:
+        lines = (
+            found.lines if self._options.purpose is Purpose.VERIFY else dry_run(found, self._options.delete)
+        )
+        if lines:
+            yield Publish(HostOutput(target.name, "stdout", 0, lines), target.id)
+
+    def _close(self) -> Errands:
+        """Those that are served and serve nobody any more."""
+        for target in self._targets.values():
+            if target.step is Step.SAME and not self._giving.needs(target):
+                target.step = Step.CLOSING
+                yield self._ask(target.id, "close", {}, self._closed)
+
+    def _closed(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if not any(each.step not in (Step.OVER, Step.CLOSING) for each in self._targets.values()):
+            yield from self._summarize(t)
+        yield self._done(target)
+
+    def _done(self, target: Target) -> Judge:
+        target.step = Step.OVER
+        return Judge(target.id, Judgement(Verdict.OK))
+
+    def _summarize(self, t: float) -> Errands:
+        if text := summary(self._giving.sent, self._giving.began_s, t):
+            yield Publish(Notice(text))
+            self._giving.sent.clear()
+
+    def _fail(self, target: Target, judgement: Judgement) -> Errands:
+        """Its worker is ended by its agent, and with it what it does."""
+        target.step = Step.OVER
+        yield Judge(target.id, judgement)
+
+    def _stop(self, judgement: Judgement) -> Errands:
+        """Nothing more can be done for any host."""
+        self._stopped = judgement
+        for target in list(self._targets.values()):
+            if target.step in (Step.SAME, Step.CLOSING):
+                yield self._done(target)
+            elif target.step not in (Step.ABSENT, Step.OVER):
+                yield from self._fail(target, judgement)
+
+
+def _told(message: dict[str, Any]) -> Judgement:
+    """Why a worker can't do what it was asked."""
+    word, reason, remedy = words(message["code"]), words(message["reason"]), words(message.get("remedy", ""))
+    code = Code(word) if word in set(Code) else Code.COPY
+    return Judgement(Verdict.FAILED, code, reason, remedy)

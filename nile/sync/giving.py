@@ -1,0 +1,190 @@
+"""Who copies to whom: a host is served by the one above it, which was served before. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from nile.cascade import Errand, Tell
+from nile.cascade.tree import Tree as Hosts
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Judge
+from nile.events import Code, Verdict
+from nile.sync.options import Method, SyncOptions
+from nile.sync.targets import Step, Target, count, words
+from nile.topology.model import ROOT_ID
+
+AT_ONE_TIME = 4
+"""Copies that one node gives at one time: more share its uplink, and each of them ends later."""
+TRIES = 4
+"""Copies that are begun for one host before it is given up."""
+
+Answer = Callable[[dict[str, Any], float], Iterator[Errand]]
+Ask = Callable[[int, str, dict[str, Any], Answer | None], Tell]
+
+
+class Giving:
+    """Copies under way. `sent` counts bytes by who sent them; `broken` is why the source serves nobody."""
+
+    def __init__(
+        self,
+        options: SyncOptions,
+        hosts: Hosts,
+        targets: Mapping[int, Target],
+        ask: Ask,
+        check: Callable[[Target], Iterator[Errand]],
+        address: Callable[[int, int], str],
+        secret: Callable[[], bytes],
+    ) -> None:
+        self._options = options
+        self._hosts = hosts
+        self._targets = targets
+        self._ask = ask
+        self._check = check
+        self._address = address
+        self._secret = secret
+        self.sent: Counter[int] = Counter()
+        self.began_s = 0.0
+        self.broken: Judgement | None = None
+
+    # Whom.
+
+    def go_on(self, t: float) -> Iterator[Errand]:
+        """Begin what can begin: those first that have most to serve in turn."""
+        for target in self._targets.values():
+            if target.step is Step.COPYING and self._unheard(target):
+                yield from self._ended(target)
+        waiting = [target for target in self._targets.values() if target.step is Step.DIFFERS]
+        if not waiting:
+            return
+        busy = Counter(target.giver for target in self._targets.values() if target.step is Step.COPYING)
+        weight = {target.id: sum(1 for _ in self._hosts.below(self._hosts[target.id])) for target in waiting}
+        for target in sorted(waiting, key=lambda each: -weight[each.id]):
+            giver = self._giver(target)
+            if giver is not None and busy[giver] < AT_ONE_TIME and self._hosts[target.id].alive:
+                busy[giver] += 1
+                yield from self._begin(target, giver, t)
+
+    def _giver(self, target: Target) -> int | None:
+        """Who is to serve it: the one above it, unless that came to nothing; None: not yet."""
+        above = self._above(target)
+        if above != ROOT_ID and self._targets[above].step is not Step.SAME:
+            return None
+        return above
+
+    def _above(self, target: Target) -> int:
+        """The next one above it that has, or may yet have, a copy; the root always has."""
+        node_id = self._hosts[target.id].parent
+        while node_id != ROOT_ID:
+            above = self._targets.get(node_id)
+            usable = above is not None and above.step not in (Step.CLOSING, Step.OVER)
+            if usable and node_id not in target.failed_from:
+                return node_id
+            if self._options.method is Method.RSYNC:
+                return ROOT_ID  # only from there, and from its parent, there are links to it
+            node_id = self._hosts[node_id].parent
+        return ROOT_ID
+
+    def needs(self, giver: Target) -> bool:
+        """May anybody still have to be served by it?"""
+        below = self._hosts.below(self._hosts[giver.id])
+        return any(
+            each.id != giver.id and each.id in self._targets and self._targets[each.id].wanting
+            for each in below
+        )
+
+    def gone(self, target: Target, t: float) -> Iterator[Errand]:
+        """It has its verdict: whom it served has to be served by another."""
+        for taker in self._targets.values():
+            if taker.step is Step.COPYING and taker.giver == target.id:
+                taker.trouble = taker.trouble or (
+                    Code.LINK,
+                    f"{target.name}, which copied to it, is gone",
+                    True,
+                )
+                taker.ends.add("push")
+                yield self._abandon(taker)
+                yield from self._ended(taker)
+
+    def _abandon(self, taker: Target) -> Errand:
+        """Nobody will come: its worker needn't wait."""
+        return self._ask(taker.id, "abandon", {"what": taker.receiving}, None)
+
+    def _unheard(self, target: Target) -> bool:
+        """Did its copy break, and is there no word from who gave it, and none to be had?"""
+        giver = target.giver
+        broke = target.trouble is not None and "receive" in target.ends
+        return broke and giver is not None and giver != ROOT_ID and not self._hosts[giver].alive
+
+    # How.
+
+    def _begin(self, target: Target, giver: int, t: float) -> Iterator[Errand]:
+        self.began_s = self.began_s or t
+        target.step, target.giver, target.begun_s = Step.COPYING, giver, t
+        target.ends, target.trouble = set(), None
+        secret = self._secret()
+        reach = self._options.method is Method.RSYNC
+        serial = len(target.failed_from)
+
+        def received(message: dict[str, Any], t: float) -> Iterator[Errand]:
+            if target.step is not Step.COPYING or len(target.failed_from) != serial:
+                return
+            if "port" in message:
+                where = {"address": self._address(giver, target.id), "port": count(message["port"])}
+                fields = {**where, "secret": secret, "copy": self._copy(target), "dest": self._options.dest}
+                yield self._ask(giver, "push", {**fields, "to": target.id, "reach": reach}, pushed)
+            else:
+                yield from self._end_of("receive", target, message)
+
+        def pushed(message: dict[str, Any], t: float) -> Iterator[Errand]:
+            self.sent[giver] += count(message.get("sent", 0))
+            if target.step is Step.COPYING and len(target.failed_from) == serial:
+                yield from self._end_of("push", target, message)
+
+        fields = {"secret": secret, "loopback": reach, "delete": self._options.delete}
+        tell = self._ask(target.id, "receive", fields, received)
+        target.receiving = tell.message["n"]
+        yield tell
+
+    def _copy(self, target: Target) -> dict[str, Any]:
+        options = self._options
+        return {
+            "delete": options.delete,
+            "excludes": list(options.excludes),
+            "checksum": options.checksum or target.checked_bytes,
+            "whole": options.whole,
+            "numeric_ids": options.numeric_ids,
+            "chown": options.chown,
+            "bwlimit": options.bwlimit_kib_s or 0,
+        }
+
+    def _end_of(self, side: str, target: Target, message: dict[str, Any]) -> Iterator[Errand]:
+        """One side of a copy says how it ended. What the first one says that has trouble is why."""
+        if message.get("code"):
+            trouble = (words(message["code"]), words(message["reason"]), message.get("retry") is True)
+            # Whoever gives learns of a full disk, or of no rights, only that the other one went away.
+            if target.trouble is None or (target.trouble[2] and not trouble[2]):
+                target.trouble = trouble
+        target.ends.add(side)
+        if side == "push" and target.trouble and "receive" not in target.ends:
+            yield self._abandon(target)
+        yield from self._ended(target)
+
+    def _ended(self, target: Target) -> Iterator[Errand]:
+        if target.ends != {"push", "receive"} and not self._unheard(target):
+            return
+        giver, target.giver = target.giver, None
+        if target.trouble is None:
+            yield from self._check(target)
+            return
+        code, reason, retry = target.trouble
+        target.step = Step.DIFFERS
+        target.failed_from.append(giver if giver is not None else ROOT_ID)
+        if code == Code.SOURCE_CHANGED:
+            remedy = "run it again once nobody writes there"
+            self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)
+        elif not retry or len(target.failed_from) >= TRIES:
+            known = Code(code) if code in set(Code) else Code.COPY
+            target.step = Step.OVER
+            yield Judge(target.id, Judgement(Verdict.FAILED, known, reason))

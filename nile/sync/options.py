@@ -1,0 +1,55 @@
+"""What is to be copied, and how, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Purpose(StrEnum):
+    """What a run is for: to copy, to say what it would copy, or to say what differs."""
+
+    COPY = "copy"
+    DRY_RUN = "dry-run"
+    VERIFY = "verify"
+
+
+class Method(StrEnum):
+    """How files travel: by rsync over the links of the tree, or over connections of its own, in the clear."""
+
+    RSYNC = "rsync"
+    RSYNC_TCP = "rsync-tcp"
+
+
+class Ask(StrEnum):
+    """What to do where more would be deleted than anyone deletes by the way."""
+
+    USER = "user"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """What to copy, and how. Paths are bytes: file names need not be text."""
+
+    sources: tuple[bytes, ...]
+    """Absolute paths at the root; with a trailing slash, what is in the directory and not itself."""
+    dest: bytes
+    """An absolute path on the hosts: the directory that gets them."""
+    purpose: Purpose = Purpose.COPY
+    method: Method = Method.RSYNC
+    delete: bool = False
+    """Take away what the source doesn't have."""
+    max_delete: int | None = None
+    """A host on which more would be deleted is refused; None: see `ask`."""
+    ask: Ask = Ask.REFUSE
+    excludes: tuple[bytes, ...] = ()
+    """Patterns of rsync(1)."""
+    checksum: bool = False
+    """Compare contents, not only size and time."""
+    numeric_ids: bool = False
+    chown: str = ""
+    whole: bool = True
+    """Send files that differ whole, which on a fast network takes less time than finding what differs."""
+    bwlimit_kib_s: int | None = None
+    """For each copy between two hosts."""

@@ -1,0 +1,119 @@
+"""What is known of one host that is to have a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Step(StrEnum):
+    """Where a host stands: one after the other, but that a copy that failed is tried again."""
+
+    ABSENT = "absent"
+    """Its worker doesn't run."""
+    OPENING = "opening"
+    SCANNING = "scanning"
+    DIFFERS = "differs"
+    """It has something else than the source."""
+    COPYING = "copying"
+    CHECKING = "checking"
+    SAME = "same"
+    """It has what the source has, and may serve others."""
+    CLOSING = "closing"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a scan found: counts, apparent bytes, and the fingerprint of all that is compared."""
+
+    fingerprint: bytes
+    entries: int
+    files: int
+    size: int
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any], fingerprint: object) -> Tree:
+        """From a worker's words; raises TypeError or ValueError."""
+        if not isinstance(fingerprint, bytes) or len(fingerprint) != 32:
+            raise ValueError("a fingerprint that is none")
+        return cls(fingerprint, count(message["entries"]), count(message["files"]), count(message["bytes"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a copy differs from the source; `lines` name the first of what does."""
+
+    missing: int
+    changed: int
+    extra: int
+    move: int
+    """Bytes of the files that are missing or differ."""
+    lines: bytes
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> Difference:
+        """From a worker's words; raises KeyError, TypeError or ValueError."""
+        lines = message["lines"]
+        if not isinstance(lines, bytes):
+            raise TypeError("lines that are no bytes")
+        names = ("missing", "changed", "extra", "move")
+        missing, changed, extra, move = (count(message[name]) for name in names)
+        return cls(missing, changed, extra, move, lines)
+
+
+@dataclass(slots=True)
+class Target:
+    """One host. `giver` is who copies to it now."""
+
+    id: int
+    name: str
+    step: Step = Step.ABSENT
+    owner: str = "none"
+    """How owners are compared there: by "numbers", by "names", or, where it can't set them, not at all."""
+    free: int = 0
+    """Bytes that can be written there."""
+    has_rsync: bool = True
+    exists: bool = False
+    found: Tree | None = None
+    """What it had when it was scanned last."""
+    giver: int | None = None
+    receiving: int = 0
+    """The number of what its worker was asked for the copy under way."""
+    ends: set[str] = field(default_factory=set)
+    """Which sides of the copy under way have said how it ended."""
+    trouble: tuple[str, str, bool] | None = None
+    """Code, reason, and whether it is worth another try, of the copy under way."""
+    failed_from: list[int] = field(default_factory=list)
+    """Who gave it a copy that came to nothing; each as often as that was tried."""
+    checked_bytes: bool = False
+    """The copy under way compares contents: the one before left differences."""
+    begun_s: float = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Is it known whether it has to get something?"""
+        return self.step not in (Step.ABSENT, Step.OPENING, Step.SCANNING)
+
+    @property
+    def wanting(self) -> bool:
+        """Is there still something to be done for it?"""
+        return self.step not in (Step.SAME, Step.CLOSING, Step.OVER)
+
+
+def count(value: object) -> int:
+    """A number of something that a worker sent; raises TypeError or ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("a number that is none")
+    if value < 0:
+        raise ValueError("a number below zero")
+    return value
+
+
+def words(value: object) -> str:
+    """Text from a worker, bounded; raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError("text that is none")
+    return value[:500]

@@ -1,0 +1,232 @@
+"""What is said to workers arrives in order and once, whatever becomes of links; their words are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from nile.agent import wire
+from nile.agent.core import Core
+from nile.agent.wire import Frame
+from nile.cascade import (
+    Cascade,
+    CascadeOptions,
+    Errand,
+    Publish,
+    RootSaid,
+    Send,
+    Started,
+    Tell,
+    TellRoot,
+    Worker,
+)
+from nile.cascade.actions import Action
+from nile.cascade.inputs import FrameReceived, RootWorkerEnded
+from nile.cascade.tree import Tree
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import WINDOW, Judge, NoJob
+from nile.events import HostResult, Verdict
+from nile.options import ExecOptions
+from tests.simulation.trees import tree
+from tests.support.plans import make_plan
+
+PROGRAM = b"program"
+
+
+class Job(NoJob):
+    """Notes what it is told, and has errands that a test gave it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.errands: list[Errand] = []
+
+    def _note(self, what: str, *told: Any) -> Iterable[Errand]:
+        self.told.append((what, *told))
+        errands, self.errands = self.errands, []
+        return errands
+
+    def started(self, node_id: int, t: float) -> Iterable[Errand]:  # type: ignore[override]
+        return self._note("started", node_id)
+
+    def heard(self, node_id: int, message: dict[str, Any], t: float) -> Iterable[Errand]:  # type: ignore[override]
+        if message.get("say") == "nonsense":
+            raise ValueError("nonsense")
+        return self._note("heard", node_id, message)
+
+    def lied(self, node_id: int, reason: str, t: float) -> Iterable[Errand]:  # type: ignore[override]
+        return self._note("lied", node_id, reason)
+
+    def over(self, node_id: int, t: float) -> Iterable[Errand]:  # type: ignore[override]
+        return self._note("over", node_id)
+
+    def root_lost(self, reason: str, t: float) -> Iterable[Errand]:  # type: ignore[override]
+        return self._note("root lost", reason)
+
+
+class Run:
+    """A run of two hosts, the second below the first, whose job does what a test says."""
+
+    def __init__(self) -> None:
+        self.job = Job()
+        plan = tree([0, 1])
+        names = tuple(node.host for node in plan.nodes)
+        options = CascadeOptions(
+            "run",
+            ExecOptions("copy"),
+            {name: {"host": name} for name in names},
+            names,
+            0.0,
+            worker=Worker("exec python", PROGRAM),
+            job=self._make,
+        )
+        self.cascade = Cascade(plan, options)
+        self.cascade.apply(Started(), 0.0)
+        self._offset = {1: 0, 2: 0}
+
+    def _make(self, hosts: Tree) -> Job:
+        return self.job
+
+    def say(self, kind: int, origin: int, body: Any, epoch: int = 1) -> list[Action]:
+        return self.cascade.apply(FrameReceived(Frame(kind, origin, epoch, (), wire.dumps(body))), 1.0)
+
+    def begin(self, node_id: int) -> None:
+        self.say(wire.HELLO, node_id, {})
+        self.say(wire.STARTED, node_id, {"pid": 7})
+
+    def words(self, node_id: int, data: bytes) -> list[Action]:
+        """A worker says so many bytes."""
+        body = wire.pack_output(0, self._offset[node_id], data)
+        self._offset[node_id] += len(data)
+        return self.cascade.apply(FrameReceived(Frame(wire.OUTPUT, node_id, 1, (), body)), 1.0)
+
+    def tell(self, *errands: Errand) -> list[Action]:
+        """Have the job do this, on the occasion of something that the root's worker says."""
+        self.job.errands = list(errands)
+        return self.cascade.apply(RootSaid(message({"x": 1})), 1.0)
+
+
+def message(value: object) -> bytes:
+    body = wire.dumps(value)
+    return len(body).to_bytes(4, "big") + body
+
+
+def told(actions: list[Action]) -> list[tuple[tuple[int, ...], int, bytes]]:
+    """What is on its way to workers: (path, offset, bytes)."""
+    frames = [
+        action.frame for action in actions if isinstance(action, Send) and action.frame.type == wire.TELL
+    ]
+    return [(frame.path, int.from_bytes(frame.body[:8], "big"), frame.body[8:]) for frame in frames]
+
+
+def test_a_message_takes_the_way_to_its_host() -> None:
+    run = Run()
+    run.begin(1)
+    run.begin(2)
+    assert told(run.tell(Tell(2, {"do": "it"}))) == [((1, 2), 0, message({"do": "it"}))]
+
+
+def test_one_for_the_root_goes_to_the_roots_own() -> None:
+    assert TellRoot(message({"do": "it"})) in Run().tell(Tell(0, {"do": "it"}))
+
+
+def test_what_a_worker_says_is_put_together_and_acknowledged() -> None:
+    run = Run()
+    run.begin(1)
+    data = message({"a": 1}) + message({"b": 2})
+    actions = [action for at in range(0, len(data), 3) for action in run.words(1, data[at : at + 3])]
+    assert run.job.told == [("started", 1), ("heard", 1, {"a": 1}), ("heard", 1, {"b": 2})]
+    acked = [
+        action.frame.fields()
+        for action in actions
+        if isinstance(action, Send) and action.frame.type == wire.ACK
+    ]
+    assert acked[-1]["stdout"] == len(data)
+
+
+@pytest.mark.parametrize(
+    "data", [message([1]), message({"say": "nonsense"}), b"\xff\xff\xff\xff", b"\0\0\0\1?"], ids=repr
+)
+def test_one_that_talks_nonsense_is_told_of(data: bytes) -> None:
+    run = Run()
+    run.begin(1)
+    run.words(1, data)
+    assert run.job.told[-1][:2] == ("lied", 1)
+
+
+def test_the_end_of_the_roots_worker_is_told_of() -> None:
+    run = Run()
+    run.cascade.apply(RootWorkerEnded("killed"), 1.0)
+    assert run.job.told == [("root lost", "killed")]
+
+
+def test_the_jobs_word_is_the_verdict_and_ends_the_agent_once_it_is_recorded() -> None:
+    run = Run()
+    run.begin(1)
+    actions = run.tell(Judge(1, Judgement(Verdict.FAILED, reason="so")))
+    (result,) = [action.event for action in actions if isinstance(action, Publish)]
+    assert isinstance(result, HostResult)
+    assert (result.host, result.verdict, result.reason) == ("h0001", Verdict.FAILED, "so")
+    assert ("over", 1) in run.job.told
+
+
+def test_no_more_is_on_its_way_than_the_window_holds() -> None:
+    run = Run()
+    run.begin(1)
+    sent = told(run.tell(Tell(1, {"x": b"y" * (2 * WINDOW)})))
+    assert sum(len(data) for _, _, data in sent) <= WINDOW
+    taken = sent[0][1] + len(sent[0][2])
+    (more,) = told(run.say(wire.TAKEN, 1, taken + len(PROGRAM)))
+    assert more[1] == sent[-1][1] + len(sent[-1][2])
+
+
+def test_what_an_agent_did_not_get_is_said_again_once_it_is_back() -> None:
+    """The agent itself, and links that lose what is on them: all arrives, once and in order."""
+    run = Run()
+    agent = Core(0.0, 30.0)
+    agent.frame(make_plan(id=1, epoch=1), 0.0)
+    agent.claimed("none", 0.0)
+    agent.spawned(7)
+    run.begin(1)
+    values = [{"n": n, "fill": bytes(5000)} for n in range(40)]
+    got = b""
+
+    def deliver(actions: list[Action], epoch: int, keep: int) -> bytes:
+        data = b""
+        for path, offset, chunk in told(actions)[:keep]:
+            assert path == (1,)
+            effects = agent.frame(Frame(wire.TELL, 0, epoch, (), offset.to_bytes(8, "big") + chunk), 0.0)
+            data += b"".join(effect[1] for effect in effects if effect[0] == "input")
+        return data
+
+    got += deliver(run.tell(*(Tell(1, value) for value in values)), 1, keep=7)
+    run.cascade.apply(
+        FrameReceived(
+            Frame(wire.LOST, 0, 0, (), wire.dumps({"child": 1, "epoch": 1, "code": "link", "reason": "cut"}))
+        ),
+        2.0,
+    )
+    agent.input_taken(len(got) + len(PROGRAM))  # and the word of that got lost as well
+    agent.epoch = 2
+    run.say(wire.HELLO, 1, {}, epoch=2)
+    state = {"trace": "alive", "held": False, "children": [], "ask": 0}
+    actions = run.say(wire.STATE, 1, state, epoch=2)
+    got += deliver(actions, 2, keep=100)
+    while len(got) < sum(len(message(value)) for value in values):
+        before = len(got)
+        (_, frame) = agent.input_taken(len(got) + len(PROGRAM))[0]
+        got += deliver(run.say(wire.TAKEN, 1, frame.value(), epoch=2), 2, keep=100)
+        assert len(got) > before
+    assert got == b"".join(message(value) for value in values)
+
+
+def test_an_agent_says_anew_how_much_its_command_read() -> None:
+    agent = Core(0.0, 30.0)
+    agent.frame(make_plan(id=1, epoch=1), 0.0)
+    agent.claimed("none", 0.0)
+    agent.spawned(7)
+    agent.input_taken(123)
+    effects = agent.frame(Frame(wire.RESUME, 0, 1, (), wire.dumps({"stdout": 0, "stderr": 0, "ask": 3})), 0.0)
+    said = [effect[1] for effect in effects if effect[0] == "up" and effect[1].type == wire.TAKEN]
+    assert [frame.value() for frame in said] == [123]

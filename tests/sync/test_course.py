@@ -1,0 +1,321 @@
+"""Who copies to whom, and what becomes of every host."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nile.events import Asked, Code, HostOutput, Notice, Verdict
+from nile.sync import Ask, Method, Purpose
+from nile.topology.model import ROOT_ID
+from tests.simulation.trees import tree
+from tests.sync.workers import SIZE, Workers
+
+TWO_STAGES = [0, 0, 1, 1, 2, 2]
+
+
+def verdicts(it: Workers) -> dict[int, Verdict]:
+    return {node_id: judgement.verdict for node_id, judgement in it.judged.items()}
+
+
+def codes(it: Workers) -> dict[int, Code | None]:
+    return {node_id: judgement.code for node_id, judgement in it.judged.items()}
+
+
+def all_ok(it: Workers) -> bool:
+    return set(verdicts(it)) == set(it.has) - {ROOT_ID} and set(verdicts(it).values()) == {Verdict.OK}
+
+
+@pytest.mark.parametrize("seed", range(20))
+class TestWhoServesWhom:
+    def test_each_host_is_served_by_the_one_above_it(self, seed: int) -> None:
+        it = Workers(tree(TWO_STAGES), {}, seed)
+        it.run()
+        assert all_ok(it)
+        assert sorted(it.copies) == [(0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6)]
+
+    def test_one_that_has_it_all_gets_nothing_and_serves(self, seed: int) -> None:
+        it = Workers(tree(TWO_STAGES), {1: "new"}, seed)
+        it.run()
+        assert all_ok(it)
+        assert sorted(it.copies) == [(0, 2), (1, 3), (1, 4), (2, 5), (2, 6)]
+
+    def test_hosts_that_are_not_asked_have_no_copy(self, seed: int) -> None:
+        it = Workers(tree(TWO_STAGES, not_asked=frozenset({1})), {}, seed)
+        it.run()
+        assert all_ok(it)
+        assert sorted(it.copies) == [(0, 2), (0, 3), (0, 4), (2, 5), (2, 6)]
+
+    def test_nobody_gets_more_than_a_few_at_one_time(self, seed: int) -> None:
+        it = Workers(tree([0] * 20), {}, seed)
+        it.run()
+        assert all_ok(it)
+
+    def test_one_whose_server_is_lost_is_served_by_another(self, seed: int) -> None:
+        it = Workers(tree(TWO_STAGES), {}, seed)
+        it._carry_out(it.sync.begin(0.0))
+        for node_id in range(1, 7):
+            it.start(node_id)
+        while not any(giver == 1 for giver, _ in it.copies):
+            it.step()
+        it.die(1)
+        it.go_on()
+        assert {node_id for node_id, verdict in verdicts(it).items() if verdict is not Verdict.OK} == {1}
+        assert all(it.has[node_id] == "new" for node_id in (3, 4, 5, 6))
+
+
+def test_a_copy_that_broke_is_tried_again_from_elsewhere() -> None:
+    it = Workers(tree([0, 1]), {1: "new"})
+    it.breaks = {0: ("link", True)}
+    it.run()
+    assert all_ok(it)
+    assert it.copies == [(1, 2), (0, 2)]
+
+
+def test_over_tcp_the_next_one_above_takes_over() -> None:
+    it = Workers(tree([0, 1, 2]), {1: "new", 2: "new"}, method=Method.RSYNC_TCP)
+    it.breaks = {0: ("refused", True)}
+    it.run()
+    assert all_ok(it)
+    assert it.copies == [(2, 3), (1, 3)]
+
+
+def test_what_no_try_mends_is_not_tried_again() -> None:
+    it = Workers(tree([0]), {})
+    it.breaks = {0: ("disk-full", False)}
+    it.run()
+    assert codes(it) == {1: Code.DISK_FULL}
+    assert len(it.copies) == 1
+
+
+def test_tries_end() -> None:
+    it = Workers(tree([0]), {})
+    it.breaks = dict.fromkeys(range(100), ("link", True))
+    it.run()
+    assert verdicts(it) == {1: Verdict.FAILED}
+    assert len(it.copies) == 4
+
+
+def test_a_copy_that_is_not_equal_is_made_once_more_by_contents() -> None:
+    it = Workers(tree([0]), {})
+    it.garbles = {0}
+    it.run()
+    assert all_ok(it)
+    assert len(it.copies) == 2
+
+
+def test_and_fails_where_that_does_not_help() -> None:
+    it = Workers(tree([0, 1]), {})
+    it.garbles = {0, 1}
+    it.run()
+    assert codes(it) == {1: Code.DIFFERS, 2: None}
+    assert it.copies[-1] == (ROOT_ID, 2)
+
+
+class TestBeforeAnythingIsWritten:
+    def test_all_hosts_are_asked_first(self) -> None:
+        it = Workers(tree([0, 0, 0]), {})
+        it.run(late=[3])
+        assert not it.copies
+        it.start(3)
+        it.go_on()
+        assert all_ok(it)
+
+    def test_one_that_never_comes_holds_nobody_up(self) -> None:
+        it = Workers(tree([0, 0]), {})
+        it.run(late=[2])
+        it.die(2)
+        it.go_on()
+        assert verdicts(it)[1] is Verdict.OK
+
+    def test_a_host_that_refuses_is_named_and_the_others_go_on(self) -> None:
+        it = Workers(tree([0, 0]), {})
+        it.refuses = {2: {"code": "busy", "reason": "another run writes there", "remedy": "wait"}}
+        it.run()
+        assert codes(it) == {1: None, 2: Code.BUSY}
+        assert it.judged[2].remedy == "wait"
+
+    def test_a_full_disk_is_seen_before(self) -> None:
+        it = Workers(tree([0, 0]), {})
+        it.free[2] = SIZE - 1
+        it.run()
+        assert codes(it) == {1: None, 2: Code.DISK_FULL}
+        assert it.wrote == {1}
+
+    def test_a_host_without_rsync_is_named(self) -> None:
+        it = Workers(tree([0, 0]), {2: "new"})
+        it.refuses = {1: {"rsync": None}, 2: {"rsync": None}}
+        it.run()
+        assert codes(it) == {1: Code.NO_RSYNC, 2: None}
+
+    def test_a_source_that_cannot_be_read_fails_all(self) -> None:
+        it = Workers(tree([0, 0]), {})
+        it.source = {"code": "source", "reason": "2 files can't be read"}
+        it.run(late=[2])
+        assert codes(it) == {1: Code.SOURCE}
+        it.start(2)
+        assert codes(it) == {1: Code.SOURCE, 2: Code.SOURCE}
+
+    def test_a_source_that_changes_ends_it(self) -> None:
+        it = Workers(tree([0, 0, 0]), {3: "new"})
+        it.breaks = {0: ("source-changed", False)}
+        it.run()
+        done = {node_id for node_id in (1, 2, 3) if it.has[node_id] == "new"}
+        assert 3 in {node_id for node_id, code in codes(it).items() if code is None} <= done
+        assert set(codes(it).values()) == {None, Code.SOURCE_CHANGED}
+
+
+class TestDeleting:
+    @pytest.mark.parametrize(
+        ("extra", "entries", "asks"),
+        [(1000, 10_000, False), (1001, 100_000, True), (10, 100, False), (11, 100, True)],
+    )
+    def test_above_a_thousand_or_a_tenth_somebody_is_asked(
+        self, extra: int, entries: int, asks: bool
+    ) -> None:
+        it = Workers(tree([0, 0]), {2: "older"}, delete=True, ask=Ask.USER)
+        it.extra[2], it.entries[2] = extra, entries
+        it.run()
+        assert any(isinstance(event, Asked) for event in it.published) is asks
+        assert bool(it.copies) is not asks
+
+    def test_who_says_yes_has_it_done(self) -> None:
+        it = Workers(tree([0]), {}, delete=True, ask=Ask.USER)
+        it.extra[1] = 50
+        it.run()
+        assert not it.copies
+        it.answer(True)
+        assert all_ok(it)
+
+    def test_who_says_no_has_nothing_done(self) -> None:
+        it = Workers(tree([0]), {}, delete=True, ask=Ask.USER)
+        it.extra[1] = 50
+        it.run()
+        it.answer(False)
+        assert verdicts(it) == {1: Verdict.CANCELLED}
+        assert not it.wrote
+
+    def test_without_a_terminal_it_is_refused(self) -> None:
+        it = Workers(tree([0]), {}, delete=True)
+        it.extra[1] = 50
+        it.run()
+        assert codes(it) == {1: Code.MAX_DELETE}
+        assert "50 of 100" in it.judged[1].reason
+
+    def test_a_limit_is_each_hosts_own(self) -> None:
+        it = Workers(tree([0, 0]), {2: "older"}, delete=True, max_delete=20)
+        it.extra[2] = 21
+        it.run()
+        assert codes(it) == {1: None, 2: Code.MAX_DELETE}
+
+    def test_an_empty_source_is_refused(self) -> None:
+        it = Workers(tree([0]), {}, delete=True)
+        it.source = {"entries": 0}
+        it.run()
+        assert codes(it) == {1: Code.SOURCE}
+
+    def test_without_delete_nothing_is_asked(self) -> None:
+        it = Workers(tree([0]), {})
+        it.extra[1] = 5000
+        it.run()
+        assert all_ok(it)
+
+
+class TestOnlyLooking:
+    def test_verify_names_what_differs(self) -> None:
+        it = Workers(tree([0, 0]), {1: "new"}, purpose=Purpose.VERIFY)
+        it.run()
+        assert codes(it) == {1: None, 2: Code.DIFFERS}
+        shown = {event.host: event.data for event in it.published if isinstance(event, HostOutput)}
+        assert shown == {"h0002": b"changed old\nextra x\n"}
+
+    def test_a_dry_run_changes_nothing(self) -> None:
+        it = Workers(tree([0, 0]), {}, purpose=Purpose.DRY_RUN)
+        it.run()
+        assert all_ok(it)
+        assert not it.wrote
+        shown = [event.data for event in it.published if isinstance(event, HostOutput)]
+        assert shown == [b"changed old\n"] * 2
+
+    def test_one_host_of_those_that_have_the_same_is_asked(self) -> None:
+        it = Workers(tree([0] * 10), {2: "older", 5: "older"}, purpose=Purpose.VERIFY)
+        compared: list[int] = []
+        before = it._compare
+        it._compare = lambda node_id, message: (compared.append(node_id), before(node_id, message))  # type: ignore[method-assign, func-returns-value, assignment]
+        it.run()
+        assert len(compared) == 2
+        assert {it.has[node_id] for node_id in compared} == {"old", "older"}
+
+    def test_where_the_one_that_was_asked_is_lost_another_is(self) -> None:
+        it = Workers(tree([0, 0]), {}, purpose=Purpose.VERIFY)
+        asked: list[int] = []
+        before = it._compare
+
+        def first_dies(node_id: int, message: dict[str, object]) -> None:
+            asked.append(node_id)
+            if len(asked) > 1:
+                before(node_id, message)
+
+        it._compare = first_dies  # type: ignore[method-assign]
+        it.run()
+        it.die(asked[0])
+        it.go_on()
+        assert codes(it)[3 - asked[0]] is Code.DIFFERS
+
+
+def test_what_was_sent_is_summed_up() -> None:
+    it = Workers(tree([0, 1]), {})
+    it.run()
+    (notice,) = [event for event in it.published if isinstance(event, Notice)]
+    assert "1000 bytes by the root, 1000 bytes by relays" in notice.text
+
+
+def test_a_worker_that_breaks_the_rules_fails_alone() -> None:
+    it = Workers(tree([0, 0]), {})
+    it.run(late=[2])
+    it._carry_out(it.sync.lied(2, "nonsense", 1.0))
+    it.go_on()
+    assert codes(it) == {1: None, 2: Code.AGENT}
+
+
+def test_without_a_worker_at_the_root_nobody_is_served() -> None:
+    it = Workers(tree([0, 0]), {2: "new"})
+    it.run(late=[1])
+    it.start(1)
+    it._carry_out(it.sync.root_lost("killed", 1.0))
+    assert codes(it)[1] is Code.SOURCE
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: int) -> None:
+    chance = random.Random(seed)
+    size = chance.randint(1, 25)
+    parents = [chance.randint(0, node) for node in range(size)]
+    not_asked = frozenset(node for node in range(1, size) if chance.random() < 0.1)
+    had = {node: chance.choice(["new", "old", "older"]) for node in range(1, size + 1)}
+    method = chance.choice(list(Method))
+    it = Workers(tree(parents, not_asked), had, seed, method=method)
+    it.breaks = {
+        n: chance.choice([("link", True), ("disk-full", False)]) for n in range(60) if chance.random() < 0.2
+    }
+    it.garbles = {number for number in range(60) if chance.random() < 0.1}
+    late = [node for node in it.has if node and chance.random() < 0.1]
+    doomed = [node for node in it.has if node and chance.random() < 0.15]
+    it._carry_out(it.sync.begin(0.0))
+    for node in it.has:
+        if node and node not in late:
+            it.start(node)
+    while any(it._queues.values()) or doomed or late:
+        if doomed and chance.random() < 0.1:
+            it.die(doomed.pop())
+        elif late and chance.random() < 0.1:
+            node = late.pop()
+            if node not in it.judged:
+                it.start(node)
+        elif any(it._queues.values()):
+            it.step()
+    assert set(it.judged) == set(it.has) - {ROOT_ID}
+    for node, judgement in it.judged.items():
+        if judgement.verdict is Verdict.OK:
+            assert it.has[node] == "new"

@@ -1,0 +1,191 @@
+"""Workers that are no processes: what hosts have is one word, and time is a step.
+
+Messages of different workers arrive in any order, drawn from a seed; those of
+one in theirs. A worker that is asked for what it may not be asked for fails
+the test, not the run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from typing import Any
+
+from nile.cascade.hosts import Contact
+from nile.cascade.tree import Tree
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Errand, Judge, Tell
+from nile.sync import Sync, SyncOptions
+from nile.topology.model import ROOT_ID, Plan
+
+Message = dict[str, Any]
+SIZE = 1000
+"""Bytes of the source."""
+
+
+class Workers:
+    """A run: `had` is what hosts have at first, by id ("new" is what the source is).
+
+    Things that go wrong are set by name: `refuses` (host -> what it answers when it is opened), `breaks`
+    (copies, counted from 0 in the order in which they begin, -> code, retry), `garbles` (copies that leave
+    something else than the source).
+    """
+
+    def __init__(self, plan: Plan, had: dict[int, str], seed: int = 0, **options: Any) -> None:
+        self.tree = Tree(plan, {})
+        for host in self.tree.hosts.values():
+            host.contact = Contact.UP
+        what = {"sources": (b"/src/",), "dest": b"/dst", **options}
+        self.sync = Sync(
+            SyncOptions(**what), "run", self.tree, lambda _, taker: f"h{taker}", lambda: b"s" * 32
+        )
+        self.options = SyncOptions(**what)
+        self.has = {host.id: had.get(host.id, "old") for host in self.tree.hosts.values() if host.node.asked}
+        self.has[ROOT_ID] = "new"
+        self.entries: dict[int, int] = defaultdict(lambda: 100)
+        self.extra: dict[int, int] = defaultdict(int)
+        self.free: dict[int, int] = defaultdict(lambda: 10 * SIZE)
+        self.refuses: dict[int, Message] = {}
+        self.breaks: dict[int, tuple[str, bool]] = {}
+        self.garbles: set[int] = set()
+        self.source: Message = {}
+        """What the root's worker says instead of what it read."""
+        self.judged: dict[int, Judgement] = {}
+        self.published: list[Any] = []
+        self.copies: list[tuple[int, int]] = []
+        """(giver, taker) of all copies that were begun."""
+        self.wrote: set[int] = set()
+        self._random = random.Random(seed)
+        self._queues: dict[int, deque[Message]] = defaultdict(deque)
+        self._receiving: dict[int, int] = {}
+        self._dead: set[int] = set()
+        self.t = 0.0
+
+    def run(self, late: Iterable[int] = ()) -> None:
+        """All hosts start, but those that are late; until nothing is left to be said."""
+        self._carry_out(self.sync.begin(0.0))
+        for node_id in self.has:
+            if node_id != ROOT_ID and node_id not in set(late):
+                self.start(node_id)
+        self.go_on()
+
+    def start(self, node_id: int) -> None:
+        """A host's worker runs."""
+        self._carry_out(self.sync.started(node_id, self.t))
+
+    def go_on(self) -> None:
+        """Until nothing is left to be said."""
+        while any(self._queues.values()):
+            self.step()
+
+    def step(self) -> None:
+        """One message arrives."""
+        self.t += 0.01
+        node_id = self._random.choice([each for each, queue in self._queues.items() if queue])
+        self._carry_out(self.sync.heard(node_id, self._queues[node_id].popleft(), self.t))
+
+    def die(self, node_id: int) -> None:
+        """A host is lost."""
+        self._dead.add(node_id)
+        self._queues[node_id].clear()
+        self.tree[node_id].contact = Contact.NONE
+        for taker, giver in [(taker, giver) for giver, taker in self.copies if giver == node_id]:
+            del giver
+            if taker in self._receiving:
+                self._say(taker, self._receiving.pop(taker), code="link", reason="cut", retry=True)
+        self.judged.setdefault(node_id, Judgement(verdict="lost"))  # type: ignore[arg-type]
+        self._carry_out(self.sync.over(node_id, self.t))
+
+    def answer(self, yes: bool) -> None:
+        """What the user says."""
+        self._carry_out(self.sync.answered(yes, self.t))
+        self.go_on()
+
+    def _carry_out(self, errands: Iterable[Errand]) -> None:
+        over = []
+        for errand in errands:
+            if isinstance(errand, Tell):
+                if errand.node_id not in self._dead:
+                    getattr(self, "_" + errand.message["do"].replace("-", "_"))(
+                        errand.node_id, errand.message
+                    )
+            elif isinstance(errand, Judge):
+                if errand.node_id not in self.judged:
+                    self.judged[errand.node_id] = errand.judgement
+                    over.append(errand.node_id)
+            else:
+                self.published.append(errand.event)
+        for node_id in over:
+            self._dead.add(node_id)
+            self._queues[node_id].clear()
+            self._carry_out(self.sync.over(node_id, self.t))
+
+    def _say(self, node_id: int, number: int, **fields: Any) -> None:
+        self._queues[node_id].append({"n": number, **fields})
+
+    # What workers do.
+
+    def _print(self, node_id: int) -> bytes:
+        return self.has[node_id].encode().ljust(32, b".")
+
+    def _read(self, node_id: int, message: Message) -> None:
+        assert node_id == ROOT_ID
+        prints = dict.fromkeys(("none", "names", "numbers"), self._print(ROOT_ID))
+        found = {"names": [b""], "fingerprints": prints, "entries": 10, "files": 9, "bytes": SIZE}
+        self._say(node_id, message["n"], **{**found, **self.source})
+
+    def _open(self, node_id: int, message: Message) -> None:
+        assert message["write"] is (self.options.purpose == "copy")
+        facts = {"uid": 0, "free": self.free[node_id], "exists": True, "rsync": "3.2.7"}
+        self._say(node_id, message["n"], **{**facts, **self.refuses.get(node_id, {})})
+
+    def _scan(self, node_id: int, message: Message) -> None:
+        found = {"entries": self.entries[node_id], "files": 9, "bytes": SIZE}
+        self._say(node_id, message["n"], fingerprint=self._print(node_id), **found)
+
+    def _pack(self, node_id: int, message: Message) -> None:
+        self._say(node_id, message["n"], chunk=b"one", more=True)
+        self._say(node_id, message["n"], chunk=b"two")
+
+    def _source(self, node_id: int, message: Message) -> None:
+        assert message["chunk"] in (b"one", b"two")
+
+    def _compare(self, node_id: int, message: Message) -> None:
+        lines = f"changed {self.has[node_id]}\nextra x\n".encode()
+        counts = {"missing": 1, "changed": 1, "extra": self.extra[node_id], "move": SIZE}
+        self._say(node_id, message["n"], lines=lines, **counts)
+
+    def _receive(self, node_id: int, message: Message) -> None:
+        assert self.options.purpose == "copy"
+        assert node_id not in self._receiving, "it receives already"
+        self._receiving[node_id] = message["n"]
+        self._say(node_id, message["n"], port=4000 + node_id, more=True)
+
+    def _push(self, node_id: int, message: Message) -> None:
+        taker = message["to"]
+        assert self.has[node_id] == "new", "it serves what isn't the source"
+        assert message["port"] == 4000 + taker
+        number = len(self.copies)
+        self.copies.append((node_id, taker))
+        receiving = self._receiving.pop(taker, None)
+        if receiving is None or taker in self._dead:
+            self._say(node_id, message["n"], code="refused", reason="nobody listens", retry=True, sent=0)
+            return
+        if number in self.breaks:
+            code, retry = self.breaks[number]
+            self._say(node_id, message["n"], code=code, reason=f"so: {code}", retry=retry, sent=10)
+            self._say(taker, receiving, code="link", reason="cut", retry=True)
+            return
+        self.wrote.add(taker)
+        self.has[taker] = "garbled" if number in self.garbles else "new"
+        self._say(node_id, message["n"], sent=SIZE)
+        self._say(taker, receiving)
+
+    def _abandon(self, node_id: int, message: Message) -> None:
+        if self._receiving.get(node_id) == message["what"]:
+            self._say(node_id, self._receiving.pop(node_id), code="timeout", reason="nobody came", retry=True)
+
+    def _close(self, node_id: int, message: Message) -> None:
+        assert node_id not in self._receiving
+        self._say(node_id, message["n"])
