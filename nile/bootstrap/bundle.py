@@ -81,8 +81,8 @@ def _attributes() -> dict[str, str]:
     return private_attributes(strip(sent_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER))
 
 
-def strip(text: str) -> str:
-    """The same program on the same lines, without docstrings, annotations and comment lines.
+def strip(text: str, *, annotations: bool = False) -> str:
+    """The same program on the same lines, without docstrings, annotations (unless kept) and comment lines.
 
     Nor with what type checkers alone need: an agent asserts for their sake only.
     Annotations are cut where they stand on one line; the agent's style has no others.
@@ -94,7 +94,7 @@ def strip(text: str) -> str:
             _blank_docstring(node, lines)
         elif isinstance(node, ast.If | ast.Assign | ast.Assert) and _is_for_checkers(node):
             _blank(node, lines)
-        cuts += _annotation(node, lines)
+        cuts += [] if annotations else _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
         lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
     return squeeze("\n".join(map(_bare, lines)) + "\n")

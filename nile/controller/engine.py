@@ -35,6 +35,8 @@ from nile.cascade import (
     FrameReceived,
     Input,
     Interrupted,
+    Listen,
+    Listening,
     Publish,
     ReadStdin,
     RootSaid,
@@ -336,12 +338,21 @@ class Engine:
                 self._begin_signing(action)
             case ReadStdin(size):
                 self._read_stdin(size)
+            case Listen():
+                self._listen(action)
             case TellRoot(data):
                 self._worker.write(data)
             case Finish():
                 self._finished = True
                 self._wake.set()
         return credit
+
+    def _listen(self, action: Listen) -> None:
+        try:
+            port, reason = self._tunnels.listen(action.node_id, action.port), ""
+        except OSError as error:
+            port, reason = 0, f"the root can't listen: {error.strerror}"
+        self._give(Listening(action.number, port, reason))
 
     def _begin_signing(self, action: Sign) -> None:
         """One at a time for each login: whoever asks anew has given up what was asked before."""
