@@ -80,12 +80,12 @@ def changed_since(manifest: Manifest, roots: "Roots", patterns: "Patterns") -> "
 
 
 class Walker:
-    """(path, place on disk, what lstat says) of all there is, in any order; a later one replaces an earlier."""
+    """(path, place on disk, what lstat says) of all there is, in no order; of one path the last counts."""
 
     def __init__(self, roots: "Roots", patterns: "Patterns") -> None:
         for _, name in roots:
             if b"/" in name or name in (b".", b".."):
-                raise ValueError("%r is no name of one component" % name)
+                raise ValueError("%r isn't one component of a path" % name)
         self._roots = roots
         self._patterns = patterns
         self._taken: "Dict[bytes, bool]" = {}  # where roots may overlap: is it a directory?
