@@ -214,10 +214,10 @@ class Carrier:
         self._say_opened(number, "", "")
         at_once(connection)
 
-        def over() -> None:
+        def ended() -> None:
             del self._bridges[number]
 
-        self._bridges[number] = Bridge(self._agent, number, connection, self._up, over)
+        self._bridges[number] = Bridge(self._agent, number, connection, self._up, ended)
 
     def _look_up(self, number: int, name: str, port: int) -> None:
         """Connect in a process of its own: a name that resolves slowly must not hold up the tree."""

@@ -111,14 +111,14 @@ class Reach:
             return
         waiting = self._waiting.pop(own)
 
-        def over() -> None:
+        def ended() -> None:
             del self._bridges[own]
             self._relay.channels.pop(own, None)
 
-        def send(kind: int, body: bytes, sent: "Optional[Callable[[], None]]") -> None:
+        def down(kind: int, body: bytes, sent: "Optional[Callable[[], None]]") -> None:
             self._down(own, kind, body, sent)
 
-        self._bridges[own] = carry.Bridge(self._agent, own, waiting.socket, send, over)
+        self._bridges[own] = carry.Bridge(self._agent, own, waiting.socket, down, ended)
 
     def tick(self, now: float) -> None:
         """Nothing waits forever."""

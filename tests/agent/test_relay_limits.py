@@ -128,6 +128,7 @@ class Stub:
         self.env: dict[str, str] = {}
         self.frames: list[Frame] = []
         self.owned: list[str] = []
+        self.carrier = None
 
     def now(self) -> float:
         return 0.0
