@@ -18,6 +18,7 @@ Effects, in order:
     ("write", child id, bytes)     raw bytes to the child, ahead of all frames
     ("flush", child id)            the child's link has something to send
     ("hangup", child id)           end the child's login or link at once; not answered
+    ("reached", frame)             of one of this node's own channels to a child: see `channels`
 
 A child speaks only for itself and for nodes below it; a frame that claims
 otherwise is dropped and reported once. Nothing that comes from below is ever
@@ -73,6 +74,7 @@ class Relay:
         self._queue: "List[Child]" = []  # permitted ones, which wait for a free slot
         self._under_way: "set[int]" = set()
         self._ticked_at: "Optional[float]" = None
+        self.channels: "Dict[int, int]" = {}  # this node's own (see nile.agent.channel): number, child
 
     # What the root says.
 
@@ -245,8 +247,19 @@ class Relay:
                     effects += self.take(child.id, len(frame.body))
             elif child.state == LOGIN and frame.type == wire.HELLO:
                 effects += self._hello(child, frame, now)
+            elif child.state == UP and frame.type >= wire.OPEN and frame.body >= b"\x80":
+                effects += self._own_channel(child, frame)
             elif child.state == UP and frame.origin != 0:
                 effects.append(("pass", frame, child.id))
+        return effects
+
+    def _own_channel(self, child: Child, frame: wire.Frame) -> "Effects":
+        """It goes no further: from the child at the other end of a channel of ours, or from nobody."""
+        number = int.from_bytes(frame.body[:4], "big")
+        ours = self.channels.get(number) == child.id == frame.origin
+        effects: "Effects" = [("reached", frame)] if ours else []
+        if frame.type in wire.BULK:  # a channel has a window of its own
+            effects += self.take(child.id, len(frame.body))
         return effects
 
     def take(self, child_id: int, size: int) -> "Effects":

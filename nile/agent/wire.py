@@ -27,9 +27,9 @@ PROTOCOL = 1
 PING, WINDOW = 1, 2
 # Downward.
 PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED = 10, 11, 12, 13, 14, 15, 16, 17, 18
-ADOPT, FORGET, RESUME, TELL = 19, 20, 21, 22
+ADOPT, FORGET, RESUME, TELL, REACH = 19, 20, 21, 22, 23
 # Upward.
-HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE = (
+HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED = (
     30,
     31,
     32,
@@ -41,24 +41,26 @@ HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE 
     38,
     39,
     40,
+    41,
 )
-# Both ways: bytes that a relay carries to a port that the root speaks to itself.
-OPEN, OPENED, CARRY, CLOSE = 50, 51, 52, 53
+# Of channels, and above all others: bytes that a node carries to a port, see nile.agent.channel.
+OPEN, OPENED, CARRY, CLOSE, GRANT = 50, 51, 52, 53, 54
 
 LINK_TYPES = frozenset([PING, WINDOW])
 DOWN_TYPES = frozenset(
-    [PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL]
-    + [OPEN, CARRY, CLOSE]
+    [PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL, REACH]
+    + [OPEN, CARRY, CLOSE, GRANT]
 )
 UP_TYPES = frozenset(
-    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, OPENED, CARRY, CLOSE]
+    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED]
+    + [OPENED, CARRY, CLOSE, GRANT]
 )
 # Every node takes these for itself and passes them to all its children.
 BROADCAST = frozenset([STDIN, CANCEL, BEAT])
 # Of the downward ones, those that a node takes as a relay.
-RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, OPEN, CARRY, CLOSE])
-# Counted against a link's window; all others are control frames and go first.
-BULK = frozenset([OUTPUT, STDIN, TELL, CARRY])
+RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, REACH])
+# Counted against a link's window; all others are control frames and go first. A CLOSE must not overtake.
+BULK = frozenset([OUTPUT, STDIN, TELL, CARRY, CLOSE])
 
 MAX_FRAME_UP = 1 << 20
 MAX_FRAME_DOWN = 64 << 20

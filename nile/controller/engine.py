@@ -120,7 +120,7 @@ class Engine:
         self._tasks: asyncio.TaskGroup
         self._branches: Branches
         self._signing: dict[int, asyncio.Task[None]] = {}
-        self._tunnels = Tunnels(self._send_to, self._carried_less)
+        self._tunnels = Tunnels(self._send_to, self._cascade.route, self._carried_less)
         self._worker = RootWorker(
             lambda data: self._give(RootSaid(data)), lambda reason: self._give(RootWorkerEnded(reason))
         )
@@ -259,6 +259,7 @@ class Engine:
         self._stirred.set()
         self._inbox.append((FrameReceived(frame), Credit(child_id, size) if size else None))
         self._pump()
+        self._tunnels.look(frame)
 
     def _carried(self, frame: Frame, child_id: int, size: int) -> None:
         """Bytes of a tunnel are the transport's business; there is nothing to decide about them."""
@@ -279,6 +280,7 @@ class Engine:
             self._ends.append(frame)
         else:
             self._branches.frame(frame)
+            self._tunnels.look(frame)
 
     def _carries(self, node_id: int) -> bool:
         return any(node_id in self._cascade.route(relay_id) for relay_id in self._tunnels.relays())
