@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -33,7 +34,7 @@ Tree = dict[bytes, tuple[Any, ...]]
 @pytest.fixture
 def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     """Twelve hosts in two stages; what is in their /srv goes afterwards."""
-    made = Nile(fleet, tmp_path).with_routes(tree=TREE)
+    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s"})
     yield made
     fleet.heal()
     for host in HOSTS:
@@ -61,6 +62,18 @@ def source(tmp_path: Path) -> Path:
     os.utime(top / "deep/er", ns=(1, 1_234_567_890_123_456_789))
     for number in range(200):
         (top / f"deep/f{number:03}").write_text("x" * number)
+    return top
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A large file among small ones."""
+    top = tmp_path / "plain"
+    (top / "deep").mkdir(parents=True)
+    (top / "big").write_bytes(os.urandom(BIG))
+    for number in range(20):
+        (top / f"deep/f{number}").write_text("x" * number)
+    (top / "hello").write_text("hello\n")
     return top
 
 
@@ -136,8 +149,6 @@ class Started:
 @pytest.mark.parametrize("method", METHODS)
 class TestCopying:
     def test_everything_arrives_and_then_what_changed(self, nile: Nile, source: Path, method: str) -> None:
-        words = ("--all", "-w", SET, "--method", method)
-        del words
         how = ("-w", SET, "--method", method, "--json")
         sync(nile, *how, f"{source}/", "/srv/copy").all_ok()
         copied(nile, source, "/srv/copy")
@@ -163,16 +174,15 @@ class TestCopying:
         assert other.is_dir()
 
     def test_a_relay_that_dies_on_the_way_costs_nobody_else(
-        self, nile: Nile, source: Path, method: str
+        self, nile: Nile, plain: Path, method: str
     ) -> None:
-        (source / "big").write_bytes(os.urandom(BIG))
-        words = ("-w", SET, "--method", method, *SLOW, f"{source}/", "/srv/copy")
+        words = ("-w", SET, "--method", method, *SLOW, f"{plain}/", "/srv/copy")
         with Started(nile, *words) as started:
             under_way(nile, "h001", "/srv/copy", BIG // 4)
             crash(nile.lab, "h001")
             done = started.wait()
         assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h001"}
-        copied(nile, source, "/srv/copy", HOSTS[1:])
+        copied(nile, plain, "/srv/copy", HOSTS[1:])
 
 
 def test_what_differs_is_named_under_the_hosts_that_have_it(nile: Nile, source: Path) -> None:
@@ -199,7 +209,7 @@ def test_a_same_size_edit_within_the_same_second_is_not_missed(nile: Nile, sourc
 def test_a_dry_run_says_it_and_does_nothing(nile: Nile, source: Path) -> None:
     done = sync(nile, "-w", SET, "-n", "-b", f"{source}/", "/srv/copy")
     assert done.code == 0
-    assert "missing hello\n" in done.out
+    assert b"missing hello\n" in done.stdout
     assert not on(nile, "h001", "/srv/copy").exists()
 
 
@@ -227,26 +237,26 @@ def test_where_nobody_means_to_delete_nothing_is(nile: Nile, source: Path, dest:
     assert {result["code"] for result in done.results.values()} == {code}
 
 
-def test_one_run_at_a_time(nile: Nile, source: Path) -> None:
-    (source / "big").write_bytes(os.urandom(BIG))
-    words = ("-w", "h[001-002]", *SLOW, f"{source}/", "/srv/copy")
+def test_one_run_at_a_time(nile: Nile, plain: Path) -> None:
+    words = ("-w", "h[001-002]", *SLOW, f"{plain}/", "/srv/copy")
     with Started(nile, *words) as first:
         under_way(nile, "h001", "/srv/copy", 1)
         second = sync(nile, "--json", *words)
         assert {result["code"] for result in second.results.values()} == {"busy"}
         assert "of root since 2" in second.results["h001"]["reason"]
         first.wait().all_ok()
-    copied(nile, source, "/srv/copy", HOSTS[:2])
+    copied(nile, plain, "/srv/copy", HOSTS[:2])
 
 
-def test_a_source_that_changes_meanwhile_is_named_and_what_was_there_stays(nile: Nile, source: Path) -> None:
-    sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
-    (source / "big").write_bytes(os.urandom(BIG))
-    (source / "hello").write_text("newer\n")
+def test_a_source_that_changes_meanwhile_is_named_and_what_was_there_stays(nile: Nile, plain: Path) -> None:
+    (plain / "big").rename(plain.parent / "big")
+    sync(nile, "-w", SET, "--json", f"{plain}/", "/srv/copy").all_ok()
+    (plain.parent / "big").rename(plain / "big")
+    (plain / "hello").write_text("newer\n")
     before = {host: (on(nile, host, "/srv/copy") / "hello").read_text() for host in HOSTS}
-    with Started(nile, "-w", SET, *SLOW, f"{source}/", "/srv/copy") as started:
+    with Started(nile, "-w", SET, *SLOW, f"{plain}/", "/srv/copy") as started:
         under_way(nile, "h001", "/srv/copy", BIG // 4)
-        (source / "hello").write_text("newest\n")
+        (plain / "hello").write_text("newest\n")
         done = started.wait()
     assert {result["code"] for result in done.results.values()} == {"source-changed"}
     assert "hello" in done.results["h001"]["reason"]
@@ -256,11 +266,9 @@ def test_a_source_that_changes_meanwhile_is_named_and_what_was_there_stays(nile:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_what_is_interrupted_leaves_nothing_half_and_is_finished_by_the_next_run(
-    nile: Nile, source: Path, number: signal.Signals
+    nile: Nile, plain: Path, number: signal.Signals
 ) -> None:
-    (source / "big").write_bytes(os.urandom(BIG))
-    nile = nile.with_routes(timeouts={"lease": "6s"})
-    with Started(nile, "-w", SET, *SLOW, f"{source}/", "/srv/copy") as started:
+    with Started(nile, "-w", SET, *SLOW, f"{plain}/", "/srv/copy") as started:
         under_way(nile, "h001", "/srv/copy", BIG // 4)
         started.process.send_signal(number)
         started.wait()
@@ -268,16 +276,15 @@ def test_what_is_interrupted_leaves_nothing_half_and_is_finished_by_the_next_run
     for host in HOSTS:
         assert not list(on(nile, host, "/srv").glob("copy/big"))
         assert not list(on(nile, host, "/srv").glob("copy/.nile*"))
-    sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
-    copied(nile, source, "/srv/copy")
+    sync(nile, "-w", SET, "--json", f"{plain}/", "/srv/copy").all_ok()
+    copied(nile, plain, "/srv/copy")
 
 
-def test_a_full_disk_and_a_frozen_host_are_theirs_alone(nile: Nile, source: Path) -> None:
-    (source / "big").write_bytes(os.urandom(BIG))
+def test_a_full_disk_and_a_frozen_host_are_theirs_alone(nile: Nile, plain: Path) -> None:
     on(nile, "h005", "/srv/copy").mkdir()
     nile.lab.run_on("h005", ["mount", "-t", "tmpfs", "-o", "size=8m", "full", "/srv/copy"])
     try:
-        with Started(nile, "-w", SET, *SLOW, f"{source}/", "/srv/copy") as started:
+        with Started(nile, "-w", SET, *SLOW, f"{plain}/", "/srv/copy") as started:
             under_way(nile, "h001", "/srv/copy", 1)
             freeze(nile.lab, "h002")
             done = started.wait()
@@ -287,9 +294,18 @@ def test_a_full_disk_and_a_frozen_host_are_theirs_alone(nile: Nile, source: Path
         "h002": "link",
         "h005": "disk-full",
     }
-    copied(nile, source, "/srv/copy", [host for host in HOSTS if host not in ("h002", "h005")])
+    copied(nile, plain, "/srv/copy", [host for host in HOSTS if host not in ("h002", "h005")])
 
 
 def test_a_host_without_rsync_is_named(nile: Nile, source: Path) -> None:
-    done = sync(nile, "-w", "h[001-002]", "--json", f"{source}/", "/srv/copy")
-    done.all_ok()
+    program = shutil.which("rsync")
+    assert program
+    nile.lab.run_on("h004", ["mount", "--bind", "/dev/null", program])
+    try:
+        done = sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy")
+    finally:
+        nile.lab.run_on("h004", ["umount", program])
+    assert {host: result["code"] for host, result in done.results.items() if result["code"]} == {
+        "h004": "no-rsync"
+    }
+    copied(nile, source, "/srv/copy", [host for host in HOSTS if host != "h004"])

@@ -252,8 +252,8 @@ def _paths(joined: bytes, count: int, before: bytes) -> "List[bytes]":
         raise ValueError("a manifest with columns that don't fit")
     if max(map(len, paths)) > _LONGEST:
         raise ValueError("a manifest with a path that is too long")
-    # The top has a name that no other path may have a part of.
-    odd = paths[1:] if paths[0] == TOP and not before else paths
+    # The top has a name that no other path may have a part of; it isn't always first ("-" sorts before it).
+    odd = [path for path in paths if path != TOP]
     if odd and _ODD.search(b"\0%b\0" % b"\0".join(odd)):
         raise ValueError("a manifest with a path that leads elsewhere")
     for path in paths:

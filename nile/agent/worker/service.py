@@ -101,6 +101,8 @@ class Service:
         except OSError as error:
             where = os.fsdecode(error.filename) + ": " if error.filename else ""
             answer = {"code": "copy", "reason": "%s%s" % (where, error.strerror)}
+        except Exception as error:  # the root is to hear of it, and this worker may still be needed
+            answer = {"code": "agent", "reason": _place(error)}
         if answer is not None:
             self._say(number, answer)
 
@@ -240,6 +242,15 @@ class Service:
     @staticmethod
     def _terms(owner: str, message: "Message") -> Terms:
         return Terms(owner=owner, checksum=message["checksum"])
+
+
+def _place(error: Exception) -> str:
+    """What went wrong, and where."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = "%s:%d" % (at.tb_frame.f_code.co_filename, at.tb_lineno) if at is not None else ""
+    return "%s: %s (%s)" % (type(error).__name__, error, where)
 
 
 def main() -> None:
