@@ -44,7 +44,9 @@ class Terms(NamedTuple):
     """What counts when two trees are compared; kind, size, link targets and device numbers always do.
 
     `owner` is "none", "names" (numbers for those without one; 0 always by
-    number, as in rsync) or "numbers"; `links` is which names are hard-linked.
+    number, as in rsync) or "numbers"; `links` is which names are hard-linked;
+    `whole_seconds` is for an rsync that can't tell times within a second apart
+    (before 3.1.3, or without `--modify-window=-1`): it leaves them as they are.
     """
 
     owner: str = "numbers"
@@ -52,6 +54,7 @@ class Terms(NamedTuple):
     perms: bool = True
     links: bool = True
     checksum: bool = False
+    whole_seconds: bool = False
 
 
 class Totals(NamedTuple):
@@ -137,12 +140,15 @@ class Comparable:
             entry.size if is_file else None,
             entry.mode if terms.perms and kind != SYMLINK else None,
             None if terms.owner == "none" else self._owner(entry.uid, entry.gid),
-            entry.mtime_ns if terms.times and (is_file or kind == DIRECTORY) else None,
+            self._time(entry.mtime_ns) if terms.times and (is_file or kind == DIRECTORY) else None,
             entry.target if kind == SYMLINK else None,
             entry.device if kind in (BLOCK, CHARACTER) else None,
             entry.digest if is_file and terms.checksum else None,
             entry.group if terms.links else None,
         )
+
+    def _time(self, mtime_ns: int) -> int:
+        return mtime_ns // 10**9 if self._terms.whole_seconds else mtime_ns
 
     def _owner(self, uid: int, gid: int) -> "Tuple[Any, Any]":
         return (uid and self._users.get(uid, uid)), (gid and self._groups.get(gid, gid))

@@ -133,7 +133,7 @@ def unpack(chunks: "Iterable[bytes]", most: int = MOST_ENTRIES) -> Manifest:
             if kind == b"E":
                 _entries(manifest, value)
             elif kind == b"U":
-                manifest.unreadable += [(_bytes(path), _text(reason)) for path, reason in _list(value)]
+                manifest.unreadable += [(_bytes(path), _text(reason)) for path, reason in _pairs(value)]
             elif kind == b"Z":
                 end = value
             else:
@@ -189,8 +189,8 @@ def _head(value: "Any") -> Manifest:
     if not isinstance(value, dict) or value["version"] != VERSION or type(value["checksum"]) is not bool:
         raise ValueError("a manifest of another version")
     manifest = Manifest((), value["checksum"])
-    manifest.users = {_id(number): _bytes(name) for number, name in _list(value["users"])}
-    manifest.groups = {_id(number): _bytes(name) for number, name in _list(value["groups"])}
+    manifest.users = {_id(number): _bytes(name) for number, name in _pairs(value["users"])}
+    manifest.groups = {_id(number): _bytes(name) for number, name in _pairs(value["groups"])}
     manifest.missing = [_bytes(path) for path in _list(value["missing"])]
     manifest.mounts = [_bytes(path) for path in _list(value["mounts"])]
     return manifest
@@ -199,7 +199,7 @@ def _head(value: "Any") -> Manifest:
 def _entries(manifest: Manifest, value: "Any") -> None:
     """Append a block; paths have to be sorted, and a hard-linked one to name one that came before it."""
     kinds, modes, sizes, times, uids, gids, paths, targets, devices, at, firsts, digests = map(
-        _bytes, _list(value)
+        _bytes, _list(value, 12)
     )
     count = len(kinds)
     entries = manifest.entries
@@ -252,9 +252,8 @@ def _paths(joined: bytes, count: int, before: bytes) -> "List[bytes]":
         raise ValueError("a manifest with columns that don't fit")
     if max(map(len, paths)) > _LONGEST:
         raise ValueError("a manifest with a path that is too long")
-    # The top has a name that no other path may have a part of; it isn't always first ("-" sorts before it).
-    odd = [path for path in paths if path != TOP]
-    if odd and _ODD.search(b"\0%b\0" % b"\0".join(odd)):
+    named = [path for path in paths if path != TOP]
+    if named and _ODD.search(b"\0%b\0" % b"\0".join(named)):
         raise ValueError("a manifest with a path that leads elsewhere")
     for path in paths:
         if path <= before:
@@ -281,8 +280,12 @@ def _unpacked(code: str, data: bytes, count: int) -> "Tuple[int, ...]":
     return struct.unpack("!%d%s" % (count, code), data)
 
 
-def _list(value: "Any") -> "List[Any]":
-    if not isinstance(value, list):
+def _pairs(value: "Any") -> "List[List[Any]]":
+    return [_list(pair, 2) for pair in _list(value)]
+
+
+def _list(value: "Any", count: int = -1) -> "List[Any]":
+    if not isinstance(value, list) or len(value) != count != -1:
         raise ValueError("a manifest with something else where a list should be")
     return value
 

@@ -314,6 +314,8 @@ def _remove(path: bytes) -> None:
             os.unlink(path)
     except FileNotFoundError:
         pass
+    except RecursionError:
+        raise OSError(errno.ENAMETOOLONG, "deeper than can be removed") from None
 
 
 def _user(uid: int) -> str:

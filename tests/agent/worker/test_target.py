@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
@@ -364,6 +365,27 @@ def test_what_belongs_to_a_run_further_up_or_down_is_left_alone(tmp_path: Path, 
     theirs.release()
     assert clean(ours) == [os.fsencode(used)]
     ours.release()
+
+
+def test_what_cannot_be_removed_stays_and_the_rest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("deep", "plain", "stuck"):
+        (tmp_path / f".nile-sync-{name}").mkdir()
+    rmtree = shutil.rmtree
+
+    def remove(path: bytes) -> None:
+        if path.endswith(b"deep"):
+            raise RecursionError
+        if path.endswith(b"stuck"):
+            raise PermissionError(1, "Operation not permitted")
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    lock = Lock(os.fsencode(tmp_path))
+    assert lock.acquire() is None
+    assert clean(lock) == [os.fsencode(tmp_path / ".nile-sync-plain")]
+    lock.release()
 
 
 @root_only
