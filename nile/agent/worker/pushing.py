@@ -349,6 +349,9 @@ class Push:
     # The end
 
     def _close_pump(self) -> None:
+        if self._connection.fileno() >= 0 and not self._out.through:
+            # The other side hears of it now, not once it has read all that is on the way.
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         for end in self._ends + [self._connection]:
             if end.fileno() >= 0:
                 self._loop.unwatch(end.fileno())
