@@ -236,7 +236,7 @@ def _load(data: bytes, at: int, depth: int) -> "tuple[Any, int]":
 
 
 _TEXT, _BYTES, _NUMBER, _FLOAT, _LIST, _MAPPING = b"sbirld"
-_CONSTANTS = dict(zip(b"ntf", (None, True, False)))
+_CONSTANTS = {ord("n"): None, ord("t"): True, ord("f"): False}
 
 
 def _load_many(data: bytes, at: int, depth: int, mapping: bool) -> "tuple[Any, int]":

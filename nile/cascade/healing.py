@@ -216,20 +216,22 @@ class Healer:
             if begun_s < before_s and host.contact is Contact.LOGIN and host.parent != ROOT_ID:
                 yield Unheard(host)
         for relay in [self._tree[node] for node in self._tree.relays]:
-            if not relay.alive or max(self._reported.get(relay.id, 0.0), relay.attached_s) >= before_s:
+            if relay.contact is not Contact.UP or relay.ended or relay.attached_s >= before_s:
                 continue
-            waiting = [each for each in self._children(relay) if each.contact is Contact.WAITING]
-            overdue = [each for each in waiting if each.placed_s < before_s]
+            if self._reported.get(relay.id, 0.0) >= before_s:
+                continue
+            overdue = [each for each in self._waiting(relay) if each.placed_s < before_s]
             if relay.id in self._barren:  # nobody had room for these
                 yield from map(Unheard, overdue)
             elif overdue:
                 self._failures.setdefault(relay.id, Counter())[Code.CONNECT_TIMEOUT] += 1
                 self._barren.add(relay.id)
 
-    def _children(self, relay: Host) -> list[Host]:
-        """Those that it is to log in to, or has."""
-        children = map(self._tree.__getitem__, relay.children)
-        return [each for each in children if each.permitted and not each.ended]
+    def _waiting(self, relay: Host) -> list[Host]:
+        """Those that it is to log in to, and hasn't begun with."""
+        children = map(self._tree.hosts.__getitem__, relay.children)
+        waiting = (each for each in children if each.contact is Contact.WAITING)
+        return [each for each in waiting if each.permitted and not each.ended]
 
     def _about(self, trouble: _Trouble, places: Places, t: float) -> Iterator[Decision]:
         host = trouble.host

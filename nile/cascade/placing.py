@@ -24,7 +24,7 @@ class Places:
         self._load: dict[int, tuple[int, int]] = {}
         self._stage: dict[int, int] = {}
         self._height: dict[int, int] = {}
-        self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
+        self._relays: list[int] | None = None
         self._leaves: list[int] | None = None
         self._near: dict[Hashable, list[int]] | None = None
         self._out: list[int] | None = None
@@ -56,7 +56,7 @@ class Places:
 
     def idle(self) -> list[int]:
         """Nodes that have logged in to all their children, and may have more of them."""
-        idle = [node for node in self._relays if self._loads(node)[0] == 0]
+        idle = [node for node in self._old_relays() if self._loads(node)[0] == 0]
         roomy = [node for node in idle if self._loads(node)[1] < self._most(node)]
         return [node for node in roomy if self._stage_of(node) < self._stages]
 
@@ -115,16 +115,22 @@ class Places:
     def _down(self) -> list[int]:
         """Relays and gateways that are out of contact."""
         if self._out is None:
-            hosts = self._tree.hosts.values()
-            out = (each for each in hosts if each.contact is not Contact.UP and not each.leaving)
-            down = [each.id for each in out if not each.ended]
-            self._out = [node for node in down if node in self._tree.relays or self._tree.behind[node] > 0]
+            relays, behind = self._tree.relays, self._tree.behind
+            ways = [
+                each for each in self._tree.hosts.values() if each.id in relays or behind.get(each.id, 0) > 0
+            ]
+            out = (each for each in ways if each.contact is not Contact.UP and not each.leaving)
+            self._out = [each.id for each in out if not each.ended]
         return self._out
 
     def _able_id(self, node: int) -> bool:
         return node == ROOT_ID or self._able(self._tree[node])
 
     def _old_relays(self) -> list[int]:
+        """The root, and what is a relay already; most decisions need none of them."""
+        if self._relays is None:
+            hosts = map(self._tree.hosts.__getitem__, sorted(self._tree.relays))
+            self._relays = [ROOT_ID, *(each.id for each in hosts if self._able(each))]
         return self._relays
 
     def _new_relays(self) -> list[int]:
@@ -162,11 +168,13 @@ class Places:
 
     def _loads(self, node: int) -> tuple[int, int]:
         """Logins that a node has before it, and children in all."""
-        if node not in self._load:
-            children = [self._tree[child] for child in self._tree.children(node)]
-            pending = sum(child.contact in PENDING for child in children)
-            self._load[node] = pending, sum(not child.ended for child in children)
-        return self._load[node]
+        load = self._load.get(node)
+        if load is None:
+            children = [self._tree.hosts[child] for child in self._tree.children(node)]
+            pending = [child for child in children if child.contact in PENDING]
+            there = [child for child in children if not child.ended]
+            load = self._load[node] = len(pending), len(there)
+        return load
 
     def _stage_of(self, node: int) -> int:
         if node not in self._stage:
