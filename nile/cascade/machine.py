@@ -369,7 +369,7 @@ class Cascade:
             for host in self._tree.hosts.values():
                 actions += self._ends.cancelled(host, t)
         hosts = self._tree.hosts.values()
-        for host in [each for each in hosts if each.may_have_started or each.answer_due]:
+        for host in [each for each in hosts if each.verdict is None]:
             actions += self._ends.overdue(host, self._unsettled_at, t)
         return actions
 

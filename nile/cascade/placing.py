@@ -44,10 +44,11 @@ class Places:
         wanted = prefer is not None and prefer not in avoid and self._able_id(prefer)
         if prefer is not None and wanted and self._may(prefer, host, height):
             return prefer
-        may = (node for node in self._reaching(self._old_relays, host) if self._may(node, host, height))
-        new = (node for node in self._near_first(host) if self._may(node, host, height))
-        able = [node for node in may if node not in avoid]
-        able = able or list(itertools.islice((node for node in new if node not in avoid), MOST_COMPARED))
+        old = self._reaching(self._old_relays, host)
+        able = [node for node in old if node not in avoid and self._has_room(node, height)]
+        if not able:
+            new = (node for node in self._near_first(host) if node not in avoid)
+            able = list(itertools.islice((node for node in new if self._has_room(node, height)), MOST_COMPARED))
         return min(able, key=lambda node: self._cost(node, host), default=None)
 
     def may(self, node: int, host: Host) -> bool:
@@ -81,8 +82,8 @@ class Places:
 
     def _able(self, host: Host) -> bool:
         return (
-            host.alive
-            and not host.leaving
+            host.contact is Contact.UP
+            and not (host.ended or host.leaving)
             and host.id not in self._barren
             and may_relay(self._spec(host))
             and self._tree.attached(host.id)
@@ -129,8 +130,8 @@ class Places:
     def _old_relays(self) -> list[int]:
         """The root, and what is a relay already; most decisions need none of them."""
         if self._relays is None:
-            hosts = map(self._tree.hosts.__getitem__, sorted(self._tree.relays))
-            self._relays = [ROOT_ID, *(each.id for each in hosts if self._able(each))]
+            relays = map(self._tree.hosts.__getitem__, self._tree.relays)
+            self._relays = [ROOT_ID, *sorted(each.id for each in relays if self._able(each))]
         return self._relays
 
     def _new_relays(self) -> list[int]:
@@ -143,8 +144,10 @@ class Places:
 
     def _may(self, node: int, host: Host, height: int) -> bool:
         """Has a node that is able to log in room for this host, and a way to it?"""
-        if not self._reaches(node, host):
-            return False
+        return self._reaches(node, host) and self._has_room(node, height)
+
+    def _has_room(self, node: int, height: int) -> bool:
+        """For a host, and for so many stages below that."""
         if height == UNBOUNDED:
             return True
         return self._loads(node)[1] < self._most(node) and self._stage_of(node) + 1 + height <= self._stages
