@@ -196,7 +196,7 @@ class Healer:
         self._stirred = self._homeless = False
         places = Places(self._tree, self._plan, self._barren)
         decisions: list[Decision] = []
-        for trouble in sorted(self._troubles.values(), key=lambda each: (each.since_s, each.host.id)):
+        for trouble in self._urgent(t):
             decisions += self._about(trouble, places, t)
         if ticked and not self.ending:
             decisions += self._unheard(t)
@@ -207,6 +207,12 @@ class Healer:
                 self._taken_from[host.id] = host.parent
                 decisions.append(Place(host, thief))
         return decisions
+
+    def _urgent(self, t: float) -> list[_Trouble]:
+        """Those that somebody has to look after now, the oldest first; most wait for a login under way."""
+        troubles = self._troubles.values()
+        urgent = [each for each in troubles if each.host.contact is Contact.NONE or self._hopeless(each, t)]
+        return sorted(urgent, key=lambda each: (each.since_s, each.host.id))
 
     def _unheard(self, t: float) -> Iterator[Decision]:
         """A relay that lives and says nothing of its logins is no relay: what it has is taken from it."""

@@ -48,7 +48,9 @@ class Places:
         able = [node for node in old if node not in avoid and self._has_room(node, height)]
         if not able:
             new = (node for node in self._near_first(host) if node not in avoid)
-            able = list(itertools.islice((node for node in new if self._has_room(node, height)), MOST_COMPARED))
+            able = list(
+                itertools.islice((node for node in new if self._has_room(node, height)), MOST_COMPARED)
+            )
         return min(able, key=lambda node: self._cost(node, host), default=None)
 
     def may(self, node: int, host: Host) -> bool:

@@ -134,7 +134,7 @@ class Pipe:
         """Have the next chunk arrive when it is due."""
         self._arriving = True
         delay_s = self._chunks[0][0] - self._clock.now
-        self._clock.after(delay_s if delay_s > 0.0 else 0.0, self._arrive)
+        self._clock.after(max(0.0, delay_s), self._arrive)
 
     def _arrive(self) -> None:
         self._arriving = False
