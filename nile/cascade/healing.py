@@ -348,6 +348,7 @@ class Healer:
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
         """Hang those below it elsewhere; where nobody has a way to one, what is below that."""
         count = 0
+        avoid = {relay.id, *self._barren}  # others may have turned out to be so just now
         todo = deque(relay.children)
         while todo:
             host = self._tree[todo.popleft()]
@@ -357,9 +358,9 @@ class Healer:
                 continue
             if self.ending and not self._tree.waiting_below(host):
                 continue
-            parent = places.best(host, (relay.id,))
+            parent = places.best(host, avoid)
             if parent is None and self._was_here(host):  # its lease doesn't wait until there is room
-                parent = places.best(host, (relay.id,), beyond=True)
+                parent = places.best(host, avoid, beyond=True)
             if parent is not None:
                 places.took(host, parent)
                 count += 1
