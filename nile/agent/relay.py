@@ -26,7 +26,7 @@ passed on to another child.
 """
 
 from nile.agent import wire
-from nile.agent.child import GONE, LOGIN, UP, WAITING, Child, subtree
+from nile.agent.child import GONE, LOGIN, UP, WAITING, Child, first_due, subtree
 from nile.agent.handshake import Handshake, HandshakeError, command_line
 from nile.agent.link import Link
 
@@ -75,6 +75,7 @@ class Relay:
         self._under_way: "set[int]" = set()
         self._ticked_at: "Optional[float]" = None
         self.channels: "Dict[int, int]" = {}  # this node's own (see nile.agent.channel): number, child
+        self._quiet_until = 0.0  # no deadline, and no silence that is too long, ends before
 
     # What the root says.
 
@@ -209,6 +210,7 @@ class Relay:
         child.not_before = 0.0
         if child.deadline is None:
             child.deadline = now + child.entry["connect"]
+        self._quiet_until = 0.0
         nonce = self._nonce()
         child.handshake = Handshake(nonce, self._bundle, child.entry["relay"])
         report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
@@ -303,6 +305,7 @@ class Relay:
             wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (child.attempts - 1)) * (0.5 + self._random())
             if child.deadline is not None and now + wait_s < child.deadline:
                 child.not_before = now + wait_s
+                self._quiet_until = 0.0
                 child.dropped = (code, reason)
                 child.handshake = None
                 return []
@@ -380,13 +383,9 @@ class Relay:
 
     def next_tick_s(self, now: float) -> float:
         """Seconds until `tick` is due."""
-        due = [1.0]
-        for child in self.children.values():
-            if child.state == LOGIN:
-                due += [at - now for at in (child.deadline, child.not_before) if at]
-            elif child.link is not None:
-                due.append(child.link.last_in + self._shared["silence"] - now)
-        return max(0.01, min(due))
+        if self._quiet_until - now < 1.0:
+            self._quiet_until = first_due(self.children.values(), self._shared["silence"], now)
+        return max(0.01, min(1.0, self._quiet_until - now))
 
     def attached(self, epoch: int) -> "Effects":
         """This node has a parent again, in that epoch. What was under way can't be known to go on."""

@@ -391,7 +391,8 @@ class Cascade:
         if self._give_up_at is not None and t >= self._give_up_at:
             for host in self._tree.hosts.values():
                 actions += self._ends.cancelled(host, t)
-        for host in self._tree.hosts.values():
+        hosts = self._tree.hosts.values()
+        for host in [each for each in hosts if each.verdict is None]:
             actions += self._ends.overdue(host, self._unsettled_at, t)
         return [*actions, *self._work.tick(t)]
 
