@@ -26,7 +26,8 @@ from nile.agent import wire
 OWN = 1 << 31  # numbers from here on are a relay's
 WINDOW = 256 * 1024  # as much as a link lets through
 GRANT_STEP = 64 * 1024
-MOST_QUEUED = 64 * 1024  # bytes that wait for the link; channels share it in turn
+PIECE = 60 * 1024  # of one CARRY: a link's last frame may go beyond its window by twice a chunk
+MOST_QUEUED = 128 * 1024  # bytes that wait for the link; channels share it in turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Channel:
         """How many bytes may be read of the connection now."""
         if not self.gives:
             return 0
-        return max(0, min(wire.CHUNK, self._granted - self._sent, MOST_QUEUED - self._queued))
+        return max(0, min(PIECE, self._granted - self._sent, MOST_QUEUED - self._queued))
 
     def give(self, data: bytes) -> bytes:
         """These bytes of the connection are on their way: a CARRY body; b"" says that they were the last."""

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from nile.agent.channel import (
     GRANT_STEP,
     MOST_QUEUED,
+    PIECE,
     WINDOW,
     Channel,
     number_of,
     pack_opened,
     unpack_opened,
 )
-from nile.agent.wire import CHUNK, WireError
+from nile.agent.link import BULK_WINDOW, Link
+from nile.agent.wire import CARRY, MAX_FRAME_UP, Frame, WireError
 
 
 def grant(offset: int, number: int = 7) -> bytes:
@@ -55,7 +57,7 @@ class TestWindow:
         near = Channel(7)
         waiting = 0
         while room := near.room():
-            assert room <= CHUNK
+            assert room <= PIECE
             near.give(bytes(room))
             waiting += room
         assert waiting == MOST_QUEUED
@@ -80,12 +82,23 @@ class TestWindow:
     def test_a_grant_takes_nothing_back(self) -> None:
         near = Channel(7)
         near.grant(grant(0))
-        assert near.room() == CHUNK
+        assert near.room() == PIECE
 
     @pytest.mark.parametrize("body", [b"\0\0\0\7", grant(1)[:-1], grant(1) + b"x"])
     def test_a_grant_of_another_size_is_none(self, body: bytes) -> None:
         with pytest.raises(WireError, match="cut short"):
             Channel(7).grant(body)
+
+
+def test_a_piece_may_be_the_last_that_a_link_lets_through() -> None:
+    """Its window ends one byte behind the beginning of the frame."""
+    near, far = Link(MAX_FRAME_UP, 0.0), Link(MAX_FRAME_UP, 0.0)
+    for size in (BULK_WINDOW - 1, PIECE + 4):
+        near.send(Frame(CARRY, 1, 1, (), bytes(size)))
+    data = b""
+    while near.pending():
+        data += near.pull(0.0)
+    assert len(far.receive(data, 0.0)) == 2
 
 
 class TestEnds:
@@ -117,7 +130,7 @@ class TestEnds:
         assert (near.room(), near.gives, near.takes) == (0, False, False)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(1, 2 * CHUNK)), max_size=150))
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(1, 2 * PIECE)), max_size=150))
 def test_honest_ends_lose_nothing_and_never_break_a_rule(steps: list[tuple[bool, int, int]]) -> None:
     """Each step: which end is the giver, what happens, how much. Links keep the order."""
     ends = {True: Channel(7), False: Channel(7)}
@@ -161,7 +174,7 @@ def test_honest_ends_lose_nothing_and_never_break_a_rule(steps: list[tuple[bool,
         for told in grants[who]:
             ends[who].grant(told)
         assert taken[not who] == given_[who]
-        assert ends[who].room() == CHUNK, "it can go on"
+        assert ends[who].room() == PIECE, "it can go on"
 
 
 def test_a_frame_has_its_channels_number_in_front() -> None:
@@ -194,4 +207,4 @@ def test_whatever_comes_is_refused_or_stays_within_bounds(frames: list[tuple[str
         except WireError:
             return
         assert 0 <= held <= WINDOW
-        assert 0 <= channel.room() <= CHUNK
+        assert 0 <= channel.room() <= PIECE
