@@ -22,8 +22,9 @@ before it was read here; once it was, they are held, and one call of the gate
 decides: let everything pass from now on, or kill.
 
 What rsync does without data, it does before that, and a gate can't help it:
-new directories, symbolic links and special files, changed owners, modes and
-times, and what stands where something of another type is to come.
+new directories, symbolic links, special files and further names of a file that
+is as it should be; changed owners, modes and times; and what stands where
+something of another type is to come goes.
 """
 
 import fcntl

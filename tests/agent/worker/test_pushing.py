@@ -156,10 +156,13 @@ def test_only_delete_deletes_and_not_what_is_excluded(tmp_path: Path) -> None:
 
 
 def test_what_is_ours_is_protected_whatever_is_excluded(tmp_path: Path) -> None:
-    source = files(tmp_path / "src", {"a": b"1", os.fsdecode(NAME) + "/theirs": b"1", "b/c": b"1"})
-    dest = files(tmp_path / "dest", {"gone": b"1"})
-    well(copy(f"{source}/", dest, excludes=[b"a", b"!", b"+ *"], delete=True))
-    assert contents(dest) == {"a": b"1", "b/c": b"1"}
+    ours = os.fsdecode(NAME)
+    named = {"a": b"1", f"{ours}/theirs": b"1", "b/c": b"1", f"b/{ours}/theirs": b"1"}
+    source = files(tmp_path / "src", named)
+    for at, excludes in enumerate([[b"a", b"!", b"+ *"], [b"+ *"], [b"!"]]):
+        dest = files(tmp_path / f"dest{at}", {"gone": b"1"})
+        well(copy(f"{source}/", dest, excludes=excludes, delete=True))
+        assert contents(dest) == {"a": b"1", "b/c": b"1"}
 
 
 def test_contents_are_compared_if_asked_for(tmp_path: Path) -> None:
@@ -260,6 +263,31 @@ def test_the_last_look_is_after_the_last_byte_and_before_the_first_name(tmp_path
     assert {k: v for k, v in looks[0][0].items() if not k.startswith(os.fsdecode(NAME))} == before
     assert looks[0][1] > BIG
     assert contents(dest) == before
+
+
+def test_what_is_printed_is_looked_at_before_a_byte_passes(
+    tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if nobody is told that there is something."""
+    monkeypatch.setattr(pushing.Push, "_printed", lambda self, _: None)
+    source, dest = old_and_new(tmp_path)
+    before = contents(dest)
+    sent, _ = Pair(loop, dest, delete=True).run(f"{source}/", gate=lambda: [b"a"])
+    assert sent.code == "source-changed"
+    assert contents(dest) == before
+
+
+def test_what_has_no_data_isnt_held_by_a_gate(tmp_path: Path, loop: Loop) -> None:
+    """New directories and links may be there, and modes; no file of another content, and none is gone."""
+    source = everything(tmp_path / "src")
+    dest = files(tmp_path / "dest", {"plain": b"older", "empty": b"", "gone/a": b"1"})
+    before = contents(dest)
+    sent, _ = Pair(loop, dest, **FULLY).run(f"{source}/", gate=lambda: [b"a"])
+    assert sent.code == "source-changed"
+    assert contents(dest) == before
+    new = {path.name for path in dest.rglob("*")} - {"plain", "empty", "gone", "a"}
+    assert new <= {"d", "e", "closed", "link", "fifo"}
+    assert litter(dest) == []
 
 
 def test_with_a_gate_that_opens_all_is_copied(tmp_path: Path, loop: Loop) -> None:
