@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import stat
@@ -492,6 +493,24 @@ def test_what_is_told_to_stop_stops(tmp_path: Path, loop: Loop, sender: bool) ->
     assert litter(dest) == []
 
 
+@pytest.mark.parametrize("sender", [True, False])
+@pytest.mark.parametrize("delay_ms", [0, 1, 5, 10, 20, 30, 40, 60])
+def test_what_has_just_begun_stops_too(tmp_path: Path, loop: Loop, sender: bool, delay_ms: int) -> None:
+    source, dest = old_and_new(tmp_path)
+    before = contents(dest)
+    pair = Pair(loop, dest, bwlimit=1000)
+
+    def stop() -> None:
+        end = pair.push if sender else pair.receive
+        assert end is not None
+        end.stop()
+
+    pair.begun = lambda: loop.at(loop.now() + delay_ms / 1000, stop) if delay_ms else stop()
+    sent, got = pair.run(f"{source}/")
+    assert (sent if sender else got).code == "stopped"
+    assert contents(dest) == before
+
+
 def children() -> set[str]:
     """Processes of ours, and those of them that wait to be buried."""
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
@@ -507,6 +526,35 @@ def test_no_descriptor_and_no_process_is_left(tmp_path: Path) -> None:
             pair.run(f"{source}/")
     assert set(Path("/proc/self/fd").iterdir()) == before
     assert children() == families
+
+
+def test_each_end_is_passed_on_by_itself(tmp_path: Path, loop: Loop) -> None:
+    """The sender's bytes end, and the answer comes after that; by pipes, where rsync has no sockets."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    words = [*pushing.helper(), "nile", "rsync", "--server", ".", "/d"]
+    script = f'printf hello | "$@" | cat > {tmp_path}/answer'
+    heard = []
+    said: list[Ending] = []
+
+    def listen(_: int) -> None:
+        heard.append(theirs.recv(1000))
+        if not heard[-1]:
+            loop.unwatch(theirs.fileno())
+            theirs.send(b"x" * 100_000)
+            theirs.close()
+
+    def done(ending: Ending) -> None:
+        said.append(ending)
+        loop.stop()
+
+    loop.watch(theirs.fileno(), select.POLLIN, listen)
+    pushing.Push(loop, ["/bin/sh", "-c", script, "sh", *words], ours, done)
+    loop.run()
+    assert b"".join(heard) == framed(b"rsync", b"--server", b".", b"/d") + b"hello"
+    assert (tmp_path / "answer").read_bytes() == b"x" * 100_000
+    assert (said[0].code, said[0].sent, said[0].received) == ("", len(b"".join(heard)), 100_000)
 
 
 # A peer that stands still, or asks for what it mustn't
