@@ -276,13 +276,12 @@ class Push:
         """After a move: pass on ends, wait for the next."""
         if self._ends:
             self._pass_on_ends()
+        if self._ends:
             self._watch()
             self._tell()
 
     def _watch(self) -> None:
         """Wait for what can go on. What nobody waits for isn't watched: poll would tell its end forever."""
-        if not self._ends:
-            return
         mask = (select.POLLIN if self._in.reads else 0) | (select.POLLOUT if self._out.writes else 0)
         self._watch_one(self._connection.fileno(), mask, self._from_peer)
         self._watch_one(self._ends[0], select.POLLIN if self._out.reads else 0, self._from_rsync)
