@@ -18,7 +18,6 @@ def make_all_kinds(root: Path) -> None:
         os.utime(path, ns=(0, 1_600_000_000_123_456_789 + len(name)))
     (root / "dir" / "below").mkdir(parents=True)
     (root / "dir" / "file").write_text("content")
-    (root / "dir" / "file").chmod(0o4750)
     os.link(root / "dir" / "file", root / "again")
     (root / "link").symlink_to("dir/file")
     (root / "broken").symlink_to(os.fsdecode(b"no\xffwhere"))
@@ -34,6 +33,7 @@ def make_all_kinds(root: Path) -> None:
     if os.geteuid() == 0:
         os.mknod(root / "null", 0o20666, os.makedev(1, 3))
         os.chown(root / "dir" / "file", 1234, 5678)
+    (root / "dir" / "file").chmod(0o4750)
 
 
 def write(root: Path, path: str, content: str = "") -> Path:
