@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+from nile.agent.worker.manifest import Entry, Manifest
+
 AWKWARD = [b"plain", b"new\nline", b"\xff\xfe", b" ", b"-n", b"*", b"tab\t", b"\\"]
 
 
@@ -42,3 +44,13 @@ def write(root: Path, path: str, content: str = "") -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(content)
     return place
+
+
+def top(place: Path) -> list[tuple[bytes, bytes]]:
+    """The roots of a transfer with a trailing slash."""
+    return [(os.fsencode(place), b"")]
+
+
+def by_path(manifest: Manifest) -> dict[bytes, Entry]:
+    """Its entries."""
+    return {entry.path: entry for entry in manifest.entries}
