@@ -97,22 +97,23 @@ def test_two_who_know_the_secret_meet(loop: Loop, address: str, name: str) -> No
 
 
 def test_what_is_said_after_the_meeting_isnt_read_by_it(loop: Loop) -> None:
-    """A dialler may speak as soon as it has met; the listener's side may be slow."""
+    """Each may speak as soon as it has met; the listener's words come right behind its proof."""
     ends = Ends(loop, 2)
-    listener = Listener(loop, "127.0.0.1", SECRET, deadline(loop), ends("listener"))
-    note = ends("dialler")
 
-    def met(connection: socket.socket | None, code: str, reason: str) -> None:
-        assert connection is not None
-        connection.send(b"first words")
-        note(connection, code, reason)
+    def speaking(who: str) -> Callable[[socket.socket | None, str, str], None]:
+        def met(connection: socket.socket | None, code: str, reason: str) -> None:
+            assert connection is not None
+            connection.send(who.encode())
+            ends(who)(connection, code, reason)
 
-    Dial(loop, "127.0.0.1", listener.port, SECRET, deadline(loop), met)
+        return met
+
+    listener = Listener(loop, "127.0.0.1", SECRET, deadline(loop), speaking("listener"))
+    Dial(loop, "127.0.0.1", listener.port, SECRET, deadline(loop), speaking("dialler"))
     loop.run()
-    one = ends.connection("listener")
-    one.setblocking(True)
-    one.settimeout(5)
-    assert one.recv(100) == b"first words"
+    for who, other in (("listener", "dialler"), ("dialler", "listener")):
+        ends.connection(who).settimeout(5)
+        assert ends.connection(who).recv(100) == other.encode()
     ends.close()
 
 

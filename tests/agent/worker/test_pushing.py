@@ -511,6 +511,20 @@ def test_what_has_just_begun_stops_too(tmp_path: Path, loop: Loop, sender: bool,
     assert contents(dest) == before
 
 
+def test_what_stops_hears_no_helper_any_more(tmp_path: Path, loop: Loop) -> None:
+    source, dest = old_and_new(tmp_path)
+    pair = Pair(loop, dest)
+
+    def stop() -> None:
+        assert pair.push is not None
+        assert select.select([pair.push._helper], [], [], LONGEST_S)[0]
+        pair.push.stop()
+
+    pair.begun = stop
+    sent, got = pair.run(f"{source}/")
+    assert (sent.code, got.code) == ("stopped", "broken")
+
+
 def children() -> set[str]:
     """Processes of ours, and those of them that wait to be buried."""
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
