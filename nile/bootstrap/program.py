@@ -11,6 +11,7 @@ from nile.bootstrap.bundle import strip
 MODULES = (
     "wire",
     "processes",
+    "forked",
     "worker.loop",
     "worker.patterns",
     "worker.manifest",

@@ -113,6 +113,29 @@ def test_and_fails_where_that_does_not_help() -> None:
     assert it.copies[-1] == (ROOT_ID, 2)
 
 
+def test_what_hosts_have_beside_the_source_stays_and_is_no_difference() -> None:
+    it = Workers(tree([0, 1]), {})
+    it.keeps = {1, 2}
+    it.run()
+    assert all_ok(it)
+    assert len(it.copies) == 2
+
+
+def test_who_only_has_more_gets_nothing() -> None:
+    it = Workers(tree([0, 1]), {1: "new and more", 2: "new and more"})
+    it.run()
+    assert all_ok(it)
+    assert not it.copies
+
+
+def test_with_delete_more_is_a_difference() -> None:
+    it = Workers(tree([0]), {1: "new and more"}, delete=True)
+    it.keeps = {1}
+    it.run()
+    assert all_ok(it)
+    assert len(it.copies) == 1
+
+
 class TestBeforeAnythingIsWritten:
     def test_all_hosts_are_asked_first(self) -> None:
         it = Workers(tree([0, 0, 0]), {})

@@ -49,6 +49,8 @@ class Workers:
         self.refuses: dict[int, Message] = {}
         self.breaks: dict[int, tuple[str, bool]] = {}
         self.garbles: set[int] = set()
+        self.keeps: set[int] = set()
+        """Hosts that have more than the source, and keep it where nothing is deleted."""
         self.source: Message = {}
         """What the root's worker says instead of what it read."""
         self.judged: dict[int, Judgement] = {}
@@ -157,7 +159,9 @@ class Workers:
 
     def _compare(self, node_id: int, message: Message) -> None:
         lines = f"changed {self.has[node_id]}\nextra x\n".encode()
-        counts = {"missing": 1, "changed": 1, "extra": self.extra[node_id], "move": SIZE}
+        more = self.has[node_id] == "new and more"
+        counts = {"missing": 0 if more else 1, "changed": 0 if more else 1, "extra": self.extra[node_id]}
+        counts["move"] = 0 if more else SIZE
         self._say(node_id, message["n"], lines=lines, **counts)
 
     def _receive(self, node_id: int, message: Message) -> None:
@@ -168,7 +172,7 @@ class Workers:
 
     def _push(self, node_id: int, message: Message) -> None:
         taker = message["to"]
-        assert self.has[node_id] == "new", "it serves what isn't the source"
+        assert self.has[node_id].startswith("new"), "it serves what isn't the source"
         tcp = self.options.method == "rsync-tcp"
         assert message["port"] == 4000 + taker + (0 if tcp else 1000)
         assert message["address"] == (f"h{taker}" if tcp else "127.0.0.1")
@@ -184,7 +188,8 @@ class Workers:
             self._say(taker, receiving, code="link", reason="cut", retry=True)
             return
         self.wrote.add(taker)
-        self.has[taker] = "garbled" if number in self.garbles else "new"
+        kept = " and more" if taker in self.keeps and not self.options.delete else ""
+        self.has[taker] = "garbled" if number in self.garbles else "new" + kept
         self._say(node_id, message["n"], sent=SIZE)
         self._say(taker, receiving)
 
