@@ -182,6 +182,17 @@ async def test_a_listener_serves_one_connection(tree: Tree, server: Server) -> N
             await connect(port)
 
 
+async def test_small_pieces_are_sent_at_once(tree: Tree, server: Server) -> None:
+    """With Nagle's algorithm those who ask and answer would wait 40 ms for each other."""
+    with await connect(tree.tunnels.listen(LEAF, server.port)) as connection:
+        assert await received(connection, 5) == b"hello"
+        (far,) = tree.nodes[LEAF].carrier._bridges.values()
+        (channel,) = tree.tunnels._channels.values()
+        assert channel.bridge is not None
+        for bridge in (far, channel.bridge):
+            assert bridge._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_a_listener_waits_no_longer_than_that(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tunnels, "LISTEN_S", 0.05)
     port = tree.tunnels.listen(LEAF, 1)
