@@ -89,15 +89,17 @@ class Sync:
         if self._stopped:
             yield from self._fail(target, self._stopped)
         elif target.step is Step.ABSENT:
-            target.step = Step.OPENING
-            copies = self._options.purpose is Purpose.COPY
-            ask = {
-                "dest": self._options.dest,
-                "write": copies,
-                "delete": self._options.delete,
-                "run": self._run,
-            }
-            yield self._ask(node_id, "open", ask, self._opened)
+            yield self._open(target)
+
+    def _open(self, target: Target) -> Tell:
+        target.step = Step.OPENING
+        fields = {
+            "dest": self._options.dest,
+            "write": self._options.purpose is Purpose.COPY,
+            "delete": self._options.delete,
+            "run": self._run,
+        }
+        return self._ask(target.id, "open", fields, self._opened)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
         """An answer, or one of several."""
@@ -147,7 +149,10 @@ class Sync:
             )
 
     def tick(self, t: float) -> Errands:
-        """A host that was out of reach may be back."""
+        """A host that was out of reach may be back, and another run over."""
+        for target in self._targets.values():
+            if target.step is Step.WAITING:
+                yield self._open(target)
         yield from self._go_on(t)
 
     def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
@@ -200,6 +205,9 @@ class Sync:
 
     def _opened(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
+        if message.get("code") == Code.BUSY and t < self._options.wait_s:
+            target.step = Step.WAITING
+            return
         if message.get("code"):
             yield from self._fail(target, _told(message))
             return

@@ -14,6 +14,8 @@ class Step(StrEnum):
     ABSENT = "absent"
     """Its worker doesn't run."""
     OPENING = "opening"
+    WAITING = "waiting"
+    """Another run writes there."""
     SCANNING = "scanning"
     DIFFERS = "differs"
     """It has something else than the source."""
@@ -106,7 +108,7 @@ class Target:
     @property
     def settled(self) -> bool:
         """Is it known whether it has to get something?"""
-        return self.step not in (Step.ABSENT, Step.OPENING, Step.SCANNING)
+        return self.step not in (Step.ABSENT, Step.OPENING, Step.WAITING, Step.SCANNING)
 
     @property
     def wanting(self) -> bool:

@@ -159,6 +159,23 @@ class TestBeforeAnythingIsWritten:
         assert codes(it) == {1: None, 2: Code.BUSY}
         assert it.judged[2].remedy == "wait"
 
+    def test_a_host_that_is_busy_may_be_waited_for(self) -> None:
+        it = Workers(tree([0, 0]), {}, wait_s=60.0)
+        it.refuses = {2: {"code": "busy", "reason": "another run writes there"}}
+        it.run()
+        it.tick(59.0)
+        assert not it.copies
+        it.refuses.clear()
+        it.tick(59.5)
+        assert all_ok(it)
+
+    def test_but_not_for_ever(self) -> None:
+        it = Workers(tree([0, 0]), {}, wait_s=60.0)
+        it.refuses = {2: {"code": "busy", "reason": "another run writes there"}}
+        it.run()
+        it.tick(61.0)
+        assert codes(it) == {1: None, 2: Code.BUSY}
+
     def test_a_full_disk_is_seen_before(self) -> None:
         it = Workers(tree([0, 0]), {})
         it.free[2] = SIZE - 1

@@ -81,6 +81,12 @@ class Workers:
         while any(self._queues.values()):
             self.step()
 
+    def tick(self, t: float) -> None:
+        """It is so late now."""
+        self.t = t
+        self._carry_out(self.sync.tick(t))
+        self.go_on()
+
     def step(self) -> None:
         """One message arrives."""
         self.t += 0.01
