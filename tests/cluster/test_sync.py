@@ -185,6 +185,39 @@ class TestCopying:
         copied(nile, plain, "/srv/copy", HOSTS[1:])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_hosts_behind_one_that_only_relays_are_served_past_it(nile: Nile, source: Path, method: str) -> None:
+    sync(nile, "-w", "h[003-005]", "--method", method, "--json", f"{source}/", "/srv/copy").all_ok()
+    copied(nile, source, "/srv/copy", HOSTS[2:5])
+    assert not on(nile, "h001", "/srv/copy").exists()
+
+
+def test_without_delete_what_hosts_have_beside_it_stays(nile: Nile, source: Path) -> None:
+    on(nile, "h001", "/srv/copy/deep").mkdir(parents=True)
+    more = [on(nile, host, "/srv/copy") / "deep/more" for host in ("h001",)]
+    for path in more:
+        path.write_text("more")
+    words = ("-w", "h[001-003]", "--json", f"{source}/", "/srv/copy")
+    sync(nile, *words).all_ok()
+    assert all(path.read_text() == "more" for path in more)
+    again = sync(nile, *words).all_ok()
+    assert not [text for text in again.notices if "sent" in text]
+
+
+def test_what_is_left_out_is_neither_copied_nor_deleted(nile: Nile, source: Path) -> None:
+    log = on(nile, "h002", "/srv/copy/deep/er/own.log")
+    log.parent.mkdir(parents=True)
+    log.write_text("its own")
+    (source / "secret.log").write_text("not for hosts")
+    words = ("-w", "h[001-003]", "--delete", "--exclude", "*.log", "--exclude", "/empty")
+    sync(nile, *words, "--json", f"{source}/", "/srv/copy").all_ok()
+    assert log.read_text() == "its own"
+    for host in HOSTS[:3]:
+        assert not (on(nile, host, "/srv/copy") / "secret.log").exists()
+        assert not (on(nile, host, "/srv/copy") / "empty").exists()
+        assert (on(nile, host, "/srv/copy") / "hello").read_text() == "hello\n"
+
+
 def test_what_differs_is_named_under_the_hosts_that_have_it(nile: Nile, source: Path) -> None:
     sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
     for host in ("h003", "h011"):
