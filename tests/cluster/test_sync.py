@@ -17,6 +17,7 @@ from nile.lab import Lab
 from tests.cluster.faults import crash, freeze
 from tests.cluster.hosts import patiently, processes, root_of
 from tests.cluster.running import Done, Nile
+from tests.cluster.terminal import Terminal, command_on_terminal
 
 pytestmark = pytest.mark.cluster
 
@@ -258,6 +259,22 @@ def test_much_is_not_deleted_by_the_way(nile: Nile, source: Path) -> None:
     assert not list(on(nile, "h001", "/srv").iterdir())
     sync(nile, *words[:-2], "--max-delete", "100", *words[-2:]).all_ok()
     copied(nile, source, "/srv/copy")
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"y\n", 0), (b"n\n", 1), (b"\x03", 130)])
+def test_at_a_terminal_the_user_is_asked(
+    nile: Nile, source: Path, terminal: Terminal, key: bytes, code: int
+) -> None:
+    place = on(nile, "h001", "/srv/copy")
+    place.mkdir()
+    (place / "precious").touch()
+    words = ("sync", "--routes", str(nile.routes), "-w", "h[001-002]", "--delete", f"{source}/", "/srv/copy")
+    run = command_on_terminal(nile, terminal, *words)
+    patiently(lambda: b"go on?" in terminal.shown, "it asks", 30.0)
+    assert b"1 of 2 files and directories would be deleted on h001" in terminal.shown
+    terminal.type(key)
+    assert run.wait().code == code
+    assert (place / "precious").exists() is (code != 0)
 
 
 @pytest.mark.parametrize(
