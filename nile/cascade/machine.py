@@ -42,9 +42,9 @@ from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
-from nile.cascade.verdicts import integer, text, told
+from nile.cascade.verdicts import Judgement, integer, text, told
 from nile.cascade.work import Work, frame_for
-from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted
+from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted, Verdict
 from nile.topology.model import ROOT_ID, Plan
 
 BEATS_TO_NOTE = 4
@@ -74,7 +74,7 @@ class Cascade:
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
         send = functools.partial(frame_for, self._tree)
-        self._work = self._ends.work = Work(options.job, options.worker, self._tree, send, self._ends.decide)
+        self._work = self._ends.work = Work(options.job, options.worker, self._tree, send, self._decide)
         self._permits = Permits(options, self._tree, self._orders, slots)
         self._unsettled_at = 0.0
         self._give_up_at: float | None = None
@@ -364,6 +364,12 @@ class Cascade:
         self._reported.add(frame.origin)
         said = f"a frame was dropped ({frame_name(frame.type)}): {why[:200]}"
         return [Publish(Notice(said, self._tree.name(frame.origin)))]
+
+    def _decide(self, host: Host, judgement: Judgement, t: float) -> list[Action]:
+        """A job's verdict. Once the run is to end, what workers say of their end is no reason of its own."""
+        if self._give_up_at is not None and judgement.verdict is not Verdict.OK:
+            return []
+        return self._ends.decide(host, judgement, t)
 
     # The store, time, and the end.
 

@@ -174,10 +174,12 @@ class Work:
         return actions
 
     def _hear(self, node_id: int, message: Mapping[str, Any], t: float) -> list[Action]:
+        actions: list[Action] = []
         try:
-            return self._run(self._job.heard(node_id, dict(message), t), t)
+            self._run(self._job.heard(node_id, dict(message), t), t, actions)
         except (KeyError, TypeError, ValueError) as error:
-            return self._run(self._job.lied(node_id, str(error)[:200], t), t)
+            actions += self._run(self._job.lied(node_id, str(error)[:200], t), t)
+        return actions
 
     def handle(self, event: RootSaid | RootWorkerEnded | Listening | Answered, t: float) -> list[Action]:
         """What comes from the root's own worker, or from the user."""
@@ -231,8 +233,9 @@ class Work:
         talk.sent = 0
         return self._flush(host, talk)
 
-    def _run(self, errands: Iterable[Errand], t: float) -> list[Action]:
-        actions: list[Action] = []
+    def _run(self, errands: Iterable[Errand], t: float, done: list[Action] | None = None) -> list[Action]:
+        """What follows, in order; with `done` also what did before an error that is raised."""
+        actions = [] if done is None else done
         for errand in errands:
             match errand:
                 case Publish():

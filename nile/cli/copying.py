@@ -24,7 +24,7 @@ ALWAYS = "rsync's -{} is always on here: leave it out"
 ELSEWHERE = "write {}"
 HINTS = {
     **dict.fromkeys("arltpogDvh", ALWAYS),
-    "x": ELSEWHERE.format("--exclude-hosts for hosts; file systems below a source are always entered"),
+    "x": ELSEWHERE.format("--exclude-hosts for hosts; other file systems are never entered"),
     "z": "copies go over a local network, where compressing costs more than it saves: leave it out",
     "c": ELSEWHERE.format("--checksum"),
     "e": "Nile logs in by itself: --ssh-option has ssh options",

@@ -1,8 +1,13 @@
-"""What a copy would change, counted before it begins: once for all hosts that have the same. Pure."""
+"""How copies differ from the source, as the hosts say that get its manifest. Pure.
+
+Before a copy begins, one host of those that have the same answers for all of
+them: an estimate, that people are shown and asked about. Whether a host that
+got its copy has all of the source only that host itself is asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from nile.cascade import Errand, Tell
@@ -10,50 +15,69 @@ from nile.sync.targets import Difference, Step, Target
 from nile.topology.model import ROOT_ID
 
 Group = tuple[bytes, str]
-"""Hosts with the same fingerprint, and owners compared alike: what they have is equal."""
+"""Hosts with the same fingerprint, and owners compared alike: what they have is equal, if they don't lie."""
 Answer = Callable[[dict[str, Any], float], Iterator[Errand]]
 Ask = Callable[[int, str, dict[str, Any], Answer | None], Tell]
+Fail = Callable[[Target, Mapping[str, Any]], Iterator[Errand]]
+
+AT_ONE_TIME = 8
+"""Hosts that are told the manifest at one time: the root has all of it in memory for each."""
 
 
 class Counting:
-    """One host of each group gets the source's manifest, and says what differs."""
+    """`fail(target, message)` gives the verdict on a host that can't answer."""
 
-    def __init__(self, targets: Mapping[int, Target], ask: Ask, checksum: bool) -> None:
+    def __init__(self, targets: Mapping[int, Target], ask: Ask, fail: Fail, checksum: bool) -> None:
         self._targets = targets
         self._ask = ask
+        self._fail = fail
         self._checksum = checksum
-        self._found: dict[Group, Difference] = {}
+        self._estimates: dict[Group, Difference] = {}
         self._asked: dict[Group, int] = {}
+        self._own: dict[int, Difference] = {}
+        self._comparing: set[int] = set()
         self._chunks: list[bytes] = []
         self._packed = False
         self._packing = False
 
-    def of(self, target: Target) -> Difference | None:
-        """What differs there, where that is known."""
-        return self._found.get(_group(target))
+    def estimate(self, target: Target) -> Difference | None:
+        """What differs there, as far as another one that has the same says."""
+        return self._estimates.get(_group(target))
 
-    def complete(self, differing: list[Target]) -> bool:
-        """Is it known of all of these?"""
-        return all(_group(target) in self._found for target in differing if target.step is not Step.OVER)
+    def complete(self, differing: Iterable[Target]) -> bool:
+        """Is there an estimate for all of these?"""
+        return all(_group(target) in self._estimates for target in differing if target.step is not Step.OVER)
 
-    def go_on(self, differing: list[Target]) -> Iterator[Errand]:
-        """Ask for what isn't known yet, of one of each group."""
-        wanted = {_group(target): target for target in reversed(differing)}
-        missing = {group: target for group, target in wanted.items() if group not in self._found}
-        if not missing:
-            return
-        if not self._packed:
-            if not self._packing:
-                self._packing = True
-                yield self._ask(ROOT_ID, "pack", {}, self._pack)
-            return
-        for group, target in missing.items():
-            if group not in self._asked:
-                self._asked[group] = target.id
+    def take_own(self, target: Target) -> Difference | None:
+        """What differs there, as it says itself, if it was asked since it was scanned last; said once."""
+        return self._own.pop(target.id, None)
+
+    def go_on(self, differing: Iterable[Target]) -> Iterator[Errand]:
+        """Ask one of each group of which there is no estimate."""
+        wanted = {_group(target): target for target in differing}
+        for group, target in wanted.items():
+            if (
+                group not in self._estimates
+                and group not in self._asked
+                and len(self._comparing) < AT_ONE_TIME
+            ):
+                yield from self._compare(target)
+                if target.id in self._comparing:
+                    self._asked[group] = target.id
+
+    def go_on_each(self, copied: Iterable[Target]) -> Iterator[Errand]:
+        """Ask each of these."""
+        for target in copied:
+            if (
+                target.id not in self._comparing
+                and target.id not in self._own
+                and len(self._comparing) < AT_ONE_TIME
+            ):
                 yield from self._compare(target)
 
     def gone(self, target: Target) -> None:
         """It answers no more: another one of its group has to."""
+        self._comparing.discard(target.id)
         self._asked = {group: asked for group, asked in self._asked.items() if asked != target.id}
 
     def _pack(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
@@ -65,15 +89,26 @@ class Counting:
         return iter(())
 
     def _compare(self, target: Target) -> Iterator[Errand]:
+        if not self._packed:
+            if not self._packing:
+                self._packing = True
+                yield self._ask(ROOT_ID, "pack", {}, self._pack)
+            return
+        self._comparing.add(target.id)
         for chunk in self._chunks:
             yield self._ask(target.id, "source", {"chunk": chunk}, None)
-        yield self._ask(
-            target.id, "compare", {"owner": target.owner, "checksum": self._checksum}, self._compared
-        )
+        fields = {"owner": target.owner, "checksum": self._checksum}
+        yield self._ask(target.id, "compare", fields, self._compared)
 
     def _compared(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
-        self._found[_group(self._targets[message["from"]])] = Difference.of(message)
-        return iter(())
+        target = self._targets[message["from"]]
+        self._comparing.discard(target.id)
+        if message.get("code"):
+            yield from self._fail(target, message)
+            return
+        found = Difference.of(message)
+        self._own[target.id] = found
+        self._estimates.setdefault(_group(target), found)
 
 
 def _group(target: Target) -> Group:

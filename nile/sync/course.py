@@ -13,7 +13,7 @@ that what can't work, and what would be deleted, is known before. A host is
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nile.cascade import Errand, Publish, Tell
@@ -23,9 +23,10 @@ from nile.cascade.work import Judge, Reach
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.counting import Counting
 from nile.sync.giving import Giving
+from nile.sync.judging import SILENT_S, told, unfit
 from nile.sync.options import Ask, Purpose, SyncOptions
-from nile.sync.targets import Step, Target, Tree, count, words
-from nile.sync.wording import dry_run, many_deletions, summary
+from nile.sync.targets import SPEAKING, Step, Target, Tree, count, rsync_facts, words
+from nile.sync.wording import dry_run, many_deletions, other_file_systems, summary
 from nile.topology.model import ROOT_ID
 
 Errands = Iterator[Errand]
@@ -59,7 +60,7 @@ class Sync:
         self._owners: dict[str, Any] = {}
         self._waiting: dict[int, tuple[int, Answer]] = {}
         self._numbers = itertools.count(1)
-        self._counting = Counting(self._targets, self._ask, options.checksum)
+        self._counting = Counting(self._targets, self._ask, self._cant, options.checksum)
         self._giving = Giving(
             options,
             self._common(),
@@ -71,6 +72,8 @@ class Sync:
             address,
             secret,
         )
+        self._room = 0
+        """Bytes that the source takes on a disk: less than its size where files have holes."""
         self._begun = False
         self._asked = False
         self._stopped: Judgement | None = None
@@ -89,6 +92,7 @@ class Sync:
         if self._stopped:
             yield from self._fail(target, self._stopped)
         elif target.step is Step.ABSENT:
+            target.heard_s = t
             yield self._open(target)
 
     def _open(self, target: Target) -> Tell:
@@ -109,8 +113,14 @@ class Sync:
             raise ValueError("an answer to what another was asked")
         if answer is None or (node_id and self._targets[node_id].step is Step.OVER):
             return
-        if message.get("more") is not True:
-            del self._waiting[number]
+        if node_id:
+            self._targets[node_id].heard_s = t
+        if message.get("alive") is True:  # it is at it
+            return
+        if message.get("more") is True:  # there is more to come: nothing follows from it yet
+            yield from answer({**message, "from": node_id}, t)
+            return
+        del self._waiting[number]
         yield from answer({**message, "from": node_id}, t)
         yield from self._go_on(t)
 
@@ -153,6 +163,9 @@ class Sync:
         for target in self._targets.values():
             if target.step is Step.WAITING:
                 yield self._open(target)
+            elif target.step in SPEAKING and t - target.heard_s > SILENT_S:
+                reason = f"its worker has said nothing for {SILENT_S:.0f} s: the place to copy to may hang"
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
         yield from self._go_on(t)
 
     def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
@@ -183,6 +196,10 @@ class Sync:
     def _terms(self) -> dict[str, Any]:
         return {"excludes": list(self._options.excludes), "checksum": self._options.checksum}
 
+    @property
+    def _copies(self) -> bool:
+        return self._options.purpose is Purpose.COPY
+
     def _read(self, message: dict[str, Any], t: float) -> Errands:
         if message.get("code"):
             reason, remedy = words(message["reason"]), words(message.get("remedy", ""))
@@ -192,7 +209,10 @@ class Sync:
         self._owners = {"users": message["users"], "groups": message["groups"]}
         for owner, fingerprint in message["fingerprints"].items():
             self._sources[owner] = Tree.of(message, fingerprint)
-        if self._options.delete and not count(message["entries"]):
+        self._room = count(message["room"])
+        if mounts := list(message["mounts"]):
+            yield Publish(Notice(other_file_systems(mounts)))
+        if self._options.delete and message["empty"] is not False:
             remedy = "look at the source; to empty a directory, use `nile exec`"
             empty = Judgement(
                 Verdict.FAILED, Code.SOURCE, "the source is empty, and --delete is given", remedy
@@ -209,11 +229,11 @@ class Sync:
             target.step = Step.WAITING
             return
         if message.get("code"):
-            yield from self._fail(target, _told(message))
+            yield from self._fail(target, told(message))
             return
         target.owner = self._owner(count(message["uid"]))
         target.free, target.exists = count(message["free"]), message["exists"] is True
-        target.rsync = message["rsync"]
+        target.rsync = rsync_facts(message["rsync"])
         target.step = Step.SCANNING
         if self._sources:
             yield self._scan(target)
@@ -235,10 +255,12 @@ class Sync:
     def _scanned(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
         if message.get("code"):
-            yield from self._fail(target, _told(message))
+            yield from self._fail(target, told(message))
             return
         target.found = Tree.of(message, message["fingerprint"])
-        if target.found.fingerprint == self._sources[target.owner].fingerprint:
+        equal = target.found.fingerprint == self._sources[target.owner].fingerprint
+        # Owners that are asked for aren't compared: a copy is made in any case.
+        if equal and not (self._options.chown and target.step is Step.SCANNING and self._copies):
             target.step = Step.SAME
         elif target.step is Step.CHECKING:
             target.step = Step.COMPARING
@@ -248,13 +270,13 @@ class Sync:
     def _judge_copies(self) -> Errands:
         """Those that got their copy, and yet aren't equal: once more, by contents; then it has failed."""
         copied = [target for target in self._targets.values() if target.step is Step.COMPARING]
-        yield from self._counting.go_on(copied)
+        yield from self._counting.go_on_each(copied)
         for target in copied:
-            found = self._counting.of(target)
-            if found is None:
+            found = self._counting.take_own(target)
+            if found is None or target.step is not Step.COMPARING:
                 continue
             if found.only_more and not self._options.delete:
-                target.step = Step.SAME
+                target.step, target.has_more = Step.SAME, True
             elif not target.checked_bytes:
                 target.checked_bytes = True
                 target.step = Step.DIFFERS
@@ -286,7 +308,6 @@ class Sync:
         yield from self._counting.go_on(differing)
         if not self._counting.complete(differing):
             return
-        self._spare(differing)
         if self._options.purpose is not Purpose.COPY:
             self._begun = True
             yield from self._report()
@@ -305,33 +326,15 @@ class Sync:
         else:
             self._begun = True
 
-    def _spare(self, differing: list[Target]) -> None:
-        """Who only has more than the source needs nothing, where nothing is to be deleted."""
-        for target in differing:
-            found = self._counting.of(target)
-            if found is not None and found.only_more and not self._options.delete:
-                target.step = Step.SAME
-
     def _refuse(self, differing: list[Target]) -> Errands:
         """Hosts on which it can't work, of those that have to get something."""
         for target in differing:
-            if target.step is not Step.DIFFERS:
-                continue
-            found = self._counting.of(target)
-            move = found.move if found else self._sources[target.owner].size
-            extra = found.extra if found else 0
-            most = self._options.max_delete
-            if target.rsync is None:
-                remedy = "install rsync there"
-                yield from self._fail(
-                    target, Judgement(Verdict.FAILED, Code.NO_RSYNC, "no rsync there", remedy)
-                )
-            elif move > target.free:
-                reason = f"{move} bytes are to come, and {target.free} are free"
-                yield from self._fail(target, Judgement(Verdict.FAILED, Code.DISK_FULL, reason))
-            elif self._options.delete and most is not None and extra > most:
-                reason = f"{extra} files would be deleted, and {most} may be"
-                yield from self._fail(target, Judgement(Verdict.FAILED, Code.MAX_DELETE, reason))
+            estimate = self._counting.estimate(target)
+            assert estimate is not None
+            target.may_delete = estimate.extra
+            judgement = unfit(target, estimate, self._room, self._options)
+            if judgement is not None:
+                yield from self._fail(target, judgement)
 
     def _question(self) -> str:
         if not self._options.delete or self._options.max_delete is not None:
@@ -339,7 +342,7 @@ class Sync:
         doomed = {
             target.name: (found.extra, target.found.entries)
             for target in self._targets.values()
-            if target.step is Step.DIFFERS and target.found and (found := self._counting.of(target))
+            if target.step is Step.DIFFERS and target.found and (found := self._counting.estimate(target))
         }
         return many_deletions(doomed)
 
@@ -350,7 +353,7 @@ class Sync:
             if target.step is Step.SAME:
                 yield self._done(target)
             elif target.step is Step.DIFFERS:
-                found = self._counting.of(target)
+                found = self._counting.estimate(target)
                 assert found is not None
                 delete = self._options.delete
                 yield from self._show(target, found.lines if verify else dry_run(found, delete))
@@ -367,8 +370,10 @@ class Sync:
 
     def _close(self) -> Errands:
         """Those that are served and serve nobody any more."""
-        for target in self._targets.values():
-            if target.step is Step.SAME and not self._giving.needs(target):
+        served = [target for target in self._targets.values() if target.step is Step.SAME]
+        needed = self._giving.needed() if served else ()
+        for target in served:
+            if target.id not in needed or target.has_more:
                 target.step = Step.CLOSING
                 yield self._ask(target.id, "close", {}, self._closed)
 
@@ -387,6 +392,9 @@ class Sync:
             yield Publish(Notice(text))
             self._giving.sent.clear()
 
+    def _cant(self, target: Target, message: Mapping[str, Any]) -> Errands:
+        yield from self._fail(target, told(message))
+
     def _fail(self, target: Target, judgement: Judgement) -> Errands:
         """Its worker is ended by its agent, and with it what it does."""
         target.step = Step.OVER
@@ -400,10 +408,3 @@ class Sync:
                 yield self._done(target)
             elif target.step not in (Step.ABSENT, Step.OVER):
                 yield from self._fail(target, judgement)
-
-
-def _told(message: dict[str, Any]) -> Judgement:
-    """Why a worker can't do what it was asked."""
-    word, reason, remedy = words(message["code"]), words(message["reason"]), words(message.get("remedy", ""))
-    code = Code(word) if word in set(Code) else Code.COPY
-    return Judgement(Verdict.FAILED, code, reason, remedy)

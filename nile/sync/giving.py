@@ -17,6 +17,8 @@ from nile.topology.model import ROOT_ID
 
 AT_ONE_TIME = 4
 """Copies that one node gives at one time: more share its uplink, and each of them ends later."""
+PAUSE_S = 1.0
+"""Before the third try to copy to a host; before the next one twice that. The second one begins at once."""
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
 
@@ -40,27 +42,27 @@ class _Attempt:
     def _current(self) -> bool:
         return self.target.step is Step.COPYING and len(self.target.failed_from) == self._number
 
-    def received(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+    def received(self, message: dict[str, Any], t: float) -> Iterator[Errand]:
         """The taker says where it waits, and later how it ended."""
         if self._current and "port" in message:
-            yield self._giving.lead(self, count(message["port"]))
+            yield from self._giving.lead(self, count(message["port"]), t)
         elif self._current:
-            yield from self._giving.end_of("receive", self.target, message)
+            yield from self._giving.end_of("receive", self.target, message, t)
 
-    def reached(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+    def reached(self, message: dict[str, Any], t: float) -> Iterator[Errand]:
         """There is a way to it, or there is none."""
         if self._current and "port" in message:
             yield self._giving.push(self, LOOPBACK, count(message["port"]))
         elif self._current:
-            yield from self._giving.end_of("push", self.target, {**message, "retry": True})
+            yield from self._giving.end_of("push", self.target, {**message, "retry": True}, t)
 
-    def pushed(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+    def pushed(self, message: dict[str, Any], t: float) -> Iterator[Errand]:
         """The giver says how far it is, and later how it ended."""
         if message.get("more"):
             return
         self._giving.sent[self.giver] += count(message.get("sent", 0))
         if self._current:
-            yield from self._giving.end_of("push", self.target, message)
+            yield from self._giving.end_of("push", self.target, message, t)
 
 
 class Giving:
@@ -87,6 +89,8 @@ class Giving:
         self._check = check
         self._address = address
         self._secret = secret
+        self._weighed = -1
+        self._weights: Counter[int] = Counter()
         self.sent: Counter[int] = Counter()
         self.began_s = 0.0
         self.broken: Judgement | None = None
@@ -97,17 +101,27 @@ class Giving:
         """Begin what can begin: those first that have most to serve in turn."""
         for target in self._targets.values():
             if target.step is Step.COPYING and self._unheard(target):
-                yield from self._ended(target)
+                yield from self._ended(target, t)
         waiting = [target for target in self._targets.values() if target.step is Step.DIFFERS]
         if not waiting:
             return
         busy = Counter(target.giver for target in self._targets.values() if target.step is Step.COPYING)
-        weight = {target.id: sum(1 for _ in self._hosts.below(self._hosts[target.id])) for target in waiting}
-        for target in sorted(waiting, key=lambda each: -weight[each.id]):
+        for target in sorted(waiting, key=lambda each: -self._weight(each.id)):
             giver = self._giver(target)
-            if giver is not None and busy[giver] < AT_ONE_TIME and self._hosts[target.id].alive:
+            if giver is None or busy[giver] >= AT_ONE_TIME or t < target.not_before_s:
+                continue
+            if self._hosts.attached(target.id) and self._hosts.attached(giver):
                 busy[giver] += 1
                 yield from self._begin(target, giver, t)
+
+    def _weight(self, node_id: int) -> int:
+        """Hosts below a host, as the tree was when it last changed."""
+        if self._weighed != self._hosts.changes:
+            self._weighed = self._hosts.changes
+            self._weights = Counter(
+                above for host in self._hosts.hosts.values() for above in self._hosts.route(host.id)
+            )
+        return self._weights[node_id]
 
     def _giver(self, target: Target) -> int | None:
         """Who is to serve it: the one above it, unless that came to nothing; None: not yet."""
@@ -122,6 +136,8 @@ class Giving:
         while node_id != ROOT_ID:
             above = self._targets.get(node_id)
             usable = above is not None and above.step not in (Step.CLOSING, Step.OVER)
+            if above is not None and above.has_more:
+                return ROOT_ID  # it would give what is its own, too
             if usable and node_id not in target.failed_from:
                 return node_id
             if self._options.method is Method.RSYNC:
@@ -129,13 +145,15 @@ class Giving:
             node_id = self._hosts[node_id].parent
         return ROOT_ID
 
-    def needs(self, giver: Target) -> bool:
-        """May anybody still have to be served by it?"""
-        below = self._hosts.below(self._hosts[giver.id])
-        return any(
-            each.id != giver.id and each.id in self._targets and self._targets[each.id].wanting
-            for each in below
-        )
+    def needed(self) -> set[int]:
+        """Ids of those by whom somebody may still have to be served."""
+        found: set[int] = set()
+        for target in self._targets.values():
+            node_id = self._hosts[target.id].parent if target.wanting else ROOT_ID
+            while node_id != ROOT_ID and node_id not in found:
+                found.add(node_id)
+                node_id = self._hosts[node_id].parent
+        return found
 
     def gone(self, target: Target, t: float) -> Iterator[Errand]:
         """It has its verdict: whom it served has to be served by another."""
@@ -148,10 +166,11 @@ class Giving:
                 )
                 taker.ends.add("push")
                 yield self._abandon(taker)
-                yield from self._ended(taker)
+                yield from self._ended(taker, t)
 
     def _abandon(self, taker: Target) -> Errand:
         """Nobody will come: its worker needn't wait."""
+        taker.abandoned = True
         return self._ask(taker.id, "abandon", {"what": taker.receiving}, None)
 
     def _unheard(self, target: Target) -> bool:
@@ -166,19 +185,23 @@ class Giving:
     def _begin(self, target: Target, giver: int, t: float) -> Iterator[Errand]:
         self.began_s = self.began_s or t
         target.step, target.giver, target.begun_s = Step.COPYING, giver, t
-        target.ends, target.trouble, target.pushed = set(), None, False
+        target.ends, target.trouble, target.pushed, target.abandoned = set(), None, False, False
         attempt = _Attempt(self, target, giver, self._secret())
         fields = {"secret": attempt.secret, "loopback": self._options.method is Method.RSYNC}
         tell = self._ask(target.id, "receive", fields, attempt.received)
         target.receiving = tell.message["n"]
         yield tell
 
-    def lead(self, attempt: _Attempt, port: int) -> Errand:
+    def lead(self, attempt: _Attempt, port: int, t: float) -> Iterator[Errand]:
         """It is known where the taker waits: have the giver go there, or first a way to it opened."""
         giver, taker = attempt.giver, attempt.target.id
-        if self._options.method is Method.RSYNC:
-            return self._reach(giver, taker, port, attempt.reached)
-        return self.push(attempt, self._address(giver, taker), port)
+        if self._options.method is Method.RSYNC_TCP:
+            yield self.push(attempt, self._address(giver, taker), port)
+        elif giver in (ROOT_ID, self._hosts[taker].parent):
+            yield self._reach(giver, taker, port, attempt.reached)
+        else:
+            gone = {"code": Code.LINK.value, "reason": "it hangs below another host by now", "retry": True}
+            yield from self.end_of("push", attempt.target, gone, t)
 
     def push(self, attempt: _Attempt, address: str, port: int) -> Errand:
         """Have the giver copy to whoever waits at that address."""
@@ -198,21 +221,28 @@ class Giving:
             "numeric_ids": options.numeric_ids,
             "chown": options.chown,
             "bwlimit": options.bwlimit_kib_s or 0,
+            # What was counted before is all that goes, whatever the giver has by now.
+            "max_delete": target.may_delete,
         }
 
-    def end_of(self, side: str, target: Target, message: dict[str, Any]) -> Iterator[Errand]:
+    def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Iterator[Errand]:
         """One side of a copy says how it ended. What the first one says that has trouble is why."""
         if message.get("code"):
             trouble = (words(message["code"]), words(message["reason"]), message.get("retry") is True)
+            if trouble[0] == Code.SOURCE_CHANGED and (side != "push" or target.giver != ROOT_ID):
+                trouble = (Code.COPY, trouble[1], True)  # nobody but the root knows the source
             # Whoever gives learns of a full disk, or of no rights, only that the other one went away.
-            if target.trouble is None or (target.trouble[2] and not trouble[2]):
+            known = target.trouble
+            if known is None or (
+                known[2] and not trouble[2] and not (side == "receive" and target.abandoned)
+            ):
                 target.trouble = trouble
         target.ends.add(side)
         if side == "push" and target.trouble and "receive" not in target.ends:
             yield self._abandon(target)
-        yield from self._ended(target)
+        yield from self._ended(target, t)
 
-    def _ended(self, target: Target) -> Iterator[Errand]:
+    def _ended(self, target: Target, t: float) -> Iterator[Errand]:
         if target.ends != {"push", "receive"} and not self._unheard(target):
             return
         giver, target.giver = target.giver, None
@@ -222,6 +252,7 @@ class Giving:
         code, reason, retry = target.trouble
         target.step = Step.DIFFERS
         target.failed_from.append(giver if giver is not None else ROOT_ID)
+        target.not_before_s = t + PAUSE_S * (len(target.failed_from) - 1)
         if code == Code.SOURCE_CHANGED:
             remedy = "run it again once nobody writes there"
             self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)

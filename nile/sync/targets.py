@@ -30,6 +30,12 @@ class Step(StrEnum):
     OVER = "over"
 
 
+SPEAKING = frozenset({Step.OPENING, Step.SCANNING, Step.CHECKING, Step.COMPARING, Step.CLOSING})
+"""A worker is asked something, and has to answer or to say that it is at it."""
+FEATURES = frozenset({"xattrs", "ACLs", "hardlinks", "symtimes", "old-args", "modify-window-ns", "mkpath"})
+"""What an rsync may have, of all that it says, that matters to another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tree:
     """What a scan found: counts, apparent bytes, and the fingerprint of all that is compared."""
@@ -93,6 +99,16 @@ class Target:
     giver: int | None = None
     receiving: int = 0
     """The number of what its worker was asked for the copy under way."""
+    has_more: bool = False
+    """It has files beside those of the source: what it has is no copy to be served."""
+    heard_s: float = 0.0
+    """When its worker last said something."""
+    may_delete: int = 0
+    """Files that a copy may take away there: what was counted before."""
+    not_before_s: float = 0.0
+    """When the next copy to it may begin."""
+    abandoned: bool = False
+    """It was told to wait no more."""
     pushed: bool = False
     """Its giver was told to begin."""
     ends: set[str] = field(default_factory=set)
@@ -123,6 +139,21 @@ def count(value: object) -> int:
     if value < 0:
         raise ValueError("a number below zero")
     return value
+
+
+def rsync_facts(value: object) -> dict[str, Any] | None:
+    """Which rsync a host has, for whoever copies to it; raises KeyError, TypeError or ValueError.
+
+    What one host says goes to another only as numbers and words that are known.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not isinstance(value["has"], list):
+        raise TypeError("an rsync that is none")
+    version = [min(count(number), 999) for number in value["version"][:3]]
+    if len(version) != 3:
+        raise ValueError("an rsync of no version")
+    return {"version": version, "has": sorted(word for word in FEATURES if word in value["has"])}
 
 
 def words(value: object) -> str:

@@ -44,6 +44,13 @@ def dry_run(found: Difference, delete: bool) -> bytes:
     return b"".join(kept)
 
 
+def other_file_systems(paths: list[bytes]) -> str:
+    """That what is mounted below the source is left out."""
+    first = paths[0].decode("utf-8", "backslashreplace")
+    others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"other file systems below the source are left out: {first}{others}"
+
+
 def summary(sent: Mapping[int, int], began_s: float, now_s: float) -> str:
     """What went over the wire, from whom; "" where nothing did."""
     if not sent:

@@ -195,14 +195,37 @@ def test_hosts_behind_one_that_only_relays_are_served_past_it(nile: Nile, source
 
 def test_without_delete_what_hosts_have_beside_it_stays(nile: Nile, source: Path) -> None:
     on(nile, "h001", "/srv/copy/deep").mkdir(parents=True)
-    more = [on(nile, host, "/srv/copy") / "deep/more" for host in ("h001",)]
-    for path in more:
-        path.write_text("more")
-    words = ("-w", "h[001-003]", "--json", f"{source}/", "/srv/copy")
-    sync(nile, *words).all_ok()
-    assert all(path.read_text() == "more" for path in more)
-    again = sync(nile, *words).all_ok()
-    assert not [text for text in again.notices if "sent" in text]
+    (on(nile, "h001", "/srv/copy") / "deep/key").write_text("h001's own")
+    words = ("-w", "h[001-004]", "--json", f"{source}/", "/srv/copy")
+    for _ in range(2):
+        sync(nile, *words).all_ok()
+        assert (on(nile, "h001", "/srv/copy") / "deep/key").read_text() == "h001's own"
+        for host in HOSTS[2:4]:  # which h001 would serve, if it had the source's files only
+            assert (on(nile, host, "/srv/copy") / "hello").read_text() == "hello\n"
+            assert not (on(nile, host, "/srv/copy") / "deep/key").exists()
+
+
+def test_an_empty_source_empties_nobody(nile: Nile, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    kept = on(nile, "h001", "/srv/copy/kept")
+    kept.parent.mkdir()
+    kept.touch()
+    words = ("-w", "h[001-002]", "--delete", "--max-delete", "9", "--json")
+    done = sync(nile, *words, f"{tmp_path}/empty/", "/srv/copy")
+    assert {result["code"] for result in done.results.values()} == {"source"}
+    assert kept.exists()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_relay_whose_worker_dies_costs_nobody_else(nile: Nile, plain: Path, method: str) -> None:
+    words = ("-w", "h[001-005]", "--method", method, *SLOW, f"{plain}/", "/srv/copy")
+    with Started(nile, *words) as started:
+        under_way(nile, "h003", "/srv/copy", 1)
+        (worker,) = [each for each in processes(nile.lab, ["h001"]) if "io,zlib" in " ".join(each.argv)]
+        os.kill(worker.pid, signal.SIGKILL)
+        done = started.wait()
+    assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h001"}
+    copied(nile, plain, "/srv/copy", HOSTS[2:5])
 
 
 def test_what_is_left_out_is_neither_copied_nor_deleted(nile: Nile, source: Path) -> None:

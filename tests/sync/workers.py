@@ -22,6 +22,7 @@ from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID, Plan
 
 Message = dict[str, Any]
+TICKS = 8
 SIZE = 1000
 """Bytes of the source."""
 
@@ -83,9 +84,12 @@ class Workers:
         self._carry_out(self.sync.started(node_id, self.t))
 
     def go_on(self) -> None:
-        """Until nothing is left to be said."""
-        while any(self._queues.values()):
-            self.step()
+        """Until nothing is left to be said, for some seconds."""
+        for _ in range(TICKS):
+            while any(self._queues.values()):
+                self.step()
+            self.t += 1.0
+            self._carry_out(self.sync.tick(self.t))
 
     def tick(self, t: float) -> None:
         """It is so late now."""
@@ -104,6 +108,8 @@ class Workers:
         self._dead.add(node_id)
         self._queues[node_id].clear()
         self.tree[node_id].contact = Contact.NONE
+        for child in list(self.tree[node_id].children):  # the tree heals
+            self.tree.move(self.tree[child], ROOT_ID)
         for taker, giver in [(taker, giver) for giver, taker in self.copies if giver == node_id]:
             del giver
             if taker in self._receiving:
@@ -157,13 +163,22 @@ class Workers:
     def _read(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
         prints = dict.fromkeys(("none", "names", "numbers"), self._print(ROOT_ID))
-        found = {"names": [b""], "fingerprints": prints, "entries": 10, "files": 9, "bytes": SIZE}
+        found = {
+            "names": [b""],
+            "fingerprints": prints,
+            "entries": 10,
+            "files": 9,
+            "bytes": SIZE,
+            "room": SIZE,
+        }
+        found |= {"empty": False, "mounts": []}
         names: Message = {"users": [], "groups": []}
         self._say(node_id, message["n"], **{**names, **found, **self.source})
 
     def _open(self, node_id: int, message: Message) -> None:
         assert message["write"] is (self.options.purpose == "copy")
-        facts = {"uid": 0, "free": self.free[node_id], "exists": True, "rsync": "3.2.7"}
+        facts: Message = {"uid": 0, "free": self.free[node_id], "exists": True}
+        facts["rsync"] = {"version": [3, 2, 7], "has": ["xattrs"]}
         self._say(node_id, message["n"], **{**facts, **self.refuses.get(node_id, {})})
 
     def _scan(self, node_id: int, message: Message) -> None:
@@ -220,7 +235,13 @@ class Workers:
 
     def _abandon(self, node_id: int, message: Message) -> None:
         if self._receiving.get(node_id) == message["what"]:
-            self._say(node_id, self._receiving.pop(node_id), code="timeout", reason="nobody came", retry=True)
+            self._say(
+                node_id,
+                self._receiving.pop(node_id),
+                code="stopped",
+                reason="it was told to stop",
+                retry=False,
+            )
 
     def _close(self, node_id: int, message: Message) -> None:
         assert node_id not in self._receiving

@@ -56,7 +56,7 @@ class Copies:
         )
         return {"port": receive.port, "more": True}
 
-    def push(self, message: "Message", sources: "List[bytes]", gate: bool) -> None:
+    def push(self, message: "Message", sources: "List[bytes]") -> None:
         """Find whoever waits, and copy to it."""
         number = message["n"]
 
@@ -65,17 +65,20 @@ class Copies:
             if connection is None:
                 text = "%s port %d: %s" % (message["address"], message["port"], reason)
                 self._answer(number, {"code": code, "reason": text, "retry": True, "sent": 0})
-            else:
-                self._begin(message, sources, gate, connection)
+                return
+            try:
+                self._begin(message, sources, connection)
+            except (KeyError, TypeError, ValueError, OSError) as error:
+                connection.close()
+                text = "rsync can't be begun: %s" % error
+                self._answer(number, {"code": "copy", "reason": text[:500], "retry": True, "sent": 0})
 
         deadline = self._loop.now() + COME_S
         self._under_way[number] = Dial(
             self._loop, message["address"], message["port"], message["secret"], deadline, met
         )
 
-    def _begin(
-        self, message: "Message", sources: "List[bytes]", gate: bool, connection: "socket.socket"
-    ) -> None:
+    def _begin(self, message: "Message", sources: "List[bytes]", connection: "socket.socket") -> None:
         if self._rsync is None and self.look_for_rsync() is None:
             connection.close()
             fields = {"code": "no-rsync", "reason": "no rsync at its source", "retry": True, "sent": 0}
@@ -93,20 +96,21 @@ class Copies:
             numeric_ids=how["numeric_ids"],
             chown=how["chown"] or None,
             bwlimit=how["bwlimit"] or None,
+            max_delete=how["max_delete"],
             hard_links=True,
             acls="ACLs" in both,
             xattrs="xattrs" in both,
             sparse=True,
         )
         argv = rsyncs.client_argv(
-            self._rsync, copy, sources, message["dest"], helper(), tuple(peer["version"]), gate
+            self._rsync, copy, sources, message["dest"], helper(), tuple(peer["version"]), True
         )
         self._under_way[number] = Push(
             self._loop,
             argv,
             connection,
             lambda ending: self._ended(number, ending),
-            self._changed if gate else None,
+            self._changed,
             lambda sent, _: self._say(number, {"sent_so_far": sent, "more": True}),
         )
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NONCE = 32  # bytes, as many as a proof has
 MOST_PENDING = 16  # strangers at a time; the next one takes the place of the oldest
-PATIENCE_S = 3.0  # for a stranger to prove itself
+PATIENCE_S = 15.0  # for a stranger to prove itself
 DEAD_S = 120  # a peer that doesn't answer for so long, or takes nothing (a slow disk), is gone
 _CODES = {
     errno.ECONNREFUSED: "refused",

@@ -36,16 +36,19 @@ class Place:
 
     def close(self) -> None:
         """What the run was to do there is done."""
+        self._prepared = None  # it stays, empty or not
         if self._lock is not None:
             self._lock.release()
 
     def abandon(self) -> None:
         """It wasn't: nothing of ours stays but what came whole."""
-        if self._lock is not None and self._lock.held:
+        ours = self._lock is not None and self._lock.held
+        if ours:
             sweep(self.dest, self.temporary)
-            self._lock.release()
-        if self._prepared is not None:
+        if self._prepared is not None and (ours or self._lock is None):
             self._prepared.undo()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _by(busy: Busy) -> str:

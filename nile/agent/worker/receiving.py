@@ -99,7 +99,7 @@ class Receive:
     def _met(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
         self._listener = None
         if connection is None:
-            self._fail(code, reason)
+            self._fail(code, reason, True)
             return
         self._connection = connection
         self._timer = self._loop.at(

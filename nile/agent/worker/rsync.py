@@ -133,6 +133,7 @@ class Copy:
         xattrs: bool = False,
         sparse: bool = False,
         stall_s: int = STALL_S,
+        max_delete: "Optional[int]" = None,
     ) -> None:
         if not _TEMPORARY.match(temporary):
             raise ValueError("no name for a temporary directory: %r" % temporary)
@@ -149,6 +150,7 @@ class Copy:
         self.xattrs = xattrs
         self.sparse = sparse
         self.stall_s = stall_s
+        self.max_delete = max_delete
 
     def flags(self) -> str:
         """The short letters, after -a."""
@@ -186,6 +188,7 @@ def client_argv(
     argv += ["--chown=" + copy.chown] if copy.chown is not None else []
     argv += ["--bwlimit=%d" % copy.bwlimit] if copy.bwlimit is not None else []
     argv += ["--delete-delay"] if copy.delete else []
+    argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
     if "modify-window-ns" in rsync.has & _known_since(peer):
         argv.append("--modify-window=-1")
     argv += ["--debug=SEND1", "--outbuf=L"] if phases else []

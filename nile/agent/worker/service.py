@@ -32,17 +32,20 @@ from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
 from nile.agent.worker.packing import pack, unpack
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
-from nile.agent.worker.scanning import scan
+from nile.agent.worker.scanning import changed_since, scan
 from nile.agent.worker.trees import Source, differences, seen_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
     Message = Dict[str, Any]
 
 MOST_MESSAGE = 1 << 20
 STOP_S = 3.0  # from SIGTERM to the end, at most
+MOST_NAMED = 100
+MOST_OWNERS = 10000
+ALIVE_S = 5.0  # between two words that a long look at files goes on
 OWNERS = ("none", "names", "numbers")
 
 
@@ -64,7 +67,10 @@ class Service:
         self._source: "Optional[Source]" = None
         self._place: "Optional[Place]" = None
         self._found: "Optional[Manifest]" = None
+        self._looked: "Tuple[List[Tuple[bytes, bytes]], Patterns]" = ([], Patterns())
         self._chunks: "List[bytes]" = []
+        self._at = 0
+        self._writing = False
         self._copies = Copies(loop, self._say, self._changed)
         for fd in (0, 1):
             os.set_blocking(fd, False)
@@ -94,6 +100,8 @@ class Service:
 
     def _do(self, message: "Message") -> None:
         number = message["n"]
+        self._at = number
+        signal.setitimer(signal.ITIMER_REAL, ALIVE_S, ALIVE_S)
         try:
             answer = getattr(self, "_do_" + message["do"])(message)
         except CantError as error:
@@ -103,13 +111,17 @@ class Service:
             answer = {"code": "copy", "reason": "%s%s" % (where, error.strerror)}
         except Exception as error:  # the root is to hear of it, and this worker may still be needed
             answer = {"code": "agent", "reason": _place(error)}
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         if answer is not None:
             self._say(number, answer)
 
     def _say(self, number: int, fields: "Message") -> None:
         body = wire.dumps(dict(fields, n=number))
+        self._writing = True
         self._out += struct.pack("!I", len(body)) + body
         self._write()
+        self._writing = False
 
     def _write(self) -> None:
         while self._out:
@@ -119,6 +131,12 @@ class Service:
                 self._loop.watch(1, select.POLLOUT, lambda _: self._write())
                 return
         self._loop.unwatch(1)
+
+    def say_alive(self) -> None:
+        """It takes long; but where the file system hangs, this isn't called either."""
+        if self._writing:
+            return  # a signal came in the middle of it
+        self._say(self._at, {"alive": True, "more": True})
 
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end."""
@@ -139,6 +157,8 @@ class Service:
         manifest = source.manifest
         if manifest.missing or manifest.unreadable:
             raise CantError("source", *source.why_not())
+        if len(manifest.users) + len(manifest.groups) > MOST_OWNERS:
+            raise CantError("source", "its files have too many owners to go by name", "give --numeric-ids")
         self._source = source
         totals = manifest.totals()
         return {
@@ -149,6 +169,9 @@ class Service:
             "entries": totals.entries,
             "files": totals.files,
             "bytes": totals.bytes,
+            "room": source.room(),
+            "empty": source.empty,
+            "mounts": manifest.mounts[:MOST_NAMED],
         }
 
     def _do_pack(self, message: "Message") -> "Optional[Message]":
@@ -158,8 +181,10 @@ class Service:
         return {"chunk": b""}
 
     def _changed(self) -> "List[bytes]":
-        """What of the source isn't any more as it was read."""
-        return self._source.changed() if self._source is not None else []
+        """What of the source, or of the copy that is served, isn't any more as it was."""
+        if self._source is not None:
+            return self._source.changed()
+        return changed_since(self._found, *self._looked) if self._found is not None else []
 
     # A host's.
 
@@ -185,7 +210,8 @@ class Service:
     def _do_scan(self, message: "Message") -> "Message":
         place = self._opened()
         roots = [(os.path.join(place.dest, name), name) for name in message["roots"]]
-        found = scan(roots, self._patterns(message), message["checksum"])
+        self._looked = (roots, self._patterns(message))
+        found = scan(*self._looked, checksum=message["checksum"])
         if found.unreadable:
             path, reason = found.unreadable[0]
             raise CantError("not-writable", "%s can't be looked at: %s" % (os.fsdecode(path), reason))
@@ -212,12 +238,11 @@ class Service:
         return self._copies.receive(message, place.dest, place.temporary)
 
     def _do_push(self, message: "Message") -> None:
-        own = self._source is None
-        place = self._opened() if own else None
         sources = self._source.paths if self._source is not None else []
-        if place is not None:  # a copy is served as the source was: name by name
+        if self._source is None:  # a copy is served as the source was: name by name
+            place = self._opened()
             sources = [os.path.join(place.dest, name) for name in message["names"]]
-        self._copies.push(message, sources, gate=not own)
+        self._copies.push(message, sources)
 
     def _do_abandon(self, message: "Message") -> None:
         self._copies.abandon(message["what"])
@@ -260,4 +285,5 @@ def main() -> None:
     end: "Callable[..., None]" = service.end
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signum, lambda *_: end())
+    signal.signal(signal.SIGALRM, lambda *_: service.say_alive())
     loop.run()

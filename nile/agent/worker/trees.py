@@ -3,7 +3,7 @@
 import os
 
 from nile.agent.worker.compare import compare
-from nile.agent.worker.manifest import Manifest
+from nile.agent.worker.manifest import FILE, TOP, Manifest
 from nile.agent.worker.scanning import changed_since, numbers_here, scan
 
 TYPE_CHECKING = False
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nile.agent.worker.manifest import Terms
     from nile.agent.worker.patterns import Patterns
 
+HOLES_FROM = 1 << 20  # bytes
 MOST_LINES = 100 * 1024  # bytes of a difference that travel, and are shown
 
 
@@ -37,6 +38,30 @@ class Source:
         more = len(self.manifest.unreadable) - 1
         others = ", and %d more" % more if more else ""
         return "%s can't be read: %s%s" % (os.fsdecode(path), reason, others), "leave it out with --exclude"
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing in it?"""
+        tops = {name or TOP for _, name in self.roots}
+        return all(entry.path in tops for entry in self.manifest.entries)
+
+    def room(self) -> int:
+        """How many bytes it takes on a disk: of large files with holes, what there is of them."""
+        total = self.manifest.totals().bytes
+        for entry in self.manifest.entries:
+            if entry.kind == FILE and entry.size >= HOLES_FROM:
+                total -= max(0, entry.size - self._blocks(entry.path))
+        return max(0, total)
+
+    def _blocks(self, path: bytes) -> int:
+        for root, name in self.roots:
+            if not name or path == name or path.startswith(name + b"/"):
+                place = os.path.join(root, path[len(name) :].lstrip(b"/")) if path != name else root
+                try:
+                    return os.lstat(place).st_blocks * 512
+                except OSError:
+                    continue
+        return 0
 
     def changed(self) -> "List[bytes]":
         """What isn't any more as it was."""

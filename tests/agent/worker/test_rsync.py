@@ -130,7 +130,7 @@ def test_the_least_that_is_asked_for() -> None:
     assert words(Copy(NAME)) == [
         *(
             "/usr/bin/rsync",
-            "-a",
+            "-ax",
             "--no-whole-file",
             "--modify-window=-1",
             "--timeout=120",
@@ -156,7 +156,7 @@ def test_the_most_that_is_asked_for() -> None:
     )
     copy = Copy(NAME, excludes=[b"--x", b"\xff\n"], chown="u:g", bwlimit=7, stall_s=9, **flags)
     found = words(copy, phases=True)
-    assert found[1] == "-aHAXScW"
+    assert found[1] == "-axHAXScW"
     assert {"--numeric-ids", "--chown=u:g", "--bwlimit=7", "--delete-delay", "--timeout=9"} <= set(found)
     assert {"--debug=SEND1", "--outbuf=L", "--exclude=--x", "--exclude=\udcff\n"} <= set(found)
     assert "--no-whole-file" not in found

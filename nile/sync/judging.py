@@ -1,0 +1,39 @@
+"""Why a host can't have a copy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nile.cascade.verdicts import Judgement
+from nile.events import Code, Verdict
+from nile.sync.options import SyncOptions
+from nile.sync.targets import Difference, Target, words
+from nile.sync.wording import size
+
+SILENT_S = 60.0
+"""A worker that looks at files says every few seconds that it lives; one that hangs says nothing."""
+
+
+def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions) -> Judgement | None:
+    """Why nothing can be copied to a host; `room` is how many bytes the source takes on a disk."""
+    coming = min(estimate.move, room)
+    most = options.max_delete
+    if target.rsync is None:
+        return Judgement(
+            Verdict.FAILED, Code.NO_RSYNC, "no rsync there", "install rsync (3.1 or later) there"
+        )
+    if coming > target.free:
+        reason = f"{size(coming)} are to come, and {size(target.free)} are free"
+        return Judgement(Verdict.FAILED, Code.DISK_FULL, reason)
+    if options.delete and most is not None and estimate.extra > most:
+        reason = f"{estimate.extra} files would be deleted, and {most} may be"
+        return Judgement(Verdict.FAILED, Code.MAX_DELETE, reason)
+    return None
+
+
+def told(message: Mapping[str, Any]) -> Judgement:
+    """Why a worker can't do what it was asked."""
+    word, reason, remedy = words(message["code"]), words(message["reason"]), words(message.get("remedy", ""))
+    code = Code(word) if word in set(Code) else Code.COPY
+    return Judgement(Verdict.FAILED, code, reason, remedy)
