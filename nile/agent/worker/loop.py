@@ -22,10 +22,10 @@ class Loop:
         self._timers: "List[Tuple[float, int, Callable[[], None]]]" = []
         self._number = 0
         self._stopped = False
-        self._woken, wake = os.pipe()
-        for fd in (self._woken, wake):
+        self._woken, self._wake = os.pipe()
+        for fd in (self._woken, self._wake):
             os.set_blocking(fd, False)
-        signal.set_wakeup_fd(wake)
+        signal.set_wakeup_fd(self._wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.watch(self._woken, select.POLLIN, self._reap)
 
@@ -58,6 +58,14 @@ class Loop:
     def forget(self, number: int) -> None:
         """Don't call this handler of `at`."""
         self._timers = [timer for timer in self._timers if timer[1] != number]
+
+    def close(self) -> None:
+        """Give back what is ours: signals are no longer looked at."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.unwatch(self._woken)
+        for fd in (self._woken, self._wake):
+            os.close(fd)
 
     def stop(self) -> None:
         """Have `run` return."""

@@ -1,0 +1,389 @@
+"""How two workers find each other: one listens, one dials, and both prove that they know a secret.
+
+The root gives both the same secret, once, out of band; nothing else opens the
+port, and it is closed as soon as the right one came.
+
+    dialler   a nonce of 32 bytes
+    listener  a nonce of 32 bytes
+    dialler   HMAC-SHA256(secret, "dialler" + both nonces, the dialler's first)
+    listener  HMAC-SHA256(secret, "listener" + both nonces, the dialler's first)
+
+The roles differ, so that nothing can be reflected; a stranger who says
+nothing, or nonsense, holds nobody up. What follows is neither encrypted nor
+signed: for that the connection leads through a tunnel.
+"""
+
+import errno
+import hashlib
+import hmac
+import os
+import select
+import socket
+import sys
+
+from nile.agent import processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple
+
+    from nile.agent.worker.loop import Loop
+
+    Met = Callable[[Optional[socket.socket], str, str], None]
+
+NONCE = 32  # bytes, as many as a proof has
+MOST_PENDING = 16  # strangers at a time; the next one takes the place of the oldest
+PATIENCE_S = 3.0  # for a stranger to prove itself
+DEAD_S = 60  # a peer that hasn't acknowledged for so long, or takes nothing, is gone
+_CODES = {
+    errno.ECONNREFUSED: "refused",
+    errno.EHOSTUNREACH: "no-route",
+    errno.ENETUNREACH: "no-route",
+    errno.EADDRNOTAVAIL: "no-route",
+    errno.ETIMEDOUT: "timeout",
+}
+# Names are looked up in a process of their own: a slow name server must hold nothing else up.
+_LOOK_UP = """if 1:
+    import socket, sys
+    try:
+        found = socket.getaddrinfo(sys.argv[1], int(sys.argv[2]), 0, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        print("-", getattr(error, "strerror", None) or error)
+    else:
+        for family, _, _, _, place in found:
+            print(int(family), *place)
+"""
+
+
+class Introduction:
+    """One side of the proof, without a socket: `begin`, then `feed` exactly what was read."""
+
+    def __init__(self, secret: bytes, role: str, nonce: bytes) -> None:
+        """`role` is "dialler" or "listener"; `nonce`: NONCE bytes that were never used before."""
+        self._secret = secret
+        self._role = role
+        self._nonce = nonce
+        self._theirs = b""
+        self._read = b""
+        self.proven = False
+        self.failed = False
+
+    @property
+    def wanted(self) -> int:
+        """Bytes that may still be read of the peer: not one more, the rest isn't ours."""
+        return NONCE - len(self._read)
+
+    @property
+    def answered(self) -> bool:
+        """Has the peer said its nonce?"""
+        return bool(self._theirs)
+
+    def begin(self) -> bytes:
+        """What to say first."""
+        return self._nonce if self._role == "dialler" else b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The peer said that; what to answer. Sets `proven` or `failed` when it is over."""
+        self._read += data
+        if self.wanted > 0:
+            return b""
+        word, self._read = self._read, b""
+        if not self._theirs:
+            self._theirs = word
+            return self._nonce if self._role == "listener" else self._proof("dialler")
+        other = "dialler" if self._role == "listener" else "listener"
+        self.proven = hmac.compare_digest(word, self._proof(other))
+        self.failed = not self.proven
+        return self._proof("listener") if self.proven and self._role == "listener" else b""
+
+    def _proof(self, role: str) -> bytes:
+        both = [self._nonce, self._theirs]
+        if self._role == "listener":
+            both.reverse()
+        return hmac.new(self._secret, role.encode() + b"".join(both), hashlib.sha256).digest()
+
+
+class Handshake:
+    """An introduction over a socket. `over(code, reason)` once; code "": proven. The socket stays open."""
+
+    def __init__(
+        self,
+        loop: "Loop",
+        connection: socket.socket,
+        introduction: Introduction,
+        deadline: float,
+        over: "Callable[[str, str], None]",
+    ) -> None:
+        self._loop = loop
+        self._socket = connection
+        self._introduction = introduction
+        self._over = over
+        self._timer = loop.at(deadline, lambda: self._end("timeout", "it didn't introduce itself in time"))
+        loop.watch(connection.fileno(), select.POLLIN, self._read)
+        self._say(introduction.begin())
+
+    def cancel(self) -> None:
+        """Look at it no more."""
+        self._loop.forget(self._timer)
+        self._loop.unwatch(self._socket.fileno())
+
+    def _end(self, code: str, reason: str) -> None:
+        self.cancel()
+        self._over(code, reason)
+
+    def _say(self, words: bytes) -> None:
+        try:
+            self._socket.send(words)  # so few that a new connection always takes them
+        except OSError:
+            pass  # the end is noticed by reading
+
+    def _read(self, _: int) -> None:
+        introduction = self._introduction
+        try:
+            data = self._socket.recv(introduction.wanted)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(*self._hung_up(error.strerror or "it is broken"))
+            return
+        if not data:
+            self._end(*self._hung_up("it hung up"))
+            return
+        self._say(introduction.feed(data))
+        if introduction.failed:
+            self._end("secret", "it doesn't know the secret of this meeting")
+        elif introduction.proven:
+            self._end("", "")
+
+    def _hung_up(self, reason: str) -> "Tuple[str, str]":
+        if self._introduction.answered:
+            return "secret", "it doesn't accept our secret"
+        return "dropped", reason
+
+
+class Listener:
+    """A port at which one peer is awaited; `port` says which.
+
+    `met(connection, code, reason)` is called once: with a non-blocking socket
+    and "", or with None and the code `timeout`. Raises OSError where the
+    address isn't ours.
+    """
+
+    def __init__(self, loop: "Loop", address: str, secret: bytes, deadline: float, met: "Met") -> None:
+        self._loop = loop
+        self._secret = secret
+        self._met = met
+        self._pending: "Dict[socket.socket, Handshake]" = {}
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setblocking(False)
+            self._socket.bind((address, 0))
+            self._socket.listen(128)
+        except OSError:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        loop.watch(self._socket.fileno(), select.POLLIN, self._accept)
+        self._timer = loop.at(deadline, lambda: self._end(None, "timeout", "nobody came in time"))
+
+    def close(self) -> None:
+        """Wait no more; `met` isn't called."""
+        self._loop.forget(self._timer)
+        for connection in list(self._pending):
+            self._drop(connection)
+        if self._socket.fileno() >= 0:
+            self._loop.unwatch(self._socket.fileno())
+            self._socket.close()
+
+    def _end(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+        self.close()
+        self._met(connection, code, reason)
+
+    def _accept(self, _: int) -> None:
+        try:
+            connection, _whence = self._socket.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self._pending:
+                self._drop(next(iter(self._pending)))
+            return  # else it is gone again
+        connection.setblocking(False)
+        tune(connection)
+        if len(self._pending) >= MOST_PENDING:
+            self._drop(next(iter(self._pending)))
+        introduction = Introduction(self._secret, "listener", os.urandom(NONCE))
+        deadline = self._loop.now() + PATIENCE_S
+        self._pending[connection] = Handshake(
+            self._loop, connection, introduction, deadline, lambda code, _: self._judged(connection, code)
+        )
+
+    def _judged(self, connection: socket.socket, code: str) -> None:
+        if code:
+            self._drop(connection)
+        else:
+            del self._pending[connection]
+            self._end(connection, "", "")
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._pending.pop(connection).cancel()
+        connection.close()
+
+
+class Dial:
+    """A connection to the listener at one of the addresses that a name has, tried one after the other.
+
+    `met(connection, code, reason)` is called once: with a non-blocking socket
+    and "", or with None and why the last one failed: `name`, `refused`,
+    `no-route`, `timeout`, `secret`, `dropped`.
+    """
+
+    def __init__(
+        self, loop: "Loop", address: str, port: int, secret: bytes, deadline: float, met: "Met"
+    ) -> None:
+        self._loop = loop
+        self._secret = secret
+        self._met = met
+        self._deadline = deadline
+        self._places: "List[Tuple[int, Tuple[Any, ...]]]" = []
+        self._socket: "Optional[socket.socket]" = None
+        self._handshake: "Optional[Handshake]" = None
+        self._failed = ("name", "it has no address")
+        self._timer = loop.at(deadline, self._late)
+        self._lookup = _LookUp(loop, address, port, self._found)
+
+    def close(self) -> None:
+        """Give it up; `met` isn't called."""
+        self._loop.forget(self._timer)
+        self._lookup.close()
+        self._hang_up()
+
+    def _end(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+        self.close()
+        self._met(connection, code, reason)
+
+    def _late(self) -> None:
+        self._end(None, "timeout", "no answer in time")
+
+    def _found(self, places: "List[Tuple[int, Tuple[Any, ...]]]", reason: str) -> None:
+        self._places = places
+        if reason:
+            self._failed = ("name", reason)
+        self._next()
+
+    def _next(self) -> None:
+        """Try the next address, for its share of the time that is left."""
+        self._hang_up()
+        if not self._places:
+            self._end(None, *self._failed)
+            return
+        now = self._loop.now()
+        share = max(0.0, self._deadline - now) / len(self._places)
+        family, place = self._places.pop(0)
+        self._loop.forget(self._timer)
+        late = self._too_slow if self._places else self._late
+        self._timer = self._loop.at(now + share, late)
+        self._socket = connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        tune(connection)
+        code = connection.connect_ex(place)
+        if code in (0, errno.EINPROGRESS):
+            self._loop.watch(connection.fileno(), select.POLLOUT, lambda _: self._connected(connection))
+        else:
+            self._fail(code)
+
+    def _too_slow(self) -> None:
+        self._failed = ("timeout", "no answer in time")
+        self._next()
+
+    def _fail(self, code: int) -> None:
+        self._failed = (_CODES.get(code, "dropped"), os.strerror(code))
+        self._next()
+
+    def _connected(self, connection: socket.socket) -> None:
+        code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._loop.unwatch(connection.fileno())
+        if code:
+            self._fail(code)
+            return
+        introduction = Introduction(self._secret, "dialler", os.urandom(NONCE))
+        # The timer of this attempt ends it, if nothing does.
+        self._handshake = Handshake(self._loop, connection, introduction, self._deadline, self._judged)
+
+    def _judged(self, code: str, reason: str) -> None:
+        if code:
+            self._failed = (code, reason)
+            self._next()
+        else:
+            connection, self._socket = self._socket, None
+            self._end(connection, "", "")
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            if self._handshake is not None:
+                self._handshake.cancel()
+            self._loop.unwatch(self._socket.fileno())
+            self._socket.close()
+        self._socket = self._handshake = None
+
+
+class _LookUp:
+    """The addresses of a name: `found([(family, place)], reason)`, never from within the constructor."""
+
+    def __init__(self, loop: "Loop", name: str, port: int, found: "Callable[[List[Any], str], None]") -> None:
+        self._loop = loop
+        self._found = found
+        self._said = b""
+        self._fd = -1
+        self._timer = -1
+        try:
+            known = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            self._ask(name, port)
+        else:
+            places = [(entry[0], entry[4]) for entry in known]
+            self._timer = loop.at(loop.now(), lambda: found(places, ""))
+
+    def close(self) -> None:
+        """Don't call `found`."""
+        self._loop.forget(self._timer)
+        if self._fd >= 0:
+            self._loop.unwatch(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _ask(self, name: str, port: int) -> None:
+        self._fd, write = os.pipe()
+        null = os.open(os.devnull, os.O_RDWR)
+        argv = [sys.executable, "-I", "-S", "-c", _LOOK_UP, name, str(port)]
+        try:
+            pid = processes.spawn(argv, dict(os.environ), [null, write, null])
+        finally:
+            os.close(null)
+            os.close(write)
+        self._loop.child(pid, lambda _status, _signal: None)
+        self._loop.watch(self._fd, select.POLLIN, self._read)
+
+    def _read(self, _: int) -> None:
+        data = os.read(self._fd, 4096)
+        if data:
+            self._said += data
+            return
+        self.close()
+        lines = [line.split(" ") for line in self._said.decode("utf-8", "replace").splitlines()]
+        places = [(int(line[0]), _place(line[1:])) for line in lines if line[0] != "-"]
+        self._found(places, "" if places else " ".join(lines[0][1:] if lines else ["it has no address"]))
+
+
+def _place(words: "List[str]") -> "Tuple[Any, ...]":
+    """A socket's address of the words printed: the name, then numbers."""
+    return (words[0],) + tuple(int(word) for word in words[1:])
+
+
+def tune(connection: socket.socket) -> None:
+    """Small words leave at once, and a dead peer is noticed after DEAD_S."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, DEAD_S // 4)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, DEAD_S // 12)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 9)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_S * 1000)

@@ -1,0 +1,294 @@
+"""From a worker to another by rsync: the receiver's side.
+
+It meets the sender, reads which `rsync --server` it asks for, and runs that
+with the connection as its stdin and stdout. The worker moves no bytes. It
+keeps a descriptor of the connection, though: when rsync ends, it shuts the
+connection down in order (an end with bytes unread would be a reset, which
+takes rsync's last words away from the sender), and it can break it.
+
+A peer that is gone without a word is noticed after `meeting.DEAD_S`, one that
+stands still by rsync itself, which hears from the other rsync more often than
+its --timeout.
+"""
+
+import errno
+import os
+import select
+import shutil
+import stat
+import struct
+
+from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.meeting import Listener
+from nile.agent.worker.running import Ending, Running
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Callable, Iterator, Optional
+
+    from nile.agent.worker.loop import Loop
+    from nile.agent.worker.rsync import Rsync
+
+    Done = Callable[[Ending], None]
+
+MOST_ASKED = 64 * 1024  # bytes of the words that the sender asks for
+ASKING_S = 30.0  # for the sender to start its rsync and ask
+LINGER_S = 2.0  # for the sender to take the last words
+_ERRORS = {
+    errno.ENOSPC: ("disk-full", "no space is left"),
+    errno.EDQUOT: ("disk-full", "no space is left"),
+    errno.EEXIST: ("not-writable", "something else has the name of our directory"),
+    errno.ENOTDIR: ("not-writable", "the destination is no directory"),
+}
+
+
+class Receive:
+    """One copy that comes. `done(ending)` is called once, when nothing of it is left; `port`: where.
+
+    Beside the codes of `running`: `timeout` (nobody came), `refused` (what the
+    sender asked for), `stopped`. Unless `keep`, what is unfinished is removed
+    (with `keep`, `sweep` is to be called in the end: another attempt of the
+    same run begins with what is there). The destination is made if there is
+    none. Raises OSError where the address isn't ours.
+    """
+
+    def __init__(
+        self,
+        loop: "Loop",
+        rsync: "Rsync",
+        dest: bytes,
+        temporary: bytes,
+        address: str,
+        secret: bytes,
+        deadline: float,
+        done: "Done",
+        keep: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._rsync = rsync
+        self._dest = dest
+        self._temporary = temporary
+        self._done = done
+        self._keep = keep
+        self._connection: "Optional[socket.socket]" = None
+        self._asked = b""
+        self._running: "Optional[Running]" = None
+        self._cause: "Optional[Ending]" = None
+        self._ending = Ending("", "")
+        self._finished = self._clean = False
+        self._timer = -1
+        self._listener: "Optional[Listener]" = Listener(loop, address, secret, deadline, self._met)
+        self.port = self._listener.port
+
+    def stop(self) -> None:
+        """End it; `done` is called with `stopped`."""
+        if self._finished:
+            return
+        self._cause = self._cause or Ending("stopped", "it was told to stop")
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._running is not None:
+            self._break()
+            self._running.end()
+        elif self._connection is None or self._timer >= 0:
+            self._finish()
+
+    def _met(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+        self._listener = None
+        if connection is None:
+            self._fail(code, reason)
+            return
+        self._connection = connection
+        self._timer = self._loop.at(
+            self._loop.now() + ASKING_S,
+            lambda: self._fail("timeout", "the sender asked for nothing in time", True),
+        )
+        self._loop.watch(connection.fileno(), select.POLLIN, self._read)
+
+    def _fail(self, code: str, reason: str, retry: bool = False) -> None:
+        self._cause = self._cause or Ending(code, reason, retry)
+        self._finish()
+
+    def _read(self, _: int) -> None:
+        """Read the words, and not a byte more: what follows is for rsync."""
+        wanted = 4
+        if len(self._asked) >= 4:
+            wanted += struct.unpack_from("!I", self._asked)[0]
+        try:
+            data = self._peer().recv(wanted - len(self._asked))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._asked += data
+        if not data:
+            self._fail("broken", "the sender hung up", True)
+        elif len(self._asked) >= 4:
+            size = struct.unpack_from("!I", self._asked)[0]
+            if not 0 < size <= MOST_ASKED:
+                self._fail("refused", "the sender asked for %d bytes of words" % size)
+            elif len(self._asked) == 4 + size:
+                self._start(self._asked[4:].split(b"\0"))
+
+    def _peer(self) -> "socket.socket":
+        assert self._connection is not None
+        return self._connection
+
+    def _start(self, asked: "list[bytes]") -> None:
+        connection = self._peer()
+        self._loop.unwatch(connection.fileno())
+        self._loop.forget(self._timer)
+        self._timer = -1
+        try:
+            argv = rsyncs.server_argv(self._rsync, asked, self._dest, self._temporary)
+            self._clean = _prepare(self._dest, self._temporary)
+            connection.setblocking(True)
+            both = [connection.fileno(), connection.fileno()]
+            self._running = Running(self._loop, argv, both, self._over)
+        except rsyncs.Refusal as refusal:
+            self._fail(refusal.code, refusal.reason)
+        except OSError as error:
+            code, reason = _ERRORS.get(error.errno or 0, ("not-writable", error.strerror or str(error)))
+            self._fail(code, "%s: %s" % (os.fsdecode(error.filename or self._dest), reason))
+
+    def _break(self) -> None:
+        import socket
+
+        try:
+            self._peer().shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is broken
+
+    def _over(self, ending: Ending) -> None:
+        """rsync is gone, all of it."""
+        self._running = None
+        self._ending = ending
+        self._finish()
+
+    # The end
+
+    def _finish(self) -> None:
+        """Clean up, then part from the sender in order."""
+        if self._finished:
+            return
+        self._finished = True
+        self._loop.forget(self._timer)
+        if self._cause is not None:
+            self._ending.instead(self._cause.code, self._cause.reason, self._cause.retry)
+        self._tidy()
+        if self._connection is None:
+            self._done(self._ending)
+            return
+        import socket
+
+        try:
+            self._connection.setblocking(False)
+            self._connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it is broken
+        self._timer = self._loop.at(self._loop.now() + LINGER_S, self._part)
+        self._loop.watch(self._connection.fileno(), select.POLLIN, self._drain)
+
+    def _drain(self, _: int) -> None:
+        try:
+            data = self._peer().recv(MOST_ASKED)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._part()
+
+    def _part(self) -> None:
+        self._loop.forget(self._timer)
+        self._loop.unwatch(self._peer().fileno())
+        self._peer().close()
+        self._done(self._ending)
+
+    def _tidy(self) -> None:
+        """Remove what is unfinished. After a success only our own directory can be there."""
+        if not self._asked:
+            return  # nothing was begun
+        try:
+            if self._ending.code == "" and self._clean:
+                _remove(self._dest, self._temporary)
+            elif self._keep:
+                inner = rsyncs.inner_directory(self._dest, self._temporary)
+                shutil.rmtree(inner, ignore_errors=True)
+            else:
+                sweep(self._dest, self._temporary)
+        except OSError as error:
+            if self._ending.code == "":
+                reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
+                self._ending.instead("not-writable", reason)
+
+
+def _prepare(dest: bytes, temporary: bytes) -> bool:
+    """Make the destination, if it isn't there, and our directories in it; False if they were there.
+
+    Raises OSError.
+    """
+    os.makedirs(dest, exist_ok=True)
+    own = os.path.join(dest, temporary)
+    before = os.stat(dest)
+    new = True
+    try:
+        _as_owner(dest, before, lambda: os.mkdir(own, 0o700))
+    except FileExistsError:
+        found = os.lstat(own)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise
+        new = False
+    try:
+        os.mkdir(os.path.join(own, temporary), 0o700)
+    except FileExistsError:
+        pass
+    return new
+
+
+def sweep(dest: bytes, temporary: bytes) -> None:
+    """Remove every directory of this name at or below `dest`, and nothing else; raises the first OSError."""
+    failed = None
+    for parent in list(_parents(dest, temporary)):
+        try:
+            _remove(parent, temporary)
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def _parents(dest: bytes, temporary: bytes) -> "Iterator[bytes]":
+    """The directories that have an entry of this name; links aren't followed."""
+    for path, directories, _files in os.walk(dest):
+        if temporary in directories:
+            directories.remove(temporary)
+            yield path
+
+
+def _remove(parent: bytes, temporary: bytes) -> None:
+    """Remove this directory of ours; its parent's times stay."""
+    path = os.path.join(parent, temporary)
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            _as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path))
+    except FileNotFoundError:
+        pass  # rsync has removed it
+
+
+def _as_owner(directory: bytes, before: os.stat_result, change: "Callable[[], None]") -> None:
+    """Change an entry of a directory that may be read-only for its owner, us; its mode and times stay."""
+    try:
+        change()
+    except PermissionError:
+        os.chmod(directory, stat.S_IMODE(before.st_mode) | stat.S_IRWXU)
+        try:
+            change()
+        finally:
+            os.chmod(directory, stat.S_IMODE(before.st_mode))
+    try:
+        os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
+    except PermissionError:
+        pass  # another's directory: rsync can't set its times either

@@ -1,0 +1,240 @@
+"""Which rsync there is, how it is called at both ends, and what its end means.
+
+As rsync is always called here, it writes everything that is unfinished to
+directories of one name, `.nile-sync-RUN`: the temporary files to
+DEST/NAME/NAME, and what is complete but waits for the end (--delay-updates,
+which keeps it in the "partial" directories) to NAME in each file's own
+directory. So no real name ever holds half a file, whoever is killed when, and
+one walk that removes these directories leaves nothing of ours. The one in the
+other keeps rsync from removing the first before its time, and can't be the
+name of a file that waits there, since NAME is left out of every transfer.
+"""
+
+import os
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, FrozenSet, List, Optional, Sequence, Tuple, Union
+
+    Version = Tuple[int, int, int]
+
+REMEDY = "install the package 'rsync' (3.1.0 or later) on this host"
+OLDEST = (3, 1, 0)  # says how far it is, knows --chown and --outbuf
+LATEST_QUESTION_S = 10.0  # `rsync --version` on a host that is busy
+STALL_S = 120  # without a byte of the other end: rsync itself says that it is alive more often than that
+_HEAD = re.compile(rb"^rsync +version v?(\d+)\.(\d+)(?:\.(\d+))?\S* +protocol version (\d+)")
+_TEMPORARY = re.compile(rb"\.nile-sync-[A-Za-z0-9_.-]+\Z")
+
+
+class Rsync:
+    """A program: `path`, `version` (three numbers), `protocol`, what it `has` ("xattrs", "ACLs", ...)."""
+
+    def __init__(self, path: str, version: "Version", protocol: int, has: "FrozenSet[str]") -> None:
+        self.path = path
+        self.version = version
+        self.protocol = protocol
+        self.has = has
+
+
+class Refusal(Exception):
+    """It can't be done: a `code`, a `reason`, a `remedy` for the administrator."""
+
+    def __init__(self, code: str, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.remedy = remedy
+
+
+def probe(path: str = "") -> "Union[Rsync, Refusal]":
+    """The rsync at this path, or the first one of PATH; it is run once. Waits at most LATEST_QUESTION_S."""
+    found = path or _which("rsync")
+    if not found:
+        return Refusal("no-rsync", "there is no rsync in %s" % os.environ.get("PATH", "PATH"), REMEDY)
+    import subprocess  # it is asked once, before there is anything to wait for
+
+    try:
+        said = subprocess.run(
+            [found, "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            timeout=LATEST_QUESTION_S,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = getattr(error, "strerror", None) or "it doesn't answer"
+        return Refusal("no-rsync", "%s can't be run: %s" % (found, why), REMEDY)
+    return understand(found, said)
+
+
+def understand(path: str, said: bytes) -> "Union[Rsync, Refusal]":
+    """What the rsync at `path` is, from what `rsync --version` prints."""
+    head = _HEAD.match(said)
+    if head is None:
+        return Refusal("no-rsync", "%s isn't an rsync that says its version" % path, REMEDY)
+    version = (int(head.group(1)), int(head.group(2)), int(head.group(3) or 0))
+    if version < OLDEST:
+        return Refusal("old-rsync", "%s is of version %d.%d.%d" % ((path,) + version), REMEDY)
+    words = said.decode("ascii", "replace").partition("Capabilities:")[2].partition("\n\n")[0]
+    # The lists of later versions ("Optimizations:") begin at the left margin.
+    lines = []
+    for line in words.splitlines()[1:]:
+        if not line.startswith(" "):
+            break
+        lines.append(line)
+    has = [word.strip() for word in " ".join(lines).split(",")]
+    kept = frozenset(word for word in has if word and not word.startswith("no "))
+    return Rsync(path, version, int(head.group(4)), kept | _known_since(version))
+
+
+def _known_since(version: "Version") -> "FrozenSet[str]":
+    """Options that its version tells of."""
+    since = {"modify-window-ns": (3, 1, 3), "mkpath": (3, 2, 3), "old-args": (3, 2, 4)}
+    return frozenset(option for option, first in since.items() if version >= first)
+
+
+def _which(name: str) -> str:
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(directory or ".", name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def environment() -> "Dict[str, str]":
+    """Ours, without what would make rsync another one; its messages are to be read by us."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RSYNC_")}
+    env.update(LC_ALL="C", HOME="/nonexistent", RSYNC_PROTECT_ARGS="0")  # aliases are in ~/.popt
+    return env
+
+
+class Copy:
+    """How files are copied. All but `temporary` have rsync's own meaning.
+
+    `temporary` is `.nile-sync-RUN`, the name of the directories in the
+    destination that hold what is unfinished; `chown` is "user:group";
+    `bwlimit` is KiB a second. ValueError if `temporary` is another name.
+    """
+
+    def __init__(
+        self,
+        temporary: bytes,
+        delete: bool = False,
+        excludes: "Sequence[bytes]" = (),
+        checksum: bool = False,
+        whole: bool = False,
+        numeric_ids: bool = False,
+        chown: "Optional[str]" = None,
+        bwlimit: "Optional[int]" = None,
+        hard_links: bool = False,
+        acls: bool = False,
+        xattrs: bool = False,
+        sparse: bool = False,
+        stall_s: int = STALL_S,
+    ) -> None:
+        if not _TEMPORARY.match(temporary):
+            raise ValueError("no name for a temporary directory: %r" % temporary)
+        self.temporary = temporary
+        self.delete = delete
+        self.excludes = list(excludes)
+        self.checksum = checksum
+        self.whole = whole
+        self.numeric_ids = numeric_ids
+        self.chown = chown
+        self.bwlimit = bwlimit
+        self.hard_links = hard_links
+        self.acls = acls
+        self.xattrs = xattrs
+        self.sparse = sparse
+        self.stall_s = stall_s
+
+    def flags(self) -> str:
+        """The short letters, after -a."""
+        letters = {"H": self.hard_links, "A": self.acls, "X": self.xattrs, "S": self.sparse}
+        letters.update(c=self.checksum, W=self.whole)
+        return "".join(letter for letter, wanted in letters.items() if wanted)
+
+
+def inner_directory(dest: bytes, temporary: bytes) -> bytes:
+    """Where rsync writes its temporary files: DEST/NAME/NAME."""
+    return os.path.join(dest, temporary, temporary)
+
+
+def client_argv(
+    rsync: Rsync,
+    copy: Copy,
+    sources: "Sequence[bytes]",
+    dest: bytes,
+    helper: "Sequence[str]",
+    peer: "Version",
+    phases: bool,
+) -> "List[str]":
+    """The words of the sender's rsync, its path first.
+
+    `helper` is what it is to run as its remote shell, `peer` the version at the
+    other end; with `phases` it prints how far it is (see pushing). Sources and
+    `dest` are absolute paths: ValueError else.
+    """
+    for path in list(sources) + [dest]:
+        if not path.startswith(b"/"):
+            raise ValueError("not an absolute path: %r" % path)
+    argv = [rsync.path, "-a" + copy.flags()]
+    argv += [] if copy.whole else ["--no-whole-file"]
+    argv += ["--numeric-ids"] if copy.numeric_ids else []
+    argv += ["--chown=" + copy.chown] if copy.chown is not None else []
+    argv += ["--bwlimit=%d" % copy.bwlimit] if copy.bwlimit is not None else []
+    argv += ["--delete-delay"] if copy.delete else []
+    if "modify-window-ns" in rsync.has & _known_since(peer):
+        argv.append("--modify-window=-1")
+    argv += ["--debug=SEND1", "--outbuf=L"] if phases else []
+    argv += ["--timeout=%d" % copy.stall_s, "--delay-updates"]
+    name = os.fsdecode(copy.temporary)
+    argv += ["--partial-dir=" + name, "--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]
+    argv += _filters(copy.excludes, "--filter=-p %s/" % name)
+    # No shell stands between the two: nothing is to be escaped (given once, wildcards still would be).
+    argv += ["--old-args", "--old-args"] if "old-args" in rsync.has else []
+    argv += ["-e", " ".join(_quoted(word) for word in helper), "--"]
+    return argv + [os.fsdecode(source) for source in sources] + ["nile:" + os.fsdecode(dest)]
+
+
+def _filters(excludes: "Sequence[bytes]", own: str) -> "List[str]":
+    """Ours first, since the first match counts, and again after a "!", which clears those before it.
+
+    It is "perishable", so that a directory that is to go may go with what is in it.
+    """
+    words = [own]
+    for pattern in excludes:
+        words += ["--exclude=" + os.fsdecode(pattern)] + ([own] if pattern.strip() == b"!" else [])
+    return words
+
+
+def _quoted(word: str) -> str:
+    """As rsync takes the value of -e apart: no shell, and a quote within quotes is written twice."""
+    return "'" + word.replace("'", "''") + "'"
+
+
+def server_argv(rsync: Rsync, asked: "Sequence[bytes]", dest: bytes, temporary: bytes) -> "List[str]":
+    """What to run for a sender that asks for these words: them, with the path of our rsync.
+
+    Raises Refusal unless that receives into `dest`, by way of its temporary directory.
+    """
+    words = list(asked)
+    options = words[2:-2]
+    inner = [b"--temp-dir", inner_directory(dest, temporary)]
+    pairs = [options[at : at + 2] for at in range(len(options))]
+    if words[:2] != [b"rsync", b"--server"] or words[-2:] != [b".", dest]:
+        raise Refusal("refused", "the sender didn't ask for an rsync that receives into this directory")
+    if [pair for pair in pairs if pair[0] == b"--temp-dir"] != [inner]:
+        raise Refusal("refused", "the sender asked for another temporary directory")
+    if any(option in (b"--sender", b"--daemon") or _secluded(option) for option in options):
+        raise Refusal("refused", "the sender asked for an rsync that isn't a receiver")
+    return [rsync.path] + [os.fsdecode(word) for word in words[1:]]
+
+
+def _secluded(option: bytes) -> bool:
+    """Would the true words come later, unseen? (-s, perhaps among other letters; those after e are none.)"""
+    if option == b"--secluded-args" or option == b"--protect-args":
+        return True
+    return option[:1] == b"-" and option[:2] != b"--" and b"s" in option.partition(b"e")[0]
