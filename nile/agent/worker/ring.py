@@ -26,11 +26,12 @@ SUCCESSOR = "successor"
 class Ring:
     """The last `size` bytes before `head`, and the CRC-32 of all that came; `begin`: the first byte here."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, memory: memoryview) -> None:
+        """`memory`: bytes that can be written, as many as shall be kept."""
+        self.size = len(memory)
         self.head = 0
         self.crc = 0
-        self._view = memoryview(bytearray(size))
+        self._view = memory
 
     @property
     def begin(self) -> int:

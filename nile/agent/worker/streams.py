@@ -1,5 +1,6 @@
 """Where the bytes of a chain come from: a file that still grows, or the ring of what a predecessor sent."""
 
+import mmap
 import os
 import zlib
 
@@ -51,7 +52,8 @@ class Received(Stream):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.ring = Ring(size)
+        # Fresh from the kernel: what is never reached costs nothing (a bytearray is written at once).
+        self.ring = Ring(memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))
 
     @property
     def begin(self) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.streams import Received
 
-CHUNK = 256 * 1024  # bytes read at a time
+CHUNK = 1024 * 1024  # bytes read at a time: less costs more, in system calls and switches
 WORD_S = 0.05  # after which it is said what has changed, however little it is
 
 
