@@ -45,11 +45,13 @@ AGENT_MODULES = {
     "sshlogin": BARE,
     "logins": BARE | {"_frozen_importlib_external"},
     "signsocket": BARE | {"_socket"},
-    "carry": BARE | {"socket"},
+    "channel": PURE_AGENT,
+    "carry": BARE | {"_socket", "socket"},
+    "reach": BARE | {"_socket"},
 }
 # A worker is a program of its own, which starts only where files are copied.
 WORKER = frozenset(sys.stdlib_module_names) - {"asyncio", "subprocess", "pickle", "threading", "ctypes"}
-PURE_AGENT_MODULES = {"wire", "link", "core", "stopping", "anew", "child", "relay", "handshake"}
+PURE_AGENT_MODULES = {"wire", "link", "core", "stopping", "anew", "child", "relay", "handshake", "channel"}
 PURE_PATHS = [
     *sorted((NILE / "cascade").rglob("*.py")),
     *sorted((NILE / "topology").rglob("*.py")),

@@ -25,8 +25,11 @@ already compiled, to a child of the same Python) and never touches a disk.
     logins      what relay decides, done with ssh             relays only
     sshlogin    one login: command line and process           relays only
     signsocket  the ssh-agent that asks the root              relays only
-    carry       connections for the root                      relays only
+    channel     what may flow of a connection that is carried pure, on demand
+    carry       its ends                                      on demand
+    reach       channels of a relay's own, to its children    on demand
 
+What is on demand travels with the first frame that needs it.
 What is late, and what is for relays only, travels as source and is compiled
 when it is first imported: source takes half the bytes of code, and most hosts
 never need it.

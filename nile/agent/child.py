@@ -4,7 +4,7 @@ from nile.agent import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Optional, Tuple
+    from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
     from nile.agent.handshake import Handshake
     from nile.agent.link import Link
@@ -46,3 +46,17 @@ def subtree(entry: "Dict[str, Any]") -> "Iterator[int]":
     for child in entry["children"]:
         for below in subtree(child):
             yield below
+
+
+def first_due(children: "Iterable[Child]", silence: float, now: float) -> float:
+    """When something is due of a child, at the earliest, unless another login begins or is put off.
+
+    Whatever is heard later only puts it off: most frames that come in need no other look at all children.
+    """
+    due = [now + silence]  # of links that are to be
+    for child in children:
+        if child.state == LOGIN:
+            due += [at for at in (child.deadline, child.not_before) if at]
+        elif child.link is not None:
+            due.append(child.link.last_in + silence)
+    return min(due)

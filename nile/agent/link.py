@@ -18,6 +18,8 @@ BULK_WINDOW = 256 * 1024
 GRANT_STEP = 64 * 1024
 CONTROL_STEP = 64 * 1024  # whoever writes cuts off the front of what it got, again and again
 PING_S = 1.0
+_PING = wire.Frame(wire.PING).encode()
+_WATCHED = wire.LINK_TYPES | wire.BULK  # frames that this layer has to do with
 LATE_S = 1.5  # a tick comes within a second; whatever it is later than that, this process was kept from
 
 
@@ -41,7 +43,8 @@ class Link:
     def receive(self, data: bytes, now: float) -> "list[wire.Frame]":
         """Frames for the layer above; raises WireError when the other side breaks the rules."""
         self.last_in = now
-        return [frame for frame in self._decoder.feed(data) if self._is_for_above(frame)]
+        frames = self._decoder.feed(data)
+        return [frame for frame in frames if frame.type not in _WATCHED or self._is_for_above(frame)]
 
     def _is_for_above(self, frame: wire.Frame) -> bool:
         if frame.type == wire.WINDOW:
@@ -98,7 +101,7 @@ class Link:
     def pull(self, now: float) -> bytes:
         """The next bytes to write: of control frames, else one bulk frame, else nothing."""
         if self._control:
-            data = bytes(self._control[:CONTROL_STEP])
+            data = bytes(memoryview(self._control)[:CONTROL_STEP])
             del self._control[:CONTROL_STEP]
         elif self._turns and self._sent < self._granted:
             data = self._pull_bulk()
@@ -128,4 +131,4 @@ class Link:
         self.last_in = min(now, self.last_in + max(0.0, now - self._ticked_at - LATE_S))
         self._ticked_at = now
         if now - self.last_out >= PING_S and not self._control:
-            self._control += wire.Frame(wire.PING).encode()
+            self._control += _PING

@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-    from nile.agent.carry import Carrier
     from nile.agent.loop import Agent
+    from nile.agent.reach import Reach
 
 GOODBYE_S = 2.0  # how long children may take to end that were told to
 SPARE_FDS = 16  # for the pipes of one more login, and for what else an agent opens meanwhile
@@ -37,7 +37,7 @@ class Branches:
         self._ssh = sshlogin.find_ssh(agent.env)
         self._socket: "Optional[SignSocket]" = None
         self._known_hosts = -1
-        self._carrier: "Optional[Carrier]" = None
+        self._reach: "Optional[Reach]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
         directory = _memory_directory(claims.RELAY % (os.getuid(), plan["shared"]["run"], node["id"]))
@@ -58,13 +58,13 @@ class Branches:
 
     def orphaned(self) -> None:
         """No parent for now."""
+        if self._reach:
+            self._reach.orphaned()
         self._perform(self._relay.orphaned())
 
     def attached(self, epoch: int) -> "List[List[Any]]":
         """A parent again, in that epoch; the children that there are."""
         self._own = (self._own[0], epoch)
-        if self._carrier:
-            self._carrier.own = self._own
         self._perform(self._relay.attached(epoch))
         return self._relay.standing()
 
@@ -80,23 +80,22 @@ class Branches:
             body = frame.fields()
             if self._socket:
                 self._socket.answer(body["serial"], body["answer"])
-        else:
-            self._carry(frame, sent)
+        elif frame.type == wire.REACH:
+            self._reaching(frame.fields())
 
-    def _carry(self, frame: wire.Frame, sent: "Callable[[], None]") -> None:
-        """The first of these frames brings the code that the others need."""
-        if self._carrier is None and frame.type == wire.OPEN:
-            sys.meta_path[0].add({"nile.agent.carry": frame.fields()["code"]})  # type: ignore[attr-defined]
-            from nile.agent import carry
+    def _reaching(self, body: "Dict[str, Any]") -> None:
+        """The first of these frames brings the code that they need."""
+        if self._reach is None:
+            sys.meta_path[0].add(body["code"])  # type: ignore[attr-defined]
+            from nile.agent import reach
 
-            self._carrier = carry.Carrier(self._agent, self._own)
-        if self._carrier:
-            self._carrier.frame(frame, sent)
-        else:
-            sent()
+            self._reach = reach.Reach(self._agent, self._relay, self._perform)
+        self._reach.listen(body)
 
     def tick(self, now: float) -> None:
         """Deadlines, pings and silence."""
+        if self._reach:
+            self._reach.tick(now)
         self._perform(self._relay.tick(now))
 
     def next_tick_s(self) -> float:
@@ -105,7 +104,8 @@ class Branches:
 
     def pids(self) -> "Iterable[int]":
         """Processes of ours, which are no descendants of the command."""
-        return self._carrier.pids.union(self._pids) if self._carrier else self._pids
+        carrier = self._agent.carrier
+        return carrier.pids.union(self._pids) if carrier else self._pids
 
     def has_strangers(self) -> bool:
         """May this process have children that aren't ours? The kernel's list is exact: only we reap them."""
@@ -117,8 +117,8 @@ class Branches:
 
     def reaped(self, pid: int, rc: "Optional[int]", signum: "Optional[int]") -> None:
         """A child process ended; ours or not."""
-        if self._carrier:
-            self._carrier.pids.discard(pid)
+        if self._agent.carrier:
+            self._agent.carrier.pids.discard(pid)
         login = self._logins.get(self._pids.pop(pid, -1))
         if login is not None:
             login.ended = (rc, signum)
@@ -129,8 +129,8 @@ class Branches:
         if self._socket:
             self._socket.close()
             self._socket = None
-        if self._carrier:
-            self._carrier.close()
+        if self._agent.carrier:
+            self._agent.carrier.close()
         self._perform(self._relay.parent_lost())
 
     def leave(self, told: bool = False) -> None:
@@ -241,6 +241,7 @@ class Branches:
         if login.stderr >= 0:
             login.hear()
         del self._logins[login.child_id]
+        self._unreach(login.child_id)
         login.close()
         said = login.said.decode("utf-8", "replace")
         rc, signum = login.ended
@@ -267,7 +268,17 @@ class Branches:
     def _do_hangup(self, child_id: int) -> None:
         login = self._logins.pop(child_id, None)
         if login is not None:
+            self._unreach(child_id)
             login.kill()
+
+    def _do_reached(self, frame: wire.Frame) -> None:
+        if self._reach:
+            self._reach.frame(frame)
+
+    def _unreach(self, child_id: int) -> None:
+        """Channels end with the link that carries them."""
+        if self._reach:
+            self._reach.lost(child_id)
 
     # Signing.
 

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
+    from nile.agent.carry import Carrier
     from nile.agent.logins import Branches
 
 CLOCK_BOOTTIME = 7
@@ -49,6 +50,7 @@ class Agent:
         self.core = core.Core(now())
         self.parent = Link(wire.MAX_FRAME_DOWN, now())
         self.branches: "Optional[Branches]" = None
+        self.carrier: "Optional[Carrier]" = None
         self.command = Command(self)
         self._owned: "list[str]" = []
         self.claim: "Optional[str]" = None
@@ -184,10 +186,22 @@ class Agent:
             if body["code"]:
                 self._adoption().become_relay(self, body["bundle"])
             self._branch_out(body["entries"])
+        elif frame.type >= wire.OPEN and not frame.path:
+            self._carry(frame)
         elif not frame.path:
             if self.branches and frame.type in wire.BROADCAST:
                 self.branches.frame(frame, now(), _nothing)
             self.perform(self.core.frame(frame, now()))
+
+    def _carry(self, frame: wire.Frame) -> None:
+        """A frame of a channel; the first one brings the code that they need."""
+        if frame.type == wire.OPEN and self.carrier is None:
+            sys.meta_path[0].add(frame.fields()["code"])  # type: ignore[attr-defined]
+            from nile.agent import carry
+
+            self.carrier = carry.Carrier(self)
+        if self.carrier:
+            self.carrier.frame(frame)
 
     def _branch_out(self, entries: "list[Dict[str, Any]]") -> None:
         if self.branches is None and entries:

@@ -41,6 +41,8 @@ def _attach(agent: "Agent", ends: "Optional[Tuple[int, int]]") -> None:
     """Go on over another link: the descriptors to read and to write, or None for now."""
     null = os.open("/dev/null", os.O_RDWR)
     down, up = ends or (null, null)
+    if agent.carrier:
+        agent.carrier.close()  # what was on its way is gone: both ends see it
     agent.parent.drop()
     agent.parent = Link(wire.MAX_FRAME_DOWN, agent.now())
     agent.out = b""

@@ -18,6 +18,7 @@ Effects, in order:
     ("write", child id, bytes)     raw bytes to the child, ahead of all frames
     ("flush", child id)            the child's link has something to send
     ("hangup", child id)           end the child's login or link at once; not answered
+    ("reached", frame)             of one of this node's own channels to a child: see `channels`
 
 A child speaks only for itself and for nodes below it; a frame that claims
 otherwise is dropped and reported once. Nothing that comes from below is ever
@@ -25,7 +26,7 @@ passed on to another child.
 """
 
 from nile.agent import wire
-from nile.agent.child import GONE, LOGIN, UP, WAITING, Child, subtree
+from nile.agent.child import GONE, LOGIN, UP, WAITING, Child, first_due, subtree
 from nile.agent.handshake import Handshake, HandshakeError, command_line
 from nile.agent.link import Link
 
@@ -73,6 +74,8 @@ class Relay:
         self._queue: "List[Child]" = []  # permitted ones, which wait for a free slot
         self._under_way: "set[int]" = set()
         self._ticked_at: "Optional[float]" = None
+        self.channels: "Dict[int, int]" = {}  # this node's own (see nile.agent.channel): number, child
+        self._quiet_until = 0.0  # no deadline, and no silence that is too long, ends before
 
     # What the root says.
 
@@ -207,6 +210,7 @@ class Relay:
         child.not_before = 0.0
         if child.deadline is None:
             child.deadline = now + child.entry["connect"]
+        self._quiet_until = 0.0
         nonce = self._nonce()
         child.handshake = Handshake(nonce, self._bundle, child.entry["relay"])
         report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
@@ -245,8 +249,19 @@ class Relay:
                     effects += self.take(child.id, len(frame.body))
             elif child.state == LOGIN and frame.type == wire.HELLO:
                 effects += self._hello(child, frame, now)
+            elif child.state == UP and frame.type >= wire.OPEN and frame.body >= b"\x80":
+                effects += self._own_channel(child, frame)
             elif child.state == UP and frame.origin != 0:
                 effects.append(("pass", frame, child.id))
+        return effects
+
+    def _own_channel(self, child: Child, frame: wire.Frame) -> "Effects":
+        """It goes no further: from the child at the other end of a channel of ours, or from nobody."""
+        number = int.from_bytes(frame.body[:4], "big")
+        ours = self.channels.get(number) == child.id == frame.origin
+        effects: "Effects" = [("reached", frame)] if ours else []
+        if frame.type in wire.BULK:  # a channel has a window of its own
+            effects += self.take(child.id, len(frame.body))
         return effects
 
     def take(self, child_id: int, size: int) -> "Effects":
@@ -290,6 +305,7 @@ class Relay:
             wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (child.attempts - 1)) * (0.5 + self._random())
             if child.deadline is not None and now + wait_s < child.deadline:
                 child.not_before = now + wait_s
+                self._quiet_until = 0.0
                 child.dropped = (code, reason)
                 child.handshake = None
                 return []
@@ -367,13 +383,9 @@ class Relay:
 
     def next_tick_s(self, now: float) -> float:
         """Seconds until `tick` is due."""
-        due = [1.0]
-        for child in self.children.values():
-            if child.state == LOGIN:
-                due += [at - now for at in (child.deadline, child.not_before) if at]
-            elif child.link is not None:
-                due.append(child.link.last_in + self._shared["silence"] - now)
-        return max(0.01, min(due))
+        if self._quiet_until - now < 1.0:
+            self._quiet_until = first_due(self.children.values(), self._shared["silence"], now)
+        return max(0.01, min(1.0, self._quiet_until - now))
 
     def attached(self, epoch: int) -> "Effects":
         """This node has a parent again, in that epoch. What was under way can't be known to go on."""

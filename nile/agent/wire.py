@@ -19,7 +19,7 @@ import _struct as struct  # all that the module struct has, without a file to fi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Tuple
+    from typing import Any, Tuple, Union
 
 PROTOCOL = 1
 
@@ -27,9 +27,9 @@ PROTOCOL = 1
 PING, WINDOW = 1, 2
 # Downward.
 PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED = 10, 11, 12, 13, 14, 15, 16, 17, 18
-ADOPT, FORGET, RESUME, TELL = 19, 20, 21, 22
+ADOPT, FORGET, RESUME, TELL, REACH = 19, 20, 21, 22, 23
 # Upward.
-HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE = (
+HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED = (
     30,
     31,
     32,
@@ -41,24 +41,26 @@ HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE 
     38,
     39,
     40,
+    41,
 )
-# Both ways: bytes that a relay carries to a port that the root speaks to itself.
-OPEN, OPENED, CARRY, CLOSE = 50, 51, 52, 53
+# Of channels, and above all others: bytes that a node carries to a port, see nile.agent.channel.
+OPEN, OPENED, CARRY, CLOSE, GRANT = 50, 51, 52, 53, 54
 
 LINK_TYPES = frozenset([PING, WINDOW])
 DOWN_TYPES = frozenset(
-    [PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL]
-    + [OPEN, CARRY, CLOSE]
+    [PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL, REACH]
+    + [OPEN, CARRY, CLOSE, GRANT]
 )
 UP_TYPES = frozenset(
-    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, OPENED, CARRY, CLOSE]
+    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED]
+    + [OPENED, CARRY, CLOSE, GRANT]
 )
 # Every node takes these for itself and passes them to all its children.
 BROADCAST = frozenset([STDIN, CANCEL, BEAT])
 # Of the downward ones, those that a node takes as a relay.
-RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, OPEN, CARRY, CLOSE])
-# Counted against a link's window; all others are control frames and go first.
-BULK = frozenset([OUTPUT, STDIN, TELL, CARRY])
+RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, REACH])
+# Counted against a link's window; all others are control frames and go first. A CLOSE must not overtake.
+BULK = frozenset([OUTPUT, STDIN, TELL, CARRY, CLOSE])
 
 MAX_FRAME_UP = 1 << 20
 MAX_FRAME_DOWN = 64 << 20
@@ -68,8 +70,9 @@ CHUNK = 32768
 
 _HEADER = struct.Struct("!IBBII")
 _LENGTH = struct.Struct("!I")
-_INT = struct.Struct("!q")
-_REAL = struct.Struct("!d")
+_SIZED = struct.Struct("!cI")  # of a value: its kind, then its size or count
+_INT = struct.Struct("!cq")
+_REAL = struct.Struct("!cd")
 _OUTPUT = struct.Struct("!BQ")
 
 
@@ -96,7 +99,9 @@ class Frame:
         hops = len(self.path)
         size = _HEADER.size - _LENGTH.size + 4 * hops + len(self.body)
         head = _HEADER.pack(size, self.type, hops, self.origin, self.epoch)
-        return head + struct.pack("!%dI" % hops, *self.path) + self.body
+        if hops:
+            head += struct.pack("!%dI" % hops, *self.path)
+        return head + self.body
 
     def value(self) -> "Any":
         """The body, decoded; raises WireError."""
@@ -124,30 +129,35 @@ class Decoder:
     def feed(self, data: bytes) -> "list[Frame]":
         """The frames that are complete now; raises WireError, after which the link is of no use."""
         buffer = self._buffer
-        buffer += data
+        source: "Union[bytes, bytearray]" = data  # most reads bring whole frames: these need no buffer
+        if buffer:
+            buffer += data
+            source = buffer
         frames = []
-        start = 0
-        while len(buffer) - start >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(buffer, start)
+        start, have = 0, len(source)
+        while have - start >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(source, start)
             if size > self._limit or size < _HEADER.size - _LENGTH.size:
                 raise WireError("a frame of %d bytes" % size)
             end = start + _LENGTH.size + size
-            if len(buffer) < end:
+            if have < end:
                 break
-            frames.append(_parse(buffer, start, end))
+            frames.append(_parse(source, start, end))
             start = end
-        if start:
+        if source is buffer:
             del buffer[:start]
+        elif start < have:
+            buffer += data[start:]
         return frames
 
 
-def _parse(buffer: bytearray, start: int, end: int) -> Frame:
-    _, kind, hops, origin, epoch = _HEADER.unpack_from(buffer, start)
+def _parse(source: "Union[bytes, bytearray]", start: int, end: int) -> Frame:
+    _, kind, hops, origin, epoch = _HEADER.unpack_from(source, start)
     body = start + _HEADER.size + 4 * hops
     if hops > MAX_HOPS or body > end:
         raise WireError("a path of %d hops" % hops)
-    path = struct.unpack_from("!%dI" % hops, buffer, start + _HEADER.size)
-    return Frame(kind, origin, epoch, path, bytes(buffer[body:end]))
+    path = struct.unpack_from("!%dI" % hops, source, start + _HEADER.size) if hops else ()
+    return Frame(kind, origin, epoch, path, bytes(source[body:end]))
 
 
 def pack_output(stream: int, offset: int, data: bytes) -> bytes:
@@ -171,26 +181,29 @@ def dumps(value: "Any") -> bytes:
 
 
 def _dump(value: "Any", out: "list[bytes]") -> None:
-    if value is None:
+    # What is most frequent comes first: a plan has thousands of texts.
+    if isinstance(value, str):
+        text = value.encode("utf-8", "surrogateescape")
+        out.append(_SIZED.pack(b"s", len(text)) + text)
+    elif value is None:
         out.append(b"n")
     elif isinstance(value, bool):
         out.append(b"t" if value else b"f")
     elif isinstance(value, int):
-        out += (b"i", _INT.pack(value))
-    elif isinstance(value, float):
-        out += (b"r", _REAL.pack(value))
-    elif isinstance(value, bytes):
-        out += (b"b", _LENGTH.pack(len(value)), value)
-    elif isinstance(value, str):
-        text = value.encode("utf-8", "surrogateescape")
-        out += (b"s", _LENGTH.pack(len(text)), text)
-    elif isinstance(value, (list, tuple, dict)):
-        is_dict = isinstance(value, dict)
-        out += (b"d" if is_dict else b"l", _LENGTH.pack(len(value)))
+        out.append(_INT.pack(b"i", value))
+    elif isinstance(value, dict):
+        out.append(_SIZED.pack(b"d", len(value)))
+        for key in value:
+            _dump(key, out)
+            _dump(value[key], out)
+    elif isinstance(value, (list, tuple)):
+        out.append(_SIZED.pack(b"l", len(value)))
         for item in value:
             _dump(item, out)
-            if is_dict:
-                _dump(value[item], out)
+    elif isinstance(value, bytes):
+        out += (_SIZED.pack(b"b", len(value)), value)
+    elif isinstance(value, float):
+        out.append(_REAL.pack(b"r", value))
     else:
         raise WireError("a value of type %s" % type(value).__name__)
 
@@ -207,41 +220,43 @@ def loads(data: bytes) -> "Any":
 
 
 def _load(data: bytes, at: int, depth: int) -> "tuple[Any, int]":
-    kind = data[at : at + 1]
-    at += 1
-    if kind == b"i":
-        return _INT.unpack_from(data, at)[0], at + 8
-    if kind == b"s" or kind == b"b":
-        size = _LENGTH.unpack_from(data, at)[0]
-        at += 4
-        raw = data[at : at + size]
-        if len(raw) != size:
+    kind = data[at]
+    if kind == _TEXT or kind == _BYTES:
+        end = at + _SIZED.size + _SIZED.unpack_from(data, at)[1]
+        if end > len(data):
             raise WireError("a value that is cut short")
-        return (raw if kind == b"b" else raw.decode("utf-8", "surrogateescape")), at + size
-    if kind == b"l" or kind == b"d":
-        return _load_many(data, at, depth, kind == b"d")
-    if kind == b"r":
-        return _REAL.unpack_from(data, at)[0], at + 8
+        raw = data[at + _SIZED.size : end]
+        return (raw.decode("utf-8", "surrogateescape") if kind == _TEXT else raw), end
+    if kind == _NUMBER:
+        return _INT.unpack_from(data, at)[1], at + _INT.size
     if kind in _CONSTANTS:
-        return _CONSTANTS[kind], at
-    raise WireError("a value of kind %r" % kind)
+        return _CONSTANTS[kind], at + 1
+    if kind == _LIST or kind == _MAPPING:
+        return _load_many(data, at, depth + 1, kind == _MAPPING)
+    if kind == _FLOAT:
+        return _REAL.unpack_from(data, at)[1], at + _REAL.size
+    raise WireError("a value of kind %d" % kind)
 
 
-_CONSTANTS = {b"n": None, b"t": True, b"f": False}
+_TEXT, _BYTES, _NUMBER, _FLOAT, _LIST, _MAPPING = b"sbirld"
+_CONSTANTS = {ord("n"): None, ord("t"): True, ord("f"): False}
 
 
 def _load_many(data: bytes, at: int, depth: int, mapping: bool) -> "tuple[Any, int]":
-    count = _LENGTH.unpack_from(data, at)[0]
-    at += 4
-    if depth >= MAX_DEPTH or count > len(data) - at:
+    count = _SIZED.unpack_from(data, at)[1]
+    at += _SIZED.size
+    if depth > MAX_DEPTH or count > len(data) - at:
         raise WireError("a value that is too deep or too long")
-    items = []
+    if not mapping:
+        items = []
+        for _ in range(count):
+            item, at = _load(data, at, depth)
+            items.append(item)
+        return items, at
+    fields = {}
     for _ in range(count):
-        key = None
-        if mapping:
-            key, at = _load(data, at, depth + 1)
-            if not isinstance(key, str):
-                raise WireError("a key that is no text")
-        item, at = _load(data, at, depth + 1)
-        items.append((key, item) if mapping else item)
-    return (dict(items) if mapping else items), at
+        key, at = _load(data, at, depth)
+        if not isinstance(key, str):
+            raise WireError("a key that is no text")
+        fields[key], at = _load(data, at, depth)
+    return fields, at

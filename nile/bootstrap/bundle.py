@@ -36,8 +36,9 @@ LEAF_MODULES = (
     "loop",
 )
 RELAY_MODULES = ("handshake", "child", "relay", "sshlogin", "signsocket", "logins")
-# Few runs need it: it travels with the first connection that is to be carried.
-CARRIER = "carry"
+# Few runs need them: they travel with what asks for a channel, at its far end and at its near end.
+CARRIER = ("channel", "carry")
+REACHER = (*CARRIER, "reach")
 # Compiled on the host, and only when they are first imported: most leaves never need them.
 LATE_MODULES = ("start", "stopping", "anew", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
 
@@ -71,18 +72,22 @@ def packed_source(module: str) -> bytes:
     return shorten(strip(sent_text(module)), _keywords(), _attributes()).encode()
 
 
+def _all_modules() -> tuple[str, ...]:
+    return (*LEAF_MODULES, *RELAY_MODULES, *REACHER)
+
+
 @functools.cache
 def _keywords() -> set[str]:
-    return set().union(*(keywords(sent_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER)))
+    return set().union(*(keywords(sent_text(name)) for name in _all_modules()))
 
 
 @functools.cache
 def _attributes() -> dict[str, str]:
-    return private_attributes(strip(sent_text(name)) for name in (*LEAF_MODULES, *RELAY_MODULES, CARRIER))
+    return private_attributes(strip(sent_text(name)) for name in _all_modules())
 
 
-def strip(text: str) -> str:
-    """The same program on the same lines, without docstrings, annotations and comment lines.
+def strip(text: str, *, annotations: bool = False) -> str:
+    """The same program on the same lines, without docstrings, annotations (unless kept) and comment lines.
 
     Nor with what type checkers alone need: an agent asserts for their sake only.
     Annotations are cut where they stand on one line; the agent's style has no others.
@@ -94,7 +99,7 @@ def strip(text: str) -> str:
             _blank_docstring(node, lines)
         elif isinstance(node, ast.If | ast.Assign | ast.Assert) and _is_for_checkers(node):
             _blank(node, lines)
-        cuts += _annotation(node, lines)
+        cuts += [] if annotations else _annotation(node, lines)
     for number, start, end in sorted(cuts, reverse=True):
         lines[number - 1] = lines[number - 1][:start] + lines[number - 1][end:]
     return squeeze("\n".join(map(_bare, lines)) + "\n")
@@ -111,9 +116,15 @@ def sent_text(module: str) -> str:
 
 
 @functools.cache
-def carrier_source() -> bytes:
-    """The module that carries connections for the root: few runs need it, so it travels with the first."""
-    return packed_source(CARRIER)
+def carrier_code() -> dict[str, bytes]:
+    """What an OPEN brings: sources by the names of their modules."""
+    return {f"nile.agent.{module}": packed_source(module) for module in CARRIER}
+
+
+@functools.cache
+def reach_code() -> dict[str, bytes]:
+    """What a REACH brings: the relay needs both ends, for it sends the far one on."""
+    return {f"nile.agent.{module}": packed_source(module) for module in REACHER}
 
 
 def squeeze(text: str) -> str:

@@ -78,11 +78,18 @@ def agent_bundle() -> Bundle:
     return bundle.agent_bundle()
 
 
-def carrier_source() -> bytes:
+def carrier_code() -> dict[str, bytes]:
     """See `nile.bootstrap.bundle`."""
     from nile.bootstrap import bundle
 
-    return bundle.carrier_source()
+    return bundle.carrier_code()
+
+
+def reach_code() -> dict[str, bytes]:
+    """See `nile.bootstrap.bundle`."""
+    from nile.bootstrap import bundle
+
+    return bundle.reach_code()
 
 
 def content_key() -> str:

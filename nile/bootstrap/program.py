@@ -10,14 +10,23 @@ from nile.bootstrap.bundle import strip
 
 MODULES = (
     "wire",
+    "processes",
     "worker.loop",
     "worker.patterns",
     "worker.manifest",
+    "worker.scanning",
+    "worker.packing",
+    "worker.compare",
     "worker.target",
+    "worker.lock",
+    "worker.trees",
     "worker.meeting",
+    "worker.running",
     "worker.rsync",
     "worker.pushing",
     "worker.receiving",
+    "worker.place",
+    "worker.copies",
     "worker.service",
 )
 _BEGIN = "worker.begin"
@@ -38,11 +47,13 @@ COMMAND = f"exec \"$NILE_PYTHON\" -BISc '{PYTHON}'"
 def worker_program() -> bytes:
     """What the worker's Python reads first: a line with a length, and so many bytes."""
     sources = {"nile": "", "nile.agent": "", "nile.agent.worker": ""}
-    sources |= {f"nile.agent.{module}": strip(_text(module)) for module in MODULES}
-    program = zlib.compress(f"{strip(_text(_BEGIN))}\nmain({sources!r})".encode(), 9)
+    sources |= {f"nile.agent.{module}": _stripped(module) for module in MODULES}
+    program = zlib.compress(f"{_stripped(_BEGIN)}\nmain({sources!r})".encode(), 9)
     return b"%d\n%b" % (len(program), program)
 
 
-def _text(module: str) -> str:
+def _stripped(module: str) -> str:
+    """A named tuple is made of annotations."""
     file = module.replace(".", "/") + ".py"
-    return resources.files("nile.agent").joinpath(file).read_text(encoding="utf-8")
+    text = resources.files("nile.agent").joinpath(file).read_text(encoding="utf-8")
+    return strip(text, annotations=True)

@@ -1,6 +1,17 @@
 """The root's cascade machine: it holds the state of every host and takes every decision."""
 
-from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, ReadStdin, Send, Sign, TellRoot
+from nile.cascade.actions import (
+    Action,
+    Adopt,
+    Carry,
+    Finish,
+    Listen,
+    Publish,
+    ReadStdin,
+    Send,
+    Sign,
+    TellRoot,
+)
 from nile.cascade.heritage import Heritage, Known
 from nile.cascade.inputs import (
     Answered,
@@ -8,6 +19,7 @@ from nile.cascade.inputs import (
     FrameReceived,
     Input,
     Interrupted,
+    Listening,
     RootSaid,
     RootWorkerEnded,
     Signed,
@@ -37,6 +49,8 @@ __all__ = [
     "Interrupted",
     "Job",
     "Known",
+    "Listen",
+    "Listening",
     "Publish",
     "ReadStdin",
     "RootSaid",

@@ -69,8 +69,17 @@ class TellRoot:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Open a port on the root's loopback that leads to a port on a host's; answered by `Listening`."""
+
+    number: int
+    node_id: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Every host has its verdict and every agent was told to end."""
 
 
-Action = Adopt | Carry | Send | Publish | Sign | ReadStdin | TellRoot | Finish
+Action = Adopt | Carry | Send | Publish | Sign | ReadStdin | TellRoot | Listen | Finish

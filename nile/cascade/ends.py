@@ -128,6 +128,10 @@ class Ends:
         judgement: Judgement | None = None
         if host.over or not (host.may_have_started or host.answer_due):
             return []
+        if host.may_have_started and host.absence is None and host.start_s is None:
+            host.start_s = t
+        if not host.alive:  # then it isn't attached, whatever is above it
+            return []
         if not host.may_have_started:
             if t - max(host.attached_s, held_back_s) > self._timeouts.lease_s:
                 judgement = self._judgement(host, Code.AGENT, "its agent doesn't say where it stands")
@@ -140,10 +144,9 @@ class Ends:
         return [*self.judge(host, judgement, t), *self.settle(host)]
 
     def _overdue(self, host: Host, held_back_s: float, t: float) -> Judgement | None:
-        if host.start_s is None:
-            host.start_s = t
+        begun_s = t if host.start_s is None else host.start_s
         lease_s, command_s = self._timeouts.lease_s, self._timeouts.command_s
-        since_s = t - max(host.start_s, host.attached_s, held_back_s)
+        since_s = t - max(begun_s, host.attached_s, held_back_s)
         if host.outcome is not None:
             quiet_s = t - max(host.heard_s, host.attached_s, held_back_s)
             return self._judgement(host, Code.AGENT, "") if quiet_s > lease_s else None

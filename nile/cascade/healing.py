@@ -196,7 +196,7 @@ class Healer:
         self._stirred = self._homeless = False
         places = Places(self._tree, self._plan, self._barren)
         decisions: list[Decision] = []
-        for trouble in sorted(self._troubles.values(), key=lambda each: (each.since_s, each.host.id)):
+        for trouble in self._urgent(t):
             decisions += self._about(trouble, places, t)
         if ticked and not self.ending:
             decisions += self._unheard(t)
@@ -208,6 +208,12 @@ class Healer:
                 decisions.append(Place(host, thief))
         return decisions
 
+    def _urgent(self, t: float) -> list[_Trouble]:
+        """Those that somebody has to look after now, the oldest first; most wait for a login under way."""
+        troubles = self._troubles.values()
+        urgent = [each for each in troubles if each.host.contact is Contact.NONE or self._hopeless(each, t)]
+        return sorted(urgent, key=lambda each: (each.since_s, each.host.id))
+
     def _unheard(self, t: float) -> Iterator[Decision]:
         """A relay that lives and says nothing of its logins is no relay: what it has is taken from it."""
         before_s = t - self._plan.timeouts.connect_s - UNHEARD_S
@@ -216,20 +222,22 @@ class Healer:
             if begun_s < before_s and host.contact is Contact.LOGIN and host.parent != ROOT_ID:
                 yield Unheard(host)
         for relay in [self._tree[node] for node in self._tree.relays]:
-            if not relay.alive or max(self._reported.get(relay.id, 0.0), relay.attached_s) >= before_s:
+            if relay.contact is not Contact.UP or relay.ended or relay.attached_s >= before_s:
                 continue
-            waiting = [each for each in self._children(relay) if each.contact is Contact.WAITING]
-            overdue = [each for each in waiting if each.placed_s < before_s]
+            if self._reported.get(relay.id, 0.0) >= before_s:
+                continue
+            overdue = [each for each in self._waiting(relay) if each.placed_s < before_s]
             if relay.id in self._barren:  # nobody had room for these
                 yield from map(Unheard, overdue)
             elif overdue:
                 self._failures.setdefault(relay.id, Counter())[Code.CONNECT_TIMEOUT] += 1
                 self._barren.add(relay.id)
 
-    def _children(self, relay: Host) -> list[Host]:
-        """Those that it is to log in to, or has."""
-        children = map(self._tree.__getitem__, relay.children)
-        return [each for each in children if each.permitted and not each.ended]
+    def _waiting(self, relay: Host) -> list[Host]:
+        """Those that it is to log in to, and hasn't begun with."""
+        children = map(self._tree.hosts.__getitem__, relay.children)
+        waiting = (each for each in children if each.contact is Contact.WAITING)
+        return [each for each in waiting if each.permitted and not each.ended]
 
     def _about(self, trouble: _Trouble, places: Places, t: float) -> Iterator[Decision]:
         host = trouble.host
@@ -340,6 +348,7 @@ class Healer:
     def _move_below(self, relay: Host, code: Code | None, places: Places) -> Iterator[Decision]:
         """Hang those below it elsewhere; where nobody has a way to one, what is below that."""
         count = 0
+        avoid = {relay.id, *self._barren}  # others may have turned out to be so just now
         todo = deque(relay.children)
         while todo:
             host = self._tree[todo.popleft()]
@@ -349,9 +358,9 @@ class Healer:
                 continue
             if self.ending and not self._tree.waiting_below(host):
                 continue
-            parent = places.best(host, (relay.id,))
+            parent = places.best(host, avoid)
             if parent is None and self._was_here(host):  # its lease doesn't wait until there is room
-                parent = places.best(host, (relay.id,), beyond=True)
+                parent = places.best(host, avoid, beyond=True)
             if parent is not None:
                 places.took(host, parent)
                 count += 1

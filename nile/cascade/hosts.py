@@ -52,11 +52,15 @@ class Absence:
         return t + AGAIN_S[min(self.tries, len(AGAIN_S)) - 1]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Host:
-    """A host of the plan. Times are seconds since the run began."""
+    """A host of the plan: equal to itself only. Times are seconds since the run began."""
 
     node: PlanNode
+    id: int = field(init=False)
+    """Its id in the plan."""
+    name: str = field(init=False)
+    """Its name in the plan."""
     rank: int
     parent: int
     """Who logs in to it now; the plan has who was to do so first."""
@@ -132,15 +136,8 @@ class Host:
     refused: str = ""
     """Why the root didn't sign for the login to this host."""
 
-    @property
-    def id(self) -> int:
-        """Its id in the plan."""
-        return self.node.id
-
-    @property
-    def name(self) -> str:
-        """Its name in the plan."""
-        return self.node.host
+    def __post_init__(self) -> None:
+        self.id, self.name = self.node.id, self.node.host
 
     @property
     def alive(self) -> bool:

@@ -89,6 +89,15 @@ class RootWorkerEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """The port that `Listen` asked for; 0 where there can be none, for that `reason`."""
+
+    number: int
+    port: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """The user's answer to what the run's job asked."""
 
@@ -118,6 +127,7 @@ Input = (
     | StdinEnded
     | RootSaid
     | RootWorkerEnded
+    | Listening
     | Answered
     | Interrupted
     | Ticked

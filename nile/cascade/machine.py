@@ -25,6 +25,7 @@ from nile.cascade.inputs import (
     FrameReceived,
     Input,
     Interrupted,
+    Listening,
     RootSaid,
     RootWorkerEnded,
     Signed,
@@ -128,7 +129,7 @@ class Cascade:
                 return self._stdin.data(data)
             case StdinEnded():
                 return self._stdin.end()
-            case RootSaid() | RootWorkerEnded() | Answered():
+            case RootSaid() | RootWorkerEnded() | Listening() | Answered():
                 return self._work.handle(event, t)
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)
@@ -233,6 +234,8 @@ class Cascade:
             return self._hello(host, frame.body, t)
         if frame.type == wire.STATE:
             return self._state(host, frame, t)
+        if frame.type == wire.REACHED:  # of a relay, whose own copy may be done
+            return self._work.reached(host.id, frame.fields(), t)
         if host.verdict is not None or host.ended:
             return []
         if not self._may_speak(host, frame.type):
@@ -388,7 +391,8 @@ class Cascade:
         if self._give_up_at is not None and t >= self._give_up_at:
             for host in self._tree.hosts.values():
                 actions += self._ends.cancelled(host, t)
-        for host in self._tree.hosts.values():
+        hosts = self._tree.hosts.values()
+        for host in [each for each in hosts if each.verdict is None]:
             actions += self._ends.overdue(host, self._unsettled_at, t)
         return [*actions, *self._work.tick(t)]
 

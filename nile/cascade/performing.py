@@ -17,7 +17,7 @@ class Performer:
     def _perform(self, effects: Iterable[tuple[Any, ...]]) -> None:
         """In the order in which they were decided: what an effect brings about comes behind those before."""
         self._effects.extend(effects)
-        if self._performing:
+        if self._performing or not self._effects:
             return
         self._performing = True
         try:

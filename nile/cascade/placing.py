@@ -24,7 +24,7 @@ class Places:
         self._load: dict[int, tuple[int, int]] = {}
         self._stage: dict[int, int] = {}
         self._height: dict[int, int] = {}
-        self._relays = [ROOT_ID, *sorted(each for each in tree.relays if self._able(tree[each]))]
+        self._relays: list[int] | None = None
         self._leaves: list[int] | None = None
         self._near: dict[Hashable, list[int]] | None = None
         self._out: list[int] | None = None
@@ -44,10 +44,13 @@ class Places:
         wanted = prefer is not None and prefer not in avoid and self._able_id(prefer)
         if prefer is not None and wanted and self._may(prefer, host, height):
             return prefer
-        may = (node for node in self._reaching(self._old_relays, host) if self._may(node, host, height))
-        new = (node for node in self._near_first(host) if self._may(node, host, height))
-        able = [node for node in may if node not in avoid]
-        able = able or list(itertools.islice((node for node in new if node not in avoid), MOST_COMPARED))
+        old = self._reaching(self._old_relays, host)
+        able = [node for node in old if node not in avoid and self._has_room(node, height)]
+        if not able:
+            new = (node for node in self._near_first(host) if node not in avoid)
+            able = list(
+                itertools.islice((node for node in new if self._has_room(node, height)), MOST_COMPARED)
+            )
         return min(able, key=lambda node: self._cost(node, host), default=None)
 
     def may(self, node: int, host: Host) -> bool:
@@ -56,7 +59,7 @@ class Places:
 
     def idle(self) -> list[int]:
         """Nodes that have logged in to all their children, and may have more of them."""
-        idle = [node for node in self._relays if self._loads(node)[0] == 0]
+        idle = [node for node in self._old_relays() if self._loads(node)[0] == 0]
         roomy = [node for node in idle if self._loads(node)[1] < self._most(node)]
         return [node for node in roomy if self._stage_of(node) < self._stages]
 
@@ -81,8 +84,8 @@ class Places:
 
     def _able(self, host: Host) -> bool:
         return (
-            host.alive
-            and not host.leaving
+            host.contact is Contact.UP
+            and not (host.ended or host.leaving)
             and host.id not in self._barren
             and may_relay(self._spec(host))
             and self._tree.attached(host.id)
@@ -115,16 +118,22 @@ class Places:
     def _down(self) -> list[int]:
         """Relays and gateways that are out of contact."""
         if self._out is None:
-            hosts = self._tree.hosts.values()
-            out = (each for each in hosts if each.contact is not Contact.UP and not each.leaving)
-            down = [each.id for each in out if not each.ended]
-            self._out = [node for node in down if node in self._tree.relays or self._tree.behind[node] > 0]
+            relays, behind = self._tree.relays, self._tree.behind
+            ways = [
+                each for each in self._tree.hosts.values() if each.id in relays or behind.get(each.id, 0) > 0
+            ]
+            out = (each for each in ways if each.contact is not Contact.UP and not each.leaving)
+            self._out = [each.id for each in out if not each.ended]
         return self._out
 
     def _able_id(self, node: int) -> bool:
         return node == ROOT_ID or self._able(self._tree[node])
 
     def _old_relays(self) -> list[int]:
+        """The root, and what is a relay already; most decisions need none of them."""
+        if self._relays is None:
+            relays = map(self._tree.hosts.__getitem__, self._tree.relays)
+            self._relays = [ROOT_ID, *sorted(each.id for each in relays if self._able(each))]
         return self._relays
 
     def _new_relays(self) -> list[int]:
@@ -137,8 +146,10 @@ class Places:
 
     def _may(self, node: int, host: Host, height: int) -> bool:
         """Has a node that is able to log in room for this host, and a way to it?"""
-        if not self._reaches(node, host):
-            return False
+        return self._reaches(node, host) and self._has_room(node, height)
+
+    def _has_room(self, node: int, height: int) -> bool:
+        """For a host, and for so many stages below that."""
         if height == UNBOUNDED:
             return True
         return self._loads(node)[1] < self._most(node) and self._stage_of(node) + 1 + height <= self._stages
@@ -162,11 +173,13 @@ class Places:
 
     def _loads(self, node: int) -> tuple[int, int]:
         """Logins that a node has before it, and children in all."""
-        if node not in self._load:
-            children = [self._tree[child] for child in self._tree.children(node)]
-            pending = sum(child.contact in PENDING for child in children)
-            self._load[node] = pending, sum(not child.ended for child in children)
-        return self._load[node]
+        load = self._load.get(node)
+        if load is None:
+            children = [self._tree.hosts[child] for child in self._tree.children(node)]
+            pending = [child for child in children if child.contact in PENDING]
+            there = [child for child in children if not child.ended]
+            load = self._load[node] = len(pending), len(there)
+        return load
 
     def _stage_of(self, node: int) -> int:
         if node not in self._stage:

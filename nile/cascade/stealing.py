@@ -27,8 +27,7 @@ class Stealing:
 
     def take(self, places: Places, up_before_s: float) -> Iterator[tuple[Host, int]]:
         """(host, new parent) for each that moves, from nodes that have been up since before that time."""
-        for node in self._busy(up_before_s):
-            left = self._left(node)
+        for left in self._busy(up_before_s):
             for thief in places.idle():
                 if len(left) < LEAST:
                     break
@@ -41,19 +40,20 @@ class Stealing:
                 if taken:
                     self._appetite[thief] = 2 * self._appetite.get(thief, 1)
 
-    def _busy(self, up_before_s: float) -> list[int]:
-        """Nodes that have something left, those with most first."""
+    def _busy(self, up_before_s: float) -> list[list[Host]]:
+        """What nodes have left, each in a list; those that have most come first."""
         nodes = [ROOT_ID] if up_before_s > 0 else []
         for node in self._tree.relays:
             host = self._tree[node]
-            if host.alive and host.t_ready_s is not None and host.t_ready_s < up_before_s:
+            if host.t_ready_s is not None and host.t_ready_s < up_before_s and host.alive:
                 nodes.append(node)
-        left = {node: len(self._left(node)) for node in nodes}
-        return sorted((node for node in nodes if left[node] >= LEAST), key=lambda node: (-left[node], node))
+        left = {node: self._left(node) for node in nodes}
+        busy = [node for node in nodes if len(left[node]) >= LEAST]
+        return [left[node] for node in sorted(busy, key=lambda node: (-len(left[node]), node))]
 
     def _left(self, node: int) -> list[Host]:
         """Hosts that nobody began with, and that may be logged in to; none is moved twice."""
-        children = map(self._tree.__getitem__, self._tree.children(node))
+        children = map(self._tree.hosts.__getitem__, self._tree.children(node))
         return [
             host
             for host in children

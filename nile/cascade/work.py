@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nile.agent import wire
 from nile.agent.wire import Frame, WireError
-from nile.cascade.actions import Action, Publish, Send, TellRoot
+from nile.cascade.actions import Action, Listen, Publish, Send, TellRoot
 from nile.cascade.hosts import Host
-from nile.cascade.inputs import Answered, RootSaid, RootWorkerEnded
+from nile.cascade.inputs import Answered, Listening, RootSaid, RootWorkerEnded
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.topology.model import ROOT_ID
@@ -37,6 +37,8 @@ class Worker:
 
     command: str
     program: bytes
+    reach: Mapping[str, bytes] = field(default_factory=dict)
+    """What a relay needs to lead connections over its links: sources by the names of their modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,21 @@ class Judge:
     judgement: Judgement
 
 
-Errand = Tell | Judge | Publish
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Have a port opened on one node's loopback that leads, over links, to a port on another's.
+
+    The root reaches every host, a relay its children. The answer is as a worker's, from `giver`: `n` is
+    the number, and there is a `port`, or a `code` and a `reason`.
+    """
+
+    number: int
+    giver: int
+    taker: int
+    port: int
+
+
+Errand = Tell | Judge | Reach | Publish
 
 
 class Job(Protocol):
@@ -128,6 +144,7 @@ class Work:
         self._job: Job = NoJob() if job is None else job(tree)
         self.has_job = job is not None
         self._program = len(worker.program) if worker else 0
+        self._reach_code = dict(worker.reach) if worker else {}
         self._tree = tree
         self._send = send
         self._judge = judge
@@ -151,16 +168,25 @@ class Work:
         actions: list[Action] = []
         try:
             for message in _messages(self._talks[node_id].heard, data):
-                actions += self._run(self._job.heard(node_id, message, t), t)
-        except (WireError, KeyError, TypeError, ValueError) as error:
+                actions += self._hear(node_id, message, t)
+        except WireError as error:
             actions += self._run(self._job.lied(node_id, str(error)[:200], t), t)
         return actions
 
-    def handle(self, event: RootSaid | RootWorkerEnded | Answered, t: float) -> list[Action]:
+    def _hear(self, node_id: int, message: Mapping[str, Any], t: float) -> list[Action]:
+        try:
+            return self._run(self._job.heard(node_id, dict(message), t), t)
+        except (KeyError, TypeError, ValueError) as error:
+            return self._run(self._job.lied(node_id, str(error)[:200], t), t)
+
+    def handle(self, event: RootSaid | RootWorkerEnded | Listening | Answered, t: float) -> list[Action]:
         """What comes from the root's own worker, or from the user."""
         match event:
             case RootSaid(data):
                 return self._heard(ROOT_ID, data, t)
+            case Listening(number, port, reason):
+                found = {"port": port} if port else {"code": "dropped", "reason": reason}
+                return self.reached(ROOT_ID, {"number": number, **found}, t)
             case RootWorkerEnded(reason):
                 return self._run(self._job.root_lost(reason, t), t)
             case Answered(yes):
@@ -213,9 +239,21 @@ class Work:
                     actions.append(errand)
                 case Judge(node_id, judgement):
                     actions += self._judge(self._tree[node_id], judgement, t)
+                case Reach():
+                    actions.append(self._reach(errand))
                 case Tell(node_id, message):
                     actions += self._tell(node_id, message)
         return actions
+
+    def _reach(self, errand: Reach) -> Action:
+        if errand.giver == ROOT_ID:
+            return Listen(errand.number, errand.taker, errand.port)
+        body = {"number": errand.number, "child": errand.taker, "port": errand.port, "code": self._reach_code}
+        return self._send(self._tree[errand.giver], wire.REACH, wire.dumps(body))
+
+    def reached(self, node_id: int, fields: Mapping[str, Any], t: float) -> list[Action]:
+        """A node says at which port it leads on, or why not; raises KeyError."""
+        return self._hear(node_id, {**fields, "n": fields["number"]}, t)
 
     def _tell(self, node_id: int, message: dict[str, Any]) -> list[Action]:
         body = wire.dumps(message)

@@ -35,6 +35,8 @@ from nile.cascade import (
     FrameReceived,
     Input,
     Interrupted,
+    Listen,
+    Listening,
     Publish,
     ReadStdin,
     RootSaid,
@@ -118,7 +120,7 @@ class Engine:
         self._tasks: asyncio.TaskGroup
         self._branches: Branches
         self._signing: dict[int, asyncio.Task[None]] = {}
-        self._tunnels = Tunnels(self._send_to, self._carried_less)
+        self._tunnels = Tunnels(self._send_to, self._cascade.route, self._carried_less)
         self._worker = RootWorker(
             lambda data: self._give(RootSaid(data)), lambda reason: self._give(RootWorkerEnded(reason))
         )
@@ -257,6 +259,7 @@ class Engine:
         self._stirred.set()
         self._inbox.append((FrameReceived(frame), Credit(child_id, size) if size else None))
         self._pump()
+        self._tunnels.look(frame)
 
     def _carried(self, frame: Frame, child_id: int, size: int) -> None:
         """Bytes of a tunnel are the transport's business; there is nothing to decide about them."""
@@ -277,6 +280,7 @@ class Engine:
             self._ends.append(frame)
         else:
             self._branches.frame(frame)
+            self._tunnels.look(frame)
 
     def _carries(self, node_id: int) -> bool:
         return any(node_id in self._cascade.route(relay_id) for relay_id in self._tunnels.relays())
@@ -336,12 +340,21 @@ class Engine:
                 self._begin_signing(action)
             case ReadStdin(size):
                 self._read_stdin(size)
+            case Listen():
+                self._listen(action)
             case TellRoot(data):
                 self._worker.write(data)
             case Finish():
                 self._finished = True
                 self._wake.set()
         return credit
+
+    def _listen(self, action: Listen) -> None:
+        try:
+            port, reason = self._tunnels.listen(action.node_id, action.port), ""
+        except OSError as error:
+            port, reason = 0, f"the root can't listen: {error.strerror}"
+        self._give(Listening(action.number, port, reason))
 
     def _begin_signing(self, action: Sign) -> None:
         """One at a time for each login: whoever asks anew has given up what was asked before."""

@@ -89,9 +89,10 @@ def prepare(
 
 
 def _worker() -> Worker:
+    from nile.bootstrap import reach_code
     from nile.bootstrap.program import COMMAND, worker_program  # few runs have any
 
-    return Worker(COMMAND, worker_program())
+    return Worker(COMMAND, worker_program(), reach_code())
 
 
 def address(plan: Plan, logins: Mapping[str, ResolvedLogin], giver: int, taker: int) -> str:

@@ -152,9 +152,9 @@ class SimAgent:
 
     def flush(self) -> None:
         """Write what can be written."""
-        link = self.link
-        while self.alive and link.pending() and self._connection.up.writable:
-            self._connection.up.write(link.pull(self.clock.now))
+        link, pipe = self.link, self._connection.up
+        while self.alive and link.pending() and pipe.writable:
+            pipe.write(link.pull(self.clock.now))
             ahead = link._sent - (link._granted - BULK_WINDOW)
             if ahead > self.most_sent_ahead:
                 self.most_sent_ahead = ahead

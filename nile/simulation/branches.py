@@ -161,8 +161,8 @@ class SimBranches(Performer):
         link = self.relay.children[child_id].link
         if dialled is None or link is None:
             return
-        while link.pending() and dialled.down.writable:
-            dialled.down.write(link.pull(self._clock.now))
+        while link.pending() and (pipe := dialled.down).writable:
+            pipe.write(link.pull(self._clock.now))
 
     def _do_hangup(self, child_id: int) -> None:
         dialled = self._dials.pop(child_id, None)

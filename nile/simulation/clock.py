@@ -21,10 +21,9 @@ class Timer:
         self._call = None
 
     def fire(self) -> None:
-        """Make the call, at most once."""
-        call = self._call
+        """Make the call, unless it was cancelled; once."""
+        call, self._call = self._call, None
         if call is not None:
-            self._call = None
             call(*self._arguments)
 
 

@@ -119,19 +119,22 @@ class Pipe:
         self._cut = True
 
     def _push(self, data: bytes | None, size: int) -> None:
-        wire, now = self._wire, self._clock.now
-        begin = max(self._free_at, now)
-        self._free_at = begin + (size / wire.rate if wire.rate else 0.0)
+        wire, free_at = self._wire, self._clock.now
+        if self._free_at > free_at:
+            free_at = self._free_at
+        if wire.rate:
+            free_at += size / wire.rate
+        self._free_at = free_at
         resent_s = wire.resent_s(self._rng) if wire.loss else 0.0
-        self._chunks.append((self._free_at + wire.latency_s + resent_s, data))
+        self._chunks.append((free_at + wire.latency_s + resent_s, data))
         if not self._arriving:
             self._expect()
 
     def _expect(self) -> None:
-        if self._chunks and not self._arriving:
-            self._arriving = True
-            delay_s = self._chunks[0][0] - self._clock.now
-            self._clock.after(max(0.0, delay_s), self._arrive)
+        """Have the next chunk arrive when it is due."""
+        self._arriving = True
+        delay_s = self._chunks[0][0] - self._clock.now
+        self._clock.after(max(0.0, delay_s), self._arrive)
 
     def _arrive(self) -> None:
         self._arriving = False
@@ -153,13 +156,17 @@ class Pipe:
         if ended:
             self.on_end()
             return
-        self._expect()
+        if self._chunks and not self._arriving:
+            self._expect()
         if was_full and self.writable:
             self.on_room()
 
     def _due(self) -> tuple[bytes, bool]:
         """The bytes that are there by now, and whether the end follows them."""
         chunks, now = self._chunks, self._clock.now
+        if len(chunks) == 1 and chunks[0][0] <= now:
+            data = chunks.popleft()[1]
+            return (b"", True) if data is None else (data, False)
         there: list[bytes] = []
         while chunks and chunks[0][0] <= now:
             chunk = chunks.popleft()[1]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nile.cascade import Errand, Tell
-from nile.sync.targets import Difference, Step, Target, Tree
+from nile.sync.targets import Difference, Step, Target
 from nile.topology.model import ROOT_ID
 
 Group = tuple[bytes, str]
@@ -18,10 +18,10 @@ Ask = Callable[[int, str, dict[str, Any], Answer | None], Tell]
 class Counting:
     """One host of each group gets the source's manifest, and says what differs."""
 
-    def __init__(self, targets: Mapping[int, Target], ask: Ask, sources: Mapping[str, Tree]) -> None:
+    def __init__(self, targets: Mapping[int, Target], ask: Ask, checksum: bool) -> None:
         self._targets = targets
         self._ask = ask
-        self._sources = sources
+        self._checksum = checksum
         self._found: dict[Group, Difference] = {}
         self._asked: dict[Group, int] = {}
         self._chunks: list[bytes] = []
@@ -67,7 +67,9 @@ class Counting:
     def _compare(self, target: Target) -> Iterator[Errand]:
         for chunk in self._chunks:
             yield self._ask(target.id, "source", {"chunk": chunk}, None)
-        yield self._ask(target.id, "compare", {"owner": target.owner}, self._compared)
+        yield self._ask(
+            target.id, "compare", {"owner": target.owner, "checksum": self._checksum}, self._compared
+        )
 
     def _compared(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
         self._found[_group(self._targets[message["from"]])] = Difference.of(message)

@@ -19,7 +19,7 @@ from typing import Any
 from nile.cascade import Errand, Publish, Tell
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Judge
+from nile.cascade.work import Judge, Reach
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.counting import Counting
 from nile.sync.giving import Giving
@@ -56,10 +56,21 @@ class Sync:
         """What the root has, by how owners are compared."""
         self._names: list[bytes] = []
         """What of the destination the source speaks of."""
+        self._owners: dict[str, Any] = {}
         self._waiting: dict[int, tuple[int, Answer]] = {}
         self._numbers = itertools.count(1)
-        self._counting = Counting(self._targets, self._ask, self._sources)
-        self._giving = Giving(options, hosts, self._targets, self._ask, self._check, address, secret)
+        self._counting = Counting(self._targets, self._ask, options.checksum)
+        self._giving = Giving(
+            options,
+            self._common(),
+            hosts,
+            self._targets,
+            self._ask,
+            self._reach,
+            self._check,
+            address,
+            secret,
+        )
         self._begun = False
         self._asked = False
         self._stopped: Judgement | None = None
@@ -151,6 +162,19 @@ class Sync:
             self._waiting[number] = (node_id, answer)
         return Tell(node_id, {"n": number, "do": do, **fields})
 
+    def _reach(self, giver: int, taker: int, port: int, answer: Answer) -> Errand:
+        number = next(self._numbers)
+        self._waiting[number] = (giver, answer)
+        return Reach(number, giver, taker, port)
+
+    def _common(self) -> dict[str, Any]:
+        """What every copy is told; the names are known once the source is read."""
+        return {
+            "dest": self._options.dest,
+            "temporary": b".nile-sync-" + self._run.encode(),
+            "names": self._names,
+        }
+
     def _terms(self) -> dict[str, Any]:
         return {"excludes": list(self._options.excludes), "checksum": self._options.checksum}
 
@@ -159,7 +183,8 @@ class Sync:
             reason, remedy = words(message["reason"]), words(message.get("remedy", ""))
             yield from self._stop(Judgement(Verdict.FAILED, Code.SOURCE, reason, remedy))
             return
-        self._names = list(message["names"])
+        self._names += message["names"]
+        self._owners = {"users": message["users"], "groups": message["groups"]}
         for owner, fingerprint in message["fingerprints"].items():
             self._sources[owner] = Tree.of(message, fingerprint)
         if self._options.delete and not count(message["entries"]):
@@ -180,7 +205,7 @@ class Sync:
             return
         target.owner = self._owner(count(message["uid"]))
         target.free, target.exists = count(message["free"]), message["exists"] is True
-        target.has_rsync = message["rsync"] is not None
+        target.rsync = message["rsync"]
         target.step = Step.SCANNING
         if self._sources:
             yield self._scan(target)
@@ -191,7 +216,7 @@ class Sync:
         return "numbers" if self._options.numeric_ids else "names"
 
     def _scan(self, target: Target) -> Tell:
-        ask = {"roots": self._names, "owner": target.owner, **self._terms()}
+        ask = {"roots": self._names, "owner": target.owner, **self._owners, **self._terms()}
         return self._ask(target.id, "scan", ask, self._scanned)
 
     def _check(self, target: Target) -> Errands:
@@ -268,7 +293,7 @@ class Sync:
             move = found.move if found else self._sources[target.owner].size
             extra = found.extra if found else 0
             most = self._options.max_delete
-            if not target.has_rsync:
+            if target.rsync is None:
                 remedy = "install rsync there"
                 yield from self._fail(
                     target, Judgement(Verdict.FAILED, Code.NO_RSYNC, "no rsync there", remedy)

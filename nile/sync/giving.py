@@ -22,6 +22,45 @@ TRIES = 4
 
 Answer = Callable[[dict[str, Any], float], Iterator[Errand]]
 Ask = Callable[[int, str, dict[str, Any], Answer | None], Tell]
+AskReach = Callable[[int, int, int, Answer], Errand]
+LOOPBACK = "127.0.0.1"
+
+
+class _Attempt:
+    """One copy, from its beginning: what both sides answer counts as long as it is the one under way."""
+
+    def __init__(self, giving: Giving, target: Target, giver: int, secret: bytes) -> None:
+        self.target = target
+        self.giver = giver
+        self.secret = secret
+        self._giving = giving
+        self._number = len(target.failed_from)
+
+    @property
+    def _current(self) -> bool:
+        return self.target.step is Step.COPYING and len(self.target.failed_from) == self._number
+
+    def received(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+        """The taker says where it waits, and later how it ended."""
+        if self._current and "port" in message:
+            yield self._giving.lead(self, count(message["port"]))
+        elif self._current:
+            yield from self._giving.end_of("receive", self.target, message)
+
+    def reached(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+        """There is a way to it, or there is none."""
+        if self._current and "port" in message:
+            yield self._giving.push(self, LOOPBACK, count(message["port"]))
+        elif self._current:
+            yield from self._giving.end_of("push", self.target, {**message, "retry": True})
+
+    def pushed(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+        """The giver says how far it is, and later how it ended."""
+        if message.get("more"):
+            return
+        self._giving.sent[self.giver] += count(message.get("sent", 0))
+        if self._current:
+            yield from self._giving.end_of("push", self.target, message)
 
 
 class Giving:
@@ -30,17 +69,21 @@ class Giving:
     def __init__(
         self,
         options: SyncOptions,
+        common: Mapping[str, Any],
         hosts: Hosts,
         targets: Mapping[int, Target],
         ask: Ask,
+        reach: AskReach,
         check: Callable[[Target], Iterator[Errand]],
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
     ) -> None:
         self._options = options
+        self._common = common
         self._hosts = hosts
         self._targets = targets
         self._ask = ask
+        self._reach = reach
         self._check = check
         self._address = address
         self._secret = secret
@@ -115,37 +158,35 @@ class Giving:
         """Did its copy break, and is there no word from who gave it, and none to be had?"""
         giver = target.giver
         broke = target.trouble is not None and "receive" in target.ends
-        return broke and giver is not None and giver != ROOT_ID and not self._hosts[giver].alive
+        away = giver is not None and giver != ROOT_ID and not self._hosts[giver].alive
+        return broke and (away or not target.pushed)
 
     # How.
 
     def _begin(self, target: Target, giver: int, t: float) -> Iterator[Errand]:
         self.began_s = self.began_s or t
         target.step, target.giver, target.begun_s = Step.COPYING, giver, t
-        target.ends, target.trouble = set(), None
-        secret = self._secret()
-        reach = self._options.method is Method.RSYNC
-        serial = len(target.failed_from)
-
-        def received(message: dict[str, Any], t: float) -> Iterator[Errand]:
-            if target.step is not Step.COPYING or len(target.failed_from) != serial:
-                return
-            if "port" in message:
-                where = {"address": self._address(giver, target.id), "port": count(message["port"])}
-                fields = {**where, "secret": secret, "copy": self._copy(target), "dest": self._options.dest}
-                yield self._ask(giver, "push", {**fields, "to": target.id, "reach": reach}, pushed)
-            else:
-                yield from self._end_of("receive", target, message)
-
-        def pushed(message: dict[str, Any], t: float) -> Iterator[Errand]:
-            self.sent[giver] += count(message.get("sent", 0))
-            if target.step is Step.COPYING and len(target.failed_from) == serial:
-                yield from self._end_of("push", target, message)
-
-        fields = {"secret": secret, "loopback": reach, "delete": self._options.delete}
-        tell = self._ask(target.id, "receive", fields, received)
+        target.ends, target.trouble, target.pushed = set(), None, False
+        attempt = _Attempt(self, target, giver, self._secret())
+        fields = {"secret": attempt.secret, "loopback": self._options.method is Method.RSYNC}
+        tell = self._ask(target.id, "receive", fields, attempt.received)
         target.receiving = tell.message["n"]
         yield tell
+
+    def lead(self, attempt: _Attempt, port: int) -> Errand:
+        """It is known where the taker waits: have the giver go there, or first a way to it opened."""
+        giver, taker = attempt.giver, attempt.target.id
+        if self._options.method is Method.RSYNC:
+            return self._reach(giver, taker, port, attempt.reached)
+        return self.push(attempt, self._address(giver, taker), port)
+
+    def push(self, attempt: _Attempt, address: str, port: int) -> Errand:
+        """Have the giver copy to whoever waits at that address."""
+        target = attempt.target
+        target.pushed = True
+        where = {"address": address, "port": port, "secret": attempt.secret, "to": target.id}
+        fields = {**self._common, **where, "copy": self._copy(target), "peer": target.rsync}
+        return self._ask(attempt.giver, "push", fields, attempt.pushed)
 
     def _copy(self, target: Target) -> dict[str, Any]:
         options = self._options
@@ -159,7 +200,7 @@ class Giving:
             "bwlimit": options.bwlimit_kib_s or 0,
         }
 
-    def _end_of(self, side: str, target: Target, message: dict[str, Any]) -> Iterator[Errand]:
+    def end_of(self, side: str, target: Target, message: dict[str, Any]) -> Iterator[Errand]:
         """One side of a copy says how it ended. What the first one says that has trouble is why."""
         if message.get("code"):
             trouble = (words(message["code"]), words(message["reason"]), message.get("retry") is True)

@@ -75,13 +75,16 @@ class Target:
     """How owners are compared there: by "numbers", by "names", or, where it can't set them, not at all."""
     free: int = 0
     """Bytes that can be written there."""
-    has_rsync: bool = True
+    rsync: dict[str, Any] | None = None
+    """Which rsync it has, for whoever copies to it."""
     exists: bool = False
     found: Tree | None = None
     """What it had when it was scanned last."""
     giver: int | None = None
     receiving: int = 0
     """The number of what its worker was asked for the copy under way."""
+    pushed: bool = False
+    """Its giver was told to begin."""
     ends: set[str] = field(default_factory=set)
     """Which sides of the copy under way have said how it ended."""
     trouble: tuple[str, str, bool] | None = None

@@ -19,10 +19,10 @@ import pytest
 
 from nile.agent import start
 from nile.agent.handshake import Bundle
-from nile.bootstrap import agent_bundle
+from nile.bootstrap import agent_bundle, carrier_code, reach_code
 from nile.bootstrap.bundle import (
-    CARRIER,
     LEAF_MODULES,
+    REACHER,
     RELAY_MODULES,
     ROOT_ONLY,
     packed_source,
@@ -33,7 +33,7 @@ from nile.bootstrap.shorten import keywords, private_attributes, shorten
 from tests.agent.parent import PYTHONS
 
 AGENT = Path(__file__).parents[2] / "nile" / "agent"
-MODULES = [*LEAF_MODULES, *RELAY_MODULES, CARRIER]
+MODULES = [*LEAF_MODULES, *RELAY_MODULES, *REACHER]
 MOST = 20 * 1024
 
 
@@ -226,11 +226,12 @@ def _typing_only(node: ast.AST) -> list[ast.AST]:
 
 
 def test_every_module_of_the_agent_is_sent() -> None:
-    """One of them only by and by, as `carrier_source`."""
+    """Some only by and by, as `carrier_code` and `reach_code`."""
     names = {path.stem for path in AGENT.glob("*.py")} - {"__init__"}
     assert names == set(MODULES)
     sent = {name.rpartition(".")[2] for name, text in agent_bundle().sources if text}
-    assert sent == names - {CARRIER}
+    assert sent == names - set(REACHER)
+    assert {name.rpartition(".")[2] for name in {**carrier_code(), **reach_code()}} == set(REACHER)
 
 
 def test_they_come_in_an_order_that_satisfies_their_imports() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from nile.agent import wire
-from nile.agent.child import GONE, LOGIN, UP, WAITING
+from nile.agent.child import GONE, LOGIN, UP, WAITING, first_due
 from nile.agent.handshake import Bundle
-from nile.agent.relay import MOST_CONTROL, Relay
+from nile.agent.relay import MOST_CONTROL, RETRY_FIRST_S, Relay
 from nile.agent.wire import Frame
 from tests.support.plans import children, plan_body
 
@@ -138,6 +138,55 @@ class TestAChildThatDoesNotRead:
             it.frame(Frame(wire.CARRY, 0, 1, (2, 9), b"x"), 2.0, lambda: left.append(2))
         assert 1 in left
         assert (how == "it is hung up") == (2 in left)
+
+
+class TestWhenATickIsDue:
+    """Within a second always; sooner where a deadline or a silence ends sooner."""
+
+    def test_for_the_deadline_of_a_login_that_begins_later(self) -> None:
+        it = relay()
+        assert it.next_tick_s(0.0) == 1.0
+        it.adopt(children(1, connect=0.4), 0.2)
+        assert it.next_tick_s(0.3) == pytest.approx(0.3)
+        assert it.next_tick_s(0.8) == 0.01  # it is over
+
+    def test_for_a_login_that_is_put_off(self) -> None:
+        it = relay()
+        it.adopt(children(1, connect=9.0), 0.0)
+        assert it.next_tick_s(0.0) == 1.0
+        it.closed(2, "startups", "", True, 0.1)
+        assert it.next_tick_s(0.1) == pytest.approx(RETRY_FIRST_S)
+
+    def test_for_a_silence_unless_something_is_heard(self) -> None:
+        it = relay()
+        silence_s = it._shared["silence"]
+        it.adopt(children(2), 0.0)
+        up(it, 2)
+        assert it.next_tick_s(0.9 + silence_s) == pytest.approx(0.1)
+        it.data(2, Frame(wire.PING).encode(), 0.9 + silence_s)
+        assert it.next_tick_s(0.9 + silence_s) == 1.0
+        assert it.next_tick_s(0.9 + 2 * silence_s - 0.2) == pytest.approx(0.2)
+
+    def test_asking_costs_the_same_however_many_children_there_are(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is asked at every frame that comes in: children are looked at where something is near."""
+        looks: list[float] = []
+
+        def counting(children: Any, silence: float, now: float) -> float:
+            looks.append(now)
+            return first_due(children, silence, now)
+
+        monkeypatch.setattr("nile.agent.relay.first_due", counting)
+        it = relay(parallel=100)
+        it.adopt(children(100), 0.0)
+        for child in range(2, 102):
+            up(it, child)
+        for step in range(1000):
+            now = 1.0 + step / 1000
+            it.data(2 + step % 100, Frame(wire.PING).encode(), now)
+            assert it.next_tick_s(now) == 1.0
+        assert len(looks) <= 2
 
 
 def test_silence_that_this_node_slept_through_is_forgiven() -> None:

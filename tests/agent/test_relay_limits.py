@@ -15,7 +15,7 @@ import pytest
 
 from nile.agent import wire
 from nile.agent.wire import Frame
-from nile.bootstrap.bundle import carrier_source
+from nile.bootstrap import carrier_code
 from tests.agent.parent import Parent, host_environment, wait_until
 from tests.support.plans import children, make_plan, plan_body
 
@@ -128,6 +128,7 @@ class Stub:
         self.env: dict[str, str] = {}
         self.frames: list[Frame] = []
         self.owned: list[str] = []
+        self.carrier = None
 
     def now(self) -> float:
         return 0.0
@@ -199,7 +200,7 @@ def test_what_still_connects_for_the_root_ends_with_the_relay(environment: dict[
     """Also where the relay's own command succeeded, so that what is left behind may stay."""
     with Parent(environment, relay=True) as parent:
         parent.run("true", children=children(1))
-        open_it = {"channel": 1, "address": "127.0.0.1", "port": deaf, "code": carrier_source()}
+        open_it = {"channel": 1, "address": "localhost", "port": deaf, "code": carrier_code()}
         parent.send(Frame(wire.OPEN, 0, 1, (), wire.dumps(open_it)))
         agent = parent.agent_pid
         wait_until(lambda: dialling(agent), "a process that connects")

@@ -150,7 +150,7 @@ def test_types_have_one_name_each_and_one_direction() -> None:
     assert (frame_name(wire.PLAN), frame_name(wire.STATE)) == ("PLAN", "STATE")
     odd: list[object] = [0, -1, 1 << 40, None, [], "PLAN"]
     assert {frame_name(kind) for kind in odd} == {"a frame of no type"}
-    both = {wire.CARRY, wire.CLOSE}
+    both = {wire.CARRY, wire.CLOSE, wire.GRANT}
     assert both == wire.UP_TYPES & wire.DOWN_TYPES
     assert not wire.LINK_TYPES & (wire.UP_TYPES | wire.DOWN_TYPES)
     assert wire.BROADCAST < wire.DOWN_TYPES

@@ -6,7 +6,8 @@ from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.link import Link
 from nile.agent.relay import Relay
-from nile.options import Timeouts
+from nile.cascade.healing import UNHEARD_S
+from nile.options import Limits, Timeouts
 from tests.cascade.driven import Driven, placed
 from tests.simulation.trees import tree
 
@@ -33,6 +34,15 @@ def test_a_relay_whose_link_broke_may_come_back_first() -> None:
 
 def test_a_relay_that_was_silent_has_had_its_time() -> None:
     assert moved(two_relays(), said_of_silence(), 1.0) == {1, 3, 4}
+
+
+def test_what_relays_say_nothing_of_goes_to_none_of_them() -> None:
+    """1 and 2 never begin with 4 and 5, so it turns out at one moment that neither is a relay; 3 is."""
+    run = Driven(tree([0, 0, 0, 1, 2, 3, 3], limits=Limits(branches=4), timeouts=TIMES))
+    for node_id in (1, 2, 3, 6, 7):
+        run.up(node_id)
+    later = placed(run.pass_time(TIMES.connect_s + UNHEARD_S + 1.0))
+    assert [(parent, child) for parent, child, _ in later] == [(3, 4), (3, 5)]
 
 
 def said_of_silence() -> str:

@@ -77,7 +77,7 @@ class Done:
     def all_ok(self) -> Done:
         """Itself, once it is sure that all is well."""
         bad = {host: result for host, result in self.results.items() if result["verdict"] != "ok"}
-        assert (self.code, bad) == (0, {}), self.err
+        assert (self.code, bad) == (0, {}), (self.err, list(bad.values())[:2])
         return self
 
     def stdout_of(self, host: str) -> str:

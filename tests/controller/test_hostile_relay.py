@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from nile.agent import wire
+from nile.agent.channel import WINDOW, pack_opened
 from nile.agent.wire import Frame
-from nile.controller.tunnels import MOST_WAITING
 from nile.events import HostResult, RunEnded, Verdict
 from nile.transport.base import ResolvedLogin, SessionSink
 from nile.transport.signing import SignReply
@@ -73,10 +73,10 @@ def test_requests_to_sign_for_one_login_dont_pile_up() -> None:
     assert silent.most_waiting == 1
 
 
-@pytest.mark.parametrize("channel", [[], {}, None, 1 << 40, "1"])
-@pytest.mark.parametrize("kind", [wire.OPENED, wire.CLOSE])
-def test_a_channel_that_is_no_number_ends_no_run(kind: int, channel: object) -> None:
-    early = [Frame(kind, RELAY, 1, (), wire.dumps({"channel": channel}))]
+@pytest.mark.parametrize("body", [b"", b"abc", b"\0\0\0\1", b"\0\0\0\1[]", b"\x80\0\0\1x"])
+@pytest.mark.parametrize("kind", [wire.OPENED, wire.CARRY, wire.CLOSE, wire.GRANT])
+def test_a_frame_of_no_channel_ends_no_run(kind: int, body: bytes) -> None:
+    early = [Frame(kind, RELAY, 1, (), body)]
     events = run(engine(PuppetTransport(say_failed, early)))
     assert result(events).verdict is Verdict.UNREACHABLE
 
@@ -95,7 +95,7 @@ def test_a_relay_cant_speak_for_a_host_that_the_root_logged_in_to_itself() -> No
             relays.append(puppet)
             puppet.say(wire.FAILED, failed("unbound"))
         elif frame.type == wire.OPEN:
-            puppet.say(wire.OPENED, {"channel": frame.fields()["channel"], "code": "", "reason": ""})
+            puppet.say(wire.OPENED, pack_opened(frame.fields()["channel"], "", ""))
 
     def child(puppet: Puppet, frame: Frame) -> None:
         if frame.type == wire.PLAN:
@@ -123,11 +123,11 @@ def test_bytes_for_a_connection_that_isnt_open_dont_fill_the_memory() -> None:
             puppet.say(wire.FAILED, failed("unbound", entry["epoch"]))
         elif frame.type == wire.OPEN:
             body = struct.pack("!I", frame.fields()["channel"]) + bytes(wire.CHUNK)
-            for _ in range(2 * MOST_WAITING // wire.CHUNK):
+            for _ in range(2 * WINDOW // wire.CHUNK):
                 puppet.say(wire.CARRY, body)
                 carried += wire.CHUNK
 
     found = result(run(engine(PuppetTransport(relay))))
-    assert carried > MOST_WAITING
+    assert carried > WINDOW
     assert found.verdict is Verdict.UNREACHABLE
     assert "more than it may" in found.reason

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from nile.agent import wire
+from nile.agent.channel import OWN
 from nile.agent.child import GONE, LOGIN, UP, WAITING
 from nile.agent.handshake import Bundle
 from nile.agent.relay import SLEPT_S, Relay
@@ -19,6 +20,7 @@ PARALLEL = 2
 SILENCE_S, CONNECT_S = 2.8, 5.0
 MAGIC = "00000000"
 IDS = range(2, 10)
+CHANNEL_TYPES = (wire.OPENED, wire.CARRY, wire.GRANT, wire.CLOSE)
 CODES = ("refused", "dropped", "startups", "authentication", "connect-timeout")
 
 
@@ -45,7 +47,8 @@ class RelayModel(Model):
     STEPS: ClassVar[tuple[str, ...]] = (
         "shake", "shake", "shake", "hello", "hello", "hello", "say", "say", "say", "say", "say", "rubbish",
         "close", "permit", "adopt", "adopt_below", "forget", "forget_below", "forward", "broadcast", "cancel",
-        "take", "overrun", "wait", "wait", "sleep", "reattach", "parent_lost",
+        "open_channel", "say_channel", "say_channel", "take", "overrun", "wait", "wait", "sleep", "reattach",
+        "parent_lost",
     )  # fmt: skip
 
     def __init__(self, choices: Choices) -> None:
@@ -64,6 +67,8 @@ class RelayModel(Model):
         self.ended: set[tuple[int, int]] = set()
         self.reports: Counter[int] = Counter()
         self.orphan = False
+        self.speaking = 0
+        """The child that was heard last."""
         shared = {"parallel": PARALLEL, "silence": SILENCE_S}
         bundle = Bundle([("nile.agent.start", b"pass")], (), MAGIC)
         self.relay = Relay((OWN_ID, self.epoch), shared, bundle, lambda: 0.5, self._nonce)
@@ -119,6 +124,26 @@ class RelayModel(Model):
         times = choices.pick((1, 1, 1, 40))
         self._data(child, Frame(kind, origin, choices.number(0, 3), path, body * times).encode() * times)
 
+    def open_channel(self, choices: Choices) -> None:
+        """One of the relay's own, to a child."""
+        child = self._child(choices, UP)
+        if child is not None:
+            self.relay.channels[OWN + choices.number(0, 5)] = child
+
+    def say_channel(self, choices: Choices) -> None:
+        """Something of a channel of the relay's own, in anybody's name. It takes no room of the link."""
+        child = self._child(choices, UP)
+        if child is None:
+            return
+        number = choices.pick((OWN, OWN + 1, OWN + 2, OWN + 3, OWN + 6, 2**32 - 1))
+        body = number.to_bytes(4, "big") + choices.blob(20)
+        frame = Frame(choices.pick(CHANNEL_TYPES), choices.pick((child, child, *IDS)), 1, (), body)
+        link = self.relay.children[child].link
+        assert link is not None
+        held = link._received - link._taken
+        self._data(child, frame.encode())
+        assert self.relay.children[child].link is not link or link._received - link._taken == held
+
     def rubbish(self, choices: Choices) -> None:
         child = self._child(choices, LOGIN, UP)
         if child is not None and choices.once_in(3):
@@ -126,6 +151,7 @@ class RelayModel(Model):
 
     def _data(self, child: int, data: bytes) -> None:
         """Whatever it is, it concerns nobody but this child."""
+        self.speaking = child
         asleep = self.relay._slept_s(self.now) > SLEPT_S
         others = {each: self._queued(each) for each in self.relay.children if each != child}
         effects = self.relay.data(child, data, self.now)
@@ -149,6 +175,7 @@ class RelayModel(Model):
 
     def _close(self, child: int, code: str, retry: bool) -> None:
         del self.open[child]
+        self._unreach(child)
         self.perform(self.relay.closed(child, code, "closed", retry, self.now))
 
     # The root.
@@ -287,6 +314,12 @@ class RelayModel(Model):
         assert frame.type in wire.UP_TYPES
         assert not frame.path
         assert self.owner.get(frame.origin) == child, "it speaks for another"
+        assert frame.type not in CHANNEL_TYPES or frame.body[:1] < b"\x80", "that was for the relay"
+
+    def _do_reached(self, frame: Frame) -> None:
+        assert frame.type in CHANNEL_TYPES
+        child = self.relay.channels[int.from_bytes(frame.body[:4], "big")]
+        assert child == frame.origin == self.speaking, "of a channel that leads to another"
 
     def _do_login(self, child: int, command: str) -> None:
         assert child not in self.open, "two logins at a time"
@@ -313,6 +346,11 @@ class RelayModel(Model):
 
     def _do_hangup(self, child: int) -> None:
         self.open.pop(child, None)
+        self._unreach(child)
+
+    def _unreach(self, child: int) -> None:
+        channels = self.relay.channels
+        self.relay.channels = {number: other for number, other in channels.items() if other != child}
 
     # What holds.
 

@@ -155,6 +155,28 @@ def shows_errors_of_the_handshake(patch: Patch) -> None:
     patch.setattr(relay, "HandshakeError", ZeroDivisionError)
 
 
+def passes_its_own_channels_on(patch: Patch) -> None:
+    patch.setattr(Relay, "_own_channel", lambda self, child, frame: [("pass", frame, child.id)])
+
+
+def lets_any_child_into_a_channel(patch: Patch) -> None:
+    def own(self: Relay, child: Child, frame: Frame) -> Any:
+        known = int.from_bytes(frame.body[:4], "big") in self.channels
+        return [("reached", frame)] * known + self.take(child.id, len(frame.body))
+
+    patch.setattr(Relay, "_own_channel", own)
+
+
+def keeps_the_room_of_a_channel_that_is_over(patch: Patch) -> None:
+    own = Relay._own_channel
+
+    def kept(self: Relay, child: Child, frame: Frame) -> Any:
+        known = int.from_bytes(frame.body[:4], "big") in self.channels
+        return own(self, child, frame) if known else []
+
+    patch.setattr(Relay, "_own_channel", kept)
+
+
 # The root; what is too rare for chance is told in test_found.
 
 
@@ -221,6 +243,9 @@ PLANTS: dict[str, tuple[Plant, ...]] = {
         complains_again_and_again,
         forgets_to_hang_up,
         shows_errors_of_the_handshake,
+        passes_its_own_channels_on,
+        lets_any_child_into_a_channel,
+        keeps_the_room_of_a_channel_that_is_over,
     ),
     "root": (
         heeds_no_epoch,

@@ -27,7 +27,7 @@ def any_script(name: str, rng: random.Random) -> Script:
         stream = rng.choice(("stdout", "stderr"))
         size = rng.choice((10, 200, 5_000, 70_000, 400_000))
         text = f"{name} {serial} {rng.random()}\n".encode()
-        yield Write(stream, (text * (size // len(text) + 1))[:size])
+        yield Write(stream, memoryview(text * (size // len(text) + 1))[:size])
         yield Sleep(rng.random())
     if rng.random() < 0.15:
         seconds = rng.choice((None, 0.1, 3.0))

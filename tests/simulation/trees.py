@@ -68,11 +68,13 @@ def any_tree(rng: random.Random, hosts: int, limits: Limits, timeouts: Timeouts 
     """A tree of a random shape, at most four stages deep; some relays only relay."""
     parents: list[int] = []
     stages = [0]
+    candidates = [0] * max(1, hosts // 20)
     for node_id in range(1, hosts + 1):
-        candidates = [0] * max(1, hosts // 20) + [each for each in range(1, node_id) if stages[each] < 4]
         parent = rng.choice(candidates)
         parents.append(parent)
         stages.append(stages[parent] + 1)
+        if stages[node_id] < 4:
+            candidates.append(node_id)
     relays = sorted(set(parents) - {0})
     not_asked = frozenset(node_id for node_id in relays if rng.random() < 0.2)
     return tree(parents, not_asked, limits, timeouts)

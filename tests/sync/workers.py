@@ -15,7 +15,7 @@ from typing import Any
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Judge, Tell
+from nile.cascade.work import Errand, Judge, Reach, Tell
 from nile.sync import Sync, SyncOptions
 from nile.topology.model import ROOT_ID, Plan
 
@@ -110,6 +110,9 @@ class Workers:
                     getattr(self, "_" + errand.message["do"].replace("-", "_"))(
                         errand.node_id, errand.message
                     )
+            elif isinstance(errand, Reach):
+                assert errand.giver in (ROOT_ID, self.tree[errand.taker].parent), "there is no link"
+                self._say(errand.giver, errand.number, port=errand.port + 1000)
             elif isinstance(errand, Judge):
                 if errand.node_id not in self.judged:
                     self.judged[errand.node_id] = errand.judgement
@@ -133,7 +136,8 @@ class Workers:
         assert node_id == ROOT_ID
         prints = dict.fromkeys(("none", "names", "numbers"), self._print(ROOT_ID))
         found = {"names": [b""], "fingerprints": prints, "entries": 10, "files": 9, "bytes": SIZE}
-        self._say(node_id, message["n"], **{**found, **self.source})
+        names: Message = {"users": [], "groups": []}
+        self._say(node_id, message["n"], **{**names, **found, **self.source})
 
     def _open(self, node_id: int, message: Message) -> None:
         assert message["write"] is (self.options.purpose == "copy")
@@ -165,7 +169,9 @@ class Workers:
     def _push(self, node_id: int, message: Message) -> None:
         taker = message["to"]
         assert self.has[node_id] == "new", "it serves what isn't the source"
-        assert message["port"] == 4000 + taker
+        tcp = self.options.method == "rsync-tcp"
+        assert message["port"] == 4000 + taker + (0 if tcp else 1000)
+        assert message["address"] == (f"h{taker}" if tcp else "127.0.0.1")
         number = len(self.copies)
         self.copies.append((node_id, taker))
         receiving = self._receiving.pop(taker, None)

@@ -35,6 +35,6 @@ class Finder:
 
 def main(sources: "Dict[str, str]") -> None:
     """Become the worker."""
-    sys.meta_path.insert(0, Finder(sources))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder(sources))
     __import__(SERVICE)
     sys.modules[SERVICE].main()

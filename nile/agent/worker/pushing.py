@@ -37,7 +37,7 @@ from nile.agent.worker.running import Ending, Running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional
+    from typing import Callable, Dict, List, Optional
 
     from nile.agent.worker.loop import Loop
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Done = Callable[[Ending], None]
     Progress = Callable[[int, int], None]
 
-CHUNK = 64 * 1024
+CHUNK = 128 * 1024  # takes a quarter less time than half of it
 MOST_WORDS = 64 * 1024  # bytes of the words that rsync wants to have run
 LEAVE_S = 10.0  # for rsync to end once the connection has
 PROGRESS_S = 0.25  # between two reports
@@ -174,6 +174,7 @@ class Push:
         self._cause: "Optional[Ending]" = None  # if it isn't rsync's own
         self._running: "Optional[Running]" = None
         self._ends: "List[socket.socket]" = []  # rsync's: to read from, to write to
+        self._masks: "Dict[socket.socket, int]" = {}
         self._out = Way(lambda: b"", self._connection.send)
         self._in = Way(lambda: self._connection.recv(CHUNK), lambda _: 0)
         self._asked = b""
@@ -245,42 +246,54 @@ class Push:
         )
         self._in = Way(lambda: self._connection.recv(CHUNK), to_rsync.send)
         self._out.read()
-        self._move()
+        self._out.write()
+        self._settle()
 
     # The pump
+
+    def _from_peer(self, events: int) -> None:
+        """The connection can be read, or written, or is broken."""
+        if events & select.POLLOUT:
+            self._out.write()
+        if events & ~select.POLLOUT:
+            self._in.read()
+            self._in.write()
+        self._settle()
+
+    def _from_rsync(self, _: int) -> None:
+        chunk = self._out.read()
+        if self._gate is None or self._may_pass(chunk):
+            self._out.write()
+        self._settle()
+
+    def _to_rsync(self, _: int) -> None:
+        self._in.write()
+        self._settle()
+
+    def _settle(self) -> None:
+        """After a move: pass on ends, wait for the next."""
+        if self._ends:
+            self._pass_on_ends()
+            self._watch()
+            self._tell()
 
     def _watch(self) -> None:
         """Wait for what can go on. What nobody waits for isn't watched: poll would tell its end forever."""
         if not self._ends:
             return
         mask = (select.POLLIN if self._in.reads else 0) | (select.POLLOUT if self._out.writes else 0)
-        self._watch_one(self._connection, mask)
-        self._watch_one(self._ends[0], select.POLLIN if self._out.reads else 0)
-        self._watch_one(self._ends[1], select.POLLOUT if self._in.writes else 0)
+        self._watch_one(self._connection, mask, self._from_peer)
+        self._watch_one(self._ends[0], select.POLLIN if self._out.reads else 0, self._from_rsync)
+        self._watch_one(self._ends[1], select.POLLOUT if self._in.writes else 0, self._to_rsync)
 
-    def _watch_one(self, end: socket.socket, mask: int) -> None:
-        if mask and end.fileno() >= 0:
-            self._loop.watch(end.fileno(), mask, lambda _: self._move())
+    def _watch_one(self, end: socket.socket, mask: int, handler: "Callable[[int], None]") -> None:
+        if self._masks.get(end, 0) == mask:
+            return
+        self._masks[end] = mask
+        if mask:
+            self._loop.watch(end.fileno(), mask, handler)
         else:
             self._loop.unwatch(end.fileno())
-
-    def _move(self) -> None:
-        """Move one chunk each way, then wait again."""
-        if not self._ends:
-            return
-        self._in.write()
-        self._out.write()
-        if self._in.reads:
-            self._in.read()
-            self._in.write()
-        if self._out.reads:
-            chunk = self._out.read()
-            if self._gate is not None and not self._may_pass(chunk):
-                return
-            self._out.write()
-        self._pass_on_ends()
-        self._watch()
-        self._tell()
 
     def _pass_on_ends(self) -> None:
         if self._out.through:
@@ -310,7 +323,6 @@ class Push:
         self._listen()
         if self._gate is not None and self._phase.all_read and self._ends:
             self._open_gate()
-            self._move()
 
     def _listen(self) -> None:
         """Read all that rsync has printed so far."""
@@ -349,6 +361,9 @@ class Push:
     # The end
 
     def _close_pump(self) -> None:
+        if self._connection.fileno() >= 0 and not self._out.through:
+            # The other side hears of it now, not once it has read all that is on the way.
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         for end in self._ends + [self._connection]:
             if end.fileno() >= 0:
                 self._loop.unwatch(end.fileno())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MOST_ASKED = 64 * 1024  # bytes of the words that the sender asks for
 ASKING_S = 30.0  # for the sender to start its rsync and ask
+LEAVE_S = 10.0  # for rsync to end once the sender has hung up
 LINGER_S = 2.0  # for the sender to take the last words
 _ERRORS = {
     errno.ENOSPC: ("disk-full", "no space is left"),
@@ -147,11 +148,18 @@ class Receive:
             connection.setblocking(True)
             both = [connection.fileno(), connection.fileno()]
             self._running = Running(self._loop, argv, both, self._over)
+            self._loop.watch(connection.fileno(), select.POLLRDHUP, self._hung_up)
         except rsyncs.Refusal as refusal:
             self._fail(refusal.code, refusal.reason)
         except OSError as error:
             code, reason = _ERRORS.get(error.errno or 0, ("not-writable", error.strerror or str(error)))
             self._fail(code, "%s: %s" % (os.fsdecode(error.filename or self._dest), reason))
+
+    def _hung_up(self, _: int) -> None:
+        """The sender is gone. rsync sees that too, unless it is stuck."""
+        self._loop.unwatch(self._peer().fileno())
+        if self._running is not None:
+            self._timer = self._loop.at(self._loop.now() + LEAVE_S, self._running.end)
 
     def _break(self) -> None:
         import socket
@@ -175,6 +183,8 @@ class Receive:
             return
         self._finished = True
         self._loop.forget(self._timer)
+        if self._connection is not None:
+            self._loop.unwatch(self._connection.fileno())
         if self._cause is not None:
             self._ending.instead(self._cause.code, self._cause.reason, self._cause.retry)
         self._tidy()

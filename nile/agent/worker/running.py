@@ -52,6 +52,7 @@ _WRITES = rb"mkstemp|mkdir|write|rename|symlink|mknod|link|unlink|delete_file|re
 _BARRED = re.compile(
     rb"Read-only file system|(?:" + _WRITES + rb')\b[^"]*"?.*"? failed: (?:Permission denied|Not a directory)'
 )
+_GONE = re.compile(rb"(?:Broken pipe|Connection reset by peer|Connection timed out) \(\d+\)")
 _NAMED = re.compile(rb'"(.*)"')
 _ESCAPED = re.compile(rb"\\#([0-3][0-7][0-7])")
 
@@ -98,6 +99,8 @@ def ending(status: "Optional[int]", signum: "Optional[int]", said: bytes) -> End
             result.instead("disk-full", "no space is left")
         elif _BARRED.search(said):
             result.instead("not-writable", "the destination can't be written")
+        elif result.code == "files" and _GONE.search(said):
+            result.instead("broken", "the other end is gone", True)
     result.status, result.signal = status, signum
     result.names = _names(said)
     result.words = said.decode("utf-8", "replace")

@@ -1,0 +1,119 @@
+"""How two trees differ: what is to be brought, what would go, what is otherwise."""
+
+from typing import NamedTuple
+
+from nile.agent.worker.manifest import ASPECTS, FILE, Comparable, Terms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Set, Tuple
+
+    from nile.agent.worker.manifest import Entry, Manifest
+
+MOST_NAMED = 1000  # paths in each list
+_MOVED = {"kind", "size", "mtime", "content"}  # what makes rsync copy a file, where it differs
+_LINK = ASPECTS.index("link")
+
+
+class Difference(NamedTuple):
+    """From a source to a target; paths are sorted, and only the first ones of each sort are named.
+
+    Bytes are apparent: those of files to bring (hard-linked ones once), of
+    files that would go, and of files that would be copied anew. `changed`
+    says of each path which of ASPECTS differ.
+    """
+
+    missing: "List[bytes]"
+    missing_count: int
+    missing_bytes: int
+    extra: "List[bytes]"
+    extra_count: int
+    extra_bytes: int
+    changed: "List[Tuple[bytes, Tuple[str, ...]]]"
+    changed_count: int
+    changed_bytes: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.missing_count or self.extra_count or self.changed_count)
+
+    @property
+    def total_bytes(self) -> int:
+        """How much would be moved, at most."""
+        return self.missing_bytes + self.changed_bytes
+
+
+def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MOST_NAMED) -> Difference:
+    """What a target lacks, has too much of, or has otherwise; raises ValueError as `fingerprint` does.
+
+    Of hard links only those between paths that both have are compared. A file
+    whose content couldn't be read counts as changed, where contents count.
+    """
+    ours, theirs = Comparable(source, terms), Comparable(target, terms)
+    there = {entry.path: entry for entry in target.entries}
+    common = {entry.path for entry in source.entries if entry.path in there}
+    our_links, their_links = _links(source, common), _links(target, common)
+    missing = [entry for entry in source.entries if entry.path not in common]
+    extra = [entry for entry in target.entries if entry.path not in common]
+    changed: "List[Tuple[bytes, Tuple[str, ...]]]" = []
+    moved: "List[Entry]" = []
+    for entry in source.entries:
+        if entry.path not in common:
+            continue
+        here = _aspects(ours, entry, our_links)
+        if here == _aspects(theirs, there[entry.path], their_links) and _known(entry, terms):
+            continue
+        what = _differing(here, _aspects(theirs, there[entry.path], their_links))
+        changed.append((entry.path, what))
+        if _MOVED.intersection(what):
+            moved.append(entry)
+    moving: "Set[bytes]" = set()
+    return Difference(
+        [entry.path for entry in missing[:most]],
+        len(missing),
+        _size(missing, moving),
+        [entry.path for entry in extra[:most]],
+        len(extra),
+        _size(extra, set()),
+        changed[:most],
+        len(changed),
+        _size(moved, moving),
+    )
+
+
+def _links(manifest: "Manifest", common: "Set[bytes]") -> "Dict[bytes, bytes]":
+    """By path, the smallest one that it is linked to, among these paths."""
+    together: "Dict[bytes, List[bytes]]" = {}
+    for entry in manifest.entries:
+        if entry.group and entry.path in common:
+            together.setdefault(entry.group, []).append(entry.path)
+    return {path: paths[0] for paths in together.values() if len(paths) > 1 for path in paths}
+
+
+def _aspects(compared: Comparable, entry: "Entry", links: "Dict[bytes, bytes]") -> "Tuple[Any, ...]":
+    aspects = compared.aspects(entry)
+    if not entry.group or aspects[_LINK] is None:
+        return aspects
+    return (*aspects[:_LINK], links.get(entry.path, b""), *aspects[_LINK + 1 :])
+
+
+def _known(entry: "Entry", terms: Terms) -> bool:
+    return bool(entry.digest) or not terms.checksum or entry.kind != FILE
+
+
+def _differing(here: "Tuple[Any, ...]", there: "Tuple[Any, ...]") -> "Tuple[str, ...]":
+    if here[0] != there[0]:
+        return ("kind",)
+    aspects = zip(ASPECTS, here, there)  # noqa: B905 - 3.6 has no strict
+    return tuple(name for name, a, b in aspects if a != b) or ("content",)
+
+
+def _size(entries: "List[Entry]", counted: "Set[bytes]") -> int:
+    """Bytes of these, those of hard-linked ones once; `counted` are the groups that were."""
+    total = 0
+    for entry in entries:
+        if not entry.group or entry.group not in counted:
+            total += entry.size
+            counted.add(entry.group)
+    return total

@@ -1,0 +1,144 @@
+"""Copies under way at one worker: those that come, and those that it gives."""
+
+from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.meeting import Dial
+from nile.agent.worker.pushing import Push, helper
+from nile.agent.worker.receiving import Receive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any, Callable, Dict, List, Optional, Union
+
+    from nile.agent.worker.loop import Loop
+    from nile.agent.worker.running import Ending
+
+    Message = Dict[str, Any]
+    Say = Callable[[int, Message], None]
+
+COME_S = 40.0  # for the other side to come, or to be found
+PROGRESS_STEP = 1 << 20  # bytes
+
+
+class Copies:
+    """`say(number, fields)` answers; `changed()` names what of the source changed since it was read."""
+
+    def __init__(self, loop: "Loop", say: "Say", changed: "Callable[[], List[bytes]]") -> None:
+        self._loop = loop
+        self._say = say
+        self._changed = changed
+        self._rsync: "Optional[rsyncs.Rsync]" = None
+        self._under_way: "Dict[int, Union[Receive, Push, Dial]]" = {}
+        self._idle: "Optional[Callable[[], None]]" = None
+
+    def look_for_rsync(self) -> "Optional[Message]":
+        """Which rsync there is: its version and what it has; None where there is none of use."""
+        found = rsyncs.probe()
+        if isinstance(found, rsyncs.Refusal):
+            return None
+        self._rsync = found
+        return {"version": list(found.version), "has": sorted(found.has)}
+
+    def receive(self, message: "Message", dest: bytes, temporary: bytes) -> "Message":
+        """Wait for a copy; answers with the port. Raises OSError."""
+        assert self._rsync is not None
+        number = message["n"]
+        address = "127.0.0.1" if message["loopback"] else "0.0.0.0"
+        self._under_way[number] = receive = Receive(
+            self._loop,
+            self._rsync,
+            dest,
+            temporary,
+            address,
+            message["secret"],
+            self._loop.now() + COME_S,
+            lambda ending: self._ended(number, ending),
+        )
+        return {"port": receive.port, "more": True}
+
+    def push(self, message: "Message", sources: "List[bytes]", gate: bool) -> None:
+        """Find whoever waits, and copy to it."""
+        number = message["n"]
+
+        def met(connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+            del self._under_way[number]
+            if connection is None:
+                text = "%s port %d: %s" % (message["address"], message["port"], reason)
+                self._answer(number, {"code": code, "reason": text, "retry": True, "sent": 0})
+            else:
+                self._begin(message, sources, gate, connection)
+
+        deadline = self._loop.now() + COME_S
+        self._under_way[number] = Dial(
+            self._loop, message["address"], message["port"], message["secret"], deadline, met
+        )
+
+    def _begin(
+        self, message: "Message", sources: "List[bytes]", gate: bool, connection: "socket.socket"
+    ) -> None:
+        if self._rsync is None and self.look_for_rsync() is None:
+            connection.close()
+            fields = {"code": "no-rsync", "reason": "no rsync at its source", "retry": True, "sent": 0}
+            self._answer(message["n"], fields)
+            return
+        assert self._rsync is not None
+        number, peer, how = message["n"], message["peer"], message["copy"]
+        both = self._rsync.has.intersection(peer["has"])
+        copy = rsyncs.Copy(
+            message["temporary"],
+            delete=how["delete"],
+            excludes=how["excludes"],
+            checksum=how["checksum"],
+            whole=how["whole"],
+            numeric_ids=how["numeric_ids"],
+            chown=how["chown"] or None,
+            bwlimit=how["bwlimit"] or None,
+            hard_links=True,
+            acls="ACLs" in both,
+            xattrs="xattrs" in both,
+            sparse=True,
+        )
+        argv = rsyncs.client_argv(
+            self._rsync, copy, sources, message["dest"], helper(), tuple(peer["version"]), gate
+        )
+        self._under_way[number] = Push(
+            self._loop,
+            argv,
+            connection,
+            lambda ending: self._ended(number, ending),
+            self._changed if gate else None,
+            lambda sent, _: self._say(number, {"sent_so_far": sent, "more": True}),
+        )
+
+    def _ended(self, number: int, ending: "Ending") -> None:
+        self._under_way.pop(number, None)
+        fields: "Message" = {"sent": ending.sent}
+        if ending.code:
+            words = ": " + ending.words.strip().splitlines()[-1] if ending.words.strip() else ""
+            named = ", ".join(name.decode("utf-8", "backslashreplace") for name in ending.names[:3])
+            text = ending.reason + (" (%s)" % named if named else words)
+            fields.update(code=ending.code, reason=text[:500], retry=ending.retry)
+        self._answer(number, fields)
+
+    def _answer(self, number: int, fields: "Message") -> None:
+        self._say(number, fields)
+        if self._idle is not None and not self._under_way:
+            self._idle()
+
+    def abandon(self, number: int) -> None:
+        """Nobody will come."""
+        under_way = self._under_way.get(number)
+        if isinstance(under_way, (Receive, Push)):
+            under_way.stop()
+
+    def stop(self, idle: "Callable[[], None]") -> None:
+        """End all of them; `idle()` is called once none is left."""
+        self._idle = idle
+        for number, under_way in list(self._under_way.items()):
+            if isinstance(under_way, Dial):
+                under_way.close()
+                del self._under_way[number]
+            else:
+                under_way.stop()
+        if not self._under_way:
+            idle()

@@ -1,0 +1,263 @@
+"""A worker's one job: it does what the root says, message by message, and says what came of it.
+
+Messages come on standard input and go on standard output: a length (u32), and
+a mapping in the encoding of nile.agent.wire. What the root says has a number
+`n` and a verb `do`; every answer has that number. Where more answers follow it
+has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
+
+    read      scan the source                         (the root's worker)
+    pack      the source's manifest, in chunks        (the root's worker)
+    open      may the destination be written to, by this user, now?
+    scan      what is there
+    source    a chunk of the source's manifest
+    compare   how the destination differs from that
+    receive   wait for a copy, at the port that is answered first
+    push      copy to another one
+    abandon   nobody will come: stop receiving
+    close     nothing more comes: leave the destination as it is now
+
+Without standard input, and at SIGTERM, it stops what it does, cleans up and ends.
+"""
+
+import os
+import select
+import signal
+import struct
+
+from nile.agent import wire
+from nile.agent.worker import target
+from nile.agent.worker.copies import Copies
+from nile.agent.worker.loop import Loop
+from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
+from nile.agent.worker.packing import pack, unpack
+from nile.agent.worker.patterns import Patterns
+from nile.agent.worker.place import Place
+from nile.agent.worker.scanning import scan
+from nile.agent.worker.trees import Source, differences, seen_here
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional
+
+    Message = Dict[str, Any]
+
+MOST_MESSAGE = 1 << 20
+STOP_S = 3.0  # from SIGTERM to the end, at most
+OWNERS = ("none", "names", "numbers")
+
+
+class CantError(Exception):
+    """What is asked can't be done: a code, a reason, a remedy."""
+
+    def __init__(self, code: str, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.fields = {"code": code, "reason": reason, "remedy": remedy}
+
+
+class Service:
+    """The state of one worker."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._in = bytearray()
+        self._out = bytearray()
+        self._source: "Optional[Source]" = None
+        self._place: "Optional[Place]" = None
+        self._found: "Optional[Manifest]" = None
+        self._chunks: "List[bytes]" = []
+        self._copies = Copies(loop, self._say, self._changed)
+        for fd in (0, 1):
+            os.set_blocking(fd, False)
+        loop.watch(0, select.POLLIN, self._read)
+
+    # Messages.
+
+    def _read(self, _: int) -> None:
+        try:
+            data = os.read(0, wire.CHUNK)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.unwatch(0)
+            self.end()
+            return
+        self._in += data
+        while len(self._in) >= 4:
+            (size,) = struct.unpack_from("!I", self._in)
+            if size > MOST_MESSAGE:
+                raise wire.WireError("a message of %d bytes" % size)
+            if len(self._in) < 4 + size:
+                return
+            message = wire.loads(bytes(self._in[4 : 4 + size]))
+            del self._in[: 4 + size]
+            self._do(message)
+
+    def _do(self, message: "Message") -> None:
+        number = message["n"]
+        try:
+            answer = getattr(self, "_do_" + message["do"])(message)
+        except CantError as error:
+            answer = error.fields
+        except OSError as error:
+            where = os.fsdecode(error.filename) + ": " if error.filename else ""
+            answer = {"code": "copy", "reason": "%s%s" % (where, error.strerror)}
+        except Exception as error:  # the root is to hear of it, and this worker may still be needed
+            answer = {"code": "agent", "reason": _place(error)}
+        if answer is not None:
+            self._say(number, answer)
+
+    def _say(self, number: int, fields: "Message") -> None:
+        body = wire.dumps(dict(fields, n=number))
+        self._out += struct.pack("!I", len(body)) + body
+        self._write()
+
+    def _write(self) -> None:
+        while self._out:
+            try:
+                del self._out[: os.write(1, self._out)]
+            except BlockingIOError:
+                self._loop.watch(1, select.POLLOUT, lambda _: self._write())
+                return
+        self._loop.unwatch(1)
+
+    def end(self) -> None:
+        """Stop everything, clean up, and have the loop end."""
+        self._loop.at(self._loop.now() + STOP_S, self._leave)
+        self._copies.stop(self._leave)
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            self._place.abandon()
+            self._place = None
+        self._loop.stop()
+
+    # The root's worker.
+
+    def _do_read(self, message: "Message") -> "Message":
+        source = Source(message["sources"], self._patterns(message))
+        source.read(message["checksum"])
+        manifest = source.manifest
+        if manifest.missing or manifest.unreadable:
+            raise CantError("source", *source.why_not())
+        self._source = source
+        totals = manifest.totals()
+        return {
+            "names": [name for _, name in source.roots],
+            "fingerprints": {owner: manifest.fingerprint(self._terms(owner, message)) for owner in OWNERS},
+            "users": [[number, name] for number, name in manifest.users.items()],
+            "groups": [[number, name] for number, name in manifest.groups.items()],
+            "entries": totals.entries,
+            "files": totals.files,
+            "bytes": totals.bytes,
+        }
+
+    def _do_pack(self, message: "Message") -> "Optional[Message]":
+        assert self._source is not None
+        for chunk in pack(self._source.manifest):
+            self._say(message["n"], {"chunk": chunk, "more": True})
+        return {"chunk": b""}
+
+    def _changed(self) -> "List[bytes]":
+        """What of the source isn't any more as it was read."""
+        return self._source.changed() if self._source is not None else []
+
+    # A host's.
+
+    def _do_open(self, message: "Message") -> "Message":
+        dest, temporary = message["dest"], TEMPORARY + message["run"].encode()
+        refusal = target.refuse(dest, message["delete"]) if message["write"] else None
+        if refusal is not None:
+            code = "not-writable" if refusal.code == "unwritable" else "destination"
+            raise CantError(code, refusal.text, refusal.remedy)
+        self._place = Place(dest, temporary, message["write"])
+        busy = self._place.take()
+        if busy is not None:
+            raise CantError("busy", *busy)
+        rsync = self._copies.look_for_rsync()
+        free = target.space(dest)
+        return {
+            "uid": os.geteuid(),
+            "exists": os.path.isdir(dest),
+            "free": free.bytes,
+            "rsync": rsync,
+        }
+
+    def _do_scan(self, message: "Message") -> "Message":
+        place = self._opened()
+        roots = [(os.path.join(place.dest, name), name) for name in message["roots"]]
+        found = scan(roots, self._patterns(message), message["checksum"])
+        if found.unreadable:
+            path, reason = found.unreadable[0]
+            raise CantError("not-writable", "%s can't be looked at: %s" % (os.fsdecode(path), reason))
+        seen_here(found, message["users"], message["groups"])
+        self._found = found
+        totals = found.totals()
+        return {
+            "fingerprint": found.fingerprint(self._terms(message["owner"], message)),
+            "entries": totals.entries,
+            "files": totals.files,
+            "bytes": totals.bytes,
+        }
+
+    def _do_source(self, message: "Message") -> None:
+        self._chunks.append(message["chunk"])
+
+    def _do_compare(self, message: "Message") -> "Message":
+        assert self._found is not None
+        source, self._chunks = unpack(self._chunks), []
+        return differences(source, self._found, self._terms(message["owner"], message))
+
+    def _do_receive(self, message: "Message") -> "Message":
+        place = self._opened()
+        return self._copies.receive(message, place.dest, place.temporary)
+
+    def _do_push(self, message: "Message") -> None:
+        own = self._source is None
+        place = self._opened() if own else None
+        sources = self._source.paths if self._source is not None else []
+        if place is not None:  # a copy is served as the source was: name by name
+            sources = [os.path.join(place.dest, name) for name in message["names"]]
+        self._copies.push(message, sources, gate=not own)
+
+    def _do_abandon(self, message: "Message") -> None:
+        self._copies.abandon(message["what"])
+
+    def _do_close(self, message: "Message") -> "Message":
+        self._opened().close()
+        return {}
+
+    # Helpers.
+
+    def _opened(self) -> "Place":
+        assert self._place is not None
+        return self._place
+
+    @staticmethod
+    def _patterns(message: "Message") -> Patterns:
+        try:
+            return Patterns(message["excludes"])
+        except ValueError as error:
+            raise CantError("source", str(error)) from None
+
+    @staticmethod
+    def _terms(owner: str, message: "Message") -> Terms:
+        return Terms(owner=owner, checksum=message["checksum"])
+
+
+def _place(error: Exception) -> str:
+    """What went wrong, and where."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = "%s:%d" % (at.tb_frame.f_code.co_filename, at.tb_lineno) if at is not None else ""
+    return "%s: %s (%s)" % (type(error).__name__, error, where)
+
+
+def main() -> None:
+    """Serve until told to end."""
+    loop = Loop()
+    service = Service(loop)
+    end: "Callable[..., None]" = service.end
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(signum, lambda *_: end())
+    loop.run()

@@ -1,0 +1,168 @@
+"""One run at a time on one directory: between real processes, of several users."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import nile
+from nile.agent.worker import lock as locks
+from nile.agent.worker.lock import Busy, Lock, in_use
+
+HOLDER = """
+import os, sys
+from nile.agent.worker.lock import Lock
+uid = int(sys.argv[2])
+if uid != os.geteuid():
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+lock = Lock(os.fsencode(sys.argv[1]))
+print(lock.acquire(), lock.held, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(dest: Path, uid: int, run: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the lock, until the end of the block."""
+    package = str(Path(nile.__file__).parent.parent)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(dest), str(uid)],
+        env={**os.environ, "NILE_RUN": run, "PYTHONPATH": package},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "None True\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_lock_is_taken_and_given_back(tmp_path: Path) -> None:
+    one, other = Lock(os.fsencode(tmp_path)), Lock(os.fsencode(tmp_path))
+    assert one.acquire() is None
+    assert one.held
+    busy = other.acquire()
+    assert busy is not None
+    assert busy.pid == os.getpid()
+    assert not other.held
+    one.release()
+    one.release()
+    assert other.acquire() is None
+    other.release()
+
+
+def test_who_has_it_and_since_when(tmp_path: Path) -> None:
+    uid = 65534 if os.geteuid() == 0 else os.geteuid()
+    tmp_path.chmod(0o755)
+    for place in tmp_path.parents[:2]:
+        place.chmod(0o755)
+    began = time.time()
+    with held(tmp_path, uid, "r-42") as process:
+        busy = Lock(os.fsencode(tmp_path)).acquire()
+    assert busy is not None
+    assert busy == Busy(pwd.getpwuid(uid).pw_name, busy.since, process.pid, "r-42")
+    assert busy.since is not None
+    assert began - 2 <= busy.since <= time.time() + 2
+
+
+def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
+    with held(tmp_path, os.geteuid(), "r") as process:
+        assert in_use(os.fsencode(tmp_path))
+        process.send_signal(signal.SIGKILL)
+        process.wait(20)
+        assert not in_use(os.fsencode(tmp_path))
+        lock = Lock(os.fsencode(tmp_path))
+        assert lock.acquire() is None
+        lock.release()
+
+
+def test_a_command_that_is_started_meanwhile_does_not_keep_it(tmp_path: Path) -> None:
+    lock = Lock(os.fsencode(tmp_path))
+    assert lock.acquire() is None
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
+        lock.release()
+        assert not in_use(os.fsencode(tmp_path))
+        child.kill()
+
+
+def test_where_proc_does_not_tell_it_is_somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_read", lambda _path: b"")
+    one = Lock(os.fsencode(tmp_path))
+    assert one.acquire() is None
+    assert Lock(os.fsencode(tmp_path)).acquire() == Busy()
+    one.release()
+
+
+def test_a_lock_that_is_gone_at_once_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Lock(os.fsencode(tmp_path))
+    assert other.acquire() is None
+    monkeypatch.setattr(locks, "_holding", lambda _seen: other.release())
+    lock = Lock(os.fsencode(tmp_path))
+    assert lock.acquire() is None
+    lock.release()
+
+
+def test_a_directory_that_was_replaced_meanwhile_is_locked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    flock = locks._try
+    swaps = iter([True, False])
+
+    def swapped(fd: int, how: int = fcntl.LOCK_EX) -> bool:
+        if next(swaps):
+            dest.rename(tmp_path / "old")
+            dest.mkdir()
+        return flock(fd, how)
+
+    monkeypatch.setattr(locks, "_try", swapped)
+    lock = Lock(os.fsencode(dest))
+    assert lock.acquire() is None
+    monkeypatch.undo()
+    assert in_use(os.fsencode(dest))
+    assert not in_use(os.fsencode(tmp_path / "old"))
+    lock.release()
+
+
+def test_the_lock_of_another_file_system_with_the_same_inode_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path.stat()
+    device = f"{os.major(seen.st_dev):02x}:{os.minor(seen.st_dev):02x}"
+    lines = [
+        f"1: POSIX  ADVISORY  WRITE 11 {device}:{seen.st_ino} 0 EOF",
+        f"2: FLOCK  ADVISORY  WRITE 12 ff:ff:{seen.st_ino} 0 EOF",
+        f"3: FLOCK  ADVISORY  WRITE 13 {device}:{seen.st_ino}7 0 EOF",
+        f"4: FLOCK  ADVISORY  WRITE 14 {device}:{seen.st_ino} 0 EOF",
+        f"4: -> FLOCK  ADVISORY  WRITE 15 {device}:{seen.st_ino} 0 EOF",
+    ]
+    monkeypatch.setattr(locks, "_read", lambda _path: "\n".join(lines).encode())
+    assert locks._holding(seen) == 14
+    del lines[3]
+    assert locks._holding(seen) == 12  # btrfs and its kind show another device here than stat does
+    lines.append(f"5: FLOCK  ADVISORY  WRITE 16 fe:fe:{seen.st_ino} 0 EOF")
+    assert locks._holding(seen) is None
+
+
+def test_what_is_no_directory_cannot_be_locked(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "missing"):
+        with pytest.raises(OSError, match=r"Not a directory|No such file"):
+            Lock(os.fsencode(tmp_path / name)).acquire()
+        assert not in_use(os.fsencode(tmp_path / name))

@@ -1,0 +1,311 @@
+"""Copies over real ssh, by the real rsync: hosts have what the source has, or what they had before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.lab import Lab
+from tests.cluster.faults import crash, freeze
+from tests.cluster.hosts import patiently, processes, root_of
+from tests.cluster.running import Done, Nile
+
+pytestmark = pytest.mark.cluster
+
+HOSTS = [f"h{number:03}" for number in range(1, 13)]
+SET = "h[001-012]"
+TREE = {"h001": "h[003-007]", "h002": "h[008-012]"}
+METHODS = ["rsync", "rsync-tcp"]
+SLOW = ("--bwlimit", "4000")
+BIG = 24_000_000
+"""Bytes that take some seconds at that rate."""
+
+Tree = dict[bytes, tuple[Any, ...]]
+
+
+@pytest.fixture
+def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
+    """Twelve hosts in two stages; what is in their /srv goes afterwards."""
+    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s"})
+    yield made
+    fleet.heal()
+    for host in HOSTS:
+        subprocess.run(["find", root_of(fleet, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A tree with all that a tree can have."""
+    top = tmp_path / "source"
+    (top / "deep/er").mkdir(parents=True)
+    (top / "empty").mkdir(mode=0o700)
+    (top / "hello").write_text("hello\n")
+    (top / "run me").write_text("#!/bin/sh\n")
+    (top / "run me").chmod(0o751)
+    (top / "deep/er/link").symlink_to("../../hello")
+    (top / "deep/dangling").symlink_to("nowhere")
+    (top / "deep/hard").hardlink_to(top / "hello")
+    Path(os.fsdecode(bytes(top) + b"/not utf-8 \xff\n, and two lines")).write_text("odd")
+    (top / "-rf").write_text("looks like an option")
+    with (top / "sparse").open("wb") as file:
+        file.truncate(64 << 20)
+    os.chown(top / "run me", 1234, 4321)
+    os.setxattr(top / "hello", "user.colour", b"blue")
+    os.utime(top / "deep/er", ns=(1, 1_234_567_890_123_456_789))
+    for number in range(200):
+        (top / f"deep/f{number:03}").write_text("x" * number)
+    return top
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A large file among small ones."""
+    top = tmp_path / "plain"
+    (top / "deep").mkdir(parents=True)
+    (top / "big").write_bytes(os.urandom(BIG))
+    for number in range(20):
+        (top / f"deep/f{number}").write_text("x" * number)
+    (top / "hello").write_text("hello\n")
+    return top
+
+
+def tree(top: Path) -> Tree:
+    """All that is in a tree, the top's own times and mode too."""
+    found: Tree = {}
+    for path in [top, *top.rglob("*")]:
+        seen = path.lstat()
+        what: Any = None
+        if path.is_symlink():
+            what = path.readlink()
+        elif stat.S_ISREG(seen.st_mode):
+            content = (seen.st_blocks * 512 < seen.st_size) or path.read_bytes()
+            what = (content, seen.st_nlink, os.listxattr(path))
+        times = () if path.is_symlink() else (seen.st_mtime_ns, stat.S_IMODE(seen.st_mode))
+        found[os.fsencode(path.relative_to(top))] = (
+            stat.S_IFMT(seen.st_mode),
+            seen.st_uid,
+            seen.st_gid,
+            times,
+            what,
+        )
+    return found
+
+
+def on(nile: Nile, host: str, dest: str) -> Path:
+    return root_of(nile.lab, host) / dest.lstrip("/")
+
+
+def sync(nile: Nile, *words: object, **how: Any) -> Done:
+    return nile.command("sync", "--routes", str(nile.routes), *map(str, words), **how)
+
+
+def copied(nile: Nile, source: Path, dest: str, hosts: list[str] = HOSTS) -> None:
+    wanted = tree(source)
+    for host in hosts:
+        assert tree(on(nile, host, dest)) == wanted, host
+
+
+def under_way(nile: Nile, host: str, dest: str, size: int) -> None:
+    """Wait until so many bytes of an unfinished file are there."""
+
+    def enough() -> bool:
+        places = on(nile, host, dest).glob(".nile-sync-*/.nile-sync-*/*")
+        return any(path.stat().st_size >= size for path in places)
+
+    patiently(enough, f"{size} bytes are under way to {host}", 30.0)
+
+
+class Started:
+    """`nile sync --json` in the background."""
+
+    def __init__(self, nile: Nile, *words: object) -> None:
+        argv = nile.argv("sync", "--routes", str(nile.routes), "--json", *map(str, words))
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            argv, env=nile.environment(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+    def wait(self) -> Done:
+        stdout, stderr = self.process.communicate(timeout=60)
+        return Done(self.process.returncode, stdout, stderr)
+
+
+@pytest.mark.parametrize("method", METHODS)
+class TestCopying:
+    def test_everything_arrives_and_then_what_changed(self, nile: Nile, source: Path, method: str) -> None:
+        how = ("-w", SET, "--method", method, "--json")
+        sync(nile, *how, f"{source}/", "/srv/copy").all_ok()
+        copied(nile, source, "/srv/copy")
+
+        (source / "hello").write_text("HELLO\n")
+        (source / "deep/f007").unlink()
+        (source / "new").mkdir()
+        (source / "new/file").write_text("new")
+        sync(nile, *how, "--delete", f"{source}/", "/srv/copy").all_ok()
+        copied(nile, source, "/srv/copy")
+
+        done = sync(nile, *how, "--delete", f"{source}/", "/srv/copy").all_ok()
+        assert not [text for text in done.notices if "sent" in text]
+
+    def test_without_a_slash_the_directory_itself_is_copied_beside_what_is_there(
+        self, nile: Nile, source: Path, method: str
+    ) -> None:
+        other = on(nile, "h005", "/srv/many/other")
+        other.mkdir(parents=True)
+        words = ("-w", SET, "--method", method, "--json", "--delete", str(source), "/srv/many")
+        sync(nile, *words).all_ok()
+        copied(nile, source, "/srv/many/source")
+        assert other.is_dir()
+
+    def test_a_relay_that_dies_on_the_way_costs_nobody_else(
+        self, nile: Nile, plain: Path, method: str
+    ) -> None:
+        words = ("-w", SET, "--method", method, *SLOW, f"{plain}/", "/srv/copy")
+        with Started(nile, *words) as started:
+            under_way(nile, "h001", "/srv/copy", BIG // 4)
+            crash(nile.lab, "h001")
+            done = started.wait()
+        assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h001"}
+        copied(nile, plain, "/srv/copy", HOSTS[1:])
+
+
+def test_what_differs_is_named_under_the_hosts_that_have_it(nile: Nile, source: Path) -> None:
+    sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
+    for host in ("h003", "h011"):
+        (on(nile, host, "/srv/copy") / "hello").chmod(0o600)
+    words = ("verify", "--routes", str(nile.routes), "-w", SET, "-b", f"{source}/", "/srv/copy")
+    done = nile.command(*words)
+    assert done.code == 1
+    assert "h[003,011] (2)" in done.out
+    assert "changed deep/hard (mode)\nchanged hello (mode)\n" in done.out
+    assert "10 of 12 hosts ok, 2 failed" in done.err
+
+
+def test_a_same_size_edit_within_the_same_second_is_not_missed(nile: Nile, source: Path) -> None:
+    sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
+    seen = (source / "hello").stat().st_mtime_ns
+    (source / "hello").write_text("HELLO\n")
+    os.utime(source / "hello", ns=(seen, seen // 10**9 * 10**9 + (seen + 1) % 10**9))
+    sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
+    copied(nile, source, "/srv/copy")
+
+
+def test_a_dry_run_says_it_and_does_nothing(nile: Nile, source: Path) -> None:
+    done = sync(nile, "-w", SET, "-n", "-b", f"{source}/", "/srv/copy")
+    assert done.code == 0
+    assert b"missing hello\n" in done.stdout
+    assert not on(nile, "h001", "/srv/copy").exists()
+
+
+def test_much_is_not_deleted_by_the_way(nile: Nile, source: Path) -> None:
+    keep = on(nile, "h004", "/srv/copy")
+    keep.mkdir()
+    for number in range(100):
+        (keep / f"precious{number}").touch()
+    words = ("-w", SET, "--delete", "--json", f"{source}/", "/srv/copy")
+    done = sync(nile, *words)
+    assert {result["code"] for result in done.results.values()} == {"max-delete"}
+    assert len(list(keep.iterdir())) == 100
+    assert not list(on(nile, "h001", "/srv").iterdir())
+    sync(nile, *words[:-2], "--max-delete", "100", *words[-2:]).all_ok()
+    copied(nile, source, "/srv/copy")
+
+
+@pytest.mark.parametrize(
+    ("dest", "code"), [("/srv", "destination"), ("/etc", "destination"), ("/srv/a file", "destination")]
+)
+def test_where_nobody_means_to_delete_nothing_is(nile: Nile, source: Path, dest: str, code: str) -> None:
+    on(nile, "h001", "/srv/a file").touch()
+    on(nile, "h002", "/srv/a file").touch()
+    done = sync(nile, "-w", "h[001-002]", "--delete", "--max-delete", "9", "--json", f"{source}/", dest)
+    assert {result["code"] for result in done.results.values()} == {code}
+
+
+def test_one_run_at_a_time(nile: Nile, plain: Path) -> None:
+    words = ("-w", "h[001-002]", *SLOW, f"{plain}/", "/srv/copy")
+    with Started(nile, *words) as first:
+        under_way(nile, "h001", "/srv/copy", 1)
+        second = sync(nile, "--json", *words)
+        assert {result["code"] for result in second.results.values()} == {"busy"}
+        assert "of root since 2" in second.results["h001"]["reason"]
+        first.wait().all_ok()
+    copied(nile, plain, "/srv/copy", HOSTS[:2])
+
+
+def test_a_source_that_changes_meanwhile_is_named_and_what_was_there_stays(nile: Nile, plain: Path) -> None:
+    (plain / "big").rename(plain.parent / "big")
+    sync(nile, "-w", SET, "--json", f"{plain}/", "/srv/copy").all_ok()
+    (plain.parent / "big").rename(plain / "big")
+    (plain / "hello").write_text("newer\n")
+    before = {host: (on(nile, host, "/srv/copy") / "hello").read_text() for host in HOSTS}
+    with Started(nile, "-w", SET, *SLOW, f"{plain}/", "/srv/copy") as started:
+        under_way(nile, "h001", "/srv/copy", BIG // 4)
+        (plain / "hello").write_text("newest\n")
+        done = started.wait()
+    assert {result["code"] for result in done.results.values()} == {"source-changed"}
+    assert "hello" in done.results["h001"]["reason"]
+    assert {host: (on(nile, host, "/srv/copy") / "hello").read_text() for host in HOSTS} == before
+    assert not list(on(nile, "h001", "/srv/copy").glob(".nile*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_what_is_interrupted_leaves_nothing_half_and_is_finished_by_the_next_run(
+    nile: Nile, plain: Path, number: signal.Signals
+) -> None:
+    with Started(nile, "-w", SET, *SLOW, f"{plain}/", "/srv/copy") as started:
+        under_way(nile, "h001", "/srv/copy", BIG // 4)
+        started.process.send_signal(number)
+        started.wait()
+    patiently(lambda: not processes(nile.lab), "nothing runs any more", 30.0)
+    for host in HOSTS:
+        assert not list(on(nile, host, "/srv").glob("copy/big"))
+        assert not list(on(nile, host, "/srv").glob("copy/.nile*"))
+    sync(nile, "-w", SET, "--json", f"{plain}/", "/srv/copy").all_ok()
+    copied(nile, plain, "/srv/copy")
+
+
+def test_a_full_disk_and_a_frozen_host_are_theirs_alone(nile: Nile, plain: Path) -> None:
+    on(nile, "h005", "/srv/copy").mkdir()
+    nile.lab.run_on("h005", ["mount", "-t", "tmpfs", "-o", "size=8m", "full", "/srv/copy"])
+    try:
+        with Started(nile, "-w", SET, *SLOW, f"{plain}/", "/srv/copy") as started:
+            under_way(nile, "h001", "/srv/copy", 1)
+            freeze(nile.lab, "h002")
+            done = started.wait()
+    finally:
+        nile.lab.run_on("h005", ["umount", "/srv/copy"])
+    assert {host: result["code"] for host, result in done.results.items() if result["code"]} == {
+        "h002": "link",
+        "h005": "disk-full",
+    }
+    copied(nile, plain, "/srv/copy", [host for host in HOSTS if host not in ("h002", "h005")])
+
+
+def test_a_host_without_rsync_is_named(nile: Nile, source: Path) -> None:
+    program = shutil.which("rsync")
+    assert program
+    nile.lab.run_on("h004", ["mount", "--bind", "/dev/null", program])
+    try:
+        done = sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy")
+    finally:
+        nile.lab.run_on("h004", ["umount", program])
+    assert {host: result["code"] for host, result in done.results.items() if result["code"]} == {
+        "h004": "no-rsync"
+    }
+    copied(nile, source, "/srv/copy", [host for host in HOSTS if host != "h004"])
