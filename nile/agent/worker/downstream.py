@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BURST = 4 * 1024 * 1024  # bytes after which others get their turn
 GREETING_S = 5.0  # for a successor to say what it wants
 LINGER_S = 2.0  # for a successor to take our last word
-PIPE = 1024 * 1024  # bytes that a pipe should hold, where the system allows that
+PIPE = 256 * 1024  # bytes that a pipe should hold, where the system allows that
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; fcntl has it from 3.10 on
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
 

@@ -4,8 +4,9 @@ Offsets count the bytes of the whole stream, from 0 on. A ring has two kinds of
 readers. The *applier* may be a whole ring behind. The *successor* may be a
 quarter behind, so that its own successor, which is a quarter behind it at most,
 is found in this ring too when the one between dies, and even if two neighbours
-die at once (if all rings of a chain are of one size, as they should be). A successor that is *awaited* (the last one broke, or
-another one is called) is kept its place for half a ring.
+die at once (if all rings of a chain are of one size, as they should be). A
+successor that is *awaited* (the last one broke, or another one is called) is
+kept its place for half a ring.
 
 How far the stream may go is granted to whoever sends it, in steps. What was
 granted can't be taken back; so where a new successor begins far behind, there

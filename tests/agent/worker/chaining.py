@@ -7,7 +7,8 @@ import select
 import socket
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from nile.agent.worker import segments
 from nile.agent.worker.chain import Node
@@ -20,11 +21,17 @@ from tests.agent.worker.copying import LONGEST_S, SECRET, a_loop
 HOST = "127.0.0.1"
 RING = 256 * 1024
 MIB = 1024 * 1024
+SIZE = 4 * MIB + 12345
 
 
 def stream(size: int) -> bytes:
     """Bytes of which no two places look alike."""
     return array("Q", range((size + 7) // 8)).tobytes()[:size]
+
+
+def finished(chain: Chain) -> None:
+    """Its file is complete."""
+    chain.file.finish(len(chain.data))
 
 
 class Reader:
@@ -202,7 +209,7 @@ class Chain:
 
     def settle(self) -> None:
         """Run until nothing has moved for a while."""
-        before: list[tuple[int, ...]] = []
+        before: list[tuple[int, int, int, int]] = []
         still = 0
 
         def quiet() -> bool:
@@ -216,6 +223,22 @@ class Chain:
             return still > 150
 
         self.wait(quiet)
+
+    def standing(self) -> list[tuple[float, float]]:
+        """For how much of the next moment each one stands still: because of its applier, of its successor."""
+
+        def now() -> list[Progress]:
+            return [host.node.progress() for host in self.all]
+
+        before, until = now(), self.loop.now() + 0.1
+        self.wait(lambda: self.loop.now() >= until)
+        return [
+            (
+                round((b.applier_s - a.applier_s) / (b.at - a.at), 2),
+                round((b.successor_s - a.successor_s) / (b.at - a.at), 2),
+            )
+            for a, b in zip(before, now(), strict=True)
+        ]
 
     def complete(self, *hosts: Host) -> None:
         """These have everything, and know it."""
@@ -235,11 +258,9 @@ class Chain:
 def descriptors() -> set[str]:
     """What is open in this process: numbers, and of what."""
     found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found.add(name + " " + os.readlink("/proc/self/fd/" + name))
-        except FileNotFoundError:  # the listing's own
-            pass
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            found.add(f"{path.name} {path.readlink()}")
     return found
 
 
@@ -261,7 +282,7 @@ def a_chain(size: int, hosts: int, ring: int = RING, **options: float) -> Iterat
 
 
 class ByHand:
-    """A neighbour of a node, of which every byte is the test's own; blocking for `send`, fed by the loop else."""
+    """A neighbour of a node, of which every byte is the test's own."""
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
