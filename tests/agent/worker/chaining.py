@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -350,6 +351,11 @@ class ByHand:
     def greet(self, received: int, granted: int) -> None:
         """Say what a successor says."""
         self.say(segments.state(segments.STATE, received, granted))
+
+    def reset(self) -> None:
+        """As a machine does that has forgotten us."""
+        self.open.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def close(self) -> None:
         if self.listener is not None:

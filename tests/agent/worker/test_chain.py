@@ -31,6 +31,17 @@ def test_every_host_gets_the_whole_stream(size: int) -> None:
             assert host.event("end", "").offset == host.event("applier", "").offset == size
 
 
+@pytest.mark.parametrize("rings", [(16 * MIB,) * 3, (65536, 16 * MIB, 65536), (1, 1, 1)])
+def test_rings_may_be_of_any_size(rings: tuple[int, ...]) -> None:
+    """Larger than a segment, larger than a neighbour's: what is said late is said in the end."""
+    with a_chain(MIB // 4 if min(rings) < MIB else SIZE, 0) as chain:
+        chain.hosts = [chain.another(ring) for ring in rings]
+        chain.join()
+        finished(chain)
+        chain.wait_done()
+        chain.complete(*chain.hosts)
+
+
 def test_the_stream_flows_while_it_grows() -> None:
     with a_chain(SIZE, 3) as chain:
         chain.join()

@@ -72,26 +72,57 @@ def test_bytes_that_a_new_successor_wants_are_not_written_over_though_more_was_g
         chain.wait(lambda: len(host.got) == RING // 2 - HELD)
         last_said = above.got[-17:]
         granted = struct.unpack("!BQQ", last_said)[2]
-        assert granted > RING
+        assert granted > RING + 1000
         below = ByHand(chain)
         host.pass_to(below.listen())
         below.wait_met()
-        below.greet(0, SIZE)
+        below.greet(1000, SIZE)
         below.pause()
         chain.wait(lambda: host.said("successor") == [""])
         more = chain.data[RING // 2 : granted]
         above.open.setblocking(True)
         above.say(segments.segment(len(more)) + more)
         chain.settle()
-        assert host.node.progress().received == RING, "the rest waits until it has been taken"
+        assert host.node.progress().received == RING + 1000, "the rest waits until it has been taken"
         below.read()
-        words = below.says(12 + 4 * 2 + RING)
-        assert len(words) == 12 + 4 * 2 + RING
-        assert zlib.crc32(_payload(words[12:])) == zlib.crc32(chain.data[:RING])
-        below.greet(RING, SIZE)
+        chain.wait(lambda: len(_payload(below.got[12:])) == RING)
+        assert zlib.crc32(_payload(below.got[12:])) == zlib.crc32(chain.data[1000 : RING + 1000])
+        below.greet(RING + 1000, SIZE)
         chain.wait(lambda: host.node.progress().received == granted)
+        assert host.said("predecessor") == [""]
         above.close()
         below.close()
+
+
+def test_a_predecessor_that_is_reset_is_noticed_though_nothing_is_read() -> None:
+    with a_chain(SIZE, 1) as chain:
+        host = chain.hosts[0]
+        host.pipe.pause()
+        host.node.last()
+        above = ByHand(chain).dial(host.await_one())
+        above.says(17)
+        above.say(segments.word(FROM, 0) + segments.segment(RING // 2) + chain.data[: RING // 2])
+        chain.wait(lambda: host.node.progress().received == RING // 2)
+        above.reset()
+        chain.wait(lambda: host.said("predecessor") == ["", "broken"])
+
+
+def test_a_successor_that_is_reset_is_replaced() -> None:
+    with a_chain(SIZE, 2) as chain:
+        first, second = chain.hosts
+        below = ByHand(chain)
+        first.pass_to(below.listen())
+        chain.root.pass_to(first.await_one())
+        finished(chain)
+        below.wait_met()
+        below.greet(0, SIZE)
+        chain.wait(lambda: first.node.progress().sent > 0)
+        below.reset()
+        chain.wait(lambda: first.said("successor") == ["", "broken"])
+        second.node.last()
+        first.pass_to(second.await_one())
+        chain.wait_done()
+        chain.complete(first, second)
 
 
 def _payload(words: bytes) -> bytes:
