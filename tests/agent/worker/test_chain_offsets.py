@@ -52,6 +52,7 @@ def test_a_successor_that_comes_too_late_for_the_ring_is_told() -> None:
         late.node.last()
         first.pass_to(late.await_one())
         chain.wait(lambda: "gone" in first.said("successor") and "gone" in late.said("predecessor"))
+        assert first.said("successor") == ["gone"]
         begin = MIB - RING
         assert first.event("successor", "gone").reason == f"it wants 0, and we have what begins at {begin}"
         assert late.event("predecessor", "gone").reason == f"it begins at {begin}"

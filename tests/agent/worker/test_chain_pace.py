@@ -143,6 +143,17 @@ def test_a_predecessor_that_never_comes_is_reported() -> None:
         chain.complete(host)
 
 
+def test_a_successor_that_has_said_something_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downstream, "GREETING_S", 0.05)
+    with a_chain(SIZE, 1) as chain:
+        chain.join()
+        chain.settle()
+        finished(chain)
+        chain.wait_done()
+        chain.complete(*chain.hosts)
+        assert chain.root.said("successor") == ["", "through"]
+
+
 def test_a_successor_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downstream, "GREETING_S", 0.1)
     with a_chain(SIZE, 0) as chain:
