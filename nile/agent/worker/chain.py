@@ -343,3 +343,4 @@ class Node:
         finally:
             if self._applier is not None:
                 self._applier.close()
+            self._stream.close()

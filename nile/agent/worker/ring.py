@@ -57,6 +57,10 @@ class Ring:
         start = offset % self.size
         return self._view[start : min(self.size, start + end - offset)]
 
+    def close(self) -> None:
+        """Give the memory back: there is nothing in it any more."""
+        self._view = memoryview(b"")
+
 
 class Readers:
     """Who reads a ring of `size` bytes, and how far they are; None: there is no such reader.

@@ -22,7 +22,7 @@ segment can have, and what belongs to it:
 
 CRC-32 guards against our own mistakes, and those of memories and of wires: an
 offset that was taken up wrongly, bytes that were written over too early. It
-costs a third of a second for a gigabyte. Who could forge it is trusted with
+costs a quarter of a second for a gigabyte. Who could forge it is trusted with
 worse; and the copy is compared with the source's manifest in the end.
 """
 

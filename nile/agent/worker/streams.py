@@ -46,6 +46,9 @@ class Stream:
         """
         raise NotImplementedError
 
+    def close(self) -> None:
+        """The chain that has it is over."""
+
 
 class Received(Stream):
     """What came of a predecessor: the last `size` bytes."""
@@ -73,6 +76,10 @@ class Received(Stream):
     def write(self, fd: int, offset: int, end: int) -> int:
         """See `Stream.write`."""
         return os.write(fd, self.ring.view(offset, end))
+
+    def close(self) -> None:
+        """See `Stream.close`."""
+        self.ring.close()
 
 
 class File(Stream):

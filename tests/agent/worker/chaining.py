@@ -282,6 +282,26 @@ def a_chain(size: int, hosts: int, ring: int = RING, **options: float) -> Iterat
     assert descriptors() == before, "something was left open"
 
 
+class Turns:
+    """A loop's poll that counts how often somebody was ready."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._poll = loop._poll
+        self.count = 0
+        loop._poll = self  # type: ignore[assignment]
+
+    def poll(self, wait_ms: int | None) -> list[tuple[int, int]]:
+        ready = self._poll.poll(wait_ms)
+        self.count += len(ready)
+        return ready
+
+    def register(self, fd: int, mask: int) -> None:
+        self._poll.register(fd, mask)
+
+    def unregister(self, fd: int) -> None:
+        self._poll.unregister(fd)
+
+
 class ByHand:
     """A neighbour of a node, of which every byte is the test's own."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import socket
+import weakref
 import zlib
+from types import SimpleNamespace
 
 import pytest
 
-from nile.agent.worker import downstream, segments
+from nile.agent.worker import downstream, segments, streams
 from nile.agent.worker.chain import HELD
 from nile.agent.worker.reports import Event
 from nile.agent.worker.segments import END, FROM, THROUGH
@@ -81,6 +84,25 @@ def test_one_file_may_have_several_chains() -> None:
         chain.wait_done(chain.root, first, late, other)
         chain.complete(first, late)
         assert chain.file.changed == []
+
+
+def test_the_memory_of_a_ring_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[mmap.mmap]] = []
+
+    def memory(*args: int) -> mmap.mmap:
+        found = mmap.mmap(*args)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(streams, "mmap", SimpleNamespace(**{**vars(mmap), "mmap": memory}))
+    with a_chain(SIZE, 2) as chain:
+        assert all(there() is not None for there in made)
+        chain.join()
+        chain.file.limit(MIB)
+        chain.wait(lambda: chain.hosts[0].node.progress().received == MIB)
+        chain.hosts[0].node.stop()
+        chain.hosts[1].node.abort("enough")
+        assert [there() for there in made] == [None, None]
 
 
 # Who dies is skipped

@@ -14,7 +14,7 @@ from nile.agent.worker import downstream, segments
 from nile.agent.worker.reports import Event, Progress
 from nile.agent.worker.segments import FROM
 from nile.agent.worker.streams import File
-from tests.agent.worker.chaining import HOST, MIB, RING, SIZE, ByHand, Host, a_chain, finished
+from tests.agent.worker.chaining import HOST, MIB, RING, SIZE, ByHand, Host, Turns, a_chain, finished
 from tests.agent.worker.copying import SECRET
 
 # Who is slow, or gone
@@ -36,6 +36,25 @@ def test_a_slow_applier_holds_up_the_chain_and_is_named() -> None:
         slow.pipe.go_on()
         chain.wait_done()
         chain.complete(*chain.hosts)
+
+
+@pytest.mark.parametrize("paused", [[], [0], [2], [0, 1, 2]])
+def test_who_waits_sleeps(paused: list[int]) -> None:
+    with a_chain(SIZE, 3) as chain:
+        turns = Turns(chain.loop)
+        for i in paused:
+            chain.hosts[i].pipe.pause()
+        chain.join()
+        chain.file.limit(SIZE)
+        chain.settle()
+        before = turns.count
+        chain.settle()
+        assert turns.count == before
+        finished(chain)
+        chain.settle()
+        before = turns.count
+        chain.settle()
+        assert turns.count == before
 
 
 def test_what_an_applier_takes_slowly_arrives() -> None:
@@ -71,6 +90,23 @@ def test_a_slow_successor_holds_us_up_by_a_quarter() -> None:
         chain.wait_done()
         chain.complete(host)
         assert not host.ended().passed
+
+
+def test_who_had_to_let_others_have_their_turn_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downstream, "BURST", 1000)
+    monkeypatch.setattr(segments, "MOST_SEGMENT", 1000)
+    with a_chain(100_000, 0) as chain:
+        host = Host(chain, chain.file, applies=True)
+        chain.readers.append(host.pipe)
+        below = ByHand(chain)
+        host.pass_to(below.listen())
+        below.wait_met()
+        below.greet(0, SIZE)
+        finished(chain)
+        chain.wait(lambda: len(below.got) == 12 + 100 * (4 + 1000) + 16)
+        chain.wait(lambda: host.said("applier") == [""])
+        host.node.stop()
+        below.close()
 
 
 def test_more_than_was_granted_is_not_sent() -> None:
