@@ -42,7 +42,7 @@ class Ring:
     def space(self, end: int) -> memoryview:
         """Where the bytes from `head` to `end` go: as many as are in one piece, perhaps none."""
         start = self.head % self.size
-        return self._view[start : max(start, min(self.size, start + end - self.head))]
+        return self._view[start : max(start, start + end - self.head)]
 
     def wrote(self, count: int) -> None:
         """So many bytes were written to the beginning of `space`."""
@@ -55,7 +55,7 @@ class Ring:
         if not self.begin <= offset <= end <= self.head:
             raise ValueError("%d to %d of a ring from %d to %d" % (offset, end, self.begin, self.head))
         start = offset % self.size
-        return self._view[start : min(self.size, start + end - offset)]
+        return self._view[start : start + end - offset]
 
     def close(self) -> None:
         """Give the memory back: there is nothing in it any more."""

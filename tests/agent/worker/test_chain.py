@@ -28,6 +28,8 @@ def test_every_host_gets_the_whole_stream(size: int) -> None:
         chain.wait_done()
         chain.complete(*chain.hosts)
         assert [host.ended().passed for host in chain.all] == [True] * 5 + [False]
+        for host in chain.all[:-1]:
+            assert host.event("successor", "through").offset == size
         for host in chain.hosts:
             assert host.said("predecessor") == [""]
             assert (host.said("end"), host.said("applier")) == ([""], [""])
