@@ -50,7 +50,7 @@ AGENT_MODULES = {
     "reach": BARE | {"_socket"},
 }
 # A worker is a program of its own, which starts only where files are copied.
-WORKER = frozenset(sys.stdlib_module_names) - {"asyncio", "subprocess", "pickle", "threading", "ctypes"}
+WORKER = frozenset(sys.stdlib_module_names) - {"asyncio", "pickle", "threading", "ctypes"}
 PURE_AGENT_MODULES = {"wire", "link", "core", "stopping", "anew", "child", "relay", "handshake", "channel"}
 PURE_PATHS = [
     *sorted((NILE / "cascade").rglob("*.py")),

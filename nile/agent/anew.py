@@ -1,4 +1,7 @@
-"""What an agent says when it is attached anew: pure; sent as source, for in a quiet run nobody is."""
+"""What an agent says when it is attached anew, and what is said to it alone: pure.
+
+Sent as source, for in a quiet run nobody needs it.
+"""
 
 from nile.agent import wire
 
@@ -21,6 +24,14 @@ def resume(core: "Core", trace: str, have: "Dict[str, Any]") -> "Effects":
         for at in range(max(have[name], start), start + len(kept), wire.CHUNK):
             effects.append(core.output_frame(name, at, bytes(kept[at - start : at - start + wire.CHUNK])))
     return effects + _again(core, core.result_said)
+
+
+def tell(core: "Core", body: bytes) -> "Effects":
+    """More for this command's standard input: 8 bytes of offset, bytes. What got lost is said again."""
+    if int.from_bytes(body[:8], "big") != core.told_to or len(body) <= 8:
+        return []
+    core.told_to += len(body) - 8
+    return [("input", body[8:])]
 
 
 def _again(core: "Core", said: "Effects") -> "Effects":

@@ -68,7 +68,7 @@ class Command:
             env["NILE_SCRATCH"] = scratch
         env["NILE_RUN"] = shared["run"]
         env["NILE_COUNT"] = str(shared["count"])
-        env["NILE_PYTHON"] = sys.executable or "python3"
+        env["NILE_PYTHON"] = sys.executable
         for key in ("host", "stage", "parent", "rank"):
             env["NILE_" + key.upper()] = str(node[key])
         return env

@@ -60,7 +60,7 @@ class Core:
         self._lease_s = lease_s
         self._beat = -1
         self._beat_at = now
-        self._told_to = 0  # what the root said to this host's command alone: bytes, ever
+        self.told_to = 0  # what the root said to this host's command alone: bytes, ever
         self.taken = 0  # of its standard input, program included
         self._orphan = ""  # what to do without a parent: adopt, kill or finish
         self._window = 0
@@ -100,7 +100,9 @@ class Core:
         if frame.type == wire.STDIN and self.state in (HELD, RUNNING):
             return [("input", frame.body)]
         if frame.type == wire.TELL and self.state == RUNNING:
-            return self._tell(frame.body)
+            from nile.agent import anew
+
+            return anew.tell(self, frame.body)
         if frame.type == wire.CANCEL:
             return self._cancel(float(frame.fields().get("grace", self._grace_s)), now)
         if frame.type == wire.RESUME:
@@ -176,13 +178,6 @@ class Core:
                 if was_full and name in self._open:
                     effects.append(("reading", name, True))
         return effects
-
-    def _tell(self, body: bytes) -> "Effects":
-        """More for the command's standard input: 8 bytes of offset, bytes. What got lost is said again."""
-        if int.from_bytes(body[:8], "big") != self._told_to or len(body) <= 8:
-            return []
-        self._told_to += len(body) - 8
-        return [("input", body[8:])]
 
     def _cancel(self, grace_s: float, now: float) -> "Effects":
         if self.state == HELD:

@@ -32,7 +32,7 @@ class Link:
         self._bulk: "dict[int, list[Tuple[wire.Frame, Optional[Callable[[], None]]]]]" = {}
         self._turns: "list[int]" = []
         self._sent = 0  # bulk bytes, ever
-        self._granted = BULK_WINDOW
+        self.granted = BULK_WINDOW
         self._taken = 0  # bulk bytes of the other side that left our memory, ever
         self._told = 0  # of these, how many the other side knows of
         self._received = 0
@@ -51,7 +51,7 @@ class Link:
             granted = frame.value()
             if not isinstance(granted, int):
                 raise wire.WireError("a window that is no number")
-            self._granted = max(self._granted, granted)
+            self.granted = max(self.granted, granted)
         elif frame.type in wire.BULK:
             self._received += len(frame.body)
             # The last frame may begin inside the window, and holds a few bytes more than a chunk.
@@ -96,14 +96,14 @@ class Link:
 
     def pending(self) -> bool:
         """Would `pull` give anything?"""
-        return bool(self._control) or (bool(self._turns) and self._sent < self._granted)
+        return bool(self._control) or (bool(self._turns) and self._sent < self.granted)
 
     def pull(self, now: float) -> bytes:
         """The next bytes to write: of control frames, else one bulk frame, else nothing."""
         if self._control:
             data = bytes(memoryview(self._control)[:CONTROL_STEP])
             del self._control[:CONTROL_STEP]
-        elif self._turns and self._sent < self._granted:
+        elif self._turns and self._sent < self.granted:
             data = self._pull_bulk()
         else:
             return b""

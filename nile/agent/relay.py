@@ -224,7 +224,9 @@ class Relay:
         try:
             if child.link is None:
                 return self._shake(child, data, now)
-            return self._frames(child, child.link.receive(data, now), now)
+            link, granted = child.link, child.link.granted
+            effects = self._frames(child, link.receive(data, now), now)
+            return effects if link.granted == granted else effects + [("flush", child.id)]
         except HandshakeError as error:
             return self._hang_up(child, error.code, error.reason, now)
         except wire.WireError as error:

@@ -1,5 +1,5 @@
 """From the agent's source text to the bytes that travel."""
 
-from nile.bootstrap.kept import KeptBundle, agent_bundle, carrier_code, reach_code
+from nile.bootstrap.kept import KeptBundle, agent_bundle, carrier_code, kept_program, reach_code
 
-__all__ = ["KeptBundle", "agent_bundle", "carrier_code", "reach_code"]
+__all__ = ["KeptBundle", "agent_bundle", "carrier_code", "kept_program", "reach_code"]

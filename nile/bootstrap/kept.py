@@ -71,6 +71,21 @@ class KeptBundle(Bundle):
         return agent_bundle()
 
 
+def kept_program(directory: Path) -> bytes:
+    """The worker's program (see nile.bootstrap.program), from `directory` if it is there."""
+    from nile.bootstrap import program
+
+    try:
+        path = directory / f"{_PREFIX}{content_key()}-worker"
+    except OSError:
+        return program.worker_program()
+    data = read(path)
+    if data is None:
+        data = program.worker_program()
+        write(path, data)
+    return data
+
+
 def agent_bundle() -> Bundle:
     """See `nile.bootstrap.bundle`, which isn't even imported before it is needed."""
     from nile.bootstrap import bundle
@@ -94,8 +109,8 @@ def reach_code() -> dict[str, bytes]:
 
 def content_key() -> str:
     """Names everything that the packed agent is made of and by; raises OSError where that can't be read."""
-    packers = [Path(__file__).with_name(name) for name in ("bundle.py", "shorten.py")]
-    modules = sorted(Path(nile.agent.__path__[0]).glob("*.py"))
+    packers = [Path(__file__).with_name(name) for name in ("bundle.py", "program.py", "shorten.py")]
+    modules = sorted(Path(nile.agent.__path__[0]).rglob("*.py"))
     total = hashlib.sha256(f"{sys.version} {zlib.ZLIB_RUNTIME_VERSION}".encode())
     for path in (*packers, *modules):
         total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())

@@ -6,11 +6,10 @@ import functools
 import zlib
 from importlib import resources
 
-from nile.bootstrap.bundle import strip
-
 MODULES = (
     "wire",
     "processes",
+    "forked",
     "worker.loop",
     "worker.patterns",
     "worker.manifest",
@@ -55,5 +54,7 @@ def worker_program() -> bytes:
 def _stripped(module: str) -> str:
     """A named tuple is made of annotations."""
     file = module.replace(".", "/") + ".py"
+    from nile.bootstrap.bundle import strip
+
     text = resources.files("nile.agent").joinpath(file).read_text(encoding="utf-8")
     return strip(text, annotations=True)

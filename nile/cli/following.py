@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import select
+import sys
 from typing import TYPE_CHECKING, Any
-
-import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,8 @@ class Show:
 
         self.results: list[HostResult] = []
         self.interrupted = False
+        self._question = ""
+        """What the user was asked and hasn't answered."""
         self._known = known
         self._screen = screen
         self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
@@ -71,7 +73,10 @@ class Show:
                     interrupts.wait_while_paused()
                     self._handle(event)
                     if isinstance(event, Asked):
-                        engine.answer(self._confirms(event.text))
+                        self._question = event.text
+                        self._ask()
+                    if self._question and (said := self._answer()) is not None:
+                        engine.answer(said)
                 failure = None
             except TakenOverError:
                 raise
@@ -96,14 +101,22 @@ class Show:
             for result in self._known:
                 self._handle(result)
 
-    def _confirms(self, question: str) -> bool:
-        """Ask the user; only a run whose user can be asked has questions."""
+    def _ask(self) -> None:
+        """Only a run whose user can be asked has questions."""
         from nile.report.text import visible
 
-        try:
-            return click.confirm(f"nile: {visible(question)}; go on?", err=True)
-        except click.Abort:
-            return False
+        self._say(f"nile: {visible(self._question)}; go on? [y/N] ")
+
+    def _answer(self) -> bool | None:
+        """What the user has typed, once it is a line: nobody waits for it, for a Ctrl-C is an answer too."""
+        if not select.select([sys.stdin], [], [], 0)[0]:
+            return None
+        word = sys.stdin.readline().strip().lower()
+        if word not in ("", "y", "yes", "n", "no"):
+            self._ask()
+            return None
+        self._question = ""
+        return word.startswith("y")
 
     def _say(self, text: str) -> None:
         self._screen.err.write(text)

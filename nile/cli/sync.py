@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nile.cli.common import SelectionOptions, long_selection_options
+from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, places, run
 
 EXAMPLES = """\b
@@ -43,6 +43,9 @@ Examples:
     "--delta", is_flag=True, help="Send of changed files only what changed in them: for slow networks."
 )
 @click.option(
+    "--wait", "wait_s", metavar="S", type=Seconds(), default=0.0, help="For another run that writes there."
+)
+@click.option(
     "--bwlimit", metavar="KIB/S", type=click.IntRange(min=1), help="For each copy between two hosts."
 )
 def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
@@ -67,6 +70,7 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         numeric_ids=given["numeric_ids"],
         chown=given["chown"],
         whole=not given["delta"],
+        wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
     )
     return run(selection, what, given)

@@ -89,10 +89,10 @@ def prepare(
 
 
 def _worker() -> Worker:
-    from nile.bootstrap import reach_code
-    from nile.bootstrap.program import COMMAND, worker_program  # few runs have any
+    from nile.bootstrap import kept_program, reach_code  # few runs have any
+    from nile.bootstrap.program import COMMAND
 
-    return Worker(COMMAND, worker_program(), reach_code())
+    return Worker(COMMAND, kept_program(cache_directory()), reach_code())
 
 
 def address(plan: Plan, logins: Mapping[str, ResolvedLogin], giver: int, taker: int) -> str:

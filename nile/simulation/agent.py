@@ -155,7 +155,7 @@ class SimAgent:
         link, pipe = self.link, self._connection.up
         while self.alive and link.pending() and pipe.writable:
             pipe.write(link.pull(self.clock.now))
-            ahead = link._sent - (link._granted - BULK_WINDOW)
+            ahead = link._sent - (link.granted - BULK_WINDOW)
             if ahead > self.most_sent_ahead:
                 self.most_sent_ahead = ahead
 

@@ -34,7 +34,7 @@ class Counting:
 
     def complete(self, differing: list[Target]) -> bool:
         """Is it known of all of these?"""
-        return all(_group(target) in self._found for target in differing if target.step is Step.DIFFERS)
+        return all(_group(target) in self._found for target in differing if target.step is not Step.OVER)
 
     def go_on(self, differing: list[Target]) -> Iterator[Errand]:
         """Ask for what isn't known yet, of one of each group."""

@@ -24,7 +24,7 @@ from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.counting import Counting
 from nile.sync.giving import Giving
 from nile.sync.options import Ask, Purpose, SyncOptions
-from nile.sync.targets import Difference, Step, Target, Tree, count, words
+from nile.sync.targets import Step, Target, Tree, count, words
 from nile.sync.wording import dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
@@ -89,15 +89,17 @@ class Sync:
         if self._stopped:
             yield from self._fail(target, self._stopped)
         elif target.step is Step.ABSENT:
-            target.step = Step.OPENING
-            copies = self._options.purpose is Purpose.COPY
-            ask = {
-                "dest": self._options.dest,
-                "write": copies,
-                "delete": self._options.delete,
-                "run": self._run,
-            }
-            yield self._ask(node_id, "open", ask, self._opened)
+            yield self._open(target)
+
+    def _open(self, target: Target) -> Tell:
+        target.step = Step.OPENING
+        fields = {
+            "dest": self._options.dest,
+            "write": self._options.purpose is Purpose.COPY,
+            "delete": self._options.delete,
+            "run": self._run,
+        }
+        return self._ask(target.id, "open", fields, self._opened)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
         """An answer, or one of several."""
@@ -147,7 +149,10 @@ class Sync:
             )
 
     def tick(self, t: float) -> Errands:
-        """A host that was out of reach may be back."""
+        """A host that was out of reach may be back, and another run over."""
+        for target in self._targets.values():
+            if target.step is Step.WAITING:
+                yield self._open(target)
         yield from self._go_on(t)
 
     def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
@@ -200,6 +205,9 @@ class Sync:
 
     def _opened(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
+        if message.get("code") == Code.BUSY and t < self._options.wait_s:
+            target.step = Step.WAITING
+            return
         if message.get("code"):
             yield from self._fail(target, _told(message))
             return
@@ -233,18 +241,27 @@ class Sync:
         if target.found.fingerprint == self._sources[target.owner].fingerprint:
             target.step = Step.SAME
         elif target.step is Step.CHECKING:
-            yield from self._not_equal(target, t)
+            target.step = Step.COMPARING
         else:
             target.step = Step.DIFFERS
 
-    def _not_equal(self, target: Target, t: float) -> Errands:
-        """It was copied, and yet isn't what the source is: once more, by contents; then it has failed."""
-        target.step = Step.DIFFERS
-        if not target.checked_bytes:
-            target.checked_bytes = True
-            return
-        judgement = Judgement(Verdict.FAILED, Code.DIFFERS, "its copy still differs from the source")
-        yield from self._fail(target, judgement)
+    def _judge_copies(self) -> Errands:
+        """Those that got their copy, and yet aren't equal: once more, by contents; then it has failed."""
+        copied = [target for target in self._targets.values() if target.step is Step.COMPARING]
+        yield from self._counting.go_on(copied)
+        for target in copied:
+            found = self._counting.of(target)
+            if found is None:
+                continue
+            if found.only_more and not self._options.delete:
+                target.step = Step.SAME
+            elif not target.checked_bytes:
+                target.checked_bytes = True
+                target.step = Step.DIFFERS
+            else:
+                yield from self._show(target, found.lines)
+                reason = "its copy still differs from the source"
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.DIFFERS, reason))
 
     # What follows.
 
@@ -254,6 +271,7 @@ class Sync:
         if not self._begun:
             yield from self._begin_copying(t)
         if self._begun and self._options.purpose is Purpose.COPY:
+            yield from self._judge_copies()
             yield from self._giving.go_on(t)
             yield from self._close()
             if self._giving.broken is not None:
@@ -268,6 +286,7 @@ class Sync:
         yield from self._counting.go_on(differing)
         if not self._counting.complete(differing):
             return
+        self._spare(differing)
         if self._options.purpose is not Purpose.COPY:
             self._begun = True
             yield from self._report()
@@ -286,9 +305,18 @@ class Sync:
         else:
             self._begun = True
 
+    def _spare(self, differing: list[Target]) -> None:
+        """Who only has more than the source needs nothing, where nothing is to be deleted."""
+        for target in differing:
+            found = self._counting.of(target)
+            if found is not None and found.only_more and not self._options.delete:
+                target.step = Step.SAME
+
     def _refuse(self, differing: list[Target]) -> Errands:
         """Hosts on which it can't work, of those that have to get something."""
         for target in differing:
+            if target.step is not Step.DIFFERS:
+                continue
             found = self._counting.of(target)
             move = found.move if found else self._sources[target.owner].size
             extra = found.extra if found else 0
@@ -324,17 +352,16 @@ class Sync:
             elif target.step is Step.DIFFERS:
                 found = self._counting.of(target)
                 assert found is not None
-                yield from self._show(target, found)
+                delete = self._options.delete
+                yield from self._show(target, found.lines if verify else dry_run(found, delete))
                 differs = Judgement(Verdict.FAILED, Code.DIFFERS, "its copy differs from the source")
                 if verify:
                     yield from self._fail(target, differs)
                 else:
                     yield self._done(target)
 
-    def _show(self, target: Target, found: Difference) -> Errands:
-        lines = (
-            found.lines if self._options.purpose is Purpose.VERIFY else dry_run(found, self._options.delete)
-        )
+    @staticmethod
+    def _show(target: Target, lines: bytes) -> Errands:
         if lines:
             yield Publish(HostOutput(target.name, "stdout", 0, lines), target.id)
 

@@ -51,5 +51,7 @@ class SyncOptions:
     chown: str = ""
     whole: bool = True
     """Send files that differ whole, which on a fast network takes less time than finding what differs."""
+    wait_s: float = 0.0
+    """For how long to wait for another run that writes there."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""

@@ -14,11 +14,16 @@ class Step(StrEnum):
     ABSENT = "absent"
     """Its worker doesn't run."""
     OPENING = "opening"
+    WAITING = "waiting"
+    """Another run writes there."""
     SCANNING = "scanning"
     DIFFERS = "differs"
     """It has something else than the source."""
     COPYING = "copying"
     CHECKING = "checking"
+    """It got its copy, and is scanned again."""
+    COMPARING = "comparing"
+    """What it has since isn't what the source has: what differs is asked for."""
     SAME = "same"
     """It has what the source has, and may serve others."""
     CLOSING = "closing"
@@ -52,6 +57,11 @@ class Difference:
     move: int
     """Bytes of the files that are missing or differ."""
     lines: bytes
+
+    @property
+    def only_more(self) -> bool:
+        """Does it have all that the source has, and something beside it?"""
+        return not self.missing and not self.changed
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Difference:
@@ -98,7 +108,7 @@ class Target:
     @property
     def settled(self) -> bool:
         """Is it known whether it has to get something?"""
-        return self.step not in (Step.ABSENT, Step.OPENING, Step.SCANNING)
+        return self.step not in (Step.ABSENT, Step.OPENING, Step.WAITING, Step.SCANNING)
 
     @property
     def wanting(self) -> bool:

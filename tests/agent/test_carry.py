@@ -309,6 +309,16 @@ def test_a_number_that_is_used_anew_is_another_connection(leaf: Parent) -> None:
         leaf.wait(lambda: ends == [b"old", b""], "the end of the new one")
 
 
+def test_what_is_for_somebody_below_isnt_opened_here(leaf: Parent) -> None:
+    """Whoever it was for may have left."""
+    with server(lambda it: None) as port:
+        body = {"channel": 1, "address": "127.0.0.1", "port": port, "code": carrier_code()}
+        leaf.send(Frame(wire.OPEN, 0, 1, (9,), wire.dumps(body)))
+        near = Near(leaf, port, 2)
+        near.wait(lambda: not near.channel.takes, "the end of one that is for it")
+        assert [number_of(f.body) for f in leaf.frames if f.type == wire.OPENED] == [2]
+
+
 def test_it_carries_nothing_upward_by_itself(leaf: Parent) -> None:
     """Of a channel that wasn't opened nothing is said, whatever is sent."""
     near = Near(leaf, 1, 5)

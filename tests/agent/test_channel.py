@@ -19,7 +19,7 @@ from nile.agent.channel import (
     unpack_opened,
 )
 from nile.agent.link import BULK_WINDOW, Link
-from nile.agent.wire import CARRY, MAX_FRAME_UP, Frame, WireError
+from nile.agent.wire import CARRY, CLOSE, GRANT, MAX_FRAME_UP, Frame, WireError
 
 
 def grant(offset: int, number: int = 7) -> bytes:
@@ -99,6 +99,17 @@ def test_a_piece_may_be_the_last_that_a_link_lets_through() -> None:
     while near.pending():
         data += near.pull(0.0)
     assert len(far.receive(data, 0.0)) == 2
+
+
+def test_a_link_keeps_the_order_of_bytes_and_their_end() -> None:
+    """All other frames may overtake them: nothing is lost by that."""
+    near, far = Link(MAX_FRAME_UP, 0.0), Link(MAX_FRAME_UP, 0.0)
+    for kind in (CARRY, CLOSE, GRANT):
+        near.send(Frame(kind, 1, 1, (), b"\0\0\0\7"))
+    data = b""
+    while near.pending():
+        data += near.pull(0.0)
+    assert [frame.type for frame in far.receive(data, 0.0)] == [GRANT, CARRY, CLOSE]
 
 
 class TestEnds:

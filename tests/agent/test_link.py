@@ -51,7 +51,7 @@ class TestWindow:
             if received and taken:
                 far.take(received.pop(0))
                 near.receive(drain(far), 0.0)
-        assert near._sent - near._granted <= 2 * CHUNK
+        assert near._sent - near.granted <= 2 * CHUNK
 
     def test_a_last_frame_that_begins_just_before_the_window_ends(self) -> None:
         near, far = Link(LIMIT, 0.0), Link(LIMIT, 0.0)

@@ -12,13 +12,14 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nile.agent import reach, wire
+from nile.agent import wire
 from nile.agent.channel import OWN, WINDOW, pack_opened
 from nile.agent.handshake import Bundle
 from nile.agent.link import BULK_WINDOW
@@ -28,6 +29,7 @@ from nile.agent.wire import CHUNK, Frame
 from nile.bootstrap import reach_code
 from tests.agent.parent import DEADLINE_S, PYTHONS, Parent, alive, host_environment, wait_until
 from tests.agent.test_carry import received, server
+from tests.agent.test_relay_limits import Stub
 from tests.support.local import FAKE_SSH
 from tests.support.plans import children, plan_body
 
@@ -387,6 +389,23 @@ class TestDeadlines:
             reaching.reach.tick(1000.0)
             reaching.say(wire.CARRY, b"hello")
             assert connection.recv(10) == b"hello"
+            (bridge,) = reaching.reach._bridges.values()
+            assert bridge._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_relay_looks_at_the_clock_for_them() -> None:
+    from nile.agent import logins
+
+    relay, ticks = Stub(), list[float]()
+    branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]
+    try:
+        branches._reach = SimpleNamespace(tick=ticks.append)  # type: ignore[assignment]
+        branches.tick(5.0)
+        assert ticks == [5.0]
+    finally:
+        branches.leave()
+        for directory in relay.owned:
+            Path(directory).rmdir()
 
 
 class TestHostileChild:
@@ -458,5 +477,6 @@ def test_whatever_a_child_says_concerns_its_one_connection(said: list[Any], poli
     reaching.close()
 
 
-def test_it_listens_on_loopback_only() -> None:
-    assert reach.LOOPBACK == "127.0.0.1"
+def test_it_listens_on_loopback_only(reaching: Reaching) -> None:
+    assert _listens(reaching.port)
+    assert f"00000000:{reaching.port:04X}" not in Path("/proc/net/tcp").read_text()

@@ -9,6 +9,7 @@ import pytest
 from nile.agent import wire
 from nile.agent.child import GONE, LOGIN, UP, WAITING, first_due
 from nile.agent.handshake import Bundle
+from nile.agent.link import BULK_WINDOW
 from nile.agent.relay import MOST_CONTROL, RETRY_FIRST_S, Relay
 from nile.agent.wire import Frame
 from tests.support.plans import children, plan_body
@@ -197,3 +198,22 @@ def test_silence_that_this_node_slept_through_is_forgiven() -> None:
     assert of(it.tick(60.0), "hangup") == []
     assert of(it.tick(60.5), "hangup") == []
     assert of(it.tick(61.0), "hangup") == [2]
+
+
+def test_what_waited_for_room_goes_as_soon_as_there_is_some() -> None:
+    """Not at the next frame, or the next tick: several channels would wait a second, again and again."""
+    it = relay()
+    it.adopt(children(1), 0.0)
+    up(it, 2)
+    link = it.children[2].link
+    assert link is not None
+    bulk = Frame(wire.TELL, 0, 1, (2,), bytes(wire.CHUNK))
+    for _ in range(2 * BULK_WINDOW // wire.CHUNK):
+        it.frame(bulk, 1.0)
+    while link.pull(1.0):
+        pass
+    assert not link.pending()
+    window = Frame(wire.WINDOW, body=wire.dumps(2 * BULK_WINDOW)).encode()
+    assert of(it.data(2, window, 1.0), "flush") == [2]
+    assert link.pending()
+    assert of(it.data(2, Frame(wire.PING).encode(), 1.0), "flush") == []

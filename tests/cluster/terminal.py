@@ -37,9 +37,15 @@ class Terminal:
 
 
 def on_terminal(nile: Nile, terminal: Terminal, *words: str) -> Running:
+    """`nile exec` with these words."""
+    return command_on_terminal(nile, terminal, *nile.exec_words(*words))
+
+
+def command_on_terminal(nile: Nile, terminal: Terminal, *words: str) -> Running:
+    """Any command of `nile`."""
     return Running(
         subprocess.Popen(
-            ["setsid", "--ctty", *nile.argv(*nile.exec_words(*words))],
+            ["setsid", "--ctty", *nile.argv(*words)],
             stdin=terminal.fd,
             stdout=terminal.fd,
             stderr=terminal.fd,

@@ -17,6 +17,7 @@ from nile.lab import Lab
 from tests.cluster.faults import crash, freeze
 from tests.cluster.hosts import patiently, processes, root_of
 from tests.cluster.running import Done, Nile
+from tests.cluster.terminal import Terminal, command_on_terminal
 
 pytestmark = pytest.mark.cluster
 
@@ -25,7 +26,7 @@ SET = "h[001-012]"
 TREE = {"h001": "h[003-007]", "h002": "h[008-012]"}
 METHODS = ["rsync", "rsync-tcp"]
 SLOW = ("--bwlimit", "4000")
-BIG = 24_000_000
+BIG = 10_000_000
 """Bytes that take some seconds at that rate."""
 
 Tree = dict[bytes, tuple[Any, ...]]
@@ -185,6 +186,39 @@ class TestCopying:
         copied(nile, plain, "/srv/copy", HOSTS[1:])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_hosts_behind_one_that_only_relays_are_served_past_it(nile: Nile, source: Path, method: str) -> None:
+    sync(nile, "-w", "h[003-005]", "--method", method, "--json", f"{source}/", "/srv/copy").all_ok()
+    copied(nile, source, "/srv/copy", HOSTS[2:5])
+    assert not on(nile, "h001", "/srv/copy").exists()
+
+
+def test_without_delete_what_hosts_have_beside_it_stays(nile: Nile, source: Path) -> None:
+    on(nile, "h001", "/srv/copy/deep").mkdir(parents=True)
+    more = [on(nile, host, "/srv/copy") / "deep/more" for host in ("h001",)]
+    for path in more:
+        path.write_text("more")
+    words = ("-w", "h[001-003]", "--json", f"{source}/", "/srv/copy")
+    sync(nile, *words).all_ok()
+    assert all(path.read_text() == "more" for path in more)
+    again = sync(nile, *words).all_ok()
+    assert not [text for text in again.notices if "sent" in text]
+
+
+def test_what_is_left_out_is_neither_copied_nor_deleted(nile: Nile, source: Path) -> None:
+    log = on(nile, "h002", "/srv/copy/deep/er/own.log")
+    log.parent.mkdir(parents=True)
+    log.write_text("its own")
+    (source / "secret.log").write_text("not for hosts")
+    words = ("-w", "h[001-003]", "--delete", "--exclude", "*.log", "--exclude", "/empty")
+    sync(nile, *words, "--json", f"{source}/", "/srv/copy").all_ok()
+    assert log.read_text() == "its own"
+    for host in HOSTS[:3]:
+        assert not (on(nile, host, "/srv/copy") / "secret.log").exists()
+        assert not (on(nile, host, "/srv/copy") / "empty").exists()
+        assert (on(nile, host, "/srv/copy") / "hello").read_text() == "hello\n"
+
+
 def test_what_differs_is_named_under_the_hosts_that_have_it(nile: Nile, source: Path) -> None:
     sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
     for host in ("h003", "h011"):
@@ -225,6 +259,22 @@ def test_much_is_not_deleted_by_the_way(nile: Nile, source: Path) -> None:
     assert not list(on(nile, "h001", "/srv").iterdir())
     sync(nile, *words[:-2], "--max-delete", "100", *words[-2:]).all_ok()
     copied(nile, source, "/srv/copy")
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"y\n", 0), (b"n\n", 1), (b"\x03", 130)])
+def test_at_a_terminal_the_user_is_asked(
+    nile: Nile, source: Path, terminal: Terminal, key: bytes, code: int
+) -> None:
+    place = on(nile, "h001", "/srv/copy")
+    place.mkdir()
+    (place / "precious").touch()
+    words = ("sync", "--routes", str(nile.routes), "-w", "h[001-002]", "--delete", f"{source}/", "/srv/copy")
+    run = command_on_terminal(nile, terminal, *words)
+    patiently(lambda: b"go on?" in terminal.shown, "it asks", 30.0)
+    assert b"1 of 2 files and directories would be deleted on h001" in terminal.shown
+    terminal.type(key)
+    assert run.wait().code == code
+    assert (place / "precious").exists() is (code != 0)
 
 
 @pytest.mark.parametrize(
@@ -290,10 +340,9 @@ def test_a_full_disk_and_a_frozen_host_are_theirs_alone(nile: Nile, plain: Path)
             done = started.wait()
     finally:
         nile.lab.run_on("h005", ["umount", "/srv/copy"])
-    assert {host: result["code"] for host, result in done.results.items() if result["code"]} == {
-        "h002": "link",
-        "h005": "disk-full",
-    }
+    bad = {host: result for host, result in done.results.items() if result["verdict"] != "ok"}
+    assert {host: result["verdict"] for host, result in bad.items()} == {"h002": "lost", "h005": "failed"}
+    assert bad["h005"]["code"] == "disk-full"
     copied(nile, plain, "/srv/copy", [host for host in HOSTS if host not in ("h002", "h005")])
 
 

@@ -7,6 +7,8 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +17,11 @@ from nile.agent import wire
 from nile.agent.carry import Carrier
 from nile.agent.channel import WINDOW, pack_opened
 from nile.agent.wire import CHUNK, Frame, WireError
-from nile.controller import tunnels
+from nile.controller import Engine, tunnels
 from nile.controller.tunnels import Tunnels, _Watch
 from nile.events import Code
 from nile.transport.base import LoginFailed
+from tests.controller.puppet import RELAY, Puppet, PuppetTransport, engine, run
 
 GATEWAY, LEAF, OTHER = 1, 2, 3
 WITHIN_S = 10.0
@@ -182,6 +185,17 @@ async def test_a_listener_serves_one_connection(tree: Tree, server: Server) -> N
             await connect(port)
 
 
+async def test_small_pieces_are_sent_at_once(tree: Tree, server: Server) -> None:
+    """With Nagle's algorithm those who ask and answer would wait 40 ms for each other."""
+    with await connect(tree.tunnels.listen(LEAF, server.port)) as connection:
+        assert await received(connection, 5) == b"hello"
+        (far,) = tree.nodes[LEAF].carrier._bridges.values()
+        (channel,) = tree.tunnels._channels.values()
+        assert channel.bridge is not None
+        for bridge in (far, channel.bridge):
+            assert bridge._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_a_listener_waits_no_longer_than_that(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tunnels, "LISTEN_S", 0.05)
     port = tree.tunnels.listen(LEAF, 1)
@@ -323,6 +337,38 @@ class TestLinksThatEnd:
             assert await received(connection) == b""
             async with asyncio.timeout(WITHIN_S):
                 await server.ended.wait()
+
+
+def test_a_run_tells_its_channels_of_links_that_are_lost() -> None:
+    """Whoever waits for one to open doesn't wait for the end of the run."""
+    made: list[Engine] = []
+    dialled: list[Future[socket.socket]] = []
+
+    def relay(puppet: Puppet, frame: Frame) -> None:
+        if frame.type == wire.PLAN:
+            dialled.append(made[0].dial(RELAY, "127.0.0.1", 1))
+        elif frame.type == wire.OPEN:
+            asyncio.get_running_loop().call_soon(puppet.close)
+
+    made.append(engine(PuppetTransport(relay)))
+    run(made[0])
+    failure = dialled[0].exception(WITHIN_S)
+    assert isinstance(failure, LoginFailed)
+    assert "a link on the way" in failure.reason
+
+
+def test_a_run_tells_its_channels_of_links_that_it_gives_up() -> None:
+    seen: list[Frame] = []
+    made = engine(PuppetTransport(lambda puppet, frame: None))
+    parts: dict[str, Any] = {
+        "_branches": SimpleNamespace(frame=lambda frame: None),
+        "_tunnels": SimpleNamespace(look=seen.append),
+    }
+    vars(made).update(parts)
+    forget = Frame(wire.FORGET, body=wire.dumps({"children": [RELAY], "below": [], "stays": []}))
+    made._send(forget)
+    made._loop.close()
+    assert seen == [forget]
 
 
 async def _failure(waiting: Any) -> LoginFailed:

@@ -63,7 +63,7 @@ def sends_beyond_the_window(patch: Patch) -> None:
     pull = Link.pull
 
     def unbounded(self: Link, now: float) -> bytes:
-        self._granted = 1 << 60
+        self.granted = 1 << 60
         return pull(self, now)
 
     patch.setattr(Link, "pull", unbounded)

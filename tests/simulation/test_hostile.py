@@ -192,7 +192,7 @@ class TestOwnLies:
             for serial in range(20):
                 body = wire.pack_output(1, serial * 30_000, b"." * 30_000)
                 agent.link._bulk.setdefault(LEAF, []).append((Frame(wire.OUTPUT, LEAF, 1, (), body), None))
-                agent.link._granted += 1 << 20
+                agent.link.granted += 1 << 20
                 agent.link._turns.append(LEAF) if LEAF not in agent.link._turns else None
             agent.flush()
 

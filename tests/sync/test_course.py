@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from nile.cascade.hosts import Contact
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync import Ask, Method, Purpose
 from nile.topology.model import ROOT_ID
@@ -73,6 +74,51 @@ def test_a_copy_that_broke_is_tried_again_from_elsewhere() -> None:
     assert it.copies == [(1, 2), (0, 2)]
 
 
+def test_one_that_nobody_finds_is_told_that_nobody_comes() -> None:
+    it = Workers(tree([0, 1]), {1: "new"})
+    it.misses = {0}
+    it.run()
+    assert all_ok(it)
+    assert it.copies == [(1, 2), (0, 2)]
+
+
+def test_a_way_that_is_never_opened_is_not_waited_for() -> None:
+    it = Workers(tree([0, 1]), {1: "new"})
+    it.silent = 1
+    it.run()
+    assert not it.copies
+    it.time_out(2)
+    assert all_ok(it)
+    assert it.copies == [(0, 2)]
+
+
+def test_those_that_serve_others_come_first() -> None:
+    it = Workers(tree([0] * 9 + [9, 10]), {})
+    it.run()
+    assert all_ok(it)
+    assert [taker for _, taker in it.copies].index(9) < 4
+
+
+def test_a_host_out_of_reach_is_served_once_it_is_back() -> None:
+    it = Workers(tree([0, 0]), {})
+    it.tree[2].contact = Contact.NONE
+    it.run()
+    assert it.copies == [(0, 1)]
+    it.tree[2].contact = Contact.UP
+    it.tick(5.0)
+    assert all_ok(it)
+
+
+def test_nobody_answers_for_another() -> None:
+    it = Workers(tree([0, 0]), {})
+    it.refuses = {1: {"code": "busy", "reason": "first"}}
+    it._carry_out(it.sync.begin(0.0))
+    it.start(1)
+    number = it._queues[1][0]["n"]
+    with pytest.raises(ValueError, match="another"):
+        list(it.sync.heard(2, {"n": number}, 0.0))
+
+
 def test_over_tcp_the_next_one_above_takes_over() -> None:
     it = Workers(tree([0, 1, 2]), {1: "new", 2: "new"}, method=Method.RSYNC_TCP)
     it.breaks = {0: ("refused", True)}
@@ -113,6 +159,29 @@ def test_and_fails_where_that_does_not_help() -> None:
     assert it.copies[-1] == (ROOT_ID, 2)
 
 
+def test_what_hosts_have_beside_the_source_stays_and_is_no_difference() -> None:
+    it = Workers(tree([0, 1]), {})
+    it.keeps = {1, 2}
+    it.run()
+    assert all_ok(it)
+    assert len(it.copies) == 2
+
+
+def test_who_only_has_more_gets_nothing() -> None:
+    it = Workers(tree([0, 1]), {1: "new and more", 2: "new and more"})
+    it.run()
+    assert all_ok(it)
+    assert not it.copies
+
+
+def test_with_delete_more_is_a_difference() -> None:
+    it = Workers(tree([0]), {1: "new and more"}, delete=True)
+    it.keeps = {1}
+    it.run()
+    assert all_ok(it)
+    assert len(it.copies) == 1
+
+
 class TestBeforeAnythingIsWritten:
     def test_all_hosts_are_asked_first(self) -> None:
         it = Workers(tree([0, 0, 0]), {})
@@ -136,6 +205,23 @@ class TestBeforeAnythingIsWritten:
         assert codes(it) == {1: None, 2: Code.BUSY}
         assert it.judged[2].remedy == "wait"
 
+    def test_a_host_that_is_busy_may_be_waited_for(self) -> None:
+        it = Workers(tree([0, 0]), {}, wait_s=60.0)
+        it.refuses = {2: {"code": "busy", "reason": "another run writes there"}}
+        it.run()
+        it.tick(59.0)
+        assert not it.copies
+        it.refuses.clear()
+        it.tick(59.5)
+        assert all_ok(it)
+
+    def test_but_not_for_ever(self) -> None:
+        it = Workers(tree([0, 0]), {}, wait_s=60.0)
+        it.refuses = {2: {"code": "busy", "reason": "another run writes there"}}
+        it.run()
+        it.tick(61.0)
+        assert codes(it) == {1: None, 2: Code.BUSY}
+
     def test_a_full_disk_is_seen_before(self) -> None:
         it = Workers(tree([0, 0]), {})
         it.free[2] = SIZE - 1
@@ -148,6 +234,12 @@ class TestBeforeAnythingIsWritten:
         it.refuses = {1: {"rsync": None}, 2: {"rsync": None}}
         it.run()
         assert codes(it) == {1: Code.NO_RSYNC, 2: None}
+
+    def test_who_needs_nothing_needs_no_rsync(self) -> None:
+        it = Workers(tree([0]), {1: "new and more"})
+        it.refuses = {1: {"rsync": None}}
+        it.run()
+        assert all_ok(it)
 
     def test_a_source_that_cannot_be_read_fails_all(self) -> None:
         it = Workers(tree([0, 0]), {})

@@ -8,7 +8,7 @@ the test, not the run.
 from __future__ import annotations
 
 import random
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +17,8 @@ from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Errand, Judge, Reach, Tell
 from nile.sync import Sync, SyncOptions
+from nile.sync.giving import AT_ONE_TIME
+from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID, Plan
 
 Message = dict[str, Any]
@@ -49,6 +51,12 @@ class Workers:
         self.refuses: dict[int, Message] = {}
         self.breaks: dict[int, tuple[str, bool]] = {}
         self.garbles: set[int] = set()
+        self.misses: set[int] = set()
+        """Copies whose giver finds no way to the taker, which goes on waiting."""
+        self.silent = 0
+        """So many requests for a way get no answer."""
+        self.keeps: set[int] = set()
+        """Hosts that have more than the source, and keep it where nothing is deleted."""
         self.source: Message = {}
         """What the root's worker says instead of what it read."""
         self.judged: dict[int, Judgement] = {}
@@ -79,6 +87,12 @@ class Workers:
         while any(self._queues.values()):
             self.step()
 
+    def tick(self, t: float) -> None:
+        """It is so late now."""
+        self.t = t
+        self._carry_out(self.sync.tick(t))
+        self.go_on()
+
     def step(self) -> None:
         """One message arrives."""
         self.t += 0.01
@@ -97,6 +111,11 @@ class Workers:
         self.judged.setdefault(node_id, Judgement(verdict="lost"))  # type: ignore[arg-type]
         self._carry_out(self.sync.over(node_id, self.t))
 
+    def time_out(self, node_id: int) -> None:
+        """Nobody came to one that waits for a copy."""
+        self._say(node_id, self._receiving.pop(node_id), code="timeout", reason="nobody came", retry=True)
+        self.go_on()
+
     def answer(self, yes: bool) -> None:
         """What the user says."""
         self._carry_out(self.sync.answered(yes, self.t))
@@ -112,7 +131,10 @@ class Workers:
                     )
             elif isinstance(errand, Reach):
                 assert errand.giver in (ROOT_ID, self.tree[errand.taker].parent), "there is no link"
-                self._say(errand.giver, errand.number, port=errand.port + 1000)
+                if self.silent:
+                    self.silent -= 1
+                else:
+                    self._say(errand.giver, errand.number, port=errand.port + 1000)
             elif isinstance(errand, Judge):
                 if errand.node_id not in self.judged:
                     self.judged[errand.node_id] = errand.judgement
@@ -157,23 +179,30 @@ class Workers:
 
     def _compare(self, node_id: int, message: Message) -> None:
         lines = f"changed {self.has[node_id]}\nextra x\n".encode()
-        counts = {"missing": 1, "changed": 1, "extra": self.extra[node_id], "move": SIZE}
+        more = self.has[node_id] == "new and more"
+        counts = {"missing": 0 if more else 1, "changed": 0 if more else 1, "extra": self.extra[node_id]}
+        counts["move"] = 0 if more else SIZE
         self._say(node_id, message["n"], lines=lines, **counts)
 
     def _receive(self, node_id: int, message: Message) -> None:
         assert self.options.purpose == "copy"
         assert node_id not in self._receiving, "it receives already"
+        under_way = [each for each in self.sync._targets.values() if each.step is Step.COPYING]
+        assert max(Counter(each.giver for each in under_way).values()) <= AT_ONE_TIME
         self._receiving[node_id] = message["n"]
         self._say(node_id, message["n"], port=4000 + node_id, more=True)
 
     def _push(self, node_id: int, message: Message) -> None:
         taker = message["to"]
-        assert self.has[node_id] == "new", "it serves what isn't the source"
+        assert self.has[node_id].startswith("new"), "it serves what isn't the source"
         tcp = self.options.method == "rsync-tcp"
         assert message["port"] == 4000 + taker + (0 if tcp else 1000)
         assert message["address"] == (f"h{taker}" if tcp else "127.0.0.1")
         number = len(self.copies)
         self.copies.append((node_id, taker))
+        if number in self.misses:
+            self._say(node_id, message["n"], code="refused", reason="no way there", retry=True, sent=0)
+            return
         receiving = self._receiving.pop(taker, None)
         if receiving is None or taker in self._dead:
             self._say(node_id, message["n"], code="refused", reason="nobody listens", retry=True, sent=0)
@@ -184,7 +213,8 @@ class Workers:
             self._say(taker, receiving, code="link", reason="cut", retry=True)
             return
         self.wrote.add(taker)
-        self.has[taker] = "garbled" if number in self.garbles else "new"
+        kept = " and more" if taker in self.keeps and not self.options.delete else ""
+        self.has[taker] = "garbled" if number in self.garbles else "new" + kept
         self._say(node_id, message["n"], sent=SIZE)
         self._say(taker, receiving)
 

@@ -7,8 +7,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Dict
 
-SERVICE = "nile.agent.worker.service"
-
 
 class Finder:
     """Finder and loader (importlib.abc) of modules that came as source, by name."""
@@ -36,5 +34,6 @@ class Finder:
 def main(sources: "Dict[str, str]") -> None:
     """Become the worker."""
     sys.meta_path.insert(0, Finder(sources))
-    __import__(SERVICE)
-    sys.modules[SERVICE].main()
+    from nile.agent.worker import service
+
+    service.main()

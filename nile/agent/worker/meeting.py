@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NONCE = 32  # bytes, as many as a proof has
 MOST_PENDING = 16  # strangers at a time; the next one takes the place of the oldest
 PATIENCE_S = 3.0  # for a stranger to prove itself
-DEAD_S = 60  # a peer that hasn't acknowledged for so long, or takes nothing, is gone
+DEAD_S = 120  # a peer that doesn't answer for so long, or takes nothing (a slow disk), is gone
 _CODES = {
     errno.ECONNREFUSED: "refused",
     errno.EHOSTUNREACH: "no-route",
@@ -353,6 +353,7 @@ class _LookUp:
 
     def _ask(self, name: str, port: int) -> None:
         self._fd, write = os.pipe()
+        os.set_blocking(self._fd, False)
         null = os.open(os.devnull, os.O_RDWR)
         argv = [sys.executable, "-I", "-S", "-c", _LOOK_UP, name, str(port)]
         try:
@@ -364,7 +365,10 @@ class _LookUp:
         self._loop.watch(self._fd, select.POLLIN, self._read)
 
     def _read(self, _: int) -> None:
-        data = os.read(self._fd, 4096)
+        try:
+            data = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
         if data:
             self._said += data
             return

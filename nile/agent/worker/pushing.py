@@ -22,8 +22,9 @@ before it was read here; once it was, they are held, and one call of the gate
 decides: let everything pass from now on, or kill.
 
 What rsync does without data, it does before that, and a gate can't help it:
-new directories, symbolic links and special files, changed owners, modes and
-times, and what stands where something of another type is to come.
+new directories, symbolic links, special files and further names of a file that
+is as it should be; changed owners, modes and times; and what stands where
+something of another type is to come goes.
 """
 
 import fcntl
@@ -173,8 +174,8 @@ class Push:
         self._phase = Phase()
         self._cause: "Optional[Ending]" = None  # if it isn't rsync's own
         self._running: "Optional[Running]" = None
-        self._ends: "List[socket.socket]" = []  # rsync's: to read from, to write to
-        self._masks: "Dict[socket.socket, int]" = {}
+        self._ends: "List[int]" = []  # rsync's: to read from, to write to
+        self._masks: "Dict[int, int]" = {}
         self._out = Way(lambda: b"", self._connection.send)
         self._in = Way(lambda: self._connection.recv(CHUNK), lambda _: 0)
         self._asked = b""
@@ -206,6 +207,7 @@ class Push:
 
     def _kill(self, cause: Ending) -> None:
         self._cause = self._cause or cause
+        self._loop.unwatch(self._helper.fileno())
         if self._running is not None:
             self._running.kill()
         self._close_pump()
@@ -223,7 +225,7 @@ class Push:
         for level, kind, body in rights:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 count = len(body) // 4
-                self._ends += [socket.socket(fileno=fd) for fd in struct.unpack_from("%di" % count, body)]
+                self._ends += struct.unpack_from("%di" % count, body)
         self._asked += data
         if not data:
             self._loop.unwatch(self._helper.fileno())
@@ -238,13 +240,13 @@ class Push:
             return
         self._loop.unwatch(self._helper.fileno())  # it says nothing more
         for end in self._ends:
-            end.setblocking(False)
+            os.set_blocking(end, False)
         words_first = [struct.pack("!I", len(asked)) + asked]
         from_rsync, to_rsync = self._ends
         self._out = Way(
-            lambda: words_first.pop() if words_first else from_rsync.recv(CHUNK), self._connection.send
+            lambda: words_first.pop() if words_first else os.read(from_rsync, CHUNK), self._connection.send
         )
-        self._in = Way(lambda: self._connection.recv(CHUNK), to_rsync.send)
+        self._in = Way(lambda: self._connection.recv(CHUNK), lambda data: os.write(to_rsync, data))
         self._out.read()
         self._out.write()
         self._settle()
@@ -274,26 +276,25 @@ class Push:
         """After a move: pass on ends, wait for the next."""
         if self._ends:
             self._pass_on_ends()
+        if self._ends:
             self._watch()
             self._tell()
 
     def _watch(self) -> None:
         """Wait for what can go on. What nobody waits for isn't watched: poll would tell its end forever."""
-        if not self._ends:
-            return
         mask = (select.POLLIN if self._in.reads else 0) | (select.POLLOUT if self._out.writes else 0)
-        self._watch_one(self._connection, mask, self._from_peer)
+        self._watch_one(self._connection.fileno(), mask, self._from_peer)
         self._watch_one(self._ends[0], select.POLLIN if self._out.reads else 0, self._from_rsync)
         self._watch_one(self._ends[1], select.POLLOUT if self._in.writes else 0, self._to_rsync)
 
-    def _watch_one(self, end: socket.socket, mask: int, handler: "Callable[[int], None]") -> None:
+    def _watch_one(self, end: int, mask: int, handler: "Callable[[int], None]") -> None:
         if self._masks.get(end, 0) == mask:
             return
         self._masks[end] = mask
         if mask:
-            self._loop.watch(end.fileno(), mask, handler)
+            self._loop.watch(end, mask, handler)
         else:
-            self._loop.unwatch(end.fileno())
+            self._loop.unwatch(end)
 
     def _pass_on_ends(self) -> None:
         if self._out.through:
@@ -361,14 +362,17 @@ class Push:
     # The end
 
     def _close_pump(self) -> None:
-        if self._connection.fileno() >= 0 and not self._out.through:
+        for end in self._ends:
+            self._loop.unwatch(end)
+            os.close(end)
+        self._ends = []
+        if self._connection.fileno() < 0:
+            return
+        if not self._in.through:
             # The other side hears of it now, not once it has read all that is on the way.
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        for end in self._ends + [self._connection]:
-            if end.fileno() >= 0:
-                self._loop.unwatch(end.fileno())
-                end.close()
-        self._ends = []
+        self._loop.unwatch(self._connection.fileno())
+        self._connection.close()
 
     def _over(self, ended: Ending) -> None:
         """rsync is gone: whatever is left of it is closed."""

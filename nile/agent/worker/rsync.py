@@ -180,7 +180,7 @@ def client_argv(
     for path in list(sources) + [dest]:
         if not path.startswith(b"/"):
             raise ValueError("not an absolute path: %r" % path)
-    argv = [rsync.path, "-a" + copy.flags()]
+    argv = [rsync.path, "-ax" + copy.flags()]  # a scan doesn't enter other file systems either
     argv += [] if copy.whole else ["--no-whole-file"]
     argv += ["--numeric-ids"] if copy.numeric_ids else []
     argv += ["--chown=" + copy.chown] if copy.chown is not None else []

@@ -153,6 +153,7 @@ class Running:
         self._ended: "Optional[List[Optional[int]]]" = None
         self._timer = -1
         self._stderr, stderr = os.pipe()
+        os.set_blocking(self._stderr, False)
         try:
             fds = [fds[0], fds[1], stderr] + list(fds[2:])
             self.pid = processes.spawn(argv, rsync.environment(), fds)
@@ -187,7 +188,10 @@ class Running:
         self._perhaps_over()
 
     def _heard(self, _: int) -> None:
-        data = os.read(self._stderr, 65536)
+        try:
+            data = os.read(self._stderr, 65536)
+        except BlockingIOError:
+            return
         if data:
             self._words.add(data)
             return

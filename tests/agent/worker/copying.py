@@ -62,6 +62,7 @@ class Pair:
         self.endings: dict[str, Ending] = {}
         self.push: pushing.Push | None = None
         self.watch: Callable[[int, int], None] | None = None
+        self.begun: Callable[[], object] = lambda: None  # called once the sender has begun
         deadline = loop.now() + LONGEST_S
         self.receive = receiving.Receive(
             loop, self.rsync, self.dest, NAME, "127.0.0.1", SECRET, deadline, self._done("got"), keep
@@ -97,6 +98,7 @@ class Pair:
             self.push = pushing.Push(
                 self.loop, argv, connection, self._done("sent"), gate, lambda *moved: self._moved(*moved)
             )
+            self.begun()
 
         port = self.receive.port
         meeting.Dial(self.loop, "127.0.0.1", port, SECRET, self.loop.now() + LONGEST_S, met)

@@ -66,14 +66,11 @@ def test_a_lock_is_taken_and_given_back(tmp_path: Path) -> None:
     other.release()
 
 
-def test_who_has_it_and_since_when(tmp_path: Path) -> None:
+def test_who_has_it_and_since_when(open_path: Path) -> None:
     uid = 65534 if os.geteuid() == 0 else os.geteuid()
-    tmp_path.chmod(0o755)
-    for place in tmp_path.parents[:2]:
-        place.chmod(0o755)
     began = time.time()
-    with held(tmp_path, uid, "r-42") as process:
-        busy = Lock(os.fsencode(tmp_path)).acquire()
+    with held(open_path, uid, "r-42") as process:
+        busy = Lock(os.fsencode(open_path)).acquire()
     assert busy is not None
     assert busy == Busy(pwd.getpwuid(uid).pw_name, busy.since, process.pid, "r-42")
     assert busy.since is not None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -97,22 +97,23 @@ def test_two_who_know_the_secret_meet(loop: Loop, address: str, name: str) -> No
 
 
 def test_what_is_said_after_the_meeting_isnt_read_by_it(loop: Loop) -> None:
-    """A dialler may speak as soon as it has met; the listener's side may be slow."""
+    """Each may speak as soon as it has met; the listener's words come right behind its proof."""
     ends = Ends(loop, 2)
-    listener = Listener(loop, "127.0.0.1", SECRET, deadline(loop), ends("listener"))
-    note = ends("dialler")
 
-    def met(connection: socket.socket | None, code: str, reason: str) -> None:
-        assert connection is not None
-        connection.send(b"first words")
-        note(connection, code, reason)
+    def speaking(who: str) -> Callable[[socket.socket | None, str, str], None]:
+        def met(connection: socket.socket | None, code: str, reason: str) -> None:
+            assert connection is not None
+            connection.send(who.encode())
+            ends(who)(connection, code, reason)
 
-    Dial(loop, "127.0.0.1", listener.port, SECRET, deadline(loop), met)
+        return met
+
+    listener = Listener(loop, "127.0.0.1", SECRET, deadline(loop), speaking("listener"))
+    Dial(loop, "127.0.0.1", listener.port, SECRET, deadline(loop), speaking("dialler"))
     loop.run()
-    one = ends.connection("listener")
-    one.setblocking(True)
-    one.settimeout(5)
-    assert one.recv(100) == b"first words"
+    for who, other in (("listener", "dialler"), ("dialler", "listener")):
+        ends.connection(who).settimeout(5)
+        assert ends.connection(who).recv(100) == other.encode()
     ends.close()
 
 
@@ -131,16 +132,17 @@ def test_who_doesnt_know_the_secret_isnt_met_and_holds_nobody_up(loop: Loop) -> 
     ends.close()
 
 
-def answer(server: socket.socket, talk: Callable[[socket.socket], None]) -> int:
-    """Accept one in a process of its own, and talk; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            connection, _ = server.accept()
+def answer(server: socket.socket, talk: Callable[[socket.socket], object]) -> Thread:
+    """Accept one, beside the loop, and talk."""
+
+    def one() -> None:
+        connection, _ = server.accept()
+        with connection:
             talk(connection)
-        finally:
-            os._exit(0)
-    return pid
+
+    thread = Thread(target=one, daemon=True)
+    thread.start()
+    return thread
 
 
 def reading(connection: socket.socket, size: int) -> bytes:
@@ -174,13 +176,14 @@ def liar(connection: socket.socket) -> None:
         (lambda connection: connection.recv(1), "dropped"),
     ],
 )
-def test_a_dialler_isnt_taken_in(loop: Loop, talk: Callable[[socket.socket], None], code: str) -> None:
+def test_a_dialler_isnt_taken_in(loop: Loop, talk: Callable[[socket.socket], object], code: str) -> None:
     ends = Ends(loop)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        pid = answer(server, talk)
+        thread = answer(server, talk)
         Dial(loop, "127.0.0.1", server.getsockname()[1], SECRET, deadline(loop), ends("dialler"))
         loop.run()
-        os.waitpid(pid, 0)
+        ends.close()
+        thread.join(10)
     assert ends.code("dialler") == code
 
 

@@ -126,7 +126,7 @@ def test_every_truncation_is_noticed() -> None:
 
 two = struct.pack
 BAD_BLOCKS = {
-    "kind": {"kinds": b"fx"},
+    "kind": {"kinds": b"xl", "sizes": bytes(16)},
     "kinds": {"kinds": b"f"},
     "many": {"kinds": b"flf"},
     "mode": {"modes": two("!2H", 0o644, 0o10000)},
@@ -151,10 +151,12 @@ BAD_BLOCKS = {
     "too few": {"paths": b"a"},
     "too many": {"paths": b"a\0b\0c"},
     "too long": {"paths": b"a\0" + b"b" * 4097},
+    "a target too many": {"kinds": b"ff"},
     "no target": {"targets": b"a\0b"},
     "a long target": {"targets": b"t" * 4097},
     "a device": {"devices": b"12345678"},
     "a link of a later one": {"at": two("!I", 0), "firsts": two("!I", 1)},
+    "a link of an earlier one": {"at": two("!2I", 1, 0), "firsts": two("!2I", 1, 1)},
     "a link behind the end": {"at": two("!I", 2), "firsts": two("!I", 0)},
     "a link to no first one": {"at": two("!I", 1), "firsts": two("!I", 0)},
     "a link twice": {"at": two("!2I", 0, 0), "firsts": two("!2I", 0, 0)},
@@ -184,6 +186,20 @@ def test_blocks_have_to_follow_each_other_in_order() -> None:
         unpack(sent(later, columns(), end=4))
     with pytest.raises(ValueError, match="sorted"):
         unpack(sent(columns(), columns(), end=4))
+
+
+def test_one_entry_is_in_one_group() -> None:
+    three = {"kinds": b"fff", "modes": bytes(6), "sizes": bytes(24), "times": bytes(24), "uids": bytes(12)}
+    three |= {"gids": bytes(12), "paths": b"a\0b\0c", "targets": b""}
+    groups = {"at": two("!3I", 0, 1, 2), "firsts": two("!3I", 0, 1, 1)}
+    assert [entry.group for entry in unpack(sent(columns(**three, **groups), end=3)).entries] == [
+        b"a",
+        b"b",
+        b"b",
+    ]
+    groups = {"at": two("!4I", 0, 1, 2, 2), "firsts": two("!4I", 0, 1, 0, 1)}
+    with pytest.raises(ValueError, match="hard link"):
+        unpack(sent(columns(**three, **groups), end=3))
 
 
 @pytest.mark.parametrize("joined", [b".\0b", b"-\0.", b"!\0-\0.\0b"])

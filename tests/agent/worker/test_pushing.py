@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import stat
@@ -156,10 +157,13 @@ def test_only_delete_deletes_and_not_what_is_excluded(tmp_path: Path) -> None:
 
 
 def test_what_is_ours_is_protected_whatever_is_excluded(tmp_path: Path) -> None:
-    source = files(tmp_path / "src", {"a": b"1", os.fsdecode(NAME) + "/theirs": b"1", "b/c": b"1"})
-    dest = files(tmp_path / "dest", {"gone": b"1"})
-    well(copy(f"{source}/", dest, excludes=[b"a", b"!", b"+ *"], delete=True))
-    assert contents(dest) == {"a": b"1", "b/c": b"1"}
+    ours = os.fsdecode(NAME)
+    named = {"a": b"1", f"{ours}/theirs": b"1", "b/c": b"1", f"b/{ours}/theirs": b"1"}
+    source = files(tmp_path / "src", named)
+    for at, excludes in enumerate([[b"a", b"!", b"+ *"], [b"+ *"], [b"!"]]):
+        dest = files(tmp_path / f"dest{at}", {"gone": b"1"})
+        well(copy(f"{source}/", dest, excludes=excludes, delete=True))
+        assert contents(dest) == {"a": b"1", "b/c": b"1"}
 
 
 def test_contents_are_compared_if_asked_for(tmp_path: Path) -> None:
@@ -260,6 +264,31 @@ def test_the_last_look_is_after_the_last_byte_and_before_the_first_name(tmp_path
     assert {k: v for k, v in looks[0][0].items() if not k.startswith(os.fsdecode(NAME))} == before
     assert looks[0][1] > BIG
     assert contents(dest) == before
+
+
+def test_what_is_printed_is_looked_at_before_a_byte_passes(
+    tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if nobody is told that there is something."""
+    monkeypatch.setattr(pushing.Push, "_printed", lambda self, _: None)
+    source, dest = old_and_new(tmp_path)
+    before = contents(dest)
+    sent, _ = Pair(loop, dest, delete=True).run(f"{source}/", gate=lambda: [b"a"])
+    assert sent.code == "source-changed"
+    assert contents(dest) == before
+
+
+def test_what_has_no_data_isnt_held_by_a_gate(tmp_path: Path, loop: Loop) -> None:
+    """New directories and links may be there, and modes; no file of another content, and none is gone."""
+    source = everything(tmp_path / "src")
+    dest = files(tmp_path / "dest", {"plain": b"older", "empty": b"", "gone/a": b"1"})
+    before = contents(dest)
+    sent, _ = Pair(loop, dest, **FULLY).run(f"{source}/", gate=lambda: [b"a"])
+    assert sent.code == "source-changed"
+    assert contents(dest) == before
+    new = {path.name for path in dest.rglob("*")} - {"plain", "empty", "gone", "a"}
+    assert new <= {"d", "e", "closed", "link", "fifo"}
+    assert litter(dest) == []
 
 
 def test_with_a_gate_that_opens_all_is_copied(tmp_path: Path, loop: Loop) -> None:
@@ -464,6 +493,38 @@ def test_what_is_told_to_stop_stops(tmp_path: Path, loop: Loop, sender: bool) ->
     assert litter(dest) == []
 
 
+@pytest.mark.parametrize("sender", [True, False])
+@pytest.mark.parametrize("delay_ms", [0, 1, 5, 10, 20, 30, 40, 60])
+def test_what_has_just_begun_stops_too(tmp_path: Path, loop: Loop, sender: bool, delay_ms: int) -> None:
+    source, dest = old_and_new(tmp_path)
+    before = contents(dest)
+    pair = Pair(loop, dest, bwlimit=1000)
+
+    def stop() -> None:
+        end = pair.push if sender else pair.receive
+        assert end is not None
+        end.stop()
+
+    pair.begun = lambda: loop.at(loop.now() + delay_ms / 1000, stop) if delay_ms else stop()
+    sent, got = pair.run(f"{source}/")
+    assert (sent if sender else got).code == "stopped"
+    assert contents(dest) == before
+
+
+def test_what_stops_hears_no_helper_any_more(tmp_path: Path, loop: Loop) -> None:
+    source, dest = old_and_new(tmp_path)
+    pair = Pair(loop, dest)
+
+    def stop() -> None:
+        assert pair.push is not None
+        assert select.select([pair.push._helper], [], [], LONGEST_S)[0]
+        pair.push.stop()
+
+    pair.begun = stop
+    sent, got = pair.run(f"{source}/")
+    assert (sent.code, got.code) == ("stopped", "broken")
+
+
 def children() -> set[str]:
     """Processes of ours, and those of them that wait to be buried."""
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
@@ -479,6 +540,35 @@ def test_no_descriptor_and_no_process_is_left(tmp_path: Path) -> None:
             pair.run(f"{source}/")
     assert set(Path("/proc/self/fd").iterdir()) == before
     assert children() == families
+
+
+def test_each_end_is_passed_on_by_itself(tmp_path: Path, loop: Loop) -> None:
+    """The sender's bytes end, and the answer comes after that; by pipes, where rsync has no sockets."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    words = [*pushing.helper(), "nile", "rsync", "--server", ".", "/d"]
+    script = f'printf hello | "$@" | cat > {tmp_path}/answer'
+    heard = []
+    said: list[Ending] = []
+
+    def listen(_: int) -> None:
+        heard.append(theirs.recv(1000))
+        if not heard[-1]:
+            loop.unwatch(theirs.fileno())
+            theirs.send(b"x" * 100_000)
+            theirs.close()
+
+    def done(ending: Ending) -> None:
+        said.append(ending)
+        loop.stop()
+
+    loop.watch(theirs.fileno(), select.POLLIN, listen)
+    pushing.Push(loop, ["/bin/sh", "-c", script, "sh", *words], ours, done)
+    loop.run()
+    assert b"".join(heard) == framed(b"rsync", b"--server", b".", b"/d") + b"hello"
+    assert (tmp_path / "answer").read_bytes() == b"x" * 100_000
+    assert (said[0].code, said[0].sent, said[0].received) == ("", len(b"".join(heard)), 100_000)
 
 
 # A peer that stands still, or asks for what it mustn't

@@ -70,9 +70,9 @@ def test_odd_versions(version: bytes, parsed: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("said", "code"),
     [
-        (b"", "no-rsync"),
-        (b"openrsync: protocol version 29\n", "no-rsync"),
-        (HEAD % (b"3.0.9", 30), "old-rsync"),
+        pytest.param(b"", "no-rsync", id="silent"),
+        pytest.param(b"openrsync: protocol version 29\n", "no-rsync", id="openrsync"),
+        pytest.param(HEAD % (b"3.0.9", 30), "old-rsync", id="old"),
     ],
 )
 def test_what_wont_do_is_refused_with_a_remedy(said: bytes, code: str) -> None:

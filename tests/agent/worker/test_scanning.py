@@ -1,4 +1,4 @@
-"""What is in a tree, beside what the system and rsync say of it; and what changed since."""
+"""What is in a tree, beside what the system and rsync say of it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ import os
 import re
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nile.agent.worker import scanning
-from nile.agent.worker.manifest import TOP, Entry, Manifest, Terms, Totals
+from nile.agent.worker.manifest import TOP, Manifest, Terms, Totals
 from nile.agent.worker.patterns import Patterns
-from nile.agent.worker.scanning import changed_since, numbers_here, scan
-from tests.agent.worker.test_target import as_nobody, mounted, open_path  # noqa: F401 - fixtures
-from tests.agent.worker.trees import make_all_kinds, write
+from nile.agent.worker.scanning import numbers_here, scan
+from tests.agent.worker.conftest import as_nobody
+from tests.agent.worker.trees import by_path, make_all_kinds, top, write
 
 NONE = Patterns()
 # Without --modify-window=-1 rsync takes times within one second for equal, and leaves them.
 RSYNC = ["-aHx", "--modify-window=-1"]
-
-
-def top(place: Path) -> list[tuple[bytes, bytes]]:
-    return [(os.fsencode(place), b"")]
-
-
-def by_path(manifest: Manifest) -> dict[bytes, Entry]:
-    return {entry.path: entry for entry in manifest.entries}
 
 
 def paths(manifest: Manifest) -> list[str]:
@@ -153,7 +144,14 @@ def _build(root: Path, tree: list[tuple[list[str], bool]]) -> None:
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(trees, trees, filters, st.sampled_from(["1/ 2/", "1/a 2/a", "1/ 2/a", "1/a 2/", "1/b 2/b 2/c 1/"]))
+@given(
+    trees,
+    trees,
+    filters,
+    st.sampled_from(["1/ 2/", "1/a 2/a", "1/ 2/a", "1/a 2/", "1/b 2/b 2/c 1/", "1/ 2/ 1/b/"]),
+)
+@example([(["a"], False)], [(["a"], True)], [], "1/ 2/")
+@example([(["a"], True), (["b", "a"], True)], [(["a"], False)], [], "1/ 2/ 1/b/")
 def test_several_sources_are_merged_as_by_rsync(
     tmp_path_factory: pytest.TempPathFactory,
     one: list[tuple[list[str], bool]],
@@ -210,7 +208,7 @@ def test_the_digest_is_of_the_whole_content(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.cluster
-def test_what_this_user_cannot_read_is_listed_with_the_reason(open_path: Path) -> None:  # noqa: F811
+def test_what_this_user_cannot_read_is_listed_with_the_reason(open_path: Path) -> None:
     for name, mode in (("closed/f", 0o644), ("secret", 0o600), ("fine", 0o644), ("listed/f", 0o644)):
         write(open_path / "t", name).chmod(mode)
     (open_path / "t" / "closed").chmod(0o700)
@@ -278,7 +276,7 @@ def test_a_file_that_is_replaced_before_it_is_read_is_not_vouched_for(
 
 
 @pytest.mark.cluster
-def test_other_file_systems_are_named_and_not_entered(tmp_path: Path, mounted: Path) -> None:  # noqa: F811
+def test_other_file_systems_are_named_and_not_entered(tmp_path: Path, mounted: Path) -> None:
     write(mounted, "f")
     write(tmp_path, "f")
     manifest = scan(top(tmp_path), NONE)
@@ -320,86 +318,9 @@ def test_a_tree_too_deep_for_a_path_is_listed_as_such(deep: Path) -> None:
     assert path.endswith(b"/d")
 
 
-# What changed since
-
-
-@pytest.fixture
-def taken(tmp_path: Path) -> tuple[Path, Manifest]:
-    root = tmp_path / "t"
-    for name in ("d/f", "d/g", "h"):
-        write(root, name, "content")
-    (root / "l").symlink_to("h")
-    return root, scan(top(root), NONE, source=True)
-
-
-def test_what_stays_as_it_was_is_no_change(taken: tuple[Path, Manifest]) -> None:
-    root, manifest = taken
-    (root / "h").read_text()
-    assert changed_since(manifest, top(root), NONE) == []
-
-
-def test_an_edit_that_keeps_size_and_time_is_a_change(taken: tuple[Path, Manifest]) -> None:
-    root, manifest = taken
-    times = (root / "h").stat()
-    with (root / "h").open("r+") as file:
-        file.write("CONTENT")
-    os.utime(root / "h", ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert changed_since(manifest, top(root), NONE) == [b"h"]
-
-
-def test_what_appears_vanishes_or_is_replaced_is_a_change(taken: tuple[Path, Manifest]) -> None:
-    root, manifest = taken
-    (root / "d" / "g").unlink()
-    write(root, "d/new")
-    (root / "l").unlink()
-    (root / "l").symlink_to("x")
-    assert changed_since(manifest, top(root), NONE) == [b".", b"d", b"d/g", b"d/new", b"l"]
-    assert changed_since(manifest, top(root), Patterns([b"new"])) == [b".", b"d", b"d/g", b"l"]
-
-
-def test_what_is_left_out_may_change(tmp_path: Path) -> None:
-    write(tmp_path, "d/f.o", "content")
-    manifest = scan(top(tmp_path), Patterns([b"*.o"]), source=True)
-    (tmp_path / "d" / "f.o").write_text("other")
-    assert changed_since(manifest, top(tmp_path), Patterns([b"*.o"])) == []
-
-
-def test_a_source_that_was_written_to_a_moment_ago_is_looked_at_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two writes within one tick of the kernel's clock leave the same time: the second one has to be seen."""
-    write(tmp_path, "f", "1")
-    slept = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if len(slept) == 1:
-            (tmp_path / "f").write_text("22")
-            (tmp_path / "gone").unlink()
-        time_sleep(seconds)
-
-    write(tmp_path, "gone")
-    time_sleep = time.sleep
-    monkeypatch.setattr(time, "sleep", sleep)
-    manifest = scan(top(tmp_path), NONE, source=True)
-    assert by_path(manifest)[b"f"].size == 2
-    assert manifest.unreadable == [(b"gone", "No such file or directory")]
-    assert slept[0] == scanning.TICK_S
-    slept.clear()
-    time_sleep(3 * scanning.TICK_S)
-    assert changed_since(manifest, top(tmp_path), NONE) == []
-    scan(top(tmp_path), NONE, source=True)
-    assert slept == []
-
-
-def test_a_manifest_from_elsewhere_tells_no_changes(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="marks"):
-        changed_since(Manifest([Entry(b"a", b"f", 0, 0, 0, 0, 0)]), top(tmp_path), NONE)
-
-
 def test_ids_are_mapped_by_name_as_rsync_does() -> None:
     users, groups = numbers_here(
-        {0: b"toor", 4711: b"root", 4712: b"nobody-at-all"}, {4713: b"root", 0: b"x"}
+        {0: b"nobody", 4711: b"root", 4712: b"nobody-at-all"}, {4713: b"root", 0: b"nogroup"}
     )
     assert users == {4711: 0}
     assert groups == {4713: 0}

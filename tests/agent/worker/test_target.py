@@ -6,8 +6,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,8 @@ import pytest
 from nile.agent.worker import target
 from nile.agent.worker.lock import Lock
 from nile.agent.worker.target import clean, prepare, refuse, space, temporary
+from tests.agent.worker.conftest import NOBODY, as_nobody
 
-NOBODY = 65534
 PRECIOUS = """
 /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var
 /usr/local /usr/local/bin /usr/bin /usr/lib /usr/share /var/lib /var/log /var/tmp
@@ -31,47 +29,6 @@ def code(dest: Path | str | bytes, delete: bool = False) -> str | None:
     assert refusal.text
     assert refusal.remedy
     return refusal.code
-
-
-def as_nobody(check: Callable[[], None]) -> None:
-    """Run this in a child as another user; it fails with what the child says."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            check()
-            os._exit(0)
-        except BaseException:
-            os.write(writer, traceback.format_exc().encode()[-4000:])
-            os._exit(1)
-    os.close(writer)
-    with os.fdopen(reader) as said:
-        text = said.read()
-    assert os.waitpid(pid, 0)[1] == 0, text
-
-
-@pytest.fixture
-def open_path(tmp_path: Path) -> Path:
-    """A directory that other users can get to."""
-    for place in [tmp_path, *tmp_path.parents]:
-        if place.stat().st_uid == os.geteuid() and place != Path("/"):
-            place.chmod(place.stat().st_mode | 0o011)
-    return tmp_path
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """An empty file system of its own."""
-    place = tmp_path / "mounted here"
-    place.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=64", "none", place], check=True, timeout=20
-    )
-    yield place
-    subprocess.run(["umount", "-l", place], check=True, timeout=20)
 
 
 # Where nothing is written, or nothing is deleted

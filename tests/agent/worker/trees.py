@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+from nile.agent.worker.manifest import Entry, Manifest
+
 AWKWARD = [b"plain", b"new\nline", b"\xff\xfe", b" ", b"-n", b"*", b"tab\t", b"\\"]
 
 
@@ -18,7 +20,6 @@ def make_all_kinds(root: Path) -> None:
         os.utime(path, ns=(0, 1_600_000_000_123_456_789 + len(name)))
     (root / "dir" / "below").mkdir(parents=True)
     (root / "dir" / "file").write_text("content")
-    (root / "dir" / "file").chmod(0o4750)
     os.link(root / "dir" / "file", root / "again")
     (root / "link").symlink_to("dir/file")
     (root / "broken").symlink_to(os.fsdecode(b"no\xffwhere"))
@@ -34,6 +35,7 @@ def make_all_kinds(root: Path) -> None:
     if os.geteuid() == 0:
         os.mknod(root / "null", 0o20666, os.makedev(1, 3))
         os.chown(root / "dir" / "file", 1234, 5678)
+    (root / "dir" / "file").chmod(0o4750)
 
 
 def write(root: Path, path: str, content: str = "") -> Path:
@@ -42,3 +44,13 @@ def write(root: Path, path: str, content: str = "") -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(content)
     return place
+
+
+def top(place: Path) -> list[tuple[bytes, bytes]]:
+    """The roots of a transfer with a trailing slash."""
+    return [(os.fsencode(place), b"")]
+
+
+def by_path(manifest: Manifest) -> dict[bytes, Entry]:
+    """Its entries."""
+    return {entry.path: entry for entry in manifest.entries}
