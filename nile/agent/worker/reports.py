@@ -1,0 +1,90 @@
+"""What a node of a chain says of itself."""
+
+from nile.agent.worker.ring import APPLIER, SUCCESSOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional
+
+
+class Event:
+    """What happened to a node. `fields` are as `nile.agent.wire.dumps` takes them.
+
+    `kind`       and when; `code` and `reason` say why, `offset` where
+    predecessor  connected (code ""); or no more: `broken`, `protocol`, `gone`, `timeout` (nobody came)
+    successor    connected and answered (""); or no more: `broken`, `protocol`, `gone`, `timeout`, or what
+                 `meeting.Dial` says of one that can't be reached; `through`: it has everything
+    applier      it has got everything and was closed (""); or takes no more: `failed`
+    end          all has come, and the hash was right
+    """
+
+    def __init__(self, kind: str, code: str, reason: str, offset: int) -> None:
+        self.kind = kind
+        self.code = code
+        self.reason = reason
+        self.offset = offset
+
+    def fields(self) -> "Dict[str, Any]":
+        """All of it."""
+        return dict(vars(self))
+
+
+class Progress:
+    """How far a node is: offsets in bytes, times in seconds.
+
+    `at`: since it began. `forwarded`: what the successor has acknowledged (the
+    last one, if there is none now), `sent`: what it was sent. `applier_s`,
+    `successor_s`: how long nothing more could be granted to the predecessor
+    (at the root: sent) because of the one or the other. Of several nodes
+    that stand still, the last one in the chain names the cause.
+    """
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.received = self.applied = self.sent = self.forwarded = 0
+        self.applier_s = self.successor_s = 0.0
+
+    def differs(self, other: "Progress") -> bool:
+        """Is it another one, its time aside?"""
+        return dict(vars(self), at=other.at) != vars(other)
+
+    def fields(self) -> "Dict[str, Any]":
+        """All of it, as `nile.agent.wire.dumps` takes it."""
+        return dict(vars(self))
+
+
+class Result:
+    """How it ended: `code` is "" (complete), `aborted`, `corrupt` (the hash was wrong) or `stopped`.
+
+    `applied`: the applier got everything and was closed; `passed`: a successor
+    has everything; `total`: the stream's length, None if it isn't known.
+    """
+
+    def __init__(self, code: str, reason: str, progress: Progress) -> None:
+        self.code = code
+        self.reason = reason
+        self.progress = progress
+        self.total: "Optional[int]" = None
+        self.applied = False
+        self.passed = False
+
+    def fields(self) -> "Dict[str, Any]":
+        """All of it, as `nile.agent.wire.dumps` takes it."""
+        fields = dict(vars(self))
+        fields["progress"] = self.progress.fields()
+        return fields
+
+
+class Clock:
+    """How long a node stood still, by whom it was because of: `seconds`; and because of whom now: `who`."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self.who = ""
+        self.seconds = {APPLIER: 0.0, SUCCESSOR: 0.0}
+
+    def blame(self, now: float, who: str) -> None:
+        """From now on it stands still because of `who`; "": it doesn't."""
+        if self.who:
+            self.seconds[self.who] += now - self._since
+        self._since, self.who = now, who
