@@ -5,12 +5,32 @@ shipped as source, like the agent; the root has one too, beside itself. The
 root tells each worker what to do and hears what came of it; what is copied
 goes from worker to worker.
 
+    begin       from what was shipped to modules: the first that runs
+    service     messages of the root in, answers out
     loop        descriptors, children and times: what it waits for
     patterns    which files are left out, as rsync has it         pure
-    manifest    what is in a tree, and how two of them differ
-    target      the directory that is written to: whether it may be, and by whom
+    manifest    what is in a tree, as one value                   pure
+    packing     as it travels                                     pure
+    compare     how two of them differ                            pure
+    scanning    looking at trees
+    trees       the source, and copies held against it
+    target      the directory that is written to: whether it may be
+    lock        one run at a time writes to it
+    place       all that while a run has it
     meeting     how two workers find each other, and are sure of it
     rsync       which rsync there is, and how it is called
+    running     an rsync that runs, and how it ended
     pushing     from a worker to another by rsync: the sender's side
     receiving   and the receiver's
+    copies      those under way at one worker
+
+For a stream that is passed down a chain of hosts, which no command begins yet:
+
+    ring        the last of what came, and who still needs it     pure
+    segments    the words of neighbours                           pure
+    streams     where a node's bytes come from
+    upstream    the neighbour above
+    downstream  the neighbour below, and who takes the bytes here
+    reports     what a node says of itself
+    chain       a node of the chain
 """
