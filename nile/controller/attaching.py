@@ -58,9 +58,12 @@ def _refuse(run: RunRecord, handover: Handover | None, now: float) -> None:
             where=name,
             remedy=f"try again when there was none for {SEEN_EVERY_S * MISSED:g} s",
         )
-    if handover is None or handover.exec.stdin:
-        why = "its hosts missed a part of the standard input" if handover else "its record lacks the plan"
+    if handover is None:
+        remedy = "run it again: a run that copies goes on where this one ended"
+        raise UsageError("only runs of commands can be taken over", where=name, remedy=remedy)
+    if handover.exec.stdin:
         remedy = f"`nile show {run.run}` names the hosts without a verdict"
+        why = "its hosts missed a part of the standard input"
         raise UsageError(f"it can't be taken over: {why}", where=name, remedy=remedy)
     lease_s = handover.plan.timeouts.lease_s
     if handover.exec.on_orphan is OnOrphan.ADOPT and silent_s > lease_s + SEEN_EVERY_S:

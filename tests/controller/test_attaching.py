@@ -94,9 +94,9 @@ def test_one_that_reads_standard_input(store: Store) -> None:
     assert "standard input" in refused(store, AT + 1.0)
 
 
-def test_one_without_its_plan(store: Store) -> None:
+def test_one_that_copied(store: Store) -> None:
     recorded(store, None)
-    assert "lacks the plan" in refused(store, AT + 1.0)
+    assert "only runs of commands" in refused(store, AT + 1.0)
 
 
 def test_what_is_known_of_the_hosts(store: Store) -> None:
