@@ -20,6 +20,7 @@ some time, it is killed.
 
 import fcntl
 import os
+import re
 import struct
 import termios
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     Done = Callable[[Ending], None]
 
 LEAVE_S = 10.0  # for rsync to go on, or to end, once the stream has ended
+# All that rsync has to say of a file that it put together from the wrong pieces; its status is 0.
+_WRONG = re.compile("^(?:WARNING|ERROR): .* failed verification -- update", re.MULTILINE)
 _LOOKS = 4  # in the time that it may stand still
 
 
@@ -143,8 +146,8 @@ class Applying:
         os.close(self._reader)
         if self._cause is not None:
             ending.instead(self._cause.code, self._cause.reason, self._cause.retry)
-        elif ending.code in ("partial", "protocol", "vanished"):
-            ending.instead("diverged", "what is here isn't what the delta was made for", True)
+        else:
+            _judge(ending)
         self._tidy(ending)
         self._done(ending)
 
@@ -159,6 +162,12 @@ class Applying:
             if ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
                 ending.instead("not-writable", reason)
+
+
+def _judge(ending: Ending) -> None:
+    """Is it the copy that is at fault?"""
+    if _WRONG.search(ending.words) or ending.code in ("partial", "protocol", "vanished"):
+        ending.instead("diverged", "what is here isn't what the delta was made for", True)
 
 
 def _done_by(session: int) -> "Tuple[int, ...]":

@@ -215,7 +215,8 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     that a reader of that version, or a later one, knows it too. (Another --protocol isn't enough for
     an older one: the file list is written as the two agreed.) Raises Refusal where this rsync is
     older, or has no ACLs or extended attributes where they were recorded. There is no --timeout:
-    rsync would count what it does itself, renaming and deleting, as a silence.
+    rsync would count what it does itself, renaming and deleting, as a silence. And without names on
+    its stdout it wouldn't say on its stderr where a checksum is wrong, and end as if all were well.
     """
     lacking = ["ACLs"] if copy.acls and "ACLs" not in rsync.has else []
     lacking += ["xattrs"] if copy.xattrs and "xattrs" not in rsync.has else []
@@ -225,7 +226,7 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     if lacking:
         raise Refusal("old-rsync", "%s has no %s" % (rsync.path, " and no ".join(lacking)))
     name = os.fsdecode(copy.temporary)
-    argv = [rsync.path, "--read-batch=-", "-ax" + copy.flags()] + _owners(copy)
+    argv = [rsync.path, "--read-batch=-", "-ax" + copy.flags(), "--info=NAME1"] + _owners(copy)
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--modify-window=-1"] if "modify-window-ns" in _known_since(recorded) else []
     argv += ["--checksum-seed=%d" % SEED, "--delay-updates", "--partial-dir=" + name]
