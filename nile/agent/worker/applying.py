@@ -63,7 +63,8 @@ class Applying:
     ) -> None:
         """`copy` is as for the recording, `recorded` the older version of those that made it.
 
-        The destination is made if there is none.
+        The destination is made if there is none. The one that is recorded against has to wait until
+        that is over: what is done at once would change what is recorded.
         """
         self._loop = loop
         self._dest = dest
