@@ -36,7 +36,7 @@ MOST_ASKED = 64 * 1024  # bytes of the words that the sender asks for
 ASKING_S = 30.0  # for the sender to start its rsync and ask
 LEAVE_S = 10.0  # for rsync to end once the sender has hung up
 LINGER_S = 2.0  # for the sender to take the last words
-_ERRORS = {
+ERRORS = {
     errno.ENOSPC: ("disk-full", "no space is left"),
     errno.EDQUOT: ("disk-full", "no space is left"),
     errno.EEXIST: ("not-writable", "something else has the name of our directory"),
@@ -144,7 +144,7 @@ class Receive:
         self._timer = -1
         try:
             argv = rsyncs.server_argv(self._rsync, asked, self._dest, self._temporary)
-            self._clean = _prepare(self._dest, self._temporary)
+            self._clean = prepare(self._dest, self._temporary)
             connection.setblocking(True)
             both = [connection.fileno(), connection.fileno()]
             self._running = Running(self._loop, argv, both, self._over)
@@ -152,7 +152,7 @@ class Receive:
         except rsyncs.Refusal as refusal:
             self._fail(refusal.code, refusal.reason)
         except OSError as error:
-            code, reason = _ERRORS.get(error.errno or 0, ("not-writable", error.strerror or str(error)))
+            code, reason = ERRORS.get(error.errno or 0, ("not-writable", error.strerror or str(error)))
             self._fail(code, "%s: %s" % (os.fsdecode(error.filename or self._dest), reason))
 
     def _hung_up(self, _: int) -> None:
@@ -223,7 +223,7 @@ class Receive:
             return  # nothing was begun
         try:
             if self._ending.code == "" and self._clean:
-                _remove(self._dest, self._temporary)
+                remove(self._dest, self._temporary)
             elif self._keep:
                 inner = rsyncs.inner_directory(self._dest, self._temporary)
                 shutil.rmtree(inner, ignore_errors=True)
@@ -235,7 +235,7 @@ class Receive:
                 self._ending.instead("not-writable", reason)
 
 
-def _prepare(dest: bytes, temporary: bytes) -> bool:
+def prepare(dest: bytes, temporary: bytes) -> bool:
     """Make the destination, if it isn't there, and our directories in it; False if they were there.
 
     Raises OSError.
@@ -263,7 +263,7 @@ def sweep(dest: bytes, temporary: bytes) -> None:
     failed = None
     for parent in list(_parents(dest, temporary)):
         try:
-            _remove(parent, temporary)
+            remove(parent, temporary)
         except OSError as error:
             failed = failed or error
     if failed is not None:
@@ -278,7 +278,7 @@ def _parents(dest: bytes, temporary: bytes) -> "Iterator[bytes]":
             yield path
 
 
-def _remove(parent: bytes, temporary: bytes) -> None:
+def remove(parent: bytes, temporary: bytes) -> None:
     """Remove this directory of ours; its parent's times stay."""
     path = os.path.join(parent, temporary)
     try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REMEDY = "install the package 'rsync' (3.1.0 or later) on this host"
 OLDEST = (3, 1, 0)  # says how far it is, knows --chown and --outbuf
 LATEST_QUESTION_S = 10.0  # `rsync --version` on a host that is busy
+SEED = 7  # of the checksums in a recording: the same for the same two trees; 0 would be another each time
 STALL_S = 120  # without a byte of the other end: rsync itself says that it is alive more often than that
 _HEAD = re.compile(rb"^rsync +version v?(\d+)\.(\d+)(?:\.(\d+))?\S* +protocol version (\d+)")
 _TEMPORARY = re.compile(rb"\.nile-sync-[A-Za-z0-9_.-]+\Z")
@@ -184,8 +185,7 @@ def client_argv(
             raise ValueError("not an absolute path: %r" % path)
     argv = [rsync.path, "-ax" + copy.flags()]  # a scan doesn't enter other file systems either
     argv += [] if copy.whole else ["--no-whole-file"]
-    argv += ["--numeric-ids"] if copy.numeric_ids else []
-    argv += ["--chown=" + copy.chown] if copy.chown is not None else []
+    argv += _owners(copy)
     argv += ["--bwlimit=%d" % copy.bwlimit] if copy.bwlimit is not None else []
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
@@ -200,6 +200,46 @@ def client_argv(
     argv += ["--old-args", "--old-args"] if "old-args" in rsync.has else []
     argv += ["-e", " ".join(_quoted(word) for word in helper), "--"]
     return argv + [os.fsdecode(source) for source in sources] + ["nile:" + os.fsdecode(dest)]
+
+
+def recording_argv(argv: "Sequence[str]", batch: str) -> "List[str]":
+    """These words of the sender's rsync, but to write what it would send to the file `batch`.
+
+    The other end only says what it has: nothing is changed there. Its temporary directory has to be
+    there all the same, since rsync looks for it when it starts.
+    """
+    return [argv[0], "--only-write-batch=" + batch, "--checksum-seed=%d" % SEED] + list(argv[1:])
+
+
+def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") -> "List[str]":
+    """The words of an rsync that reads a recording from its stdin, and does to `dest` what it says.
+
+    `recorded` is the older one of the two versions that made it: both ends use what both know, so
+    that a reader of that version, or a later one, knows it too. (Another --protocol isn't enough for
+    an older one: the file list is written as the two agreed.) Raises Refusal where this rsync is
+    older, or has no ACLs or extended attributes where they were recorded. There is no --timeout:
+    rsync would count what it does itself, renaming and deleting, as a silence. And without names on
+    its stdout it wouldn't say on its stderr where a checksum is wrong, and end as if all were well.
+    """
+    lacking = ["ACLs"] if copy.acls and "ACLs" not in rsync.has else []
+    lacking += ["xattrs"] if copy.xattrs and "xattrs" not in rsync.has else []
+    if rsync.version < recorded:
+        reason = "%s is of version %d.%d.%d" % ((rsync.path,) + rsync.version)
+        raise Refusal("old-rsync", "%s, which can't read what %d.%d.%d writes" % ((reason,) + recorded))
+    if lacking:
+        raise Refusal("old-rsync", "%s has no %s" % (rsync.path, " and no ".join(lacking)))
+    name = os.fsdecode(copy.temporary)
+    argv = [rsync.path, "--read-batch=-", "-ax" + copy.flags(), "--info=NAME1"] + _owners(copy)
+    argv += ["--delete-delay"] if copy.delete else []
+    argv += ["--modify-window=-1"] if "modify-window-ns" in _known_since(recorded) else []
+    argv += ["--checksum-seed=%d" % SEED, "--delay-updates", "--partial-dir=" + name]
+    argv += ["--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]
+    return argv + _filters(copy.excludes, "--filter=-p %s/" % name) + ["--", os.fsdecode(dest)]
+
+
+def _owners(copy: Copy) -> "List[str]":
+    numbers = ["--numeric-ids"] if copy.numeric_ids else []
+    return numbers + (["--chown=" + copy.chown] if copy.chown is not None else [])
 
 
 def _filters(excludes: "Sequence[bytes]", own: str) -> "List[str]":

@@ -53,7 +53,7 @@ _BARRED = re.compile(
     rb"Read-only file system|(?:" + _WRITES + rb')\b[^"]*"?.*"? failed: (?:Permission denied|Not a directory)'
 )
 _GONE = re.compile(rb"(?:Broken pipe|Connection reset by peer|Connection timed out) \(\d+\)")
-_NAMED = re.compile(rb'"(.*)"')
+_NAMED = re.compile(rb'"(.*)"|^(?:WARNING|ERROR): (.*) failed verification -- update')
 _ESCAPED = re.compile(rb"\\#([0-3][0-7][0-7])")
 
 
@@ -113,7 +113,8 @@ def _names(said: bytes) -> "List[bytes]":
     for line in said.split(b"\n"):
         named = _NAMED.search(line)
         if named and len(found) < MOST_NAMES:
-            found[_ESCAPED.sub(lambda match: bytes([int(match.group(1), 8)]), named.group(1))] = None
+            name = named.group(1) or named.group(2) or b""
+            found[_ESCAPED.sub(lambda match: bytes([int(match.group(1), 8)]), name)] = None
     return list(found)
 
 

@@ -464,7 +464,7 @@ def test_an_owner_writes_to_a_directory_that_is_read_only(tmp_path: Path) -> Non
     program = (
         "import os, sys\nsys.path.insert(0, sys.argv[1])\nfrom nile.agent.worker import receiving as r\n"
         "os.setuid(65534)\nplace, name = map(os.fsencode, sys.argv[2:])\nbefore = os.stat(place)\n"
-        "assert r._prepare(place, name)\nassert os.path.isdir(os.path.join(place, name, name))\n"
+        "assert r.prepare(place, name)\nassert os.path.isdir(os.path.join(place, name, name))\n"
         "r.sweep(place, name)\nafter = os.stat(place)\nassert os.listdir(place) == []\n"
         "assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)\n"
     )

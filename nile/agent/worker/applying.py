@@ -1,0 +1,192 @@
+"""What was recorded for many hosts (see recording), done to the copy of this one.
+
+The copy has to be what the one was against which it was recorded; what else it
+is, rsync notices: the checksum of a whole file that was put together from the
+wrong pieces isn't right, and a file that should be there and isn't has nothing
+in the recording. That is `diverged`: no file has a wrong content then, but the
+copy isn't what it should be, and needs an ordinary push.
+
+As ever no file gets another content, and none is deleted, before the end of
+rsync's second round is read, which the recorder withholds until all is well.
+What has no data is done at once, as in a push: new directories, symbolic links,
+special files and further names of a file that is as it should be; changed
+owners, modes, attributes and times of files whose content stays; and what
+stands where something of another type is to come goes.
+
+rsync waits forever for the rest of half a stream, even where that has an end.
+So it is watched: where nothing of it has read, written or computed anything for
+some time, it is killed.
+"""
+
+import fcntl
+import os
+import re
+import struct
+import termios
+
+from nile.agent.worker import receiving
+from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.running import Ending, Running
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Optional, Tuple
+
+    from nile.agent.worker.loop import Loop
+
+    Done = Callable[[Ending], None]
+
+LEAVE_S = 10.0  # for rsync to go on, or to end, once the stream has ended
+# All that rsync has to say of a file that it put together from the wrong pieces; its status is 0.
+_WRONG = re.compile("^(?:WARNING|ERROR): .* failed verification -- update", re.MULTILINE)
+_LOOKS = 4  # in the time that it may stand still
+
+
+class Applying:
+    """One recording, applied. `done(ending)` is called once, when nothing of it is left.
+
+    `stdin` is the non-blocking end of a pipe: every byte is to be written to
+    it, in order, and then it is to be closed, by whoever writes. It breaks
+    when rsync is over. Beside the codes of `running`: `diverged` (a push mends
+    it), `timeout` (it stood still), `stopped`. Raises Refusal where it can't
+    begin: `old-rsync`, and what a destination may be (see receiving).
+    """
+
+    def __init__(
+        self,
+        loop: "Loop",
+        rsync: rsyncs.Rsync,
+        copy: rsyncs.Copy,
+        dest: bytes,
+        recorded: "rsyncs.Version",
+        done: "Done",
+    ) -> None:
+        """`copy` is as for the recording, `recorded` the older version of those that made it.
+
+        The destination is made if there is none. The one that is recorded against has to wait until
+        that is over: what is done at once would change what is recorded.
+        """
+        self._loop = loop
+        self._dest = dest
+        self._temporary = copy.temporary
+        self._done = done
+        self._cause: "Optional[Ending]" = None
+        self._stall_s = float(copy.stall_s)
+        argv = rsyncs.applying_argv(rsync, copy, dest, recorded)
+        try:
+            self._clean = receiving.prepare(dest, copy.temporary)
+        except OSError as error:
+            code, reason = receiving.ERRORS.get(
+                error.errno or 0, ("not-writable", error.strerror or str(error))
+            )
+            where = os.fsdecode(error.filename or dest)
+            raise rsyncs.Refusal(code, "%s: %s" % (where, reason)) from None
+        self._reader, self.stdin = os.pipe()
+        self._start(argv)
+        # Its end is told also to who doesn't ask: there is nothing to be read here.
+        loop.watch(self._reader, 0, self._stream_ended)
+        self._seen = self._moved()
+        self._since = loop.now()
+        self._timer = -1
+        self._look_later()
+
+    def _start(self, argv: "list[str]") -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.set_blocking(self.stdin, False)
+            self._running = Running(self._loop, argv, [self._reader, null], self._over)
+        except OSError as error:
+            os.close(self.stdin)
+            os.close(self._reader)
+            self._tidy(Ending("no-rsync", ""))
+            reason = "%s can't be run: %s" % (argv[0], error.strerror)
+            raise rsyncs.Refusal("no-rsync", reason) from None
+        finally:
+            os.close(null)
+
+    def abort(self) -> None:
+        """Kill it; `done` is called with `stopped`."""
+        self._kill(Ending("stopped", "it was told to stop"))
+
+    def _kill(self, cause: Ending) -> None:
+        self._cause = self._cause or cause
+        self._running.kill()
+
+    # Does it stand still?
+
+    def _stream_ended(self, _: int) -> None:
+        """Nobody writes any more."""
+        self._loop.unwatch(self._reader)
+        self._stall_s = min(self._stall_s, LEAVE_S)
+        self._since = self._loop.now()
+        self._loop.forget(self._timer)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.at(self._loop.now() + self._stall_s / _LOOKS, self._look)
+
+    def _look(self) -> None:
+        seen = self._moved()
+        if seen != self._seen:
+            self._seen, self._since = seen, self._loop.now()
+        elif self._loop.now() - self._since >= self._stall_s:
+            self._kill(Ending("timeout", "the stream stands still", True))
+            return
+        self._look_later()
+
+    def _moved(self) -> "Tuple[int, ...]":
+        """What changes while anything goes on: the bytes that wait, and what the processes have done."""
+        waiting = fcntl.ioctl(self._reader, termios.FIONREAD, b"\0" * 4)
+        return struct.unpack("i", waiting) + _done_by(self._running.pid)
+
+    # The end
+
+    def _over(self, ending: Ending) -> None:
+        self._loop.forget(self._timer)
+        self._loop.unwatch(self._reader)
+        os.close(self._reader)
+        if self._cause is not None:
+            ending.instead(self._cause.code, self._cause.reason, self._cause.retry)
+        else:
+            _judge(ending)
+        self._tidy(ending)
+        self._done(ending)
+
+    def _tidy(self, ending: Ending) -> None:
+        """Remove what is unfinished. After a success only our own directory can be there."""
+        try:
+            if ending.code == "" and self._clean:
+                receiving.remove(self._dest, self._temporary)
+            else:
+                receiving.sweep(self._dest, self._temporary)
+        except OSError as error:
+            if ending.code == "":
+                reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
+                ending.instead("not-writable", reason)
+
+
+def _judge(ending: Ending) -> None:
+    """Is it the copy that is at fault?"""
+    if _WRONG.search(ending.words) or ending.code in ("partial", "protocol", "vanished"):
+        ending.instead("diverged", "what is here isn't what the delta was made for", True)
+
+
+def _done_by(session: int) -> "Tuple[int, ...]":
+    """How much the processes of this session have computed, read and written, and called for that."""
+    done = [0] * 5
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open("/proc/%s/stat" % name, "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            if int(fields[3]) != session:
+                continue
+            done[0] += int(fields[11]) + int(fields[12])
+            with open("/proc/%s/io" % name, "rb") as file:
+                lines = file.read().split(b"\n")
+        except OSError:
+            continue  # it has ended, or isn't ours to look at
+        for at, line in enumerate(lines[:4]):
+            done[1 + at] += int(line.rpartition(b" ")[2])
+    return tuple(done)

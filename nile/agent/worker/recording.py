@@ -1,0 +1,217 @@
+"""What a copy would send, recorded once for many hosts that have the same.
+
+rsync runs as in a push, against one of these hosts, but it writes what it
+would send to a file instead (--only-write-batch): over the connection go only
+the names, and the checksums of what is there. The file is a FIFO, read here
+while it is written, and what comes is kept in the spool, which others may
+send on while it grows.
+
+**The gate.** What is sent on can't be called back, so the end is withheld: of
+all that was written, `WITHHELD` bytes at least, until rsync has ended well and
+the source was then seen unchanged. A reader renames nothing and deletes nothing
+before it has the words that end rsync's second round, and these are within the
+last hundred bytes (see pushing, and applying for what it does before that).
+"""
+
+import errno
+import os
+import select
+import shutil
+import tempfile
+
+from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.pushing import CHUNK, Push
+from nile.agent.worker.running import Ending
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Callable, List, Optional
+
+    from nile.agent.worker.loop import Loop
+    from nile.agent.worker.pushing import Done, Gate, Progress
+
+WITHHELD = 64 * 1024  # bytes
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)  # file systems, old kernels
+
+
+class FullError(Exception):
+    """Nothing more can be kept; the text says why."""
+
+
+class Spool:
+    """A stream of bytes in a file without a name, at most `most` of them; the offsets begin at 0.
+
+    `written`: bytes so far; `limit`: of these, how many may be sent on now;
+    `total`: of all, once it is `finished`; `aborted`: why it never will be, or
+    "". `changed()` is called whenever one of limit, finished and aborted has
+    changed. Raises OSError where there can be no file in `directory`.
+    """
+
+    def __init__(self, directory: bytes, most: int, changed: "Callable[[], None]") -> None:
+        self.directory = directory
+        self.written = 0
+        self.limit = 0
+        self.total: "Optional[int]" = None
+        self.aborted = ""
+        self._most = most
+        self._changed = changed
+        self._fd = _nameless(directory)
+
+    @property
+    def finished(self) -> bool:
+        """Is all of it there, and may all of it be sent?"""
+        return self.total is not None
+
+    def append(self, data: bytes) -> None:
+        """This follows. Raises FullError where there is no room for it."""
+        if self.written + len(data) > self._most:
+            raise FullError("what is to be copied takes more than the %d bytes of the spool" % self._most)
+        try:
+            while data:
+                count = os.pwrite(self._fd, data, self.written)
+                self.written += count
+                data = data[count:]
+        except OSError as error:
+            raise FullError("%s: %s" % (os.fsdecode(self.directory), error.strerror)) from None
+        if self.written - WITHHELD > self.limit:
+            self.limit = self.written - WITHHELD
+            self._changed()
+
+    def read(self, offset: int, count: int) -> bytes:
+        """What may be sent on from there, at most `count` bytes; b"" where there is nothing (yet)."""
+        return os.pread(self._fd, max(0, min(count, self.limit - offset)), offset)
+
+    def finish(self) -> None:
+        """That was all, and all of it may go."""
+        self.limit = self.total = self.written
+        self._changed()
+
+    def abort(self, reason: str) -> None:
+        """The rest never comes."""
+        if not self.finished and not self.aborted:
+            self.aborted = reason
+            self._changed()
+
+    def close(self) -> None:
+        """Nobody reads it any more; its room is given back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _nameless(directory: bytes) -> int:
+    """A new file, to read and to write, that has no name."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:
+            raise
+    fd, path = tempfile.mkstemp(prefix=b".nile-sync-", dir=directory)
+    os.unlink(path)
+    return fd
+
+
+class Recording:
+    """One recording, into `spool`. `done(ending)` is called once, when nothing of it is left.
+
+    Then the spool is finished or aborted. Beside the codes of a push there is
+    `spool-full`; `source-changed` means that `gate()`, which is called once
+    at the end, named files.
+    """
+
+    def __init__(
+        self,
+        loop: "Loop",
+        argv: "List[str]",
+        connection: "socket.socket",
+        spool: Spool,
+        gate: "Gate",
+        done: "Done",
+        progress: "Optional[Progress]" = None,
+    ) -> None:
+        """`argv` is of `rsync.client_argv`, with `pushing.helper()`; the peer is a `receiving.Receive`.
+
+        `connection` is a non-blocking socket of a meeting; it is ours from now on, and closed.
+        Raises OSError where there can be no FIFO in the directory of the spool.
+        """
+        self._loop = loop
+        self._spool = spool
+        self._gate = gate
+        self._done = done
+        self._cause: "Optional[Ending]" = None  # if it isn't rsync's own
+        self._pushed: "Optional[Ending]" = None
+        self._directory = tempfile.mkdtemp(prefix=b".nile-sync-", dir=spool.directory)  # only we may enter
+        try:
+            fifo = os.path.join(self._directory, b"batch")
+            os.mkfifo(fifo, 0o600)
+            self._reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self._remove_directory()
+            connection.close()
+            raise
+        argv = rsyncs.recording_argv(argv, os.fsdecode(fifo))
+        self._push = Push(loop, argv, connection, self._over, None, progress)
+        loop.watch(self._reader, select.POLLIN, self._read)
+
+    def stop(self) -> None:
+        """End it at once; `done` is called with `stopped`."""
+        self._kill(Ending("stopped", "it was told to stop"))
+
+    def _kill(self, cause: Ending) -> None:
+        self._cause = self._cause or cause
+        if self._pushed is None:
+            self._push.stop()
+
+    def _read(self, _: int) -> None:
+        """Keep what comes. The first of it says that rsync has opened the FIFO, and all that is beside it."""
+        try:
+            data = os.read(self._reader, CHUNK)
+        except BlockingIOError:
+            return
+        if self._spool.written == 0:
+            self._remove_directory()
+        try:
+            self._spool.append(data)
+        except FullError as error:
+            self._kill(Ending("spool-full", str(error)))
+        if not data or self._cause is not None:
+            self._close()
+            self._perhaps_done()
+
+    def _over(self, ending: Ending) -> None:
+        """rsync has ended, and whatever it forked: the FIFO has an end now, if it was ever opened."""
+        self._pushed = ending
+        if ending.code:
+            self._close()
+        self._perhaps_done()
+
+    def _perhaps_done(self) -> None:
+        if self._pushed is None or self._reader >= 0:
+            return
+        ending = self._pushed
+        if self._cause is not None:
+            ending.instead(self._cause.code, self._cause.reason)
+        elif not ending.code:
+            self._look(ending)
+        self._remove_directory()
+        if ending.code:
+            self._spool.abort(ending.reason)
+        else:
+            self._spool.finish()
+        self._done(ending)
+
+    def _look(self, ending: Ending) -> None:
+        """All is there: is the source as it was?"""
+        changed = self._gate()
+        if changed:
+            ending.instead("source-changed", "the source changed while it was read").names = list(changed)
+
+    def _close(self) -> None:
+        if self._reader >= 0:
+            self._loop.unwatch(self._reader)
+            os.close(self._reader)
+            self._reader = -1
+
+    def _remove_directory(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
