@@ -74,6 +74,8 @@ class Sync:
         )
         self._room = 0
         """Bytes that the source takes on a disk: less than its size where files have holes."""
+        self._closed_at = (0, 0, 0)
+        """What decided who may be closed, when that was looked at last."""
         self._begun = False
         self._asked = False
         self._stopped: Judgement | None = None
@@ -166,6 +168,7 @@ class Sync:
             elif target.step in SPEAKING and t - target.heard_s > SILENT_S:
                 reason = f"its worker has said nothing for {SILENT_S:.0f} s: the place to copy to may hang"
                 yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+        yield from self._giving.look_after(t)
         yield from self._go_on(t)
 
     def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
@@ -371,7 +374,11 @@ class Sync:
     def _close(self) -> Errands:
         """Those that are served and serve nobody any more."""
         served = [target for target in self._targets.values() if target.step is Step.SAME]
-        needed = self._giving.needed() if served else ()
+        state = (len(served), sum(target.wanting for target in self._targets.values()), self._hosts.changes)
+        if not served or state == self._closed_at:
+            return
+        self._closed_at = state
+        needed = self._giving.needed()
         for target in served:
             if target.id not in needed or target.has_more:
                 target.step = Step.CLOSING

@@ -97,11 +97,14 @@ class Giving:
 
     # Whom.
 
-    def go_on(self, t: float) -> Iterator[Errand]:
-        """Begin what can begin: those first that have most to serve in turn."""
+    def look_after(self, t: float) -> Iterator[Errand]:
+        """Copies of whose giver nothing more is to be heard."""
         for target in self._targets.values():
             if target.step is Step.COPYING and self._unheard(target):
                 yield from self._ended(target, t)
+
+    def go_on(self, t: float) -> Iterator[Errand]:
+        """Begin what can begin: those first that have most to serve in turn."""
         waiting = [target for target in self._targets.values() if target.step is Step.DIFFERS]
         if not waiting:
             return

@@ -26,6 +26,8 @@ goes from worker to worker.
 
 For a stream that is passed down a chain of hosts, which no command begins yet:
 
+    recording   what would be copied to one host, as a stream
+    applying    that stream, at a host that has the same
     ring        the last of what came, and who still needs it     pure
     segments    the words of neighbours                           pure
     streams     where a node's bytes come from
