@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -61,14 +62,16 @@ class Applying:
         self.dest = dest
         read_end, self.pipe = os.pipe()
         argv = [*RSYNC, "--read-batch=-", f"{dest}/"]
-        self.process = subprocess.Popen(argv, stdin=read_end, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            argv, stdin=read_end, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         os.close(read_end)
         self.results: list[Result] = []
 
     def done(self, result: Result) -> None:
         self.results.append(result)
         if not result.applied:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)  # an rsync is several processes
             self.process.wait()
 
 
