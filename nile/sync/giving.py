@@ -19,6 +19,8 @@ AT_ONE_TIME = 4
 """Copies that one node gives at one time: more share its uplink, and each of them ends later."""
 PAUSE_S = 1.0
 """Before the third try to copy to a host; before the next one twice that. The second one begins at once."""
+STALLED_S = 240.0
+"""Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
 
@@ -59,6 +61,7 @@ class _Attempt:
     def pushed(self, message: dict[str, Any], t: float) -> Iterator[Errand]:
         """The giver says how far it is, and later how it ended."""
         if message.get("more"):
+            self.target.heard_s = t
             return
         self._giving.sent[self.giver] += count(message.get("sent", 0))
         if self._current:
@@ -98,10 +101,16 @@ class Giving:
     # Whom.
 
     def look_after(self, t: float) -> Iterator[Errand]:
-        """Copies of whose giver nothing more is to be heard."""
+        """Copies of whose giver nothing more is to be heard, and those of which nobody says anything."""
         for target in self._targets.values():
-            if target.step is Step.COPYING and self._unheard(target):
+            if target.step is not Step.COPYING:
+                continue
+            if self._unheard(target):
                 yield from self._ended(target, t)
+            elif t - max(target.heard_s, target.begun_s) > STALLED_S:
+                reason = f"nothing was heard of the copy to it for {STALLED_S:.0f} s"
+                target.step = Step.OVER
+                yield Judge(target.id, Judgement(Verdict.FAILED, Code.AGENT, reason))
 
     def go_on(self, t: float) -> Iterator[Errand]:
         """Begin what can begin: those first that have most to serve in turn."""

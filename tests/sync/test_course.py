@@ -92,6 +92,33 @@ def test_a_way_that_is_never_opened_is_not_waited_for() -> None:
     assert it.copies == [(0, 2)]
 
 
+def test_a_copy_of_which_nothing_is_heard_fails_its_host_alone() -> None:
+    it = Workers(tree([0, 0]), {})
+    it.silent = 1
+    it.run()
+    (stuck,) = it._receiving
+    it.tick(200.0)
+    assert stuck not in it.judged
+    it.tick(250.0)
+    assert codes(it)[stuck] is Code.AGENT
+    assert codes(it)[3 - stuck] is None
+
+
+def test_a_host_that_hangs_fails_alone() -> None:
+    it = Workers(tree([0, 0]), {})
+    scan = it._scan
+
+    def all_but_one(node_id: int, message: dict[str, object]) -> None:
+        if node_id != 2:
+            scan(node_id, message)
+
+    it._scan = all_but_one  # type: ignore[method-assign]
+    it.run()
+    assert not it.copies
+    it.tick(70.0)
+    assert codes(it) == {1: None, 2: Code.AGENT}
+
+
 def test_those_that_serve_others_come_first() -> None:
     it = Workers(tree([0] * 9 + [9, 10]), {})
     it.run()
