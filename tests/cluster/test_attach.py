@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -54,8 +55,20 @@ def ran(lab: Lab, host: str) -> int:
     return file.read_text().count("x") if file.exists() else 0
 
 
+def up_s(lab: Lab) -> float:
+    """For how long the host that was booted last has been up."""
+    started = [
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19] for pid in pids(lab).values()
+    ]
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - max(map(int, started)) / os.sysconf("SC_CLK_TCK")
+
+
 def killed_once_at(nile: Nile, begun: int) -> None:
-    """A run whose root is killed once so many commands run."""
+    """A run whose root is killed once so many commands run.
+
+    On hosts that were up before: on one that may have been booted since the run began nothing starts again.
+    """
+    eventually(lambda: up_s(nile.lab) > 4, "all hosts have been up for some seconds")
     with nile.started("-a", "--", COMMAND) as run:
         eventually(lambda: len(names_of(commands(nile.lab))) >= begun, f"{begun} commands run")
         run.signal(signal.SIGKILL)
