@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
 from nile.cascade.departing import judge_absent, judge_away, judge_back, may_be_going_down
@@ -14,7 +12,6 @@ from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import UNSEEN, Judgement, judge_failed, judge_lost, judge_outcome, unseen_end
-from nile.cascade.work import Work
 from nile.events import Code, Notice, RunEnded, Verdict
 from nile.options import Timeouts
 
@@ -39,7 +36,6 @@ class Ends:
         self._healer = healer
         self._logins, self._starts = slots
         self._stdin = stdin
-        self.work: Work
         self.judged: list[Host] = []
         """Hosts that got their verdict, of which a job wasn't told yet."""
         for host in tree.hosts.values():
@@ -52,14 +48,11 @@ class Ends:
         """The verdict, once the agent has said how it ended and all output has come."""
         if host.outcome is None or host.verdict is not None or not host.output_complete():
             return []
-        judgement = self._outcome(host, host.outcome)
+        judgement = judge_outcome(host.outcome, self._options.exec.leftover)
         if self._options.exec.wait_back_s is not None and may_be_going_down(judgement):
             self.expect_back(host, t)
             return []
         return self.judge(host, judgement, t)
-
-    def _outcome(self, host: Host, outcome: dict[str, Any]) -> Judgement:
-        return self.work.judgement(host) or judge_outcome(outcome, self._options.exec.leftover)
 
     def expect_back(self, host: Host, t: float, *, gone: bool = False) -> None:
         """From now on it is waited for, if it wasn't before; `gone`: its link is lost."""
@@ -112,7 +105,7 @@ class Ends:
         if away is not None:
             return away
         if host.outcome is not None:  # only the tail of its output is missing
-            return self._outcome(host, host.outcome)
+            return judge_outcome(host.outcome, self._options.exec.leftover)
         if host.in_doubt:
             return self._lost(code, reason)
         if host.refused and code in (Code.AUTHENTICATION, Code.SIGNING):

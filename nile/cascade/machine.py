@@ -74,7 +74,7 @@ class Cascade:
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
         send = functools.partial(frame_for, self._tree)
-        self._work = self._ends.work = Work(options.job, options.worker, self._tree, send, self._decide)
+        self._work = Work(options.job, options.worker, self._tree, send, self._decide)
         self._permits = Permits(options, self._tree, self._orders, slots)
         self._unsettled_at = 0.0
         self._give_up_at: float | None = None

@@ -101,9 +101,6 @@ class Job(Protocol):
     def tick(self, t: float) -> Iterable[Errand]:
         """Time passed; about once a second."""
 
-    def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
-        """The verdict on a worker that ended so; None: as on any command."""
-
 
 class NoJob:
     """The job of a run that has none: see `Job`."""
@@ -113,9 +110,6 @@ class NoJob:
         return ()
 
     started = heard = lied = over = root_lost = answered = tick = begin
-
-    def judgement(self, *_: object) -> None:
-        """None."""
 
 
 @dataclass(slots=True)
@@ -207,10 +201,6 @@ class Work:
     def tick(self, t: float) -> list[Action]:
         """Time passed."""
         return self._run(self._job.tick(t), t)
-
-    def judgement(self, host: Host) -> Judgement | None:
-        """The verdict on a worker that ended."""
-        return self._job.judgement(host.id, host.outcome or {})
 
     # What is said.
 

@@ -171,10 +171,6 @@ class Sync:
         yield from self._giving.look_after(t)
         yield from self._go_on(t)
 
-    def judgement(self, node_id: int, outcome: dict[str, Any]) -> Judgement | None:
-        """A worker ends because it is told to; else its end is one of any command."""
-        return None
-
     # What is said, and what it means.
 
     def _ask(self, node_id: int, do: str, fields: dict[str, Any], answer: Answer | None) -> Tell:
@@ -235,7 +231,7 @@ class Sync:
             yield from self._fail(target, told(message))
             return
         target.owner = self._owner(count(message["uid"]))
-        target.free, target.exists = count(message["free"]), message["exists"] is True
+        target.free = count(message["free"])
         target.rsync = rsync_facts(message["rsync"])
         target.step = Step.SCANNING
         if self._sources:

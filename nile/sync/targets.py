@@ -38,19 +38,17 @@ FEATURES = frozenset({"xattrs", "ACLs", "hardlinks", "symtimes", "old-args", "mo
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a scan found: counts, apparent bytes, and the fingerprint of all that is compared."""
+    """What a scan found: how much, and the fingerprint of all that is compared."""
 
     fingerprint: bytes
     entries: int
-    files: int
-    size: int
 
     @classmethod
     def of(cls, message: Mapping[str, Any], fingerprint: object) -> Tree:
         """From a worker's words; raises TypeError or ValueError."""
         if not isinstance(fingerprint, bytes) or len(fingerprint) != 32:
             raise ValueError("a fingerprint that is none")
-        return cls(fingerprint, count(message["entries"]), count(message["files"]), count(message["bytes"]))
+        return cls(fingerprint, count(message["entries"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,6 @@ class Target:
     """Bytes that can be written there."""
     rsync: dict[str, Any] | None = None
     """Which rsync it has, for whoever copies to it."""
-    exists: bool = False
     found: Tree | None = None
     """What it had when it was scanned last."""
     giver: int | None = None

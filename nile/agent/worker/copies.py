@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Say = Callable[[int, Message], None]
 
 COME_S = 40.0  # for the other side to come, or to be found
-PROGRESS_STEP = 1 << 20  # bytes
 
 
 class Copies:

@@ -1,6 +1,5 @@
 """The destination of a run on this host, while the run has it."""
 
-import os
 import time
 
 from nile.agent.worker import target
@@ -60,8 +59,3 @@ def _by(busy: Busy) -> str:
     if busy.run is not None:
         words.append(" (run %s)" % busy.run[:8])
     return "".join(words)
-
-
-def exists(path: bytes) -> bool:
-    """Is there something of that name?"""
-    return os.path.lexists(path)

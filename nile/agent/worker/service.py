@@ -160,15 +160,12 @@ class Service:
         if len(manifest.users) + len(manifest.groups) > MOST_OWNERS:
             raise CantError("source", "its files have too many owners to go by name", "give --numeric-ids")
         self._source = source
-        totals = manifest.totals()
         return {
             "names": [name for _, name in source.roots],
             "fingerprints": {owner: manifest.fingerprint(self._terms(owner, message)) for owner in OWNERS},
             "users": [[number, name] for number, name in manifest.users.items()],
             "groups": [[number, name] for number, name in manifest.groups.items()],
-            "entries": totals.entries,
-            "files": totals.files,
-            "bytes": totals.bytes,
+            "entries": len(manifest.entries),
             "room": source.room(),
             "empty": source.empty,
             "mounts": manifest.mounts[:MOST_NAMED],
@@ -202,7 +199,6 @@ class Service:
         free = target.space(dest)
         return {
             "uid": os.geteuid(),
-            "exists": os.path.isdir(dest),
             "free": free.bytes,
             "rsync": rsync,
         }
@@ -217,12 +213,9 @@ class Service:
             raise CantError("not-writable", "%s can't be looked at: %s" % (os.fsdecode(path), reason))
         seen_here(found, message["users"], message["groups"])
         self._found = found
-        totals = found.totals()
         return {
             "fingerprint": found.fingerprint(self._terms(message["owner"], message)),
-            "entries": totals.entries,
-            "files": totals.files,
-            "bytes": totals.bytes,
+            "entries": len(found.entries),
         }
 
     def _do_source(self, message: "Message") -> None:
