@@ -10,6 +10,7 @@ MODULES = (
     "wire",
     "processes",
     "forked",
+    "worker.messages",
     "worker.loop",
     "worker.patterns",
     "worker.manifest",

@@ -7,7 +7,6 @@ for whom, and of which attachment (epoch), types and sizes.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from nile.agent import wire
@@ -43,7 +42,7 @@ from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement, integer, text, told
-from nile.cascade.work import Work, frame_for
+from nile.cascade.work import Work
 from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted, Verdict
 from nile.topology.model import ROOT_ID, Plan
 
@@ -73,8 +72,7 @@ class Cascade:
         slots = (self._logins, self._starts)
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
-        send = functools.partial(frame_for, self._tree)
-        self._work = Work(options.job, options.worker, self._tree, send, self._decide)
+        self._work = Work(options.job, options.worker, self._tree, self._orders.frame, self._decide)
         self._permits = Permits(options, self._tree, self._orders, slots)
         self._unsettled_at = 0.0
         self._give_up_at: float | None = None

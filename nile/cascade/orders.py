@@ -112,9 +112,13 @@ class Orders:
         return [child for child in children if child.contact is Contact.WAITING and not child.ended]
 
     def send(self, node_id: int, kind: int, body: dict[str, Any]) -> Send:
-        """A frame for one node; `ROOT_ID` is the root's own relay."""
+        """A frame for one node that holds one value; `ROOT_ID` is the root's own relay."""
+        return self.frame(node_id, kind, wire.dumps(body))
+
+    def frame(self, node_id: int, kind: int, body: bytes) -> Send:
+        """A frame for one node, as the tree is now."""
         epoch = self._tree[node_id].epoch if node_id else 0
-        return Send(Frame(kind, 0, epoch, self._tree.route(node_id), wire.dumps(body)))
+        return Send(Frame(kind, 0, epoch, self._tree.route(node_id), body))
 
     def start(self, host: Host, t: float) -> Send:
         """Have it start its command; where it was told before, it does nothing."""

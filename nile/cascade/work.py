@@ -3,22 +3,21 @@
 A job is a pure machine of its own, below which the cascade machine keeps the
 tree. On every asked host a worker runs where the command of `nile exec` would
 (see nile.agent.worker), and one at the root, beside the root. A job tells them
-what to do, and hears what came of it. Both ways it is values of
-nile.agent.wire with four bytes of length before them; what gets lost with a
-link is said again, in order and once.
+what to do, and hears what came of it, in messages (nile.agent.worker.messages);
+what gets lost with a link is said again, in order and once.
 """
 
 from __future__ import annotations
 
-import struct
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nile.agent import wire
-from nile.agent.wire import Frame, WireError
-from nile.cascade.actions import Action, Listen, Publish, Send, TellRoot
+from nile.agent.wire import WireError
+from nile.agent.worker import messages
+from nile.cascade.actions import Action, Listen, Publish, TellRoot
 from nile.cascade.hosts import Host
 from nile.cascade.inputs import Answered, Listening, RootSaid, RootWorkerEnded
 from nile.cascade.tree import Tree
@@ -27,8 +26,6 @@ from nile.topology.model import ROOT_ID
 
 WINDOW = 128 * 1024
 """Bytes that may be on their way to one worker: said, and not yet read by it."""
-MOST_MESSAGE = 1 << 20
-_LENGTH = struct.Struct("!I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +122,14 @@ class _Talk:
 
 
 class Work:
-    """A job and its conversations. `send(host, kind, body)` makes a frame for a host."""
+    """A job and its conversations. `send(host id, kind, body)` makes a frame for a host."""
 
     def __init__(
         self,
         job: Callable[[Tree], Job] | None,
         worker: Worker | None,
         tree: Tree,
-        send: Callable[[Host, int, bytes], Action],
+        send: Callable[[int, int, bytes], Action],
         judge: Callable[[Host, Judgement, float], list[Action]],
     ) -> None:
         self._job: Job = NoJob() if job is None else job(tree)
@@ -161,7 +158,7 @@ class Work:
     def _heard(self, node_id: int, data: bytes, t: float) -> list[Action]:
         actions: list[Action] = []
         try:
-            for message in _messages(self._talks[node_id].heard, data):
+            for message in messages.unpack(self._talks[node_id].heard, data):
                 actions += self._hear(node_id, message, t)
         except WireError as error:
             actions += self._run(self._job.lied(node_id, str(error)[:200], t), t)
@@ -242,15 +239,14 @@ class Work:
         if errand.giver == ROOT_ID:
             return Listen(errand.number, errand.taker, errand.port)
         body = {"number": errand.number, "child": errand.taker, "port": errand.port, "code": self._reach_code}
-        return self._send(self._tree[errand.giver], wire.REACH, wire.dumps(body))
+        return self._send(errand.giver, wire.REACH, wire.dumps(body))
 
     def reached(self, node_id: int, fields: Mapping[str, Any], t: float) -> list[Action]:
         """A node says at which port it leads on, or why not; raises KeyError."""
         return self._hear(node_id, {**fields, "n": fields["number"]}, t)
 
     def _tell(self, node_id: int, message: dict[str, Any]) -> list[Action]:
-        body = wire.dumps(message)
-        data = _LENGTH.pack(len(body)) + body
+        data = messages.pack(message)
         return [TellRoot(data)] if node_id == ROOT_ID else self._say(self._tree[node_id], data)
 
     def _say(self, host: Host, data: bytes) -> list[Action]:
@@ -272,27 +268,6 @@ class Work:
             offset, chunk = talk.said[talk.sent]
             if offset + len(chunk) > talk.taken + WINDOW:
                 break
-            actions.append(self._send(host, wire.TELL, offset.to_bytes(8, "big") + chunk))
+            actions.append(self._send(host.id, wire.TELL, offset.to_bytes(8, "big") + chunk))
             talk.sent += 1
         return actions
-
-
-def frame_for(tree: Tree, host: Host, kind: int, body: bytes) -> Send:
-    """A frame for a host as the tree is now."""
-    return Send(Frame(kind, 0, host.epoch, tree.route(host.id), body))
-
-
-def _messages(buffer: bytearray, data: bytes) -> Iterable[dict[str, Any]]:
-    """Messages that are complete with these bytes; raises WireError."""
-    buffer += data
-    while len(buffer) >= _LENGTH.size:
-        (size,) = _LENGTH.unpack_from(buffer)
-        if size > MOST_MESSAGE:
-            raise WireError(f"a message of {size} bytes")
-        if len(buffer) < _LENGTH.size + size:
-            return
-        value = wire.loads(bytes(buffer[_LENGTH.size : _LENGTH.size + size]))
-        del buffer[: _LENGTH.size + size]
-        if not isinstance(value, dict):
-            raise WireError("a message that is no mapping")
-        yield value

@@ -6,6 +6,7 @@ root tells each worker what to do and hears what came of it; what is copied
 goes from worker to worker.
 
     begin       from what was shipped to modules: the first that runs
+    messages    what the root and it say to each other            pure
     service     messages of the root in, answers out
     loop        descriptors, children and times: what it waits for
     patterns    which files are left out, as rsync has it         pure

@@ -1,7 +1,6 @@
 """A worker's one job: it does what the root says, message by message, and says what came of it.
 
-Messages come on standard input and go on standard output: a length (u32), and
-a mapping in the encoding of nile.agent.wire. What the root says has a number
+Messages come on standard input and go on standard output. What the root says has a number
 `n` and a verb `do`; every answer has that number. Where more answers follow it
 has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
 
@@ -22,10 +21,9 @@ Without standard input, and at SIGTERM, it stops what it does, cleans up and end
 import os
 import select
 import signal
-import struct
 
 from nile.agent import wire
-from nile.agent.worker import target
+from nile.agent.worker import messages, target
 from nile.agent.worker.copies import Copies
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
 
     Message = Dict[str, Any]
 
-MOST_MESSAGE = 1 << 20
 STOP_S = 3.0  # from SIGTERM to the end, at most
 MOST_NAMED = 100
 MOST_OWNERS = 10000
@@ -87,15 +84,7 @@ class Service:
             self._loop.unwatch(0)
             self.end()
             return
-        self._in += data
-        while len(self._in) >= 4:
-            (size,) = struct.unpack_from("!I", self._in)
-            if size > MOST_MESSAGE:
-                raise wire.WireError("a message of %d bytes" % size)
-            if len(self._in) < 4 + size:
-                return
-            message = wire.loads(bytes(self._in[4 : 4 + size]))
-            del self._in[: 4 + size]
+        for message in messages.unpack(self._in, data):
             self._do(message)
 
     def _do(self, message: "Message") -> None:
@@ -117,9 +106,8 @@ class Service:
             self._say(number, answer)
 
     def _say(self, number: int, fields: "Message") -> None:
-        body = wire.dumps(dict(fields, n=number))
         self._writing = True
-        self._out += struct.pack("!I", len(body)) + body
+        self._out += messages.pack(dict(fields, n=number))
         self._write()
         self._writing = False
 
