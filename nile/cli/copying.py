@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nile.cli.common import SelectionOptions, allow_descriptors, select
+from nile.cli.common import SelectionOptions, select
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
-    from nile.cli.common import Selection
+    from nile.controller import MakeJob
     from nile.sync import SyncOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,38 +116,12 @@ def run(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -
     """Carry it out; the exit code."""
     import secrets
 
-    from nile.cli.following import Show, finish
-    from nile.cli.recorded import plan_text, screen, store_path
-    from nile.cli.secrets import ask_secret
-    from nile.controller import new_run_id, prepare
+    from nile.cli.carrying_out import carry_out
     from nile.options import ExecOptions
-    from nile.report.text import visible
-    from nile.store import RunContext, Store
     from nile.sync import Sync
 
-    chosen: Selection = select(selection)
-    allow_descriptors()
-    out = screen()
-    out.err.write(f"{chosen.routes.describe()}\n")
-    out.flush()
-    run_id = new_run_id()
-    context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
+    def job(run_id: str) -> MakeJob:
+        return lambda address, tree: Sync(what, run_id, tree, address, partial(secrets.token_bytes, 32))
+
     options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
-    with Store(store_path()) as store, store.recorder(context) as recorder:
-        notices: list[str] = []
-        engine = prepare(
-            run_id,
-            chosen.plan,
-            chosen.hosts,
-            options,
-            recorder.record,
-            ask_secret,
-            notices=notices,
-            check_ours=recorder.check_ours,
-            job=lambda address, tree: Sync(what, run_id, tree, address, partial(secrets.token_bytes, 32)),
-        )
-        for notice in notices:
-            out.err.write(f"nile: {visible(notice)}\n")
-        show = Show(out, store, run_id, {**given, "largest_rc": False})
-        unrecorded = show.follow(engine, options.grace_s)
-    return finish(out, show, unrecorded, {**given, "largest_rc": False})
+    return carry_out(select(selection), options, {**given, "largest_rc": False}, job=job)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nile.cli.common import Seconds, SelectionOptions, allow_descriptors, select, selection_options
+from nile.cli.common import Seconds, SelectionOptions, select, selection_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -157,37 +157,11 @@ def _check_disruptive(given: dict[str, Any]) -> None:
 
 def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     """Carry it out; the exit code."""
-    from nile.cli.following import Show, finish
-    from nile.cli.recorded import plan_text, screen, store_path
-    from nile.cli.secrets import ask_secret
-    from nile.controller import new_run_id, prepare
+    from nile.cli.carrying_out import carry_out
     from nile.report import heading
-    from nile.report.text import visible
-    from nile.store import Handover, RunContext, Store
+    from nile.store import Handover
 
-    allow_descriptors()
-    out = screen()
-    out.err.write(f"{chosen.routes.describe()}\n")
-    if relays := [node.host for node in chosen.plan.nodes if not node.asked]:
-        out.err.write(f"relays: {heading(relays)}, not asked for: they run no command\n")
-    out.flush()
-    run_id = new_run_id()
-    context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
+    relays = [node.host for node in chosen.plan.nodes if not node.asked]
+    said = f"relays: {heading(relays)}, not asked for: they run no command\n" if relays else ""
     handover = Handover(chosen.plan, options, chosen.hosts).dump()
-    with Store(store_path()) as store, store.recorder(context, handover) as recorder:
-        notices: list[str] = []
-        engine = prepare(
-            run_id,
-            chosen.plan,
-            chosen.hosts,
-            options,
-            recorder.record,
-            ask_secret,
-            notices=notices,
-            check_ours=recorder.check_ours,
-        )
-        for notice in notices:
-            out.err.write(f"nile: {visible(notice)}\n")
-        show = Show(out, store, run_id, given)
-        unrecorded = show.follow(engine, options.grace_s)
-    return finish(out, show, unrecorded, given)
+    return carry_out(chosen, options, given, said=said, handover=handover)

@@ -3,6 +3,15 @@
 from nile.controller.attaching import check_attachable, heritage
 from nile.controller.engine import Engine, EngineOptions, new_run_id
 from nile.controller.gateways import Gateways
-from nile.controller.prepare import prepare
+from nile.controller.prepare import MakeJob, prepare
 
-__all__ = ["Engine", "EngineOptions", "Gateways", "check_attachable", "heritage", "new_run_id", "prepare"]
+__all__ = [
+    "Engine",
+    "EngineOptions",
+    "Gateways",
+    "MakeJob",
+    "check_attachable",
+    "heritage",
+    "new_run_id",
+    "prepare",
+]

@@ -1,0 +1,61 @@
+"""A new run, from what was chosen to its exit code: recorded, shown, and ended as its user wants it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nile.cli.common import allow_descriptors
+
+if TYPE_CHECKING:
+    from nile.cli.common import Selection
+    from nile.controller import MakeJob
+    from nile.options import ExecOptions
+
+
+def carry_out(
+    chosen: Selection,
+    options: ExecOptions,
+    given: dict[str, Any],
+    *,
+    said: str = "",
+    handover: str = "",
+    job: Callable[[str], MakeJob] | None = None,
+) -> int:
+    """Carry it out; the exit code. `given` are the values of the options that say how it is shown.
+
+    `said` is told to the user first, `handover` is what another root needs to go on with it (a
+    `nile.store.Handover`), and `job(run id)` what the run does on its hosts beside a command.
+    """
+    from nile.cli.following import Show, finish
+    from nile.cli.recorded import plan_text, screen, store_path
+    from nile.cli.secrets import ask_secret
+    from nile.controller import new_run_id, prepare
+    from nile.report.text import visible
+    from nile.store import RunContext, Store
+
+    allow_descriptors()
+    out = screen()
+    out.err.write(f"{chosen.routes.describe()}\n{said}")
+    out.flush()
+    run_id = new_run_id()
+    context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
+    with Store(store_path()) as store, store.recorder(context, handover) as recorder:
+        notices: list[str] = []
+        engine = prepare(
+            run_id,
+            chosen.plan,
+            chosen.hosts,
+            options,
+            recorder.record,
+            ask_secret,
+            notices=notices,
+            check_ours=recorder.check_ours,
+            job=None if job is None else job(run_id),
+        )
+        for notice in notices:
+            out.err.write(f"nile: {visible(notice)}\n")
+        show = Show(out, store, run_id, given)
+        unrecorded = show.follow(engine, options.grace_s)
+    return finish(out, show, unrecorded, given)
