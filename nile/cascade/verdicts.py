@@ -105,12 +105,12 @@ def judge_failed(code: Code, reason: str, remedy: str) -> Judgement:
     return Judgement(verdict, code, reason, remedy)
 
 
-def code_of(word: object) -> Code:
-    """A code that a relay reported; unknown words become `agent`."""
+def code_of(word: object, unknown: Code = Code.AGENT) -> Code:
+    """A code that a relay or a worker reported; words that are none become `unknown`."""
     try:
         return Code(str(word))
     except ValueError:
-        return Code.AGENT
+        return unknown
 
 
 def told(word: object, said: object) -> tuple[Code, str]:

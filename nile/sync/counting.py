@@ -7,25 +7,27 @@ got its copy has all of the source only that host itself is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nile.cascade import Errand, Tell
+from nile.cascade import Tell
+from nile.cascade.verdicts import Judgement
+from nile.sync.asking import Answer, Errands
+from nile.sync.judging import told
 from nile.sync.targets import Difference, Step, Target
 from nile.topology.model import ROOT_ID
 
 Group = tuple[bytes, str]
 """Hosts with the same fingerprint, and owners compared alike: what they have is equal, if they don't lie."""
-Answer = Callable[[dict[str, Any], float], Iterator[Errand]]
 Ask = Callable[[int, str, dict[str, Any], Answer | None], Tell]
-Fail = Callable[[Target, Mapping[str, Any]], Iterator[Errand]]
+Fail = Callable[[Target, Judgement], Errands]
 
 AT_ONE_TIME = 8
 """Hosts that are told the manifest at one time: the root has all of it in memory for each."""
 
 
 class Counting:
-    """`fail(target, message)` gives the verdict on a host that can't answer."""
+    """`fail(target, judgement)` gives the verdict on a host that can't answer."""
 
     def __init__(self, targets: Mapping[int, Target], ask: Ask, fail: Fail, checksum: bool) -> None:
         self._targets = targets
@@ -52,7 +54,7 @@ class Counting:
         """What differs there, as it says itself, if it was asked since it was scanned last; said once."""
         return self._own.pop(target.id, None)
 
-    def go_on(self, differing: Iterable[Target]) -> Iterator[Errand]:
+    def go_on(self, differing: Iterable[Target]) -> Errands:
         """Ask one of each group of which there is no estimate."""
         wanted = {_group(target): target for target in differing}
         for group, target in wanted.items():
@@ -65,7 +67,7 @@ class Counting:
                 if target.id in self._comparing:
                     self._asked[group] = target.id
 
-    def go_on_each(self, copied: Iterable[Target]) -> Iterator[Errand]:
+    def go_on_each(self, copied: Iterable[Target]) -> Errands:
         """Ask each of these."""
         for target in copied:
             if (
@@ -80,7 +82,7 @@ class Counting:
         self._comparing.discard(target.id)
         self._asked = {group: asked for group, asked in self._asked.items() if asked != target.id}
 
-    def _pack(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+    def _pack(self, message: dict[str, Any], _t: float) -> Errands:
         chunk = message["chunk"]
         if not isinstance(chunk, bytes):
             raise TypeError("a chunk that is no bytes")
@@ -88,7 +90,7 @@ class Counting:
         self._packed = message.get("more") is not True
         return iter(())
 
-    def _compare(self, target: Target) -> Iterator[Errand]:
+    def _compare(self, target: Target) -> Errands:
         if not self._packed:
             if not self._packing:
                 self._packing = True
@@ -100,11 +102,11 @@ class Counting:
         fields = {"owner": target.owner, "checksum": self._checksum}
         yield self._ask(target.id, "compare", fields, self._compared)
 
-    def _compared(self, message: dict[str, Any], _t: float) -> Iterator[Errand]:
+    def _compared(self, message: dict[str, Any], _t: float) -> Errands:
         target = self._targets[message["from"]]
         self._comparing.discard(target.id)
         if message.get("code"):
-            yield from self._fail(target, message)
+            yield from self._fail(target, told(message))
             return
         found = Difference.of(message)
         self._own[target.id] = found

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from nile.cascade import Errand, Tell
+from nile.agent.worker.manifest import TEMPORARY
+from nile.cascade import Errand
 from nile.cascade.tree import Tree as Hosts
-from nile.cascade.verdicts import Judgement
+from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, Verdict
+from nile.sync.asking import Asking, Errands
 from nile.sync.options import Method, SyncOptions
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
@@ -24,9 +26,6 @@ STALLED_S = 240.0
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
 
-Answer = Callable[[dict[str, Any], float], Iterator[Errand]]
-Ask = Callable[[int, str, dict[str, Any], Answer | None], Tell]
-AskReach = Callable[[int, int, int, Answer], Errand]
 LOOPBACK = "127.0.0.1"
 
 
@@ -44,21 +43,21 @@ class _Attempt:
     def _current(self) -> bool:
         return self.target.step is Step.COPYING and len(self.target.failed_from) == self._number
 
-    def received(self, message: dict[str, Any], t: float) -> Iterator[Errand]:
+    def received(self, message: dict[str, Any], t: float) -> Errands:
         """The taker says where it waits, and later how it ended."""
         if self._current and "port" in message:
             yield from self._giving.lead(self, count(message["port"]), t)
         elif self._current:
             yield from self._giving.end_of("receive", self.target, message, t)
 
-    def reached(self, message: dict[str, Any], t: float) -> Iterator[Errand]:
+    def reached(self, message: dict[str, Any], t: float) -> Errands:
         """There is a way to it, or there is none."""
         if self._current and "port" in message:
             yield self._giving.push(self, LOOPBACK, count(message["port"]))
         elif self._current:
             yield from self._giving.end_of("push", self.target, {**message, "retry": True}, t)
 
-    def pushed(self, message: dict[str, Any], t: float) -> Iterator[Errand]:
+    def pushed(self, message: dict[str, Any], t: float) -> Errands:
         """The giver says how far it is, and later how it ended."""
         if message.get("more"):
             self.target.heard_s = t
@@ -74,21 +73,21 @@ class Giving:
     def __init__(
         self,
         options: SyncOptions,
-        common: Mapping[str, Any],
+        run: str,
+        names: list[bytes],
         hosts: Hosts,
         targets: Mapping[int, Target],
-        ask: Ask,
-        reach: AskReach,
-        check: Callable[[Target], Iterator[Errand]],
+        asking: Asking,
+        check: Callable[[Target], Errands],
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
     ) -> None:
         self._options = options
-        self._common = common
+        self._run = run
+        self._names = names
         self._hosts = hosts
         self._targets = targets
-        self._ask = ask
-        self._reach = reach
+        self._asking = asking
         self._check = check
         self._address = address
         self._secret = secret
@@ -100,7 +99,7 @@ class Giving:
 
     # Whom.
 
-    def look_after(self, t: float) -> Iterator[Errand]:
+    def look_after(self, t: float) -> Errands:
         """Copies of whose giver nothing more is to be heard, and those of which nobody says anything."""
         for target in self._targets.values():
             if target.step is not Step.COPYING:
@@ -112,7 +111,7 @@ class Giving:
                 target.step = Step.OVER
                 yield Judge(target.id, Judgement(Verdict.FAILED, Code.AGENT, reason))
 
-    def go_on(self, t: float) -> Iterator[Errand]:
+    def go_on(self, t: float) -> Errands:
         """Begin what can begin: those first that have most to serve in turn."""
         waiting = [target for target in self._targets.values() if target.step is Step.DIFFERS]
         if not waiting:
@@ -167,7 +166,7 @@ class Giving:
                 node_id = self._hosts[node_id].parent
         return found
 
-    def gone(self, target: Target, t: float) -> Iterator[Errand]:
+    def gone(self, target: Target, t: float) -> Errands:
         """It has its verdict: whom it served has to be served by another."""
         for taker in self._targets.values():
             if taker.step is Step.COPYING and taker.giver == target.id:
@@ -183,7 +182,7 @@ class Giving:
     def _abandon(self, taker: Target) -> Errand:
         """Nobody will come: its worker needn't wait."""
         taker.abandoned = True
-        return self._ask(taker.id, "abandon", {"what": taker.receiving}, None)
+        return self._asking.ask(taker.id, "abandon", {"what": taker.receiving}, None)
 
     def _unheard(self, target: Target) -> bool:
         """Did its copy break, and is there no word from who gave it, and none to be had?"""
@@ -194,23 +193,23 @@ class Giving:
 
     # How.
 
-    def _begin(self, target: Target, giver: int, t: float) -> Iterator[Errand]:
+    def _begin(self, target: Target, giver: int, t: float) -> Errands:
         self.began_s = self.began_s or t
         target.step, target.giver, target.begun_s = Step.COPYING, giver, t
         target.ends, target.trouble, target.pushed, target.abandoned = set(), None, False, False
         attempt = _Attempt(self, target, giver, self._secret())
         fields = {"secret": attempt.secret, "loopback": self._options.method is Method.RSYNC}
-        tell = self._ask(target.id, "receive", fields, attempt.received)
+        tell = self._asking.ask(target.id, "receive", fields, attempt.received)
         target.receiving = tell.message["n"]
         yield tell
 
-    def lead(self, attempt: _Attempt, port: int, t: float) -> Iterator[Errand]:
+    def lead(self, attempt: _Attempt, port: int, t: float) -> Errands:
         """It is known where the taker waits: have the giver go there, or first a way to it opened."""
         giver, taker = attempt.giver, attempt.target.id
         if self._options.method is Method.RSYNC_TCP:
             yield self.push(attempt, self._address(giver, taker), port)
         elif giver in (ROOT_ID, self._hosts[taker].parent):
-            yield self._reach(giver, taker, port, attempt.reached)
+            yield self._asking.reach(giver, taker, port, attempt.reached)
         else:
             gone = {"code": Code.LINK.value, "reason": "it hangs below another host by now", "retry": True}
             yield from self.end_of("push", attempt.target, gone, t)
@@ -220,8 +219,9 @@ class Giving:
         target = attempt.target
         target.pushed = True
         where = {"address": address, "port": port, "secret": attempt.secret, "to": target.id}
-        fields = {**self._common, **where, "copy": self._copy(target), "peer": target.rsync}
-        return self._ask(attempt.giver, "push", fields, attempt.pushed)
+        what = {"dest": self._options.dest, "temporary": TEMPORARY + self._run.encode(), "names": self._names}
+        fields = {**what, **where, "copy": self._copy(target), "peer": target.rsync}
+        return self._asking.ask(attempt.giver, "push", fields, attempt.pushed)
 
     def _copy(self, target: Target) -> dict[str, Any]:
         options = self._options
@@ -237,7 +237,7 @@ class Giving:
             "max_delete": target.may_delete,
         }
 
-    def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Iterator[Errand]:
+    def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Errands:
         """One side of a copy says how it ended. What the first one says that has trouble is why."""
         if message.get("code"):
             trouble = (words(message["code"]), words(message["reason"]), message.get("retry") is True)
@@ -254,7 +254,7 @@ class Giving:
             yield self._abandon(target)
         yield from self._ended(target, t)
 
-    def _ended(self, target: Target, t: float) -> Iterator[Errand]:
+    def _ended(self, target: Target, t: float) -> Errands:
         if target.ends != {"push", "receive"} and not self._unheard(target):
             return
         giver, target.giver = target.giver, None
@@ -269,6 +269,5 @@ class Giving:
             remedy = "run it again once nobody writes there"
             self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)
         elif not retry or len(target.failed_from) >= TRIES:
-            known = Code(code) if code in set(Code) else Code.COPY
             target.step = Step.OVER
-            yield Judge(target.id, Judgement(Verdict.FAILED, known, reason))
+            yield Judge(target.id, Judgement(Verdict.FAILED, code_of(code, Code.COPY), reason))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nile.cascade.verdicts import Judgement
+from nile.cascade.verdicts import Judgement, code_of
 from nile.events import Code, Verdict
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Difference, Target, words
@@ -32,8 +32,7 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
     return None
 
 
-def told(message: Mapping[str, Any]) -> Judgement:
-    """Why a worker can't do what it was asked."""
+def told(message: Mapping[str, Any], code: Code | None = None) -> Judgement:
+    """Why a worker can't do what it was asked, by its own code or by ours."""
     word, reason, remedy = words(message["code"]), words(message["reason"]), words(message.get("remedy", ""))
-    code = Code(word) if word in set(Code) else Code.COPY
-    return Judgement(Verdict.FAILED, code, reason, remedy)
+    return Judgement(Verdict.FAILED, code or code_of(word, Code.COPY), reason, remedy)

@@ -55,3 +55,8 @@ class SyncOptions:
     """For how long to wait for another run that writes there."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
+
+    @property
+    def copies(self) -> bool:
+        """Is it a run that writes anything?"""
+        return self.purpose is Purpose.COPY

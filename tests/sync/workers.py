@@ -170,6 +170,7 @@ class Workers:
             "files": 9,
             "bytes": SIZE,
             "room": SIZE,
+            "size": SIZE,
         }
         found |= {"empty": False, "mounts": []}
         names: Message = {"users": [], "groups": []}

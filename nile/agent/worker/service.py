@@ -155,6 +155,7 @@ class Service:
             "groups": [[number, name] for number, name in manifest.groups.items()],
             "entries": len(manifest.entries),
             "room": source.room(),
+            "size": manifest.totals().bytes,
             "empty": source.empty,
             "mounts": manifest.mounts[:MOST_NAMED],
         }

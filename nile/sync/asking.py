@@ -1,0 +1,48 @@
+"""What workers are asked, by number, and who waits for the answer. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nile.cascade import Errand, Tell
+from nile.cascade.work import Reach
+from nile.sync.targets import count
+
+Errands = Iterator[Errand]
+Answer = Callable[[dict[str, Any], float], Errands]
+"""Takes a message, in which `from` is who says it, and the time."""
+
+
+class Asking:
+    """Numbers questions, and gives each answer to whoever asked."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, tuple[int, Answer]] = {}
+        self._numbers = itertools.count(1)
+
+    def ask(self, node_id: int, do: str, fields: dict[str, Any], answer: Answer | None) -> Tell:
+        """Have a worker do something; None: it has nothing to answer."""
+        number = next(self._numbers)
+        if answer is not None:
+            self._waiting[number] = (node_id, answer)
+        return Tell(node_id, {"n": number, "do": do, **fields})
+
+    def reach(self, giver: int, taker: int, port: int, answer: Answer) -> Reach:
+        """Have a way opened from one node to a port of another: its agent answers, not its worker."""
+        number = next(self._numbers)
+        self._waiting[number] = (giver, answer)
+        return Reach(number, giver, taker, port)
+
+    def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
+        """An answer, or one of several; raises ValueError where another one was asked."""
+        number = count(message["n"])
+        asked, answer = self._waiting.get(number, (node_id, None))
+        if asked != node_id:
+            raise ValueError("an answer to what another was asked")
+        if answer is None or message.get("alive") is True:  # it is at it
+            return
+        if message.get("more") is not True:
+            del self._waiting[number]
+        yield from answer({**message, "from": node_id}, t)

@@ -1,0 +1,133 @@
+"""What the source is, and what each host has of it: nobody writes before that is known. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nile.cascade import Publish, Tell
+from nile.cascade.verdicts import Judgement
+from nile.events import Code, Notice, Verdict
+from nile.sync.asking import Asking, Errands
+from nile.sync.judging import told
+from nile.sync.options import SyncOptions
+from nile.sync.targets import Step, Target, Tree, count, rsync_facts
+from nile.sync.wording import other_file_systems
+from nile.topology.model import ROOT_ID
+
+
+class Survey:
+    """Reads the source, opens the destination of every host, and scans it.
+
+    `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `names` is what of the
+    destination the source speaks of, `sources` what the root has, by how owners are compared (empty as
+    long as that isn't read), `room` how many bytes it takes on a disk, and `size` how many its files have.
+    """
+
+    def __init__(
+        self,
+        options: SyncOptions,
+        run: str,
+        asking: Asking,
+        targets: Mapping[int, Target],
+        fail: Callable[[Target, Judgement], Errands],
+        stop: Callable[[Judgement], Errands],
+    ) -> None:
+        self._options = options
+        self._run = run
+        self._asking = asking
+        self._targets = targets
+        self._fail = fail
+        self._stop = stop
+        self._owners: dict[str, Any] = {}
+        self.sources: dict[str, Tree] = {}
+        self.names: list[bytes] = []
+        self.room = 0
+        self.size = 0
+
+    # The source.
+
+    def begin(self) -> Tell:
+        """Read the source."""
+        ask = {"sources": list(self._options.sources), **self._terms()}
+        return self._asking.ask(ROOT_ID, "read", ask, self._read)
+
+    def _terms(self) -> dict[str, Any]:
+        return {"excludes": list(self._options.excludes), "checksum": self._options.checksum}
+
+    def _read(self, message: dict[str, Any], t: float) -> Errands:
+        if message.get("code"):
+            yield from self._stop(told(message, Code.SOURCE))
+            return
+        self.names += message["names"]
+        self._owners = {"users": message["users"], "groups": message["groups"]}
+        for owner, fingerprint in message["fingerprints"].items():
+            self.sources[owner] = Tree.of(message, fingerprint)
+        self.room, self.size = count(message["room"]), count(message["size"])
+        if mounts := list(message["mounts"]):
+            yield Publish(Notice(other_file_systems(mounts)))
+        if self._options.delete and message["empty"] is not False:
+            remedy = "look at the source; to empty a directory, use `nile exec`"
+            reason = "the source is empty, and --delete is given"
+            yield from self._stop(Judgement(Verdict.FAILED, Code.SOURCE, reason, remedy))
+            return
+        for target in self._targets.values():
+            if target.step is Step.SCANNING:
+                yield self._scan(target)
+
+    # A host.
+
+    def open(self, target: Target) -> Tell:
+        """Have its worker take the destination."""
+        target.step = Step.OPENING
+        fields = {
+            "dest": self._options.dest,
+            "write": self._options.copies,
+            "delete": self._options.delete,
+            "run": self._run,
+        }
+        return self._asking.ask(target.id, "open", fields, self._opened)
+
+    def _opened(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if message.get("code") == Code.BUSY and t < self._options.wait_s:
+            target.step = Step.WAITING
+            return
+        if message.get("code"):
+            yield from self._fail(target, told(message))
+            return
+        target.owner = self._owner(count(message["uid"]))
+        target.free = count(message["free"])
+        target.rsync = rsync_facts(message["rsync"])
+        target.step = Step.SCANNING
+        if self.sources:
+            yield self._scan(target)
+
+    def _owner(self, uid: int) -> str:
+        if uid or self._options.chown:
+            return "none"
+        return "numbers" if self._options.numeric_ids else "names"
+
+    def check(self, target: Target) -> Errands:
+        """It got its copy: look at it."""
+        target.step = Step.CHECKING
+        yield self._scan(target)
+
+    def _scan(self, target: Target) -> Tell:
+        ask = {"roots": self.names, "owner": target.owner, **self._owners, **self._terms()}
+        return self._asking.ask(target.id, "scan", ask, self._scanned)
+
+    def _scanned(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if message.get("code"):
+            yield from self._fail(target, told(message))
+            return
+        target.found = Tree.of(message, message["fingerprint"])
+        equal = target.found.fingerprint == self.sources[target.owner].fingerprint
+        # Owners that are asked for aren't compared: a copy is made in any case.
+        if equal and not (self._options.chown and target.step is Step.SCANNING and self._options.copies):
+            target.step = Step.SAME
+        elif target.step is Step.CHECKING:
+            target.step = Step.COMPARING
+        else:
+            target.step = Step.DIFFERS
