@@ -27,6 +27,16 @@ MODULES = (
     "worker.receiving",
     "worker.place",
     "worker.copies",
+    "worker.ring",
+    "worker.segments",
+    "worker.reports",
+    "worker.streams",
+    "worker.upstream",
+    "worker.downstream",
+    "worker.chain",
+    "worker.recording",
+    "worker.applying",
+    "worker.streaming",
     "worker.service",
 )
 _BEGIN = "worker.begin"
