@@ -55,7 +55,11 @@ class Member:
     orphan_s: float | None = None
     """Since when nobody feeds it."""
     held_s: float = float("-inf")
-    """When it last said that it is held up."""
+    """When it last said that it is held up,"""
+    held_since_s: float = float("-inf")
+    """when it first said so, of what lasts until now,"""
+    own_fault_s: float = float("-inf")
+    """and when it last said that it is by its own disk."""
 
 
 class Chain:
@@ -297,16 +301,25 @@ class Chain:
 
     def _held(self, member: Member, whom: str, t: float) -> Errands:
         """The last one in the chain that says so names the cause."""
+        if t - member.held_s > HELD_S:
+            member.held_since_s = t
         member.held_s = t
+        if whom == APPLIER:
+            member.own_fault_s = t
         behind = self._members[self._members.index(member) + 1 :]
         if any(t - each.held_s < HELD_S for each in behind):
             return
         if whom == APPLIER:
-            yield from self._blame(member.target.id, member, t)
+            if t > member.held_since_s and not self._all_alike(t):
+                yield from self._blame(member.target.id, member, t)
             return
         for fed in behind:
             if fed.feeder is member:
                 yield from self._blame(member.target.id, fed, t)
+
+    def _all_alike(self, t: float) -> bool:
+        """Do many say that of their own disks? A large file of which little changed takes all of them long."""
+        return sum(t - each.own_fault_s < HELD_S for each in self._members) > max(1, len(self._members) // 3)
 
     def _blame(self, who: int, slow: Member, t: float) -> Errands:
         """It is left out once. If the next one is as slow, it is the way to both of them."""

@@ -10,7 +10,8 @@ from nile.sync import Method
 from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S
 from nile.sync.streaming import STUCK_S
 from nile.topology.model import ROOT_ID
-from tests.sync.test_course import codes, tree
+from tests.simulation.trees import tree
+from tests.sync.test_course import codes
 from tests.sync.workers import Workers
 
 FIVE = tree([0, 1, 1, 0, 4])
@@ -270,10 +271,23 @@ class TestWhoIsSlow:
         assert [taker for _, taker in it.copies] == [3]
         assert "slow" in notices(it)
 
-    def test_one_whose_disk_is_slow(self) -> None:
+    def test_one_whose_disk_is_slow_and_remains_so(self) -> None:
         it = self.held_up()
+        count = len(it.chain.served)
         self.says(it, 3, "applier")
-        assert it.chain.served[-1] == (2, 4)
+        assert it.chain.served[count:] == []
+        it.t += 2.0
+        self.says(it, 3, "applier")
+        assert it.chain.served[count:] == [(2, 4)]
+
+    def test_where_all_disks_are_slow_at_one_time_none_is_to_blame(self) -> None:
+        it = self.held_up()
+        count = len(it.chain.served)
+        for _ in range(5):
+            for node in (5, 4, 3, 2, 1):
+                self.says(it, node, "applier")
+            it.t += 2.0
+        assert it.chain.served[count:] == []
 
     def test_the_last_one_that_is_held_up_names_the_cause(self) -> None:
         it = self.held_up()
@@ -299,7 +313,8 @@ class TestWhoIsSlow:
         it = self.held_up()
         self.says(it, 4, "successor")
         count = len(it.chain.served)
-        self.says(it, 1, "applier")
+        it.t += CALM_S / 2
+        self.says(it, 1, "successor")
         assert it.chain.served[count:] == []
 
     def test_one_that_is_alone_is_never_too_slow(self) -> None:
@@ -308,6 +323,8 @@ class TestWhoIsSlow:
         it.go_on()
         it.t += CALM_S
         count = len(it.chain.served)
-        self.says(it, 2, "applier")
+        for _ in range(2):
+            self.says(it, 2, "applier")
+            it.t += 2.0
         assert len(it.chain.served) == count
         assert it.chain.of(2) is not None
