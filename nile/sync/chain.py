@@ -318,7 +318,7 @@ class Chain:
                 yield from self._blame(member.target.id, fed, t)
 
     def _all_alike(self, t: float) -> bool:
-        """Do many say that of their own disks? A large file of which little changed takes all of them long."""
+        """Do many blame their own disks? A large file of which little changed takes all of them long."""
         return sum(t - each.own_fault_s < HELD_S for each in self._members) > max(1, len(self._members) // 3)
 
     def _blame(self, who: int, slow: Member, t: float) -> Errands:
