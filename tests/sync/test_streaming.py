@@ -7,7 +7,7 @@ import pytest
 from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
-from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S
+from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S, REPORT_S
 from nile.sync.streaming import STUCK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -300,6 +300,36 @@ class TestWhoIsSlow:
         it.t += HELD_S
         self.says(it, 1, "successor")
         assert it.chain.served[count:] == [(1, 3)]
+
+    def fares(self, it: Workers, node: int, at: float, applier_s: float, successor_s: float) -> None:
+        seat = it.chain.of(node)
+        assert seat is not None
+        progress = {"at": at, "applier_s": applier_s, "successor_s": successor_s}
+        it._say(node, seat.number, progress=progress, more=True)
+        while any(it._queues.values()):
+            it.step()
+
+    def test_who_stands_still_because_of_the_next_one_isnt_the_cause(self) -> None:
+        it = self.held_up()
+        for node in (3, 4):
+            self.fares(it, node, 1.0, 0.0, 0.0)
+            self.fares(it, node, 2.0, 0.0, 0.9 if node == 3 else 0.1)
+        self.says(it, 2, "successor")
+        assert it.chain.served[-1] == (3, 5)
+
+    def test_a_report_of_long_ago_says_nothing(self) -> None:
+        it = self.held_up()
+        self.fares(it, 3, 1.0, 0.0, 0.0)
+        self.fares(it, 3, 2.0, 0.0, 0.9)
+        it.t += REPORT_S
+        self.says(it, 2, "successor")
+        assert it.chain.served[-1] == (2, 4)
+
+    def test_nonsense_about_it_fails_a_host_alone(self) -> None:
+        it = self.held_up()
+        it._say(3, it.chain.of(3).number, progress={"at": "soon"}, more=True)  # type: ignore[union-attr]
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            it.step()
 
     def test_where_the_next_one_is_as_slow_it_is_the_way(self) -> None:
         it = self.held_up()
