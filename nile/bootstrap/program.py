@@ -20,6 +20,7 @@ MODULES = (
     "worker.target",
     "worker.lock",
     "worker.trees",
+    "worker.lookup",
     "worker.meeting",
     "worker.running",
     "worker.rsync",
