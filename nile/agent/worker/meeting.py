@@ -135,8 +135,6 @@ class Handshake:
             self._end(*self._broke(error))
         else:
             self._introduce()
-            if connection.pending():
-                self._read(select.POLLIN)
 
     def _introduce(self) -> None:
         self._loop.watch(self._socket.fileno(), select.POLLIN, self._read)
@@ -165,8 +163,6 @@ class Handshake:
             self._end("secret", "it doesn't know the secret of this meeting")
         elif introduction.proven:
             self._end("", "")
-        elif not isinstance(self._socket, socket.socket) and self._socket.pending():
-            self._read(select.POLLIN)
 
     def _broke(self, error: OSError) -> "Tuple[str, str]":
         if error.errno == errno.EPROTO:

@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import nile.agent
-from nile.agent.worker import meeting, sealing, segments
+from nile.agent.worker import meeting, sealing, segments, upstream
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.meeting import MOST_PENDING, NONCE, Dial, Listener
 from nile.agent.worker.sealing import RECORD, Sealed, Tls
 from nile.bootstrap.identity import make_identity
 from tests.agent.parent import PYTHONS
 from tests.agent.worker import chaining
-from tests.agent.worker.chaining import HOST, MIB, SIZE, ByHand, a_chain, descriptors, finished
+from tests.agent.worker.chaining import HOST, MIB, SIZE, ByHand, Turns, a_chain, descriptors, finished
 from tests.agent.worker.copying import LONGEST_S, SECRET, a_loop
 
 IDENTITY = make_identity()
@@ -201,11 +201,41 @@ def test_strangers_hold_nobody_up(words: bytes) -> None:
 def test_a_stranger_who_says_no_more_is_hung_up_on(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meeting, "PATIENCE_S", 0.1)
     with a_meeting() as meets, socket.create_connection((HOST, meets.listener.port)) as stranger:
+        turns = Turns(meets.loop)
         stranger.sendall(words)
         meets.wait(lambda: len(meets.listener._pending) == 1)
         meets.wait(lambda: not meets.listener._pending)
         stranger.settimeout(5)
         assert stranger.recv(100) == b""
+        assert turns.count < 10, "it was waited for asleep"
+
+
+class Unlucky(Tls):
+    """To which the next connection is broken before anything is said."""
+
+    lucky = False
+
+    def client(self, connection: socket.socket) -> Sealed:
+        return super().client(self._look_at(connection))
+
+    def server(self, connection: socket.socket) -> Sealed:
+        return super().server(self._look_at(connection))
+
+    def _look_at(self, connection: socket.socket) -> socket.socket:
+        if not self.lucky:
+            self.lucky = True
+            connection.close()
+        return connection
+
+
+def test_a_connection_that_is_broken_at_once_is_no_harm() -> None:
+    with a_meeting(Unlucky(IDENTITY)) as meets:
+        assert meets.dial("lost", OURS) == "dropped"
+        unlucky = Unlucky(IDENTITY)
+        assert meets.dial("lost too", unlucky) == "tls"
+        assert meets.said["lost too"][2]
+        assert meets.dial("dialler", unlucky) == ""
+        meets.both()
 
 
 def test_one_who_hangs_up_at_once_is_no_harm() -> None:
@@ -385,35 +415,30 @@ def test_a_successor_that_says_two_words_in_one_record_is_heard(monkeypatch: pyt
         chain.root.pass_to(below.listen())
         below.wait_met()
         state = segments.state
-        below.say(b"".join(state(segments.STATE, 0, granted) for granted in range(1000, 2000)))
+        below.say(b"".join(state(segments.STATE, 0, granted) for granted in range(1000, 1900)))
         chain.file.limit(SIZE)
-        chain.wait(lambda: chain.root.node.progress().sent == 1999)
+        chain.wait(lambda: chain.root.node.progress().sent == 1899)
         below.close()
 
 
 class Turned:
-    """A TLS connection that must write before it can be read, once."""
+    """A TLS connection that must write before it says what it has read already, once."""
 
     def __init__(self, found: Any) -> None:
         self.found = found
-        self.turns = 1
+        self.kept = b""
+        self.turned = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.found, name)
 
     def recv(self, size: int) -> bytes:
-        self._turn()
-        return bytes(self.found.recv(size))
-
-    def recv_into(self, space: memoryview) -> int:
-        self._turn()
-        return int(self.found.recv_into(space))
-
-    def _turn(self) -> None:
-        if self.turns:
-            self.turns -= 1
-            self.found.recv(0)
+        if not self.turned:
+            self.kept = self.found.recv(size)
+            self.turned = True
             raise ssl.SSLWantWriteError
+        kept, self.kept = self.kept, b""
+        return kept or bytes(self.found.recv(size))
 
 
 def test_what_has_to_write_before_it_is_read_is_polled_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,21 +450,38 @@ def test_what_has_to_write_before_it_is_read_is_polled_for_that(monkeypatch: pyt
         chain.root.pass_to(host.await_one())
         chain.wait(lambda: chain.root.said("successor") == host.said("predecessor") == [""])
         ends: list[Any] = [host.node._upstream, chain.root.node._downstream]
-        watched: dict[int, list[int]] = {end._socket.fileno(): [] for end in ends}
+        masks: dict[int, list[int]] = {end._socket.fileno(): [] for end in ends}
         watch = chain.loop.watch
 
         def watching(fd: int, mask: int, handler: Callable[[int], None]) -> None:
-            if fd in watched:
-                watched[fd].append(mask)
+            if fd in masks:
+                masks[fd].append(mask)
             watch(fd, mask, handler)
 
         monkeypatch.setattr(chain.loop, "watch", watching)
         for end in ends:
             end._socket._socket = Turned(end._socket._socket)
+        chain.file.limit(500)
+        chain.wait(lambda: chain.root.node.progress().forwarded == 500)
+        assert all(end._socket._socket.turned for end in ends)
+        both = select.POLLIN | select.POLLOUT
+        assert all(seen[-2:] == [both, select.POLLIN] for seen in masks.values()), "and no longer than that"
         finished(chain)
         chain.wait_done()
         chain.complete(host)
-        assert all(select.POLLIN | select.POLLOUT in masks for masks in watched.values())
+
+
+def test_a_node_that_stops_while_something_is_pending_reads_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_chain(1000, 1) as chain:
+        (host,) = chain.hosts
+        host.node.last()
+        chain.root.pass_to(host.await_one())
+        chain.wait(lambda: host.said("predecessor") == [""])
+        monkeypatch.setattr(upstream, "pending", lambda connection: 1)
+        end: Any = host.node._upstream
+        end._watch()
+        assert end._wake >= 0
+        host.node.stop()
 
 
 def test_after_an_error_it_is_of_no_more_use() -> None:
@@ -572,8 +614,8 @@ def test_a_node_of_any_python_takes_part(
                 chain.root.pass_to(int(middle.stdout.readline()))
                 chain.file.limit(MIB)
                 chain.wait(lambda: last.node.progress().received == MIB)
-                upstream: Any = last.node._upstream
-                assert upstream._socket.version() == "TLSv1.3"
+                above: Any = last.node._upstream
+                assert above._socket.version() == "TLSv1.3"
                 finished(chain)
                 chain.wait_done()
                 chain.complete(last)
