@@ -294,8 +294,8 @@ class Node:
         until, blame = self._readers.until(head)
         waits = self._downstream is not None or self._readers.awaited is not None
         if self._stream.total is not None:
-            applies = self._applier is not None and self._applier.open
-            blame = SUCCESSOR if waits and self._forwarded < head else APPLIER if applies else ""
+            # Whatever the applier still has to do, it holds nobody up.
+            blame = SUCCESSOR if waits and self._forwarded < head else ""
         elif self._file is not None:
             blame = SUCCESSOR if waits and self._sent < head else ""
         elif self._upstream is not None:
