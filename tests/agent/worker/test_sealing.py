@@ -125,6 +125,32 @@ def test_two_of_one_run_meet() -> None:
         assert (one.recv(100), other.recv(100)) == (b"up\0\0", b"down")
 
 
+def of_version(highest: ssl.TLSVersion, identity: bytes = IDENTITY) -> Tls:
+    """As where OpenSSL is older."""
+    found = Tls(identity)
+    for context in (found._client, found._server):
+        context.maximum_version = highest
+    return found
+
+
+def test_one_with_an_older_tls_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = of_version(ssl.TLSVersion.TLSv1_2)
+    with a_meeting() as meets:
+        assert meets.dial("dialler", old) == ""
+        one, _ = meets.both()
+        assert one.version() == "TLSv1.2"
+        assert one._socket.cipher()[0] == "ECDHE-ECDSA-AES128-GCM-SHA256"
+    with a_meeting() as meets:
+        stranger = of_version(ssl.TLSVersion.TLSv1_2, make_identity())
+        assert meets.dial("stranger", stranger) == "tls"
+    monkeypatch.setattr(chaining, "TLS", old)
+    with a_chain(SIZE, 2) as chain:
+        chain.join()
+        finished(chain)
+        chain.wait_done()
+        chain.complete(*chain.hosts)
+
+
 def readable(connection: Sealed) -> bool:
     return bool(select.select([connection], [], [], 0)[0]) or connection.pending() > 0
 
