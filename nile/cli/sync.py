@@ -38,6 +38,7 @@ Examples:
     show_default=True,
     help="As one stream from host to host; by rsync over ssh; or over connections in the clear.",
 )
+@click.option("--plain", is_flag=True, help="Don't encrypt streams: faster, for networks that are trusted.")
 @click.option("--chown", metavar="USER:GROUP", default="", help="Who is to own the files there.")
 @click.option(
     "--delta", is_flag=True, help="Send of changed files only what changed in them: for slow networks."
@@ -70,6 +71,7 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         numeric_ids=given["numeric_ids"],
         chown=given["chown"],
         whole=not given["delta"],
+        plain=given["plain"],
         wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
     )

@@ -83,8 +83,8 @@ class Member:
 class Chain:
     """The hosts of one stream, which the root serves under the number `recording`.
 
-    `terms` is what every member is told, `over(target, message, t)` is told how each one ended; of those
-    that have their verdict nothing more is said.
+    `terms` is what every member is told, `identity` what they know each other by, or empty; and
+    `over(target, message, t)` is told how each one ended; of those that have their verdict nothing more is said.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Chain:
         hosts: Hosts,
         recording: int,
         terms: dict[str, Any],
+        identity: bytes,
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
         over: Callable[[Target, dict[str, Any], float], Errands],
@@ -100,7 +101,8 @@ class Chain:
         self._asking = asking
         self._hosts = hosts
         self._recording = recording
-        self._terms = terms
+        self._terms = {**terms, "identity": identity}
+        self._identity = identity
         self._address = address
         self._secret = secret
         self._over = over
@@ -240,7 +242,7 @@ class Chain:
             "secret": member.secret,
         }
         if feeder is None:
-            fields = {"what": self._recording, **where}
+            fields = {"what": self._recording, "identity": self._identity, **where}
             tell = self._asking.ask(ROOT_ID, "serve", fields, partial(self._root_said, member))
         else:
             tell = self._asking.ask(giver, "successor", {"what": feeder.number, **where}, None)

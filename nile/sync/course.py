@@ -35,7 +35,8 @@ from nile.topology.model import ROOT_ID
 class Sync:
     """The job of a run that copies, says what it would copy, or verifies (see nile.cascade.work.Job).
 
-    `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes.
+    `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes,
+    `identity()` what `sealing.Tls` takes.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Sync:
         hosts: Hosts,
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
+        identity: Callable[[], bytes],
     ) -> None:
         self._options = options
         self._hosts = hosts
@@ -76,6 +78,7 @@ class Sync:
             self._survey.check,
             address,
             secret,
+            identity,
         )
         self._closed_at = (0, 0, 0)
         """What decided who may be closed, when that was looked at last."""

@@ -59,6 +59,8 @@ class SyncOptions:
     """Send files that differ whole, which on a fast network takes less time than finding what differs."""
     wait_s: float = 0.0
     """For how long to wait for another run that writes there."""
+    plain: bool = False
+    """Streams aren't encrypted: anybody on the way can read them, and nobody else can join."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
 

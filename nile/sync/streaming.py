@@ -120,6 +120,7 @@ class Delivery:
             streams.hosts,
             self._number,
             {**terms, "recorded": recorded, "ring": streams.ring},
+            streams.identity,
             streams.address,
             streams.secret,
             self._out,
@@ -221,6 +222,7 @@ class Streams:
         check: Callable[[Target], Errands],
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
+        identity: Callable[[], bytes],
         ring: int = RING,
     ) -> None:
         self._options = options
@@ -232,6 +234,9 @@ class Streams:
         self.address = address
         self.secret = secret
         self.ring = ring
+        self._make_identity = identity
+        self.identity = b""
+        """What all members of all chains know each other by; empty where they talk in the clear."""
         self._rsync: dict[str, Any] | None = None
         self._waiting: list[tuple[list[Target], Target | None, int]] = []
         self._under_way: list[Delivery] = []
@@ -261,6 +266,8 @@ class Streams:
         if rsync is None or any(b"\n" in pattern for pattern in self._options.excludes):
             return  # a recording is made by another rsync, that reads patterns line by line
         groups = self._groups(differing)
+        if groups and not self._options.plain:
+            self.identity = self._make_identity()
         for targets in sorted(groups, key=len, reverse=True):
             found = estimate(targets[0])
             new = found is not None and found.move >= size and (self._options.whole or not found.changed)

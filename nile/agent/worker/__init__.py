@@ -18,7 +18,9 @@ goes from worker to worker.
     target      the directory that is written to: whether it may be
     lock        one run at a time writes to it
     place       all that while a run has it
+    lookup      the addresses of a name
     meeting     how two workers find each other, and are sure of it
+    sealing     and that nobody else reads what they say
     rsync       which rsync there is, and how it is called
     running     an rsync that runs, and how it ended
     pushing     from a worker to another by rsync: the sender's side

@@ -36,10 +36,11 @@ from nile.agent.worker.upstream import Upstream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Callable, Dict, Optional, Union
 
     from nile.agent.worker.loop import Loop
+    from nile.agent.worker.meeting import Connection
+    from nile.agent.worker.sealing import Tls
 
     Told = Callable[[Event], None]
     Done = Callable[[Result], None]
@@ -68,12 +69,17 @@ class Node:
         hold_s: float = HOLD_S,
         progress_s: float = PROGRESS_S,
         held_s: float = WINDOW_S,
+        tls: "Optional[Tls]" = None,
     ) -> None:
-        """`source`: the file, or the size of a ring in bytes; `applier`: a pipe, ours from now on, or -1."""
+        """`source`: the file, or the size of a ring in bytes; `applier`: a pipe, ours from now on, or -1.
+
+        `tls`: what both neighbours have too; None: they are met in the clear.
+        """
         self._loop = loop
         self._told = told
         self._done = done
         self._hold_s = hold_s
+        self._tls = tls
         self._began = loop.now()
         self._clock = Clock(self._began)
         self._file = source if isinstance(source, File) else None
@@ -109,7 +115,7 @@ class Node:
         if self._finished or self._file is not None:
             raise ValueError("it needs no predecessor")
         self._stop_listening()
-        self._listener = Listener(self._loop, address, secret, deadline, self._met)
+        self._listener = Listener(self._loop, address, secret, deadline, self._met, self._tls)
         return self._listener.port
 
     def successor(self, address: str, port: int, secret: bytes, deadline: float) -> None:
@@ -118,7 +124,7 @@ class Node:
             return
         self._leave_successor()
         self._readers.awaited = max(self._forwarded, self._stream.begin)
-        self._dial = Dial(self._loop, address, port, secret, deadline, self._dialled)
+        self._dial = Dial(self._loop, address, port, secret, deadline, self._dialled, self._tls)
         self._move()
 
     def last(self) -> None:
@@ -151,7 +157,7 @@ class Node:
 
     # The predecessor
 
-    def _met(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+    def _met(self, connection: "Optional[Connection]", code: str, reason: str) -> None:
         self._listener = None
         if connection is not None:
             self._stop_reading()
@@ -186,7 +192,7 @@ class Node:
 
     # The successor
 
-    def _dialled(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+    def _dialled(self, connection: "Optional[Connection]", code: str, reason: str) -> None:
         self._dial = None
         if connection is None:
             self._successor_over(code, reason)
@@ -288,8 +294,8 @@ class Node:
         until, blame = self._readers.until(head)
         waits = self._downstream is not None or self._readers.awaited is not None
         if self._stream.total is not None:
-            applies = self._applier is not None and self._applier.open
-            blame = SUCCESSOR if waits and self._forwarded < head else APPLIER if applies else ""
+            # Whatever the applier still has to do, it holds nobody up.
+            blame = SUCCESSOR if waits and self._forwarded < head else ""
         elif self._file is not None:
             blame = SUCCESSOR if waits and self._sent < head else ""
         elif self._upstream is not None:

@@ -42,7 +42,7 @@ class Progress:
     `successor_s`: how long nothing more could be granted to the predecessor
     (at the root: sent) because of the one or the other. Of several nodes
     that stand still, the last one in the chain names the cause. Once all has
-    come, it is who hasn't taken all of it.
+    come, it is only a successor that hasn't got all of it.
     """
 
     __slots__ = ("applied", "applier_s", "at", "forwarded", "received", "sent", "successor_s")

@@ -17,6 +17,7 @@ from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
 from nile.agent.worker.receiving import Receive
 from nile.agent.worker.recording import Recording, Spool
+from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 
 TYPE_CHECKING = False
@@ -187,11 +188,11 @@ class Seat:
         self._ending: "Optional[Ending]" = None
         self._idle: "Optional[Callable[[], None]]" = None
 
-    def serve(self, file: File) -> None:
+    def serve(self, file: File, tls: "Optional[Tls]") -> None:
         """Be the first one."""
-        self._node = Node(self._loop, file, -1, self._told, self._node_done)
+        self._node = Node(self._loop, file, -1, self._told, self._node_done, tls=tls)
 
-    def join(self, rsync: rsyncs.Rsync, message: "Message", dest: bytes) -> int:
+    def join(self, rsync: rsyncs.Rsync, message: "Message", dest: bytes, tls: "Optional[Tls]") -> int:
         """Apply what comes, and pass it on; the port at which the predecessor is awaited.
 
         Raises rsync.Refusal, OSError.
@@ -201,7 +202,13 @@ class Seat:
             self._loop, rsync, copy, dest, tuple(message["recorded"]["version"]), self._applied
         )
         self._node = Node(
-            self._loop, message["ring"], self._applying.stdin, self._told, self._node_done, self._progress
+            self._loop,
+            message["ring"],
+            self._applying.stdin,
+            self._told,
+            self._node_done,
+            self._progress,
+            tls=tls,
         )
         return self.await_predecessor(message["secret"])
 
@@ -274,6 +281,7 @@ class Streaming:
         self._changed = changed
         self._tapes: "Dict[int, Tape]" = {}
         self._seats: "Dict[int, Seat]" = {}
+        self._tls: "Optional[Tls]" = None
         self._stopping = 0
 
     # At the root.
@@ -293,7 +301,7 @@ class Streaming:
     def serve(self, message: "Message") -> None:
         """Begin a chain with what is recorded."""
         seat = self._seat(message["n"])
-        seat.serve(self._tapes[message["what"]].file)
+        seat.serve(self._tapes[message["what"]].file, self._sealed(message))
         seat.successor(message)
 
     def forget(self, number: int) -> None:
@@ -308,12 +316,14 @@ class Streaming:
         """Take a place in a chain; answers with the port at which the predecessor is awaited."""
         number = message["n"]
         try:
-            port = self._seat(number).join(rsync, message, dest)
+            tls = self._sealed(message)
+            port = self._seat(number).join(rsync, message, dest, tls)
         except rsyncs.Refusal as refusal:
             del self._seats[number]
             return {"code": refusal.code, "reason": refusal.reason}
         except OSError:
-            self._seats[number].stop()
+            if number in self._seats:
+                self._seats[number].stop()
             raise
         return {"port": port, "more": True}
 
@@ -342,6 +352,12 @@ class Streaming:
         seat = self._seats.get(number)
         if seat is not None:
             seat.stop()
+
+    def _sealed(self, message: "Message") -> "Optional[Tls]":
+        """How neighbours are met: all of a run have one identity, or none. Raises OSError without TLS."""
+        if message["identity"] and self._tls is None:
+            self._tls = Tls(message["identity"])
+        return self._tls
 
     def _seat(self, number: int) -> Seat:
         def say(number: int, fields: "Message") -> None:
