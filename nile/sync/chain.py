@@ -83,8 +83,8 @@ class Member:
 class Chain:
     """The hosts of one stream, which the root serves under the number `recording`.
 
-    `terms` is what every member is told, `identity` what they know each other by, or empty; and
-    `over(target, message, t)` is told how each one ended; of those that have their verdict nothing more is said.
+    `terms` is what every member is told, `identity` what they know each other by, or empty. How each one
+    ended is told to `over(target, message, t)`, but for those that have their verdict.
     """
 
     def __init__(

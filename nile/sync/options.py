@@ -71,9 +71,8 @@ class SyncOptions:
 
     @property
     def streams(self) -> bool:
-        """Are hosts that have the same served by a stream? (Its rate can't be limited.)"""
-        chosen = self.method is Method.AUTO and self.bwlimit_kib_s is None
-        return self.copies and (chosen or self.method is Method.STREAM)
+        """Are hosts that have the same served by a stream?"""
+        return self.copies and self.method in (Method.AUTO, Method.STREAM)
 
     @property
     def over_links(self) -> bool:

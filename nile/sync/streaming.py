@@ -110,6 +110,7 @@ class Delivery:
             "port": port,
             "secret": self._secret,
             "peer": recorder.rsync if recorder else None,
+            "limit": streams.limit,
         }
         tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
         self._number = tell.message["n"]
@@ -335,6 +336,11 @@ class Streams:
             yield from delivery.look_after(t)
 
     # What all are told.
+
+    @property
+    def limit(self) -> int:
+        """KiB/s at which a stream may go; 0: as fast as it can."""
+        return self._options.bwlimit_kib_s or 0
 
     def recorded(self, recorder: Target | None) -> dict[str, Any]:
         """The older one of the two versions by which it is recorded, and what both have."""

@@ -67,12 +67,6 @@ class TestWhoGetsIt:
         all_ok(it)
         assert it.copies == [(0, 1)]
 
-    def test_what_is_limited_isnt_streamed_unless_it_is_asked_for(self) -> None:
-        it = workers(method=Method.AUTO, bwlimit_kib_s=100)
-        it.run()
-        assert it.chain.recordings == {}
-        all_ok(it)
-
     def test_patterns_that_no_recording_can_have(self) -> None:
         it = workers(excludes=(b"a\nb",))
         it.run()

@@ -7,6 +7,7 @@ with the number of the message that named it: `link`.
 
 import os
 import shutil
+import sys
 import tempfile
 
 from nile.agent.worker import rsync as rsyncs
@@ -33,9 +34,23 @@ if TYPE_CHECKING:
     Say = Callable[[int, Message], None]
 
 REACH_S = 6.0  # for a neighbour to be found: it waits already
+PACE_S = 0.1  # between two looks at a stream that is to go slowly
 TOLD_S = 0.5  # between two words on how much is recorded
 READ_STEP = 512 * 1024  # bytes recorded after which the chain is told
 SPARE = 0.9  # of what is free where it is spooled: more isn't taken
+
+
+class Pace:
+    """How far a stream may go that has so many bytes a second; 0: as far as it can."""
+
+    def __init__(self, rate: int, began: float) -> None:
+        self._rate = rate
+        self._began = began
+        self.step = int(rate * PACE_S) if rate else READ_STEP
+
+    def until(self, now: float) -> int:
+        """The offset up to which it may go now."""
+        return int(self._rate * (now - self._began)) if self._rate else sys.maxsize
 
 
 class Tape:
@@ -57,6 +72,8 @@ class Tape:
         self._changed = changed
         self._say = say
         self._told_s = 0.0
+        self._pace = Pace(message["limit"] * 1024, loop.now())
+        self._timer = -1
         self._way: "Union[Dial, Recording, None]" = None
         self._empty: "Optional[Receive]" = None
         self._idle: "Optional[Callable[[], None]]" = None
@@ -139,21 +156,29 @@ class Tape:
 
     def _grown(self) -> None:
         """The spool may be sent on further; to look at every step would cost more than it gains."""
-        spool, file = self._spool, self.file
+        spool, file, now = self._spool, self.file, self._loop.now()
+        may = self._pace.until(now)
         if spool.aborted:
             file.abort(spool.aborted)
-        elif spool.total is not None:
+        elif spool.total is not None and spool.total <= may:
             file.finish(spool.total)
-        elif spool.limit - file.head >= READ_STEP:
-            file.limit(spool.limit)
-        now = self._loop.now()
+        elif min(spool.limit, may) - file.head >= min(READ_STEP, self._pace.step):
+            file.limit(min(spool.limit, may))
+        if may < spool.limit and self._timer < 0 and not spool.aborted:
+            self._timer = self._loop.at(now + PACE_S, self._later)
         if now - self._told_s >= TOLD_S and spool.total is None:
             self._told_s = now
             self._say({"written": spool.written, "more": True})
 
+    def _later(self) -> None:
+        self._timer = -1
+        self._grown()
+
     def stop(self, idle: "Callable[[], None]") -> None:
         """End it; `idle()` is called once nothing of it is left."""
         self._idle = idle
+        self._loop.forget(self._timer)
+        self._timer = 0  # it is looked at no more
         way = self._way
         if isinstance(way, Dial):
             way.close()
