@@ -27,6 +27,11 @@ MODULES = (
     "worker.receiving",
     "worker.place",
     "worker.copies",
+    "worker.naming",
+    "worker.inuse",
+    "worker.releases",
+    "worker.delivery",
+    "worker.releasing",
     "worker.service",
 )
 _BEGIN = "worker.begin"
