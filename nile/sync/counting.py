@@ -114,4 +114,5 @@ class Counting:
 
 
 def _group(target: Target) -> Group:
-    return (target.found.fingerprint if target.found else b"", target.owner)
+    # How much is to come depends on what a copy may be linked to.
+    return (target.found.fingerprint if target.found else b"", f"{target.owner} {target.current}")
