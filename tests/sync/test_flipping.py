@@ -130,7 +130,7 @@ def test_how_much_is_to_come_depends_on_the_current_release() -> None:
     """Both have nothing of the new one; but one has nothing to link to either."""
     it = Hosts([0, 0], {})
     it.current[2] = ""
-    it.free = {1: 1, 2: 1}  # type: ignore[assignment]
+    it.free = {1: 1, 2: 1}
     compare = it._compare
 
     def compared(node_id: int, message: Message) -> None:

@@ -173,6 +173,7 @@ class Releases:
 
         One that was interrupted is taken up where it leads to the same.
         """
+        self._earlier = self.flip()
         earlier = self.interrupted()
         if earlier is not None and earlier.to != to:
             raise Refused("a flip %s was interrupted" % earlier.words(), END_IT)
@@ -182,7 +183,6 @@ class Releases:
             raise Refused("there is no previous release", "name one by --to")
         if not self.is_whole(to):
             raise Refused("there is no release %s" % to, "see `nile releases` for those that there are")
-        self._earlier = earlier
         self._staged = earlier is not None or current != to
         if earlier is not None:
             self._write(earlier._replace(run=run))

@@ -286,6 +286,13 @@ class TestInterrupted:
         again.unstage()
         assert at(dest).interrupted() == Flip("2", "3", "1", RUN)
 
+    def test_nor_is_one_that_is_over_forgotten_for_one_that_came_to_nothing(self, dest: Path) -> None:
+        flip(dest, "3")
+        again = at(dest)
+        again.stage("", "run2")
+        again.unstage()
+        assert at(dest).flip() == Flip("2", "3", "1", RUN, True)
+
     def test_of_one_that_is_over_only_that_of_the_same_run_is_taken_back(self, dest: Path) -> None:
         flip(dest, "3")
         with pytest.raises(Refused, match="no flip of that run"):
