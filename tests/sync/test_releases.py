@@ -82,7 +82,7 @@ def after(number: int, do: str) -> Any:
     def dies(_: int, message: Message) -> bool:
         nonlocal told
         told += message["do"] == do
-        return told > number
+        return bool(told > number)
 
     return dies
 
