@@ -18,7 +18,7 @@ Examples:
 
 @click.command("rollback", epilog=EXAMPLES, short_help="Make the release before current again.")
 @selection_options
-@click.option("--to", metavar="NAME", type=Name(), default="", help="This release. Default: the one before.")
+@click.option("--to", metavar="NAME", type=Name(), help="This release. Default: the one before.")
 @click.option(
     "--quorum",
     metavar="P%",
@@ -34,4 +34,4 @@ def command(selection: SelectionOptions, dest: str, **given: Any) -> int:
     from nile.sync import Deed, Quorum, ReleasesOptions
 
     quorum = Quorum(given["quorum"]) if given["quorum"] is not None else None
-    return run(selection, ReleasesOptions(place(dest), Deed.FLIP, given["to"], quorum), given)
+    return run(selection, ReleasesOptions(place(dest), Deed.FLIP, given["to"] or "", quorum), given)

@@ -56,7 +56,6 @@ Examples:
     "--release",
     metavar="NAME",
     type=Name(),
-    default="",
     help="Deliver to DEST/releases/NAME, and then flip DEST/current, on all hosts together.",
 )
 @click.option(
