@@ -37,10 +37,10 @@ Examples:
 )
 @click.option(
     "--method",
-    type=click.Choice(["rsync", "rsync-tcp"]),
-    default="rsync",
+    type=click.Choice(["auto", "stream", "rsync", "rsync-tcp"]),
+    default="auto",
     show_default=True,
-    help="By rsync over ssh, or over connections of its own: in the clear, for networks that are trusted.",
+    help="As one stream from host to host; by rsync over ssh; or over connections in the clear.",
 )
 @click.option("--chown", metavar="USER:GROUP", default="", help="Who is to own the files there.")
 @click.option(

@@ -27,13 +27,19 @@ AT_ONE_TIME = 8
 
 
 class Counting:
-    """`fail(target, judgement)` gives the verdict on a host that can't answer."""
+    """`fail(target, judgement)` gives the verdict on a host that can't answer.
 
-    def __init__(self, targets: Mapping[int, Target], ask: Ask, fail: Fail, checksum: bool) -> None:
+    With `exact` every difference is told, else not all of those of attributes of directories.
+    """
+
+    def __init__(
+        self, targets: Mapping[int, Target], ask: Ask, fail: Fail, checksum: bool, exact: bool
+    ) -> None:
         self._targets = targets
         self._ask = ask
         self._fail = fail
         self._checksum = checksum
+        self._exact = exact
         self._estimates: dict[Group, Difference] = {}
         self._asked: dict[Group, int] = {}
         self._own: dict[int, Difference] = {}
@@ -44,11 +50,13 @@ class Counting:
 
     def estimate(self, target: Target) -> Difference | None:
         """What differs there, as far as another one that has the same says."""
-        return self._estimates.get(_group(target))
+        return self._estimates.get(self._group(target))
 
     def complete(self, differing: Iterable[Target]) -> bool:
         """Is there an estimate for all of these?"""
-        return all(_group(target) in self._estimates for target in differing if target.step is not Step.OVER)
+        return all(
+            self._group(target) in self._estimates for target in differing if target.step is not Step.OVER
+        )
 
     def take_own(self, target: Target) -> Difference | None:
         """What differs there, as it says itself, if it was asked since it was scanned last; said once."""
@@ -56,7 +64,7 @@ class Counting:
 
     def go_on(self, differing: Iterable[Target]) -> Errands:
         """Ask one of each group of which there is no estimate."""
-        wanted = {_group(target): target for target in differing}
+        wanted = {self._group(target): target for target in differing}
         for group, target in wanted.items():
             if (
                 group not in self._estimates
@@ -110,9 +118,12 @@ class Counting:
             return
         found = Difference.of(message)
         self._own[target.id] = found
-        self._estimates.setdefault(_group(target), found)
+        self._estimates.setdefault(self._group(target), found)
 
-
-def _group(target: Target) -> Group:
-    # How much is to come depends on what a copy may be linked to.
-    return (target.found.fingerprint if target.found else b"", f"{target.owner} {target.current}")
+    def _group(self, target: Target) -> Group:
+        found = target.found
+        if found is None:
+            return (b"", target.owner)
+        # How much is to come depends on what a copy may be linked to.
+        terms = f"{target.owner} {target.current}"
+        return (found.fingerprint if self._exact else found.like, terms)

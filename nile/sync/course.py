@@ -26,6 +26,7 @@ from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
 from nile.sync.judging import SILENT_S, unfit
 from nile.sync.options import Ask, Purpose, SyncOptions
+from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
 from nile.sync.targets import SPEAKING, Step, Target
 from nile.sync.wording import dry_run, many_deletions, summary
@@ -53,13 +54,25 @@ class Sync:
         }
         self._asking = Asking()
         self._survey = Survey(options, run, self._asking, self._targets, self._fail, self._stop)
-        self._counting = Counting(self._targets, self._asking.ask, self._fail, options.checksum)
+        self._counting = Counting(
+            self._targets, self._asking.ask, self._fail, options.checksum, not options.copies
+        )
         self._giving = Giving(
             options,
             run,
             self._survey.names,
             hosts,
             self._targets,
+            self._asking,
+            self._survey.check,
+            address,
+            secret,
+        )
+        self._streams = Streams(
+            options,
+            run,
+            self._survey.names,
+            hosts,
             self._asking,
             self._survey.check,
             address,
@@ -116,6 +129,7 @@ class Sync:
         target = self._targets[node_id]
         target.step = Step.OVER
         yield from self._giving.gone(target, t)
+        yield from self._streams.gone(target, t)
         self._counting.gone(target)
         yield from self._go_on(t)
 
@@ -128,7 +142,7 @@ class Sync:
     def answered(self, yes: bool, t: float) -> Errands:
         """The user says whether so much may be deleted."""
         if yes:
-            self._begun = True
+            yield from self._start(t)
             yield from self._go_on(t)
         else:
             yield from self._stop(
@@ -144,6 +158,7 @@ class Sync:
                 reason = f"its worker has said nothing for {SILENT_S:.0f} s: the place to copy to may hang"
                 yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
         yield from self._giving.look_after(t)
+        yield from self._streams.look_after(t)
         yield from self._go_on(t)
 
     # What follows.
@@ -157,8 +172,8 @@ class Sync:
             yield from self._judge_copies()
             yield from self._giving.go_on(t)
             yield from self._flip(t) if self._options.release else self._close()
-            if self._giving.broken is not None:
-                yield from self._stop(self._giving.broken)
+            if broken := self._giving.broken or self._streams.broken:
+                yield from self._stop(broken)
 
     def _judge_copies(self) -> Errands:
         """Those that got their copy, and yet aren't equal: once more, by contents; then it has failed."""
@@ -203,7 +218,21 @@ class Sync:
                 )
             )
         else:
-            self._begun = True
+            yield from self._start(t)
+
+    def _start(self, t: float) -> Errands:
+        """From now on something is written."""
+        self._begun = True
+        if self._options.streams:
+            # A stream has all files in it: none of a release can be linked to those of the one before.
+            differing = [
+                target
+                for target in self._targets.values()
+                if target.step is Step.DIFFERS and not target.current
+            ]
+            yield from self._streams.begin(
+                differing, self._survey.rsync, self._survey.size, self._counting.estimate, t
+            )
 
     def _refuse(self, differing: list[Target]) -> Errands:
         """Hosts on which it can't work, of those that have to get something."""
@@ -279,9 +308,12 @@ class Sync:
         return Judge(target.id, Judgement(Verdict.OK))
 
     def _summarize(self, t: float) -> Errands:
-        if text := summary(self._giving.sent, self._giving.began_s, t):
+        sent = self._giving.sent + self._streams.sent
+        began_s = min(filter(None, (self._giving.began_s, self._streams.began_s)), default=t)
+        if text := summary(sent, began_s, t):
             yield Publish(Notice(text))
             self._giving.sent.clear()
+            self._streams.sent.clear()
 
     def _fail(self, target: Target, judgement: Judgement) -> Errands:
         """Its worker is ended by its agent, and with it what it does."""

@@ -13,7 +13,7 @@ from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, Verdict
 from nile.sync.asking import Asking, Errands
-from nile.sync.options import Method, SyncOptions
+from nile.sync.options import SyncOptions
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
@@ -151,7 +151,7 @@ class Giving:
                 return ROOT_ID  # it would give what is its own, too
             if usable and node_id not in target.failed_from:
                 return node_id
-            if self._options.method is Method.RSYNC:
+            if self._options.over_links:
                 return ROOT_ID  # only from there, and from its parent, there are links to it
             node_id = self._hosts[node_id].parent
         return ROOT_ID
@@ -198,7 +198,7 @@ class Giving:
         target.step, target.giver, target.begun_s = Step.COPYING, giver, t
         target.ends, target.trouble, target.pushed, target.abandoned = set(), None, False, False
         attempt = _Attempt(self, target, giver, self._secret())
-        fields = {"secret": attempt.secret, "loopback": self._options.method is Method.RSYNC}
+        fields = {"secret": attempt.secret, "loopback": self._options.over_links}
         tell = self._asking.ask(target.id, "receive", fields, attempt.received)
         target.receiving = tell.message["n"]
         yield tell
@@ -206,7 +206,7 @@ class Giving:
     def lead(self, attempt: _Attempt, port: int, t: float) -> Errands:
         """It is known where the taker waits: have the giver go there, or first a way to it opened."""
         giver, taker = attempt.giver, attempt.target.id
-        if self._options.method is Method.RSYNC_TCP:
+        if not self._options.over_links:
             yield self.push(attempt, self._address(giver, taker), port)
         elif giver in (ROOT_ID, self._hosts[taker].parent):
             yield self._asking.reach(giver, taker, port, attempt.reached)

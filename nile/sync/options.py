@@ -17,8 +17,14 @@ class Purpose(StrEnum):
 
 
 class Method(StrEnum):
-    """How files travel: by rsync over the links of the tree, or over connections of its own, in the clear."""
+    """How files travel.
 
+    As a stream, recorded once and passed on from host to host; by rsync from host to host, over the links
+    of the tree or over connections of its own, in the clear; or as Nile chooses.
+    """
+
+    AUTO = "auto"
+    STREAM = "stream"
     RSYNC = "rsync"
     RSYNC_TCP = "rsync-tcp"
 
@@ -50,7 +56,7 @@ class SyncOptions:
     dest: bytes
     """An absolute path on the hosts: the directory that gets them."""
     purpose: Purpose = Purpose.COPY
-    method: Method = Method.RSYNC
+    method: Method = Method.AUTO
     delete: bool = False
     """Take away what the source doesn't have."""
     max_delete: int | None = None
@@ -87,3 +93,14 @@ class SyncOptions:
     def linked_to(self, current: str) -> bytes:
         """The directory that files of a release are linked to where they are as in it; b"": none."""
         return naming.whole(self.dest, current) if self.release and current else b""
+
+    @property
+    def streams(self) -> bool:
+        """Are hosts that have the same served by a stream? (Its rate can't be limited.)"""
+        chosen = self.method is Method.AUTO and self.bwlimit_kib_s is None
+        return self.copies and (chosen or self.method is Method.STREAM)
+
+    @property
+    def over_links(self) -> bool:
+        """Do copies from one host to another go over the links of the tree?"""
+        return self.method is not Method.RSYNC_TCP

@@ -21,7 +21,8 @@ class Survey:
 
     `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `names` is what of the
     destination the source speaks of, `sources` what the root has, by how owners are compared (empty as
-    long as that isn't read), `room` how many bytes it takes on a disk, and `size` how many its files have.
+    long as that isn't read), `room` how many bytes it takes on a disk, `size` how many its files
+    have, and `rsync` which one the root has.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Survey:
         self.names: list[bytes] = []
         self.room = 0
         self.size = 0
+        self.rsync: dict[str, Any] | None = None
 
     # The source.
 
@@ -64,6 +66,7 @@ class Survey:
         for owner, fingerprint in message["fingerprints"].items():
             self.sources[owner] = Tree.of(message, fingerprint)
         self.room, self.size = count(message["room"]), count(message["size"])
+        self.rsync = rsync_facts(message["rsync"])
         if mounts := list(message["mounts"]):
             yield Publish(Notice(other_file_systems(mounts)))
         if self._options.delete and message["empty"] is not False:
@@ -125,7 +128,7 @@ class Survey:
         if message.get("code"):
             yield from self._fail(target, told(message))
             return
-        target.found = Tree.of(message, message["fingerprint"])
+        target.found = Tree.of(message, message["fingerprint"], message["like"])
         equal = target.found.fingerprint == self.sources[target.owner].fingerprint
         # Owners that are asked for aren't compared: a copy is made in any case.
         unsure = self._options.chown and target.step is Step.SCANNING and self._options.copies

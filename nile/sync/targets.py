@@ -21,6 +21,8 @@ class Step(StrEnum):
     SCANNING = "scanning"
     DIFFERS = "differs"
     """It has something else than the source."""
+    STREAMING = "streaming"
+    """It is to be served, or is being served, by a stream."""
     COPYING = "copying"
     CHECKING = "checking"
     """It got its copy, and is scanned again."""
@@ -42,17 +44,21 @@ FEATURES = frozenset({"xattrs", "ACLs", "hardlinks", "symtimes", "old-args", "mo
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a scan found: how much, and the fingerprint of all that is compared."""
+    """What a scan found: how much, and the fingerprint of all that is compared.
+
+    `like` is equal also where only attributes of directories differ: then no file has to be sent.
+    """
 
     fingerprint: bytes
     entries: int
+    like: bytes = b""
 
     @classmethod
-    def of(cls, message: Mapping[str, Any], fingerprint: object) -> Tree:
+    def of(cls, message: Mapping[str, Any], fingerprint: object, like: object = b"") -> Tree:
         """From a worker's words; raises TypeError or ValueError."""
-        if not isinstance(fingerprint, bytes) or len(fingerprint) != 32:
+        if not isinstance(fingerprint, bytes) or not isinstance(like, bytes) or len(fingerprint) != 32:
             raise ValueError("a fingerprint that is none")
-        return cls(fingerprint, count(message["entries"]))
+        return cls(fingerprint, count(message["entries"]), like)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Difference:
         return cls(missing, changed, extra, move, lines)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Target:
     """One host. `giver` is who copies to it now."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nile.sync.targets import Difference
 from nile.topology.model import ROOT_ID
@@ -49,6 +49,13 @@ def other_file_systems(paths: list[bytes]) -> str:
     first = paths[0].decode("utf-8", "backslashreplace")
     others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"other file systems below the source are left out: {first}{others}"
+
+
+def left_out(whom: Sequence[tuple[str, str]]) -> str:
+    """Who was left out of a stream, and why: these are served afterwards."""
+    name, reason = whom[0]
+    others = f", and {len(whom) - 1} more" if len(whom) > 1 else ""
+    return f"left out of the stream, to be served by another host: {name} ({reason}){others}"
 
 
 def summary(sent: Mapping[int, int], began_s: float, now_s: float) -> str:

@@ -82,6 +82,7 @@ WAYS: dict[str, Callable[[Site], float]] = {
     "rsync from the root, all at one time": in_parallel,
     "nile, rsync over ssh": nile("rsync"),
     "nile, rsync-tcp": nile("rsync-tcp"),
+    "nile, stream": nile("stream"),
 }
 
 

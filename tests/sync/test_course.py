@@ -421,6 +421,13 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
         n: chance.choice([("link", True), ("disk-full", False)]) for n in range(60) if chance.random() < 0.2
     }
     it.garbles = {number for number in range(60) if chance.random() < 0.1}
+    it.all_is_new = chance.random() < 0.5
+    it.chain.blocked = {
+        (chance.randint(0, size), chance.randint(1, size)) for _ in range(chance.randint(0, 9))
+    }
+    for some in (it.chain.diverges, it.chain.refuses_stream, it.chain.forgets):
+        some |= {node for node in it.has if chance.random() < 0.05}
+    it.chain.spoils = {0: "spool-full"} if chance.random() < 0.1 else {}
     late = [node for node in it.has if node and chance.random() < 0.1]
     doomed = [node for node in it.has if node and chance.random() < 0.15]
     it._carry_out(it.sync.begin(0.0))

@@ -16,10 +16,11 @@ from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Errand, Judge, Reach, Tell
-from nile.sync import Sync, SyncOptions
+from nile.sync import Method, Sync, SyncOptions
 from nile.sync.giving import AT_ONE_TIME
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID, Plan
+from tests.sync.seats import Seats
 
 Message = dict[str, Any]
 TICKS = 8
@@ -39,7 +40,7 @@ class Workers:
         self.tree = Tree(plan, {})
         for host in self.tree.hosts.values():
             host.contact = Contact.UP
-        what = {"sources": (b"/src/",), "dest": b"/dst", **options}
+        what = {"sources": (b"/src/",), "dest": b"/dst", "method": Method.RSYNC, **options}
         self.sync = Sync(
             SyncOptions(**what), "run", self.tree, lambda _, taker: f"h{taker}", lambda: b"s" * 32
         )
@@ -58,6 +59,8 @@ class Workers:
         """So many requests for a way get no answer."""
         self.keeps: set[int] = set()
         """Hosts that have more than the source, and keep it where nothing is deleted."""
+        self.all_is_new = True
+        """Hosts have no file of the source: what a stream brings is recorded against nothing."""
         self.source: Message = {}
         """What the root's worker says instead of what it read."""
         self.judged: dict[int, Judgement] = {}
@@ -69,6 +72,9 @@ class Workers:
         self._queues: dict[int, deque[Message]] = defaultdict(deque)
         self._receiving: dict[int, int] = {}
         self._dead: set[int] = set()
+        self._against: dict[int, int] = {}
+        """Who waits for a recording, by the port to which the root is led."""
+        self.chain = Seats(self._say, self._became, self._dead)
         self.t = 0.0
 
     def run(self, late: Iterable[int] = ()) -> None:
@@ -108,6 +114,7 @@ class Workers:
         self._dead.add(node_id)
         self._queues[node_id].clear()
         self.tree[node_id].contact = Contact.NONE
+        self.chain.die(node_id)
         for child in list(self.tree[node_id].children):  # the tree heals
             self.tree.move(self.tree[child], ROOT_ID)
         for taker, giver in [(taker, giver) for giver, taker in self.copies if giver == node_id]:
@@ -149,6 +156,7 @@ class Workers:
                 self.published.append(errand.event)
         for node_id in over:
             self._dead.add(node_id)
+            self.chain.die(node_id)
             self._queues[node_id].clear()
             self._carry_out(self.sync.over(node_id, self.t))
 
@@ -170,9 +178,9 @@ class Workers:
             "files": 9,
             "bytes": SIZE,
             "room": SIZE,
-            "size": SIZE,
+            "size": SIZE if self.all_is_new else 2 * SIZE,
         }
-        found |= {"empty": False, "mounts": []}
+        found |= {"empty": False, "mounts": [], "rsync": {"version": [3, 2, 7], "has": ["xattrs"]}}
         names: Message = {"users": [], "groups": []}
         self._say(node_id, message["n"], **{**names, **found, **self.source})
 
@@ -183,7 +191,8 @@ class Workers:
         self._say(node_id, message["n"], **{**facts, **self.refuses.get(node_id, {})})
 
     def _scan(self, node_id: int, message: Message) -> None:
-        found = {"entries": self.entries[node_id], "files": 9, "bytes": SIZE}
+        found: Message = {"entries": self.entries[node_id], "files": 9, "bytes": SIZE}
+        found["like"] = self._print(node_id)
         self._say(node_id, message["n"], fingerprint=self._print(node_id), **found)
 
     def _pack(self, node_id: int, message: Message) -> None:
@@ -204,7 +213,8 @@ class Workers:
         assert self.options.purpose == "copy"
         assert node_id not in self._receiving, "it receives already"
         under_way = [each for each in self.sync._targets.values() if each.step is Step.COPYING]
-        assert max(Counter(each.giver for each in under_way).values()) <= AT_ONE_TIME
+        assert max(Counter(each.giver for each in under_way).values(), default=0) <= AT_ONE_TIME
+        assert not self.chain.of(node_id), "it still takes from a chain"
         self._receiving[node_id] = message["n"]
         self._say(node_id, message["n"], port=4000 + node_id, more=True)
 
@@ -247,3 +257,48 @@ class Workers:
     def _close(self, node_id: int, message: Message) -> None:
         assert node_id not in self._receiving
         self._say(node_id, message["n"])
+
+    # Streams.
+
+    def _became(self, node_id: int) -> None:
+        self.wrote.add(node_id)
+        kept = " and more" if node_id in self.keeps and not self.options.delete else ""
+        self.has[node_id] = "new" + kept
+
+    def _record(self, node_id: int, message: Message) -> None:
+        assert node_id == ROOT_ID
+        against = message["port"] - 1000 - 4000 if message["address"] else None
+        number = self._receiving.pop(against, None) if against is not None else None
+
+        def ended() -> None:
+            if against is not None and number is not None and against not in self._dead:
+                self._say(against, number)
+
+        if against is not None and number is None:
+            self._say(node_id, message["n"], code="refused", reason="nobody listens", retry=True, sent=0)
+            self.chain.recordings[message["n"]] = "refused"
+            return
+        self.chain.record(message, ended)
+
+    def _serve(self, node_id: int, message: Message) -> None:
+        assert node_id == ROOT_ID
+        self.chain.serve(message)
+
+    def _forget(self, node_id: int, message: Message) -> None:
+        assert message["what"] in self.chain.recordings
+
+    def _join(self, node_id: int, message: Message) -> None:
+        assert node_id not in self._receiving, "it receives already"
+        self.chain.join(node_id, message)
+
+    def _predecessor(self, node_id: int, message: Message) -> None:
+        self.chain.predecessor(node_id, message)
+
+    def _successor(self, node_id: int, message: Message) -> None:
+        self.chain.successor(node_id, message)
+
+    def _last(self, node_id: int, message: Message) -> None:
+        self.chain.last(node_id, message)
+
+    def _leave(self, node_id: int, message: Message) -> None:
+        self.chain.leave(node_id, message)

@@ -8,7 +8,7 @@ from nile.agent.worker.receiving import Receive
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, Callable, Dict, List, Optional, Union
+    from typing import Any, Callable, Dict, FrozenSet, List, Optional, Union
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.running import Ending
@@ -19,6 +19,27 @@ if TYPE_CHECKING:
 COME_S = 40.0  # for the other side to come, or to be found
 
 
+def meant(message: "Message", both: "FrozenSet[str]") -> rsyncs.Copy:
+    """How the root wants files to be copied between two ends, of which both have these features."""
+    how = message["copy"]
+    return rsyncs.Copy(
+        message["temporary"],
+        delete=how["delete"],
+        excludes=how["excludes"],
+        checksum=how["checksum"],
+        whole=how["whole"],
+        numeric_ids=how["numeric_ids"],
+        chown=how["chown"] or None,
+        bwlimit=how["bwlimit"] or None,
+        max_delete=how["max_delete"],
+        link_dest=how.get("link_dest", b""),
+        hard_links=True,
+        acls="ACLs" in both,
+        xattrs="xattrs" in both,
+        sparse=True,
+    )
+
+
 class Copies:
     """`say(number, fields)` answers; `changed()` names what of the source changed since it was read."""
 
@@ -26,7 +47,7 @@ class Copies:
         self._loop = loop
         self._say = say
         self._changed = changed
-        self._rsync: "Optional[rsyncs.Rsync]" = None
+        self.rsync: "Optional[rsyncs.Rsync]" = None
         self._under_way: "Dict[int, Union[Receive, Push, Dial]]" = {}
         self._idle: "Optional[Callable[[], None]]" = None
 
@@ -35,17 +56,17 @@ class Copies:
         found = rsyncs.probe()
         if isinstance(found, rsyncs.Refusal):
             return None
-        self._rsync = found
+        self.rsync = found
         return {"version": list(found.version), "has": sorted(found.has)}
 
     def receive(self, message: "Message", dest: bytes, temporary: bytes, basis: bytes = b"") -> "Message":
         """Wait for a copy; answers with the port. Raises OSError."""
-        assert self._rsync is not None
+        assert self.rsync is not None
         number = message["n"]
         address = "127.0.0.1" if message["loopback"] else "0.0.0.0"
         self._under_way[number] = receive = Receive(
             self._loop,
-            self._rsync,
+            self.rsync,
             dest,
             temporary,
             address,
@@ -79,32 +100,16 @@ class Copies:
         )
 
     def _begin(self, message: "Message", sources: "List[bytes]", connection: "socket.socket") -> None:
-        if self._rsync is None and self.look_for_rsync() is None:
+        if self.rsync is None and self.look_for_rsync() is None:
             connection.close()
             fields = {"code": "no-rsync", "reason": "no rsync at its source", "retry": True, "sent": 0}
             self._answer(message["n"], fields)
             return
-        assert self._rsync is not None
-        number, peer, how = message["n"], message["peer"], message["copy"]
-        both = self._rsync.has.intersection(peer["has"])
-        copy = rsyncs.Copy(
-            message["temporary"],
-            delete=how["delete"],
-            excludes=how["excludes"],
-            checksum=how["checksum"],
-            whole=how["whole"],
-            numeric_ids=how["numeric_ids"],
-            chown=how["chown"] or None,
-            bwlimit=how["bwlimit"] or None,
-            max_delete=how["max_delete"],
-            link_dest=how.get("link_dest", b""),
-            hard_links=True,
-            acls="ACLs" in both,
-            xattrs="xattrs" in both,
-            sparse=True,
-        )
+        assert self.rsync is not None
+        number, peer = message["n"], message["peer"]
+        copy = meant(message, self.rsync.has.intersection(peer["has"]))
         argv = rsyncs.client_argv(
-            self._rsync, copy, sources, message["dest"], helper(), tuple(peer["version"]), True
+            self.rsync, copy, sources, message["dest"], helper(), tuple(peer["version"]), True
         )
         self._under_way[number] = Push(
             self._loop,
@@ -119,10 +124,7 @@ class Copies:
         self._under_way.pop(number, None)
         fields: "Message" = {"sent": ending.sent}
         if ending.code:
-            words = ": " + ending.words.strip().splitlines()[-1] if ending.words.strip() else ""
-            named = ", ".join(name.decode("utf-8", "backslashreplace") for name in ending.names[:3])
-            text = ending.reason + (" (%s)" % named if named else words)
-            fields.update(code=ending.code, reason=text[:500], retry=ending.retry)
+            fields.update(code=ending.code, reason=ending.said(), retry=ending.retry)
         self._answer(number, fields)
 
     def _answer(self, number: int, fields: "Message") -> None:

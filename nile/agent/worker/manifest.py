@@ -98,13 +98,27 @@ class Manifest:
 
         Raises ValueError if the terms ask for contents that weren't read.
         """
-        hasher = hashlib.blake2b(repr(tuple(terms)).encode(), digest_size=DIGEST_BYTES)
+        return self.fingerprints(terms)[0]
+
+    def fingerprints(self, terms: Terms) -> "Tuple[bytes, bytes]":
+        """That of the tree, and one that is equal also where only attributes of directories differ.
+
+        A directory's time is seldom that of another host's, and no file has to be sent for it.
+        """
         compared = Comparable(self, terms)
+        files, directories, names = (hashlib.blake2b(digest_size=DIGEST_BYTES) for _ in range(3))
         for start in range(0, len(self.entries), _AT_ONCE):
             part = self.entries[start : start + _AT_ONCE]
+            inner = [entry for entry in part if entry.kind == DIRECTORY]
+            outer = [entry for entry in part if entry.kind != DIRECTORY]
             # What repr gives of bytes, numbers and None is the same in every Python, and never ambiguous.
-            hasher.update(repr([(entry.path, compared.aspects(entry)) for entry in part]).encode())
-        return hasher.digest()
+            files.update(repr([(entry.path, compared.aspects(entry)) for entry in outer]).encode())
+            directories.update(repr([(entry.path, compared.aspects(entry)) for entry in inner]).encode())
+            names.update(repr([entry.path for entry in inner]).encode())
+        words = repr(tuple(terms)).encode()
+        return _digest(words, files.digest(), directories.digest()), _digest(
+            words, files.digest(), names.digest()
+        )
 
     def owned_as(self, users: "Dict[int, int]", groups: "Dict[int, int]") -> "Manifest":
         """This tree as it is where these ids are other numbers: what a target should look like there."""
@@ -115,6 +129,10 @@ class Manifest:
         other = Manifest(entries, self.checksum)
         other.missing, other.mounts, other.unreadable = self.missing, self.mounts, self.unreadable
         return other
+
+
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=DIGEST_BYTES).digest()
 
 
 class Comparable:

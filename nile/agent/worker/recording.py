@@ -59,6 +59,11 @@ class Spool:
         self._fd = _nameless(directory)
 
     @property
+    def fd(self) -> int:
+        """The file, to be read."""
+        return self._fd
+
+    @property
     def finished(self) -> bool:
         """Is all of it there, and may all of it be sent?"""
         return self.total is not None

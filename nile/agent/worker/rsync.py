@@ -236,6 +236,7 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     name = os.fsdecode(copy.temporary)
     argv = [rsync.path, "--read-batch=-", "-ax" + copy.flags(), "--info=NAME1"] + _owners(copy)
     argv += ["--delete-delay"] if copy.delete else []
+    argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
     argv += ["--modify-window=-1"] if "modify-window-ns" in _known_since(recorded) else []
     argv += ["--checksum-seed=%d" % SEED, "--delay-updates", "--partial-dir=" + name]
     argv += ["--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]

@@ -81,6 +81,12 @@ class Ending:
         """All of it, as `nile.agent.wire.dumps` takes it."""
         return dict(vars(self))
 
+    def said(self) -> str:
+        """Why, for people: with what is named, else with the last of its words."""
+        words = ": " + self.words.strip().splitlines()[-1] if self.words.strip() else ""
+        named = ", ".join(name.decode("utf-8", "backslashreplace") for name in self.names[:3])
+        return (self.reason + (" (%s)" % named if named else words))[:500]
+
     def instead(self, code: str, reason: str, retry: bool = False) -> "Ending":
         """The same, of another cause than rsync's own."""
         self.code, self.reason, self.retry = code, reason, retry

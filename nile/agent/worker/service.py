@@ -13,6 +13,11 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     receive   wait for a copy, at the port that is answered first
     push      copy to another one
     abandon   nobody will come: stop receiving
+    record    record once what a copy would send      (the root's worker)
+    serve     begin a chain with that                 (the root's worker)
+    forget    a recording isn't needed any more       (the root's worker)
+    join      take a place in a chain, and apply what comes
+    predecessor, successor, last, leave   what becomes of that place
     look, seal, stage, flip, ...   of releases: see nile.agent.worker.releasing
     close     nothing more comes: leave the destination as it is now
 
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from nile.agent.worker.releasing import Releasing
+    from nile.agent.worker.rsync import Rsync
+    from nile.agent.worker.streaming import Streaming
 
     Message = Dict[str, Any]
 
@@ -66,6 +73,7 @@ class Service:
         self._writing = False
         self._releasing: "Optional[Releasing]" = None
         self._copies = Copies(loop, self._say, self._changed)
+        self._streaming: "Optional[Streaming]" = None
         for fd in (0, 1):
             os.set_blocking(fd, False)
         loop.watch(0, select.POLLIN, self._read)
@@ -127,7 +135,13 @@ class Service:
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end."""
         self._loop.at(self._loop.now() + STOP_S, self._leave)
-        self._copies.stop(self._leave)
+        self._copies.stop(self._end_streams)
+
+    def _end_streams(self) -> None:
+        if self._streaming is None:
+            self._leave()
+        else:
+            self._streaming.stop(self._leave)
 
     def _leave(self) -> None:
         if self._place is not None:
@@ -156,6 +170,7 @@ class Service:
             "size": manifest.totals().bytes,
             "empty": source.empty,
             "mounts": manifest.mounts[:MOST_NAMED],
+            "rsync": self._copies.look_for_rsync(),
         }
 
     def _do_pack(self, message: "Message") -> "Optional[Message]":
@@ -203,8 +218,10 @@ class Service:
             raise CantError("not-writable", "%s can't be looked at: %s" % (os.fsdecode(path), reason))
         seen_here(found, message["users"], message["groups"])
         self._found = found
+        fingerprint, like = found.fingerprints(self._terms(message["owner"], message))
         return {
-            "fingerprint": found.fingerprint(self._terms(message["owner"], message)),
+            "fingerprint": fingerprint,
+            "like": like,
             "entries": len(found.entries),
         }
 
@@ -235,11 +252,52 @@ class Service:
     def _do_abandon(self, message: "Message") -> None:
         self._copies.abandon(message["what"])
 
+    # Streams.
+
+    def _do_record(self, message: "Message") -> None:
+        assert self._source is not None
+        self._streams().record(message, self._rsync(), self._source.paths)
+
+    def _do_serve(self, message: "Message") -> None:
+        self._streams().serve(message)
+
+    def _do_forget(self, message: "Message") -> None:
+        self._streams().forget(message["what"])
+
+    def _do_join(self, message: "Message") -> "Message":
+        place = self._opened()
+        place.make_ready(self._looked[1])
+        return self._streams().join(message, self._rsync(), place.dest)
+
+    def _do_predecessor(self, message: "Message") -> "Message":
+        return self._streams().predecessor(message)
+
+    def _do_successor(self, message: "Message") -> None:
+        self._streams().successor(message)
+
+    def _do_last(self, message: "Message") -> None:
+        self._streams().last(message["what"])
+
+    def _do_leave(self, message: "Message") -> None:
+        self._streams().leave(message["what"])
+
     def _do_close(self, message: "Message") -> "Message":
         self._opened().close()
         return {}
 
     # Helpers.
+
+    def _streams(self) -> "Streaming":
+        """What is needed for it is compiled only where there are streams."""
+        if self._streaming is None:
+            from nile.agent.worker.streaming import Streaming
+
+            self._streaming = Streaming(self._loop, self._say, self._changed)
+        return self._streaming
+
+    def _rsync(self) -> "Rsync":
+        assert self._copies.rsync is not None
+        return self._copies.rsync
 
     def _releases(self) -> "Releasing":
         """What is needed for it is compiled only where there are releases."""

@@ -1,0 +1,318 @@
+"""The chain of a stream: who passes it on to whom, and who is left out. Pure.
+
+A member never looks for another one: it is told where its successor waits.
+Whoever is lost, or breaks, or is slow, is left out, and the one behind it
+goes on at its own offset, fed by the one before; where that hasn't got these
+bytes any more, by the root, which has all of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from nile.agent.worker.ring import APPLIER
+from nile.cascade.tree import Tree as Hosts
+from nile.sync.asking import Asking, Errands
+from nile.sync.targets import Target, count, words
+from nile.topology.model import ROOT_ID
+
+TRIES = 2
+"""Ways to one member that come to nothing, before it is left out."""
+TRIES_FROM = 3
+"""Ways from one node that come to nothing, before that one is left out."""
+HOPELESS = 4
+"""Ways that came to nothing before any led anywhere: these hosts can't reach each other."""
+ORPHAN_S = 1.5
+"""How long a member waits for a feeder of which nobody says that it is gone."""
+HELD_S = 4.0
+"""For how long a word counts that somebody is held up."""
+CALM_S = 3.0
+"""How long a chain has to find its pace after somebody was left out."""
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A host of the chain. `feeder`: who passes the stream on to it, or None for the root."""
+
+    target: Target
+    feeder: Member | None
+    number: int = 0
+    """Of the question by which it joined."""
+    asked: int = 0
+    """The number of the last question where it waits for its feeder."""
+    secret: bytes = b""
+    link: int = 0
+    """The number of the words by which its feeder was told where it waits."""
+    told_last: bool = False
+    complete: bool = False
+    """It has everything, and knows that."""
+    failed: int = 0
+    """Ways to it that came to nothing."""
+    orphan_s: float | None = None
+    """Since when nobody feeds it."""
+    held_s: float = float("-inf")
+    """When it last said that it is held up."""
+
+
+class Chain:
+    """The hosts of one stream, which the root serves under the number `recording`.
+
+    `terms` is what every member is told, `over(target, message, t)` is told how each one ended; of those
+    that have their verdict nothing more is said.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        hosts: Hosts,
+        recording: int,
+        terms: dict[str, Any],
+        address: Callable[[int, int], str],
+        secret: Callable[[], bytes],
+        over: Callable[[Target, dict[str, Any], float], Errands],
+    ) -> None:
+        self._asking = asking
+        self._hosts = hosts
+        self._recording = recording
+        self._terms = terms
+        self._address = address
+        self._secret = secret
+        self._over = over
+        self._members: list[Member] = []
+        self._leaving: list[Member] = []
+        self._open = True
+        self._failed_from: Counter[int] = Counter()
+        self._failures = 0
+        self._reached: set[int] = set()
+        """Ids of nodes that have reached another one."""
+        self._slow_ways: Counter[int] = Counter()
+        self._changed_s = float("-inf")
+        self.sent: Counter[int] = Counter()
+        """Bytes, by who sent them."""
+        self.left_out: list[tuple[str, str]] = []
+        """Names of hosts that were left out, and why."""
+        self.heard_s = 0.0
+        """When anybody last said anything."""
+
+    @property
+    def active(self) -> bool:
+        """Is there anybody in it, or yet to say that it has left?"""
+        return bool(self._members or self._leaving)
+
+    # Who is in it.
+
+    def join(self, targets: list[Target]) -> Errands:
+        """These follow, in this order."""
+        for target in targets:
+            before = self._members[-1] if self._members else None
+            member = Member(target, before, secret=self._secret())
+            fields = {"secret": member.secret, **self._terms}
+            tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
+            member.number = member.asked = tell.message["n"]
+            self._members.append(member)
+            yield tell
+
+    def close(self) -> Errands:
+        """The last one need not wait for another one to follow. (Should one yet join, it is told.)"""
+        self._open = False
+        yield from self._settle()
+
+    def gone(self, target: Target, t: float) -> Errands:
+        """It has its verdict: nothing more is heard of it."""
+        self._leaving = [member for member in self._leaving if member.target is not target]
+        for member in [each for each in self._members if each.target is target]:
+            yield from self._leave_out(member, "it is gone", t, False)
+
+    def dissolve(self, reason: str, t: float) -> Errands:
+        """Nothing comes of it."""
+        self._open = False
+        while self._members:  # from the end, so that nobody is fed anew
+            yield from self._leave_out(self._members[-1], reason, t, True)
+
+    def look_after(self, t: float) -> Errands:
+        """Some time has passed."""
+        for member in [each for each in self._members if each.orphan_s is not None]:
+            yield from self._look_after(member, t)
+
+    # What members say.
+
+    def _said(self, member: Member, message: dict[str, Any], t: float) -> Errands:
+        self.heard_s = t
+        if message.get("more") is not True:
+            yield from self._ended(member, message, t)
+        elif member in self._members and "port" in message:
+            yield from self._waits(member, message, t)
+        elif member in self._members and "event" in message:
+            yield from self._event(member, message, t)
+        yield from self.look_after(t)
+
+    def _ended(self, member: Member, message: dict[str, Any], t: float) -> Errands:
+        """It has everything, or gave up, or did as it was told."""
+        self.sent[member.target.id] += count(message.get("sent", 0))
+        if member in self._leaving:
+            self._leaving.remove(member)
+        elif message.get("code"):
+            yield from self._leave_out(member, words(message["reason"]), t, False)
+        elif member in self._members:
+            self._members.remove(member)
+            # Whoever was to be fed by it, and wasn't yet: others know that they have everything.
+            for behind in [each for each in self._members if each.feeder is member and not each.complete]:
+                yield from self._feed(behind, None)
+        yield from self._over(member.target, message, t)
+
+    def _event(self, member: Member, message: dict[str, Any], t: float) -> Errands:
+        event = message["event"]
+        kind, code, reason = words(event["kind"]), words(event["code"]), words(event["reason"])
+        if kind == "end":
+            member.complete = True
+        elif kind == "predecessor":
+            member.orphan_s = t if code else None
+        elif kind == "successor":
+            fed = [each for each in self._members if each.feeder is member and each.link == message["link"]]
+            yield from self._of_way(member, fed[0] if fed else None, code, reason, t)
+        elif kind == "held":
+            yield from self._held(member, code, t)
+
+    def _root_said(self, fed: Member, message: dict[str, Any], t: float) -> Errands:
+        """The root's worker, of what it serves to one member."""
+        if message.get("more") is not True:
+            self.sent[ROOT_ID] += count(message.get("sent", 0))
+        elif fed in self._members and fed.link == message["n"] and "event" in message:
+            event = message["event"]
+            kind, code, reason = words(event["kind"]), words(event["code"]), words(event["reason"])
+            if kind == "successor":
+                yield from self._of_way(None, fed, code, reason, t)
+            elif kind == "held" and code != APPLIER:
+                yield from self._blame(ROOT_ID, fed, t)
+        yield from self.look_after(t)
+
+    # Ways.
+
+    def _feed(self, member: Member, feeder: Member | None) -> Errands:
+        """It is to get the rest from that one: first it has to say where it waits."""
+        member.feeder = feeder
+        member.orphan_s = None
+        member.link = 0
+        member.secret = self._secret()
+        fields = {"what": member.number, "secret": member.secret}
+        tell = self._asking.ask(member.target.id, "predecessor", fields, partial(self._waits, member))
+        member.asked = tell.message["n"]
+        yield tell
+
+    def _waits(self, member: Member, message: dict[str, Any], t: float) -> Errands:
+        """It waits at a port, or needs nobody any more."""
+        if member not in self._members or message["n"] != member.asked or "port" not in message:
+            return
+        feeder = member.feeder if member.feeder in self._members else None
+        member.feeder = feeder
+        giver = feeder.target.id if feeder else ROOT_ID
+        where = {
+            "address": self._address(giver, member.target.id),
+            "port": count(message["port"]),
+            "secret": member.secret,
+        }
+        if feeder is None:
+            fields = {"what": self._recording, **where}
+            tell = self._asking.ask(ROOT_ID, "serve", fields, partial(self._root_said, member))
+        else:
+            tell = self._asking.ask(giver, "successor", {"what": feeder.number, **where}, None)
+            feeder.told_last = False
+        member.link = tell.message["n"]
+        yield tell
+        yield from self._settle()
+
+    def _of_way(self, feeder: Member | None, fed: Member | None, code: str, reason: str, t: float) -> Errands:
+        """What became of the way from one to the next."""
+        if fed is None or code == "through":
+            return
+        giver = feeder.target.id if feeder else ROOT_ID
+        if not code:
+            self._reached.add(giver)
+            self._failed_from[giver] = fed.failed = 0
+        elif code == "gone":  # it has these bytes no more; the root has them
+            yield from self._feed(fed, None)
+            yield from self._settle()
+        elif not fed.complete:
+            yield from self._broke(feeder, fed, reason, t)
+
+    def _broke(self, feeder: Member | None, fed: Member, reason: str, t: float) -> Errands:
+        giver = feeder.target.id if feeder else ROOT_ID
+        self._failures += 1
+        self._failed_from[giver] += 1
+        fed.failed += 1
+        hopeless = not self._reached and self._failures >= min(HOPELESS, TRIES * len(self._members))
+        if hopeless or (feeder is None and self._failed_from[ROOT_ID] >= TRIES_FROM):
+            yield from self.dissolve(reason, t)
+        elif not self._hosts.attached(fed.target.id) or fed.failed >= TRIES:
+            yield from self._leave_out(fed, reason, t, True)
+        elif feeder is not None and self._failed_from[giver] >= TRIES_FROM:
+            yield from self._leave_out(feeder, reason, t, True)
+        else:
+            yield from self._feed(fed, feeder)
+
+    def _look_after(self, member: Member, t: float) -> Errands:
+        """Nobody feeds it: why?"""
+        feeder = member.feeder
+        if member.orphan_s is None or member.complete or member not in self._members:
+            return
+        if feeder is not None and feeder not in self._members:
+            yield from self._feed(member, None)
+        elif feeder is not None and not self._hosts.attached(feeder.target.id):
+            yield from self._leave_out(feeder, "it is out of reach", t, True)
+        elif t - member.orphan_s >= ORPHAN_S:
+            yield from self._broke(feeder, member, "it was cut off", t)
+
+    def _leave_out(self, member: Member, reason: str, t: float, says: bool) -> Errands:
+        """It gets nothing more; `says`: it has yet to say that it has stopped."""
+        if member not in self._members:
+            return
+        self._members.remove(member)
+        self._changed_s = t
+        self.left_out.append((member.target.name, reason))
+        if says:
+            self._leaving.append(member)
+            yield self._asking.ask(member.target.id, "leave", {"what": member.number}, None)
+        if member.feeder is None and member.link:
+            yield self._asking.ask(ROOT_ID, "leave", {"what": member.link}, None)
+        before = member.feeder if member.feeder in self._members else None
+        for behind in [each for each in self._members if each.feeder is member]:
+            if not behind.complete:
+                yield from self._feed(behind, before)
+        yield from self._settle()
+
+    def _settle(self) -> Errands:
+        """Whoever feeds nobody is told that it is the last one, unless somebody may follow."""
+        feeders = {member.feeder for member in self._members}
+        for member in self._members:
+            waits = self._open and member is self._members[-1]
+            if member not in feeders and not member.told_last and not waits:
+                member.told_last = True
+                yield self._asking.ask(member.target.id, "last", {"what": member.number}, None)
+
+    # Who holds the others up.
+
+    def _held(self, member: Member, whom: str, t: float) -> Errands:
+        """The last one in the chain that says so names the cause."""
+        member.held_s = t
+        behind = self._members[self._members.index(member) + 1 :]
+        if any(t - each.held_s < HELD_S for each in behind):
+            return
+        if whom == APPLIER:
+            yield from self._blame(member.target.id, member, t)
+            return
+        for fed in behind:
+            if fed.feeder is member:
+                yield from self._blame(member.target.id, fed, t)
+
+    def _blame(self, who: int, slow: Member, t: float) -> Errands:
+        """It is left out once. If the next one is as slow, it is the way to both of them."""
+        if len(self._members) < 2 or t - self._changed_s < CALM_S or self._slow_ways[who]:
+            return
+        if who == ROOT_ID and any(t - each.held_s < HELD_S for each in self._members):
+            return
+        self._slow_ways[who] += 1
+        yield from self._leave_out(slow, "it is slow", t, True)

@@ -1,0 +1,201 @@
+"""Chains of workers that are no processes: a stream is one word, and goes from one to the next at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nile.topology.model import ROOT_ID
+
+Message = dict[str, Any]
+Say = Callable[..., None]
+WRITTEN = 5 << 20
+"""Bytes that a recording says that it has so far."""
+
+
+@dataclass(eq=False)
+class Seat:
+    """A worker's place in a chain; `fed_by` is the id of who passes it on to it."""
+
+    node: int
+    number: int
+    port: int
+    fed_by: int | None = None
+    feeds: Seat | None = None
+    link: int = 0
+    """The number of the words by which it was told whom it feeds."""
+    last: bool = False
+    complete: bool = False
+    over: bool = False
+
+
+@dataclass
+class Seats:
+    """What goes wrong is set by name: `blocked` (giver, taker), `diverges`, `refuses_stream`, `forgets`.
+
+    `forgets` are nodes that have lost what a new successor of theirs wants. `spoils` is a code with which
+    recordings end, by their count from 0.
+    """
+
+    say: Say
+    became: Callable[[int], None]
+    dead: set[int]
+    blocked: set[tuple[int, int]] = field(default_factory=set)
+    diverges: set[int] = field(default_factory=set)
+    refuses_stream: set[int] = field(default_factory=set)
+    forgets: set[int] = field(default_factory=set)
+    spoils: dict[int, str] = field(default_factory=dict)
+    holds: bool = False
+    """Nothing flows as long as this is so."""
+    seats: list[Seat] = field(default_factory=list)
+    recordings: dict[int, str] = field(default_factory=dict)
+    """By number: "" while it is made, "done", or why it came to nothing."""
+    served: list[tuple[int, int]] = field(default_factory=list)
+    """(giver, taker) of all ways that were found."""
+    ports: int = 20_000
+
+    def record(self, message: Message, ended: Callable[[], None]) -> None:
+        """The root's worker records; `ended()` tells the one against whom."""
+        number = message["n"]
+        code = self.spoils.get(len(self.recordings), "")
+        self.say(ROOT_ID, number, written=WRITTEN, more=True)
+        self.recordings[number] = code or "done"
+        if code:
+            self.say(ROOT_ID, number, code=code, reason=f"so: {code}", retry=True, sent=1)
+        else:
+            self.say(ROOT_ID, number, total=WRITTEN, sent=1)
+        ended()
+        self.flow()
+
+    def join(self, node: int, message: Message) -> None:
+        """It takes a place."""
+        if node in self.refuses_stream:
+            self.say(node, message["n"], code="old-rsync", reason="too old")
+            return
+        assert not self.of(node), "it has a place already"
+        self.ports += 1
+        self.seats.append(Seat(node, message["n"], self.ports))
+        self.say(node, message["n"], port=self.ports, more=True)
+
+    def of(self, node: int) -> Seat | None:
+        """The place of a node, if it has one that isn't over."""
+        return next((seat for seat in self.seats if seat.node == node and not seat.over), None)
+
+    def predecessor(self, node: int, message: Message) -> None:
+        """It awaits another one."""
+        seat = self.of(node)
+        if seat is None or seat.complete:
+            self.say(node, message["n"])
+            return
+        assert seat.number == message["what"]
+        self.ports += 1
+        seat.port, seat.fed_by = self.ports, None
+        self.say(node, message["n"], port=seat.port)
+
+    def serve(self, message: Message) -> None:
+        """The root passes a recording on."""
+        assert message["what"] in self.recordings
+        self._lead(ROOT_ID, message, message["n"], None)
+
+    def successor(self, node: int, message: Message) -> None:
+        """A node passes on what it gets."""
+        seat = self.of(node)
+        if seat is not None:
+            assert seat.number == message["what"]
+            seat.link, seat.feeds, seat.last = message["n"], None, False
+            self._lead(node, message, seat.number, seat)
+
+    def _lead(self, giver: int, message: Message, number: int, seat: Seat | None) -> None:
+        taker = next((each for each in self.seats if each.port == message["port"] and not each.over), None)
+        if taker is None or (giver, taker.node) in self.blocked or taker.node in self.dead:
+            self.tell(giver, number, "successor", "refused", link=message["n"])
+            return
+        if giver in self.forgets:
+            self.forgets.discard(giver)
+            self.tell(giver, number, "successor", "gone", link=message["n"])
+            self.tell(taker.node, taker.number, "predecessor", "gone")
+            return
+        self.served.append((giver, taker.node))
+        taker.fed_by = giver
+        if seat is not None:
+            seat.feeds = taker
+        self.tell(giver, number, "successor", "", link=message["n"])
+        self.tell(taker.node, taker.number, "predecessor", "")
+        self.flow()
+
+    def tell(self, node: int, number: int, kind: str, code: str, **more: Any) -> None:
+        """A node says what happened."""
+        event = {"kind": kind, "code": code, "reason": code, "offset": 0}
+        if node not in self.dead:
+            self.say(node, number, event=event, more=True, **more)
+
+    def last(self, node: int, message: Message) -> None:
+        """Nobody follows."""
+        seat = self.of(node)
+        if seat is not None:
+            assert seat.number == message["what"]
+            seat.last, seat.feeds = True, None
+            self.flow()
+
+    def leave(self, node: int, message: Message) -> None:
+        """It stops."""
+        seat = self.of(node) if node != ROOT_ID else None
+        if seat is not None and seat.number == message["what"]:
+            self.cut(seat)
+            self.say(node, seat.number, code="stopped", reason="it was told to stop", sent=0)
+
+    def die(self, node: int) -> None:
+        """Its neighbours see that it is gone."""
+        seat = self.of(node)
+        if seat is not None:
+            self.cut(seat)
+
+    def cut(self, seat: Seat) -> None:
+        """It is no neighbour any more."""
+        seat.over = True
+        for other in self.seats:
+            if not other.over and other.fed_by == seat.node and not other.complete:
+                other.fed_by = None
+                self.tell(other.node, other.number, "predecessor", "broken")
+            if not other.over and other.feeds is seat:
+                other.feeds = None
+                self.tell(other.node, other.number, "successor", "broken", link=other.link)
+
+    def flow(self) -> None:
+        """Whoever can get everything gets it."""
+        if self.holds:
+            return
+        moved = True
+        while moved:
+            moved = False
+            for seat in self.seats:
+                moved = (not seat.over and self._step(seat)) or moved
+
+    def _step(self, seat: Seat) -> bool:
+        aborted = [word for word in self.recordings.values() if word not in ("", "done")]
+        giver = self.of(seat.fed_by) if seat.fed_by else None
+        if not seat.complete and seat.fed_by == ROOT_ID and aborted:
+            return self._abort(seat)
+        fed = seat.fed_by == ROOT_ID or (giver is not None and giver.complete)
+        if not seat.complete and fed and "done" in self.recordings.values():
+            seat.complete = True
+            self.tell(seat.node, seat.number, "end", "")
+            return True
+        if seat.complete and (seat.last or (seat.feeds is not None and seat.feeds.complete)):
+            seat.over = True
+            if seat.node in self.diverges:
+                self.say(seat.node, seat.number, code="diverged", reason="it isn't what it was", sent=1)
+            else:
+                self.became(seat.node)
+                self.say(seat.node, seat.number, sent=1)
+            return True
+        return False
+
+    def _abort(self, seat: Seat) -> bool:
+        seat.over = True
+        self.say(seat.node, seat.number, code="aborted", reason="it came to nothing", sent=0)
+        for other in self.seats:
+            if not other.over and other.fed_by == seat.node:
+                self._abort(other)
+        return True
