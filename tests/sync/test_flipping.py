@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nile.events import Code, Notice, Verdict
-from nile.sync import Quorum
+from nile.sync import Method, Quorum
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.workers import SIZE, Message, Workers
@@ -115,6 +115,14 @@ def test_copies_are_linked_to_each_hosts_own_current_release() -> None:
     it.run()
     assert it.linked == {1: b"/dst/releases/6", 2: b""}
     assert it.flipped == {1, 2}
+
+
+def test_those_that_have_nothing_to_link_to_are_served_by_a_stream() -> None:
+    it = Hosts([0] * 5, {}, method=Method.AUTO)
+    it.current |= dict.fromkeys((1, 2, 3), "")
+    it.run()
+    assert {taker for _, taker in it.copies} == {4, 5}
+    assert it.wrote == {1, 2, 3, 4, 5} == it.flipped
 
 
 def test_the_second_try_is_made_without_links() -> None:
