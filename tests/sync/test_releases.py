@@ -194,6 +194,18 @@ class TestRollback:
         assert "there are no releases in" in it.judged[1].reason
 
 
+def test_what_an_earlier_try_left_is_taken_up_without_its_litter(site: Site) -> None:
+    """It had all of the source, and something beside it that nobody looks at."""
+    site.deliver("1", down=(3,), dies=after(0, "seal"))
+    making = site.on(1, "releases/.nile-making-1")
+    file = (making / "version").stat().st_ino
+    (making / ".nile-sync-dead").mkdir()
+    (making / "x.log").touch()
+    well(site.deliver("1", excludes=(b"*.log",)))
+    assert (site.on(1, "current/version")).stat().st_ino == file
+    assert sorted(path.name for path in site.on(1, "current/").iterdir()) == ["same", "version"]
+
+
 def test_old_ones_are_removed_once_the_new_one_is_current(site: Site) -> None:
     for name in "123":
         well(site.deliver(name))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Delivery(Place):
     """Where one release goes: `dest` is the hidden directory or, where it is `whole` already, its own.
 
-    `basis` is the current release, if there is one and this one isn't whole; `current` its name.
+    `basis` is the current release, and `current` its name, if there is one and this one isn't whole.
     """
 
     def __init__(self, dest: bytes, temporary: bytes, name: str) -> None:
@@ -40,6 +40,7 @@ class Delivery(Place):
         self.name = name
         self.current = ""
         self.whole = False
+        self._untidy = False
 
     def take(self) -> "Optional[Tuple[str, str]]":
         """As that of a Place. Raises Refused where what is there isn't as Nile leaves it."""
@@ -48,7 +49,7 @@ class Delivery(Place):
         busy = self._lock.acquire()
         if busy is not None:
             return said(busy)
-        self.current = self.releases.current()
+        current = self.releases.current()
         self.releases.previous()
         flip = self.releases.interrupted()
         if flip is not None and flip.to != self.name:
@@ -57,20 +58,26 @@ class Delivery(Place):
         if self.whole:
             self.dest = naming.whole(self.releases.dest, self.name)
             return None
-        if self.current and self.releases.is_whole(self.current):
-            self.basis = naming.whole(self.releases.dest, self.current)
+        if current and self.releases.is_whole(current):
+            self.current = current
+            self.basis = naming.whole(self.releases.dest, current)
+        self._untidy = os.path.isdir(self.dest)
         self._prepared.made += target.prepare(self.dest, True).made
         return None
 
     def about(self) -> "Dict[str, Any]":
-        """The current release, and whether this one is there already."""
+        """The release that files are linked to, and whether this one is there already."""
         return {"current": self.current, "whole": self.whole}
 
-    def make_ready(self, patterns: "Patterns") -> None:
-        """Have nothing there that a copy would spoil or leave: shared files, what is excluded, our litter.
+    def tidy(self, patterns: "Patterns") -> None:
+        """Remove what nobody looks at, and what would become part of the release: left by an earlier try."""
+        if self._untidy:
+            self._untidy = False
+            for _ in self._found(patterns):
+                pass
 
-        Raises Refused for a release that is whole.
-        """
+    def make_ready(self, patterns: "Patterns") -> None:
+        """Take away what a copy would spoil. Raises Refused for a release that is whole."""
         if self.whole:
             raise Refused("release %s is there already" % self.name, "give it another name")
         shared: "Dict[Tuple[int, int], List[bytes]]" = {}

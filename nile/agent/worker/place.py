@@ -44,6 +44,9 @@ class Place:
         """What is to be known of it where a release goes there: see `nile.agent.worker.delivery`."""
         return None
 
+    def tidy(self, patterns: "Patterns") -> None:
+        """It is about to be looked at."""
+
     def make_ready(self, patterns: "Patterns") -> None:
         """A copy begins."""
 

@@ -212,6 +212,7 @@ class Service:
         place = self._opened()
         roots = [(os.path.join(place.dest, name), name) for name in message["roots"]]
         self._looked = (roots, self._patterns(message))
+        place.tidy(self._looked[1])
         found = scan(*self._looked, checksum=message["checksum"])
         if found.unreadable:
             path, reason = found.unreadable[0]

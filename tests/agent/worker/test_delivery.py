@@ -126,7 +126,11 @@ class TestMakingReady:
         bring(dest, "2", source).abandon()
         making = dest / "releases/.nile-making-2"
         (making / "deep/.nile-sync-dead").mkdir()
-        finish(bring(dest, "2", source, b"*.pem", b"/log/"))
+        before = (making / "deep").stat().st_mtime_ns
+        delivery = taken(dest, "2")
+        delivery.tidy(Patterns([b"*.pem", b"/log/"]))
+        assert (making / "deep").stat().st_mtime_ns == before
+        finish(delivery)
         found = {str(path.relative_to(dest / "releases/2")) for path in (dest / "releases/2").rglob("*")}
         assert found == {"a", "b", "twin", "link", "deep", "deep/c"}
 
@@ -159,7 +163,7 @@ class TestTaking:
 
     def test_one_that_is_whole_is_known(self, dest: Path) -> None:
         delivery = taken(dest, "1")
-        assert delivery.about() == {"current": "1", "whole": True}
+        assert delivery.about() == {"current": "", "whole": True}
         assert delivery.dest == os.fsencode(dest / "releases/1")
         assert delivery.basis == b""
 
@@ -179,9 +183,17 @@ class TestTaking:
         refused.abandon()
         taken(dest, "2").abandon()
 
-    def test_without_a_current_one_nothing_is_linked(self, dest: Path) -> None:
+    @pytest.mark.parametrize("current", ["", "releases/9"])
+    def test_without_a_current_one_nothing_is_linked(self, dest: Path, current: str) -> None:
         (dest / "current").unlink()
-        assert taken(dest, "2").basis == b""
+        if current:
+            (dest / "current").symlink_to(current)
+        delivery = taken(dest, "2")
+        assert delivery.basis == b""
+        assert delivery.about() == {"current": "", "whole": False}
+
+    def test_with_one_that_is(self, dest: Path) -> None:
+        assert taken(dest, "2").about() == {"current": "1", "whole": False}
 
 
 def test_room_is_needed_for_what_is_in_no_release(dest: Path, source: Path) -> None:
