@@ -14,11 +14,12 @@ Answers but that of `prune` say what there is then. See `nile.agent.worker.relea
 
 import errno
 import os
+import time
 
 from nile.agent.worker.delivery import Delivery
 from nile.agent.worker.lock import Lock
 from nile.agent.worker.place import said
-from nile.agent.worker.releases import Refused, Releases, fields
+from nile.agent.worker.releases import END_IT, Refused, Releases, fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     Message = Dict[str, Any]
 
+BOOTTIME = 7  # goes on while the machine sleeps; Python has no name for it before 3.7
+LATEST_S = 120.0  # from staging to the flip: who hears of it later may have stood still, and the root be gone
 CODES = {
     errno.EACCES: "not-writable",
     errno.EPERM: "not-writable",
@@ -45,6 +48,7 @@ class Releasing:
         self._delivery: "Optional[Delivery]" = None
         self._releases: "Optional[Releases]" = None
         self._lock: "Optional[Lock]" = None
+        self._staged_s = 0.0
 
     def deliver(self, dest: bytes, temporary: bytes, name: str) -> Delivery:
         """The place for a release that this run brings."""
@@ -94,6 +98,7 @@ class Releasing:
 
     def _do_stage(self, message: "Message") -> "Message":
         self._known().stage(message["to"], message["run"])
+        self._staged_s = time.clock_gettime(BOOTTIME)
         return self._look()
 
     def _do_unstage(self, _: "Message") -> "Message":
@@ -101,6 +106,8 @@ class Releasing:
         return self._look()
 
     def _do_flip(self, _: "Message") -> "Message":
+        if time.clock_gettime(BOOTTIME) - self._staged_s > LATEST_S:
+            raise Refused("it was told to flip too late: it may have stood still meanwhile", END_IT)
         self._known().switch()
         return self._look()
 
