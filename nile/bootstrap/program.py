@@ -29,6 +29,7 @@ MODULES = (
     "worker.copies",
     "worker.ring",
     "worker.segments",
+    "worker.holding",
     "worker.reports",
     "worker.streams",
     "worker.upstream",

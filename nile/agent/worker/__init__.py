@@ -39,6 +39,7 @@ For a stream that is passed down a chain of hosts, which no command begins yet:
     streams     where a node's bytes come from
     upstream    the neighbour above
     downstream  the neighbour below, and who takes the bytes here
+    holding     when a node is held up, and by whom               pure
     reports     what a node says of itself
     chain       a node of the chain
 """

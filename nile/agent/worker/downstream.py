@@ -108,6 +108,7 @@ class Downstream:
         self._words = b""
         self._left = 0  # bytes of the present segment that are still to go
         self._begun = False  # it was answered
+        self.room = 0  # the most that it ever granted us beyond what it had
         self._parting = ("", "")
         self._last_words = b""
         self._more = False  # there was more to send than one burst
@@ -244,6 +245,7 @@ class Downstream:
         """It said how far it is, for the first time or anew."""
         if not self._states.greeted:
             return
+        self.room = max(self.room, self._states.granted - self._states.received)
         if not self._begun:
             self._begun = True
             self._loop.forget(self._timer)
