@@ -40,6 +40,11 @@ MODULES = (
     "worker.recording",
     "worker.applying",
     "worker.streaming",
+    "worker.naming",
+    "worker.inuse",
+    "worker.releases",
+    "worker.delivery",
+    "worker.releasing",
     "worker.service",
 )
 _BEGIN = "worker.begin"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nile.agent.worker import naming
+
 
 class Purpose(StrEnum):
     """What a run is for: to copy, to say what it would copy, or to say what differs."""
@@ -32,6 +34,17 @@ class Ask(StrEnum):
 
     USER = "user"
     REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """Which part of the hosts has to be ready before anything is flipped, in hundredths of a percent."""
+
+    share: int = 10000
+
+    def needed(self, asked: int) -> int:
+        """How many of so many."""
+        return -(-asked * self.share // 10000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +76,25 @@ class SyncOptions:
     """Streams aren't encrypted: anybody on the way can read them, and nobody else can join."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
+    release: str = ""
+    """Deliver it below `dest`, beside other releases, and make it the current one; "": no release."""
+    quorum: Quorum = Quorum()
+    keep: int | None = None
+    """How many releases stay, beside those that are needed; None: all."""
 
     @property
     def copies(self) -> bool:
         """Is it a run that writes anything?"""
         return self.purpose is Purpose.COPY
+
+    @property
+    def place(self) -> bytes:
+        """The directory that copies go to."""
+        return naming.making(self.dest, self.release) if self.release else self.dest
+
+    def linked_to(self, current: str) -> bytes:
+        """The directory that files of a release are linked to where they are as in it; b"": none."""
+        return naming.whole(self.dest, current) if self.release and current else b""
 
     @property
     def streams(self) -> bool:

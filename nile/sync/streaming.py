@@ -354,7 +354,7 @@ class Streams:
         """What, and how: the same at both ends of a recording, and for all that read it."""
         options = self._options
         return {
-            "dest": options.dest,
+            "dest": options.place,
             "temporary": TEMPORARY + self._run.encode(),
             "names": self._names,
             "copy": {

@@ -26,6 +26,11 @@ goes from worker to worker.
     pushing     from a worker to another by rsync: the sender's side
     receiving   and the receiver's
     copies      those under way at one worker
+    naming      how releases are called                           pure
+    inuse       which directories processes work in
+    releases    those of one destination, and which is current
+    delivery    a release that is brought
+    releasing   what the root has done with them
 
 For a stream that is passed down a chain of hosts, which no command begins yet:
 
