@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from nile.bootstrap.identity import make_identity
+from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
 from nile.sync import Deed, Method, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
 from tests.sync.local import DEST, Local, Message
@@ -38,9 +40,11 @@ class Site:
         how = {"method": Method.RSYNC_TCP, "delete": True, "max_delete": 10**9, **options}
         what = SyncOptions((os.fsencode(f"{self.source}/"),), DEST, release=name, **how)
         run = f"run{next(RUN)}"
-        return self._run(
-            lambda hosts: Sync(what, run, hosts, lambda *_: "127.0.0.1", lambda: os.urandom(32)), down, dies
-        )
+
+        def job(hosts: Tree) -> Sync:
+            return Sync(what, run, hosts, lambda *_: "127.0.0.1", lambda: os.urandom(32), make_identity)
+
+        return self._run(job, down, dies)
 
     def releases(
         self, deed: Deed = Deed.LIST, down: tuple[int, ...] = (), dies: Any = None, **options: Any
