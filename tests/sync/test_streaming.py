@@ -60,12 +60,14 @@ class TestWhoGetsIt:
         all_ok(it)
         assert len(it.chain.recordings) == 2
         assert sorted(it.chain.served) == [(0, 1), (0, 2), (1, 3), (2, 4)]
+        assert notices(it).startswith("2 streams for 2 and 2 hosts that have the same ")
 
     def test_one_alone_is_copied_to(self) -> None:
         it = workers(had={1: "old", 2: "new", 3: "older", 4: "older", 5: "new"})
         it.run()
         all_ok(it)
         assert it.copies == [(0, 1)]
+        assert "rsync for 1 that has what no other has" in notices(it)
 
     def test_patterns_that_no_recording_can_have(self) -> None:
         it = workers(excludes=(b"a\nb",))
