@@ -25,10 +25,12 @@ from nile.sync.counting import Counting
 from nile.sync.giving import Giving
 from nile.sync.judging import SILENT_S, unfit
 from nile.sync.options import Ask, Purpose, SyncOptions
+from nile.sync.pace import Pace
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
 from nile.sync.targets import SPEAKING, Step, Target
-from nile.sync.wording import dry_run, many_deletions, summary
+from nile.sync.ways import Ways
+from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
 
@@ -52,6 +54,7 @@ class Sync:
             host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
         self._asking = Asking()
+        self._ways = Ways(Pace())
         self._survey = Survey(options, run, self._asking, self._targets, self._fail, self._stop)
         self._counting = Counting(
             self._targets, self._asking.ask, self._fail, options.checksum, not options.copies
@@ -66,6 +69,7 @@ class Sync:
             self._survey.check,
             address,
             secret,
+            self._ways,
         )
         self._streams = Streams(
             options,
@@ -76,6 +80,7 @@ class Sync:
             self._survey.check,
             address,
             secret,
+            self._ways,
         )
         self._closed_at = (0, 0, 0)
         """What decided who may be closed, when that was looked at last."""
@@ -108,6 +113,7 @@ class Sync:
         yield from self._asking.heard(node_id, message, t)
         if message.get("more") is not True:  # what is only a part of an answer, nothing follows from yet
             yield from self._go_on(t)
+        yield from self._progress(t)
 
     def lied(self, node_id: int, reason: str, t: float) -> Errands:
         """A worker that breaks the rules is of no use."""
@@ -126,7 +132,11 @@ class Sync:
         yield from self._giving.gone(target, t)
         yield from self._streams.gone(target, t)
         self._counting.gone(target)
+        self._ways.gone(target.id)
         yield from self._go_on(t)
+        yield from self._progress(t)
+        if all(each.step is Step.OVER for each in self._targets.values()):
+            yield from self._summarize(t)
 
     def root_lost(self, reason: str, t: float) -> Errands:
         """Nobody can read the source any more."""
@@ -155,6 +165,12 @@ class Sync:
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
         yield from self._go_on(t)
+        yield from self._progress(t)
+
+    def _progress(self, t: float) -> Errands:
+        """Tell how far it is, if it is time to."""
+        if (progress := self._ways.pace.due(t)) is not None:
+            yield Publish(progress)
 
     # What follows.
 
@@ -218,8 +234,11 @@ class Sync:
     def _start(self, t: float) -> Errands:
         """From now on something is written."""
         self._begun = True
+        differing = [target for target in self._targets.values() if target.step is Step.DIFFERS]
+        for target in differing:
+            if (found := self._counting.estimate(target)) is not None:
+                self._ways.pace.expect(target.id, target.name, found.move)
         if self._options.streams:
-            differing = [target for target in self._targets.values() if target.step is Step.DIFFERS]
             yield from self._streams.begin(
                 differing, self._survey.rsync, self._survey.size, self._counting.estimate, t
             )
@@ -294,6 +313,10 @@ class Sync:
         began_s = min(filter(None, (self._giving.began_s, self._streams.began_s)), default=t)
         if text := summary(sent, began_s, t):
             yield Publish(Notice(text))
+            way = self._ways.slowest
+            names = (self._hosts.name(way.giver), self._hosts.name(way.taker)) if way else ("", "")
+            if text := against_bounds(t - began_s, self._ways.most, way, names, self._options.rate):
+                yield Publish(Notice(text))
             self._giving.sent.clear()
             self._streams.sent.clear()
 

@@ -62,6 +62,9 @@ class SyncOptions:
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
 
+    rate: float | None = None
+    """Bytes a second that every port moves, as the user says: the end is measured by it."""
+
     @property
     def copies(self) -> bool:
         """Is it a run that writes anything?"""

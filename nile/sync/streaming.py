@@ -24,6 +24,7 @@ from nile.sync.asking import Asking, Errands
 from nile.sync.chain import Chain
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Difference, Step, Target, count, words
+from nile.sync.ways import Ways
 from nile.sync.wording import left_out
 from nile.topology.model import ROOT_ID
 
@@ -123,6 +124,7 @@ class Delivery:
             streams.address,
             streams.secret,
             self._out,
+            streams.ways,
         )
         yield from self.chain.join([target for target in self.targets if target is not recorder])
         if recorder is None:
@@ -150,6 +152,7 @@ class Delivery:
             yield from self.chain.close()
         else:
             self._complete = True
+            self._streams.ways.pace.whole([target.id for target in self.targets], count(message["total"]))
             yield from self._join_last()
         yield from self._streams.finish(self)
 
@@ -221,6 +224,7 @@ class Streams:
         check: Callable[[Target], Errands],
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
+        ways: Ways,
         ring: int = RING,
     ) -> None:
         self._options = options
@@ -231,6 +235,7 @@ class Streams:
         self.check = check
         self.address = address
         self.secret = secret
+        self.ways = ways
         self.ring = ring
         self._rsync: dict[str, Any] | None = None
         self._waiting: list[tuple[list[Target], Target | None, int]] = []

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nile.sync.targets import Difference
+from nile.sync.ways import Way
+from nile.topology.amounts import size
 from nile.topology.model import ROOT_ID
 
 MOST_DELETED = 1000
 """Files that are deleted on a host without anybody being asked, and not more than this part of them:"""
 MOST_DELETED_OF = 0.1
-_SCALE = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-
-
-def size(count: float) -> str:
-    """`12.3 MiB`."""
-    for unit, name in _SCALE:
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count:.0f} bytes"
 
 
 def many_deletions(doomed: Mapping[str, tuple[int, int]]) -> str:
@@ -67,3 +60,25 @@ def summary(sent: Mapping[int, int], began_s: float, now_s: float) -> str:
         f"{size(all_of_it)} sent in {max(now_s - began_s, 0.01):.2f} s: "
         f"{size(root)} by the root, {size(all_of_it - root)} by relays"
     )
+
+
+def against_bounds(
+    seconds: float, most: int, way: Way | None, names: tuple[str, str], rate: float | None
+) -> str:
+    """How near a run came to what its ways allow; "" where nothing of that is known.
+
+    `most`: the bytes that a host got; `way`: the slowest one, from whom to whom (`names`); `rate`: what
+    every port moves, as the user said.
+    """
+    parts = []
+    if way is not None:
+        least = most / way.rate
+        parts.append(
+            f"the slowest way, from {names[0]} to {names[1]}, moved {size(way.rate)}/s: {size(most)} take "
+            f"{least:.2f} s at that rate, {min(100 * least / max(seconds, 0.01), 100):.0f} % of the time"
+        )
+    if rate is not None and most:
+        least = most / rate
+        times = max(seconds, 0.01) / least
+        parts.append(f"F/R, {size(most)} at {size(rate)}/s, is {least:.2f} s: it took {times:.2g} times that")
+    return "; ".join(parts)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from nile.cascade.hosts import Contact
-from nile.events import Asked, Code, HostOutput, Notice, Verdict
+from nile.events import Asked, Code, CopyProgress, HostOutput, Notice, Verdict
 from nile.sync import Ask, Method, Purpose
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -388,8 +388,55 @@ class TestOnlyLooking:
 def test_what_was_sent_is_summed_up() -> None:
     it = Workers(tree([0, 1]), {})
     it.run()
-    (notice,) = [event for event in it.published if isinstance(event, Notice)]
-    assert "1000 bytes by the root, 1000 bytes by relays" in notice.text
+    sums, slowest = notices(it)
+    assert "1000 bytes by the root, 1000 bytes by relays" in sums
+    assert slowest.startswith("the slowest way, from ")
+
+
+def notices(it: Workers) -> list[str]:
+    return [event.text for event in it.published if isinstance(event, Notice)]
+
+
+@pytest.mark.parametrize("method", [Method.RSYNC, Method.STREAM])
+def test_what_was_sent_is_summed_up_also_where_the_last_host_is_lost(method: Method) -> None:
+    it = Workers(tree([0, 0, 0]), {}, method=method)
+    scan = it._scan
+    it._scan = lambda node_id, message: (  # type: ignore[method-assign]
+        None if node_id == 2 and it.has[2] == "new" else scan(node_id, message)
+    )
+    it.run()
+    assert not notices(it)
+    it.die(2)
+    it.go_on()
+    assert len([text for text in notices(it) if " sent in " in text]) == 1
+
+
+@pytest.mark.parametrize("method", [Method.RSYNC, Method.STREAM])
+def test_it_says_how_far_it_is_and_in_the_end_that_all_have_it(method: Method) -> None:
+    it = Workers(tree([0, 0, 1]), {2: "new"}, method=method)
+    it.run()
+    assert all_ok(it)
+    said = [event for event in it.published if isinstance(event, CopyProgress)]
+    assert said
+    assert {each.hosts for each in said} == {2}
+    assert sorted(each.part for each in said) == [each.part for each in said]
+    assert (said[-1].part, said[-1].complete) == (1.0, 2)
+
+
+def test_what_workers_say_of_their_progress_is_no_number_of_anything() -> None:
+    it = Workers(tree([0, 0]), {}, method=Method.STREAM)
+    it.chain.holds = True
+    it.run()
+    (member, *_) = it.chain.seats
+    progress = {"received": -1, "successor_s": 0.0}
+    with pytest.raises(ValueError, match="below zero"):
+        list(
+            it.sync.heard(
+                member.node,
+                {"n": member.number, "from": member.node, "progress": progress, "more": True},
+                1.0,
+            )
+        )
 
 
 def test_a_worker_that_breaks_the_rules_fails_alone() -> None:
