@@ -10,6 +10,7 @@ import click
 
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, places, run
+from nile.cli.rates import Rate
 
 EXAMPLES = """\b
 Examples:
@@ -48,6 +49,9 @@ Examples:
 @click.option(
     "--bwlimit", metavar="KIB/S", type=click.IntRange(min=1), help="For each copy between two hosts."
 )
+@click.option(
+    "--rate", metavar="R", type=Rate(), help="What a port moves, as 1gbit: to tell how near it came."
+)
 def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
     """Copy SRC to the directory DEST on hosts, over the tree: what differs, and nothing else.
 
@@ -72,5 +76,6 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         whole=not given["delta"],
         wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
+        rate=given["rate"],
     )
     return run(selection, what, given)

@@ -315,7 +315,7 @@ class Sync:
             yield Publish(Notice(text))
             way = self._ways.slowest
             names = (self._hosts.name(way.giver), self._hosts.name(way.taker)) if way else ("", "")
-            if text := against_bounds(t - began_s, self._ways.most, way, names, self._options.rate):
+            for text in against_bounds(t - began_s, self._ways.most, way, names, self._options.rate):
                 yield Publish(Notice(text))
             self._giving.sent.clear()
             self._streams.sent.clear()

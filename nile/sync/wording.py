@@ -64,8 +64,8 @@ def summary(sent: Mapping[int, int], began_s: float, now_s: float) -> str:
 
 def against_bounds(
     seconds: float, most: int, way: Way | None, names: tuple[str, str], rate: float | None
-) -> str:
-    """How near a run came to what its ways allow; "" where nothing of that is known.
+) -> list[str]:
+    """How near a run came to what its ways allow: a line for each of what is known.
 
     `most`: the bytes that a host got; `way`: the slowest one, from whom to whom (`names`); `rate`: what
     every port moves, as the user said.
@@ -74,11 +74,11 @@ def against_bounds(
     if way is not None:
         least = most / way.rate
         parts.append(
-            f"the slowest way, from {names[0]} to {names[1]}, moved {size(way.rate)}/s: {size(most)} take "
-            f"{least:.2f} s at that rate, {min(100 * least / max(seconds, 0.01), 100):.0f} % of the time"
+            f"slowest way: {names[0]} to {names[1]}, {size(way.rate)}/s; {size(most)} take {least:.2f} s "
+            f"at that rate, {min(100 * least / max(seconds, 0.01), 100):.0f} % of the time"
         )
     if rate is not None and most:
         least = most / rate
         times = max(seconds, 0.01) / least
-        parts.append(f"F/R, {size(most)} at {size(rate)}/s, is {least:.2f} s: it took {times:.2g} times that")
-    return "; ".join(parts)
+        parts.append(f"F/R, {size(most)} at {size(rate)}/s, is {least:.2f} s: it took {times:.2f} times that")
+    return parts

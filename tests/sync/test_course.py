@@ -390,7 +390,7 @@ def test_what_was_sent_is_summed_up() -> None:
     it.run()
     sums, slowest = notices(it)
     assert "1000 bytes by the root, 1000 bytes by relays" in sums
-    assert slowest.startswith("the slowest way, from ")
+    assert slowest.startswith("slowest way: ")
 
 
 def notices(it: Workers) -> list[str]:
