@@ -12,6 +12,7 @@ that what can't work, and what would be deleted, is known before. A host is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,10 @@ from nile.sync.targets import SPEAKING, Step, Target
 from nile.sync.ways import Ways
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
+
+HAS_MORE = Judgement(
+    Verdict.FAILED, Code.DIFFERS, "it has files that the source doesn't have", "--delete takes them away"
+)
 
 
 class Sync:
@@ -57,7 +62,11 @@ class Sync:
         self._ways = Ways(Pace())
         self._survey = Survey(options, run, self._asking, self._targets, self._fail, self._stop)
         self._counting = Counting(
-            self._targets, self._asking.ask, self._fail, options.checksum, not options.copies
+            self._targets,
+            self._asking.ask,
+            self._fail,
+            options.checksum,
+            exact=options.purpose is not Purpose.COPY,
         )
         self._giving = Giving(
             options,
@@ -84,6 +93,8 @@ class Sync:
         )
         self._closed_at = (0, 0, 0)
         """What decided who may be closed, when that was looked at last."""
+        self._shown: Counter[int] = Counter()
+        """Bytes of differences that were shown, by host."""
         self._begun = False
         self._asked = False
         self._stopped: Judgement | None = None
@@ -195,7 +206,10 @@ class Sync:
             if found is None or target.step is not Step.COMPARING:
                 continue
             if found.only_more and not self._options.delete:
-                target.step, target.has_more = Step.SAME, True
+                if self._options.purpose is Purpose.REPAIR:
+                    yield from self._fail(target, HAS_MORE)
+                else:
+                    target.step, target.has_more = Step.SAME, True
             elif not target.checked_bytes:
                 target.checked_bytes = True
                 target.step = Step.DIFFERS
@@ -217,7 +231,9 @@ class Sync:
             self._begun = True
             yield from self._report()
             return
-        yield from self._refuse(differing)
+        if self._options.purpose is Purpose.REPAIR:
+            yield from self._tell(differing)
+        yield from self._refuse([target for target in differing if target.step is Step.DIFFERS])
         question = self._question()
         if question and self._options.ask is Ask.USER:
             self._asked = True
@@ -242,6 +258,15 @@ class Sync:
             yield from self._streams.begin(
                 differing, self._survey.rsync, self._survey.size, self._counting.estimate, t
             )
+
+    def _tell(self, differing: list[Target]) -> Errands:
+        """Say what differs before it is mended; where there is only more, that isn't what is mended."""
+        for target in differing:
+            found = self._counting.estimate(target)
+            if target.step is Step.DIFFERS and found is not None:
+                yield from self._show(target, found.lines)
+                if found.only_more and not self._options.delete:
+                    yield from self._fail(target, HAS_MORE)
 
     def _refuse(self, differing: list[Target]) -> Errands:
         """Hosts on which it can't work, of those that have to get something."""
@@ -280,10 +305,13 @@ class Sync:
                 else:
                     yield self._done(target)
 
-    @staticmethod
-    def _show(target: Target, lines: bytes) -> Errands:
+    def _show(self, target: Target, lines: bytes) -> Errands:
+        """Differences are a host's output. (What a repair left is told after what there was.)"""
+        before = self._shown[target.id]
         if lines:
-            yield Publish(HostOutput(target.name, "stdout", 0, lines), target.id)
+            lines = b"and now:\n" + lines if before else lines
+            self._shown[target.id] += len(lines)
+            yield Publish(HostOutput(target.name, "stdout", before, lines), target.id)
 
     def _close(self) -> Errands:
         """Those that are served and serve nobody any more."""

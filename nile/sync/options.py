@@ -7,11 +7,12 @@ from enum import StrEnum
 
 
 class Purpose(StrEnum):
-    """What a run is for: to copy, to say what it would copy, or to say what differs."""
+    """What a run is for: to copy, to say what it would copy, to say what differs, or to mend that too."""
 
     COPY = "copy"
     DRY_RUN = "dry-run"
     VERIFY = "verify"
+    REPAIR = "repair"
 
 
 class Method(StrEnum):
@@ -68,7 +69,7 @@ class SyncOptions:
     @property
     def copies(self) -> bool:
         """Is it a run that writes anything?"""
-        return self.purpose is Purpose.COPY
+        return self.purpose in (Purpose.COPY, Purpose.REPAIR)
 
     @property
     def streams(self) -> bool:

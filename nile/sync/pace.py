@@ -75,11 +75,14 @@ class Pace:
         self._rate = Rate()
         self._part = 0.0
         self._told_s: float | None = None
+        self._under_way = 0
+        """Hosts to which something comes, or may come."""
         self._begun = self._all_told = False
 
     def expect(self, node_id: int, name: str, whole: int) -> None:
         """A host is to get so many bytes."""
         self._hosts[node_id] = _Host(name, whole)
+        self._under_way += 1
 
     def whole(self, node_ids: Iterable[int], whole: int) -> None:
         """It is known better now how much these get."""
@@ -103,6 +106,7 @@ class Pace:
         host = self._hosts.get(node_id)
         if host is not None and not host.over:
             host.over = self._begun = True
+            self._under_way -= 1
             if complete:
                 host.got = host.whole
             else:
@@ -112,16 +116,18 @@ class Pace:
         """It had all of it, and yet gets another copy."""
         host = self._hosts.get(node_id)
         if host is not None:
+            self._under_way += host.over
             host.over, host.at = False, 0
             self._all_told = False
 
     def due(self, t: float) -> CopyProgress | None:
-        """What is to be told now, if it is time to: nothing before the first byte, once at the end."""
-        if self._all_told or not self._begun or (self._told_s is not None and t - self._told_s < EVERY_S):
+        """What is to be told now, if it is time to: nothing before the first byte, and the end at once."""
+        early = self._told_s is not None and t - self._told_s < EVERY_S
+        if self._all_told or not self._begun or (early and self._under_way):
             return None
         passed = t - self._told_s if self._told_s is not None else 0.0
         self._told_s = t
-        self._all_told = all(host.over for host in self._hosts.values())
+        self._all_told = not self._under_way
         return self._progress(passed)
 
     def _progress(self, passed: float) -> CopyProgress:

@@ -12,6 +12,8 @@ from nile.topology.model import ROOT_ID
 MOST_DELETED = 1000
 """Files that are deleted on a host without anybody being asked, and not more than this part of them:"""
 MOST_DELETED_OF = 0.1
+LEAST_RATED = 1 << 20
+"""Bytes of which it can be said at what rate they came: with fewer, it is delays that take the time."""
 
 
 def many_deletions(doomed: Mapping[str, tuple[int, int]]) -> str:
@@ -71,7 +73,7 @@ def against_bounds(
     every port moves, as the user said.
     """
     parts = []
-    if way is not None:
+    if way is not None and most >= LEAST_RATED:
         least = most / way.rate
         parts.append(
             f"slowest way: {names[0]} to {names[1]}, {size(way.rate)}/s; {size(most)} take {least:.2f} s "

@@ -385,12 +385,71 @@ class TestOnlyLooking:
         assert codes(it)[3 - asked[0]] is Code.DIFFERS
 
 
+def shown(it: Workers, node_id: int) -> bytes:
+    """What a host's output is, put together as the store does it."""
+    data = b""
+    for event in it.published:
+        if isinstance(event, HostOutput) and event.host == it.tree.name(node_id):
+            assert event.offset == len(data)
+            data += event.data
+    return data
+
+
+@pytest.mark.parametrize("method", [Method.RSYNC, Method.STREAM])
+class TestRepairing:
+    def test_what_differs_is_shown_and_mended(self, method: Method) -> None:
+        it = Workers(tree([0, 0, 1, 1]), {1: "new", 3: "older"}, purpose=Purpose.REPAIR, method=method)
+        it.run()
+        assert all_ok(it)
+        assert it.wrote == {2, 3, 4}
+        assert shown(it, 1) == b""
+        assert shown(it, 2) == b"changed old\nextra x\n"
+        assert shown(it, 3) == b"changed older\nextra x\n"
+
+    def test_what_hosts_have_beside_it_is_no_repair_and_not_equal(self, method: Method) -> None:
+        it = Workers(tree([0, 0, 0]), {1: "new and more"}, purpose=Purpose.REPAIR, method=method)
+        it.keeps = {2}
+        it.run()
+        assert codes(it) == {1: Code.DIFFERS, 2: Code.DIFFERS, 3: None}
+        assert it.wrote == {2, 3}
+        assert it.judged[1].remedy == it.judged[2].remedy == "--delete takes them away"
+
+    def test_with_delete_it_goes(self, method: Method) -> None:
+        it = Workers(tree([0, 0, 0]), {1: "new and more"}, purpose=Purpose.REPAIR, delete=True, method=method)
+        it.keeps = {2}
+        it.run()
+        assert all_ok(it)
+
+    def test_much_isnt_deleted_by_the_way(self, method: Method) -> None:
+        it = Workers(tree([0, 0]), {}, purpose=Purpose.REPAIR, delete=True, method=method)
+        it.extra[1] = it.extra[2] = 50
+        it.run()
+        assert codes(it) == {1: Code.MAX_DELETE, 2: Code.MAX_DELETE}
+        assert not it.wrote
+
+
+def test_what_a_repair_leaves_is_told_after_what_there_was() -> None:
+    it = Workers(tree([0]), {}, purpose=Purpose.REPAIR)
+    it.garbles = {0, 1}
+    it.run()
+    assert codes(it) == {1: Code.DIFFERS}
+    assert shown(it, 1) == b"changed old\nextra x\nand now:\nchanged garbled\nextra x\n"
+
+
 def test_what_was_sent_is_summed_up() -> None:
     it = Workers(tree([0, 1]), {})
     it.run()
-    sums, slowest = notices(it)
-    assert "1000 bytes by the root, 1000 bytes by relays" in sums
-    assert slowest.startswith("slowest way: ")
+    (notice,) = notices(it)
+    assert "1000 bytes by the root, 1000 bytes by relays" in notice
+
+
+def test_the_slowest_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nile.sync.wording.LEAST_RATED", 1)
+    it = Workers(tree([0, 1]), {1: "new"}, rate=100.0)
+    it.run()
+    _, slowest, against = notices(it)
+    assert slowest.startswith("slowest way: h0001 to h0002, ")
+    assert against.startswith("F/R, 1000 bytes at 100 bytes/s, is 10.00 s: it took 0.0")
 
 
 def notices(it: Workers) -> list[str]:

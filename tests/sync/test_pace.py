@@ -63,8 +63,9 @@ def test_nothing_is_told_before_a_byte_came_nor_after_the_end() -> None:
     pace.at(1, 10)
     assert pace.due(1.0) is not None
     pace.over(1, complete=True)
+    assert pace.due(1.1) is None
     pace.over(2, complete=True)
-    last = told(pace, 2.0)
+    last = told(pace, 1.1)
     assert (last.complete, last.part, last.eta_s, last.behind) == (2, 1.0, 0.0, ())
     assert pace.due(3.0) is None
 

@@ -83,3 +83,7 @@ def test_it_is_held_against_the_slowest_way_and_against_what_the_user_says() -> 
     said = against_bounds(8.0, 100 * MB, None, ("", ""), 25 * MB)
     assert said == ["F/R, 100.0 MiB at 25.0 MiB/s, is 4.00 s: it took 2.00 times that"]
     assert against_bounds(8.0, 0, None, ("", ""), 25 * MB) == []
+
+
+def test_of_a_little_no_rate_is_told() -> None:
+    assert against_bounds(1.0, MB - 1, Way(1, 2, 0.0, 0, MB - 1, 1.0), ("n1", "n2"), None) == []
