@@ -64,6 +64,8 @@ class Code(StrEnum):
     MAX_DELETE = "max-delete"  # more would be deleted there than may be
     COPY = "copy"  # the copy came to nothing
     DIFFERS = "differs"  # what the host has isn't what the source has
+    RELEASE = "release"  # the releases that the host has don't allow it
+    QUORUM = "quorum"  # the host is ready, but too few others are: nothing was flipped
 
 
 @dataclass(frozen=True, slots=True)

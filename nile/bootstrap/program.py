@@ -20,6 +20,7 @@ MODULES = (
     "worker.target",
     "worker.lock",
     "worker.trees",
+    "worker.lookup",
     "worker.meeting",
     "worker.running",
     "worker.rsync",
@@ -29,6 +30,8 @@ MODULES = (
     "worker.copies",
     "worker.ring",
     "worker.segments",
+    "worker.holding",
+    "worker.sealing",
     "worker.reports",
     "worker.streams",
     "worker.upstream",
@@ -37,6 +40,11 @@ MODULES = (
     "worker.recording",
     "worker.applying",
     "worker.streaming",
+    "worker.naming",
+    "worker.inuse",
+    "worker.releases",
+    "worker.delivery",
+    "worker.releasing",
     "worker.service",
 )
 _BEGIN = "worker.begin"

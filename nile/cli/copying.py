@@ -116,12 +116,15 @@ def run(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -
     """Carry it out; the exit code."""
     import secrets
 
+    from nile.bootstrap.identity import make_identity
     from nile.cli.carrying_out import carry_out
     from nile.options import ExecOptions
     from nile.sync import Sync
 
     def job(run_id: str) -> MakeJob:
-        return lambda address, tree: Sync(what, run_id, tree, address, partial(secrets.token_bytes, 32))
+        return lambda address, tree: Sync(
+            what, run_id, tree, address, partial(secrets.token_bytes, 32), make_identity
+        )
 
     options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
     return carry_out(select(selection), options, {**given, "largest_rc": False}, job=job)

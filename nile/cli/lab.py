@@ -152,6 +152,7 @@ def _status_json(name: str, lab: Lab, hosts: list[HostStatus]) -> dict[str, Any]
                 "alive": host.alive,
                 "frozen": host.frozen,
                 "cut": host.cut,
+                "slow": host.slow,
                 "answers": host.answers,
             }
             for host in hosts
@@ -197,4 +198,5 @@ _fault("reboot", "Kill everything on HOSTS, and boot them anew. On netns hosts `
 _fault("freeze", "Stop every process on HOSTS.")
 _fault("thaw", "Let HOSTS go on after `freeze`.")
 _fault("cut", "Let what HOSTS send and get vanish, without a reset.")
-_fault("mend", "Undo `cut`, and start HOSTS that crashed again, as after a reboot.")
+_fault("slow", "Give HOSTS a quarter of the rate of their ports (netns, with --rate).")
+_fault("mend", "Undo `cut` and `slow`, and start HOSTS that crashed again, as after a reboot.")

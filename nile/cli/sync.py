@@ -11,12 +11,16 @@ import click
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, places, run
 from nile.cli.rates import Rate
+from nile.cli.releasing import KEEP, Name, Percent
+from nile.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
   nile sync --all site/ /srv/site             what is in site/, to /srv/site on all hosts
   nile sync -w 'n[1-40]' tool /opt            the directory itself: /opt/tool
   nile sync --all --delete site/ /srv/site    and take away what site/ doesn't have
+  nile sync --all --release 2.4 --quorum 95% app/ /srv/app
+                                              to /srv/app/releases/2.4, then flip /srv/app/current
   nile sync --all -n -b site/ /srv/site       only say what would be done
 """
 
@@ -39,6 +43,7 @@ Examples:
     show_default=True,
     help="As one stream from host to host; by rsync over ssh; or over connections in the clear.",
 )
+@click.option("--plain", is_flag=True, help="Don't encrypt streams: faster, for networks that are trusted.")
 @click.option("--chown", metavar="USER:GROUP", default="", help="Who is to own the files there.")
 @click.option(
     "--delta", is_flag=True, help="Send of changed files only what changed in them: for slow networks."
@@ -52,6 +57,16 @@ Examples:
 @click.option(
     "--rate", metavar="R", type=Rate(), help="What a port moves, as 1gbit: to tell how near it came."
 )
+@click.option(
+    "--release",
+    metavar="NAME",
+    type=Name(),
+    help="Deliver to DEST/releases/NAME, and then flip DEST/current, on all hosts together.",
+)
+@click.option(
+    "--quorum", metavar="P%", type=Percent(), help="Flip if so many of the hosts are ready. Default: 100%."
+)
+@KEEP
 def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
     """Copy SRC to the directory DEST on hosts, over the tree: what differs, and nothing else.
 
@@ -61,21 +76,41 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     from nile.sync import Ask, Method, Purpose, SyncOptions
 
     sources, dest = places(paths)
+    released = _release(dest, given)
     what = SyncOptions(
         sources=sources,
-        dest=dest,
         purpose=Purpose.DRY_RUN if given["dry_run"] else Purpose.COPY,
         method=Method(given["method"]),
-        delete=given["delete"],
-        max_delete=given["max_delete"],
         ask=Ask.USER if sys.stdin.isatty() and not given["as_json"] else Ask.REFUSE,
         excludes=tuple(map(os.fsencode, given["excludes"])),
         checksum=given["checksum"],
         numeric_ids=given["numeric_ids"],
         chown=given["chown"],
         whole=not given["delta"],
+        plain=given["plain"],
         wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
         rate=given["rate"],
+        **released,
     )
     return run(selection, what, given)
+
+
+def _release(dest: bytes, given: dict[str, Any]) -> dict[str, Any]:
+    """Where to, what may be deleted there, and what is made current then; raises UsageError."""
+    from nile.sync import Quorum
+
+    deleting = {"delete": given["delete"], "max_delete": given["max_delete"]}
+    if not given["release"]:
+        for name in ("quorum", "keep"):
+            if given[name] is not None:
+                raise UsageError(f"--{name} is for releases", remedy="give --release NAME too")
+        return {"dest": dest, **deleting}
+    if given["delete"] or given["max_delete"] is not None:
+        remedy = "a release never has more than SRC, and the others stay as they are: leave it out"
+        raise UsageError("--delete and --max-delete can't go with --release", remedy=remedy)
+    if given["dry_run"]:  # what would be otherwise than now
+        return {"dest": dest + b"/current", "delete": True}
+    quorum = Quorum() if given["quorum"] is None else Quorum(given["quorum"])
+    whole = {"delete": True, "max_delete": sys.maxsize}  # of what an earlier try left, nobody minds how much
+    return {"dest": dest, "release": given["release"], "quorum": quorum, "keep": given["keep"], **whole}

@@ -24,6 +24,7 @@ class HostState:
     """loopback: the ssh server; netns: the host's pid 1. Of the machine's own numbering."""
     frozen: bool = False
     cut: bool = False
+    slow: bool = False
 
     def need_alive(self) -> None:
         """LabError where the host is crashed."""
@@ -62,8 +63,11 @@ class Backend(Protocol):
     def cut(self, name: str) -> None:
         """Let what the host sends and gets vanish, without a reset."""
 
+    def slow(self, name: str) -> None:
+        """Give a host's port a quarter of its rate."""
+
     def mend(self, name: str) -> None:
-        """The opposite of `cut`; and a crashed host starts again."""
+        """The opposite of `cut` and `slow`; and a crashed host starts again."""
 
 
 def fork(body: Callable[[], None], keep: Iterable[int] = ()) -> int:

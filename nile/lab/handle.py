@@ -37,16 +37,18 @@ class HostStatus:
     alive: bool
     frozen: bool
     cut: bool
+    slow: bool
     answers: bool
     """ssh sent its first line, asked from the root."""
 
     @property
     def state(self) -> str:
-        """One word, or two: `up`, `crashed`, `frozen`, `cut`, `frozen, cut`, `silent`."""
+        """One word, or two: `up`, `crashed`, `frozen`, `cut`, `frozen, cut`, `slow`, `silent`."""
         if not self.alive:
             return "crashed"
         words = [word for word, holds in (("frozen", self.frozen), ("cut", self.cut)) if holds]
-        return ", ".join(words) or ("up" if self.answers else "silent")
+        up = "slow" if self.slow else "up"
+        return ", ".join(words) or (up if self.answers else "silent")
 
 
 def directory_of(name: str) -> Path:
@@ -146,8 +148,12 @@ class Lab(LabFacts):
         """Let what they send and get vanish, without a reset."""
         self._do("cut", hosts)
 
+    def slow(self, hosts: str) -> None:
+        """Give their ports a quarter of their rate; only where they have one."""
+        self._do("slow", hosts)
+
     def mend(self, hosts: str) -> None:
-        """The opposite of `cut`; and those that crashed start again, as after a reboot."""
+        """The opposite of `cut` and `slow`; and those that crashed start again, as after a reboot."""
         self._do("mend", hosts)
 
     def reboot(self, hosts: str) -> None:
@@ -155,11 +161,11 @@ class Lab(LabFacts):
         self._do("reboot", hosts)
 
     def heal(self) -> None:
-        """Bring every host back that was crashed, frozen or cut; cheap when none is."""
+        """Bring every host back that was crashed, frozen, cut or slow; cheap when none is."""
         for host in control.ask(self._files, "status")["hosts"]:
             if host["frozen"]:
                 self.thaw(host["host"])
-            if host["cut"] or not host["pid"]:
+            if host["cut"] or host["slow"] or not host["pid"]:
                 self.mend(host["host"])
 
     def _do(self, word: str, hosts: str) -> None:
@@ -182,6 +188,7 @@ class Lab(LabFacts):
                 alive=bool(host["pid"]),
                 frozen=host["frozen"],
                 cut=host["cut"],
+                slow=host["slow"],
                 answers=host["host"] in answering,
             )
             for host in answer["hosts"]

@@ -10,6 +10,7 @@ import fcntl
 import socket
 import struct
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nile.errors import LabError
@@ -83,6 +84,13 @@ class Wires:
         """Switch a port off or on."""
         ip([f"link set {port} {'up' if up else 'down'}"])
 
+    def set_rate(self, port: str, pid: int, part: float) -> None:
+        """Have a port, and its other end at a process, go at this part of the rate that the lab gave it."""
+        if not self.spec.rate:
+            raise LabError("its ports have no rate", remedy="give one: nile lab up --rate 200mbit")
+        tc([shape(port, self.spec.rate, part, "replace")])
+        tc([shape("eth0", self.spec.rate, part, "replace")], inside=pid)
+
     def _has_core(self) -> bool:
         return self.spec.switches > 1 or self.spec.uplink is not None
 
@@ -97,11 +105,11 @@ def mac(address: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (2, 0, *socket.inet_aton(address)))
 
 
-def shape(port: str, rate: str) -> str:
-    """The line for tc that bounds what leaves by a port."""
-    bits = bits_per_second(rate, "rate")
+def shape(port: str, rate: str, part: float = 1, do: str = "add") -> str:
+    """The line for tc that bounds what leaves by a port, to a part of a rate."""
+    bits = int(bits_per_second(rate, "rate") * part)
     burst = max(BURST_MIN, int(bits / 8 * BURST_S))
-    return f"qdisc add dev {port} root tbf rate {bits}bit burst {burst} latency {QUEUE}"
+    return f"qdisc {do} dev {port} root tbf rate {bits}bit burst {burst} latency {QUEUE}"
 
 
 def configure(address: str) -> None:
@@ -126,14 +134,18 @@ def ip(lines: list[str]) -> None:
     _batch("ip", lines)
 
 
-def tc(lines: list[str]) -> None:
-    """Have tc(8) do several things; LabError with its message."""
-    _batch("tc", lines)
+def tc(lines: list[str], inside: int = 0) -> None:
+    """Have tc(8) do several things, in the network namespace of a process if one is named; LabError."""
+    _batch("tc", lines, ["nsenter", "--net", "--target", str(inside)] if inside else [])
 
 
-def _batch(program: str, lines: list[str]) -> None:
+def _batch(program: str, lines: list[str], before: Sequence[str] = ()) -> None:
     done = subprocess.run(
-        [program, "-batch", "-"], input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
+        [*before, program, "-batch", "-"],
+        input="\n".join(lines) + "\n",
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise LabError(f"{program} failed: {done.stderr.strip()}", remedy=f"it was asked for: {lines[0]} ...")

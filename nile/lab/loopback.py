@@ -187,6 +187,10 @@ class LoopbackBackend:
         send([state.pid], signal.SIGSTOP)
         state.cut = True
 
+    def slow(self, name: str) -> None:
+        """There are no ports that could be shaped."""
+        raise LabError(f"{name} has no port that could be slow", remedy="take --backend netns, with --rate")
+
     def mend(self, name: str) -> None:
         """Make the server hear again; start it anew if it crashed."""
         state = self.hosts[name]

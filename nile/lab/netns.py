@@ -29,6 +29,8 @@ from nile.lab.procs import in_namespace, namespace, read, send
 from nile.lab.spec import LabSpec, assign_pythons, host_set
 from nile.lab.state import LabFiles
 
+SLOW = 0.25
+"""What a slow host's port has of its rate."""
 BOOT_S = 30.0
 ROOT_SPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWNS
 HOST_SPACES = ROOT_SPACES | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC
@@ -188,8 +190,15 @@ class NetnsBackend:
         self._wires.set_port(port_of(name), up=False)
         state.cut = True
 
+    def slow(self, name: str) -> None:
+        """Shape both ends of the host's port anew."""
+        state = self.hosts[name]
+        state.need_alive()
+        self._wires.set_rate(port_of(name), state.pid, SLOW)
+        state.slow = True
+
     def mend(self, name: str) -> None:
-        """Switch the port on again; boot the host if it crashed."""
+        """Switch the port on again, at its own rate; boot the host if it crashed."""
         state = self.hosts[name]
         if not state.pid:
             if name not in self._births:
@@ -202,6 +211,9 @@ class NetnsBackend:
         elif state.cut:
             self._wires.set_port(port_of(name), up=True)
             state.cut = False
+        if state.pid and state.slow:
+            self._wires.set_rate(port_of(name), state.pid, 1)
+            state.slow = False
 
     def _set_frozen(self, state: HostState, frozen: bool) -> None:
         if self._freezer:

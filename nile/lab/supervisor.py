@@ -167,6 +167,7 @@ class Supervisor:
             "freeze": backend.freeze,
             "thaw": backend.thaw,
             "cut": backend.cut,
+            "slow": backend.slow,
             "mend": backend.mend,
             "reboot": self._reboot,
         }
@@ -190,6 +191,7 @@ class Supervisor:
                 "pid": state.pid,
                 "frozen": state.frozen,
                 "cut": state.cut,
+                "slow": state.slow,
             }
             for state in self._backend.hosts.values()
         ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nile.agent.worker.ring import APPLIER
+from nile.agent.worker.ring import APPLIER, SUCCESSOR
 from nile.cascade.tree import Tree as Hosts
 from nile.sync.asking import Asking, Errands
 from nile.sync.targets import Target, count, words
@@ -31,6 +31,10 @@ ORPHAN_S = 1.5
 """How long a member waits for a feeder of which nobody says that it is gone."""
 HELD_S = 4.0
 """For how long a word counts that somebody is held up."""
+REPORT_S = 2.5
+"""For how long a report tells how a member fares; one that is frozen says nothing more."""
+STILL = 0.5
+"""A member stands still, that did so for this part of the time between two reports."""
 CALM_S = 3.0
 """How long a chain has to find its pace after somebody was left out."""
 
@@ -56,14 +60,32 @@ class Member:
     orphan_s: float | None = None
     """Since when nobody feeds it."""
     held_s: float = float("-inf")
-    """When it last said that it is held up."""
+    """When it last said that it is held up,"""
+    held_since_s: float = float("-inf")
+    """when it first said so, of what lasts until now,"""
+    own_fault_s: float = float("-inf")
+    """and when it last said that it is by its own disk."""
+    waits_for: str = ""
+    """Because of whom it stood still between its last two reports: its applier, its successor, or nobody;"""
+    report_s: float = float("-inf")
+    """when the last one came, and what it said of these."""
+    report: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def reports(self, progress: dict[str, Any], t: float) -> None:
+        """It says how far it is; raises KeyError, TypeError or ValueError."""
+        now = tuple(float(progress[name]) for name in ("at", "applier_s", "successor_s"))
+        span, applier, successor = (after - before for after, before in zip(now, self.report, strict=True))
+        still = {APPLIER: applier, SUCCESSOR: successor}
+        most = max(still, key=lambda who: still[who])
+        self.waits_for = most if still[most] > STILL * span > 0 else ""
+        self.report_s, self.report = t, (now[0], now[1], now[2])
 
 
 class Chain:
     """The hosts of one stream, which the root serves under the number `recording`.
 
-    `terms` is what every member is told, `over(target, message, t)` is told how each one ended; of those
-    that have their verdict nothing more is said.
+    `terms` is what every member is told, `identity` what they know each other by, or empty. How each one
+    ended is told to `over(target, message, t)`, but for those that have their verdict.
     """
 
     def __init__(
@@ -72,6 +94,7 @@ class Chain:
         hosts: Hosts,
         recording: int,
         terms: dict[str, Any],
+        identity: bytes,
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
         over: Callable[[Target, dict[str, Any], float], Errands],
@@ -80,7 +103,8 @@ class Chain:
         self._asking = asking
         self._hosts = hosts
         self._recording = recording
-        self._terms = terms
+        self._terms = {**terms, "identity": identity}
+        self._identity = identity
         self._address = address
         self._secret = secret
         self._over = over
@@ -155,6 +179,7 @@ class Chain:
         elif member in self._members and "progress" in message:
             self._ways.got(member.target.id, count(message["progress"]["received"]))
             self._ways.held(member.target.id, float(message["progress"]["successor_s"]))
+            member.reports(message["progress"], t)
         yield from self.look_after(t)
 
     def _ended(self, member: Member, message: dict[str, Any], t: float) -> Errands:
@@ -224,7 +249,7 @@ class Chain:
             "secret": member.secret,
         }
         if feeder is None:
-            fields = {"what": self._recording, **where}
+            fields = {"what": self._recording, "identity": self._identity, **where}
             tell = self._asking.ask(ROOT_ID, "serve", fields, partial(self._root_said, member))
         else:
             tell = self._asking.ask(giver, "successor", {"what": feeder.number, **where}, None)
@@ -306,16 +331,34 @@ class Chain:
 
     def _held(self, member: Member, whom: str, t: float) -> Errands:
         """The last one in the chain that says so names the cause."""
+        if t - member.held_s > HELD_S:
+            member.held_since_s = t
         member.held_s = t
+        if whom == APPLIER:
+            member.own_fault_s = t
         behind = self._members[self._members.index(member) + 1 :]
         if any(t - each.held_s < HELD_S for each in behind):
             return
         if whom == APPLIER:
-            yield from self._blame(member.target.id, member, t)
+            if t > member.held_since_s and not self._all_alike(t):
+                yield from self._blame(member.target.id, member, t)
             return
-        for fed in behind:
-            if fed.feeder is member:
-                yield from self._blame(member.target.id, fed, t)
+        cause = self._cause(member, t)
+        if cause is not None:
+            giver = cause.feeder.target.id if cause.feeder else ROOT_ID
+            yield from self._blame(giver, cause, t)
+
+    def _cause(self, member: Member, t: float) -> Member | None:
+        """Who holds up one that stands still: not whoever stands still itself because of the next one."""
+        while True:
+            fed = next((each for each in self._members if each.feeder is member), None)
+            if fed is None or t - fed.report_s > REPORT_S or fed.waits_for != SUCCESSOR:
+                return fed
+            member = fed
+
+    def _all_alike(self, t: float) -> bool:
+        """Do many blame their own disks? A large file of which little changed takes all of them long."""
+        return sum(t - each.own_fault_s < HELD_S for each in self._members) > max(1, len(self._members) // 3)
 
     def _blame(self, who: int, slow: Member, t: float) -> Errands:
         """It is left out once. If the next one is as slow, it is the way to both of them."""

@@ -23,6 +23,7 @@ from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.counting import Counting
+from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
 from nile.sync.judging import SILENT_S, unfit
 from nile.sync.options import Ask, Purpose, SyncOptions
@@ -42,7 +43,8 @@ HAS_MORE = Judgement(
 class Sync:
     """The job of a run that copies, says what it would copy, or verifies (see nile.cascade.work.Job).
 
-    `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes.
+    `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes,
+    `identity()` what `sealing.Tls` takes.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Sync:
         hosts: Hosts,
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
+        identity: Callable[[], bytes],
     ) -> None:
         self._options = options
         self._hosts = hosts
@@ -90,6 +93,11 @@ class Sync:
             address,
             secret,
             self._ways,
+            identity,
+        )
+        order = Order(run, options.release, options.quorum, options.keep, delivered=True)
+        self._flipping = Flipping(
+            order, self._targets, self._asking, self._fail, lambda target, _: iter([self._done(target)])
         )
         self._closed_at = (0, 0, 0)
         """What decided who may be closed, when that was looked at last."""
@@ -193,7 +201,7 @@ class Sync:
         if self._begun and self._options.copies:
             yield from self._judge_copies()
             yield from self._giving.go_on(t)
-            yield from self._close()
+            yield from self._flip(t) if self._options.release else self._close()
             if broken := self._giving.broken or self._streams.broken:
                 yield from self._stop(broken)
 
@@ -250,11 +258,16 @@ class Sync:
     def _start(self, t: float) -> Errands:
         """From now on something is written."""
         self._begun = True
-        differing = [target for target in self._targets.values() if target.step is Step.DIFFERS]
-        for target in differing:
-            if (found := self._counting.estimate(target)) is not None:
+        for target in self._targets.values():
+            if target.step is Step.DIFFERS and (found := self._counting.estimate(target)) is not None:
                 self._ways.pace.expect(target.id, target.name, found.move)
         if self._options.streams:
+            # A stream has all files in it: none of a release can be linked to those of the one before.
+            differing = [
+                target
+                for target in self._targets.values()
+                if target.step is Step.DIFFERS and not target.current
+            ]
             yield from self._streams.begin(
                 differing, self._survey.rsync, self._survey.size, self._counting.estimate, t
             )
@@ -326,6 +339,14 @@ class Sync:
                 target.step = Step.CLOSING
                 yield self._asking.ask(target.id, "close", {}, self._closed)
 
+    def _flip(self, t: float) -> Errands:
+        """A release is made current once every host has it, or won't."""
+        targets = self._targets.values()
+        if not self._flipping.begun and not any(target.wanting for target in targets):
+            yield from self._summarize(t)
+            yield from self._flipping.begin([each for each in targets if each.step is Step.SAME], t)
+        yield from self._flipping.go_on(t)
+
     def _closed(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
         if not any(each.step not in (Step.OVER, Step.CLOSING) for each in self._targets.values()):
@@ -354,10 +375,12 @@ class Sync:
         yield Judge(target.id, judgement)
 
     def _stop(self, judgement: Judgement) -> Errands:
-        """Nothing more can be done for any host."""
+        """Nothing more can be done for any host; but a release that all have can be made current."""
+        if self._flipping.begun:
+            return
         self._stopped = judgement
         for target in list(self._targets.values()):
-            if target.step in (Step.SAME, Step.CLOSING):
+            if target.step in (Step.SAME, Step.CLOSING) and not self._options.release:
                 yield self._done(target)
             elif target.step not in (Step.ABSENT, Step.OVER):
                 yield from self._fail(target, judgement)

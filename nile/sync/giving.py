@@ -227,7 +227,11 @@ class Giving:
         self.ways.began(attempt.giver, target.id, t)
         target.pushed = True
         where = {"address": address, "port": port, "secret": attempt.secret, "to": target.id}
-        what = {"dest": self._options.dest, "temporary": TEMPORARY + self._run.encode(), "names": self._names}
+        what = {
+            "dest": self._options.place,
+            "temporary": TEMPORARY + self._run.encode(),
+            "names": self._names,
+        }
         fields = {**what, **where, "copy": self._copy(target), "peer": target.rsync}
         return self._asking.ask(attempt.giver, "push", fields, attempt.pushed)
 
@@ -243,6 +247,7 @@ class Giving:
             "bwlimit": options.bwlimit_kib_s or 0,
             # What was counted before is all that goes, whatever the giver has by now.
             "max_delete": target.may_delete,
+            "link_dest": options.linked_to(target.current) if not target.checked_bytes else b"",
         }
 
     def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Errands:

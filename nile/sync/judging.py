@@ -19,6 +19,9 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
     """Why nothing can be copied to a host; `room` is how many bytes the source takes on a disk."""
     coming = min(estimate.move, room)
     most = options.max_delete
+    if target.whole:
+        reason = f"release {options.release} is there already, and isn't as the source is"
+        return Judgement(Verdict.FAILED, Code.RELEASE, reason, "give it another name")
     if target.rsync is None:
         return Judgement(
             Verdict.FAILED, Code.NO_RSYNC, "no rsync there", "install rsync (3.1 or later) there"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nile.agent.worker import naming
+
 
 class Purpose(StrEnum):
     """What a run is for: to copy, to say what it would copy, to say what differs, or to mend that too."""
@@ -36,6 +38,17 @@ class Ask(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Quorum:
+    """Which part of the hosts has to be ready before anything is flipped, in hundredths of a percent."""
+
+    share: int = 10000
+
+    def needed(self, asked: int) -> int:
+        """How many of so many."""
+        return -(-asked * self.share // 10000)
+
+
+@dataclass(frozen=True, slots=True)
 class SyncOptions:
     """What to copy, and how. Paths are bytes: file names need not be text."""
 
@@ -60,8 +73,15 @@ class SyncOptions:
     """Send files that differ whole, which on a fast network takes less time than finding what differs."""
     wait_s: float = 0.0
     """For how long to wait for another run that writes there."""
+    plain: bool = False
+    """Streams aren't encrypted: anybody on the way can read them, and nobody else can join."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
+    release: str = ""
+    """Deliver it below `dest`, beside other releases, and make it the current one; "": no release."""
+    quorum: Quorum = Quorum()
+    keep: int | None = None
+    """How many releases stay, beside those that are needed; None: all."""
 
     rate: float | None = None
     """Bytes a second that every port moves, as the user says: the end is measured by it."""
@@ -72,10 +92,18 @@ class SyncOptions:
         return self.purpose in (Purpose.COPY, Purpose.REPAIR)
 
     @property
+    def place(self) -> bytes:
+        """The directory that copies go to."""
+        return naming.making(self.dest, self.release) if self.release else self.dest
+
+    def linked_to(self, current: str) -> bytes:
+        """The directory that files of a release are linked to where they are as in it; b"": none."""
+        return naming.whole(self.dest, current) if self.release and current else b""
+
+    @property
     def streams(self) -> bool:
-        """Are hosts that have the same served by a stream? (Its rate can't be limited.)"""
-        chosen = self.method is Method.AUTO and self.bwlimit_kib_s is None
-        return self.copies and (chosen or self.method is Method.STREAM)
+        """Are hosts that have the same served by a stream?"""
+        return self.copies and self.method in (Method.AUTO, Method.STREAM)
 
     @property
     def over_links(self) -> bool:

@@ -111,6 +111,7 @@ class Delivery:
             "port": port,
             "secret": self._secret,
             "peer": recorder.rsync if recorder else None,
+            "limit": streams.limit,
         }
         tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
         self._number = tell.message["n"]
@@ -121,6 +122,7 @@ class Delivery:
             streams.hosts,
             self._number,
             {**terms, "recorded": recorded, "ring": streams.ring},
+            streams.identity,
             streams.address,
             streams.secret,
             self._out,
@@ -225,6 +227,7 @@ class Streams:
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
         ways: Ways,
+        identity: Callable[[], bytes],
         ring: int = RING,
     ) -> None:
         self._options = options
@@ -237,6 +240,9 @@ class Streams:
         self.secret = secret
         self.ways = ways
         self.ring = ring
+        self._make_identity = identity
+        self.identity = b""
+        """What all members of all chains know each other by; empty where they talk in the clear."""
         self._rsync: dict[str, Any] | None = None
         self._waiting: list[tuple[list[Target], Target | None, int]] = []
         self._under_way: list[Delivery] = []
@@ -266,6 +272,8 @@ class Streams:
         if rsync is None or any(b"\n" in pattern for pattern in self._options.excludes):
             return  # a recording is made by another rsync, that reads patterns line by line
         groups = self._groups(differing)
+        if groups and not self._options.plain:
+            self.identity = self._make_identity()
         for targets in sorted(groups, key=len, reverse=True):
             found = estimate(targets[0])
             new = found is not None and found.move >= size and (self._options.whole or not found.changed)
@@ -334,6 +342,11 @@ class Streams:
 
     # What all are told.
 
+    @property
+    def limit(self) -> int:
+        """KiB/s at which a stream may go; 0: as fast as it can."""
+        return self._options.bwlimit_kib_s or 0
+
     def recorded(self, recorder: Target | None) -> dict[str, Any]:
         """The older one of the two versions by which it is recorded, and what both have."""
         assert self._rsync is not None
@@ -346,7 +359,7 @@ class Streams:
         """What, and how: the same at both ends of a recording, and for all that read it."""
         options = self._options
         return {
-            "dest": options.dest,
+            "dest": options.place,
             "temporary": TEMPORARY + self._run.encode(),
             "names": self._names,
             "copy": {

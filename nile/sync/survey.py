@@ -11,7 +11,7 @@ from nile.events import Code, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.judging import told
 from nile.sync.options import SyncOptions
-from nile.sync.targets import Step, Target, Tree, count, rsync_facts
+from nile.sync.targets import Step, Target, Tree, count, release_facts, rsync_facts
 from nile.sync.wording import other_file_systems
 from nile.topology.model import ROOT_ID
 
@@ -71,7 +71,7 @@ class Survey:
             yield Publish(Notice(other_file_systems(mounts)))
         if self._options.delete and message["empty"] is not False:
             remedy = "look at the source; to empty a directory, use `nile exec`"
-            reason = "the source is empty, and --delete is given"
+            reason = "the source is empty" + ", and --delete is given" * (not self._options.release)
             yield from self._stop(Judgement(Verdict.FAILED, Code.SOURCE, reason, remedy))
             return
         for target in self._targets.values():
@@ -86,7 +86,8 @@ class Survey:
         fields = {
             "dest": self._options.dest,
             "write": self._options.copies,
-            "delete": self._options.delete,
+            "delete": self._options.delete and not self._options.release,
+            "release": self._options.release,
             "run": self._run,
         }
         return self._asking.ask(target.id, "open", fields, self._opened)
@@ -102,6 +103,8 @@ class Survey:
         target.owner = self._owner(count(message["uid"]))
         target.free = count(message["free"])
         target.rsync = rsync_facts(message["rsync"])
+        if self._options.release:
+            target.current, target.whole = release_facts(message["release"])
         target.step = Step.SCANNING
         if self.sources:
             yield self._scan(target)
@@ -128,7 +131,8 @@ class Survey:
         target.found = Tree.of(message, message["fingerprint"], message["like"])
         equal = target.found.fingerprint == self.sources[target.owner].fingerprint
         # Owners that are asked for aren't compared: a copy is made in any case.
-        if equal and not (self._options.chown and target.step is Step.SCANNING and self._options.copies):
+        unsure = self._options.chown and target.step is Step.SCANNING and self._options.copies
+        if equal and (not unsure or target.whole):
             target.step = Step.SAME
         elif target.step is Step.CHECKING:
             target.step = Step.COMPARING

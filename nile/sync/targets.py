@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from nile.agent.worker import naming
+
 
 class Step(StrEnum):
     """Where a host stands: one after the other, but that a copy that failed is tried again."""
@@ -28,6 +30,8 @@ class Step(StrEnum):
     """What it has since isn't what the source has: what differs is asked for."""
     SAME = "same"
     """It has what the source has, and may serve others."""
+    READY = "ready"
+    """It waits for the others, to be flipped with them."""
     CLOSING = "closing"
     OVER = "over"
 
@@ -123,6 +127,10 @@ class Target:
     checked_bytes: bool = False
     """The copy under way compares contents: the one before left differences."""
     begun_s: float = 0.0
+    current: str = ""
+    """The release that is current there, where a release is delivered: a copy is linked to that."""
+    whole: bool = False
+    """The release that is delivered is there already."""
 
     @property
     def settled(self) -> bool:
@@ -132,7 +140,7 @@ class Target:
     @property
     def wanting(self) -> bool:
         """Is there still something to be done for it?"""
-        return self.step not in (Step.SAME, Step.CLOSING, Step.OVER)
+        return self.step not in (Step.SAME, Step.READY, Step.CLOSING, Step.OVER)
 
 
 def count(value: object) -> int:
@@ -157,6 +165,20 @@ def rsync_facts(value: object) -> dict[str, Any] | None:
     if len(version) != 3:
         raise ValueError("an rsync of no version")
     return {"version": version, "has": sorted(word for word in FEATURES if word in value["has"])}
+
+
+def release_facts(value: object) -> tuple[str, bool]:
+    """Which release is current there, and whether the one to be delivered is there; raises as `name`."""
+    if not isinstance(value, dict):
+        raise TypeError("releases that are none")
+    return name(value["current"]), value["whole"] is True
+
+
+def name(value: object) -> str:
+    """What a release is called, "" for none; raises ValueError."""
+    if value == "" or naming.is_name(value):
+        return str(value)
+    raise ValueError("no name of a release")
 
 
 def words(value: object) -> str:

@@ -2,12 +2,14 @@
 
 Four processes: a root with a file in memory, the node, a successor, and a
 program that reads the node's pipe. Speed is that of the whole, so the machine
-should have a core for each; CPU seconds are the node's own.
+should have a core for each; CPU seconds are the node's own. Each is measured
+in the clear and through TLS.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import resource
@@ -20,7 +22,9 @@ from nile.agent.worker import upstream
 from nile.agent.worker.chain import Node
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.reports import Event, Result
+from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
+from nile.bootstrap.identity import make_identity
 
 MIB = 1024 * 1024
 SECRET = b"speed"
@@ -49,24 +53,24 @@ def _silent(_: Event) -> None:
     pass
 
 
-def _sink(ring: int, says: Connection) -> None:
+def _sink(ring: int, says: Connection, tls: Tls | None) -> None:
     loop = Loop()
 
     def begin(done: Callable[[Result], None]) -> None:
-        node = Node(loop, ring, -1, _silent, done)
+        node = Node(loop, ring, -1, _silent, done, tls=tls)
         says.send(node.predecessor("127.0.0.1", SECRET, loop.now() + DEADLINE_S))
         node.last()
 
     says.send(_run(loop, begin).code)
 
 
-def _relay(ring: int, chunk: int, pipe: int, successor: int, says: Connection) -> None:
+def _relay(ring: int, chunk: int, pipe: int, successor: int, says: Connection, tls: Tls | None) -> None:
     upstream.CHUNK = chunk
     loop = Loop()
     before = _cpu_s()
 
     def begin(done: Callable[[Result], None]) -> None:
-        node = Node(loop, ring, pipe, _silent, done)
+        node = Node(loop, ring, pipe, _silent, done, tls=tls)
         says.send(node.predecessor("127.0.0.1", SECRET, loop.now() + DEADLINE_S))
         node.successor("127.0.0.1", successor, SECRET, loop.now() + DEADLINE_S)
 
@@ -81,7 +85,7 @@ def _reader(pipe: int, write_end: int) -> None:
         pass
 
 
-def _root(file: int, size: int, port: int) -> float:
+def _root(file: int, size: int, port: int, tls: Tls | None) -> float:
     """Send the file; the seconds until the successor had it."""
     loop = Loop()
     source = File(file)
@@ -89,31 +93,31 @@ def _root(file: int, size: int, port: int) -> float:
     begun = time.monotonic()
 
     def begin(done: Callable[[Result], None]) -> None:
-        node = Node(loop, source, -1, _silent, done)
+        node = Node(loop, source, -1, _silent, done, tls=tls)
         node.successor("127.0.0.1", port, SECRET, loop.now() + DEADLINE_S)
 
     _run(loop, begin)
     return time.monotonic() - begun
 
 
-def measure(file: int, size: int, ring: int, chunk: int) -> tuple[float, float]:
+def measure(file: int, size: int, ring: int, chunk: int, tls: Tls | None) -> tuple[float, float]:
     """MB/s of the chain, and the relay's CPU seconds for a GB."""
     fork = multiprocessing.get_context("fork")
     sink_says, sink_end = fork.Pipe()
     relay_says, relay_end = fork.Pipe()
     read_end, write_end = os.pipe()
-    sink = fork.Process(target=_sink, args=(ring, sink_end), daemon=True)
+    sink = fork.Process(target=_sink, args=(ring, sink_end, tls), daemon=True)
     reader = fork.Process(target=_reader, args=(read_end, write_end), daemon=True)
     sink.start()
     reader.start()
     os.close(read_end)
     relay = fork.Process(
-        target=_relay, args=(ring, chunk, write_end, sink_says.recv(), relay_end), daemon=True
+        target=_relay, args=(ring, chunk, write_end, sink_says.recv(), relay_end, tls), daemon=True
     )
     relay.start()
     os.close(write_end)
     begun = time.monotonic()
-    _root(file, size, relay_says.recv())
+    _root(file, size, relay_says.recv(), tls)
     code, applied, cpu_s = relay_says.recv()
     wall_s = time.monotonic() - begun
     if code or not applied or sink_says.recv():
@@ -136,15 +140,16 @@ def main() -> None:
     block = os.urandom(MIB)
     for _ in range(options.size):
         os.write(file, block)
-    best: dict[int, tuple[float, float]] = {}
+    best: dict[tuple[int, str], tuple[float, float]] = {}
+    ways = {"clear": None, "TLS": Tls(make_identity())}
     for _ in range(options.repeat):
-        for chunk in options.chunks:
-            speed, cpu_s = measure(file, size, options.ring * MIB, chunk * 1024)
-            known = best.get(chunk, (0.0, float("inf")))
-            best[chunk] = (max(speed, known[0]), min(cpu_s, known[1]))
-    print("chunk/KiB    MB/s   CPU s/GB")
-    for chunk, (speed, cpu_s) in best.items():
-        print(f"{chunk:9} {speed:7.0f} {cpu_s:10.2f}")
+        for chunk, (way, tls) in itertools.product(options.chunks, ways.items()):
+            speed, cpu_s = measure(file, size, options.ring * MIB, chunk * 1024, tls)
+            known = best.get((chunk, way), (0.0, float("inf")))
+            best[chunk, way] = (max(speed, known[0]), min(cpu_s, known[1]))
+    print("chunk/KiB   way    MB/s   CPU s/GB")
+    for (chunk, way), (speed, cpu_s) in best.items():
+        print(f"{chunk:9} {way:>5} {speed:7.0f} {cpu_s:10.2f}")
 
 
 if __name__ == "__main__":

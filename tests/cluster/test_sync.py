@@ -24,7 +24,7 @@ pytestmark = pytest.mark.cluster
 HOSTS = [f"h{number:03}" for number in range(1, 9)]
 SET = "h[001-008]"
 TREE = {"h001": "h[003-005]", "h002": "h[006-008]"}
-METHODS = ["rsync", "rsync-tcp"]
+METHODS = ["rsync", "rsync-tcp", "stream"]
 SLOW = ("--bwlimit", "4000")
 BIG = 10_000_000
 """Bytes that take some seconds at that rate."""
@@ -361,7 +361,7 @@ def test_a_source_that_changes_meanwhile_is_named_and_what_was_there_stays(nile:
     (plain.parent / "big").rename(plain / "big")
     (plain / "hello").write_text("newer\n")
     before = {host: (on(nile, host, "/srv/copy") / "hello").read_text() for host in HOSTS}
-    with Started(nile, "-w", SET, *SLOW, f"{plain}/", "/srv/copy") as started:
+    with Started(nile, "-w", SET, "--method", "rsync", *SLOW, f"{plain}/", "/srv/copy") as started:
         under_way(nile, "h001", "/srv/copy", BIG // 4)
         (plain / "hello").write_text("newest\n")
         done = started.wait()
@@ -369,6 +369,14 @@ def test_a_source_that_changes_meanwhile_is_named_and_what_was_there_stays(nile:
     assert "hello" in done.results["h001"]["reason"]
     assert {host: (on(nile, host, "/srv/copy") / "hello").read_text() for host in HOSTS} == before
     assert not list(on(nile, "h001", "/srv/copy").glob(".nile*"))
+
+
+def test_what_a_stream_brings_is_what_the_source_was_when_it_was_read(nile: Nile, plain: Path) -> None:
+    with Started(nile, "-w", SET, "--method", "stream", *SLOW, f"{plain}/", "/srv/copy") as started:
+        under_way(nile, "h001", "/srv/copy", BIG // 4)
+        (plain / "hello").write_text("newer\n")
+        started.wait().all_ok()
+    assert {(on(nile, host, "/srv/copy") / "hello").read_text() for host in HOSTS} == {"hello\n"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -203,19 +203,41 @@ def test_ports_and_uplinks_have_their_speeds(shaped: Lab, receiver: str, bits_pe
     assert took_s < 4 * size * 8 / bits_per_second  # nor is it much slower, on a busy machine
 
 
+def rates(prefix: list[str]) -> dict[str, int]:
+    """What shapes the ports in a network namespace, in bits a second."""
+    done = subprocess.run([*prefix, "tc", "-json", "qdisc"], capture_output=True, check=True)
+    shapers = [queue for queue in json.loads(done.stdout) if queue["kind"] == "tbf"]
+    return {queue["dev"]: queue["options"]["rate"] * 8 for queue in shapers}
+
+
 @cluster
 def test_ports_are_shaped_in_both_directions(shaped: Lab) -> None:
-    def rates(prefix: list[str]) -> dict[str, int]:
-        done = subprocess.run([*prefix, "tc", "-json", "qdisc"], capture_output=True, check=True)
-        shapers = [queue for queue in json.loads(done.stdout) if queue["kind"] == "tbf"]
-        return {queue["dev"]: queue["options"]["rate"] * 8 for queue in shapers}
-
     switches = rates(["nsenter", "--target", str(shaped.supervisor), "--net"])
     for end_ in (*shaped.names, "root"):
         inside = shaped.root_argv([]) if end_ == "root" else shaped.host_argv(end_, [])
         assert rates(inside) == {"eth0": 40_000_000}
         assert switches.pop("root" if end_ == "root" else f"to-{end_}") == 40_000_000
     assert switches == dict.fromkeys(("sw1-up", "sw1-down", "sw2-up", "sw2-down"), 20_000_000)
+
+
+@cluster
+def test_a_slow_host_has_a_quarter_of_its_port_until_it_is_mended(shaped: Lab) -> None:
+    def its_port() -> set[int]:
+        switches = rates(["nsenter", "--target", str(shaped.supervisor), "--net"])
+        return {switches["to-h002"], *rates(shaped.host_argv("h002", [])).values()}
+
+    shaped.slow("h002")
+    assert its_port() == {10_000_000}
+    assert {host.state for host in shaped.status() if host.host == "h002"} == {"slow"}
+    shaped.heal()
+    assert its_port() == {40_000_000}
+    assert {host.state for host in shaped.status() if host.host == "h002"} == {"up"}
+
+
+@cluster
+def test_ports_without_a_rate_have_no_quarter_of_it(netns_lab: Lab) -> None:
+    with pytest.raises(LabError, match="no rate"):
+        netns_lab.slow("h002")
 
 
 def _transfer(lab: Lab, sender: str, receiver: str, size: int) -> float:

@@ -42,7 +42,12 @@ class Workers:
             host.contact = Contact.UP
         what = {"sources": (b"/src/",), "dest": b"/dst", "method": Method.RSYNC, **options}
         self.sync = Sync(
-            SyncOptions(**what), "run", self.tree, lambda _, taker: f"h{taker}", lambda: b"s" * 32
+            SyncOptions(**what),
+            "run",
+            self.tree,
+            lambda _, taker: f"h{taker}",
+            lambda: b"s" * 32,
+            lambda: b"PEM",
         )
         self.options = SyncOptions(**what)
         self.has = {host.id: had.get(host.id, "old") for host in self.tree.hosts.values() if host.node.asked}

@@ -18,12 +18,19 @@ goes from worker to worker.
     target      the directory that is written to: whether it may be
     lock        one run at a time writes to it
     place       all that while a run has it
+    lookup      the addresses of a name
     meeting     how two workers find each other, and are sure of it
+    sealing     and that nobody else reads what they say
     rsync       which rsync there is, and how it is called
     running     an rsync that runs, and how it ended
     pushing     from a worker to another by rsync: the sender's side
     receiving   and the receiver's
     copies      those under way at one worker
+    naming      how releases are called                           pure
+    inuse       which directories processes work in
+    releases    those of one destination, and which is current
+    delivery    a release that is brought
+    releasing   what the root has done with them
 
 For a stream that is passed down a chain of hosts, which no command begins yet:
 
@@ -34,6 +41,7 @@ For a stream that is passed down a chain of hosts, which no command begins yet:
     streams     where a node's bytes come from
     upstream    the neighbour above
     downstream  the neighbour below, and who takes the bytes here
+    holding     when a node is held up, and by whom               pure
     reports     what a node says of itself
     chain       a node of the chain
 """

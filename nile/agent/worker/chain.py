@@ -27,32 +27,35 @@ first: it never takes a torn stream for a whole one.
 """
 
 from nile.agent.worker.downstream import Applier, Downstream
+from nile.agent.worker.holding import WINDOW_S
 from nile.agent.worker.meeting import Dial, Listener
-from nile.agent.worker.reports import Clock, Event, Progress, Result
+from nile.agent.worker.reports import Clock, Event, Progress, Reporter, Result
 from nile.agent.worker.ring import APPLIER, SUCCESSOR, Readers
 from nile.agent.worker.streams import File, Received
 from nile.agent.worker.upstream import Upstream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    from typing import Callable, Optional, Union
+    from typing import Callable, Dict, Optional, Union
 
     from nile.agent.worker.loop import Loop
+    from nile.agent.worker.meeting import Connection
+    from nile.agent.worker.sealing import Tls
 
     Told = Callable[[Event], None]
     Done = Callable[[Result], None]
 
 HELD = 64 * 1024  # bytes that the applier gets only after the end was seen
 HOLD_S = 5.0  # for another successor to be named
-PROGRESS_S = 0.25  # between two reports
+PROGRESS_S = 1.0  # between two reports
 LEAST_RING = 4096  # bytes
 
 
 class Node:
     """A node. `told(event)` says what happens, `done(result)` is called once, when nothing of it is left.
 
-    `progress(progress)` is called at most every PROGRESS_S, while something moves or stands still.
+    `progress(progress)` is called every `progress_s`, while something moves or stands still. Over `held_s` it
+    is looked whether it is held up.
     """
 
     def __init__(
@@ -64,19 +67,26 @@ class Node:
         done: "Done",
         progress: "Optional[Callable[[Progress], None]]" = None,
         hold_s: float = HOLD_S,
+        progress_s: float = PROGRESS_S,
+        held_s: float = WINDOW_S,
+        tls: "Optional[Tls]" = None,
     ) -> None:
-        """`source`: the file, or the size of a ring in bytes; `applier`: a pipe, ours from now on, or -1."""
+        """`source`: the file, or the size of a ring in bytes; `applier`: a pipe, ours from now on, or -1.
+
+        `tls`: what both neighbours have too; None: they are met in the clear.
+        """
         self._loop = loop
         self._told = told
         self._done = done
-        self._tell_progress = progress
         self._hold_s = hold_s
+        self._tls = tls
         self._began = loop.now()
         self._clock = Clock(self._began)
         self._file = source if isinstance(source, File) else None
         size = LEAST_RING if isinstance(source, File) else max(LEAST_RING, source)
         self._stream: "Union[File, Received]" = self._file or Received(size)
         self._held = HELD if self._file else min(HELD, size // 4)
+        self._ring = size
         self._readers = Readers(size)
         self._readers.awaited = 0
         self._listener: "Optional[Listener]" = None
@@ -89,12 +99,11 @@ class Node:
         self._applied = self._passed = False
         self._failed = ("", "")
         self._moving = self._again = self._finished = False
-        self._reported = Progress()
         if applier >= 0:
             self._applier = Applier(loop, applier, self._stream, self._move, self._applier_failed)
         if self._file is not None:
             self._file.changed.append(self._move)
-        self._timer = loop.at(loop.now() + PROGRESS_S, self._report)
+        self._reporter = Reporter(loop, self.progress, self._keeps, self._say, progress, progress_s, held_s)
 
     # What it is told to do
 
@@ -106,7 +115,7 @@ class Node:
         if self._finished or self._file is not None:
             raise ValueError("it needs no predecessor")
         self._stop_listening()
-        self._listener = Listener(self._loop, address, secret, deadline, self._met)
+        self._listener = Listener(self._loop, address, secret, deadline, self._met, self._tls)
         return self._listener.port
 
     def successor(self, address: str, port: int, secret: bytes, deadline: float) -> None:
@@ -115,7 +124,7 @@ class Node:
             return
         self._leave_successor()
         self._readers.awaited = max(self._forwarded, self._stream.begin)
-        self._dial = Dial(self._loop, address, port, secret, deadline, self._dialled)
+        self._dial = Dial(self._loop, address, port, secret, deadline, self._dialled, self._tls)
         self._move()
 
     def last(self) -> None:
@@ -148,7 +157,7 @@ class Node:
 
     # The predecessor
 
-    def _met(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+    def _met(self, connection: "Optional[Connection]", code: str, reason: str) -> None:
         self._listener = None
         if connection is not None:
             self._stop_reading()
@@ -183,7 +192,7 @@ class Node:
 
     # The successor
 
-    def _dialled(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+    def _dialled(self, connection: "Optional[Connection]", code: str, reason: str) -> None:
         self._dial = None
         if connection is None:
             self._successor_over(code, reason)
@@ -282,21 +291,26 @@ class Node:
 
     def _grant(self) -> None:
         head = self._stream.head
-        if self._file is not None:
-            waits = self._downstream is not None or self._readers.awaited is not None
+        until, blame = self._readers.until(head)
+        waits = self._downstream is not None or self._readers.awaited is not None
+        if self._stream.total is not None:
+            # Whatever the applier still has to do, it holds nobody up.
+            blame = SUCCESSOR if waits and self._forwarded < head else ""
+        elif self._file is not None:
             blame = SUCCESSOR if waits and self._sent < head else ""
-        else:
-            until, blame = self._readers.until(head)
-            if self._upstream is not None:
-                self._upstream.allow(until, self._readers.ceiling(head))
-        self._clock.blame(self._loop.now(), blame if self._stream.total is None or self._file else "")
+        elif self._upstream is not None:
+            self._upstream.allow(until, self._readers.ceiling(head))
+        self._clock.blame(self._loop.now(), blame)
 
-    def _report(self) -> None:
-        self._timer = self._loop.at(self._loop.now() + PROGRESS_S, self._report)
-        now = self.progress()
-        if self._tell_progress is not None and now.differs(self._reported):
-            self._reported = now
-            self._tell_progress(now)
+    def _keeps(self) -> "Dict[str, int]":
+        """Who takes what we have, and how much of that it may keep in a ring: for `Holdup.look`."""
+        keeps = {}
+        if self._applier is not None and self._applier.open:
+            keeps[APPLIER] = 0
+        if self._downstream is not None and self._readers.taken is not None:
+            # Where we have no ring ourselves: it grants all of its own, or a quarter.
+            keeps[SUCCESSOR] = self._ring if self._file is None else 4 * self._downstream.room
+        return keeps if not self._failed[0] else {}
 
     # The end
 
@@ -332,7 +346,7 @@ class Node:
         result.total = self._stream.total
         result.applied = self._applied
         result.passed = self._passed
-        self._loop.forget(self._timer)
+        self._reporter.stop()
         self._stop_listening()
         self._stop_reading()
         self._leave_successor()

@@ -32,6 +32,7 @@ def meant(message: "Message", both: "FrozenSet[str]") -> rsyncs.Copy:
         chown=how["chown"] or None,
         bwlimit=how["bwlimit"] or None,
         max_delete=how["max_delete"],
+        link_dest=how.get("link_dest", b""),
         hard_links=True,
         acls="ACLs" in both,
         xattrs="xattrs" in both,
@@ -58,7 +59,7 @@ class Copies:
         self.rsync = found
         return {"version": list(found.version), "has": sorted(found.has)}
 
-    def receive(self, message: "Message", dest: bytes, temporary: bytes) -> "Message":
+    def receive(self, message: "Message", dest: bytes, temporary: bytes, basis: bytes = b"") -> "Message":
         """Wait for a copy; answers with the port. Raises OSError."""
         assert self.rsync is not None
         number = message["n"]
@@ -72,6 +73,7 @@ class Copies:
             message["secret"],
             self._loop.now() + COME_S,
             lambda ending: self._ended(number, ending),
+            basis=basis,
         )
         return {"port": receive.port, "more": True}
 

@@ -6,6 +6,7 @@ import select
 import socket
 
 from nile.agent.worker import segments
+from nile.agent.worker.sealing import Sealed, pending, turned
 from nile.agent.worker.segments import Broken, States
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Callable, Optional
 
     from nile.agent.worker.loop import Loop
+    from nile.agent.worker.meeting import Connection
     from nile.agent.worker.streams import Stream
 
 BURST = 4 * 1024 * 1024  # bytes after which others get their turn
@@ -93,7 +95,7 @@ class Downstream:
     def __init__(
         self,
         loop: "Loop",
-        connection: socket.socket,
+        connection: "Connection",
         stream: "Stream",
         changed: "Callable[[], None]",
         over: "Callable[[str, str], None]",
@@ -108,6 +110,7 @@ class Downstream:
         self._words = b""
         self._left = 0  # bytes of the present segment that are still to go
         self._begun = False  # it was answered
+        self.room = 0  # the most that it ever granted us beyond what it had
         self._parting = ("", "")
         self._last_words = b""
         self._more = False  # there was more to send than one burst
@@ -168,7 +171,11 @@ class Downstream:
 
     def _segment(self) -> None:
         states = self._states
-        count = self._stream.write(self._socket.fileno(), states.sent, states.sent + self._left)
+        end = states.sent + self._left
+        if isinstance(self._socket, Sealed):
+            count = self._socket.send(self._stream.part(states.sent, end))
+        else:
+            count = self._stream.write(self._socket.fileno(), states.sent, end)
         states.sent += count
         self._left -= count
 
@@ -206,7 +213,7 @@ class Downstream:
         """Wait for what it says, and for room if we have something to say."""
         if self._socket.fileno() < 0:
             return
-        waits = self._words or self._left or self._more
+        waits = self._words or self._left or self._more or turned(self._socket)
         mask = select.POLLIN | (select.POLLOUT if waits else 0)
         if mask != self._mask:
             self._mask = mask
@@ -217,7 +224,9 @@ class Downstream:
     def _ready(self, events: int) -> None:
         if events & select.POLLOUT:
             self.pump()
-        if events & ~select.POLLOUT and self._socket.fileno() >= 0:
+        if self._socket.fileno() >= 0 and (events & ~select.POLLOUT or turned(self._socket)):
+            self._read()
+        while self._socket.fileno() >= 0 and pending(self._socket):
             self._read()
 
     def _read(self) -> None:
@@ -226,6 +235,7 @@ class Downstream:
             if data and not self._parting[0]:
                 self._states.feed(data)
         except BlockingIOError:
+            self._watch()
             return
         except Broken as broken:
             self._end("protocol", str(broken))
@@ -244,6 +254,7 @@ class Downstream:
         """It said how far it is, for the first time or anew."""
         if not self._states.greeted:
             return
+        self.room = max(self.room, self._states.granted - self._states.received)
         if not self._begun:
             self._begun = True
             self._loop.forget(self._timer)

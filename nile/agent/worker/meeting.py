@@ -9,8 +9,9 @@ port, and it is closed as soon as the right one came.
     listener  HMAC-SHA256(secret, "listener" + both nonces, the dialler's first)
 
 The roles differ, so that nothing can be reflected; a stranger who says
-nothing, or nonsense, holds nobody up. What follows is neither encrypted nor
-signed: for that the connection leads through a tunnel.
+nothing, or nonsense, holds nobody up. Given a `sealing.Tls`, all of this and
+what follows goes through TLS, in which both have shown the run's identity
+first. Else it is neither encrypted nor signed.
 """
 
 import errno
@@ -19,17 +20,18 @@ import hmac
 import os
 import select
 import socket
-import sys
 
-from nile.agent import processes
+from nile.agent.worker.lookup import LookUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
     from nile.agent.worker.loop import Loop
+    from nile.agent.worker.sealing import Sealed, Tls
 
-    Met = Callable[[Optional[socket.socket], str, str], None]
+    Connection = Union[socket.socket, Sealed]
+    Met = Callable[[Any, str, str], None]  # a socket, or with TLS a Sealed, or None
 
 NONCE = 32  # bytes, as many as a proof has
 MOST_PENDING = 16  # strangers at a time; the next one takes the place of the oldest
@@ -42,17 +44,6 @@ _CODES = {
     errno.EADDRNOTAVAIL: "no-route",
     errno.ETIMEDOUT: "timeout",
 }
-# Names are looked up in a process of their own: a slow name server must hold nothing else up.
-_LOOK_UP = """if 1:
-    import socket, sys
-    try:
-        found = socket.getaddrinfo(sys.argv[1], int(sys.argv[2]), 0, socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        print("-", getattr(error, "strerror", None) or error)
-    else:
-        for family, _, _, _, place in found:
-            print(int(family), *place)
-"""
 
 
 class Introduction:
@@ -104,12 +95,12 @@ class Introduction:
 
 
 class Handshake:
-    """An introduction over a socket. `over(code, reason)` once; code "": proven. The socket stays open."""
+    """An introduction over a connection, which stays open. `over(code, reason)` once; code "": proven."""
 
     def __init__(
         self,
         loop: "Loop",
-        connection: socket.socket,
+        connection: "Connection",
         introduction: Introduction,
         deadline: float,
         over: "Callable[[str, str], None]",
@@ -119,8 +110,10 @@ class Handshake:
         self._introduction = introduction
         self._over = over
         self._timer = loop.at(deadline, lambda: self._end("timeout", "it didn't introduce itself in time"))
-        loop.watch(connection.fileno(), select.POLLIN, self._read)
-        self._say(introduction.begin())
+        if isinstance(connection, socket.socket):
+            self._introduce()
+        else:
+            loop.watch(connection.fileno(), select.POLLOUT, self._seal)
 
     def cancel(self) -> None:
         """Look at it no more."""
@@ -130,6 +123,22 @@ class Handshake:
     def _end(self, code: str, reason: str) -> None:
         self.cancel()
         self._over(code, reason)
+
+    def _seal(self, _: int) -> None:
+        """First of all, let TLS do its part."""
+        connection: "Any" = self._socket
+        try:
+            connection.handshake()
+        except BlockingIOError:
+            self._loop.watch(connection.fileno(), connection.wants, self._seal)
+        except OSError as error:
+            self._end(*self._broke(error))
+        else:
+            self._introduce()
+
+    def _introduce(self) -> None:
+        self._loop.watch(self._socket.fileno(), select.POLLIN, self._read)
+        self._say(self._introduction.begin())
 
     def _say(self, words: bytes) -> None:
         try:
@@ -144,7 +153,7 @@ class Handshake:
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(*self._hung_up(error.strerror or "it is broken"))
+            self._end(*self._broke(error))
             return
         if not data:
             self._end(*self._hung_up("it hung up"))
@@ -154,6 +163,11 @@ class Handshake:
             self._end("secret", "it doesn't know the secret of this meeting")
         elif introduction.proven:
             self._end("", "")
+
+    def _broke(self, error: OSError) -> "Tuple[str, str]":
+        if error.errno == errno.EPROTO:
+            return "tls", str(error.strerror)
+        return self._hung_up(error.strerror or "it is broken")
 
     def _hung_up(self, reason: str) -> "Tuple[str, str]":
         if self._introduction.answered:
@@ -165,15 +179,24 @@ class Listener:
     """A port at which one peer is awaited; `port` says which.
 
     `met(connection, code, reason)` is called once: with a non-blocking socket
-    and "", or with None and the code `timeout`. Raises OSError where the
-    address isn't ours.
+    (a Sealed, if there is `tls`) and "", or with None and the code `timeout`.
+    Raises OSError where the address isn't ours.
     """
 
-    def __init__(self, loop: "Loop", address: str, secret: bytes, deadline: float, met: "Met") -> None:
+    def __init__(
+        self,
+        loop: "Loop",
+        address: str,
+        secret: bytes,
+        deadline: float,
+        met: "Met",
+        tls: "Optional[Tls]" = None,
+    ) -> None:
         self._loop = loop
+        self._tls = tls
         self._secret = secret
         self._met = met
-        self._pending: "Dict[socket.socket, Handshake]" = {}
+        self._pending: "Dict[Connection, Handshake]" = {}
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -196,7 +219,7 @@ class Listener:
             self._loop.unwatch(self._socket.fileno())
             self._socket.close()
 
-    def _end(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+    def _end(self, connection: "Optional[Connection]", code: str, reason: str) -> None:
         self.close()
         self._met(connection, code, reason)
 
@@ -211,20 +234,26 @@ class Listener:
         tune(connection)
         if len(self._pending) >= MOST_PENDING:
             self._drop(next(iter(self._pending)))
+        try:
+            self._introduce(self._tls.server(connection) if self._tls is not None else connection)
+        except OSError:
+            pass  # TLS knows already that nothing comes of it
+
+    def _introduce(self, connection: "Connection") -> None:
         introduction = Introduction(self._secret, "listener", os.urandom(NONCE))
         deadline = self._loop.now() + PATIENCE_S
         self._pending[connection] = Handshake(
             self._loop, connection, introduction, deadline, lambda code, _: self._judged(connection, code)
         )
 
-    def _judged(self, connection: socket.socket, code: str) -> None:
+    def _judged(self, connection: "Connection", code: str) -> None:
         if code:
             self._drop(connection)
         else:
             del self._pending[connection]
             self._end(connection, "", "")
 
-    def _drop(self, connection: socket.socket) -> None:
+    def _drop(self, connection: "Connection") -> None:
         self._pending.pop(connection).cancel()
         connection.close()
 
@@ -233,23 +262,32 @@ class Dial:
     """A connection to the listener at one of the addresses that a name has, tried one after the other.
 
     `met(connection, code, reason)` is called once: with a non-blocking socket
-    and "", or with None and why the last one failed: `name`, `refused`,
-    `no-route`, `timeout`, `secret`, `dropped`.
+    (a Sealed, if there is `tls`) and "", or with None and why the last one
+    failed: `name`, `refused`, `no-route`, `timeout`, `tls` (it doesn't speak
+    it, or shows another identity), `secret`, `dropped`.
     """
 
     def __init__(
-        self, loop: "Loop", address: str, port: int, secret: bytes, deadline: float, met: "Met"
+        self,
+        loop: "Loop",
+        address: str,
+        port: int,
+        secret: bytes,
+        deadline: float,
+        met: "Met",
+        tls: "Optional[Tls]" = None,
     ) -> None:
         self._loop = loop
+        self._tls = tls
         self._secret = secret
         self._met = met
         self._deadline = deadline
         self._places: "List[Tuple[int, Tuple[Any, ...]]]" = []
-        self._socket: "Optional[socket.socket]" = None
+        self._socket: "Optional[Connection]" = None
         self._handshake: "Optional[Handshake]" = None
         self._failed = ("name", "it has no address")
         self._timer = loop.at(deadline, self._late)
-        self._lookup = _LookUp(loop, address, port, self._found)
+        self._lookup = LookUp(loop, address, port, self._found)
 
     def close(self) -> None:
         """Give it up; `met` isn't called."""
@@ -257,7 +295,7 @@ class Dial:
         self._lookup.close()
         self._hang_up()
 
-    def _end(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
+    def _end(self, connection: "Optional[Connection]", code: str, reason: str) -> None:
         self.close()
         self._met(connection, code, reason)
 
@@ -305,9 +343,14 @@ class Dial:
         if code:
             self._fail(code)
             return
+        try:
+            self._socket = self._tls.client(connection) if self._tls is not None else connection
+        except OSError as error:
+            self._judged("tls", str(error.strerror))
+            return
         introduction = Introduction(self._secret, "dialler", os.urandom(NONCE))
         # The timer of this attempt ends it, if nothing does.
-        self._handshake = Handshake(self._loop, connection, introduction, self._deadline, self._judged)
+        self._handshake = Handshake(self._loop, self._socket, introduction, self._deadline, self._judged)
 
     def _judged(self, code: str, reason: str) -> None:
         if code:
@@ -324,63 +367,6 @@ class Dial:
             self._loop.unwatch(self._socket.fileno())
             self._socket.close()
         self._socket = self._handshake = None
-
-
-class _LookUp:
-    """The addresses of a name: `found([(family, place)], reason)`, never from within the constructor."""
-
-    def __init__(self, loop: "Loop", name: str, port: int, found: "Callable[[List[Any], str], None]") -> None:
-        self._loop = loop
-        self._found = found
-        self._said = b""
-        self._fd = -1
-        self._timer = -1
-        try:
-            known = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
-        except (OSError, UnicodeError):
-            self._ask(name, port)
-        else:
-            places = [(entry[0], entry[4]) for entry in known]
-            self._timer = loop.at(loop.now(), lambda: found(places, ""))
-
-    def close(self) -> None:
-        """Don't call `found`."""
-        self._loop.forget(self._timer)
-        if self._fd >= 0:
-            self._loop.unwatch(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-
-    def _ask(self, name: str, port: int) -> None:
-        self._fd, write = os.pipe()
-        os.set_blocking(self._fd, False)
-        null = os.open(os.devnull, os.O_RDWR)
-        argv = [sys.executable, "-I", "-S", "-c", _LOOK_UP, name, str(port)]
-        try:
-            pid = processes.spawn(argv, dict(os.environ), [null, write, null])
-        finally:
-            os.close(null)
-            os.close(write)
-        self._loop.child(pid, lambda _status, _signal: None)
-        self._loop.watch(self._fd, select.POLLIN, self._read)
-
-    def _read(self, _: int) -> None:
-        try:
-            data = os.read(self._fd, 4096)
-        except BlockingIOError:
-            return
-        if data:
-            self._said += data
-            return
-        self.close()
-        lines = [line.split(" ") for line in self._said.decode("utf-8", "replace").splitlines()]
-        places = [(int(line[0]), _place(line[1:])) for line in lines if line[0] != "-"]
-        self._found(places, "" if places else " ".join(lines[0][1:] if lines else ["it has no address"]))
-
-
-def _place(words: "List[str]") -> "Tuple[Any, ...]":
-    """A socket's address of the words printed: the name, then numbers."""
-    return (words[0],) + tuple(int(word) for word in words[1:])
 
 
 def tune(connection: socket.socket) -> None:

@@ -12,6 +12,14 @@ MOST = 1 << 20  # bytes of one message
 _HEAD = 4
 
 
+class CantError(Exception):
+    """What is asked can't be done: a code, a reason, a remedy, which are `fields` of the answer."""
+
+    def __init__(self, code: str, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.fields = {"code": code, "reason": reason, "remedy": remedy}
+
+
 def pack(message: "Mapping[str, Any]") -> bytes:
     """The bytes of one message."""
     body = wire.dumps(dict(message))

@@ -8,11 +8,18 @@ from nile.agent.worker.receiving import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Tuple
+    from typing import Any, Dict, Optional, Tuple
+
+    from nile.agent.worker.patterns import Patterns
 
 
 class Place:
-    """Made, locked and cleaned where it is to be written (`write`); else only looked at."""
+    """Made, locked and cleaned where it is to be written (`write`); else only looked at.
+
+    `basis` is a directory whose files a copy may be linked to where they are the same; b"": none.
+    """
+
+    basis = b""
 
     def __init__(self, dest: bytes, temporary: bytes, write: bool) -> None:
         self.dest = dest
@@ -29,9 +36,19 @@ class Place:
         self._lock = Lock(self.dest)
         busy = self._lock.acquire()
         if busy is not None:
-            return "another run writes there%s" % _by(busy), "wait until it has ended, or stop it"
+            return said(busy)
         target.clean(self._lock)
         return None
+
+    def about(self) -> "Optional[Dict[str, Any]]":
+        """What is to be known of it where a release goes there: see `nile.agent.worker.delivery`."""
+        return None
+
+    def tidy(self, patterns: "Patterns") -> None:
+        """It is about to be looked at."""
+
+    def make_ready(self, patterns: "Patterns") -> None:
+        """A copy begins."""
 
     def close(self) -> None:
         """What the run was to do there is done."""
@@ -50,12 +67,13 @@ class Place:
             self._lock.release()
 
 
-def _by(busy: Busy) -> str:
-    words = []
+def said(busy: Busy) -> "Tuple[str, str]":
+    """That another run has it, and the remedy."""
+    words = ["another run writes there"]
     if busy.user is not None:
         words.append(" of %s" % busy.user)
     if busy.since is not None:
         words.append(" since %s" % time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(busy.since)))
     if busy.run is not None:
         words.append(" (run %s)" % busy.run[:8])
-    return "".join(words)
+    return "".join(words), "wait until it has ended, or stop it"

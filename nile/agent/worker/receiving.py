@@ -51,7 +51,7 @@ class Receive:
     sender asked for), `stopped`. Unless `keep`, what is unfinished is removed
     (with `keep`, `sweep` is to be called in the end: another attempt of the
     same run begins with what is there). The destination is made if there is
-    none. Raises OSError where the address isn't ours.
+    none. Files may be linked to those in `basis`. Raises OSError where the address isn't ours.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Receive:
         deadline: float,
         done: "Done",
         keep: bool = False,
+        basis: bytes = b"",
     ) -> None:
         self._loop = loop
         self._rsync = rsync
@@ -72,6 +73,7 @@ class Receive:
         self._temporary = temporary
         self._done = done
         self._keep = keep
+        self._basis = basis
         self._connection: "Optional[socket.socket]" = None
         self._asked = b""
         self._running: "Optional[Running]" = None
@@ -143,7 +145,7 @@ class Receive:
         self._loop.forget(self._timer)
         self._timer = -1
         try:
-            argv = rsyncs.server_argv(self._rsync, asked, self._dest, self._temporary)
+            argv = rsyncs.server_argv(self._rsync, asked, self._dest, self._temporary, self._basis)
             self._clean = prepare(self._dest, self._temporary)
             connection.setblocking(True)
             both = [connection.fileno(), connection.fileno()]
@@ -245,7 +247,7 @@ def prepare(dest: bytes, temporary: bytes) -> bool:
     before = os.stat(dest)
     new = True
     try:
-        _as_owner(dest, before, lambda: os.mkdir(own, 0o700))
+        as_owner(dest, before, lambda: os.mkdir(own, 0o700))
     except FileExistsError:
         found = os.lstat(own)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
@@ -283,12 +285,12 @@ def remove(parent: bytes, temporary: bytes) -> None:
     path = os.path.join(parent, temporary)
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            _as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path))
+            as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path))
     except FileNotFoundError:
         pass  # rsync has removed it
 
 
-def _as_owner(directory: bytes, before: os.stat_result, change: "Callable[[], None]") -> None:
+def as_owner(directory: bytes, before: os.stat_result, change: "Callable[[], None]") -> None:
     """Change an entry of a directory that may be read-only for its owner, us; its mode and times stay."""
     try:
         change()

@@ -1,10 +1,13 @@
 """What a node of a chain says of itself."""
 
+from nile.agent.worker.holding import Holdup
 from nile.agent.worker.ring import APPLIER, SUCCESSOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional
+    from typing import Any, Callable, Dict, Optional
+
+    from nile.agent.worker.loop import Loop
 
 
 class Event:
@@ -16,6 +19,8 @@ class Event:
                  `meeting.Dial` says of one that can't be reached; `through`: it has everything
     applier      it has got everything and was closed (""); or takes no more: `failed`
     end          all has come, and the hash was right
+    held         it is held up by its `applier` or its `successor` (the code): see `holding`. Said again while
+                 that lasts; the offset is what that one has taken
     """
 
     def __init__(self, kind: str, code: str, reason: str, offset: int) -> None:
@@ -36,8 +41,11 @@ class Progress:
     last one, if there is none now), `sent`: what it was sent. `applier_s`,
     `successor_s`: how long nothing more could be granted to the predecessor
     (at the root: sent) because of the one or the other. Of several nodes
-    that stand still, the last one in the chain names the cause.
+    that stand still, the last one in the chain names the cause. Once all has
+    come, it is only a successor that hasn't got all of it.
     """
+
+    __slots__ = ("applied", "applier_s", "at", "forwarded", "received", "sent", "successor_s")
 
     def __init__(self) -> None:
         self.at = 0.0
@@ -46,11 +54,11 @@ class Progress:
 
     def differs(self, other: "Progress") -> bool:
         """Is it another one, its time aside?"""
-        return dict(vars(self), at=other.at) != vars(other)
+        return any(getattr(self, name) != getattr(other, name) for name in self.__slots__ if name != "at")
 
     def fields(self) -> "Dict[str, Any]":
         """All of it, as `nile.agent.wire.dumps` takes it."""
-        return dict(vars(self))
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Result:
@@ -88,3 +96,57 @@ class Clock:
         if self.who:
             self.seconds[self.who] += now - self._since
         self._since, self.who = now, who
+
+
+class Reporter:
+    """Looks at a node time and again, and says how far it is, and what holds it up."""
+
+    def __init__(
+        self,
+        loop: "Loop",
+        look: "Callable[[], Progress]",
+        keeps: "Callable[[], Dict[str, int]]",
+        told: "Callable[[str, str, str, int], None]",
+        progress: "Optional[Callable[[Progress], None]]",
+        progress_s: float,
+        held_s: float,
+    ) -> None:
+        """`keeps`: see `holding.Holdup.look`; `told(kind, code, reason, offset)`: an event.
+
+        `progress(progress)` is called every `progress_s` seconds, if there is something new.
+        """
+        self._loop = loop
+        self._look = look
+        self._keeps = keeps
+        self._told = told
+        self._tell = progress
+        self._progress_s = progress_s
+        self._holdup = Holdup(held_s)
+        self._last = Progress()
+        self._timers: "Dict[str, int]" = {}
+        self._later("judge", self._holdup.every_s, self._judge)
+        if progress is not None:
+            self._later("report", progress_s, self._report)
+
+    def stop(self) -> None:
+        """Look no more."""
+        for timer in self._timers.values():
+            self._loop.forget(timer)
+        self._timers = {}
+
+    def _later(self, name: str, after_s: float, act: "Callable[[], None]") -> None:
+        self._timers[name] = self._loop.at(self._loop.now() + after_s, act)
+
+    def _report(self) -> None:
+        self._later("report", self._progress_s, self._report)
+        now = self._look()
+        if self._tell is not None and now.differs(self._last):
+            self._last = now
+            self._tell(now)
+
+    def _judge(self) -> None:
+        self._later("judge", self._holdup.every_s, self._judge)
+        held = self._holdup.look(self._loop.now(), self._look(), self._keeps())
+        if held is not None:
+            who, why, offset = held
+            self._told("held", who, why, offset)

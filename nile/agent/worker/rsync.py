@@ -25,6 +25,7 @@ LATEST_QUESTION_S = 10.0  # `rsync --version` on a host that is busy
 SEED = 7  # of the checksums in a recording: the same for the same two trees; 0 would be another each time
 STALL_S = 120  # without a byte of the other end: rsync itself says that it is alive more often than that
 _HEAD = re.compile(rb"^rsync +version v?(\d+)\.(\d+)(?:\.(\d+))?\S* +protocol version (\d+)")
+_BESIDE = (b"--link-dest", b"--copy-dest", b"--compare-dest")  # where a receiver looks for files beside
 _TEMPORARY = re.compile(rb"\.nile-sync-[A-Za-z0-9_.-]+\Z")
 
 
@@ -116,7 +117,8 @@ class Copy:
 
     `temporary` is `.nile-sync-RUN`, the name of the directories in the
     destination that hold what is unfinished; `chown` is "user:group";
-    `bwlimit` is KiB a second. ValueError if `temporary` is another name.
+    `bwlimit` is KiB a second; `link_dest` is an absolute path at the receiver,
+    b"": none. ValueError if `temporary` is another name.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class Copy:
         sparse: bool = False,
         stall_s: int = STALL_S,
         max_delete: "Optional[int]" = None,
+        link_dest: bytes = b"",
     ) -> None:
         if not _TEMPORARY.match(temporary):
             raise ValueError("no name for a temporary directory: %r" % temporary)
@@ -152,6 +155,7 @@ class Copy:
         self.sparse = sparse
         self.stall_s = stall_s
         self.max_delete = max_delete
+        self.link_dest = link_dest
 
     def flags(self) -> str:
         """The short letters, after -a."""
@@ -180,7 +184,7 @@ def client_argv(
     other end; with `phases` it prints how far it is (see pushing). Sources and
     `dest` are absolute paths: ValueError else.
     """
-    for path in list(sources) + [dest]:
+    for path in list(sources) + [dest] + [copy.link_dest] * bool(copy.link_dest):
         if not path.startswith(b"/"):
             raise ValueError("not an absolute path: %r" % path)
     argv = [rsync.path, "-ax" + copy.flags()]  # a scan doesn't enter other file systems either
@@ -189,6 +193,7 @@ def client_argv(
     argv += ["--bwlimit=%d" % copy.bwlimit] if copy.bwlimit is not None else []
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
+    argv += ["--link-dest=" + os.fsdecode(copy.link_dest)] if copy.link_dest else []
     if "modify-window-ns" in rsync.has & _known_since(peer):
         argv.append("--modify-window=-1")
     argv += ["--debug=SEND1", "--outbuf=L"] if phases else []
@@ -259,10 +264,13 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("'", "''") + "'"
 
 
-def server_argv(rsync: Rsync, asked: "Sequence[bytes]", dest: bytes, temporary: bytes) -> "List[str]":
+def server_argv(
+    rsync: Rsync, asked: "Sequence[bytes]", dest: bytes, temporary: bytes, basis: bytes = b""
+) -> "List[str]":
     """What to run for a sender that asks for these words: them, with the path of our rsync.
 
-    Raises Refusal unless that receives into `dest`, by way of its temporary directory.
+    Raises Refusal unless that receives into `dest`, by way of its temporary directory, and
+    links files to none but those in `basis`, if there is one.
     """
     words = list(asked)
     options = words[2:-2]
@@ -272,6 +280,9 @@ def server_argv(rsync: Rsync, asked: "Sequence[bytes]", dest: bytes, temporary: 
         raise Refusal("refused", "the sender didn't ask for an rsync that receives into this directory")
     if [pair for pair in pairs if pair[0] == b"--temp-dir"] != [inner]:
         raise Refusal("refused", "the sender asked for another temporary directory")
+    others = [pair for pair in pairs if pair[0].startswith(_BESIDE)]
+    if others and (not basis or others != [[b"--link-dest", basis]]):
+        raise Refusal("refused", "the sender asked for another directory to link files to")
     if any(option in (b"--sender", b"--daemon") or _secluded(option) for option in options):
         raise Refusal("refused", "the sender asked for an rsync that isn't a receiver")
     return [rsync.path] + [os.fsdecode(word) for word in words[1:]]

@@ -18,6 +18,7 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     forget    a recording isn't needed any more       (the root's worker)
     join      take a place in a chain, and apply what comes
     predecessor, successor, last, leave   what becomes of that place
+    look, seal, stage, flip, ...   of releases: see nile.agent.worker.releasing
     close     nothing more comes: leave the destination as it is now
 
 Without standard input, and at SIGTERM, it stops what it does, cleans up and ends.
@@ -32,6 +33,7 @@ from nile.agent.worker import messages, target
 from nile.agent.worker.copies import Copies
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
+from nile.agent.worker.messages import CantError
 from nile.agent.worker.packing import pack, unpack
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
@@ -42,6 +44,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
+    from nile.agent.worker.releasing import Releasing
     from nile.agent.worker.rsync import Rsync
     from nile.agent.worker.streaming import Streaming
 
@@ -52,14 +55,6 @@ MOST_NAMED = 100
 MOST_OWNERS = 10000
 ALIVE_S = 5.0  # between two words that a long look at files goes on
 OWNERS = ("none", "names", "numbers")
-
-
-class CantError(Exception):
-    """What is asked can't be done: a code, a reason, a remedy."""
-
-    def __init__(self, code: str, reason: str, remedy: str = "") -> None:
-        super().__init__(reason)
-        self.fields = {"code": code, "reason": reason, "remedy": remedy}
 
 
 class Service:
@@ -76,6 +71,7 @@ class Service:
         self._chunks: "List[bytes]" = []
         self._at = 0
         self._writing = False
+        self._releasing: "Optional[Releasing]" = None
         self._copies = Copies(loop, self._say, self._changed)
         self._streaming: "Optional[Streaming]" = None
         for fd in (0, 1):
@@ -101,7 +97,8 @@ class Service:
         self._at = number
         signal.setitimer(signal.ITIMER_REAL, ALIVE_S, ALIVE_S)
         try:
-            answer = getattr(self, "_do_" + message["do"])(message)
+            own = getattr(self, "_do_" + message["do"], None)
+            answer = own(message) if own is not None else self._releases().do(message)
         except CantError as error:
             answer = error.fields
         except OSError as error:
@@ -196,7 +193,9 @@ class Service:
         if refusal is not None:
             code = "not-writable" if refusal.code == "unwritable" else "destination"
             raise CantError(code, refusal.text, refusal.remedy)
-        self._place = Place(dest, temporary, message["write"])
+        name = message.get("release", "")
+        self._place = self._releases().deliver(dest, temporary, name) if name else None
+        self._place = self._place or Place(dest, temporary, message["write"])
         busy = self._place.take()
         if busy is not None:
             raise CantError("busy", *busy)
@@ -206,12 +205,14 @@ class Service:
             "uid": os.geteuid(),
             "free": free.bytes,
             "rsync": rsync,
+            "release": self._place.about(),
         }
 
     def _do_scan(self, message: "Message") -> "Message":
         place = self._opened()
         roots = [(os.path.join(place.dest, name), name) for name in message["roots"]]
         self._looked = (roots, self._patterns(message))
+        place.tidy(self._looked[1])
         found = scan(*self._looked, checksum=message["checksum"])
         if found.unreadable:
             path, reason = found.unreadable[0]
@@ -231,11 +232,16 @@ class Service:
     def _do_compare(self, message: "Message") -> "Message":
         assert self._found is not None
         source, self._chunks = unpack(self._chunks), []
-        return differences(source, self._found, self._terms(message["owner"], message))
+        terms = self._terms(message["owner"], message)
+        answer = differences(source, self._found, terms)
+        if self._opened().basis:
+            answer["move"] = self._releases().coming(source, self._found, self._looked, terms)
+        return answer
 
     def _do_receive(self, message: "Message") -> "Message":
         place = self._opened()
-        return self._copies.receive(message, place.dest, place.temporary)
+        place.make_ready(self._looked[1])
+        return self._copies.receive(message, place.dest, place.temporary, place.basis)
 
     def _do_push(self, message: "Message") -> None:
         sources = self._source.paths if self._source is not None else []
@@ -260,7 +266,9 @@ class Service:
         self._streams().forget(message["what"])
 
     def _do_join(self, message: "Message") -> "Message":
-        return self._streams().join(message, self._rsync(), self._opened().dest)
+        place = self._opened()
+        place.make_ready(self._looked[1])
+        return self._streams().join(message, self._rsync(), place.dest)
 
     def _do_predecessor(self, message: "Message") -> "Message":
         return self._streams().predecessor(message)
@@ -291,6 +299,14 @@ class Service:
     def _rsync(self) -> "Rsync":
         assert self._copies.rsync is not None
         return self._copies.rsync
+
+    def _releases(self) -> "Releasing":
+        """What is needed for it is compiled only where there are releases."""
+        if self._releasing is None:
+            from nile.agent.worker.releasing import Releasing
+
+            self._releasing = Releasing()
+        return self._releasing
 
     def _opened(self) -> "Place":
         assert self._place is not None

@@ -7,6 +7,7 @@ with the number of the message that named it: `link`.
 
 import os
 import shutil
+import sys
 import tempfile
 
 from nile.agent.worker import rsync as rsyncs
@@ -17,6 +18,7 @@ from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
 from nile.agent.worker.receiving import Receive
 from nile.agent.worker.recording import Recording, Spool
+from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 
 TYPE_CHECKING = False
@@ -32,9 +34,23 @@ if TYPE_CHECKING:
     Say = Callable[[int, Message], None]
 
 REACH_S = 6.0  # for a neighbour to be found: it waits already
+PACE_S = 0.1  # between two looks at a stream that is to go slowly
 TOLD_S = 0.5  # between two words on how much is recorded
 READ_STEP = 512 * 1024  # bytes recorded after which the chain is told
 SPARE = 0.9  # of what is free where it is spooled: more isn't taken
+
+
+class Pace:
+    """How far a stream may go that has so many bytes a second; 0: as far as it can."""
+
+    def __init__(self, rate: int, began: float) -> None:
+        self._rate = rate
+        self._began = began
+        self.step = int(rate * PACE_S) if rate else READ_STEP
+
+    def until(self, now: float) -> int:
+        """The offset up to which it may go now."""
+        return int(self._rate * (now - self._began)) if self._rate else sys.maxsize
 
 
 class Tape:
@@ -56,6 +72,8 @@ class Tape:
         self._changed = changed
         self._say = say
         self._told_s = 0.0
+        self._pace = Pace(message["limit"] * 1024, loop.now())
+        self._timer = -1
         self._way: "Union[Dial, Recording, None]" = None
         self._empty: "Optional[Receive]" = None
         self._idle: "Optional[Callable[[], None]]" = None
@@ -138,21 +156,29 @@ class Tape:
 
     def _grown(self) -> None:
         """The spool may be sent on further; to look at every step would cost more than it gains."""
-        spool, file = self._spool, self.file
+        spool, file, now = self._spool, self.file, self._loop.now()
+        may = self._pace.until(now)
         if spool.aborted:
             file.abort(spool.aborted)
-        elif spool.total is not None:
+        elif spool.total is not None and spool.total <= may:
             file.finish(spool.total)
-        elif spool.limit - file.head >= READ_STEP:
-            file.limit(spool.limit)
-        now = self._loop.now()
+        elif min(spool.limit, may) - file.head >= min(READ_STEP, self._pace.step):
+            file.limit(min(spool.limit, may))
+        if may < spool.limit and self._timer < 0 and not spool.aborted:
+            self._timer = self._loop.at(now + PACE_S, self._later)
         if now - self._told_s >= TOLD_S and spool.total is None:
             self._told_s = now
             self._say({"written": spool.written, "more": True})
 
+    def _later(self) -> None:
+        self._timer = -1
+        self._grown()
+
     def stop(self, idle: "Callable[[], None]") -> None:
         """End it; `idle()` is called once nothing of it is left."""
         self._idle = idle
+        self._loop.forget(self._timer)
+        self._timer = 0  # it is looked at no more
         way = self._way
         if isinstance(way, Dial):
             way.close()
@@ -187,11 +213,11 @@ class Seat:
         self._ending: "Optional[Ending]" = None
         self._idle: "Optional[Callable[[], None]]" = None
 
-    def serve(self, file: File) -> None:
+    def serve(self, file: File, tls: "Optional[Tls]") -> None:
         """Be the first one."""
-        self._node = Node(self._loop, file, -1, self._told, self._node_done)
+        self._node = Node(self._loop, file, -1, self._told, self._node_done, tls=tls)
 
-    def join(self, rsync: rsyncs.Rsync, message: "Message", dest: bytes) -> int:
+    def join(self, rsync: rsyncs.Rsync, message: "Message", dest: bytes, tls: "Optional[Tls]") -> int:
         """Apply what comes, and pass it on; the port at which the predecessor is awaited.
 
         Raises rsync.Refusal, OSError.
@@ -201,7 +227,13 @@ class Seat:
             self._loop, rsync, copy, dest, tuple(message["recorded"]["version"]), self._applied
         )
         self._node = Node(
-            self._loop, message["ring"], self._applying.stdin, self._told, self._node_done, self._progress
+            self._loop,
+            message["ring"],
+            self._applying.stdin,
+            self._told,
+            self._node_done,
+            self._progress,
+            tls=tls,
         )
         return self.await_predecessor(message["secret"])
 
@@ -274,6 +306,7 @@ class Streaming:
         self._changed = changed
         self._tapes: "Dict[int, Tape]" = {}
         self._seats: "Dict[int, Seat]" = {}
+        self._tls: "Optional[Tls]" = None
         self._stopping = 0
 
     # At the root.
@@ -293,7 +326,7 @@ class Streaming:
     def serve(self, message: "Message") -> None:
         """Begin a chain with what is recorded."""
         seat = self._seat(message["n"])
-        seat.serve(self._tapes[message["what"]].file)
+        seat.serve(self._tapes[message["what"]].file, self._sealed(message))
         seat.successor(message)
 
     def forget(self, number: int) -> None:
@@ -308,12 +341,14 @@ class Streaming:
         """Take a place in a chain; answers with the port at which the predecessor is awaited."""
         number = message["n"]
         try:
-            port = self._seat(number).join(rsync, message, dest)
+            tls = self._sealed(message)
+            port = self._seat(number).join(rsync, message, dest, tls)
         except rsyncs.Refusal as refusal:
             del self._seats[number]
             return {"code": refusal.code, "reason": refusal.reason}
         except OSError:
-            self._seats[number].stop()
+            if number in self._seats:
+                self._seats[number].stop()
             raise
         return {"port": port, "more": True}
 
@@ -342,6 +377,12 @@ class Streaming:
         seat = self._seats.get(number)
         if seat is not None:
             seat.stop()
+
+    def _sealed(self, message: "Message") -> "Optional[Tls]":
+        """How neighbours are met: all of a run have one identity, or none. Raises OSError without TLS."""
+        if message["identity"] and self._tls is None:
+            self._tls = Tls(message["identity"])
+        return self._tls
 
     def _seat(self, number: int) -> Seat:
         def say(number: int, fields: "Message") -> None:

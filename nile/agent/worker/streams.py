@@ -8,7 +8,7 @@ from nile.agent.worker.ring import Ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional
+    from typing import Callable, List, Optional, Union
 
 _CHUNK = 256 * 1024
 
@@ -46,6 +46,13 @@ class Stream:
         """
         raise NotImplementedError
 
+    def part(self, offset: int, end: int) -> "Union[bytes, memoryview]":
+        """Some of the bytes from `offset` to `end`, for who can't be written to; the same if asked again.
+
+        Raises OSError, or ValueError where it hasn't got them.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:
         """The chain that has it is over."""
 
@@ -76,6 +83,10 @@ class Received(Stream):
     def write(self, fd: int, offset: int, end: int) -> int:
         """See `Stream.write`."""
         return os.write(fd, self.ring.view(offset, end))
+
+    def part(self, offset: int, end: int) -> memoryview:
+        """See `Stream.part`."""
+        return self.ring.view(offset, end)
 
     def close(self) -> None:
         """See `Stream.close`."""
@@ -131,6 +142,13 @@ class File(Stream):
         if not count:
             raise ValueError("the file ends at %d" % offset)
         return count
+
+    def part(self, offset: int, end: int) -> bytes:
+        """See `Stream.part`."""
+        data = os.pread(self._fd, min(_CHUNK, end - offset), offset)
+        if not data:
+            raise ValueError("the file ends at %d" % offset)
+        return data
 
     def _grow(self, offset: int) -> None:
         if self.total is not None or self.failed or offset < self._head:

@@ -3,14 +3,15 @@
 import select
 
 from nile.agent.worker import segments
+from nile.agent.worker.sealing import pending, turned
 from nile.agent.worker.segments import Broken, Segments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Callable
 
     from nile.agent.worker.loop import Loop
+    from nile.agent.worker.meeting import Connection
     from nile.agent.worker.streams import Received
 
 CHUNK = 1024 * 1024  # bytes read at a time: less costs more, in system calls and switches
@@ -28,7 +29,7 @@ class Upstream:
     def __init__(
         self,
         loop: "Loop",
-        connection: "socket.socket",
+        connection: "Connection",
         stream: "Received",
         step: int,
         came: "Callable[[], None]",
@@ -48,6 +49,7 @@ class Upstream:
         self._said = (-1, -1)  # received and granted, when we said it last
         self._words = b""
         self._timer = -1
+        self._wake = -1
         self._ended = False
 
     def allow(self, until: int, ceiling: int) -> None:
@@ -64,6 +66,7 @@ class Upstream:
     def close(self) -> None:
         """Look at it no more; `over` isn't called."""
         self._loop.forget(self._timer)
+        self._loop.forget(self._wake)
         if self._socket.fileno() >= 0:
             self._loop.unwatch(self._socket.fileno())
             self._socket.close()
@@ -96,10 +99,20 @@ class Upstream:
 
     def _watch(self) -> None:
         reads = self._ring.head < self._ceiling or not self._segments.left
-        mask = (select.POLLIN if reads and not self._ended else 0) | (select.POLLOUT if self._words else 0)
+        writes = self._words or turned(self._socket)
+        mask = (select.POLLIN if reads and not self._ended else 0) | (select.POLLOUT if writes else 0)
         if mask != self._mask and self._socket.fileno() >= 0:
             self._mask = mask
             self._loop.watch(self._socket.fileno(), mask, self._ready)
+        if mask & select.POLLIN and self._wake < 0 and pending(self._socket):
+            self._wake = self._loop.at(self._loop.now(), self._awake)
+
+    def _awake(self) -> None:
+        """There is something to read, and nobody else would tell."""
+        self._wake = -1
+        if self._mask & select.POLLIN:
+            self._read()
+            self._watch()
 
     # What it says
 
@@ -119,7 +132,7 @@ class Upstream:
         try:
             came = self._segment() if self._segments.left else self._word()
         except BlockingIOError:
-            return
+            self._watch()
         except Broken as broken:
             self._end("protocol", str(broken))
         except OSError as error:

@@ -10,12 +10,14 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from nile.agent.worker import segments
 from nile.agent.worker.chain import Node
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.meeting import Dial, Listener
 from nile.agent.worker.reports import Event, Progress, Result
+from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 from tests.agent.worker.copying import LONGEST_S, SECRET, a_loop
 
@@ -23,6 +25,7 @@ HOST = "127.0.0.1"
 RING = 256 * 1024
 MIB = 1024 * 1024
 SIZE = 4 * MIB + 12345
+TLS: Tls | None = None  # what all neighbours have: set by the tests of sealed chains
 
 
 def stream(size: int) -> bytes:
@@ -83,7 +86,7 @@ class Reader:
 class Host:
     """A node with its reader, and all that it said."""
 
-    def __init__(self, chain: Chain, source: File | int, applies: bool, **options: float) -> None:
+    def __init__(self, chain: Chain, source: File | int, applies: bool, **options: Any) -> None:
         self.loop = chain.loop
         self.reader = Reader(chain.loop) if applies else None
         self.events: list[Event] = []
@@ -92,7 +95,9 @@ class Host:
         self.when_told: Callable[[Event], None] | None = None
         self.when_done: Callable[[], None] | None = None
         pipe = self.reader.write_end if self.reader else -1
-        self.node = Node(self.loop, source, pipe, self._told, self._done, self.reports.append, **options)
+        self.node = Node(
+            self.loop, source, pipe, self._told, self._done, self.reports.append, tls=TLS, **options
+        )
 
     @property
     def got(self) -> bytes:
@@ -141,7 +146,7 @@ class Host:
 class Chain:
     """A root with a file, and hosts behind it; as long as it isn't told otherwise, who breaks is skipped."""
 
-    def __init__(self, loop: Loop, size: int, hosts: int, ring: int = RING, **options: float) -> None:
+    def __init__(self, loop: Loop, size: int, hosts: int, ring: int = RING, **options: Any) -> None:
         self.loop = loop
         self.data = stream(size)
         self._fd = os.memfd_create("stream")
@@ -155,7 +160,7 @@ class Chain:
     def all(self) -> list[Host]:
         return [self.root, *self.hosts]
 
-    def another(self, source: File | int = RING, **options: float) -> Host:
+    def another(self, source: File | int = RING, **options: Any) -> Host:
         """One more, which belongs to nothing yet."""
         host = Host(self, source, applies=not isinstance(source, File), **options)
         if host.reader is not None:
@@ -266,7 +271,7 @@ def descriptors() -> set[str]:
 
 
 @contextmanager
-def a_chain(size: int, hosts: int, ring: int = RING, **options: float) -> Iterator[Chain]:
+def a_chain(size: int, hosts: int, ring: int = RING, **options: Any) -> Iterator[Chain]:
     """A chain of its own loop; afterwards nothing is left open and no timer goes on."""
     before = descriptors()
     with a_loop() as loop:
@@ -315,14 +320,14 @@ class ByHand:
     def dial(self, port: int, secret: bytes = SECRET) -> ByHand:
         """Be the predecessor of who awaits one there."""
         loop = self.chain.loop
-        Dial(loop, HOST, port, secret, loop.now() + LONGEST_S, self._met)
+        Dial(loop, HOST, port, secret, loop.now() + LONGEST_S, self._met, TLS)
         self.chain.wait(lambda: self.socket is not None)
         return self
 
     def listen(self) -> int:
         """Be the successor of who is told this port."""
         loop = self.chain.loop
-        self.listener = Listener(loop, HOST, SECRET, loop.now() + LONGEST_S, self._met)
+        self.listener = Listener(loop, HOST, SECRET, loop.now() + LONGEST_S, self._met, TLS)
         return self.listener.port
 
     def wait_met(self) -> None:
@@ -346,12 +351,18 @@ class ByHand:
         assert self.socket is not None
         return self.socket
 
+    @property
+    def plain(self) -> socket.socket:
+        """What the connection is made of."""
+        found: socket.socket = getattr(self.open, "_socket", self.open)
+        return found
+
     def _ready(self, _: int) -> None:
         try:
             data = self.open.recv(MIB)
         except BlockingIOError:
             return
-        except ConnectionError:
+        except OSError:
             data = b""
         self.got += data
         if not data:
@@ -374,7 +385,7 @@ class ByHand:
 
     def reset(self) -> None:
         """As a machine does that has forgotten us."""
-        self.open.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def close(self) -> None:

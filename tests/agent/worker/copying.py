@@ -65,7 +65,16 @@ class Pair:
         self.begun: Callable[[], object] = lambda: None  # called once the sender has begun
         deadline = loop.now() + LONGEST_S
         self.receive = receiving.Receive(
-            loop, self.rsync, self.dest, NAME, "127.0.0.1", SECRET, deadline, self._done("got"), keep
+            loop,
+            self.rsync,
+            self.dest,
+            NAME,
+            "127.0.0.1",
+            SECRET,
+            deadline,
+            self._done("got"),
+            keep,
+            self.copy.link_dest,
         )
 
     def _done(self, who: str) -> Callable[[Ending], None]:

@@ -359,7 +359,7 @@ def test_an_abort_waits_not_long_for_a_successor_that_takes_nothing(monkeypatch:
         stuck.pause()
         stuck.greet(0, 1 << 40)
         chain.wait(lambda: chain.root.said("successor") == [""])
-        stuck.open.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         chain.file.limit(SIZE)
         chain.file.abort("enough")
         chain.wait_done()

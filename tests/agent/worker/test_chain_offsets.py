@@ -81,7 +81,7 @@ def test_bytes_that_a_new_successor_wants_are_not_written_over_though_more_was_g
         below.pause()
         chain.wait(lambda: host.said("successor") == [""])
         more = chain.data[RING // 2 : granted]
-        above.open.setblocking(True)
+        above.plain.setblocking(True)
         above.say(segments.segment(len(more)) + more)
         chain.settle()
         assert host.node.progress().received == RING + 1000, "the rest waits until it has been taken"

@@ -203,8 +203,8 @@ def test_a_successor_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPat
 # What it says of itself
 
 
-def test_progress_is_told_four_times_a_second_and_only_when_there_is_some() -> None:
-    with a_chain(SIZE, 1) as chain:
+def test_progress_is_told_as_often_as_asked_for_and_only_when_there_is_some() -> None:
+    with a_chain(SIZE, 1, progress_s=0.25) as chain:
         host = chain.hosts[0]
         chain.join()
         chain.file.limit(MIB)

@@ -353,7 +353,7 @@ def test_all_addresses_of_a_name_are_tried(loop: Loop, monkeypatch: pytest.Monke
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(meeting, "_LookUp", Found)
+    monkeypatch.setattr(meeting, "LookUp", Found)
     Dial(loop, "name", 1, SECRET, deadline(loop, 3), ends("dialler"))
     loop.run()
     assert (ends.code("listener"), ends.code("dialler")) == ("", "")

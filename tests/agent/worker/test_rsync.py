@@ -229,6 +229,34 @@ def test_what_isnt_a_receiver_into_here_is_refused(asked: list[bytes]) -> None:
     assert refused.value.code == "refused"
 
 
+LINKED = [*ASKED[:3], b"--link-dest", b"/r/1", *ASKED[3:]]
+
+
+def test_files_are_linked_to_those_of_the_directory_that_is_known_here() -> None:
+    argv = client_argv(known(), Copy(NAME, link_dest=b"/r/1"), [b"/s/"], b"/d", ["h"], (3, 1, 0), False)
+    assert "--link-dest=/r/1" in argv
+    assert server_argv(known(), LINKED, b"/d", NAME, b"/r/1") == [
+        "/usr/bin/rsync",
+        *map(os.fsdecode, LINKED[1:]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "basis"),
+    [
+        (LINKED, b""),
+        (LINKED, b"/r/2"),
+        ([*ASKED[:3], b"--link-dest=/r/1", *ASKED[3:]], b"/r/1"),
+        ([*ASKED[:3], b"--copy-dest", b"/r/1", *ASKED[3:]], b"/r/1"),
+        ([*LINKED[:3], b"--link-dest", b"/etc", *LINKED[3:]], b"/r/1"),
+        ([*LINKED[:3], b"--compare-dest", b"/etc", *LINKED[3:]], b"/r/1"),
+    ],
+)
+def test_and_to_no_others(asked: list[bytes], basis: bytes) -> None:
+    with pytest.raises(Refusal, match="to link files to"):
+        server_argv(known(), asked, b"/d", NAME, basis)
+
+
 # Its end
 
 SPACE = b'rsync: [receiver] write failed on "/d/big": No space left on device (28)\n'

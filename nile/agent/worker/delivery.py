@@ -1,0 +1,157 @@
+"""A release that is brought to this host, while a run has it: made beside the others, under a hidden name.
+
+Files that are as in the current release are linked to it, by rsync
+(--link-dest): it makes a file of its own wherever one differs, be it in its
+mode only, and never writes to one that was there. But what it finds at the
+name of a file, left by an earlier try, it would change in place, with all names
+that this file has. So before a copy begins, names are taken away of files that
+have others elsewhere: they are linked anew, which costs next to nothing.
+"""
+
+import os
+import shutil
+import stat
+
+from nile.agent.worker import naming, target
+from nile.agent.worker.lock import Lock
+from nile.agent.worker.manifest import FILE, TEMPORARY, Comparable
+from nile.agent.worker.place import Place, said
+from nile.agent.worker.receiving import as_owner
+from nile.agent.worker.releases import END_IT, Refused, Releases
+from nile.agent.worker.scanning import scan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+    from nile.agent.worker.manifest import Manifest, Terms
+    from nile.agent.worker.patterns import Patterns
+
+
+class Delivery(Place):
+    """Where one release goes: `dest` is the hidden directory or, where it is `whole` already, its own.
+
+    `basis` is the current release, and `current` its name, if there is one and this one isn't whole.
+    """
+
+    def __init__(self, dest: bytes, temporary: bytes, name: str) -> None:
+        super().__init__(naming.making(dest, name), temporary, True)
+        self.releases = Releases(dest)
+        self.name = name
+        self.current = ""
+        self.whole = False
+        self._untidy = False
+
+    def take(self) -> "Optional[Tuple[str, str]]":
+        """As that of a Place. Raises Refused where what is there isn't as Nile leaves it."""
+        self._prepared = target.prepare(self.releases.place, True)
+        self._lock = Lock(self.releases.dest)
+        busy = self._lock.acquire()
+        if busy is not None:
+            return said(busy)
+        current = self.releases.current()
+        self.releases.previous()
+        flip = self.releases.interrupted()
+        if flip is not None and flip.to != self.name:
+            raise Refused("a flip %s was interrupted" % flip.words(), END_IT)
+        self.whole = self.releases.is_whole(self.name)
+        if self.whole:
+            self.dest = naming.whole(self.releases.dest, self.name)
+            return None
+        if current and self.releases.is_whole(current):
+            self.current = current
+            self.basis = naming.whole(self.releases.dest, current)
+        self._untidy = os.path.isdir(self.dest)
+        self._prepared.made += target.prepare(self.dest, True).made
+        return None
+
+    def about(self) -> "Dict[str, Any]":
+        """The release that files are linked to, and whether this one is there already."""
+        return {"current": self.current, "whole": self.whole}
+
+    def tidy(self, patterns: "Patterns") -> None:
+        """Remove what nobody looks at, and what would become part of the release: left by an earlier try."""
+        if self._untidy:
+            self._untidy = False
+            for _ in self._found(patterns):
+                pass
+
+    def make_ready(self, patterns: "Patterns") -> None:
+        """Take away what a copy would spoil. Raises Refused for a release that is whole."""
+        if self.whole:
+            raise Refused("release %s is there already" % self.name, "give it another name")
+        shared: "Dict[Tuple[int, int], List[bytes]]" = {}
+        links: "Dict[Tuple[int, int], int]" = {}
+        for path, about in self._found(patterns):
+            if about.st_nlink > 1:
+                identity = (about.st_dev, about.st_ino)
+                shared.setdefault(identity, []).append(path)
+                links[identity] = about.st_nlink
+        for identity, paths in shared.items():
+            if links[identity] > len(paths):
+                for path in paths:
+                    _take_away(path)
+
+    def _found(self, patterns: "Patterns") -> "Iterator[Tuple[bytes, os.stat_result]]":
+        """All that isn't a directory; what has no place there is removed on the way."""
+        for place, directories, files in os.walk(self.dest):
+            for name in list(directories) + files:
+                path = os.path.join(place, name)
+                about = os.lstat(path)
+                directory = stat.S_ISDIR(about.st_mode)
+                inside = os.path.relpath(path, self.dest)
+                if name.startswith(TEMPORARY) or patterns.excludes(inside, directory):
+                    _take_away(path)
+                    if name in directories:
+                        directories.remove(name)
+                elif not directory:
+                    yield path, about
+
+    def coming(
+        self,
+        source: "Manifest",
+        found: "Manifest",
+        names: "List[bytes]",
+        patterns: "Patterns",
+        terms: "Terms",
+    ) -> int:
+        """Bytes that the source needs here, of which so much was `found`."""
+        basis = scan([(os.path.join(self.basis, name), name) for name in names], patterns)
+        return coming(source, found, basis, terms)
+
+    def abandon(self) -> None:
+        """It isn't: what of it came whole stays, for the next try."""
+        if not self.whole:
+            super().abandon()
+        elif self._lock is not None:
+            self._lock.release()
+
+    def seal(self) -> None:
+        """It is whole."""
+        self.releases.seal(self.name)
+        self.whole = True
+
+
+def coming(source: "Manifest", found: "Manifest", basis: "Manifest", terms: "Terms") -> int:
+    """Bytes of the files that take room of their own: what is as in `found` or in `basis` takes none."""
+    terms = terms._replace(links=False, checksum=False)
+    basis.users.update(found.users)  # as the source calls them
+    basis.groups.update(found.groups)
+    there: "Dict[bytes, Any]" = {}
+    for manifest in (basis, found):
+        compared = Comparable(manifest, terms)
+        there.update((entry.path, compared.aspects(entry)) for entry in manifest.entries)
+    ours = Comparable(source, terms)
+    total, counted = 0, {b""}
+    for entry in source.entries:
+        if entry.kind == FILE and there.get(entry.path) != ours.aspects(entry):
+            if not entry.group or entry.group not in counted:
+                total += entry.size
+                counted.add(entry.group)
+    return total
+
+
+def _take_away(path: bytes) -> None:
+    parent = os.path.dirname(path)
+    directory = stat.S_ISDIR(os.lstat(path).st_mode)
+    as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path) if directory else os.unlink(path))

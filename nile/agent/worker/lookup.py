@@ -1,0 +1,82 @@
+"""The addresses of a name, looked up in a process of its own: a slow name server holds nothing else up."""
+
+import os
+import select
+import socket
+import sys
+
+from nile.agent import processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List, Tuple
+
+    from nile.agent.worker.loop import Loop
+
+_LOOK_UP = """if 1:
+    import socket, sys
+    try:
+        found = socket.getaddrinfo(sys.argv[1], int(sys.argv[2]), 0, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        print("-", getattr(error, "strerror", None) or error)
+    else:
+        for family, _, _, _, place in found:
+            print(int(family), *place)
+"""
+
+
+class LookUp:
+    """The addresses of a name: `found([(family, place)], reason)`, never from within the constructor."""
+
+    def __init__(self, loop: "Loop", name: str, port: int, found: "Callable[[List[Any], str], None]") -> None:
+        self._loop = loop
+        self._found = found
+        self._said = b""
+        self._fd = -1
+        self._timer = -1
+        try:
+            known = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            self._ask(name, port)
+        else:
+            places = [(entry[0], entry[4]) for entry in known]
+            self._timer = loop.at(loop.now(), lambda: found(places, ""))
+
+    def close(self) -> None:
+        """Don't call `found`."""
+        self._loop.forget(self._timer)
+        if self._fd >= 0:
+            self._loop.unwatch(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _ask(self, name: str, port: int) -> None:
+        self._fd, write = os.pipe()
+        os.set_blocking(self._fd, False)
+        null = os.open(os.devnull, os.O_RDWR)
+        argv = [sys.executable, "-I", "-S", "-c", _LOOK_UP, name, str(port)]
+        try:
+            pid = processes.spawn(argv, dict(os.environ), [null, write, null])
+        finally:
+            os.close(null)
+            os.close(write)
+        self._loop.child(pid, lambda _status, _signal: None)
+        self._loop.watch(self._fd, select.POLLIN, self._read)
+
+    def _read(self, _: int) -> None:
+        try:
+            data = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
+        if data:
+            self._said += data
+            return
+        self.close()
+        lines = [line.split(" ") for line in self._said.decode("utf-8", "replace").splitlines()]
+        places = [(int(line[0]), _place(line[1:])) for line in lines if line[0] != "-"]
+        self._found(places, "" if places else " ".join(lines[0][1:] if lines else ["it has no address"]))
+
+
+def _place(words: "List[str]") -> "Tuple[Any, ...]":
+    """A socket's address of the words printed: the name, then numbers."""
+    return (words[0],) + tuple(int(word) for word in words[1:])

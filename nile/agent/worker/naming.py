@@ -1,0 +1,26 @@
+"""How releases are called, and where they are below a destination. Pure."""
+
+import re
+
+RELEASES = b"releases"
+CURRENT, PREVIOUS = b"current", b"previous"
+MAKING = b".nile-making-"  # how the names of releases begin that aren't whole yet
+GONE = b".nile-gone-"  # and of those that are being removed
+FLIP = b".nile-flip"  # what is written down of the last change of `current`
+MOST_LETTERS = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,%d}\Z" % (MOST_LETTERS - 1))
+
+
+def is_name(text: object) -> bool:
+    """May a release be called so? Letters, digits and . _ + - are allowed, the first one is no sign."""
+    return isinstance(text, str) and _NAME.match(text) is not None
+
+
+def whole(dest: bytes, name: str) -> bytes:
+    """Where a release is once it is whole."""
+    return b"/".join((dest, RELEASES, name.encode()))
+
+
+def making(dest: bytes, name: str) -> bytes:
+    """Where it is until then."""
+    return b"/".join((dest, RELEASES, MAKING + name.encode()))

@@ -1,0 +1,339 @@
+"""Releases side by side in a destination, and which of them is current.
+
+    DEST/releases/NAME               a release; it has this name since it was found equal to its source
+    DEST/releases/.nile-making-NAME  one that isn't whole yet: the next run that delivers it takes it up
+    DEST/current                     -> releases/NAME
+    DEST/previous                    -> what was current before
+    DEST/releases/.nile-flip         the last flip: from what, to what, of which run, and whether it is over
+
+A flip is the change of `current`, by a rename: whoever looks sees the old one or
+the new one. It is written down before (staged), and again once the root has
+confirmed it: so a host whose root died in between can tell whether it flipped.
+Nothing here but `look` may be done without the lock of the destination.
+"""
+
+import errno
+import json
+import os
+import shutil
+import stat
+import time
+from typing import NamedTuple
+
+from nile.agent.worker import naming
+from nile.agent.worker.inuse import in_use
+from nile.agent.worker.messages import CantError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+SYNC_S = 30.0  # for the kernel to bring a release to the disk, before it is called whole all the same
+_PAUSE_S = 0.02
+MOST_FLIP = 10000  # bytes of what is written down of a flip
+END_IT = "end it by `nile releases --finish` or `nile releases --rollback`"
+
+
+class Refused(CantError):
+    """The releases of this host don't allow it: a reason, and a remedy."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__("release", reason, remedy)
+
+
+class Flip(NamedTuple):
+    """A change of `current`: names of releases, "" for none; `before` is what `previous` was."""
+
+    origin: str
+    to: str
+    before: str
+    run: str
+    done: bool = False
+
+    def words(self) -> str:
+        """Which one it is."""
+        return "from %s to %s" % (self.origin or "none", self.to)
+
+
+class Look(NamedTuple):
+    """What is there. `names` are whole, the latest first; `half` aren't."""
+
+    current: str
+    previous: str
+    names: "List[str]"
+    half: "List[str]"
+    flip: "Optional[Flip]"
+
+
+class Releases:
+    """Those of one destination. Methods raise Refused, and OSError."""
+
+    def __init__(self, dest: bytes) -> None:
+        self.dest = dest
+        self.place = os.path.join(dest, naming.RELEASES)
+        self._earlier: "Optional[Flip]" = None
+        self._staged = False
+
+    # What is there.
+
+    def look(self) -> Look:
+        """All of it."""
+        return Look(self.current(), self.previous(), self.names(), self.half(), self.flip())
+
+    def current(self) -> str:
+        """The current release, "" where there is none."""
+        return self._leads_to(naming.CURRENT)
+
+    def previous(self) -> str:
+        """The one before it."""
+        return self._leads_to(naming.PREVIOUS)
+
+    def _leads_to(self, link: bytes) -> str:
+        path = os.path.join(self.dest, link)
+        try:
+            leads = os.readlink(path)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise Refused("'%s' is no symbolic link" % os.fsdecode(path), "move it away") from None
+        for start in (naming.RELEASES + b"/", self.place + b"/"):
+            name = os.fsdecode(leads[len(start) :])
+            if leads.startswith(start) and naming.is_name(name):
+                return name
+        text = "'%s' leads to '%s', which is no release below %s"
+        text = text % (os.fsdecode(path), os.fsdecode(leads), os.fsdecode(self.place))
+        raise Refused(text, "move it away")
+
+    def names(self) -> "List[str]":
+        """Releases that are whole; the one that became it last is first."""
+        found = []
+        for name, path in self._listed(b""):
+            about = os.lstat(path)
+            if stat.S_ISDIR(about.st_mode):
+                found.append((about.st_ctime_ns, name))  # the rename that made it whole is what changed it
+        return [name for _, name in sorted(found, reverse=True)]
+
+    def half(self) -> "List[str]":
+        """Releases that aren't."""
+        return sorted(name for name, _ in self._listed(naming.MAKING))
+
+    def _listed(self, start: bytes) -> "List[Tuple[str, bytes]]":
+        try:
+            listed = os.listdir(self.place)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = [(os.fsdecode(name[len(start) :]), name) for name in listed if name.startswith(start)]
+        return [(name, os.path.join(self.place, entry)) for name, entry in found if naming.is_name(name)]
+
+    def is_whole(self, name: str) -> bool:
+        """Is there such a release? Raises Refused where something else has its name."""
+        try:
+            mode = os.lstat(naming.whole(self.dest, name)).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if not stat.S_ISDIR(mode):
+            shown = os.fsdecode(naming.whole(self.dest, name))
+            raise Refused("'%s' is no directory" % shown, "move it away, or give another name")
+        return True
+
+    def flip(self) -> "Optional[Flip]":
+        """The last one, if it is known."""
+        try:
+            with open(os.path.join(self.place, naming.FLIP), "rb") as file:
+                said = json.loads(file.read(MOST_FLIP).decode())
+            flip = Flip(said["origin"], said["to"], said["before"], str(said["run"]), said["done"] is True)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError):
+            flip = None
+        if flip is None or not all(name == "" or naming.is_name(name) for name in flip[:3]):
+            shown = os.fsdecode(os.path.join(self.place, naming.FLIP))
+            raise Refused("'%s' can't be understood" % shown, "remove it, if `current` is as it should be")
+        return flip
+
+    def interrupted(self) -> "Optional[Flip]":
+        """One that was begun, and of which nobody has said that it is over."""
+        flip = self.flip()
+        return flip if flip is not None and not flip.done else None
+
+    # What is done.
+
+    def seal(self, name: str) -> None:
+        """It is whole: from now on it has its name. Nothing happens where it has."""
+        if self.is_whole(name):
+            return
+        _to_disk()
+        os.rename(naming.making(self.dest, name), naming.whole(self.dest, name))
+        _sync(self.place)
+
+    def stage(self, to: str, run: str) -> None:
+        """Write down that `current` will be this one (of "": the previous one).
+
+        One that was interrupted is taken up where it leads to the same.
+        """
+        self._earlier = self.flip()
+        earlier = self.interrupted()
+        if earlier is not None and earlier.to != to:
+            raise Refused("a flip %s was interrupted" % earlier.words(), END_IT)
+        current, before = self.current(), self.previous()
+        to = to or before
+        if not to:
+            raise Refused("there is no previous release", "name one by --to")
+        if not self.is_whole(to):
+            raise Refused("there is no release %s" % to, "see `nile releases` for those that there are")
+        self._staged = earlier is not None or current != to
+        if earlier is not None:
+            self._write(earlier._replace(run=run))
+        elif self._staged:
+            self._write(Flip(current, to, before, run))
+
+    def unstage(self) -> None:
+        """It won't be: as if nothing had been staged here."""
+        if self._staged and self._earlier is not None:
+            self._write(self._earlier)
+        elif self._staged:
+            self._forget()
+        self._staged = False
+
+    def switch(self) -> None:
+        """Flip as it is written down; nothing happens where that is done, or nothing is to be done."""
+        flip = self.interrupted()
+        if flip is None:
+            return
+        current = self.current()
+        if current not in (flip.origin, flip.to):
+            reason = "a flip %s is under way, and current is %s" % (flip.words(), current or "none")
+            raise Refused(reason, "somebody has changed it: " + END_IT)
+        if not self.is_whole(flip.to):
+            raise Refused("there is no release %s any more" % flip.to, END_IT)
+        if current != flip.to:
+            self._lead(naming.CURRENT, flip.to)
+        if flip.origin:
+            self._lead(naming.PREVIOUS, flip.origin)
+
+    def confirm(self) -> None:
+        """The flip is over."""
+        flip = self.interrupted()
+        if flip is not None:
+            self._write(flip._replace(done=True))
+
+    def undo(self, run: str) -> None:
+        """What is current is again what was before the flip of this run, over or not."""
+        flip = self.flip()
+        if flip is None or flip.run != run:
+            raise Refused("no flip of that run is known here")
+        if self.current() not in (flip.origin, flip.to):
+            reason = "a flip %s was made, and current is %s" % (flip.words(), self.current() or "none")
+            raise Refused(reason, "name what it is to be, by `nile rollback --to`")
+        if flip.origin and not self.is_whole(flip.origin):
+            raise Refused("there is no release %s any more" % flip.origin, "use `nile releases --finish`")
+        self._lead(naming.CURRENT, flip.origin)
+        self._lead(naming.PREVIOUS, flip.before)
+        self._forget()
+
+    def prune(self, keep: int) -> "List[str]":
+        """Remove all but so many of the latest ones, and whatever isn't whole; gives the names.
+
+        Never the current or the previous one, nor what a flip that isn't over
+        speaks of, nor one that a process works in.
+        """
+        look = self.look()
+        needed = {look.current, look.previous}
+        if look.flip is not None and not look.flip.done:
+            needed.update(look.flip[:3])
+        doomed = {naming.whole(self.dest, name): name for name in look.names[keep:] if name not in needed}
+        used = in_use(doomed)
+        removed = [(path, name) for path, name in doomed.items() if path not in used]
+        for path, name in removed:
+            os.rename(path, os.path.join(self.place, naming.GONE + name.encode()))
+        for start in (naming.GONE, naming.MAKING):
+            for _, path in self._listed(start):
+                _remove(path)
+        return [name for _, name in removed]
+
+    # Helpers.
+
+    def _lead(self, link: bytes, name: str) -> None:
+        """Have a link lead to a release, in one step; to "": take it away."""
+        path = os.path.join(self.dest, link)
+        if name:
+            new = os.path.join(self.dest, b".nile-new-" + link)
+            _no_file(new)
+            os.symlink(os.path.join(naming.RELEASES, name.encode()), new)
+            os.rename(new, path)
+        else:
+            _no_file(path)
+        _sync(self.dest)
+
+    def _write(self, flip: Flip) -> None:
+        path = os.path.join(self.place, naming.FLIP)
+        new = path + b"-new"
+        _no_file(new)
+        with open(new, "xb") as file:
+            file.write(json.dumps(flip._asdict()).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(new, path)
+        _sync(self.place)
+
+    def _forget(self) -> None:
+        _no_file(os.path.join(self.place, naming.FLIP))
+        _sync(self.place)
+
+
+def _no_file(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _sync(directory: bytes) -> None:
+    """Names in it are to outlive a loss of power."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+            raise
+    finally:
+        os.close(fd)
+
+
+def _to_disk() -> None:
+    """What was written is to outlive a loss of power, too: else `current` would lead to empty files.
+
+    A child does it, since it can't be interrupted, and on a host that writes
+    a lot it may take longer than all others should wait.
+    """
+    child = os.fork()
+    if not child:
+        os.sync()
+        os._exit(0)
+    latest = time.monotonic() + SYNC_S
+    while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < latest:
+        time.sleep(_PAUSE_S)
+
+
+def _remove(path: bytes) -> None:
+    """A tree, also where its directories are read-only; raises the OSError that keeps it from that."""
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        os.unlink(path)
+        return
+    if os.geteuid():
+        os.chmod(path, 0o700)
+        for place, directories, _ in os.walk(path):
+            for name in directories:
+                below = os.path.join(place, name)
+                if not os.path.islink(below):
+                    os.chmod(below, 0o700)
+    shutil.rmtree(path)
+
+
+def fields(look: Look) -> "Dict[str, Any]":
+    """What there is, as `nile.agent.wire.dumps` takes it."""
+    said = dict(look._asdict())
+    said["flip"] = dict(look.flip._asdict()) if look.flip is not None else None
+    return said

@@ -1,0 +1,145 @@
+"""What the root has a worker do with releases, message by message.
+
+    look      what there is; with `hold`, and have it for this run
+    seal      what was delivered is whole: give it its name
+    stage     write down that `current` will be another one; without a name, the previous one
+    unstage   it won't be
+    flip      change it
+    confirm   all have been told to: that is over; then remove old ones, if so many are to be kept
+    settle    end a flip that was interrupted: go through with it (`forward`), or take that of a run back
+    prune     remove old ones
+
+Answers but that of `prune` say what there is then. See `nile.agent.worker.releases`.
+"""
+
+import errno
+import os
+import time
+
+from nile.agent.worker.delivery import Delivery
+from nile.agent.worker.lock import Lock
+from nile.agent.worker.place import said
+from nile.agent.worker.releases import END_IT, Refused, Releases, fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+    from nile.agent.worker.manifest import Manifest, Terms
+    from nile.agent.worker.patterns import Patterns
+
+    Message = Dict[str, Any]
+
+BOOTTIME = 7  # goes on while the machine sleeps; Python has no name for it before 3.7
+LATEST_S = 120.0  # from staging to the flip: who hears of it later may have stood still, and the root be gone
+CODES = {
+    errno.EACCES: "not-writable",
+    errno.EPERM: "not-writable",
+    errno.EROFS: "not-writable",
+    errno.ENOSPC: "disk-full",
+    errno.EDQUOT: "disk-full",
+}
+
+
+class Releasing:
+    """The releases of one destination, that of a delivery or the one that was looked at."""
+
+    def __init__(self) -> None:
+        self._delivery: "Optional[Delivery]" = None
+        self._releases: "Optional[Releases]" = None
+        self._lock: "Optional[Lock]" = None
+        self._staged_s = 0.0
+
+    def deliver(self, dest: bytes, temporary: bytes, name: str) -> Delivery:
+        """The place for a release that this run brings."""
+        self._delivery = Delivery(dest, temporary, name)
+        self._releases = self._delivery.releases
+        return self._delivery
+
+    def coming(
+        self,
+        source: "Manifest",
+        found: "Manifest",
+        looked: "Tuple[List[Tuple[bytes, bytes]], Patterns]",
+        terms: "Terms",
+    ) -> int:
+        """Bytes that a delivery takes of the disk; `looked` is where what was `found` is."""
+        assert self._delivery is not None
+        return self._delivery.coming(source, found, [name for _, name in looked[0]], looked[1], terms)
+
+    def do(self, message: "Message") -> "Message":
+        """Carry it out: the answer, which has a `code` where it couldn't be done."""
+        try:
+            answer: "Message" = getattr(self, "_do_" + message["do"])(message)
+        except Refused as refused:
+            return dict(refused.fields)
+        except OSError as error:
+            where = os.fsdecode(error.filename) + ": " if error.filename else ""
+            return {"code": CODES.get(error.errno or 0, "release"), "reason": where + (error.strerror or "")}
+        return answer
+
+    def _do_look(self, message: "Message") -> "Message":
+        self._releases = releases = Releases(message["dest"])
+        if message["hold"]:
+            if not os.path.isdir(releases.place):
+                raise Refused("there are no releases in %s" % os.fsdecode(releases.dest))
+            lock = Lock(releases.dest)
+            busy = lock.acquire()
+            if busy is not None:
+                reason, remedy = said(busy)
+                return {"code": "busy", "reason": reason, "remedy": remedy}
+            self._lock = lock
+        return self._look()
+
+    def _do_seal(self, _: "Message") -> "Message":
+        assert self._delivery is not None
+        self._delivery.seal()
+        return self._look()
+
+    def _do_stage(self, message: "Message") -> "Message":
+        self._known().stage(message["to"], message["run"])
+        self._staged_s = time.clock_gettime(BOOTTIME)
+        return self._look()
+
+    def _do_unstage(self, _: "Message") -> "Message":
+        self._known().unstage()
+        return self._look()
+
+    def _do_flip(self, _: "Message") -> "Message":
+        if time.clock_gettime(BOOTTIME) - self._staged_s > LATEST_S:
+            raise Refused("it was told to flip too late: it may have stood still meanwhile", END_IT)
+        self._known().switch()
+        return self._look()
+
+    def _do_confirm(self, message: "Message") -> "Message":
+        self._known().confirm()
+        return self._pruned(message["keep"])
+
+    def _do_settle(self, message: "Message") -> "Message":
+        if message["forward"]:
+            self._known().switch()
+            self._known().confirm()
+        else:
+            self._known().undo(message["run"])
+        return self._pruned(None)
+
+    def _do_prune(self, message: "Message") -> "Message":
+        return self._pruned(message["keep"])
+
+    def _pruned(self, keep: "Optional[int]") -> "Message":
+        """The last that this run does."""
+        if keep is not None:
+            self._known().prune(keep)
+        answer = self._look()
+        if self._delivery is not None:
+            self._delivery.close()
+        if self._lock is not None:
+            self._lock.release()
+        return answer
+
+    def _known(self) -> Releases:
+        assert self._releases is not None
+        return self._releases
+
+    def _look(self) -> "Message":
+        return fields(self._known().look())

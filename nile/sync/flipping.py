@@ -1,0 +1,154 @@
+"""Hosts that change their current release together, or none of them. Pure.
+
+    waiting --> sealing --> staging --> flipping --> confirming --> over
+                   |           |                                      ^
+                   |           +--> unstaging ------------------------+  too few are ready
+                   +--------------------------------------------------+
+
+Nothing follows before all hosts that are still there have done what was asked
+last. A host that has staged the flip has written it down: should its root die
+now, it can tell what was under way, and whether it flipped. What is together is
+the moment at which all are told; hosts can still be lost in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from nile.cascade import Publish
+from nile.cascade.verdicts import Judgement
+from nile.events import Code, Notice, Verdict
+from nile.sync.asking import Asking, Errands
+from nile.sync.judging import told
+from nile.sync.options import Quorum
+from nile.sync.targets import Step, Target
+
+
+class Phase(StrEnum):
+    """What is being done; the values of most are what workers are asked."""
+
+    WAITING = "waiting"
+    SEALING = "seal"
+    STAGING = "stage"
+    UNSTAGING = "unstage"
+    FLIPPING = "flip"
+    CONFIRMING = "confirm"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A flip to release `to`; "": to that which was current before, on each host."""
+
+    run: str
+    to: str = ""
+    quorum: Quorum | None = None
+    """None: all hosts that answer have to be ready."""
+    keep: int | None = None
+    """How many releases stay, once that is over; None: all."""
+    delivered: bool = False
+    """This run has brought the release, and it has yet to be given its name."""
+
+
+class Flipping:
+    """`fail(target, judgement)` gives a verdict, `done(target, message)` one of `ok`."""
+
+    def __init__(
+        self,
+        order: Order,
+        targets: Mapping[int, Target],
+        asking: Asking,
+        fail: Callable[[Target, Judgement], Errands],
+        done: Callable[[Target, Mapping[str, Any]], Errands],
+    ) -> None:
+        self._order = order
+        self._targets = targets
+        self._asking = asking
+        self._fail = fail
+        self._done = done
+        self._phase = Phase.WAITING
+        self._members: list[Target] = []
+        self._refused = 0
+
+    @property
+    def begun(self) -> bool:
+        """Has anybody been asked?"""
+        return self._phase is not Phase.WAITING
+
+    def begin(self, members: Iterable[Target], t: float, refused: int = 0) -> Errands:
+        """Flip these. So many others have answered that they can't."""
+        self._members = list(members)
+        self._refused = refused
+        yield from self._ask(Phase.SEALING if self._order.delivered else Phase.STAGING, t)
+
+    def go_on(self, t: float) -> Errands:
+        """What follows, once all have done what they were asked last."""
+        while self.begun and self._phase is not Phase.OVER:
+            self._members = [target for target in self._members if target.step is not Step.OVER]
+            if any(target.step is Step.CLOSING for target in self._members):
+                return
+            yield from self._next(t)
+
+    def _next(self, t: float) -> Errands:
+        match self._phase:
+            case Phase.SEALING if self._lacking():
+                yield from self._give_up()
+            case Phase.SEALING:
+                yield from self._ask(Phase.STAGING, t)
+            case Phase.STAGING if self._lacking():
+                yield from self._ask(Phase.UNSTAGING, t)
+            case Phase.STAGING:
+                yield from self._ask(Phase.FLIPPING, t)
+            case Phase.UNSTAGING:
+                yield from self._give_up()
+            case Phase.FLIPPING:
+                if self._members:
+                    yield Publish(Notice(self._outcome()))
+                yield from self._ask(Phase.CONFIRMING, t)
+            case _:
+                self._phase = Phase.OVER
+
+    def _ask(self, phase: Phase, t: float) -> Errands:
+        self._phase = phase
+        fields: dict[str, Any] = {}
+        if phase is Phase.STAGING:
+            fields = {"to": self._order.to, "run": self._order.run}
+        elif phase is Phase.CONFIRMING:
+            fields = {"keep": self._order.keep}
+        for target in self._members:
+            target.step = Step.CLOSING
+            target.heard_s = t
+            yield self._asking.ask(target.id, phase.value, fields, self._answered)
+
+    def _answered(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if message.get("code"):
+            self._refused += 1
+            yield from self._fail(target, told(message))
+        elif self._phase is Phase.CONFIRMING:
+            yield from self._done(target, message)
+        else:
+            target.step = Step.READY
+
+    def _lacking(self) -> str:
+        """Why nothing is flipped; "" where it is."""
+        ready, asked, quorum = len(self._members), len(self._targets), self._order.quorum
+        if quorum is None:
+            return f"{self._refused} of the hosts can't be flipped" if self._refused else ""
+        needed = quorum.needed(asked)
+        return f"{ready} of {asked} hosts are ready, and {needed} have to be" if ready < needed else ""
+
+    def _give_up(self) -> Errands:
+        lacking = self._lacking()
+        self._phase = Phase.OVER
+        what = "the release is there, and not current: " if self._order.delivered else "nothing was flipped: "
+        remedy = "run it again once the others are well, or with another --quorum"
+        for target in self._members:
+            yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, what + lacking, remedy))
+
+    def _outcome(self) -> str:
+        what = f"{self._order.to} is" if self._order.to else "the release before is"
+        return f"{what} current on {len(self._members)} of {len(self._targets)} hosts"

@@ -1,0 +1,201 @@
+"""What a run does that brings nothing, and says or changes which releases hosts have. Pure.
+
+Every host is asked first what it has; where something is to be changed, it is
+had for this run then. What follows waits for all hosts that can be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from nile.cascade import Publish
+from nile.cascade.tree import Tree as Hosts
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Judge
+from nile.events import Code, HostOutput, Notice, Verdict
+from nile.sync.asking import Asking, Errands
+from nile.sync.flipping import Flipping, Order
+from nile.sync.judging import SILENT_S, told
+from nile.sync.options import Quorum
+from nile.sync.shelf import Shelf
+from nile.sync.targets import SPEAKING, Step, Target
+
+
+class Deed(StrEnum):
+    """What is to be done."""
+
+    LIST = "list"
+    PRUNE = "prune"
+    FLIP = "flip"
+    """Make a release current that is there, in most cases the one before."""
+    FINISH = "finish"
+    """Go through with a flip that was interrupted, on all hosts that speak of it."""
+    UNDO = "undo"
+    """Take it back, on all hosts of its run, those that say it is over too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasesOptions:
+    """What to do about the releases in `dest`, an absolute path on the hosts."""
+
+    dest: bytes
+    deed: Deed = Deed.LIST
+    to: str = ""
+    """Which release is to be current; "": the one before."""
+    quorum: Quorum | None = None
+    """None: all hosts that answer have to be ready."""
+    keep: int | None = None
+    """How many releases stay, beside those that are needed; None: all."""
+
+
+class Releases:
+    """The job of such a run (see nile.cascade.work.Job)."""
+
+    def __init__(self, options: ReleasesOptions, run: str, hosts: Hosts) -> None:
+        self._options = options
+        self._run = run
+        self._targets = {
+            host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
+        }
+        self._asking = Asking()
+        order = Order(run, options.to, options.quorum, options.keep)
+        self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done)
+        self._shelves: dict[int, Shelf] = {}
+        self._refused = 0
+        self._begun = False
+
+    # What happens.
+
+    def begin(self, t: float) -> Errands:
+        """Nothing is to be done at the root."""
+        yield from ()
+
+    def started(self, node_id: int, t: float) -> Errands:
+        """A host's worker runs."""
+        target = self._targets[node_id]
+        if target.step is Step.ABSENT:
+            target.step = Step.OPENING
+            target.heard_s = t
+            fields = {"dest": self._options.dest, "hold": self._options.deed is not Deed.LIST}
+            yield self._asking.ask(node_id, "look", fields, self._looked)
+
+    def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
+        """An answer."""
+        target = self._targets.get(node_id)
+        if target is None or target.step is Step.OVER:
+            return
+        target.heard_s = t
+        yield from self._asking.heard(node_id, message, t)
+        yield from self._go_on(t)
+
+    def lied(self, node_id: int, reason: str, t: float) -> Errands:
+        """A worker that breaks the rules is of no use; that of the root isn't used."""
+        if node_id in self._targets:
+            reason = f"its worker broke the rules: {reason}"
+            yield from self._fail(self._targets[node_id], Judgement(Verdict.FAILED, Code.AGENT, reason))
+
+    def over(self, node_id: int, t: float) -> Errands:
+        """It has its verdict."""
+        if node_id in self._targets:
+            self._targets[node_id].step = Step.OVER
+            yield from self._go_on(t)
+
+    def root_lost(self, reason: str, t: float) -> Errands:
+        """Its worker isn't used."""
+        yield from ()
+
+    def answered(self, yes: bool, t: float) -> Errands:
+        """Nothing is asked."""
+        yield from ()
+
+    def tick(self, t: float) -> Errands:
+        """One may hang."""
+        for target in self._targets.values():
+            if target.step in SPEAKING and t - target.heard_s > SILENT_S:
+                reason = f"its worker has said nothing for {SILENT_S:.0f} s: the file system may hang"
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+        yield from self._go_on(t)
+
+    # What follows.
+
+    def _looked(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if message.get("code"):
+            self._refused += 1
+            yield from self._fail(target, told(message))
+            return
+        shelf = self._shelves[target.id] = Shelf.of(message)
+        if self._options.deed is Deed.LIST:
+            yield from self._list(target, shelf)
+        else:
+            target.step = Step.READY
+
+    def _list(self, target: Target, shelf: Shelf) -> Errands:
+        yield Publish(HostOutput(target.name, "stdout", 0, shelf.lines()), target.id)
+        if flip := shelf.interrupted:
+            what = "it flipped" if shelf.flipped else "it did not flip"
+            reason = f"a flip {flip.words} was interrupted, and {what}"
+            remedy = "end it by `nile releases --finish`, or take it back by `nile releases --rollback`"
+            yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
+        else:
+            yield self._ok(target)
+
+    def _go_on(self, t: float) -> Errands:
+        if self._begun:
+            yield from self._flipping.go_on(t)
+        elif all(target.step in (Step.READY, Step.OVER) for target in self._targets.values()):
+            self._begun = True
+            ready = [target for target in self._targets.values() if target.step is Step.READY]
+            if self._options.deed is Deed.FLIP:
+                yield from self._flipping.begin(ready, t, self._refused)
+                yield from self._flipping.go_on(t)
+            elif self._options.deed is Deed.PRUNE:
+                for target in ready:
+                    yield self._last(target, "prune", {"keep": self._options.keep}, t)
+            elif ready:
+                yield from self._settle(ready, t)
+
+    def _settle(self, ready: list[Target], t: float) -> Errands:
+        """End what was interrupted: each host its own flip, of those that runs with such hosts have made."""
+        forward = self._options.deed is Deed.FINISH
+        shelves = {target.id: self._shelves[target.id] for target in ready}
+        runs = {flip.run for shelf in shelves.values() if (flip := shelf.interrupted)}
+        if not runs:
+            yield Publish(Notice("no flip was interrupted on any of these hosts that can be reached"))
+        for target in ready:
+            flip = shelves[target.id].flip
+            if flip is not None and flip.run in runs and not (forward and flip.done):
+                yield self._last(target, "settle", {"forward": forward, "run": flip.run}, t)
+            else:
+                yield from self._done(target, None)
+
+    def _last(self, target: Target, do: str, fields: dict[str, Any], t: float) -> Any:
+        target.step = Step.CLOSING
+        target.heard_s = t
+        return self._asking.ask(target.id, do, fields, self._did)
+
+    def _did(self, message: dict[str, Any], t: float) -> Errands:
+        target = self._targets[message["from"]]
+        if message.get("code"):
+            yield from self._fail(target, told(message))
+        else:
+            yield from self._done(target, message)
+
+    def _done(self, target: Target, message: Mapping[str, Any] | None) -> Errands:
+        """Say what it has now."""
+        shelf = self._shelves[target.id] if message is None else Shelf.of(message)
+        lines = shelf.lines() if self._options.deed is Deed.PRUNE else shelf.standing()
+        yield Publish(HostOutput(target.name, "stdout", 0, lines), target.id)
+        yield self._ok(target)
+
+    def _ok(self, target: Target) -> Judge:
+        target.step = Step.OVER
+        return Judge(target.id, Judgement(Verdict.OK))
+
+    def _fail(self, target: Target, judgement: Judgement) -> Errands:
+        """Its worker is ended by its agent."""
+        target.step = Step.OVER
+        yield Judge(target.id, judgement)

@@ -1,0 +1,85 @@
+"""What releases a host has, as its worker says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nile.sync.targets import name, words
+
+MOST = 10_000
+"""Releases of one host; more are no releases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """The last change of the current release; `done`: the root of that run had all hosts changed."""
+
+    origin: str
+    to: str
+    run: str
+    done: bool
+
+    @property
+    def words(self) -> str:
+        """`6 -> 7`."""
+        return f"{self.origin or 'none'} -> {self.to}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Names of releases, "" for none; `names` are whole, the latest first, and `half` aren't."""
+
+    current: str
+    previous: str
+    names: tuple[str, ...]
+    half: tuple[str, ...]
+    flip: Flip | None
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> Shelf:
+        """From a worker's words; raises KeyError, TypeError or ValueError."""
+        said = message["flip"]
+        flip = None
+        if said is not None:
+            flip = Flip(name(said["origin"]), name(said["to"]), words(said["run"]), said["done"] is True)
+        return cls(
+            name(message["current"]),
+            name(message["previous"]),
+            _names(message["names"]),
+            _names(message["half"]),
+            flip,
+        )
+
+    @property
+    def interrupted(self) -> Flip | None:
+        """A flip of which nobody said that it is over."""
+        return self.flip if self.flip and not self.flip.done else None
+
+    @property
+    def flipped(self) -> bool:
+        """Has the last flip been made here?"""
+        return self.flip is not None and self.current == self.flip.to
+
+    def standing(self) -> bytes:
+        """Lines that say which is current, and which was before."""
+        return _lines([("current", self.current or "-"), ("previous", self.previous or "-")])
+
+    def lines(self) -> bytes:
+        """All of it, in lines of a word and a name."""
+        others = [each for each in self.names if each not in (self.current, self.previous)]
+        lines = [("other", each) for each in others] + [("half", each) for each in self.half]
+        if flip := self.interrupted:
+            lines.append(("flip", f"{flip.words}: {'flipped' if self.flipped else 'not flipped'}"))
+        return self.standing() + _lines(lines)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MOST:
+        raise TypeError("a list of releases that is none")
+    return tuple(map(name, value))
+
+
+def _lines(pairs: list[tuple[str, str]]) -> bytes:
+    return "".join(f"{word:9}{text}\n" for word, text in pairs).encode()

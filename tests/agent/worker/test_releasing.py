@@ -1,0 +1,81 @@
+"""What a worker does with releases when it is told to, and what it answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.agent.worker.patterns import Patterns
+from nile.agent.worker.releasing import LATEST_S, Releasing
+from tests.agent.worker.conftest import as_nobody
+
+
+def asked(releasing: Releasing, do: str, **fields: Any) -> dict[str, Any]:
+    return releasing.do({"do": do, **fields})
+
+
+def delivered(dest: Path, name: str) -> Releasing:
+    releasing = Releasing()
+    place = releasing.deliver(os.fsencode(dest), b".nile-sync-r", name)
+    assert place.take() is None
+    place.make_ready(Patterns())
+    return releasing
+
+
+def flip(releasing: Releasing) -> dict[str, Any]:
+    answers = [
+        asked(releasing, "seal"),
+        asked(releasing, "stage", to="1", run="r"),
+        asked(releasing, "flip"),
+        asked(releasing, "confirm", keep=None),
+    ]
+    assert all("code" not in answer for answer in answers), answers
+    return answers[-1]
+
+
+def test_a_delivery_to_its_end(tmp_path: Path) -> None:
+    said = flip(delivered(tmp_path, "1"))
+    assert (said["current"], said["previous"], said["names"], said["half"]) == ("1", "", ["1"], [])
+    assert said["flip"] == {"origin": "", "to": "1", "before": "", "run": "r", "done": True}
+    assert "code" not in asked(Releasing(), "look", dest=os.fsencode(tmp_path), hold=True)  # it is free again
+
+
+def test_who_stood_still_does_not_flip_by_an_old_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing = delivered(tmp_path, "1")
+    asked(releasing, "seal")
+    asked(releasing, "stage", to="1", run="r")
+    clock = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda number: clock(number) + LATEST_S + 1)
+    assert asked(releasing, "flip")["code"] == "release"
+    assert not (tmp_path / "current").is_symlink()
+    assert (tmp_path / "releases/.nile-flip").exists()
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    releasing = delivered(tmp_path, "1")
+    asked(releasing, "seal")
+    look: dict[str, Any] = {"dest": os.fsencode(tmp_path)}
+    said = asked(Releasing(), "look", hold=True, **look)
+    assert said["code"] == "busy"
+    assert "another run writes there" in said["reason"]
+    assert asked(Releasing(), "look", hold=False, **look)["names"] == ["1"]
+
+
+@pytest.mark.cluster
+def test_who_may_not_write_there_is_told(open_path: Path) -> None:
+    flip(delivered(open_path, "1"))
+
+    def check() -> None:
+        other = Releasing()
+        assert asked(other, "look", dest=os.fsencode(open_path), hold=True)["current"] == "1"
+        said = asked(other, "settle", forward=False, run="r")
+        assert said["code"] == "not-writable"
+        assert str(open_path) in said["reason"]
+
+    as_nobody(check)

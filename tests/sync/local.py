@@ -1,0 +1,166 @@
+"""Runs whose hosts are directories of this machine, each with a real worker: no tree, no links, no agents."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from nile.agent.worker import messages
+from nile.bootstrap.program import PYTHON, worker_program
+from nile.cascade.hosts import Contact
+from nile.cascade.tree import Tree
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Errand, Job, Judge, Tell
+from nile.events import HostOutput, Notice
+from nile.topology.model import ROOT_ID
+from tests.simulation.trees import tree
+
+LONGEST_S = 40.0
+DEST = b"/dst"
+Message = dict[str, Any]
+
+
+class Killed(Exception):
+    """The root is no more."""
+
+
+class Local:
+    """One run of a job on hosts 1 to `count`; /dst of host N is the directory `place`/N.
+
+    `dies(node id, message)` says whether the root dies before it says this. The workers hear of that as of
+    any root's death: their input ends.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        count: int,
+        job: Callable[[Tree], Job],
+        down: Iterable[int] = (),
+        dies: Callable[[int, Message], bool] = lambda node_id, message: False,
+    ) -> None:
+        self.tree = Tree(tree([0] * count), {})
+        for host in self.tree.hosts.values():
+            host.contact = Contact.UP
+        self._place = place
+        self._job = job(self.tree)
+        self._dies = dies
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._buffers: dict[int, bytearray] = {}
+        self.judged: dict[int, Judgement] = {}
+        self.published: list[Any] = []
+        try:
+            self._run(set(down))
+        except Killed:
+            pass
+        finally:
+            self._end()
+
+    @property
+    def notices(self) -> list[str]:
+        return [event.text for event in self.published if isinstance(event, Notice)]
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What was shown of each host."""
+        return {event.host: event.data.decode() for event in self.published if isinstance(event, HostOutput)}
+
+    def _run(self, down: set[int]) -> None:
+        hosts = [host.id for host in self.tree.hosts.values()]
+        for node_id in (ROOT_ID, *hosts):
+            if node_id not in down:
+                self._start(node_id)
+        self._carry_out(self._job.begin(0.0))
+        for node_id in hosts:
+            if node_id in down:
+                self._judge(node_id, Judgement(verdict="unreachable"))  # type: ignore[arg-type]
+            else:
+                self._carry_out(self._job.started(node_id, 0.0))
+        began = time.monotonic()
+        while len(self.judged) < len(hosts):
+            t = time.monotonic() - began
+            assert t < LONGEST_S, {node_id: self.judged.get(node_id) for node_id in hosts}
+            self._hear(t)
+            self._carry_out(self._job.tick(t))
+
+    def _start(self, node_id: int) -> None:
+        pipe = subprocess.PIPE
+        argv = [sys.executable, "-BISc", PYTHON]
+        self._processes[node_id] = process = subprocess.Popen(argv, stdin=pipe, stdout=pipe)
+        self._buffers[node_id] = bytearray()
+        assert process.stdin
+        process.stdin.write(worker_program())
+        process.stdin.flush()
+
+    def _hear(self, t: float) -> None:
+        by_fd = {
+            process.stdout.fileno(): node_id
+            for node_id, process in self._processes.items()
+            if process.stdout and node_id not in self.judged
+        }
+        for fd in select.select(list(by_fd), [], [], 0.5)[0]:
+            node_id = by_fd[fd]
+            data = os.read(fd, 65536)
+            assert data or node_id in self.judged, f"the worker of {node_id} ended"
+            for message in messages.unpack(self._buffers[node_id], data):
+                if node_id not in self.judged:
+                    self._carry_out(self._job.heard(node_id, message, t))
+
+    def _carry_out(self, errands: Iterable[Errand]) -> None:
+        for errand in errands:
+            if isinstance(errand, Tell):
+                self._tell(errand.node_id, errand.message)
+            elif isinstance(errand, Judge):
+                self._judge(errand.node_id, errand.judgement)
+            else:
+                self.published.append(errand.event)  # type: ignore[union-attr]
+
+    def _tell(self, node_id: int, message: Message) -> None:
+        if self._dies(node_id, message):
+            raise Killed
+        process = self._processes[node_id]
+        assert process.stdin
+        process.stdin.write(messages.pack(self._there(node_id, message)))
+        process.stdin.flush()
+
+    def _there(self, node_id: int, message: Message) -> Message:
+        """With the paths of whoever is to have it."""
+        whose = message["to"] if message["do"] == "push" else node_id
+        own = os.fsencode(self._place / str(whose))
+
+        def named(value: object) -> object:
+            if isinstance(value, dict):
+                return {key: named(inner) for key, inner in value.items()}
+            return own + value[len(DEST) :] if isinstance(value, bytes) and value.startswith(DEST) else value
+
+        return {key: named(value) for key, value in message.items()}
+
+    def _judge(self, node_id: int, judgement: Judgement) -> None:
+        if node_id in self.judged:
+            return
+        self.judged[node_id] = judgement
+        if node_id in self._processes:
+            self._processes[node_id].terminate()
+        self._carry_out(self._job.over(node_id, 0.0))
+
+    def _end(self) -> None:
+        """Every worker's input ends; each cleans up and ends."""
+        for process in self._processes.values():
+            assert process.stdin
+            process.stdin.close()
+        try:
+            for process in self._processes.values():
+                process.wait(10)
+        finally:
+            for process in self._processes.values():
+                assert process.stdout
+                process.stdout.close()
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()

@@ -1,0 +1,237 @@
+"""Releases on hosts that are directories here, by real workers and the real rsync."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.bootstrap.identity import make_identity
+from nile.cascade.tree import Tree
+from nile.events import Code, Verdict
+from nile.sync import Deed, Method, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
+from tests.sync.local import DEST, Local, Message
+
+HOSTS = (1, 2, 3)
+RUN = iter(range(1000))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = tmp_path / "source"
+    top.mkdir()
+    (top / "same").write_text("same\n")
+    (top / "version").write_text("?\n")
+    return top
+
+
+class Site:
+    """Three hosts that get releases; the file `version` in each has its name."""
+
+    def __init__(self, place: Path, source: Path) -> None:
+        self.place = place
+        self.source = source
+
+    def deliver(self, name: str, down: tuple[int, ...] = (), dies: Any = None, **options: Any) -> Local:
+        (self.source / "version").write_text(f"{name}\n")
+        os.utime(self.source / "version", (int(name), int(name)))
+        how = {"method": Method.RSYNC_TCP, "delete": True, "max_delete": 10**9, **options}
+        what = SyncOptions((os.fsencode(f"{self.source}/"),), DEST, release=name, **how)
+        run = f"run{next(RUN)}"
+
+        def job(hosts: Tree) -> Sync:
+            return Sync(what, run, hosts, lambda *_: "127.0.0.1", lambda: os.urandom(32), make_identity)
+
+        return self._run(job, down, dies)
+
+    def releases(
+        self, deed: Deed = Deed.LIST, down: tuple[int, ...] = (), dies: Any = None, **options: Any
+    ) -> Local:
+        what = ReleasesOptions(DEST, deed, **options)
+        run = f"run{next(RUN)}"
+        return self._run(lambda hosts: Releases(what, run, hosts), down, dies)
+
+    def _run(self, job: Any, down: tuple[int, ...], dies: Any) -> Local:
+        return Local(self.place, len(HOSTS), job, down, *([dies] if dies else []))
+
+    def on(self, host: int, path: str) -> Path:
+        return self.place / str(host) / path
+
+    def now(self, which: str = "current") -> list[str]:
+        """What is current, host by host, as whoever follows the link finds it."""
+        places = [self.on(host, which) for host in HOSTS]
+        return [(path / "version").read_text().strip() if path.is_symlink() else "-" for path in places]
+
+
+@pytest.fixture
+def site(tmp_path: Path, source: Path) -> Site:
+    return Site(tmp_path / "hosts", source)
+
+
+def well(it: Local) -> Local:
+    assert {judgement.verdict for judgement in it.judged.values()} == {Verdict.OK}, it.judged
+    return it
+
+
+def codes(it: Local) -> list[Code | None]:
+    return [it.judged[host].code for host in HOSTS]
+
+
+def after(number: int, do: str) -> Any:
+    """The root dies when so many hosts were told that."""
+    told = 0
+
+    def dies(_: int, message: Message) -> bool:
+        nonlocal told
+        told += message["do"] == do
+        return bool(told > number)
+
+    return dies
+
+
+def test_deliver_patch_and_roll_back(site: Site) -> None:
+    well(site.deliver("1"))
+    assert (site.now(), site.now("previous")) == (["1"] * 3, ["-"] * 3)
+    well(site.deliver("2"))
+    assert (site.now(), site.now("previous")) == (["2"] * 3, ["1"] * 3)
+    for host in HOSTS:
+        files = [site.on(host, f"releases/{name}/same") for name in "12"]
+        assert files[0].samefile(files[1])
+    listed = well(site.releases())
+    assert set(listed.said.values()) == {"current  2\nprevious 1\n"}
+    back = well(site.releases(Deed.FLIP))
+    assert (site.now(), site.now("previous")) == (["1"] * 3, ["2"] * 3)
+    assert set(back.said.values()) == {"current  1\nprevious 2\n"}
+    well(site.releases(Deed.FLIP, to="2"))
+    assert site.now() == ["2"] * 3
+    assert well(site.deliver("2")).notices[-1] == "2 is current on 3 of 3 hosts"
+
+
+def test_a_patch_whose_quorum_fails_changes_nothing_and_is_there_for_the_next_try(site: Site) -> None:
+    well(site.deliver("1"))
+    it = site.deliver("2", down=(3,))
+    assert codes(it)[:2] == [Code.QUORUM] * 2
+    assert site.now() == ["1"] * 3
+    assert site.on(1, "releases/2/version").read_text() == "2\n"
+    assert well(site.releases()).said["h0001"] == "current  1\nother    2\n".replace("\no", "\nprevious -\no")
+    again = well(site.deliver("2"))
+    assert site.now() == ["2"] * 3
+    assert sum("sent in" in text for text in again.notices) == 1  # to the one that was down
+
+
+def test_one_that_a_quorum_does_without_is_left_behind_and_named(site: Site) -> None:
+    well(site.deliver("1"))
+    it = site.deliver("2", down=(3,), quorum=Quorum(6600))
+    assert codes(it)[:2] == [None, None]
+    assert site.now() == ["2", "2", "1"]
+
+
+@pytest.mark.parametrize("deed", [Deed.FINISH, Deed.UNDO])
+@pytest.mark.parametrize(
+    ("number", "do"), [(0, "flip"), (1, "flip"), (0, "confirm"), (1, "confirm"), (2, "stage")]
+)
+def test_a_root_that_dies_amid_a_flip(site: Site, deed: Deed, number: int, do: str) -> None:
+    well(site.deliver("1"))
+    died = site.deliver("2", dies=after(number, do))
+    assert len(died.judged) < 3
+    flipped = {"flip": number, "confirm": 3, "stage": 0}[do]
+    assert sorted(site.now()) == ["1"] * (3 - flipped) + ["2"] * flipped
+    told = site.releases()
+    for host, version in zip(HOSTS, site.now(), strict=True):
+        judgement = told.judged[host]
+        flip_known = told.said[f"h{host:04}"].splitlines()[-1].startswith("flip ")
+        assert (judgement.code is Code.RELEASE) is flip_known
+        if flip_known:
+            assert judgement.reason.endswith("it flipped" if version == "2" else "it did not flip")
+    assert codes(told).count(Code.RELEASE) == (number if do == "stage" else 3 - number * (do == "confirm"))
+    assert set(codes(site.releases(Deed.FLIP))) - {Code.RELEASE} <= {Code.QUORUM}
+    well(site.releases(deed))
+    finished = ["2"] * (2 if do == "stage" else 3) + ["1"] * (do == "stage")
+    assert sorted(site.now(), reverse=True) == (finished if deed is Deed.FINISH else ["1"] * 3)
+    well(site.releases())
+
+
+def test_the_same_delivery_once_more_ends_it_too(site: Site) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    assert codes(site.deliver("3")) == [Code.RELEASE] * 3
+    well(site.deliver("2"))
+    assert (site.now(), site.now("previous")) == (["2"] * 3, ["1"] * 3)
+    well(site.releases())
+
+
+def test_nothing_to_end(site: Site) -> None:
+    well(site.deliver("1"))
+    for deed in (Deed.FINISH, Deed.UNDO):
+        assert "no flip was interrupted" in well(site.releases(deed)).notices[0]
+    assert site.now() == ["1"] * 3
+
+
+class TestRollback:
+    def test_one_that_has_none_before_holds_up_all(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.on(2, "previous").unlink()
+        assert codes(site.releases(Deed.FLIP)) == [Code.QUORUM, Code.RELEASE, Code.QUORUM]
+        assert site.now() == ["2"] * 3
+        assert codes(site.releases(Deed.FLIP, quorum=Quorum(5000))) == [None, Code.RELEASE, None]
+        assert site.now() == ["1", "2", "1"]
+
+    def test_one_that_is_down_holds_up_nobody(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.releases(Deed.FLIP, down=(2,))
+        assert site.now() == ["1", "2", "1"]
+
+    def test_unless_that_is_asked_for(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        it = site.releases(Deed.FLIP, down=(2,), quorum=Quorum())
+        assert codes(it)[0] is Code.QUORUM
+        assert site.now() == ["2"] * 3
+
+    def test_where_there_are_no_releases(self, site: Site) -> None:
+        it = site.releases(Deed.FLIP)
+        assert codes(it) == [Code.RELEASE] * 3
+        assert "there are no releases in" in it.judged[1].reason
+
+
+def test_what_an_earlier_try_left_is_taken_up_without_its_litter(site: Site) -> None:
+    """It had all of the source, and something beside it that nobody looks at."""
+    site.deliver("1", down=(3,), dies=after(0, "seal"))
+    making = site.on(1, "releases/.nile-making-1")
+    file = (making / "version").stat().st_ino
+    (making / ".nile-sync-dead").mkdir()
+    (making / "x.log").touch()
+    well(site.deliver("1", excludes=(b"*.log",)))
+    assert (site.on(1, "current/version")).stat().st_ino == file
+    assert sorted(path.name for path in site.on(1, "current/").iterdir()) == ["same", "version"]
+
+
+def test_old_ones_are_removed_once_the_new_one_is_current(site: Site) -> None:
+    for name in "123":
+        well(site.deliver(name))
+    well(site.deliver("4", keep=1))
+    assert set(well(site.releases()).said.values()) == {"current  4\nprevious 3\n"}
+    assert sorted(path.name for path in site.on(1, "releases").iterdir()) == [".nile-flip", "3", "4"]
+
+
+def test_and_when_that_is_asked_for(site: Site) -> None:
+    for name in "123":
+        well(site.deliver(name))
+    site.on(1, "releases/.nile-making-9").mkdir()
+    assert "half     9" in well(site.releases()).said["h0001"]
+    pruned = well(site.releases(Deed.PRUNE, keep=0))
+    assert set(pruned.said.values()) == {"current  3\nprevious 2\n"}
+
+
+def test_a_current_that_is_not_ours_is_left_alone_and_nothing_is_copied(site: Site) -> None:
+    well(site.deliver("1"))
+    site.on(2, "current").unlink()
+    site.on(2, "current").mkdir()
+    it = site.deliver("2")
+    assert codes(it) == [Code.QUORUM, Code.RELEASE, Code.QUORUM]
+    assert not list(site.on(2, "releases").glob("*2*"))
+    assert site.on(2, "current").is_dir()

@@ -1,0 +1,354 @@
+"""One stream for many: who is recorded against, who passes it on to whom, and who is left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from nile.cascade.hosts import Contact
+from nile.events import Code, Verdict
+from nile.sync import Method
+from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S, REPORT_S
+from nile.sync.streaming import STUCK_S
+from nile.topology.model import ROOT_ID
+from tests.simulation.trees import tree
+from tests.sync.test_course import codes
+from tests.sync.workers import Workers
+
+FIVE = tree([0, 1, 1, 0, 4])
+"""h1 with h2 and h3 below it, h4 with h5."""
+
+
+def workers(plan: object = FIVE, had: dict[int, str] | None = None, **options: object) -> Workers:
+    """By streams alone."""
+    return Workers(plan, had or {}, **{"method": Method.STREAM, **options})  # type: ignore[arg-type]
+
+
+def all_ok(it: Workers) -> None:
+    """Every host has what the source has."""
+    assert {node: each.verdict for node, each in it.judged.items()} == dict.fromkeys(
+        range(1, len(it.has)), Verdict.OK
+    )
+    assert set(it.has.values()) == {"new"}
+
+
+def notices(it: Workers) -> str:
+    return " ".join(getattr(event, "text", "") for event in it.published)
+
+
+class TestWhoGetsIt:
+    def test_each_host_gets_it_once_from_the_one_before_it(self) -> None:
+        it = workers()
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        assert sorted(it.chain.served) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+
+    def test_what_differs_is_recorded_against_one_that_is_the_last(self) -> None:
+        it = workers()
+        it.all_is_new = False
+        it.run()
+        all_ok(it)
+        assert len(it.chain.recordings) == 1
+        assert it.chain.seats[-1].node == 1
+        assert (
+            sorted(it.chain.served) == [(0, 2), (2, 3), (3, 4), (4, 1), (4, 5)] or len(it.chain.served) == 5
+        )
+
+    def test_hosts_that_have_the_same_share_a_recording(self) -> None:
+        it = workers(had={1: "old", 2: "older", 3: "old", 4: "older", 5: "new"})
+        it.run()
+        all_ok(it)
+        assert len(it.chain.recordings) == 2
+        assert sorted(it.chain.served) == [(0, 1), (0, 2), (1, 3), (2, 4)]
+
+    def test_one_alone_is_copied_to(self) -> None:
+        it = workers(had={1: "old", 2: "new", 3: "older", 4: "older", 5: "new"})
+        it.run()
+        all_ok(it)
+        assert it.copies == [(0, 1)]
+
+    def test_patterns_that_no_recording_can_have(self) -> None:
+        it = workers(excludes=(b"a\nb",))
+        it.run()
+        assert it.chain.recordings == {}
+        all_ok(it)
+
+    def test_a_root_without_rsync_streams_nothing(self) -> None:
+        it = workers()
+        it.source = {"rsync": None}
+        it.run()
+        assert it.chain.recordings == {}
+
+    def test_the_oldest_rsync_is_recorded_against(self) -> None:
+        it = workers()
+        it.refuses = {4: {"rsync": {"version": [3, 1, 0], "has": ["xattrs"]}}}
+        it.run()
+        all_ok(it)
+        assert it.chain.seats[-1].node == 4
+
+    def test_what_rsync_cant_do_for_all_of_them_it_does_for_each_kind(self) -> None:
+        it = workers()
+        plain = {"rsync": {"version": [3, 2, 7], "has": []}}
+        it.refuses = {2: plain, 5: plain}
+        it.run()
+        all_ok(it)
+        assert len(it.chain.recordings) == 2
+
+
+class TestWhatComesToNothing:
+    def test_a_host_that_cant_join_is_copied_to(self) -> None:
+        it = workers()
+        it.chain.refuses_stream = {3}
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [3]
+
+    def test_a_copy_that_isnt_what_it_was_is_copied_to(self) -> None:
+        it = workers()
+        it.chain.diverges = {2, 5}
+        it.run()
+        all_ok(it)
+        assert sorted(taker for _, taker in it.copies) == [2, 5]
+
+    def test_a_source_that_changes_fails_all(self) -> None:
+        it = workers()
+        it.chain.spoils = {0: "source-changed"}
+        it.run()
+        assert set(codes(it).values()) == {Code.SOURCE_CHANGED}
+        assert it.wrote == set()
+
+    def test_a_recording_that_fails_is_made_once_more(self) -> None:
+        it = workers()
+        it.chain.spoils = {0: "spool-full"}
+        it.run()
+        all_ok(it)
+        assert len(it.chain.recordings) == 2
+
+    def test_and_then_they_are_copied_to(self) -> None:
+        it = workers()
+        it.chain.spoils = {0: "spool-full", 1: "spool-full"}
+        it.run()
+        all_ok(it)
+        assert sorted(taker for _, taker in it.copies) == [1, 2, 3, 4, 5]
+
+    def test_where_hosts_cant_reach_each_other_they_are_copied_to(self) -> None:
+        it = workers()
+        it.chain.blocked = {(giver, taker) for giver in range(6) for taker in range(6)}
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert "refused" in notices(it)
+
+    def test_where_the_root_cant_reach_them_they_are_copied_to(self) -> None:
+        it = workers()
+        it.chain.blocked = {(ROOT_ID, taker) for taker in range(6)}
+        it.run()
+        all_ok(it)
+
+    def test_one_that_cant_be_reached_is_left_out(self) -> None:
+        it = workers()
+        it.chain.blocked = {(giver, 3) for giver in range(6)}
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [3]
+
+    def test_one_that_reaches_nobody_is_left_out(self) -> None:
+        it = workers(tree([0, 0, 0, 0, 0, 0, 0]))
+        it.chain.blocked = {(2, taker) for taker in range(8)}
+        it.run()
+        all_ok(it)
+        assert 2 in {taker for _, taker in it.copies}
+        assert len(it.copies) <= 2
+
+    def test_a_chain_of_which_nothing_is_heard_is_given_up(self) -> None:
+        it = workers()
+        it.chain.holds = True
+        it.run()
+        assert it.judged == {}
+        it.tick(it.t + STUCK_S)
+        it.chain.holds = False
+        all_ok(it)
+        assert len(it.copies) == 5
+
+
+class TestWhoIsLost:
+    def held_up(self) -> Workers:
+        it = workers()
+        it.chain.holds = True
+        it.run()
+        assert len(it.chain.served) == 5
+        return it
+
+    def go_on(self, it: Workers) -> None:
+        it.chain.holds = False
+        it.chain.flow()
+        it.go_on()
+
+    @pytest.mark.parametrize("node", [1, 2, 3, 4, 5])
+    def test_whoever_dies_is_skipped(self, node: int) -> None:
+        it = self.held_up()
+        before = len(it.chain.served)
+        it.die(node)
+        it.go_on()
+        assert len(it.chain.served) == before + (node != 5)
+        if node != 5:
+            assert it.chain.served[-1] == (node - 1, node + 1)
+        self.go_on(it)
+        assert {each for each in it.judged if it.judged[each].verdict is Verdict.OK} == {1, 2, 3, 4, 5} - {
+            node
+        }
+        assert it.copies == []
+
+    def test_the_one_that_is_recorded_against_dies_before_it_is(self) -> None:
+        it = workers()
+        it.all_is_new = False
+        it._carry_out(it.sync.begin(0.0))
+        for node in range(1, 6):
+            it.start(node)
+        while not it._receiving:
+            it.step()
+        it.die(1)
+        it.go_on()
+        assert {node: it.has[node] for node in range(2, 6)} == dict.fromkeys(range(2, 6), "new")
+
+    def test_what_the_one_before_has_no_more_comes_from_the_root(self) -> None:
+        it = self.held_up()
+        it.chain.forgets = {2}
+        it.die(3)
+        it.go_on()
+        assert it.chain.served[-1] == (ROOT_ID, 4)
+        self.go_on(it)
+        assert it.copies == []
+
+    def test_an_orphan_whose_feeder_is_out_of_reach_has_another_one(self) -> None:
+        it = self.held_up()
+        it.tree[2].contact = Contact.NONE
+        it.chain.tell(3, it.chain.of(3).number, "predecessor", "broken")  # type: ignore[union-attr]
+        it.step()
+        it.go_on()
+        assert it.chain.served[-1] == (1, 3)
+
+    def test_an_orphan_whose_feeder_says_nothing_is_fed_anew(self) -> None:
+        it = self.held_up()
+        it.chain.tell(3, it.chain.of(3).number, "predecessor", "broken")  # type: ignore[union-attr]
+        it.step()
+        count = len(it.chain.served)
+        it.tick(it.t + ORPHAN_S / 2)
+        it.tick(it.t + ORPHAN_S)
+        assert it.chain.served[count:] == [(2, 3)]
+
+
+class TestWhoIsSlow:
+    def held_up(self, nodes: int = 5) -> Workers:
+        it = workers(tree([0] * nodes))
+        it.chain.holds = True
+        it.run()
+        it.t += CALM_S
+        return it
+
+    def says(self, it: Workers, node: int, whom: str) -> None:
+        seat = it.chain.of(node)
+        assert seat is not None
+        it.chain.tell(node, seat.number, "held", whom)
+        while any(it._queues.values()):
+            it.step()
+
+    def test_it_is_left_out_and_served_afterwards(self) -> None:
+        it = self.held_up()
+        self.says(it, 2, "successor")
+        assert it.chain.served[-1] == (2, 4)
+        assert it.copies == []
+        it.chain.holds = False
+        it.chain.flow()
+        it.go_on()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [3]
+        assert "slow" in notices(it)
+
+    def test_one_whose_disk_is_slow_and_remains_so(self) -> None:
+        it = self.held_up()
+        count = len(it.chain.served)
+        self.says(it, 3, "applier")
+        assert it.chain.served[count:] == []
+        it.t += 2.0
+        self.says(it, 3, "applier")
+        assert it.chain.served[count:] == [(2, 4)]
+
+    def test_where_all_disks_are_slow_at_one_time_none_is_to_blame(self) -> None:
+        it = self.held_up()
+        count = len(it.chain.served)
+        for _ in range(5):
+            for node in (5, 4, 3, 2, 1):
+                self.says(it, node, "applier")
+            it.t += 2.0
+        assert it.chain.served[count:] == []
+
+    def test_the_last_one_that_is_held_up_names_the_cause(self) -> None:
+        it = self.held_up()
+        it.t += 1.0
+        self.says(it, 3, "successor")
+        count = len(it.chain.served)
+        it.t += CALM_S
+        self.says(it, 1, "successor")
+        assert it.chain.served[count:] == []
+        it.t += HELD_S
+        self.says(it, 1, "successor")
+        assert it.chain.served[count:] == [(1, 3)]
+
+    def fares(self, it: Workers, node: int, at: float, applier_s: float, successor_s: float) -> None:
+        seat = it.chain.of(node)
+        assert seat is not None
+        progress = {"at": at, "received": 0, "applier_s": applier_s, "successor_s": successor_s}
+        it._say(node, seat.number, progress=progress, more=True)
+        while any(it._queues.values()):
+            it.step()
+
+    def test_who_stands_still_because_of_the_next_one_isnt_the_cause(self) -> None:
+        it = self.held_up()
+        for node in (3, 4):
+            self.fares(it, node, 1.0, 0.0, 0.0)
+            self.fares(it, node, 2.0, 0.0, 0.9 if node == 3 else 0.1)
+        self.says(it, 2, "successor")
+        assert it.chain.served[-1] == (3, 5)
+
+    def test_a_report_of_long_ago_says_nothing(self) -> None:
+        it = self.held_up()
+        self.fares(it, 3, 1.0, 0.0, 0.0)
+        self.fares(it, 3, 2.0, 0.0, 0.9)
+        it.t += REPORT_S
+        self.says(it, 2, "successor")
+        assert it.chain.served[-1] == (2, 4)
+
+    def test_nonsense_about_it_fails_a_host_alone(self) -> None:
+        it = self.held_up()
+        it._say(3, it.chain.of(3).number, progress={"at": "soon"}, more=True)  # type: ignore[union-attr]
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            it.step()
+
+    def test_where_the_next_one_is_as_slow_it_is_the_way(self) -> None:
+        it = self.held_up()
+        self.says(it, 2, "successor")
+        it.t += HELD_S
+        count = len(it.chain.served)
+        self.says(it, 2, "successor")
+        assert it.chain.served[count:] == []
+
+    def test_a_chain_has_time_to_find_its_pace(self) -> None:
+        it = self.held_up()
+        self.says(it, 4, "successor")
+        count = len(it.chain.served)
+        it.t += CALM_S / 2
+        self.says(it, 1, "successor")
+        assert it.chain.served[count:] == []
+
+    def test_one_that_is_alone_is_never_too_slow(self) -> None:
+        it = self.held_up(2)
+        it.die(1)
+        it.go_on()
+        it.t += CALM_S
+        count = len(it.chain.served)
+        for _ in range(2):
+            self.says(it, 2, "applier")
+            it.t += 2.0
+        assert len(it.chain.served) == count
+        assert it.chain.of(2) is not None
