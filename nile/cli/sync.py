@@ -22,6 +22,7 @@ Examples:
   nile sync --all --release 2.4 --quorum 95% app/ /srv/app
                                               to /srv/app/releases/2.4, then flip /srv/app/current
   nile sync --all -n -b site/ /srv/site       only say what would be done
+  nile sync --catch-up last                   once more, to the hosts that weren't ok
 """
 
 
@@ -67,6 +68,10 @@ Examples:
     "--quorum", metavar="P%", type=Percent(), help="Flip if so many of the hosts are ready. Default: 100%."
 )
 @KEEP
+@click.option(
+    "--catch-up", metavar="RUN", help="Copy as that run did, to the hosts that weren't ok; takes no SRC."
+)
+@click.option("--changed-too", is_flag=True, help="With --catch-up: also where the source changed since.")
 def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
     """Copy SRC to the directory DEST on hosts, over the tree: what differs, and nothing else.
 
@@ -75,6 +80,13 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     """
     from nile.sync import Ask, Method, Purpose, SyncOptions
 
+    catch_up, changed_too = given.pop("catch_up"), given.pop("changed_too")
+    if catch_up is not None:
+        from nile.cli.catching_up import catch_up as again
+
+        return again(catch_up, changed_too)
+    if changed_too:
+        raise UsageError("--changed-too is for --catch-up", remedy="without, a source is taken as it is")
     sources, dest = places(paths)
     released = _release(dest, given)
     what = SyncOptions(

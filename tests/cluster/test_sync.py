@@ -227,6 +227,24 @@ def test_how_far_it_is_is_told_to_programs(nile: Nile, plain: Path) -> None:
     assert {copy["host"] for event in told for copy in event["behind"]} == set(HOSTS[:4])
 
 
+def test_those_that_were_away_are_caught_up_with(nile: Nile, source: Path) -> None:
+    for host in ("h004", "h007"):
+        crash(nile.lab, host)
+    done = sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy")
+    assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h004", "h007"}
+    nile.lab.heal()
+
+    again = nile.command("sync", "--catch-up", "last", "--json").all_ok()
+    assert set(again.verdicts) == {"h004", "h007"}
+    copied(nile, source, "/srv/copy")
+    assert "nothing to catch up with" in nile.command("sync", "--catch-up", "last").err
+
+    (source / "hello").write_text("HELLO\n")
+    refused = nile.command("sync", "--catch-up", done.events[0]["run"], "--json")
+    assert refused.code == 2
+    assert "the source changed since run" in refused.err
+
+
 def test_without_delete_what_hosts_have_beside_it_stays(nile: Nile, source: Path) -> None:
     on(nile, "h001", "/srv/copy/deep").mkdir(parents=True)
     (on(nile, "h001", "/srv/copy") / "deep/key").write_text("h001's own")
