@@ -27,6 +27,8 @@ STALLED_S = 240.0
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
 
+STOPPED = "stopped"
+"""How a worker says that it ended something because it was told to."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -258,9 +260,8 @@ class Giving:
                 trouble = (Code.COPY, trouble[1], True)  # nobody but the root knows the source
             # Whoever gives learns of a full disk, or of no rights, only that the other one went away.
             known = target.trouble
-            if known is None or (
-                known[2] and not trouble[2] and not (side == "receive" and target.abandoned)
-            ):
+            told = side == "receive" and target.abandoned and trouble[0] == STOPPED
+            if known is None or (known[2] and not trouble[2] and not told):
                 target.trouble = trouble
         target.ends.add(side)
         if side == "push" and target.trouble and "receive" not in target.ends:

@@ -1,44 +1,66 @@
-"""How long a first copy takes, against what the wires allow: `python -m tests.bench.sync_bench`.
+"""How long copies take, against what the wires allow: `python -m tests.bench.sync_bench [CASE...]`.
 
 Hosts are network namespaces with ports and uplinks of a set rate. F/R is the
-size over that rate, the least that any way can take. Copies are verified
-after every try; where one is not equal, the program fails.
+size over that rate, the least that any way can take. The clock of Nile starts
+when the last host of the tree is ready, and stops with the last verdict, when
+every copy was compared; that of the others with the first login. Copies are
+compared by content after every try: where one isn't equal, the program fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from nile.lab import BackendName, Lab, LabSpec
 
-SENT = re.compile(r"sent in ([0-9.]+) s: (.*)")
 DEST = "/srv/copy"
+SENT = re.compile(r"([0-9.]+) (bytes|KiB|MiB|GiB) by the root")
+UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+MEGABYTE = 1_000_000
+LEASE = "4s"
+
+
+@dataclass(frozen=True)
+class Took:
+    """One copy to all hosts: seconds, seconds before that until the tree stood, bytes that the root sent."""
+
+    seconds: float
+    set_up: float = 0.0
+    root_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
 class Site:
-    """A lab, its hosts, and what is to be copied."""
+    """A lab, and what is to be copied."""
 
     lab: Lab
-    hosts: tuple[str, ...]
     routes: Path
     source: Path
     state: Path
 
-    def run(self, *argv: str) -> str:
-        """Run a program on the root machine; what it wrote, both streams."""
+    @property
+    def hosts(self) -> list[str]:
+        """Names, in their order."""
+        return sorted(self.lab.addresses)
+
+    def run(self, *argv: str, may_fail: bool = False) -> tuple[str, str]:
+        """Run a program on the root machine; what it wrote."""
         environment = {
             **self.lab.root_environment(),
             "HOME": str(self.state),
@@ -47,96 +69,245 @@ class Site:
         done = subprocess.run(
             self.lab.root_argv(list(argv)), env=environment, capture_output=True, text=True, check=False
         )
-        if done.returncode:
+        if done.returncode and not may_fail:
             sys.exit(f"{' '.join(argv)[:200]}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done.stdout + done.stderr
+        return done.stdout, done.stderr
+
+    def nile(self, *argv: str, may_fail: bool = False) -> tuple[str, str]:
+        """Run Nile, on all hosts."""
+        word, *others = argv
+        words = (word, "--routes", str(self.routes), "--all", *others)
+        return self.run(sys.executable, "-m", "nile", *words, may_fail=may_fail)
 
     def clear(self) -> None:
         """Take all copies away."""
         for host in self.hosts:
             self.lab.run_on(host, ["rm", "-rf", DEST])
 
+    def verify(self, lost: Iterable[str] = ()) -> None:
+        """Every host must have what the source has, but those that were lost meanwhile."""
+        without = ["--exclude-hosts", ",".join(lost)] if lost else []
+        self.nile("verify", "--checksum", *without, f"{self.source}/", DEST)
 
-def nile(method: str) -> Callable[[Site], float]:
-    """A way of Nile's: seconds from the first byte that is copied on."""
 
-    def copy(site: Site) -> float:
-        words = ("--routes", str(site.routes), "--all", "--method", method, f"{site.source}/", DEST)
-        said = SENT.search(site.run(sys.executable, "-m", "nile", "sync", *words))
-        assert said is not None
-        return float(said.group(1))
+Way = Callable[[Site], Took]
+
+
+def nile(*how: str, spare: tuple[str, ...] = ()) -> Way:
+    """A way of Nile's; the times of `spare` hosts don't count, and they may be lost."""
+
+    def copy(site: Site) -> Took:
+        out, _ = site.nile("sync", "--json", *how, f"{site.source}/", DEST, may_fail=bool(spare))
+        events: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
+        results = [each for each in events if each["event"] == "result" and each["host"] not in spare]
+        bad = [each for each in results if each["verdict"] != "ok"]
+        if bad or not results:
+            sys.exit(f"not ok: {bad[:2]}")
+        notices = " ".join(each["text"] for each in events if each["event"] == "notice")
+        sent = SENT.search(notices)
+        ready = max(each["t_ready_s"] for each in results)
+        by_root = float(sent.group(1)) * UNITS[sent.group(2)] if sent else 0.0
+        return Took(max(each["t_end_s"] for each in results) - ready, ready, by_root)
 
     return copy
 
 
-def in_parallel(site: Site) -> float:
+def in_parallel(site: Site) -> Took:
     """rsync from the root to every host at one time."""
     began = time.monotonic()
     ssh = f"ssh -F {site.lab.directory / 'ssh_config'}"
     copy = f'rsync -aHW -e "{ssh}" {site.source}/ {{}}:{DEST}/'
     site.run("sh", "-c", f"printf '%s\\n' {' '.join(site.hosts)} | xargs -P {len(site.hosts)} -I{{}} {copy}")
-    return time.monotonic() - began
+    return Took(time.monotonic() - began)
 
 
-WAYS: dict[str, Callable[[Site], float]] = {
+WAYS: dict[str, Way] = {
     "rsync from the root, all at one time": in_parallel,
-    "nile, rsync over ssh": nile("rsync"),
-    "nile, rsync-tcp": nile("rsync-tcp"),
-    "nile, stream": nile("stream"),
+    "nile, rsync over ssh": nile("--method", "rsync"),
+    "nile, rsync-tcp": nile("--method", "rsync-tcp"),
+    "nile, stream": nile("--method", "stream"),
+    "nile, stream in the clear": nile("--method", "stream", "--plain"),
 }
 
 
-def verify(site: Site) -> None:
-    """Every host must have what the source has."""
-    words = ("--routes", str(site.routes), "--all", "--checksum", f"{site.source}/", DEST)
-    site.run(sys.executable, "-m", "nile", "verify", *words)
-
-
-def main() -> int:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--hosts", type=int, default=12)
-    parser.add_argument("--switches", type=int, default=3)
-    parser.add_argument("--rate", type=int, default=200, help="Mbit/s of every port and uplink")
-    parser.add_argument("--size", type=int, default=50, help="MB")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    asked = parser.parse_args()
-    bound_s = asked.size * 8 / asked.rate
+@contextmanager
+def site(hosts: int, switches: int, rate: int) -> Iterator[Site]:
+    """A lab: one gateway for each switch, the rest below it; ports and uplinks of so many Mbit/s."""
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        source = place / "source"
-        source.mkdir()
-        for number in range(10):
-            (source / f"file{number}").write_bytes(os.urandom(asked.size * 100_000))
-        rate = f"{asked.rate}mbit"
+        (place / "source").mkdir()
         spec = LabSpec(
-            hosts=asked.hosts, backend=BackendName.NETNS, switches=asked.switches, rate=rate, uplink=rate
+            hosts=hosts,
+            backend=BackendName.NETNS,
+            switches=switches,
+            rate=f"{rate}mbit",
+            uplink=f"{rate}mbit",
         )
         with Lab.up(spec, place / "lab", tied=True) as lab:
-            each = asked.hosts // asked.switches
+            each = hosts // switches
             names = sorted(lab.addresses)
             content = yaml.safe_load(lab.routes_file.read_text())
             content["tree"] = {
-                names[at * each]: names[at * each + 1 : (at + 1) * each] for at in range(asked.switches)
+                names[at * each]: names[at * each + 1 : (at + 1) * each] for at in range(switches)
             }
+            content["timeouts"] = {"lease": LEASE}
             routes = place / "routes.yaml"
             routes.write_text(yaml.safe_dump(content, sort_keys=False))
-            site = Site(lab, tuple(names), routes, source, place)
-            stages = asked.switches + each - 1
-            print(f"{asked.size} MB, {asked.hosts} hosts, {asked.switches} switches, {rate}")
-            print(f"F/R is {bound_s:.2f} s; two stages take {stages} of it\n")
-            print("| way | s | F/R |\n|---|---|---|")
-            for name in asked.ways:
-                took = []
-                for _ in range(asked.repeat):
-                    site.clear()
-                    took.append(WAYS[name](site))
-                    verify(site)
-                middle = statistics.median(took)
-                print(f"| {name} | {middle:.2f} | {middle / bound_s:.2f} |", flush=True)
+            yield Site(lab, routes, place / "source", place)
+
+
+def fill(source: Path, size: int, files: int) -> None:
+    """So many bytes that can't be compressed, in so many files, a hundred in a directory."""
+    shutil.rmtree(source)
+    for number in range(files):
+        file = source / f"d{number // 100:03}" / f"f{number:05}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.urandom(size // files))
+
+
+def median(tries: list[Took]) -> Took:
+    """The try in the middle."""
+    return sorted(tries, key=lambda took: took.seconds)[len(tries) // 2]
+
+
+def row(name: str, took: Took, bound_s: float) -> None:
+    """A line of a table."""
+    megabytes = f"{took.root_bytes / MEGABYTE:.1f}" if took.root_bytes else ""
+    print(
+        f"| {name} | {took.seconds:.2f} | {took.seconds / bound_s:.2f} | {took.set_up:.2f} | {megabytes} |",
+        flush=True,
+    )
+
+
+def head(title: str, bound_s: float) -> None:
+    """The first lines of a table."""
+    print(f"\n{title}; F/R is {bound_s:.2f} s\n")
+    print("| way | s | F/R | set-up, s | MB by the root |\n|---|---|---|---|---|")
+
+
+def first(asked: argparse.Namespace) -> None:
+    """A first copy, in every way."""
+    bound_s = asked.size * 8 / asked.rate
+    with site(asked.hosts, 3, asked.rate) as where:
+        fill(where.source, asked.size * MEGABYTE, 10)
+        each = asked.hosts // 3
+        head(f"{asked.size} MB to {asked.hosts} hosts on 3 switches at {asked.rate} Mbit/s", bound_s)
+        tries: dict[str, list[Took]] = {name: [] for name in WAYS}
+        for _ in range(asked.repeat):
+            for name, way in WAYS.items():
+                where.clear()
+                tries[name].append(way(where))
+                where.verify()
+        for name in WAYS:
+            row(name, median(tries[name]), bound_s)
+        print(f"\nTwo stages of whole copies, one after the other, can't take less than {each + 2} F/R.")
+
+
+def hosts(asked: argparse.Namespace) -> None:
+    """A stream to more and more hosts, at a rate at which this machine can play them all."""
+    rate = 50
+    size = asked.size
+    bound_s = size * 8 / rate
+    head(f"{size} MB at {rate} Mbit/s, a stream", bound_s)
+    for count in (6, 12, 18, 24):
+        with site(count, 3, rate) as where:
+            fill(where.source, size * MEGABYTE, 10)
+            tries = []
+            for _ in range(asked.repeat):
+                where.clear()
+                tries.append(WAYS["nile, stream"](where))
+                where.verify()
+            row(f"{count} hosts", median(tries), bound_s)
+
+
+def patch(asked: argparse.Namespace) -> None:
+    """One file of a hundred is another one; the rest is there."""
+    bound_s = asked.size * 8 / asked.rate / 100
+    ways = {name: WAYS[name] for name in ("rsync from the root, all at one time", "nile, stream")}
+    with site(asked.hosts, 3, asked.rate) as where:
+        fill(where.source, asked.size * MEGABYTE, 5000)
+        WAYS["nile, stream"](where)
+        head(f"A patch of 1 % of {asked.size} MB in 5,000 files, {asked.hosts} hosts", bound_s)
+        tries: dict[str, list[Took]] = {name: [] for name in ways}
+        for _ in range(asked.repeat):
+            for name, way in ways.items():
+                for number in range(0, 5000, 100):
+                    path = where.source / f"d{number // 100:03}" / f"f{number:05}"
+                    path.write_bytes(os.urandom(asked.size * MEGABYTE // 5000))
+                tries[name].append(way(where))
+                where.verify()
+        for name in ways:
+            row(name, median(tries[name]), bound_s)
+
+
+def faults(asked: argparse.Namespace) -> None:
+    """A stream from which an inner host is lost half way: what that costs the others."""
+    bound_s = asked.size * 8 / asked.rate
+    victim = "h006"
+    with site(asked.hosts, 3, asked.rate) as where:
+        fill(where.source, asked.size * MEGABYTE, 10)
+        head(f"{asked.size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, a stream", bound_s)
+        for name, deed in (
+            ("nobody is lost", None),
+            ("one is killed half way", where.lab.crash),
+            ("one is frozen half way", where.lab.freeze),
+            ("one is cut off half way", where.lab.cut),
+        ):
+            tries = []
+            for _ in range(asked.repeat):
+                where.clear()
+                watch = threading.Thread(target=half_way, args=(where, victim, asked.size, deed))
+                watch.start()
+                tries.append(nile("--method", "stream", spare=(victim,) if deed else ())(where))
+                watch.join()
+                where.lab.heal()
+                where.verify([victim] if deed else [])
+            row(name, median(tries), bound_s)
+
+
+def half_way(where: Site, host: str, size: int, deed: Callable[[str], None] | None) -> None:
+    """Do that to a host once it has half of what it is to get."""
+    place = Path(f"/proc/{where.lab.pid(host)}/root{DEST}")
+    while deed and sum(path.stat().st_blocks * 512 for path in place.rglob("*f0*")) < size * MEGABYTE // 2:
+        time.sleep(0.05)
+    if deed:
+        deed(host)
+
+
+def slow(asked: argparse.Namespace) -> None:
+    """A stream with a host that has a quarter of the rate: what that costs the others."""
+    size = asked.size * 2
+    bound_s = size * 8 / asked.rate
+    with site(asked.hosts, 3, asked.rate) as where:
+        fill(where.source, size * MEGABYTE, 10)
+        head(f"{size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, one of them at a quarter", bound_s)
+        where.lab.slow("h006")
+        tries = []
+        for _ in range(asked.repeat):
+            where.clear()
+            tries.append(nile("--method", "stream", spare=("h006",))(where))
+            where.verify()
+        row("the others", median(tries), bound_s)
+
+
+CASES = {"first": first, "hosts": hosts, "patch": patch, "faults": faults, "slow": slow}
+
+
+def main() -> int:
+    """Measure, and print tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all by default")
+    parser.add_argument("--hosts", type=int, default=12, help="a multiple of 3")
+    parser.add_argument("--rate", type=int, default=200, help="Mbit/s of every port and uplink")
+    parser.add_argument("--size", type=int, default=200, help="MB")
+    parser.add_argument("--repeat", type=int, default=3, help="tries; the table has the median")
+    asked = parser.parse_args()
+    if unknown := set(asked.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    for name in asked.cases or CASES:
+        CASES[name](asked)
     return 0
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MOST_ASKED = 64 * 1024  # bytes of the words that the sender asks for
 ASKING_S = 30.0  # for the sender to start its rsync and ask
 LEAVE_S = 10.0  # for rsync to end once the sender has hung up
+NOTHING = 256 * 1024  # bytes: a disk with no more than that is full
 LINGER_S = 2.0  # for the sender to take the last words
 ERRORS = {
     errno.ENOSPC: ("disk-full", "no space is left"),
@@ -172,8 +173,10 @@ class Receive:
             pass  # it is broken
 
     def _over(self, ending: Ending) -> None:
-        """rsync is gone, all of it."""
+        """rsync is gone, all of it. What it had to say it said to the sender, which may be gone as well."""
         self._running = None
+        if ending.code and _is_full(self._dest):
+            ending.instead(*ERRORS[errno.ENOSPC])
         self._ending = ending
         self._finish()
 
@@ -235,6 +238,14 @@ class Receive:
             if self._ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
                 self._ending.instead("not-writable", reason)
+
+
+def _is_full(dest: bytes) -> bool:
+    try:
+        found = os.statvfs(dest)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < NOTHING
 
 
 def prepare(dest: bytes, temporary: bytes) -> bool:

@@ -37,6 +37,7 @@ from nile.agent.worker.messages import CantError
 from nile.agent.worker.packing import pack, unpack
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
+from nile.agent.worker.receiving import ERRORS
 from nile.agent.worker.scanning import changed_since, scan
 from nile.agent.worker.trees import Source, differences, seen_here
 
@@ -103,7 +104,8 @@ class Service:
             answer = error.fields
         except OSError as error:
             where = os.fsdecode(error.filename) + ": " if error.filename else ""
-            answer = {"code": "copy", "reason": "%s%s" % (where, error.strerror)}
+            code = ERRORS.get(error.errno or 0, ("copy",))[0]
+            answer = {"code": code, "reason": "%s%s" % (where, error.strerror)}
         except Exception as error:  # the root is to hear of it, and this worker may still be needed
             answer = {"code": "agent", "reason": _place(error)}
         finally:

@@ -1,0 +1,129 @@
+"""Streams over shaped wires: whoever is lost, frozen, cut off, slow or full costs nobody else anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nile.lab import BackendName, Lab, LabSpec
+from tests.cluster.conftest import check_nothing_is_left
+from tests.cluster.faults import crash, cut, freeze
+from tests.cluster.hosts import patiently
+from tests.cluster.running import Nile
+from tests.cluster.test_sync import Started, copied, on, sync
+
+pytestmark = pytest.mark.cluster
+
+HOSTS = [f"h{number:03}" for number in range(1, 13)]
+TREE = {"h001": "h[002-004]", "h005": "h[006-008]", "h009": "h[010-012]"}
+RATE = "80mbit"
+SIZE = 30_000_000
+"""Bytes: three seconds at that rate."""
+DEEDS = {"crash": crash, "freeze": freeze, "cut": cut}
+# Each way to be lost, early, in the middle and late, at the first, an inner and the last place of a switch.
+LOSSES = [
+    (("crash", "h002", 0.1), ("freeze", "h006", 0.5), ("cut", "h011", 0.9)),
+    (("freeze", "h010", 0.1), ("cut", "h004", 0.5), ("crash", "h005", 0.9)),
+    (("cut", "h007", 0.1), ("crash", "h009", 0.5), ("freeze", "h002", 0.9)),
+]
+
+
+@pytest.fixture(scope="module")
+def wires(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Twelve hosts on three switches, each port and uplink with a rate."""
+    spec = LabSpec(hosts=12, backend=BackendName.NETNS, switches=3, rate=RATE, uplink=RATE)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "wires", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def nile(wires: Lab, tmp_path: Path) -> Iterator[Nile]:
+    """On all of them, in two stages; all up again afterwards, and nothing left on them."""
+    made = Nile(wires, tmp_path).with_routes(tree=TREE, timeouts={"lease": "4s", "connect": "2s"})
+    yield made
+    check_nothing_is_left(made)
+    for host in HOSTS:
+        subprocess.run(["find", on(made, host, "/srv"), "-mindepth", "1", "-delete"], check=True)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Some large files among small ones."""
+    top = tmp_path / "source"
+    (top / "deep").mkdir(parents=True)
+    for number in range(5):
+        (top / f"big{number}").write_bytes(os.urandom(SIZE // 5))
+        (top / f"deep/f{number}").write_text("x" * number)
+    return top
+
+
+def arrived(nile: Nile, host: str) -> int:
+    """Bytes of what is being copied to a host, whether it has its name yet or not."""
+    place = on(nile, host, "/srv/copy")
+    found = (path for path in place.rglob("big*") if path.is_file())
+    unfinished = place.glob(".nile-sync-*/.nile-sync-*/.big*")
+    return sum(path.stat().st_size for path in {*found, *unfinished})
+
+
+@pytest.mark.parametrize("losses", LOSSES)
+def test_whoever_is_lost_whenever_costs_nobody_else(
+    nile: Nile, source: Path, losses: tuple[tuple[str, str, float], ...]
+) -> None:
+    with Started(nile, "--all", "--method", "stream", f"{source}/", "/srv/copy") as started:
+        for deed, host, part in losses:
+            patiently(
+                lambda host=host, part=part: arrived(nile, host) >= part * SIZE,  # type: ignore[misc]
+                f"{host} has {part:.0%}",
+                30.0,
+            )
+            DEEDS[deed](nile.lab, host)
+        done = started.wait()
+    lost = {host for _, host, _ in losses}
+    assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} <= lost, done.err
+    well = [host for host in HOSTS if done.verdicts[host] == "ok"]
+    copied(nile, source, "/srv/copy", well)
+    nile.lab.heal()
+
+
+def test_a_slow_host_is_served_by_another_one_afterwards(nile: Nile, source: Path) -> None:
+    (source / "more").write_bytes(os.urandom(SIZE))
+    nile.lab.slow("h006")
+    done = sync(nile, "--all", "--method", "stream", "--json", f"{source}/", "/srv/copy").all_ok()
+    assert [text for text in done.notices if "h006 (it is slow)" in text]
+    copied(nile, source, "/srv/copy", HOSTS)
+
+
+def test_a_disk_that_is_full_is_its_own_alone(nile: Nile, source: Path) -> None:
+    on(nile, "h006", "/srv/copy").mkdir()
+    nile.lab.run_on("h006", ["mount", "-t", "tmpfs", "-o", f"size={SIZE + 1_000_000}", "full", "/srv/copy"])
+    try:
+        with Started(nile, "--all", "--method", "stream", f"{source}/", "/srv/copy") as started:
+            patiently(lambda: arrived(nile, "h006") > SIZE // 2, "half of it is there", 30.0)
+            (on(nile, "h006", "/srv/copy") / "another's").write_bytes(bytes(SIZE // 3))
+            done = started.wait()
+    finally:
+        nile.lab.run_on("h006", ["umount", "/srv/copy"])
+    bad = {host: result["code"] for host, result in done.results.items() if result["verdict"] != "ok"}
+    assert bad == {"h006": "disk-full"}, done.results["h006"]["reason"]
+    copied(nile, source, "/srv/copy", [host for host in HOSTS if host != "h006"])
+
+
+def test_hosts_that_can_only_be_logged_in_to_are_copied_to(nile: Nile, source: Path) -> None:
+    """From no port but ssh's is anything sent to another host: no stream reaches any."""
+    for large in source.glob("big*"):
+        large.unlink()
+    rule = "ipproto tcp sport 1024-65534 dport 1024-65534 prohibit"
+    ends = [nile.lab.root_argv([]), *(nile.lab.host_argv(host, []) for host in HOSTS)]
+    for end in ends:
+        subprocess.run([*end, "ip", "rule", "add", *rule.split()], check=True)
+    try:
+        done = sync(nile, "--all", "--method", "stream", "--json", f"{source}/", "/srv/copy").all_ok()
+    finally:
+        for end in ends:
+            subprocess.run([*end, "ip", "rule", "delete", *rule.split()], check=True)
+    assert [text for text in done.notices if "left out of the stream" in text]
+    copied(nile, source, "/srv/copy", HOSTS)
