@@ -175,4 +175,46 @@ class Asked:
     text: str
 
 
-Event = RunStarted | HostUp | HostStarted | HostOutput | HostResult | Notice | Asked | RunGoesOn | RunEnded
+@dataclass(frozen=True, slots=True)
+class HostCopy:
+    """How far the copy to one host is: bytes, bytes a second, and seconds (None: that can't be said)."""
+
+    host: str
+    got: int
+    whole: int
+    rate: float
+    eta_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyProgress:
+    """How far a run that copies is, a few times a second; the store doesn't keep it.
+
+    `hosts` is how many get something, `complete` how many of them get nothing more. `got` and `whole` are
+    bytes of all of them, and `part` (0 to 1) never becomes less; `rate` is in bytes a second.
+    """
+
+    hosts: int
+    complete: int
+    got: int
+    whole: int
+    part: float
+    rate: float
+    eta_s: float | None
+    """None where that can't be said."""
+    behind: tuple[HostCopy, ...] = ()
+    """Those under way that are furthest behind, the last one first."""
+
+
+Event = (
+    RunStarted
+    | HostUp
+    | HostStarted
+    | HostOutput
+    | HostResult
+    | CopyProgress
+    | Notice
+    | Asked
+    | RunGoesOn
+    | RunEnded
+)

@@ -23,7 +23,8 @@ def carry_out(
     handover: str = "",
     job: Callable[[str], MakeJob] | None = None,
 ) -> int:
-    """Carry it out; the exit code. `given` are the values of the options that say how it is shown.
+    """Carry it out; the exit code. `given` are the values of the options that say how it is shown, and
+    `argv`, where another command line is to be recorded than the process has.
 
     `said` is told to the user first, `handover` is what another root needs to go on with it (a
     `nile.store.Handover`), and `job(run id)` what the run does on its hosts beside a command.
@@ -40,7 +41,7 @@ def carry_out(
     out.err.write(f"{chosen.routes.describe()}\n{said}")
     out.flush()
     run_id = new_run_id()
-    context = RunContext.here(tuple(sys.argv), plan_text(chosen.plan))
+    context = RunContext.here(given.get("argv") or tuple(sys.argv), plan_text(chosen.plan))
     with Store(store_path()) as store, store.recorder(context, handover) as recorder:
         notices: list[str] = []
         engine = prepare(

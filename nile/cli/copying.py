@@ -126,5 +126,5 @@ def run(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -
             what, run_id, tree, address, partial(secrets.token_bytes, 32), make_identity
         )
 
-    options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
+    options = ExecOptions(command=shlex.join(["nile", *(given.get("argv") or sys.argv)[1:]]))
     return carry_out(select(selection), options, {**given, "largest_rc": False}, job=job)

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nile.cli import foretold_copies
 from nile.cli.common import Seconds, Selection, SelectionOptions, select, selection_options
+from nile.cli.foretold_copies import foreseen
+from nile.cli.rates import Rate
+from nile.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Of the JSON output; a change that can break a reader raises it."""
+
+DEFAULT_RATE = 125e6
+"""1gbit, in bytes a second."""
 
 WIDTH_PIPED = 1_000_000
 """Lines that another program reads are never broken."""
@@ -35,8 +42,26 @@ WIDTH_PIPED = 1_000_000
     default=0.05,
     help="Start of one agent. Default: 0.05.",
 )
+@click.option(
+    "--sync", "source", metavar="SRC", help="Foretell a copy of SRC (to DEST) too; only SRC is read."
+)
+@click.option(
+    "--rate",
+    metavar="R",
+    type=Rate(),
+    help="With --sync: what every port and uplink moves, as 200mbit. Default: 1gbit.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-def command(selection: SelectionOptions, t_ssh_s: float, t_nile_s: float, as_json: bool) -> int:
+@click.argument("dest", required=False)
+def command(
+    selection: SelectionOptions,
+    t_ssh_s: float,
+    t_nile_s: float,
+    source: str | None,
+    rate: float | None,
+    as_json: bool,
+    dest: str | None,
+) -> int:
     """Show the tree that a run would take, and its predicted time.
 
     Nothing is logged in to. Times are those of the logins, supposing that each takes as long:
@@ -47,10 +72,22 @@ def command(selection: SelectionOptions, t_ssh_s: float, t_nile_s: float, as_jso
     chosen = select(selection)
     click.echo(chosen.routes.describe(), err=True)
     prediction = predict(chosen.plan, t_ssh_s, t_nile_s)
-    if as_json:
-        click.echo(json.dumps(as_dict(chosen, prediction)))
+    if source is None:
+        if dest is not None or rate is not None:
+            what = "--rate" if dest is None else f"a destination, {dest}"
+            raise UsageError(f"{what} without --sync", remedy="as in: nile plan -a --sync site/ /srv/site")
+        copies = None
     else:
-        _show(chosen, prediction)
+        copies = foreseen(chosen.plan, source, dest, rate or DEFAULT_RATE)
+    if as_json:
+        more = {} if copies is None else {"sync": foretold_copies.as_dict(copies)}
+        click.echo(json.dumps(as_dict(chosen, prediction) | more))
+        return 0
+    _show(chosen, prediction)
+    if copies is not None and source is not None:
+        click.echo()
+        for line in foretold_copies.lines(copies, source, dest, prediction.tree_s):
+            click.echo(line)
     return 0
 
 

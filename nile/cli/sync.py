@@ -10,6 +10,7 @@ import click
 
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, places, run
+from nile.cli.rates import Rate
 from nile.cli.releasing import KEEP, Name, Percent
 from nile.errors import UsageError
 
@@ -21,6 +22,7 @@ Examples:
   nile sync --all --release 2.4 --quorum 95% app/ /srv/app
                                               to /srv/app/releases/2.4, then flip /srv/app/current
   nile sync --all -n -b site/ /srv/site       only say what would be done
+  nile sync --catch-up last                   once more, to the hosts that weren't ok
 """
 
 
@@ -54,6 +56,9 @@ Examples:
     "--bwlimit", metavar="KIB/S", type=click.IntRange(min=1), help="For each copy between two hosts."
 )
 @click.option(
+    "--rate", metavar="R", type=Rate(), help="What a port moves, as 1gbit: to tell how near it came."
+)
+@click.option(
     "--release",
     metavar="NAME",
     type=Name(),
@@ -63,6 +68,10 @@ Examples:
     "--quorum", metavar="P%", type=Percent(), help="Flip if so many of the hosts are ready. Default: 100%."
 )
 @KEEP
+@click.option(
+    "--catch-up", metavar="RUN", help="Copy as that run did, to the hosts that weren't ok; takes no SRC."
+)
+@click.option("--changed-too", is_flag=True, help="With --catch-up: also where the source changed since.")
 def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
     """Copy SRC to the directory DEST on hosts, over the tree: what differs, and nothing else.
 
@@ -71,6 +80,13 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     """
     from nile.sync import Ask, Method, Purpose, SyncOptions
 
+    catch_up, changed_too = given.pop("catch_up"), given.pop("changed_too")
+    if catch_up is not None:
+        from nile.cli.catching_up import catch_up as again
+
+        return again(catch_up, changed_too)
+    if changed_too:
+        raise UsageError("--changed-too is for --catch-up", remedy="without, a source is taken as it is")
     sources, dest = places(paths)
     released = _release(dest, given)
     what = SyncOptions(
@@ -86,6 +102,7 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         plain=given["plain"],
         wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
+        rate=given["rate"],
         **released,
     )
     return run(selection, what, given)

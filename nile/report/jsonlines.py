@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from nile.events import Event, HostOutput, HostResult, Notice, RunEnded, RunStarted, Verdict
+from nile.events import CopyProgress, Event, HostOutput, HostResult, Notice, RunEnded, RunStarted, Verdict
 from nile.report.screen import Screen
 from nile.report.text import complete_length
 
@@ -51,6 +51,8 @@ class JsonLines:
                 self._result(event)
             case Notice():
                 self._write({"event": "notice", "host": event.host, "text": event.text})
+            case CopyProgress():
+                self._write(progress_object(event))
             case RunEnded():
                 self._write_unfinished()
                 self._write(summary_object(event))
@@ -150,6 +152,34 @@ def result_object(event: HostResult) -> dict[str, Any]:
         "t_ready_s": event.t_ready_s,
         "t_end_s": event.t_end_s,
     }
+
+
+def progress_object(event: CopyProgress) -> dict[str, Any]:
+    """How far the copies of a run are."""
+    return {
+        "event": "progress",
+        "hosts": event.hosts,
+        "complete": event.complete,
+        "bytes": event.got,
+        "bytes_whole": event.whole,
+        "part": round(event.part, 4),
+        "bytes_per_s": round(event.rate),
+        "eta_s": _tenths(event.eta_s),
+        "behind": [
+            {
+                "host": copy.host,
+                "bytes": copy.got,
+                "bytes_whole": copy.whole,
+                "bytes_per_s": round(copy.rate),
+                "eta_s": _tenths(copy.eta_s),
+            }
+            for copy in event.behind
+        ],
+    }
+
+
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def summary_object(event: RunEnded) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where renderers write: standard output and error, each a terminal or not, and one status line.
+"""Where renderers write: standard output and error, each a terminal or not, and a status line.
 
 A terminal gets text in which nothing can act as a control sequence; a pipe or
 a file gets the bytes of the hosts as they are (like ls, grep and clush do),
@@ -14,6 +14,8 @@ from typing import TextIO
 from nile.report.text import visible_bytes
 
 ERASE = "\r\x1b[K"
+UP = "\x1b[A\x1b[K"
+"""To the line above, and take that away."""
 STYLES = {"host": "36", "error": "31", "good": "32", "dim": "2"}
 
 
@@ -72,12 +74,13 @@ class Sink:
 
 
 class Screen:
-    """Both streams of a command, and a status line that gives way whenever something is written."""
+    """Both streams of a command, and a status of some lines that gives way whenever something is written."""
 
     def __init__(self, out: Sink, err: Sink) -> None:
         self._out = out
         self._err = err
-        self._status_shown = False
+        self._status_lines = 0
+        """Of the status that is shown."""
         self._current = out
 
     @property
@@ -92,22 +95,26 @@ class Screen:
 
     @property
     def has_status(self) -> bool:
-        """Whether a status line can be shown."""
+        """Whether a status can be shown."""
         return self._err.terminal
 
-    def show_status(self, line: str) -> None:
-        """Show one line, no wider than the terminal, in place of the one before."""
+    def show_status(self, *lines: str) -> None:
+        """Show some lines, none wider than the terminal, in place of those before."""
         self._out.flush()  # standard output may be the same terminal
-        self._err.write(f"{ERASE}{line}")
+        self._err.write((self._erase() or ERASE) + "\r\n".join(lines))
         self._err.flush()
-        self._status_shown = True
+        self._status_lines = len(lines)
 
     def hide_status(self) -> None:
-        """Take the status line off the terminal."""
-        if self._status_shown:
-            self._status_shown = False
-            self._err.write(ERASE)
+        """Take the status off the terminal."""
+        if erased := self._erase():
+            self._status_lines = 0
+            self._err.write(erased)
             self._err.flush()
+
+    def _erase(self) -> str:
+        """What takes away all lines that are shown, from the last one up; "" where there are none."""
+        return (ERASE + UP * (self._status_lines - 1)) if self._status_lines else ""
 
     def flush(self) -> None:
         """Hand on what is buffered."""

@@ -18,6 +18,7 @@ from nile.agent.worker.ring import APPLIER, SUCCESSOR
 from nile.cascade.tree import Tree as Hosts
 from nile.sync.asking import Asking, Errands
 from nile.sync.targets import Target, count, words
+from nile.sync.ways import Ways
 from nile.topology.model import ROOT_ID
 
 TRIES = 2
@@ -97,6 +98,7 @@ class Chain:
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
         over: Callable[[Target, dict[str, Any], float], Errands],
+        ways: Ways,
     ) -> None:
         self._asking = asking
         self._hosts = hosts
@@ -106,6 +108,7 @@ class Chain:
         self._address = address
         self._secret = secret
         self._over = over
+        self._ways = ways
         self._members: list[Member] = []
         self._leaving: list[Member] = []
         self._open = True
@@ -134,6 +137,7 @@ class Chain:
         for target in targets:
             before = self._members[-1] if self._members else None
             member = Member(target, before, secret=self._secret())
+            self._ways.left(target.id)
             fields = {"secret": member.secret, **self._terms}
             tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
             member.number = member.asked = tell.message["n"]
@@ -173,6 +177,8 @@ class Chain:
         elif member in self._members and "event" in message:
             yield from self._event(member, message, t)
         elif member in self._members and "progress" in message:
+            self._ways.got(member.target.id, count(message["progress"]["received"]))
+            self._ways.held(member.target.id, float(message["progress"]["successor_s"]))
             member.reports(message["progress"], t)
         yield from self.look_after(t)
 
@@ -195,6 +201,7 @@ class Chain:
         kind, code, reason = words(event["kind"]), words(event["code"]), words(event["reason"])
         if kind == "end":
             member.complete = True
+            self._ways.ended(member.target.id, count(event["offset"]), t)
         elif kind == "predecessor":
             member.orphan_s = t if code else None
         elif kind == "successor":
@@ -258,6 +265,7 @@ class Chain:
         giver = feeder.target.id if feeder else ROOT_ID
         if not code:
             self._reached.add(giver)
+            self._ways.began(giver, fed.target.id, t, anew=False)
             self._failed_from[giver] = fed.failed = 0
         elif code == "gone":  # it has these bytes no more; the root has them
             yield from self._feed(fed, None)

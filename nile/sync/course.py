@@ -12,6 +12,7 @@ that what can't work, and what would be deleted, is known before. A host is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +27,17 @@ from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
 from nile.sync.judging import SILENT_S, unfit
 from nile.sync.options import Ask, Purpose, SyncOptions
+from nile.sync.pace import Pace
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
 from nile.sync.targets import SPEAKING, Step, Target
-from nile.sync.wording import dry_run, many_deletions, summary
+from nile.sync.ways import Ways
+from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
+
+HAS_MORE = Judgement(
+    Verdict.FAILED, Code.DIFFERS, "it has files that the source doesn't have", "--delete takes them away"
+)
 
 
 class Sync:
@@ -55,9 +62,14 @@ class Sync:
             host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
         self._asking = Asking()
+        self._ways = Ways(Pace())
         self._survey = Survey(options, run, self._asking, self._targets, self._fail, self._stop)
         self._counting = Counting(
-            self._targets, self._asking.ask, self._fail, options.checksum, not options.copies
+            self._targets,
+            self._asking.ask,
+            self._fail,
+            options.checksum,
+            exact=options.purpose is not Purpose.COPY,
         )
         self._giving = Giving(
             options,
@@ -69,6 +81,7 @@ class Sync:
             self._survey.check,
             address,
             secret,
+            self._ways,
         )
         self._streams = Streams(
             options,
@@ -79,6 +92,7 @@ class Sync:
             self._survey.check,
             address,
             secret,
+            self._ways,
             identity,
         )
         order = Order(run, options.release, options.quorum, options.keep, delivered=True)
@@ -87,6 +101,8 @@ class Sync:
         )
         self._closed_at = (0, 0, 0)
         """What decided who may be closed, when that was looked at last."""
+        self._shown: Counter[int] = Counter()
+        """Bytes of differences that were shown, by host."""
         self._begun = False
         self._asked = False
         self._stopped: Judgement | None = None
@@ -116,6 +132,7 @@ class Sync:
         yield from self._asking.heard(node_id, message, t)
         if message.get("more") is not True:  # what is only a part of an answer, nothing follows from yet
             yield from self._go_on(t)
+        yield from self._progress(t)
 
     def lied(self, node_id: int, reason: str, t: float) -> Errands:
         """A worker that breaks the rules is of no use."""
@@ -134,7 +151,11 @@ class Sync:
         yield from self._giving.gone(target, t)
         yield from self._streams.gone(target, t)
         self._counting.gone(target)
+        self._ways.gone(target.id)
         yield from self._go_on(t)
+        yield from self._progress(t)
+        if all(each.step is Step.OVER for each in self._targets.values()):
+            yield from self._summarize(t)
 
     def root_lost(self, reason: str, t: float) -> Errands:
         """Nobody can read the source any more."""
@@ -163,6 +184,12 @@ class Sync:
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
         yield from self._go_on(t)
+        yield from self._progress(t)
+
+    def _progress(self, t: float) -> Errands:
+        """Tell how far it is, if it is time to."""
+        if (progress := self._ways.pace.due(t)) is not None:
+            yield Publish(progress)
 
     # What follows.
 
@@ -187,7 +214,10 @@ class Sync:
             if found is None or target.step is not Step.COMPARING:
                 continue
             if found.only_more and not self._options.delete:
-                target.step, target.has_more = Step.SAME, True
+                if self._options.purpose is Purpose.REPAIR:
+                    yield from self._fail(target, HAS_MORE)
+                else:
+                    target.step, target.has_more = Step.SAME, True
             elif not target.checked_bytes:
                 target.checked_bytes = True
                 target.step = Step.DIFFERS
@@ -209,7 +239,9 @@ class Sync:
             self._begun = True
             yield from self._report()
             return
-        yield from self._refuse(differing)
+        if self._options.purpose is Purpose.REPAIR:
+            yield from self._tell(differing)
+        yield from self._refuse([target for target in differing if target.step is Step.DIFFERS])
         question = self._question()
         if question and self._options.ask is Ask.USER:
             self._asked = True
@@ -226,6 +258,9 @@ class Sync:
     def _start(self, t: float) -> Errands:
         """From now on something is written."""
         self._begun = True
+        for target in self._targets.values():
+            if target.step is Step.DIFFERS and (found := self._counting.estimate(target)) is not None:
+                self._ways.pace.expect(target.id, target.name, found.move)
         if self._options.streams:
             # A stream has all files in it: none of a release can be linked to those of the one before.
             differing = [
@@ -236,6 +271,15 @@ class Sync:
             yield from self._streams.begin(
                 differing, self._survey.rsync, self._survey.size, self._counting.estimate, t
             )
+
+    def _tell(self, differing: list[Target]) -> Errands:
+        """Say what differs before it is mended; where there is only more, that isn't what is mended."""
+        for target in differing:
+            found = self._counting.estimate(target)
+            if target.step is Step.DIFFERS and found is not None:
+                yield from self._show(target, found.lines)
+                if found.only_more and not self._options.delete:
+                    yield from self._fail(target, HAS_MORE)
 
     def _refuse(self, differing: list[Target]) -> Errands:
         """Hosts on which it can't work, of those that have to get something."""
@@ -274,10 +318,13 @@ class Sync:
                 else:
                     yield self._done(target)
 
-    @staticmethod
-    def _show(target: Target, lines: bytes) -> Errands:
+    def _show(self, target: Target, lines: bytes) -> Errands:
+        """Differences are a host's output. (What a repair left is told after what there was.)"""
+        before = self._shown[target.id]
         if lines:
-            yield Publish(HostOutput(target.name, "stdout", 0, lines), target.id)
+            lines = b"and now:\n" + lines if before else lines
+            self._shown[target.id] += len(lines)
+            yield Publish(HostOutput(target.name, "stdout", before, lines), target.id)
 
     def _close(self) -> Errands:
         """Those that are served and serve nobody any more."""
@@ -315,6 +362,10 @@ class Sync:
         began_s = min(filter(None, (self._giving.began_s, self._streams.began_s)), default=t)
         if text := summary(sent, began_s, t):
             yield Publish(Notice(text))
+            way = self._ways.slowest
+            names = (self._hosts.name(way.giver), self._hosts.name(way.taker)) if way else ("", "")
+            for text in against_bounds(t - began_s, self._ways.most, way, names, self._options.rate):
+                yield Publish(Notice(text))
             self._giving.sent.clear()
             self._streams.sent.clear()
 

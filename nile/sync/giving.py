@@ -15,6 +15,7 @@ from nile.events import Code, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Step, Target, count, words
+from nile.sync.ways import Ways
 from nile.topology.model import ROOT_ID
 
 AT_ONE_TIME = 4
@@ -55,7 +56,7 @@ class _Attempt:
     def reached(self, message: dict[str, Any], t: float) -> Errands:
         """There is a way to it, or there is none."""
         if self._current and "port" in message:
-            yield self._giving.push(self, LOOPBACK, count(message["port"]))
+            yield self._giving.push(self, LOOPBACK, count(message["port"]), t)
         elif self._current:
             yield from self._giving.end_of("push", self.target, {**message, "retry": True}, t)
 
@@ -63,9 +64,13 @@ class _Attempt:
         """The giver says how far it is, and later how it ended."""
         if message.get("more"):
             self.target.heard_s = t
+            if self._current and "sent_so_far" in message:
+                self._giving.ways.got(self.target.id, count(message["sent_so_far"]))
             return
         self._giving.sent[self.giver] += count(message.get("sent", 0))
         if self._current:
+            if not message.get("code"):
+                self._giving.ways.ended(self.target.id, count(message.get("sent", 0)), t)
             yield from self._giving.end_of("push", self.target, message, t)
 
 
@@ -83,6 +88,7 @@ class Giving:
         check: Callable[[Target], Errands],
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
+        ways: Ways,
     ) -> None:
         self._options = options
         self._run = run
@@ -93,6 +99,7 @@ class Giving:
         self._check = check
         self._address = address
         self._secret = secret
+        self.ways = ways
         self._weighed = -1
         self._weights: Counter[int] = Counter()
         self.sent: Counter[int] = Counter()
@@ -209,16 +216,17 @@ class Giving:
         """It is known where the taker waits: have the giver go there, or first a way to it opened."""
         giver, taker = attempt.giver, attempt.target.id
         if not self._options.over_links:
-            yield self.push(attempt, self._address(giver, taker), port)
+            yield self.push(attempt, self._address(giver, taker), port, t)
         elif giver in (ROOT_ID, self._hosts[taker].parent):
             yield self._asking.reach(giver, taker, port, attempt.reached)
         else:
             gone = {"code": Code.LINK.value, "reason": "it hangs below another host by now", "retry": True}
             yield from self.end_of("push", attempt.target, gone, t)
 
-    def push(self, attempt: _Attempt, address: str, port: int) -> Errand:
+    def push(self, attempt: _Attempt, address: str, port: int, t: float) -> Errand:
         """Have the giver copy to whoever waits at that address."""
         target = attempt.target
+        self.ways.began(attempt.giver, target.id, t)
         target.pushed = True
         where = {"address": address, "port": port, "secret": attempt.secret, "to": target.id}
         what = {

@@ -9,7 +9,7 @@ from nile.cascade.verdicts import Judgement, code_of
 from nile.events import Code, Verdict
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Difference, Target, words
-from nile.sync.wording import size
+from nile.topology.amounts import size
 
 SILENT_S = 60.0
 """A worker that looks at files says every few seconds that it lives; one that hangs says nothing."""

@@ -9,11 +9,12 @@ from nile.agent.worker import naming
 
 
 class Purpose(StrEnum):
-    """What a run is for: to copy, to say what it would copy, or to say what differs."""
+    """What a run is for: to copy, to say what it would copy, to say what differs, or to mend that too."""
 
     COPY = "copy"
     DRY_RUN = "dry-run"
     VERIFY = "verify"
+    REPAIR = "repair"
 
 
 class Method(StrEnum):
@@ -82,10 +83,13 @@ class SyncOptions:
     keep: int | None = None
     """How many releases stay, beside those that are needed; None: all."""
 
+    rate: float | None = None
+    """Bytes a second that every port moves, as the user says: the end is measured by it."""
+
     @property
     def copies(self) -> bool:
         """Is it a run that writes anything?"""
-        return self.purpose is Purpose.COPY
+        return self.purpose in (Purpose.COPY, Purpose.REPAIR)
 
     @property
     def place(self) -> bytes:

@@ -24,7 +24,8 @@ from nile.sync.asking import Asking, Errands
 from nile.sync.chain import Chain
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Difference, Step, Target, count, words
-from nile.sync.wording import left_out, ways
+from nile.sync.ways import Ways
+from nile.sync.wording import left_out, which_way
 from nile.topology.model import ROOT_ID
 
 RING = 32 << 20
@@ -125,6 +126,7 @@ class Delivery:
             streams.address,
             streams.secret,
             self._out,
+            streams.ways,
         )
         yield from self.chain.join([target for target in self.targets if target is not recorder])
         if recorder is None:
@@ -152,6 +154,7 @@ class Delivery:
             yield from self.chain.close()
         else:
             self._complete = True
+            self._streams.ways.pace.whole([target.id for target in self.targets], count(message["total"]))
             yield from self._join_last()
         yield from self._streams.finish(self)
 
@@ -223,6 +226,7 @@ class Streams:
         check: Callable[[Target], Errands],
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
+        ways: Ways,
         identity: Callable[[], bytes],
         ring: int = RING,
     ) -> None:
@@ -234,6 +238,7 @@ class Streams:
         self.check = check
         self.address = address
         self.secret = secret
+        self.ways = ways
         self.ring = ring
         self._make_identity = identity
         self.identity = b""
@@ -269,7 +274,7 @@ class Streams:
         differing = list(differing)
         groups = self._groups(differing)
         sizes = sorted(map(len, groups), reverse=True)
-        if text := ways(sizes, len(differing) - sum(sizes)):
+        if text := which_way(sizes, len(differing) - sum(sizes)):
             yield Publish(Notice(text))
         if groups and not self._options.plain:
             self.identity = self._make_identity()

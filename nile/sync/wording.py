@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nile.sync.targets import Difference
+from nile.sync.ways import Way
+from nile.topology.amounts import size
 from nile.topology.model import ROOT_ID
 
 MOST_DELETED = 1000
 """Files that are deleted on a host without anybody being asked, and not more than this part of them:"""
 MOST_DELETED_OF = 0.1
-_SCALE = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-
-
-def size(count: float) -> str:
-    """`12.3 MiB`."""
-    for unit, name in _SCALE:
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count:.0f} bytes"
+LEAST_RATED = 1 << 20
+"""Bytes of which it can be said at what rate they came: with fewer, it is delays that take the time."""
 
 
 def many_deletions(doomed: Mapping[str, tuple[int, int]]) -> str:
@@ -51,7 +46,7 @@ def other_file_systems(paths: list[bytes]) -> str:
     return f"other file systems below the source are left out: {first}{others}"
 
 
-def ways(streamed: Sequence[int], alone: int) -> str:
+def which_way(streamed: Sequence[int], alone: int) -> str:
     """Which way hosts get their copies, and why: how many share each stream, and how many aren't alike."""
     words = []
     if streamed:
@@ -78,3 +73,25 @@ def summary(sent: Mapping[int, int], began_s: float, now_s: float) -> str:
         f"{size(all_of_it)} sent in {max(now_s - began_s, 0.01):.2f} s: "
         f"{size(root)} by the root, {size(all_of_it - root)} by relays"
     )
+
+
+def against_bounds(
+    seconds: float, most: int, way: Way | None, names: tuple[str, str], rate: float | None
+) -> list[str]:
+    """How near a run came to what its ways allow: a line for each of what is known.
+
+    `most`: the bytes that a host got; `way`: the slowest one, from whom to whom (`names`); `rate`: what
+    every port moves, as the user said.
+    """
+    parts = []
+    if way is not None and most >= LEAST_RATED:
+        least = most / way.rate
+        parts.append(
+            f"slowest way: {names[0]} to {names[1]}, {size(way.rate)}/s; {size(most)} take {least:.2f} s "
+            f"at that rate, {min(100 * least / max(seconds, 0.01), 100):.0f} % of the time"
+        )
+    if rate is not None and most:
+        least = most / rate
+        times = max(seconds, 0.01) / least
+        parts.append(f"F/R, {size(most)} at {size(rate)}/s, is {least:.2f} s: it took {times:.2f} times that")
+    return parts

@@ -230,3 +230,63 @@ def test_a_broken_route_file_is_an_error_with_its_place(routes: Path) -> None:
     with pytest.raises(NileError) as caught:
         run("-w", "n1")
     assert str(caught.value) == "nile.yaml:2:14: 'prot' is unknown in a host\n  did you mean 'port'?"
+
+
+@pytest.fixture
+def site(here: Path) -> Path:
+    """A source of 3000 bytes."""
+    (here / "site").mkdir()
+    for name in ("a", "b", "c"):
+        (here / "site" / name).write_bytes(b"x" * 1000)
+    return here / "site"
+
+
+def test_a_copy_is_foretold_for_people(routes: Path, site: Path) -> None:
+    result = run("-w", "@rack1,m[3-6]", "--rate", "8kbit", "--sync", "site/", "/srv/site")
+    text = result.stdout
+    assert "copy of site/ to /srv/site: 2.9 KiB, if hosts have nothing of it" in text
+    assert "method: stream: 8 hosts are to get the same" in text
+    assert "data path: root > n1 > n2 > n3 > n4 > m3 > m4 > m5 > m6\n" in text
+    assert "F/R: 2.9 KiB at 1000 bytes/s on every port and uplink: 3.00 s" in text
+    assert re.search(
+        r"^predicted: as a stream 3.00 s, by rsync from host to host .* logins", text, re.MULTILINE
+    )
+    assert re.search(r"^switch sw2 +4 +2.9 KiB", text, re.MULTILINE)
+
+
+def test_a_copy_is_foretold_for_programs(routes: Path, site: Path) -> None:
+    found = json.loads(run("-w", "n[1-2]", "--json", "--sync", "site/").stdout)
+    assert found["hosts"] == 2
+    sync = found["sync"]
+    assert sync["method"] == "stream"
+    assert sync["bytes"] == 3000
+    assert sync["bytes_per_s"] == 125e6
+    assert sync["least_s"] == sync["stream_s"] == 24e-6
+    assert sync["chain"] == ["n1", "n2"]
+    assert sync["uplinks"][1] == {
+        "of": "group rack1",
+        "hosts": 2,
+        "stream_in": 3000,
+        "stream_out": 0,
+        "rsync_in": 6000,
+        "rsync_out": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["/srv"], "a destination, /srv without --sync"),
+        (["--rate", "1gbit"], "--rate without --sync"),
+        (["--sync", "gone/"], "there is no such file"),
+        (["--sync", "site/", "srv"], "must be an absolute path"),
+    ],
+)
+def test_no_copy_to_be_foretold(routes: Path, site: Path, args: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run("-w", "n1", *args)
+
+
+def test_a_rate_needs_its_unit(routes: Path, site: Path) -> None:
+    with pytest.raises(click.UsageError, match="no rate above 0"):
+        run("-w", "n1", "--sync", "site/", "--rate", "5")

@@ -193,6 +193,58 @@ def test_hosts_behind_one_that_only_relays_are_served_past_it(nile: Nile, source
     assert not on(nile, "h001", "/srv/copy").exists()
 
 
+def test_what_differs_is_mended_where_it_differs(nile: Nile, source: Path) -> None:
+    sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
+    (on(nile, "h002", "/srv/copy") / "hello").write_text("torn\n")
+    (on(nile, "h006", "/srv/copy") / "own").write_text("h006's own")
+    words = ("verify", "--routes", str(nile.routes), "-w", SET, "--json")
+    where = (f"{source}/", "/srv/copy")
+
+    done = nile.command(*words, "--repair", *where)
+    assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h006"}
+    assert done.results["h006"]["code"] == "differs"
+    assert "changed hello" in done.stdout_of("h002")
+    assert "extra own" in done.stdout_of("h006")
+    copied(nile, source, "/srv/copy", [host for host in HOSTS if host != "h006"])
+    assert (on(nile, "h006", "/srv/copy") / "own").exists()
+
+    nile.command(*words, "--repair", "--delete", "--max-delete", "1", *where).all_ok()
+    copied(nile, source, "/srv/copy")
+    nile.command(*words, *where).all_ok()
+
+
+def test_how_far_it_is_is_told_to_programs(nile: Nile, plain: Path) -> None:
+    words = ("-w", "h[001-004]", "--method", "rsync-tcp", *SLOW, "--json", f"{plain}/", "/srv/copy")
+    told = [event for event in sync(nile, *words).all_ok().events if event["event"] == "progress"]
+    assert len(told) > 4
+    assert {event["hosts"] for event in told} == {4}
+    assert [event["part"] for event in told] == sorted(event["part"] for event in told)
+    assert (told[-1]["part"], told[-1]["complete"]) == (1.0, 4)
+    middle = told[len(told) // 2]
+    assert 0 < middle["part"] < 1
+    assert middle["bytes_per_s"] > 500_000
+    assert middle["eta_s"] > 0
+    assert {copy["host"] for event in told for copy in event["behind"]} == set(HOSTS[:4])
+
+
+def test_those_that_were_away_are_caught_up_with(nile: Nile, source: Path) -> None:
+    for host in ("h004", "h007"):
+        crash(nile.lab, host)
+    done = sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy")
+    assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h004", "h007"}
+    nile.lab.heal()
+
+    again = nile.command("sync", "--catch-up", "last", "--json").all_ok()
+    assert set(again.verdicts) == {"h004", "h007"}
+    copied(nile, source, "/srv/copy")
+    assert "nothing to catch up with" in nile.command("sync", "--catch-up", "last").err
+
+    (source / "hello").write_text("HELLO\n")
+    refused = nile.command("sync", "--catch-up", done.events[0]["run"], "--json")
+    assert refused.code == 2
+    assert "the source changed since run" in refused.err
+
+
 def test_without_delete_what_hosts_have_beside_it_stays(nile: Nile, source: Path) -> None:
     on(nile, "h001", "/srv/copy/deep").mkdir(parents=True)
     (on(nile, "h001", "/srv/copy") / "deep/key").write_text("h001's own")

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from nile.events import (
     Code,
+    CopyProgress,
     Event,
+    HostCopy,
     HostOutput,
     HostResult,
     HostStarted,
@@ -292,3 +294,22 @@ def test_the_examples_are_lines_of_the_contract() -> None:
     assert len(examples) == len(SCHEMA["oneOf"])
     for example in examples:
         assert violations(json.loads(example), SCHEMA) == []
+
+
+def test_how_far_copies_are_is_a_line() -> None:
+    behind = (HostCopy("n2", 10, 40, 2.4, 12.34), HostCopy("n3", 0, 40, 0.0, None))
+    (line,) = rendered(CopyProgress(3, 1, 50, 120, 0.416666, 10.6, 6.66, behind))
+    assert line == {
+        "event": "progress",
+        "hosts": 3,
+        "complete": 1,
+        "bytes": 50,
+        "bytes_whole": 120,
+        "part": 0.4167,
+        "bytes_per_s": 11,
+        "eta_s": 6.7,
+        "behind": [
+            {"host": "n2", "bytes": 10, "bytes_whole": 40, "bytes_per_s": 2, "eta_s": 12.3},
+            {"host": "n3", "bytes": 0, "bytes_whole": 40, "bytes_per_s": 0, "eta_s": None},
+        ],
+    }

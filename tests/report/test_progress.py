@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from nile.events import HostOutput, HostResult, HostStarted, HostUp, RunEnded, RunStarted, Verdict
+from nile.events import (
+    CopyProgress,
+    HostCopy,
+    HostOutput,
+    HostResult,
+    HostStarted,
+    HostUp,
+    RunEnded,
+    RunStarted,
+    Verdict,
+)
 from nile.report import Live, Progress, Several
-from nile.report.screen import ERASE
+from nile.report.screen import ERASE, UP
 from tests.report.screens import Caught
 
 
@@ -84,3 +94,65 @@ def test_it_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) ->
     caught = Caught(terminal=True)
     Progress(caught.screen, clock=Clock()).handle(STARTED)
     assert caught.err.decode() == ERASE + "nile: 0/3 d"
+
+
+MB = 1 << 20
+COPIES = CopyProgress(
+    3,
+    1,
+    60 * MB,
+    120 * MB,
+    0.5,
+    10.0 * MB,
+    6.0,
+    (HostCopy("n12", 8 * MB, 40 * MB, 2.0 * MB, 16.0), HostCopy("n3", 0, 40 * MB, 0.0, None)),
+)
+
+
+def copying() -> tuple[Caught, Clock, Progress]:
+    caught, clock = Caught(terminal=True), Clock()
+    progress = Progress(caught.screen, clock=clock)
+    progress.handle(STARTED)
+    progress.handle(HostResult("n1", Verdict.OK))
+    clock.now = 1.0
+    progress.handle(COPIES)
+    return caught, clock, progress
+
+
+def test_copies_are_told_of_all_hosts_and_of_those_that_are_behind() -> None:
+    _, _, progress = copying()
+    assert progress.lines(9.0) == [
+        "nile: 1/3 done, 50 % of 120.0 MiB, 10.0 MiB/s, 6 s left, 9 s",
+        "  n12  20 % of 40.0 MiB, 2.0 MiB/s, 16 s left",
+        "  n3    0 % of 40.0 MiB, 0 bytes/s",
+    ]
+
+
+def test_once_all_has_come_it_says_what_it_still_does() -> None:
+    _, _, progress = copying()
+    progress.handle(CopyProgress(3, 3, 120 * MB, 120 * MB, 1.0, 0.0, 0.0))
+    assert progress.lines(9.0) == ["nile: 1/3 done, 120.0 MiB have come, being checked, 9 s"]
+
+
+def test_all_lines_are_taken_away_from_the_last_one_up() -> None:
+    caught, clock, progress = copying()
+    assert caught.err.decode().split(ERASE)[-1].count("\r\n") == 2
+    clock.now = 2.0
+    progress.tick()
+    assert caught.err.decode().count(ERASE + UP + UP + "nile: ") == 1
+    progress.finish()
+    assert caught.err.decode().endswith(ERASE + UP + UP)
+
+
+def test_a_low_terminal_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "8")
+    monkeypatch.setenv("COLUMNS", "80")
+    caught, _, _ = copying()
+    assert "n12" not in caught.err.decode()
+
+
+def test_what_a_host_is_called_does_nothing_to_the_terminal() -> None:
+    caught = Caught(terminal=True)
+    progress = Progress(caught.screen, clock=Clock())
+    progress.handle(CopyProgress(1, 0, 0, 9, 0.0, 0.0, None, (HostCopy("n\x1b[2J", 0, 9, 0.0, None),)))
+    assert b"\x1b[2J" not in caught.err

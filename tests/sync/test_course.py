@@ -7,7 +7,7 @@ import random
 import pytest
 
 from nile.cascade.hosts import Contact
-from nile.events import Asked, Code, HostOutput, Notice, Verdict
+from nile.events import Asked, Code, CopyProgress, HostOutput, Notice, Verdict
 from nile.sync import Ask, Method, Purpose
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -385,11 +385,117 @@ class TestOnlyLooking:
         assert codes(it)[3 - asked[0]] is Code.DIFFERS
 
 
+def shown(it: Workers, node_id: int) -> bytes:
+    """What a host's output is, put together as the store does it."""
+    data = b""
+    for event in it.published:
+        if isinstance(event, HostOutput) and event.host == it.tree.name(node_id):
+            assert event.offset == len(data)
+            data += event.data
+    return data
+
+
+@pytest.mark.parametrize("method", [Method.RSYNC, Method.STREAM])
+class TestRepairing:
+    def test_what_differs_is_shown_and_mended(self, method: Method) -> None:
+        it = Workers(tree([0, 0, 1, 1]), {1: "new", 3: "older"}, purpose=Purpose.REPAIR, method=method)
+        it.run()
+        assert all_ok(it)
+        assert it.wrote == {2, 3, 4}
+        assert shown(it, 1) == b""
+        assert shown(it, 2) == b"changed old\nextra x\n"
+        assert shown(it, 3) == b"changed older\nextra x\n"
+
+    def test_what_hosts_have_beside_it_is_no_repair_and_not_equal(self, method: Method) -> None:
+        it = Workers(tree([0, 0, 0]), {1: "new and more"}, purpose=Purpose.REPAIR, method=method)
+        it.keeps = {2}
+        it.run()
+        assert codes(it) == {1: Code.DIFFERS, 2: Code.DIFFERS, 3: None}
+        assert it.wrote == {2, 3}
+        assert it.judged[1].remedy == it.judged[2].remedy == "--delete takes them away"
+
+    def test_with_delete_it_goes(self, method: Method) -> None:
+        it = Workers(tree([0, 0, 0]), {1: "new and more"}, purpose=Purpose.REPAIR, delete=True, method=method)
+        it.keeps = {2}
+        it.run()
+        assert all_ok(it)
+
+    def test_much_isnt_deleted_by_the_way(self, method: Method) -> None:
+        it = Workers(tree([0, 0]), {}, purpose=Purpose.REPAIR, delete=True, method=method)
+        it.extra[1] = it.extra[2] = 50
+        it.run()
+        assert codes(it) == {1: Code.MAX_DELETE, 2: Code.MAX_DELETE}
+        assert not it.wrote
+
+
+def test_what_a_repair_leaves_is_told_after_what_there_was() -> None:
+    it = Workers(tree([0]), {}, purpose=Purpose.REPAIR)
+    it.garbles = {0, 1}
+    it.run()
+    assert codes(it) == {1: Code.DIFFERS}
+    assert shown(it, 1) == b"changed old\nextra x\nand now:\nchanged garbled\nextra x\n"
+
+
 def test_what_was_sent_is_summed_up() -> None:
     it = Workers(tree([0, 1]), {})
     it.run()
-    (notice,) = [event for event in it.published if isinstance(event, Notice)]
-    assert "1000 bytes by the root, 1000 bytes by relays" in notice.text
+    (notice,) = notices(it)
+    assert "1000 bytes by the root, 1000 bytes by relays" in notice
+
+
+def test_the_slowest_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nile.sync.wording.LEAST_RATED", 1)
+    it = Workers(tree([0, 1]), {1: "new"}, rate=100.0)
+    it.run()
+    _, slowest, against = notices(it)
+    assert slowest.startswith("slowest way: h0001 to h0002, ")
+    assert against.startswith("F/R, 1000 bytes at 100 bytes/s, is 10.00 s: it took 0.0")
+
+
+def notices(it: Workers) -> list[str]:
+    return [event.text for event in it.published if isinstance(event, Notice)]
+
+
+@pytest.mark.parametrize("method", [Method.RSYNC, Method.STREAM])
+def test_what_was_sent_is_summed_up_also_where_the_last_host_is_lost(method: Method) -> None:
+    it = Workers(tree([0, 0, 0]), {}, method=method)
+    scan = it._scan
+    it._scan = lambda node_id, message: (  # type: ignore[method-assign]
+        None if node_id == 2 and it.has[2] == "new" else scan(node_id, message)
+    )
+    it.run()
+    assert " sent in " not in " ".join(notices(it))
+    it.die(2)
+    it.go_on()
+    assert len([text for text in notices(it) if " sent in " in text]) == 1
+
+
+@pytest.mark.parametrize("method", [Method.RSYNC, Method.STREAM])
+def test_it_says_how_far_it_is_and_in_the_end_that_all_have_it(method: Method) -> None:
+    it = Workers(tree([0, 0, 1]), {2: "new"}, method=method)
+    it.run()
+    assert all_ok(it)
+    said = [event for event in it.published if isinstance(event, CopyProgress)]
+    assert said
+    assert {each.hosts for each in said} == {2}
+    assert sorted(each.part for each in said) == [each.part for each in said]
+    assert (said[-1].part, said[-1].complete) == (1.0, 2)
+
+
+def test_what_workers_say_of_their_progress_is_no_number_of_anything() -> None:
+    it = Workers(tree([0, 0]), {}, method=Method.STREAM)
+    it.chain.holds = True
+    it.run()
+    (member, *_) = it.chain.seats
+    progress = {"received": -1, "successor_s": 0.0}
+    with pytest.raises(ValueError, match="below zero"):
+        list(
+            it.sync.heard(
+                member.node,
+                {"n": member.number, "from": member.node, "progress": progress, "more": True},
+                1.0,
+            )
+        )
 
 
 def test_a_worker_that_breaks_the_rules_fails_alone() -> None:

@@ -300,7 +300,7 @@ class TestWhoIsSlow:
     def fares(self, it: Workers, node: int, at: float, applier_s: float, successor_s: float) -> None:
         seat = it.chain.of(node)
         assert seat is not None
-        progress = {"at": at, "applier_s": applier_s, "successor_s": successor_s}
+        progress = {"at": at, "received": 0, "applier_s": applier_s, "successor_s": successor_s}
         it._say(node, seat.number, progress=progress, more=True)
         while any(it._queues.values()):
             it.step()

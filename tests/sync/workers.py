@@ -190,7 +190,7 @@ class Workers:
         self._say(node_id, message["n"], **{**names, **found, **self.source})
 
     def _open(self, node_id: int, message: Message) -> None:
-        assert message["write"] is (self.options.purpose == "copy")
+        assert message["write"] is (self.options.purpose in ("copy", "repair"))
         facts: Message = {"uid": 0, "free": self.free[node_id], "exists": True}
         facts["rsync"] = {"version": [3, 2, 7], "has": ["xattrs"]}
         self._say(node_id, message["n"], **{**facts, **self.refuses.get(node_id, {})})
@@ -215,7 +215,7 @@ class Workers:
         self._say(node_id, message["n"], lines=lines, **counts)
 
     def _receive(self, node_id: int, message: Message) -> None:
-        assert self.options.purpose == "copy"
+        assert self.options.copies
         assert node_id not in self._receiving, "it receives already"
         under_way = [each for each in self.sync._targets.values() if each.step is Step.COPYING]
         assert max(Counter(each.giver for each in under_way).values(), default=0) <= AT_ONE_TIME

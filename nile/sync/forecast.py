@@ -1,0 +1,152 @@
+"""What a copy to hosts would be, before any of them is asked: which way, over which uplinks, how long. Pure.
+
+Hosts are taken to have nothing of the source, and every port and uplink to
+move as much in each direction at one time. No copy to any number of hosts
+takes less than F/R then: a host's port moves all of it once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from nile.cascade.tree import Tree
+from nile.sync.giving import AT_ONE_TIME
+from nile.sync.options import Method
+from nile.sync.streaming import LEAST, in_order
+from nile.topology.automatic import rack
+from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
+
+Hops = list[tuple[int, int]]
+"""(from, to): ids of nodes between which all of it goes once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """What goes in and out of a place (a switch, a group, or else a branch of the tree), in bytes."""
+
+    name: str
+    hosts: int
+    """That are to have it."""
+    stream_in: int
+    stream_out: int
+    rsync_in: int
+    rsync_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A copy. `chain` are names in the order of a stream, with the place of each."""
+
+    method: Method
+    why: str
+    size: int
+    """F, in bytes."""
+    rate: float
+    """R, in bytes a second."""
+    least_s: float
+    """F/R."""
+    stream_s: float
+    rsync_s: float
+    chain: tuple[tuple[str, str], ...]
+    uplinks: tuple[Uplink, ...]
+
+
+def foresee(plan: Plan, size: int, rate: float) -> Foreseen:
+    """What copying so many bytes along a plan would be, at so many bytes a second."""
+    tree = Tree(plan, {})
+    asked = [node_id for node_id in in_order(tree) if plan.node(node_id).asked]
+    places = _places(plan)
+    stream = list(pairwise([ROOT_ID, *asked]))
+    rsync = {taker: _giver(plan, taker) for taker in asked}
+    hops = [hop for taker, giver in rsync.items() for hop in _way(plan, giver, taker)]
+    chosen = Method.STREAM if len(asked) >= LEAST else Method.RSYNC
+    least_s = size / rate
+    return Foreseen(
+        chosen,
+        _why(chosen, len(asked)),
+        size,
+        rate,
+        least_s,
+        least_s * max(1, _busiest(stream, places)),
+        least_s * max(_rounds(rsync), _busiest(hops, places)),
+        tuple((plan.node(node_id).host, places[node_id]) for node_id in asked),
+        tuple(_uplinks(plan, asked, stream, hops, places, size)),
+    )
+
+
+def _why(chosen: Method, hosts: int) -> str:
+    if chosen is Method.STREAM:
+        return f"{hosts} hosts are to get the same, recorded once and passed on from host to host"
+    return "a stream is for hosts that have the same, and this is one host"
+
+
+def _places(plan: Plan) -> dict[int, str]:
+    """Where each node is: its switch or smallest group; where it has none, the branch that it hangs in."""
+    places = {ROOT_ID: ROOT_NAME}
+    tops: dict[int, str] = {}
+    for node in plan.nodes:  # parents first
+        tops[node.id] = tops.get(node.parent, f"branch {node.host}")
+        spec = plan.specs.get(node.host)
+        places[node.id] = (rack(spec) if spec else "") or tops[node.id]
+    return places
+
+
+def _giver(plan: Plan, taker: int) -> int:
+    """Who copies to a host by rsync over the links: the one above it, if that gets it too."""
+    above = plan.node(taker).parent
+    return above if above != ROOT_ID and plan.node(above).asked else ROOT_ID
+
+
+def _way(plan: Plan, giver: int, taker: int) -> Iterator[tuple[int, int]]:
+    """Link by link, as copies over ssh go."""
+    while taker != giver:
+        above = plan.node(taker).parent
+        yield above, taker
+        taker = above
+
+
+def _rounds(givers: dict[int, int]) -> int:
+    """How often all of it goes over a port, one after the other, until the last host has it.
+
+    A giver serves a few at one time, which share its port: first those that serve most in turn.
+    """
+    takers: dict[int, list[int]] = defaultdict(list)
+    weights: Counter[int] = Counter()
+    for taker, giver in reversed(givers.items()):  # those below come before those above them
+        takers[giver].append(taker)
+        weights[giver] += 1 + weights[taker]
+    last = 0
+    todo = [(ROOT_ID, 0)]
+    while todo:
+        giver, begun = todo.pop()
+        last = max(last, begun)
+        served = sorted(takers[giver], key=lambda taker: -weights[taker])
+        for number, taker in enumerate(served):
+            together = min(len(served), (number // AT_ONE_TIME + 1) * AT_ONE_TIME)
+            todo.append((taker, begun + together))
+    return last
+
+
+def _crossings(hops: Hops, places: dict[int, str]) -> tuple[Counter[str], Counter[str]]:
+    """How often all of it goes into each place, and out of it."""
+    across = [(places[one], places[other]) for one, other in hops if places[one] != places[other]]
+    return Counter(to for _, to in across), Counter(of for of, _ in across)
+
+
+def _busiest(hops: Hops, places: dict[int, str]) -> int:
+    """How often it goes over the uplink that has most to move."""
+    into, out = _crossings(hops, places)
+    return max([*into.values(), *out.values()], default=0)
+
+
+def _uplinks(
+    plan: Plan, asked: list[int], stream: Hops, rsync: Hops, places: dict[int, str], size: int
+) -> Iterator[Uplink]:
+    hosts = Counter(places[node_id] for node_id in asked)
+    (stream_in, stream_out), (rsync_in, rsync_out) = (_crossings(hops, places) for hops in (stream, rsync))
+    for place in dict.fromkeys([ROOT_NAME, *(places[node_id] for node_id in asked)]):
+        counts = (stream_in[place], stream_out[place], rsync_in[place], rsync_out[place])
+        yield Uplink(place, hosts[place], *(count * size for count in counts))

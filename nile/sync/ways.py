@@ -1,0 +1,110 @@
+"""From whom to whom bytes went, and how fast, as workers say. Pure.
+
+In a stream every way goes at the pace of the slowest one. Which one that is
+shows in who was held up: everybody before it, so the last of them fed it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nile.sync.pace import Pace
+from nile.topology.model import ROOT_ID
+
+ALIKE = 1.25
+"""Rates up to so many times the lowest can't be told from it."""
+HELD = 0.1
+"""Whoever was held up for less than this part of the time wasn't."""
+
+
+@dataclass(slots=True)
+class Way:
+    """One copy, or the part of a stream that came this way. Ids of hosts, bytes, seconds of the run."""
+
+    giver: int
+    taker: int
+    began_s: float
+    begin: int = 0
+    """Bytes of the stream that the taker had before."""
+    end: int = 0
+    ended_s: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second; 0 where nothing was sent, or it isn't known how long that took."""
+        seconds = (self.ended_s or 0.0) - self.began_s
+        return (self.end - self.begin) / seconds if seconds > 0 else 0.0
+
+
+class Ways:
+    """Ways under way by who takes, and those that were gone to their end."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self._under_way: dict[int, Way] = {}
+        self._ended: dict[int, Way] = {}
+        self._held: dict[int, float] = {}
+        """How long a node stood still because of the one that it fed."""
+
+    def began(self, giver: int, taker: int, t: float, *, anew: bool = True) -> None:
+        """Something comes to a host; not `anew`: it goes on where it was."""
+        before = self._under_way.get(taker)
+        begin = 0 if anew or before is None else before.end
+        self._under_way[taker] = Way(giver, taker, t, begin, begin)
+        if anew or before is None:
+            self.pace.again(taker)
+
+    def left(self, taker: int) -> None:
+        """What was on its way comes to nothing."""
+        self._under_way.pop(taker, None)
+
+    def got(self, taker: int, count: int) -> None:
+        """It has so many bytes of what comes."""
+        way = self._under_way.get(taker)
+        if way is not None:
+            way.end = max(way.end, count)
+            self.pace.at(taker, count)
+
+    def held(self, giver: int, seconds: float) -> None:
+        """A node stood still for so long, all in all, because of the one that it feeds."""
+        self._held[giver] = seconds
+
+    def ended(self, taker: int, count: int, t: float) -> None:
+        """It has everything: so many bytes."""
+        way = self._under_way.pop(taker, None)
+        if way is not None:
+            way.end, way.ended_s = max(way.end, count), t
+            self._ended[taker] = way
+        self.pace.over(taker, complete=True)
+
+    def gone(self, taker: int) -> None:
+        """It has its verdict."""
+        self._under_way.pop(taker, None)
+        self.pace.over(taker, complete=False)
+
+    @property
+    def most(self) -> int:
+        """What a host got: of the one that got most."""
+        return max((way.end for way in self._ended.values()), default=0)
+
+    @property
+    def slowest(self) -> Way | None:
+        """The way that took longest for what went over it; None where none is known."""
+        known = [way for way in self._ended.values() if way.rate > 0]
+        if not known:
+            return None
+        lowest = min(known, key=lambda way: way.rate)
+        alike = [way for way in known if way.rate <= ALIKE * lowest.rate]
+        most = max(self._held.get(way.giver, 0.0) for way in alike)
+        if most < HELD * ((lowest.ended_s or 0.0) - lowest.began_s):
+            return lowest
+        held_up = [way for way in alike if self._held.get(way.giver, 0.0) >= most / 2]
+        return max(held_up, key=self._depth)
+
+    def _depth(self, way: Way) -> int:
+        """How many ways it is from the root."""
+        seen: set[int] = set()
+        while way.giver != ROOT_ID and way.giver in self._ended and way.giver not in seen:
+            seen.add(way.giver)
+            way = self._ended[way.giver]
+        return len(seen)

@@ -1,0 +1,192 @@
+"""`nile sync --catch-up`: which copy it repeats, for whom, and when it refuses to. No host is needed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from nile.cli import commands
+from nile.errors import UsageError
+from nile.events import HostResult, RunEnded, RunStarted, Verdict
+from nile.store import Recorder, RunContext
+
+Past = Callable[..., None]
+VERDICTS = {"n1": Verdict.OK, "n2": Verdict.FAILED, "n3": Verdict.UNREACHABLE, "n4": None}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """What was copied, of an hour ago as far as `past` is concerned."""
+    (tmp_path / "site/deep").mkdir(parents=True)
+    (tmp_path / "site/deep/page").write_text("hello\n")
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def past(state: Path, site: Path) -> Past:
+    """Records a run of a root that is dead by now, begun beside `site`, by default after that was made."""
+
+    def past(
+        run: str, *words: str, verdicts: dict[str, Verdict | None] = VERDICTS, age_s: float = -60.0
+    ) -> None:
+        context = RunContext(("nile", *words), str(site.parent), "ada", "", "[]")
+        with Recorder(state, context) as recorder:
+            at = time.time() - age_s
+            recorder.record([RunStarted(run, " ".join(words), None, tuple(verdicts), ("gw",), at)])
+            ends = [HostResult(host, verdict) for host, verdict in verdicts.items() if verdict]
+            recorder.record([*ends, RunEnded(run)])
+
+    return past
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """(selection, what, given) of what would be carried out; we are elsewhere."""
+    found: list[Any] = []
+
+    def run(*all_of_it: Any) -> int:
+        found.append(all_of_it)
+        return 0
+
+    monkeypatch.setattr("nile.cli.sync.run", run)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return found
+
+
+def nile(*words: str) -> int:
+    runner = CliRunner()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["nile", *words])
+        found = runner.invoke(commands, words, catch_exceptions=False, standalone_mode=False).return_value
+    assert isinstance(found, int)
+    return found
+
+
+def refused(*words: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        nile("sync", *words)
+    return str(caught.value)
+
+
+COPY = ("sync", "--all", "--routes", "my.yaml", "--delete", "--exclude", "*.o", "-b", "site/", "/srv/site")
+
+
+def test_it_is_the_same_copy_for_those_that_were_not_ok(past: Past, begun: list[Any], site: Path) -> None:
+    past("5eed0001", *COPY)
+    assert nile("sync", "--catch-up", "last", "--json", "--wait", "5") == 0
+    ((selection, what, given),) = begun
+    assert selection.hosts == ("n[2-4]",)
+    assert (selection.everything, selection.groups, selection.exclude) == (False, (), ())
+    assert selection.routes == "my.yaml"
+    assert (what.sources, what.dest) == ((os.fsencode(f"{site}/"),), b"/srv/site")
+    assert (what.delete, what.excludes, what.wait_s) == (True, (b"*.o",), 5.0)
+    assert (given["as_json"], given["gather"]) == (True, False)
+    assert Path.cwd() == site.parent
+    assert given["argv"] == ("nile", "sync", "--catch-up", "5eed0001", "--json", "--wait", "5")
+
+
+def test_of_one_that_caught_up_itself_it_repeats_the_first(past: Past, begun: list[Any], site: Path) -> None:
+    past("5eed0001", *COPY)
+    past("5eed0002", "sync", "--catch-up=5eed0001", verdicts={"n2": Verdict.OK, "n3": Verdict.LOST})
+    nile("sync", "--catch-up=last")
+    ((selection, what, given),) = begun
+    assert selection.hosts == ("n3",)
+    assert what.dest == b"/srv/site"
+    assert given["argv"][-1] == "--catch-up=5eed0002"
+
+
+def test_where_all_are_ok_there_is_nothing_to_do(past: Past, begun: list[Any]) -> None:
+    past("5eed0001", *COPY, verdicts={"n1": Verdict.OK})
+    assert nile("sync", "--catch-up", "last") == 0
+    assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("exec", "-w", "n1", "--", "sync"), "was no copy"),
+        (("verify", "--repair", "--all", "site/", "/srv/site"), "was no copy"),
+        (("sync", "-n", "--all", "site/", "/srv/site"), "was a dry run"),
+        (("sync", "--release", "2", "--all", "site/", "/srv/site"), "brought a release"),
+        (("sync", "--all", "gone/", "/srv/site"), "gone/: there is no such file"),
+        (("sync", "--catch-up", "5eed0009"), "no recorded run begins with '5eed0009'"),
+    ],
+)
+def test_what_cannot_be_repeated(past: Past, begun: list[Any], words: tuple[str, ...], why: str) -> None:
+    past("5eed0001", *words)
+    assert why in refused("--catch-up", "5eed0001")
+    assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("-w", "n1"), "--hosts"),
+        (("--all",), "--all"),
+        (("--delete",), "--delete"),
+        (("--method", "rsync"), "--method"),
+        (("site/", "/srv/site"), "SRC and DEST"),
+    ],
+)
+def test_all_else_is_as_it_was(past: Past, begun: list[Any], words: tuple[str, ...], what: str) -> None:
+    past("5eed0001", *COPY)
+    assert f"{what} can't go with --catch-up" in refused("--catch-up", "last", *words)
+
+
+def test_a_directory_that_is_gone(past: Past, begun: list[Any], site: Path, tmp_path: Path) -> None:
+    past("5eed0001", *COPY)
+    site.rename(tmp_path / "elsewhere/site")
+    assert "site/: there is no such file" in refused("--catch-up", "last")
+
+
+class TestAChangedSource:
+    """The run began when the source was as it is, or an hour before that."""
+
+    def test_is_refused_where_hosts_have_what_it_was(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *COPY, age_s=3600)
+        said = refused("--catch-up", "last")
+        assert "the source changed since run 5eed0001" in said
+        assert "--changed-too" in said
+
+    def test_is_taken_where_that_is_said(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *COPY, age_s=3600)
+        assert nile("sync", "--catch-up", "last", "--changed-too") == 0
+        assert len(begun) == 1
+
+    def test_is_taken_where_no_host_has_anything_of_it(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *COPY, verdicts={"n1": Verdict.FAILED}, age_s=3600)
+        assert nile("sync", "--catch-up", "last") == 0
+
+    def test_counts_from_the_first_run_on(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *COPY, age_s=3600)
+        past("5eed0002", "sync", "--catch-up", "5eed0001", verdicts={"n2": Verdict.LOST})
+        assert "changed since run 5eed0001" in refused("--catch-up", "last")
+
+    def test_is_none_where_what_changed_is_left_out(self, past: Past, begun: list[Any], site: Path) -> None:
+        past("5eed0001", "sync", "--all", "--exclude", "/deep", "site/", "/srv/site", age_s=0.0)
+        past("5eed0002", "sync", "--all", "site/", "/srv/site", age_s=0.0)
+        began = time.time()
+        while (site / "deep/page").stat().st_ctime <= began:  # the kernel's clock has steps
+            os.utime(site / "deep/page")
+        assert "deep/page" in refused("--catch-up", "5eed0002")
+        assert nile("sync", "--catch-up", "5eed0001") == 0
+
+
+def test_it_is_no_word_for_itself(begun: list[Any]) -> None:
+    assert "--changed-too is for --catch-up" in refused("--all", "--changed-too", "site/", "/srv/site")
+
+
+def test_a_run_that_goes_on_is_not_caught_up_with(
+    past: Past, begun: list[Any], state: Path, site: Path
+) -> None:
+    context = RunContext.here(("nile", *COPY))
+    with Recorder(state, context) as recorder:
+        recorder.record([RunStarted("5eed0001", "", None, ("n1",), (), time.time())])
+        assert "run 5eed0001 goes on" in refused("--catch-up", "last")
