@@ -534,6 +534,7 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
     for some in (it.chain.diverges, it.chain.refuses_stream, it.chain.forgets):
         some |= {node for node in it.has if chance.random() < 0.05}
     it.chain.spoils = {0: "spool-full"} if chance.random() < 0.1 else {}
+    it.chain.written = chance.choice([1, 30 << 20])
     late = [node for node in it.has if node and chance.random() < 0.1]
     doomed = [node for node in it.has if node and chance.random() < 0.15]
     it._carry_out(it.sync.begin(0.0))
