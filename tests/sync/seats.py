@@ -107,6 +107,7 @@ class Seats:
     def serve(self, message: Message) -> None:
         """The root passes a recording on."""
         assert message["what"] in self.recordings
+        assert message["what"] not in self.forgotten, "the root has it no more"
         self.serves.append(message["n"])
         self._lead(ROOT_ID, message, message["n"], None)
 
