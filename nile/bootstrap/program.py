@@ -37,6 +37,9 @@ MODULES = (
     "worker.recording",
     "worker.applying",
     "worker.streaming",
+    "worker.fetching",
+    "worker.shelf",
+    "worker.gathering",
     "worker.service",
 )
 _BEGIN = "worker.begin"

@@ -34,6 +34,7 @@ COMMANDS = {
     "exec": Entry("nile.cli.exec_cmd", "Run a command on hosts, over a tree of agents."),
     "sync": Entry("nile.cli.sync", "Copy files and directories to hosts, what differs of them."),
     "verify": Entry("nile.cli.verify", "Say how what hosts have differs from a source."),
+    "gather": Entry("nile.cli.gather", "Bring files back from hosts, into a directory for each."),
     "attach": Entry("nile.cli.attach", "Go on with a run whose root died."),
     "plan": Entry("nile.cli.plan", "Show the tree that a run would take, and its predicted time."),
     "simulate": Entry("nile.cli.simulate", "Predict a run's time, and what happens when hosts die."),

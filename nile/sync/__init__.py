@@ -1,6 +1,7 @@
 """Copying trees of files to hosts: all decisions about it, pure (nile.cascade.work says who calls)."""
 
 from nile.sync.course import Sync
+from nile.sync.gathering import Gather, GatherOptions
 from nile.sync.options import Ask, Method, Purpose, SyncOptions
 
-__all__ = ["Ask", "Method", "Purpose", "Sync", "SyncOptions"]
+__all__ = ["Ask", "Gather", "GatherOptions", "Method", "Purpose", "Sync", "SyncOptions"]

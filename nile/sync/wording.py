@@ -67,3 +67,13 @@ def summary(sent: Mapping[int, int], began_s: float, now_s: float) -> str:
         f"{size(all_of_it)} sent in {max(now_s - began_s, 0.01):.2f} s: "
         f"{size(root)} by the root, {size(all_of_it - root)} by relays"
     )
+
+
+def gathered(received: int, hosts: int, changed: int, dest: bytes, seconds: float) -> str:
+    """What came from how many hosts, and what of it was written to meanwhile."""
+    place = dest.decode("utf-8", "backslashreplace")
+    text = f"{size(received)} received from {hosts} {'host' if hosts == 1 else 'hosts'}"
+    text += f" in {max(seconds, 0.01):.2f} s, into {place}"
+    if changed:
+        text += f"; {changed} {'file' if changed == 1 else 'files'} changed meanwhile, and came as read"
+    return text

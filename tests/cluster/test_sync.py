@@ -125,10 +125,10 @@ def under_way(nile: Nile, host: str, dest: str, size: int) -> None:
 
 
 class Started:
-    """`nile sync --json` in the background."""
+    """`nile sync --json`, or another command, in the background."""
 
-    def __init__(self, nile: Nile, *words: object) -> None:
-        argv = nile.argv("sync", "--routes", str(nile.routes), "--json", *map(str, words))
+    def __init__(self, nile: Nile, *words: object, command: str = "sync") -> None:
+        argv = nile.argv(command, "--routes", str(nile.routes), "--json", *map(str, words))
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             argv, env=nile.environment(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe

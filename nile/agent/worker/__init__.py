@@ -25,6 +25,12 @@ goes from worker to worker.
     receiving   and the receiver's
     copies      those under way at one worker
 
+For files that come back from hosts:
+
+    fetching    how rsync is called at both ends then         pure
+    shelf       the directory at the root that gets them
+    gathering   both sides of it
+
 For a stream that is passed down a chain of hosts, which no command begins yet:
 
     recording   what would be copied to one host, as a stream

@@ -29,7 +29,7 @@ class Place:
         self._lock = Lock(self.dest)
         busy = self._lock.acquire()
         if busy is not None:
-            return "another run writes there%s" % _by(busy), "wait until it has ended, or stop it"
+            return "another run writes there%s" % by(busy), "wait until it has ended, or stop it"
         target.clean(self._lock)
         return None
 
@@ -50,7 +50,8 @@ class Place:
             self._lock.release()
 
 
-def _by(busy: Busy) -> str:
+def by(busy: Busy) -> str:
+    """Whose run has it, since when, as far as is known: words for a reason."""
     words = []
     if busy.user is not None:
         words.append(" of %s" % busy.user)

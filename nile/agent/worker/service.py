@@ -18,6 +18,9 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     forget    a recording isn't needed any more       (the root's worker)
     join      take a place in a chain, and apply what comes
     predecessor, successor, last, leave   what becomes of that place
+    collect   have the directory that gets files of hosts  (the root's worker)
+    offer     wait for who takes files from here, at the port that is answered first
+    fetch     take what a host offers                 (the root's worker)
     close     nothing more comes: leave the destination as it is now
 
 Without standard input, and at SIGTERM, it stops what it does, cleans up and ends.
@@ -42,6 +45,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
+    from nile.agent.worker.gathering import Gathering
     from nile.agent.worker.rsync import Rsync
     from nile.agent.worker.streaming import Streaming
 
@@ -78,6 +82,7 @@ class Service:
         self._writing = False
         self._copies = Copies(loop, self._say, self._changed)
         self._streaming: "Optional[Streaming]" = None
+        self._gathering: "Optional[Gathering]" = None
         for fd in (0, 1):
             os.set_blocking(fd, False)
         loop.watch(0, select.POLLIN, self._read)
@@ -142,9 +147,15 @@ class Service:
 
     def _end_streams(self) -> None:
         if self._streaming is None:
+            self._end_gathering()
+        else:
+            self._streaming.stop(self._end_gathering)
+
+    def _end_gathering(self) -> None:
+        if self._gathering is None:
             self._leave()
         else:
-            self._streaming.stop(self._leave)
+            self._gathering.stop(self._leave)
 
     def _leave(self) -> None:
         if self._place is not None:
@@ -246,6 +257,8 @@ class Service:
 
     def _do_abandon(self, message: "Message") -> None:
         self._copies.abandon(message["what"])
+        if self._gathering is not None:
+            self._gathering.abandon(message["what"])
 
     # Streams.
 
@@ -274,6 +287,17 @@ class Service:
     def _do_leave(self, message: "Message") -> None:
         self._streams().leave(message["what"])
 
+    # Files back from hosts.
+
+    def _do_collect(self, message: "Message") -> "Message":
+        return self._gather().collect(message)
+
+    def _do_offer(self, message: "Message") -> "Message":
+        return self._gather().offer(message, self._patterns(message))
+
+    def _do_fetch(self, message: "Message") -> None:
+        self._gather().fetch(message)
+
     def _do_close(self, message: "Message") -> "Message":
         self._opened().close()
         return {}
@@ -287,6 +311,13 @@ class Service:
 
             self._streaming = Streaming(self._loop, self._say, self._changed)
         return self._streaming
+
+    def _gather(self) -> "Gathering":
+        if self._gathering is None:
+            from nile.agent.worker.gathering import Gathering
+
+            self._gathering = Gathering(self._loop, self._say)
+        return self._gathering
 
     def _rsync(self) -> "Rsync":
         assert self._copies.rsync is not None
