@@ -95,16 +95,39 @@ def places(paths: tuple[str, ...]) -> tuple[tuple[bytes, ...], bytes]:
             raise UsageError(
                 f"{os.fsdecode(source)}: there is no such file", where="SRC", remedy="look at its name"
             )
-        if not os.path.isdir(source):  # noqa: PTH112  (bytes)
-            remedy = "put it into a directory, and copy that"
-            raise UsageError(f"{os.fsdecode(source)} is no directory", where="SRC", remedy=remedy)
+        if not is_directory(source) and not os.path.isfile(source):  # noqa: PTH113  (bytes)
+            remedy = "leave it out, or copy the directory that it is in"
+            raise UsageError(
+                f"{os.fsdecode(source)} is neither a file nor a directory", where="SRC", remedy=remedy
+            )
     if not dest.startswith(b"/"):
         raise UsageError(
             f"{os.fsdecode(dest)}: the destination must be an absolute path",
             where="DEST",
             remedy="it is the same on all hosts",
         )
-    return tuple(map(_absolute, sources)), os.path.normpath(dest)
+    dest = os.path.normpath(dest)
+    for source in sources:
+        name = os.path.basename(source)  # noqa: PTH119  (bytes)
+        if not is_directory(source) and os.path.basename(dest) == name:  # noqa: PTH119
+            reason = f"DEST is the directory that gets {os.fsdecode(name)}, and not its own name there"
+            raise UsageError(reason, where="DEST", remedy=f"write {os.fsdecode(os.path.dirname(dest))}")  # noqa: PTH120
+    return tuple(map(_absolute, sources)), dest
+
+
+def refuse_to_delete_for_files(sources: tuple[bytes, ...]) -> None:
+    """`--delete` says what becomes of a directory that is copied; raises UsageError where there is none."""
+    if not any(map(is_directory, sources)):
+        raise UsageError(
+            "SRC are files only: there is no directory from which to delete",
+            where="--delete",
+            remedy="leave it out, or copy their directory",
+        )
+
+
+def is_directory(path: bytes) -> bool:
+    """Is it one, or a link to one?"""
+    return os.path.isdir(path)  # noqa: PTH112  (bytes)
 
 
 def _absolute(path: bytes) -> bytes:

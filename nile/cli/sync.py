@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, places, run
+from nile.cli.copying import RsyncLetters, comparing_options, places, refuse_to_delete_for_files, run
 
 EXAMPLES = """\b
 Examples:
   nile sync --all site/ /srv/site             what is in site/, to /srv/site on all hosts
   nile sync -w 'n[1-40]' tool /opt            the directory itself: /opt/tool
+  nile sync --all app.conf /etc/app           a file: /etc/app/app.conf
   nile sync --all --delete site/ /srv/site    and take away what site/ doesn't have
   nile sync --all -n -b site/ /srv/site       only say what would be done
 """
@@ -57,6 +58,8 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     from nile.sync import Ask, Method, Purpose, SyncOptions
 
     sources, dest = places(paths)
+    if given["delete"]:
+        refuse_to_delete_for_files(sources)
     what = SyncOptions(
         sources=sources,
         dest=dest,

@@ -193,6 +193,52 @@ def test_hosts_behind_one_that_only_relays_are_served_past_it(nile: Nile, source
     assert not on(nile, "h001", "/srv/copy").exists()
 
 
+@pytest.mark.parametrize("method", [*METHODS, "stream"])
+def test_files_go_into_a_directory_beside_what_is_there(
+    nile: Nile, tmp_path: Path, source: Path, method: str
+) -> None:
+    for name in ("app.conf", "a b"):
+        (tmp_path / name).write_text(name)
+    for host in HOSTS:
+        on(nile, host, "/srv/app").mkdir()
+        (on(nile, host, "/srv/app") / "own").write_text(host)
+    (on(nile, "h004", "/srv/app") / "app.conf").write_text("older")
+    words = (tmp_path / "app.conf", tmp_path / "a b", source, "/srv/app")
+    sync(nile, "-w", SET, "--method", method, "--json", *words).all_ok()
+    for host in HOSTS:
+        place = on(nile, host, "/srv/app")
+        assert sorted(path.name for path in place.iterdir()) == ["a b", "app.conf", "own", "source"]
+        assert (place / "app.conf").read_text() == "app.conf"
+        assert (place / "app.conf").stat().st_mtime_ns == (tmp_path / "app.conf").stat().st_mtime_ns
+    (tmp_path / "app.conf").write_text("newer")
+    sync(nile, "-w", SET, "--method", method, "--json", tmp_path / "app.conf", "/srv/app").all_ok()
+    assert {(on(nile, host, "/srv/app") / "app.conf").read_text() for host in HOSTS} == {"newer"}
+
+    (on(nile, "h006", "/srv/app") / "app.conf").write_text("other")
+    verify = (
+        "verify",
+        "--routes",
+        str(nile.routes),
+        "-w",
+        SET,
+        "--json",
+        str(tmp_path / "app.conf"),
+        "/srv/app",
+    )
+    done = nile.command(*verify)
+    assert [host for host, result in done.results.items() if result["code"]] == ["h006"]
+
+
+def test_a_file_where_the_directory_should_be_is_refused(nile: Nile, tmp_path: Path) -> None:
+    (tmp_path / "app.conf").write_text("new")
+    (on(nile, "h001", "/srv") / "app").write_text("a file")
+    done = sync(nile, "-w", "h[001-002]", "--json", tmp_path / "app.conf", "/srv/app")
+    assert done.results["h001"]["code"] == "destination"
+    assert done.results["h001"]["reason"] == "the destination '/srv/app' is a file"
+    assert done.verdicts["h002"] == "ok"
+    assert (on(nile, "h001", "/srv") / "app").read_text() == "a file"
+
+
 def test_without_delete_what_hosts_have_beside_it_stays(nile: Nile, source: Path) -> None:
     on(nile, "h001", "/srv/copy/deep").mkdir(parents=True)
     (on(nile, "h001", "/srv/copy") / "deep/key").write_text("h001's own")
