@@ -41,6 +41,7 @@ MODULES = (
     "worker.shelf",
     "worker.gathering",
     "worker.service",
+    "worker.parts",
 )
 _BEGIN = "worker.begin"
 

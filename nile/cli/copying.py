@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nile.cli.common import SelectionOptions, select
+from nile.cli.common import Selection, SelectionOptions, select
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,12 +68,15 @@ def comparing_options(function: F) -> F:
                 multiple=True,
                 help="Leave out, as rsync(1) has it.",
             ),
+            click.option(
+                "--repos", metavar="FILE", help="Several of SRC and DEST, in YAML (docs/howto/sync.md)."
+            ),
             click.option("--checksum", is_flag=True, help="Compare contents too, not only size and time."),
             click.option("--numeric-ids", is_flag=True, help="Owners are numbers, whatever their names."),
             click.option("-b", "--gather", is_flag=True, help="Gather equal differences under their hosts."),
             click.option("-q", "--quiet", is_flag=True, help="Of the summary only hosts that aren't ok."),
             click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md)."),
-            click.argument("paths", metavar="SRC... DEST", nargs=-1, type=click.Path()),
+            click.argument("paths", metavar="[SRC... DEST]", nargs=-1, type=click.Path()),
         )
     ):
         function = option(function)
@@ -135,16 +140,31 @@ def _absolute(path: bytes) -> bytes:
     return os.path.abspath(path).rstrip(b"/") + b"/" * slash  # noqa: PTH100  (bytes)
 
 
-def run(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
-    """Carry it out; the exit code."""
-    import secrets
+def run_all(
+    selection: SelectionOptions, paths: tuple[str, ...], how: SyncOptions, given: dict[str, Any]
+) -> int:
+    """Do to SRC... DEST, or to the repositories of a file, what `how` says; the exit code."""
+    if given["repos"]:
+        from nile.cli.repositories import run_repositories
 
-    from nile.cli.carrying_out import carry_out
-    from nile.options import ExecOptions
+        return run_repositories(selection, paths, how, given)
     from nile.sync import Sync
+
+    sources, dest = places(paths)
+    if how.delete and how.purpose != "verify":
+        refuse_to_delete_for_files(sources)
+    what = replace(how, sources=sources, dest=dest)
 
     def job(run_id: str) -> MakeJob:
         return lambda address, tree: Sync(what, run_id, tree, address, partial(secrets.token_bytes, 32))
 
+    return run(select(selection), job, given)
+
+
+def run(chosen: Selection, job: Callable[[str], MakeJob], given: dict[str, Any]) -> int:
+    """Carry out what `job(run id)` makes; the exit code."""
+    from nile.cli.carrying_out import carry_out
+    from nile.options import ExecOptions
+
     options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
-    return carry_out(select(selection), options, {**given, "largest_rc": False}, job=job)
+    return carry_out(chosen, options, {**given, "largest_rc": False}, job=job)

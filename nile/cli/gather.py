@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import sys
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options, select
-from nile.cli.copying import RsyncLetters
+from nile.cli.copying import RsyncLetters, run
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     SRC are absolute paths on the hosts. With a trailing slash SRC stands for what is in it, as with rsync.
     Nothing is ever deleted in DIR.
     """
-    from nile.cli.carrying_out import carry_out
-    from nile.options import ExecOptions
     from nile.sync import Gather, GatherOptions
 
     sources, dest = places(paths)
@@ -60,12 +57,9 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         check_name(host)
 
     def job(run_id: str) -> MakeJob:
-        import secrets
-
         return lambda _address, tree: Gather(what, run_id, tree, partial(secrets.token_bytes, 32))
 
-    options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
-    return carry_out(chosen, options, {**given, "largest_rc": False}, job=job)
+    return run(chosen, job, given)
 
 
 def places(paths: tuple[str, ...]) -> tuple[tuple[bytes, ...], bytes]:

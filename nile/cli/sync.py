@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, places, refuse_to_delete_for_files, run
+from nile.cli.copying import RsyncLetters, comparing_options, run_all
 
 EXAMPLES = """\b
 Examples:
@@ -57,12 +57,7 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     """
     from nile.sync import Ask, Method, Purpose, SyncOptions
 
-    sources, dest = places(paths)
-    if given["delete"]:
-        refuse_to_delete_for_files(sources)
-    what = SyncOptions(
-        sources=sources,
-        dest=dest,
+    how = SyncOptions(
         purpose=Purpose.DRY_RUN if given["dry_run"] else Purpose.COPY,
         method=Method(given["method"]),
         delete=given["delete"],
@@ -76,4 +71,4 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
     )
-    return run(selection, what, given)
+    return run_all(selection, paths, how, given)

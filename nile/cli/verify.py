@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, places, run
+from nile.cli.copying import RsyncLetters, comparing_options, run_all
 
 EXAMPLES = """\b
 Examples:
@@ -27,14 +27,11 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     """
     from nile.sync import Purpose, SyncOptions
 
-    sources, dest = places(paths)
-    what = SyncOptions(
-        sources=sources,
-        dest=dest,
+    how = SyncOptions(
         purpose=Purpose.VERIFY,
         delete=True,
         excludes=tuple(map(os.fsencode, given["excludes"])),
         checksum=given["checksum"],
         numeric_ids=given["numeric_ids"],
     )
-    return run(selection, what, given)
+    return run_all(selection, paths, how, given)

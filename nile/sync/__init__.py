@@ -3,5 +3,6 @@
 from nile.sync.course import Sync
 from nile.sync.gathering import Gather, GatherOptions
 from nile.sync.options import Ask, Method, Purpose, SyncOptions
+from nile.sync.repos import Repos
 
-__all__ = ["Ask", "Gather", "GatherOptions", "Method", "Purpose", "Sync", "SyncOptions"]
+__all__ = ["Ask", "Gather", "GatherOptions", "Method", "Purpose", "Repos", "Sync", "SyncOptions"]

@@ -36,6 +36,7 @@ class Sync:
     """The job of a run that copies, says what it would copy, or verifies (see nile.cascade.work.Job).
 
     `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes.
+    `only` are the ids of those asked hosts that it is for; None: of all of them.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Sync:
         hosts: Hosts,
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
+        only: frozenset[int] | None = None,
     ) -> None:
         self._options = options
         self._hosts = hosts
+        asked = [host for host in hosts.hosts.values() if host.node.asked]
         self._targets = {
-            host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
+            host.id: Target(host.id, host.name) for host in asked if only is None or host.id in only
         }
         self._asking = Asking()
         self._survey = Survey(options, run, self._asking, self._targets, self._fail, self._stop)

@@ -193,7 +193,7 @@ def test_hosts_behind_one_that_only_relays_are_served_past_it(nile: Nile, source
     assert not on(nile, "h001", "/srv/copy").exists()
 
 
-@pytest.mark.parametrize("method", [*METHODS, "stream"])
+@pytest.mark.parametrize("method", ["rsync", "stream"])
 def test_files_go_into_a_directory_beside_what_is_there(
     nile: Nile, tmp_path: Path, source: Path, method: str
 ) -> None:
@@ -227,6 +227,49 @@ def test_files_go_into_a_directory_beside_what_is_there(
     )
     done = nile.command(*verify)
     assert [host for host, result in done.results.items() if result["code"]] == ["h006"]
+
+
+@pytest.mark.parametrize("method", ["rsync", "stream"])
+def test_several_repositories_in_one_run(nile: Nile, tmp_path: Path, source: Path, method: str) -> None:
+    (tmp_path / "app.conf").write_text("new")
+    file = tmp_path / "repos.yaml"
+    file.write_text(
+        "- {source: source/, dest: /srv/one}\n"
+        "- {source: app.conf, dest: /srv/two, hosts: 'h[002-008]'}\n"
+        "- {source: source, dest: /srv/three, hosts: 'h[001,008-020]', exclude: deep}\n"
+    )
+    on(nile, "h003", "/srv/two").mkdir()
+    (on(nile, "h003", "/srv/two") / "app.conf").mkdir()  # which nothing takes away that isn't empty
+    (on(nile, "h003", "/srv/two") / "app.conf/own").touch()
+    words = ("-w", SET, "--json", "--repos", file)
+    done = sync(nile, *words, "--method", method)
+    bad = {host: result for host, result in done.results.items() if result["verdict"] != "ok"}
+    assert set(bad) == {"h003"}
+    assert bad["h003"]["reason"].startswith("/srv/two: ")
+    copied(nile, source, "/srv/one")
+    assert [host for host in HOSTS if (on(nile, host, "/srv/two") / "app.conf").is_file()] == [
+        host for host in HOSTS if host not in ("h001", "h003")
+    ]
+    assert [host for host in HOSTS if (on(nile, host, "/srv/three/source") / "hello").exists()] == [
+        "h001",
+        "h008",
+    ]
+    assert not on(nile, "h001", "/srv/three/source/deep").exists()
+    done = nile.command("verify", "--routes", str(nile.routes), *map(str, words))
+    assert {host for host, result in done.results.items() if result["verdict"] != "ok"} == {"h003"}
+    assert not [path for host in HOSTS for path in on(nile, host, "/srv").rglob(".nile*")]
+
+
+def test_a_file_of_repositories_that_is_wrong_says_where(nile: Nile, tmp_path: Path) -> None:
+    file = tmp_path / "repos.yaml"
+    file.write_text("- {source: no-such/, dest: /srv/one}\n")
+    done = sync(nile, "-w", SET, "--repos", file)
+    assert done.code == 2
+    assert f"{file}:1:12: {tmp_path}/no-such/: there is no such file" in done.err
+    (tmp_path / "app.conf").touch()
+    file.write_text("- {source: app.conf, dest: /srv/one, hosts: h001}\n")
+    done = sync(nile, "-w", SET, "--repos", file)
+    assert "h002 and 6 more would get no repository" in done.err
 
 
 def test_a_file_where_the_directory_should_be_is_refused(nile: Nile, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ goes from worker to worker.
     begin       from what was shipped to modules: the first that runs
     messages    what the root and it say to each other            pure
     service     messages of the root in, answers out
+    parts       the same for several repositories in one run
     loop        descriptors, children and times: what it waits for
     patterns    which files are left out, as rsync has it         pure
     manifest    what is in a tree, as one value                   pure

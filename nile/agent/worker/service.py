@@ -83,11 +83,14 @@ class Service:
         self._copies = Copies(loop, self._say, self._changed)
         self._streaming: "Optional[Streaming]" = None
         self._gathering: "Optional[Gathering]" = None
-        for fd in (0, 1):
-            os.set_blocking(fd, False)
-        loop.watch(0, select.POLLIN, self._read)
 
     # Messages.
+
+    def listen(self) -> None:
+        """Do what comes on standard input."""
+        for fd in (0, 1):
+            os.set_blocking(fd, False)
+        self._loop.watch(0, select.POLLIN, self._read)
 
     def _read(self, _: int) -> None:
         try:
@@ -161,6 +164,9 @@ class Service:
         if self._place is not None:
             self._place.abandon()
             self._place = None
+        self._left()
+
+    def _left(self) -> None:
         self._loop.stop()
 
     # The root's worker.
@@ -350,8 +356,11 @@ def _place(error: Exception) -> str:
 
 def main() -> None:
     """Serve until told to end."""
+    from nile.agent.worker.parts import Front  # which is made of services
+
     loop = Loop()
-    service = Service(loop)
+    service = Front(loop)
+    service.listen()
     end: "Callable[..., None]" = service.end
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signum, lambda *_: end())
