@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -55,6 +56,24 @@ class RsyncLetters(click.Command):
                     if letter in HINTS:
                         raise UsageError(f"no option -{letter}", remedy=HINTS[letter].format(letter))
         return super().parse_args(ctx, args)
+
+
+def _user(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,100}", name):
+        raise UsageError(f"{name!r} is no user name", where="--sudo-user", remedy="give the name of a user")
+    return name
+
+
+def sudo_options(function: F) -> F:
+    """As whom files are read and written on the hosts."""
+    for option in (
+        click.option("--sudo-user", metavar="USER", callback=_user, help="By sudo, as this user."),
+        click.option(
+            "--sudo", is_flag=True, help="On the hosts by sudo, as root: it must ask for no password."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 def comparing_options(function: F) -> F:
@@ -167,4 +186,12 @@ def run(chosen: Selection, job: Callable[[str], MakeJob], given: dict[str, Any])
     from nile.options import ExecOptions
 
     options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
-    return carry_out(chosen, options, {**given, "largest_rc": False}, job=job)
+    made = job if not (given["sudo"] or given["sudo_user"]) else partial(_elevated, job)
+    return carry_out(chosen, options, {**given, "largest_rc": False}, job=made)
+
+
+def _elevated(job: Callable[[str], MakeJob], run_id: str) -> MakeJob:
+    from nile.sync import Elevated
+
+    make = job(run_id)
+    return lambda address, tree: Elevated(make(address, tree))

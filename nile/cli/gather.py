@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options, select
-from nile.cli.copying import RsyncLetters, run
+from nile.cli.copying import RsyncLetters, run, sudo_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,253}\Z")
 
 @click.command("gather", cls=RsyncLetters, epilog=EXAMPLES, short_help="Bring files back from hosts.")
 @long_selection_options
+@sudo_options
 @click.option(
     "--exclude", "excludes", metavar="PATTERN", multiple=True, help="Leave out, as rsync(1) has it."
 )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, run_all
+from nile.cli.copying import RsyncLetters, comparing_options, run_all, sudo_options
 
 EXAMPLES = """\b
 Examples:
@@ -24,6 +24,7 @@ Examples:
 @click.command("sync", cls=RsyncLetters, epilog=EXAMPLES, short_help="Copy files to hosts.")
 @long_selection_options
 @comparing_options
+@sudo_options
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be copied and deleted, and do nothing.")
 @click.option("--delete", is_flag=True, help="Delete on the hosts what the source doesn't have.")
 @click.option(

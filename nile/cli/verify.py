@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, run_all
+from nile.cli.copying import RsyncLetters, comparing_options, run_all, sudo_options
 
 EXAMPLES = """\b
 Examples:
@@ -20,6 +20,7 @@ Examples:
 @click.command("verify", cls=RsyncLetters, epilog=EXAMPLES, short_help="Compare hosts with a source.")
 @long_selection_options
 @comparing_options
+@sudo_options
 def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
     """Compare DEST on hosts with SRC: every path, its type, size, mode, owner, time and link target.
 

@@ -1,8 +1,9 @@
 """Copying trees of files to hosts: all decisions about it, pure (nile.cascade.work says who calls)."""
 
 from nile.sync.course import Sync
+from nile.sync.elevated import Elevated
 from nile.sync.gathering import Gather, GatherOptions
 from nile.sync.options import Ask, Method, Purpose, SyncOptions
 from nile.sync.repos import Repos
 
-__all__ = ["Ask", "Gather", "GatherOptions", "Method", "Purpose", "Repos", "Sync", "SyncOptions"]
+__all__ = ["Ask", "Elevated", "Gather", "GatherOptions", "Method", "Purpose", "Repos", "Sync", "SyncOptions"]

@@ -22,6 +22,7 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     offer     wait for who takes files from here, at the port that is answered first
     fetch     take what a host offers                 (the root's worker)
     close     nothing more comes: leave the destination as it is now
+    end       as without standard input
 
 Without standard input, and at SIGTERM, it stops what it does, cleans up and ends.
 """
@@ -55,6 +56,7 @@ STOP_S = 3.0  # from SIGTERM to the end, at most
 MOST_NAMED = 100
 MOST_OWNERS = 10000
 ALIVE_S = 5.0  # between two words that a long look at files goes on
+SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
 
 
@@ -109,6 +111,8 @@ class Service:
         self._at = number
         signal.setitimer(signal.ITIMER_REAL, ALIVE_S, ALIVE_S)
         try:
+            if "NILE_REFUSED" in os.environ:
+                raise CantError("not-writable", refused(), SUDO_REMEDY)
             answer = getattr(self, "_do_" + message["do"])(message)
         except CantError as error:
             answer = error.fields
@@ -308,6 +312,9 @@ class Service:
         self._opened().close()
         return {}
 
+    def _do_end(self, message: "Message") -> None:
+        self.end()
+
     # Helpers.
 
     def _streams(self) -> "Streaming":
@@ -343,6 +350,12 @@ class Service:
     @staticmethod
     def _terms(owner: str, message: "Message") -> Terms:
         return Terms(owner=owner, checksum=message["checksum"])
+
+
+def refused() -> str:
+    """Why sudo didn't start this worker as it should have: then it is here to say that."""
+    words = os.environ["NILE_REFUSED"].strip().splitlines()
+    return "sudo refuses: %s" % (words[-1][:300] if words else "it says nothing")
 
 
 def _place(error: Exception) -> str:

@@ -20,10 +20,10 @@ Message = dict[str, Any]
 class Worker:
     """A child process; `ask` gives its next answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         argv = [sys.executable, "-BISc", PYTHON]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe)
+        self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env={**os.environ, **environment})
         self._heard = bytearray()
         self._answers: list[Message] = []
         self._write(worker_program())
@@ -53,7 +53,17 @@ class Worker:
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    made = Worker()
+    yield from living(Worker())
+
+
+@pytest.fixture
+def refused() -> Iterator[Worker]:
+    """One that sudo refused to start as it should have been."""
+    yield from living(Worker(NILE_REFUSED="\nsudo: a password is required\n"))
+
+
+def living(made: Worker) -> Iterator[Worker]:
+    """Until the test is over."""
     yield made
     if made.process.poll() is None:
         made.process.kill()
@@ -99,3 +109,22 @@ def test_one_that_is_dropped_gives_its_place_back_and_the_others_go_on(
     assert worker.ask(n=9, do="close", repo=1) == {"n": 9, "repo": 1}
     assert worker.end() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_told_to_end_it_does_though_its_input_goes_on(worker: Worker, tmp_path: Path) -> None:
+    opened(worker, tmp_path / "a", repo=0)
+    opened(worker, tmp_path / "b")
+    worker.tell(n=0, do="end")
+    assert worker.process.wait(timeout=20) == 0
+    assert not list(tmp_path.iterdir())
+    worker.end()
+
+
+def test_one_that_sudo_refused_says_that_and_does_nothing(refused: Worker, tmp_path: Path) -> None:
+    for more in ({}, {"repo": 0}):
+        answer = opened(refused, tmp_path / "a", **more)
+        assert answer["code"] == "not-writable"
+        assert answer["reason"] == "sudo refuses: sudo: a password is required"
+        assert "NOPASSWD" in answer["remedy"]
+    assert not list(tmp_path.iterdir())
+    assert refused.end() == 0
