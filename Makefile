@@ -73,7 +73,7 @@ needs:
 test-needs:
 	@$(find_needs)
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync util-linux zsh tcsh fish)
+		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish)
 	elif [ -n "$$missing" ]; then
 		echo "Install it with:  sudo apt-get install$$missing" >&2
 		exit 1

@@ -45,7 +45,11 @@ MODULES = (
     "worker.releases",
     "worker.delivery",
     "worker.releasing",
+    "worker.fetching",
+    "worker.shelf",
+    "worker.gathering",
     "worker.service",
+    "worker.parts",
 )
 _BEGIN = "worker.begin"
 
@@ -59,6 +63,18 @@ PYTHON = (
 
 COMMAND = f"exec \"$NILE_PYTHON\" -BISc '{PYTHON}'"
 """The line for a login shell."""
+
+_SUDO = (
+    'm=$(sudo -n -u "$2" -- env true </dev/null 2>&1) && '
+    'exec sudo -n -u "$2" -- env NILE_RUN="$NILE_RUN" NILE_HOST="$NILE_HOST" "$NILE_PYTHON" -BISc "$1"; '
+    'exec env NILE_REFUSED="$m" "$NILE_PYTHON" -BISc "$1"'
+)
+"""What a /bin/sh runs: sudo keeps none of the environment. Where it refuses, a worker says just that."""
+
+
+def command(sudo: str = "") -> str:
+    """The line for a login shell that starts a worker, by sudo as that user if one is named."""
+    return f"exec /bin/sh -c '{_SUDO}' sh '{PYTHON}' {sudo}" if sudo else COMMAND
 
 
 @functools.cache

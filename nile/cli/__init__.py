@@ -36,6 +36,7 @@ COMMANDS = {
     "verify": Entry("nile.cli.verify", "Say how what hosts have differs from a source."),
     "releases": Entry("nile.cli.releases", "Say which releases hosts have; end a flip, remove old ones."),
     "rollback": Entry("nile.cli.rollback", "Make the release before current again, on all hosts together."),
+    "gather": Entry("nile.cli.gather", "Bring files back from hosts, into a directory for each."),
     "attach": Entry("nile.cli.attach", "Go on with a run whose root died."),
     "plan": Entry("nile.cli.plan", "Show the tree that a run would take, and its predicted time."),
     "simulate": Entry("nile.cli.simulate", "Predict a run's time, and what happens when hosts die."),

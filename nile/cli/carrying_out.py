@@ -54,6 +54,7 @@ def carry_out(
             notices=notices,
             check_ours=recorder.check_ours,
             job=None if job is None else job(run_id),
+            sudo=given.get("sudo_user") or ("root" if given.get("sudo") else ""),
         )
         for notice in notices:
             out.err.write(f"nile: {visible(notice)}\n")

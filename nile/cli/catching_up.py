@@ -78,6 +78,9 @@ def _original(
         again = command.make_context("sync", list(words[1:]))
         if again.params["dry_run"]:
             _refuse(run, "was a dry run: nothing was copied", "leave -n out, and copy")
+        if again.params["repos"]:
+            remedy = "give it again as it was: what hosts have of them isn't sent again"
+            _refuse(run, "copied several repositories", remedy)
         if again.params["release"]:
             remedy = "give it again as it was: what hosts have of it isn't sent again"
             _refuse(run, "brought a release, which all hosts get together", remedy)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nile.cli.common import SelectionOptions, select
+from nile.cli.common import Selection, SelectionOptions, select
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +58,24 @@ class RsyncLetters(click.Command):
         return super().parse_args(ctx, args)
 
 
+def _user(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,100}", name):
+        raise UsageError(f"{name!r} is no user name", where="--sudo-user", remedy="give the name of a user")
+    return name
+
+
+def sudo_options(function: F) -> F:
+    """As whom files are read and written on the hosts."""
+    for option in (
+        click.option("--sudo-user", metavar="USER", callback=_user, help="By sudo, as this user."),
+        click.option(
+            "--sudo", is_flag=True, help="On the hosts by sudo, as root: it must ask for no password."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def comparing_options(function: F) -> F:
     """What both commands take beside hosts: how files are compared, and how it is shown."""
     for option in reversed(
@@ -66,12 +87,15 @@ def comparing_options(function: F) -> F:
                 multiple=True,
                 help="Leave out, as rsync(1) has it.",
             ),
+            click.option(
+                "--repos", metavar="FILE", help="Several of SRC and DEST, in YAML (docs/howto/sync.md)."
+            ),
             click.option("--checksum", is_flag=True, help="Compare contents too, not only size and time."),
             click.option("--numeric-ids", is_flag=True, help="Owners are numbers, whatever their names."),
             click.option("-b", "--gather", is_flag=True, help="Gather equal differences under their hosts."),
             click.option("-q", "--quiet", is_flag=True, help="Of the summary only hosts that aren't ok."),
             click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md)."),
-            click.argument("paths", metavar="SRC... DEST", nargs=-1, type=click.Path()),
+            click.argument("paths", metavar="[SRC... DEST]", nargs=-1, type=click.Path()),
         )
     ):
         function = option(function)
@@ -95,16 +119,39 @@ def places(paths: tuple[str, ...]) -> tuple[tuple[bytes, ...], bytes]:
             raise UsageError(
                 f"{os.fsdecode(source)}: there is no such file", where="SRC", remedy="look at its name"
             )
-        if not os.path.isdir(source):  # noqa: PTH112  (bytes)
-            remedy = "put it into a directory, and copy that"
-            raise UsageError(f"{os.fsdecode(source)} is no directory", where="SRC", remedy=remedy)
+        if not is_directory(source) and not os.path.isfile(source):  # noqa: PTH113  (bytes)
+            remedy = "leave it out, or copy the directory that it is in"
+            raise UsageError(
+                f"{os.fsdecode(source)} is neither a file nor a directory", where="SRC", remedy=remedy
+            )
     if not dest.startswith(b"/"):
         raise UsageError(
             f"{os.fsdecode(dest)}: the destination must be an absolute path",
             where="DEST",
             remedy="it is the same on all hosts",
         )
-    return tuple(map(_absolute, sources)), os.path.normpath(dest)
+    dest = os.path.normpath(dest)
+    for source in sources:
+        name = os.path.basename(source)  # noqa: PTH119  (bytes)
+        if not is_directory(source) and os.path.basename(dest) == name:  # noqa: PTH119
+            reason = f"DEST is the directory that gets {os.fsdecode(name)}, and not its own name there"
+            raise UsageError(reason, where="DEST", remedy=f"write {os.fsdecode(os.path.dirname(dest))}")  # noqa: PTH120
+    return tuple(map(_absolute, sources)), dest
+
+
+def refuse_to_delete_for_files(sources: tuple[bytes, ...]) -> None:
+    """`--delete` says what becomes of a directory that is copied; raises UsageError where there is none."""
+    if not any(map(is_directory, sources)):
+        raise UsageError(
+            "SRC are files only: there is no directory from which to delete",
+            where="--delete",
+            remedy="leave it out, or copy their directory",
+        )
+
+
+def is_directory(path: bytes) -> bool:
+    """Is it one, or a link to one?"""
+    return os.path.isdir(path)  # noqa: PTH112  (bytes)
 
 
 def _absolute(path: bytes) -> bytes:
@@ -112,19 +159,47 @@ def _absolute(path: bytes) -> bytes:
     return os.path.abspath(path).rstrip(b"/") + b"/" * slash  # noqa: PTH100  (bytes)
 
 
-def run(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
-    """Carry it out; the exit code."""
-    import secrets
+def run_all(
+    selection: SelectionOptions,
+    paths: tuple[str, ...],
+    how: SyncOptions,
+    given: dict[str, Any],
+    below: bytes = b"",
+) -> int:
+    """Do what `how` says to SRC... DEST, or to what is `below` it, or to repositories; the exit code."""
+    if given["repos"]:
+        from nile.cli.repositories import run_repositories
+
+        return run_repositories(selection, paths, how, given)
 
     from nile.bootstrap.identity import make_identity
-    from nile.cli.carrying_out import carry_out
-    from nile.options import ExecOptions
     from nile.sync import Sync
+
+    sources, dest = places(paths)
+    if how.delete and how.purpose != "verify" and not (how.release or below):
+        refuse_to_delete_for_files(sources)
+    what = replace(how, sources=sources, dest=dest + below)
 
     def job(run_id: str) -> MakeJob:
         return lambda address, tree: Sync(
             what, run_id, tree, address, partial(secrets.token_bytes, 32), make_identity
         )
 
+    return run(select(selection), job, given)
+
+
+def run(chosen: Selection, job: Callable[[str], MakeJob], given: dict[str, Any]) -> int:
+    """Carry out what `job(run id)` makes; the exit code."""
+    from nile.cli.carrying_out import carry_out
+    from nile.options import ExecOptions
+
     options = ExecOptions(command=shlex.join(["nile", *(given.get("argv") or sys.argv)[1:]]))
-    return carry_out(select(selection), options, {**given, "largest_rc": False}, job=job)
+    made = job if not (given["sudo"] or given["sudo_user"]) else partial(_elevated, job)
+    return carry_out(chosen, options, {**given, "largest_rc": False}, job=made)
+
+
+def _elevated(job: Callable[[str], MakeJob], run_id: str) -> MakeJob:
+    from nile.sync import Elevated
+
+    make = job(run_id)
+    return lambda address, tree: Elevated(make(address, tree))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, places, run
+from nile.cli.copying import RsyncLetters, comparing_options, run_all, sudo_options
 from nile.cli.rates import Rate
 from nile.cli.releasing import KEEP, Name, Percent
 from nile.errors import UsageError
@@ -18,6 +18,7 @@ EXAMPLES = """\b
 Examples:
   nile sync --all site/ /srv/site             what is in site/, to /srv/site on all hosts
   nile sync -w 'n[1-40]' tool /opt            the directory itself: /opt/tool
+  nile sync --all app.conf /etc/app           a file: /etc/app/app.conf
   nile sync --all --delete site/ /srv/site    and take away what site/ doesn't have
   nile sync --all --release 2.4 --quorum 95% app/ /srv/app
                                               to /srv/app/releases/2.4, then flip /srv/app/current
@@ -29,6 +30,7 @@ Examples:
 @click.command("sync", cls=RsyncLetters, epilog=EXAMPLES, short_help="Copy files to hosts.")
 @long_selection_options
 @comparing_options
+@sudo_options
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be copied and deleted, and do nothing.")
 @click.option("--delete", is_flag=True, help="Delete on the hosts what the source doesn't have.")
 @click.option(
@@ -87,10 +89,8 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         return again(catch_up, changed_too)
     if changed_too:
         raise UsageError("--changed-too is for --catch-up", remedy="without, a source is taken as it is")
-    sources, dest = places(paths)
-    released = _release(dest, given)
-    what = SyncOptions(
-        sources=sources,
+    released = _release(given)
+    how = SyncOptions(
         purpose=Purpose.DRY_RUN if given["dry_run"] else Purpose.COPY,
         method=Method(given["method"]),
         ask=Ask.USER if sys.stdin.isatty() and not given["as_json"] else Ask.REFUSE,
@@ -105,11 +105,13 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         rate=given["rate"],
         **released,
     )
-    return run(selection, what, given)
+    # What would be otherwise than now, where a release is current.
+    below = b"/current" if given["release"] and given["dry_run"] else b""
+    return run_all(selection, paths, how, given, below)
 
 
-def _release(dest: bytes, given: dict[str, Any]) -> dict[str, Any]:
-    """Where to, what may be deleted there, and what is made current then; raises UsageError."""
+def _release(given: dict[str, Any]) -> dict[str, Any]:
+    """What may be deleted, and what is made current then; raises UsageError."""
     from nile.sync import Quorum
 
     deleting = {"delete": given["delete"], "max_delete": given["max_delete"]}
@@ -117,12 +119,14 @@ def _release(dest: bytes, given: dict[str, Any]) -> dict[str, Any]:
         for name in ("quorum", "keep"):
             if given[name] is not None:
                 raise UsageError(f"--{name} is for releases", remedy="give --release NAME too")
-        return {"dest": dest, **deleting}
+        return deleting
     if given["delete"] or given["max_delete"] is not None:
         remedy = "a release never has more than SRC, and the others stay as they are: leave it out"
         raise UsageError("--delete and --max-delete can't go with --release", remedy=remedy)
-    if given["dry_run"]:  # what would be otherwise than now
-        return {"dest": dest + b"/current", "delete": True}
+    if given["repos"]:
+        raise UsageError("--release is for one SRC and DEST", remedy="leave --repos out")
+    if given["dry_run"]:
+        return {"delete": True}
     quorum = Quorum() if given["quorum"] is None else Quorum(given["quorum"])
     whole = {"delete": True, "max_delete": sys.maxsize}  # of what an earlier try left, nobody minds how much
-    return {"dest": dest, "release": given["release"], "quorum": quorum, "keep": given["keep"], **whole}
+    return {"release": given["release"], "quorum": quorum, "keep": given["keep"], **whole}

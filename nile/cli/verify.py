@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, places, run
+from nile.cli.copying import RsyncLetters, comparing_options, run_all, sudo_options
 from nile.errors import UsageError
 
 EXAMPLES = """\b
@@ -24,6 +24,7 @@ Examples:
 @click.command("verify", cls=RsyncLetters, epilog=EXAMPLES, short_help="Compare hosts with a source.")
 @long_selection_options
 @comparing_options
+@sudo_options
 @click.option("--repair", is_flag=True, help="Mend what differs, and compare again.")
 @click.option("--delete", is_flag=True, help="With --repair: delete what the source doesn't have.")
 @click.option(
@@ -44,10 +45,7 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
     if (delete or max_delete is not None) and not repair:
         which = "--delete" if delete else "--max-delete"
         raise UsageError(f"{which} without --repair", remedy="to compare changes nothing: add --repair")
-    sources, dest = places(paths)
-    what = SyncOptions(
-        sources=sources,
-        dest=dest,
+    how = SyncOptions(
         purpose=Purpose.REPAIR if repair else Purpose.VERIFY,
         delete=delete or not repair,  # to compare, it is all one
         max_delete=max_delete,
@@ -56,4 +54,4 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         checksum=given["checksum"],
         numeric_ids=given["numeric_ids"],
     )
-    return run(selection, what, given)
+    return run_all(selection, paths, how, given)

@@ -41,13 +41,15 @@ def prepare(
     take_over: Callable[[], Heritage] | None = None,
     check_ours: Callable[[], None] = lambda: None,
     job: MakeJob | None = None,
+    sudo: str = "",
 ) -> Engine:
     """An engine that is ready to go. `hosts` are the asked ones, in the order of their ranks.
 
     With `take_over` it goes on with a run whose root died: that is called last,
     once nothing can keep this root from it any more. `check_ours` raises
     TakenOverError where another root did so with this very run.
-    A `job` is what the run's workers are told to do, in place of a command.
+    A `job` is what the run's workers are told to do, in place of a command;
+    `sudo` is the user as whom they are started, by sudo, if it isn't who logs in.
     With `relays_only` no asked host is logged in to, only those above them.
 
     Resolves every login (ssh configuration, host keys, identities); raises the
@@ -71,7 +73,7 @@ def prepare(
         relays_only=relays_only,
         remedy=lambda code, host: remedy(logins, code, host),
         heritage=heritage,
-        worker=_worker() if job else None,
+        worker=_worker(sudo) if job else None,
         job=functools.partial(job, functools.partial(address, plan, logins)) if job else None,
     )
     return Engine(
@@ -88,11 +90,11 @@ def prepare(
     )
 
 
-def _worker() -> Worker:
+def _worker(sudo: str) -> Worker:
     from nile.bootstrap import kept_program, reach_code  # few runs have any
-    from nile.bootstrap.program import COMMAND
+    from nile.bootstrap.program import command
 
-    return Worker(COMMAND, kept_program(cache_directory()), reach_code())
+    return Worker(command(sudo), kept_program(cache_directory()), reach_code())
 
 
 def address(plan: Plan, logins: Mapping[str, ResolvedLogin], giver: int, taker: int) -> str:

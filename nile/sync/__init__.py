@@ -1,17 +1,24 @@
 """Copying trees of files to hosts: all decisions about it, pure (nile.cascade.work says who calls)."""
 
 from nile.sync.course import Sync
+from nile.sync.elevated import Elevated
+from nile.sync.gathering import Gather, GatherOptions
 from nile.sync.options import Ask, Method, Purpose, Quorum, SyncOptions
 from nile.sync.releases import Deed, Releases, ReleasesOptions
+from nile.sync.repos import Repos
 
 __all__ = [
     "Ask",
     "Deed",
+    "Elevated",
+    "Gather",
+    "GatherOptions",
     "Method",
     "Purpose",
     "Quorum",
     "Releases",
     "ReleasesOptions",
+    "Repos",
     "Sync",
     "SyncOptions",
 ]

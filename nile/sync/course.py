@@ -45,6 +45,7 @@ class Sync:
 
     `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes,
     `identity()` what `sealing.Tls` takes.
+    `only` are the ids of those asked hosts that it is for; None: of all of them.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Sync:
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
         identity: Callable[[], bytes],
+        only: frozenset[int] | None = None,
     ) -> None:
         self._options = options
         self._hosts = hosts
+        asked = [host for host in hosts.hosts.values() if host.node.asked]
         self._targets = {
-            host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
+            host.id: Target(host.id, host.name) for host in asked if only is None or host.id in only
         }
         self._asking = Asking()
         self._ways = Ways(Pace())

@@ -52,9 +52,9 @@ class Quorum:
 class SyncOptions:
     """What to copy, and how. Paths are bytes: file names need not be text."""
 
-    sources: tuple[bytes, ...]
+    sources: tuple[bytes, ...] = ()
     """Absolute paths at the root; with a trailing slash, what is in the directory and not itself."""
-    dest: bytes
+    dest: bytes = b"/"
     """An absolute path on the hosts: the directory that gets them."""
     purpose: Purpose = Purpose.COPY
     method: Method = Method.AUTO

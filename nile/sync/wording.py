@@ -95,3 +95,13 @@ def against_bounds(
         times = max(seconds, 0.01) / least
         parts.append(f"F/R, {size(most)} at {size(rate)}/s, is {least:.2f} s: it took {times:.2f} times that")
     return parts
+
+
+def gathered(received: int, hosts: int, changed: int, dest: bytes, seconds: float) -> str:
+    """What came from how many hosts, and what of it was written to meanwhile."""
+    place = dest.decode("utf-8", "backslashreplace")
+    text = f"{size(received)} received from {hosts} {'host' if hosts == 1 else 'hosts'}"
+    text += f" in {max(seconds, 0.01):.2f} s, into {place}"
+    if changed:
+        text += f"; {changed} {'file' if changed == 1 else 'files'} changed meanwhile, and came as read"
+    return text

@@ -125,10 +125,10 @@ def under_way(nile: Nile, host: str, dest: str, size: int) -> None:
 
 
 class Started:
-    """`nile sync --json` in the background."""
+    """`nile sync --json`, or another command, in the background."""
 
-    def __init__(self, nile: Nile, *words: object) -> None:
-        argv = nile.argv("sync", "--routes", str(nile.routes), "--json", *map(str, words))
+    def __init__(self, nile: Nile, *words: object, command: str = "sync") -> None:
+        argv = nile.argv(command, "--routes", str(nile.routes), "--json", *map(str, words))
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             argv, env=nile.environment(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
@@ -243,6 +243,95 @@ def test_those_that_were_away_are_caught_up_with(nile: Nile, source: Path) -> No
     refused = nile.command("sync", "--catch-up", done.events[0]["run"], "--json")
     assert refused.code == 2
     assert "the source changed since run" in refused.err
+
+
+@pytest.mark.parametrize("method", ["rsync", "stream"])
+def test_files_go_into_a_directory_beside_what_is_there(
+    nile: Nile, tmp_path: Path, source: Path, method: str
+) -> None:
+    for name in ("app.conf", "a b"):
+        (tmp_path / name).write_text(name)
+    for host in HOSTS:
+        on(nile, host, "/srv/app").mkdir()
+        (on(nile, host, "/srv/app") / "own").write_text(host)
+    (on(nile, "h004", "/srv/app") / "app.conf").write_text("older")
+    words = (tmp_path / "app.conf", tmp_path / "a b", source, "/srv/app")
+    sync(nile, "-w", SET, "--method", method, "--json", *words).all_ok()
+    for host in HOSTS:
+        place = on(nile, host, "/srv/app")
+        assert sorted(path.name for path in place.iterdir()) == ["a b", "app.conf", "own", "source"]
+        assert (place / "app.conf").read_text() == "app.conf"
+        assert (place / "app.conf").stat().st_mtime_ns == (tmp_path / "app.conf").stat().st_mtime_ns
+    (tmp_path / "app.conf").write_text("newer")
+    sync(nile, "-w", SET, "--method", method, "--json", tmp_path / "app.conf", "/srv/app").all_ok()
+    assert {(on(nile, host, "/srv/app") / "app.conf").read_text() for host in HOSTS} == {"newer"}
+
+    (on(nile, "h006", "/srv/app") / "app.conf").write_text("other")
+    verify = (
+        "verify",
+        "--routes",
+        str(nile.routes),
+        "-w",
+        SET,
+        "--json",
+        str(tmp_path / "app.conf"),
+        "/srv/app",
+    )
+    done = nile.command(*verify)
+    assert [host for host, result in done.results.items() if result["code"]] == ["h006"]
+
+
+@pytest.mark.parametrize("method", ["rsync", "stream"])
+def test_several_repositories_in_one_run(nile: Nile, tmp_path: Path, source: Path, method: str) -> None:
+    (tmp_path / "app.conf").write_text("new")
+    file = tmp_path / "repos.yaml"
+    file.write_text(
+        "- {source: source/, dest: /srv/one}\n"
+        "- {source: app.conf, dest: /srv/two, hosts: 'h[002-008]'}\n"
+        "- {source: source, dest: /srv/three, hosts: 'h[001,008-020]', exclude: deep}\n"
+    )
+    on(nile, "h003", "/srv/two").mkdir()
+    (on(nile, "h003", "/srv/two") / "app.conf").mkdir()  # which nothing takes away that isn't empty
+    (on(nile, "h003", "/srv/two") / "app.conf/own").touch()
+    words = ("-w", SET, "--json", "--repos", file)
+    done = sync(nile, *words, "--method", method)
+    bad = {host: result for host, result in done.results.items() if result["verdict"] != "ok"}
+    assert set(bad) == {"h003"}
+    assert bad["h003"]["reason"].startswith("/srv/two: ")
+    copied(nile, source, "/srv/one")
+    assert [host for host in HOSTS if (on(nile, host, "/srv/two") / "app.conf").is_file()] == [
+        host for host in HOSTS if host not in ("h001", "h003")
+    ]
+    assert [host for host in HOSTS if (on(nile, host, "/srv/three/source") / "hello").exists()] == [
+        "h001",
+        "h008",
+    ]
+    assert not on(nile, "h001", "/srv/three/source/deep").exists()
+    done = nile.command("verify", "--routes", str(nile.routes), *map(str, words))
+    assert {host for host, result in done.results.items() if result["verdict"] != "ok"} == {"h003"}
+    assert not [path for host in HOSTS for path in on(nile, host, "/srv").rglob(".nile*")]
+
+
+def test_a_file_of_repositories_that_is_wrong_says_where(nile: Nile, tmp_path: Path) -> None:
+    file = tmp_path / "repos.yaml"
+    file.write_text("- {source: no-such/, dest: /srv/one}\n")
+    done = sync(nile, "-w", SET, "--repos", file)
+    assert done.code == 2
+    assert f"{file}:1:12: {tmp_path}/no-such/: there is no such file" in done.err
+    (tmp_path / "app.conf").touch()
+    file.write_text("- {source: app.conf, dest: /srv/one, hosts: h001}\n")
+    done = sync(nile, "-w", SET, "--repos", file)
+    assert "h002 and 6 more would get no repository" in done.err
+
+
+def test_a_file_where_the_directory_should_be_is_refused(nile: Nile, tmp_path: Path) -> None:
+    (tmp_path / "app.conf").write_text("new")
+    (on(nile, "h001", "/srv") / "app").write_text("a file")
+    done = sync(nile, "-w", "h[001-002]", "--json", tmp_path / "app.conf", "/srv/app")
+    assert done.results["h001"]["code"] == "destination"
+    assert done.results["h001"]["reason"] == "the destination '/srv/app' is a file"
+    assert done.verdicts["h002"] == "ok"
+    assert (on(nile, "h001", "/srv") / "app").read_text() == "a file"
 
 
 def test_without_delete_what_hosts_have_beside_it_stays(nile: Nile, source: Path) -> None:

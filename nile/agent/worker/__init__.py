@@ -8,6 +8,7 @@ goes from worker to worker.
     begin       from what was shipped to modules: the first that runs
     messages    what the root and it say to each other            pure
     service     messages of the root in, answers out
+    parts       the same for several repositories in one run
     loop        descriptors, children and times: what it waits for
     patterns    which files are left out, as rsync has it         pure
     manifest    what is in a tree, as one value                   pure
@@ -31,6 +32,12 @@ goes from worker to worker.
     releases    those of one destination, and which is current
     delivery    a release that is brought
     releasing   what the root has done with them
+
+For files that come back from hosts:
+
+    fetching    how rsync is called at both ends then         pure
+    shelf       the directory at the root that gets them
+    gathering   both sides of it
 
 For a stream that is passed down a chain of hosts, which no command begins yet:
 

@@ -146,8 +146,7 @@ class Receive:
         self._loop.forget(self._timer)
         self._timer = -1
         try:
-            argv = rsyncs.server_argv(self._rsync, asked, self._dest, self._temporary, self._basis)
-            self._clean = prepare(self._dest, self._temporary)
+            argv = self._answer(asked)
             connection.setblocking(True)
             both = [connection.fileno(), connection.fileno()]
             self._running = Running(self._loop, argv, both, self._over)
@@ -157,6 +156,12 @@ class Receive:
         except OSError as error:
             code, reason = ERRORS.get(error.errno or 0, ("not-writable", error.strerror or str(error)))
             self._fail(code, "%s: %s" % (os.fsdecode(error.filename or self._dest), reason))
+
+    def _answer(self, asked: "list[bytes]") -> "list[str]":
+        """What is run for whoever asks for these words; raises Refusal, or OSError."""
+        argv = rsyncs.server_argv(self._rsync, asked, self._dest, self._temporary, self._basis)
+        self._clean = prepare(self._dest, self._temporary)
+        return argv
 
     def _hung_up(self, _: int) -> None:
         """The sender is gone. rsync sees that too, unless it is stuck."""

@@ -88,10 +88,10 @@ def understand(path: str, said: bytes) -> "Union[Rsync, Refusal]":
         lines.append(line)
     has = [word.strip() for word in " ".join(lines).split(",")]
     kept = frozenset(word for word in has if word and not word.startswith("no "))
-    return Rsync(path, version, int(head.group(4)), kept | _known_since(version))
+    return Rsync(path, version, int(head.group(4)), kept | known_since(version))
 
 
-def _known_since(version: "Version") -> "FrozenSet[str]":
+def known_since(version: "Version") -> "FrozenSet[str]":
     """Options that its version tells of."""
     since = {"modify-window-ns": (3, 1, 3), "mkpath": (3, 2, 3), "old-args": (3, 2, 4)}
     return frozenset(option for option, first in since.items() if version >= first)
@@ -194,7 +194,7 @@ def client_argv(
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
     argv += ["--link-dest=" + os.fsdecode(copy.link_dest)] if copy.link_dest else []
-    if "modify-window-ns" in rsync.has & _known_since(peer):
+    if "modify-window-ns" in rsync.has & known_since(peer):
         argv.append("--modify-window=-1")
     argv += ["--debug=SEND1", "--outbuf=L"] if phases else []
     argv += ["--timeout=%d" % copy.stall_s, "--delay-updates"]
@@ -203,7 +203,7 @@ def client_argv(
     argv += _filters(copy.excludes, "--filter=-p %s/" % name)
     # No shell stands between the two: nothing is to be escaped (given once, wildcards still would be).
     argv += ["--old-args", "--old-args"] if "old-args" in rsync.has else []
-    argv += ["-e", " ".join(_quoted(word) for word in helper), "--"]
+    argv += ["-e", " ".join(quoted(word) for word in helper), "--"]
     return argv + [os.fsdecode(source) for source in sources] + ["nile:" + os.fsdecode(dest)]
 
 
@@ -237,7 +237,7 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     argv = [rsync.path, "--read-batch=-", "-ax" + copy.flags(), "--info=NAME1"] + _owners(copy)
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
-    argv += ["--modify-window=-1"] if "modify-window-ns" in _known_since(recorded) else []
+    argv += ["--modify-window=-1"] if "modify-window-ns" in known_since(recorded) else []
     argv += ["--checksum-seed=%d" % SEED, "--delay-updates", "--partial-dir=" + name]
     argv += ["--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]
     return argv + _filters(copy.excludes, "--filter=-p %s/" % name) + ["--", os.fsdecode(dest)]
@@ -259,7 +259,7 @@ def _filters(excludes: "Sequence[bytes]", own: str) -> "List[str]":
     return words
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """As rsync takes the value of -e apart: no shell, and a quote within quotes is written twice."""
     return "'" + word.replace("'", "''") + "'"
 

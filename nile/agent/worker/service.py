@@ -19,7 +19,11 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     join      take a place in a chain, and apply what comes
     predecessor, successor, last, leave   what becomes of that place
     look, seal, stage, flip, ...   of releases: see nile.agent.worker.releasing
+    collect   have the directory that gets files of hosts  (the root's worker)
+    offer     wait for who takes files from here, at the port that is answered first
+    fetch     take what a host offers                 (the root's worker)
     close     nothing more comes: leave the destination as it is now
+    end       as without standard input
 
 Without standard input, and at SIGTERM, it stops what it does, cleans up and ends.
 """
@@ -45,6 +49,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
+    from nile.agent.worker.gathering import Gathering
     from nile.agent.worker.releasing import Releasing
     from nile.agent.worker.rsync import Rsync
     from nile.agent.worker.streaming import Streaming
@@ -55,6 +60,7 @@ STOP_S = 3.0  # from SIGTERM to the end, at most
 MOST_NAMED = 100
 MOST_OWNERS = 10000
 ALIVE_S = 5.0  # between two words that a long look at files goes on
+SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
 
 
@@ -75,11 +81,15 @@ class Service:
         self._releasing: "Optional[Releasing]" = None
         self._copies = Copies(loop, self._say, self._changed)
         self._streaming: "Optional[Streaming]" = None
-        for fd in (0, 1):
-            os.set_blocking(fd, False)
-        loop.watch(0, select.POLLIN, self._read)
+        self._gathering: "Optional[Gathering]" = None
 
     # Messages.
+
+    def listen(self) -> None:
+        """Do what comes on standard input."""
+        for fd in (0, 1):
+            os.set_blocking(fd, False)
+        self._loop.watch(0, select.POLLIN, self._read)
 
     def _read(self, _: int) -> None:
         try:
@@ -98,6 +108,8 @@ class Service:
         self._at = number
         signal.setitimer(signal.ITIMER_REAL, ALIVE_S, ALIVE_S)
         try:
+            if "NILE_REFUSED" in os.environ:
+                raise CantError("not-writable", refused(), SUDO_REMEDY)
             own = getattr(self, "_do_" + message["do"], None)
             answer = own(message) if own is not None else self._releases().do(message)
         except CantError as error:
@@ -141,14 +153,23 @@ class Service:
 
     def _end_streams(self) -> None:
         if self._streaming is None:
+            self._end_gathering()
+        else:
+            self._streaming.stop(self._end_gathering)
+
+    def _end_gathering(self) -> None:
+        if self._gathering is None:
             self._leave()
         else:
-            self._streaming.stop(self._leave)
+            self._gathering.stop(self._leave)
 
     def _leave(self) -> None:
         if self._place is not None:
             self._place.abandon()
             self._place = None
+        self._left()
+
+    def _left(self) -> None:
         self._loop.stop()
 
     # The root's worker.
@@ -254,6 +275,8 @@ class Service:
 
     def _do_abandon(self, message: "Message") -> None:
         self._copies.abandon(message["what"])
+        if self._gathering is not None:
+            self._gathering.abandon(message["what"])
 
     # Streams.
 
@@ -284,9 +307,23 @@ class Service:
     def _do_leave(self, message: "Message") -> None:
         self._streams().leave(message["what"])
 
+    # Files back from hosts.
+
+    def _do_collect(self, message: "Message") -> "Message":
+        return self._gather().collect(message)
+
+    def _do_offer(self, message: "Message") -> "Message":
+        return self._gather().offer(message, self._patterns(message))
+
+    def _do_fetch(self, message: "Message") -> None:
+        self._gather().fetch(message)
+
     def _do_close(self, message: "Message") -> "Message":
         self._opened().close()
         return {}
+
+    def _do_end(self, message: "Message") -> None:
+        self.end()
 
     # Helpers.
 
@@ -297,6 +334,13 @@ class Service:
 
             self._streaming = Streaming(self._loop, self._say, self._changed)
         return self._streaming
+
+    def _gather(self) -> "Gathering":
+        if self._gathering is None:
+            from nile.agent.worker.gathering import Gathering
+
+            self._gathering = Gathering(self._loop, self._say)
+        return self._gathering
 
     def _rsync(self) -> "Rsync":
         assert self._copies.rsync is not None
@@ -326,6 +370,12 @@ class Service:
         return Terms(owner=owner, checksum=message["checksum"])
 
 
+def refused() -> str:
+    """Why sudo didn't start this worker as it should have: then it is here to say that."""
+    words = os.environ["NILE_REFUSED"].strip().splitlines()
+    return "sudo refuses: %s" % (words[-1][:300] if words else "it says nothing")
+
+
 def _place(error: Exception) -> str:
     """What went wrong, and where."""
     at = error.__traceback__
@@ -337,8 +387,11 @@ def _place(error: Exception) -> str:
 
 def main() -> None:
     """Serve until told to end."""
+    from nile.agent.worker.parts import Front  # which is made of services
+
     loop = Loop()
-    service = Service(loop)
+    service = Front(loop)
+    service.listen()
     end: "Callable[..., None]" = service.end
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signum, lambda *_: end())

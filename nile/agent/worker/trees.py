@@ -3,7 +3,7 @@
 import os
 
 from nile.agent.worker.compare import compare
-from nile.agent.worker.manifest import FILE, TOP, Manifest
+from nile.agent.worker.manifest import DIRECTORY, FILE, TOP, Manifest
 from nile.agent.worker.scanning import changed_since, numbers_here, scan
 
 TYPE_CHECKING = False
@@ -41,9 +41,9 @@ class Source:
 
     @property
     def empty(self) -> bool:
-        """Is there nothing in it?"""
+        """Is there nothing in its directories, and nothing beside them?"""
         tops = {name or TOP for _, name in self.roots}
-        return all(entry.path in tops for entry in self.manifest.entries)
+        return all(entry.path in tops and entry.kind == DIRECTORY for entry in self.manifest.entries)
 
     def room(self) -> int:
         """How many bytes it takes on a disk: of large files with holes, what there is of them."""

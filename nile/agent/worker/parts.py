@@ -1,0 +1,80 @@
+"""Several repositories in one run: a service for each, behind one that hears for all of them.
+
+Messages with a `repo` are for the service of that number, which is made when the first of them comes;
+its answers have the number too. `drop` ends it: nothing more is wanted of it.
+"""
+
+from nile.agent.worker.service import Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional
+
+    from nile.agent.worker.loop import Loop
+
+    Message = Dict[str, Any]
+
+
+class Part(Service):
+    """The service of one repository."""
+
+    def __init__(self, loop: "Loop", front: "Front", repo: int) -> None:
+        super().__init__(loop)
+        self._front = front
+        self._repo = repo
+
+    def _say(self, number: int, fields: "Message") -> None:
+        self._front.pass_on(number, dict(fields, repo=self._repo))
+
+    def _left(self) -> None:
+        self._front.parted(self._repo)
+
+
+class Front(Service):
+    """The one that hears: it does itself what is for no repository."""
+
+    def __init__(self, loop: "Loop") -> None:
+        super().__init__(loop)
+        self._parts: "Dict[int, Part]" = {}
+        self._current: "Optional[Part]" = None
+        self._ending = False
+
+    def _do(self, message: "Message") -> None:
+        repo = message.get("repo")
+        if repo is None:
+            super()._do(message)
+        elif message["do"] == "drop":
+            if repo in self._parts:
+                self._parts[repo].end()
+        else:
+            if repo not in self._parts:
+                self._parts[repo] = Part(self._loop, self, repo)
+            self._current = self._parts[repo]
+            self._current._do(message)
+            self._current = None
+
+    def pass_on(self, number: int, fields: "Message") -> None:
+        """One of the others says that."""
+        self._say(number, fields)
+
+    def parted(self, repo: int) -> None:
+        """It has ended."""
+        self._parts.pop(repo, None)
+        if self._ending and not self._parts:
+            super().end()
+
+    def say_alive(self) -> None:
+        """Whoever is at it says so."""
+        if self._current is None:
+            super().say_alive()
+        elif not self._writing:
+            self._current.say_alive()
+
+    def end(self) -> None:
+        """Stop everything, clean up, and have the loop end."""
+        self._ending = True
+        parts = list(self._parts.values())
+        for part in parts:
+            part.end()
+        if not parts:
+            super().end()

@@ -1,0 +1,302 @@
+"""Whose turn it is when files come back from hosts, and what becomes of every host."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from nile.cascade.hosts import Contact
+from nile.cascade.tree import Tree
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Errand, Judge, Reach, Tell
+from nile.events import Code, HostOutput, Notice, Verdict
+from nile.sync import Gather, GatherOptions
+from nile.sync.gathering import AT_ONE_TIME, TRIES
+from nile.topology.model import ROOT_ID
+from tests.simulation.trees import tree
+
+Message = dict[str, Any]
+RSYNC = {"version": [3, 2, 7], "has": ["xattrs"]}
+SENT = 1000
+
+
+class Hosts:
+    """Workers that are no processes; what goes wrong is set by name.
+
+    `offers` is what hosts say of what they have, `breaks` (turns counted from 0 -> code, retry), `silent`
+    are hosts that never answer, `unmet` turns to which no way is found.
+    """
+
+    def __init__(self, hosts: int, seed: int = 0) -> None:
+        self.tree = Tree(tree([0] * hosts), {})
+        for host in self.tree.hosts.values():
+            host.contact = Contact.UP
+        options = GatherOptions((b"/var/log/app", b"/etc/conf"), b"/got", (b"*.gz",), bwlimit_kib_s=9)
+        self.job = Gather(options, "run", self.tree, lambda: b"s" * 32)
+        self.collects: Message = {}
+        self.offers: dict[int, Message] = {}
+        self.ends: dict[int, Message] = {}
+        self.breaks: dict[int, tuple[str, bool]] = {}
+        self.unmet: set[int] = set()
+        self.silent: set[int] = set()
+        self.turns: list[int] = []
+        self.most = 0
+        self.judged: dict[int, Judgement] = {}
+        self.published: list[Any] = []
+        self.dead: set[int] = set()
+        self.abandoned: list[int] = []
+        self.fetched: list[Message] = []
+        self.t = 0.0
+        self._random = random.Random(seed)
+        self._queues: dict[int, deque[Message]] = defaultdict(deque)
+        self._offering: dict[int, int] = {}
+
+    def run(self) -> Hosts:
+        self.carry_out(self.job.begin(0.0))
+        for host in list(self.tree.hosts):
+            self.carry_out(self.job.started(host, self.t))
+        self.go_on()
+        return self
+
+    def go_on(self, ticks: int = 10) -> None:
+        for _ in range(ticks):
+            while self.step():
+                pass
+            self.tick(self.t + 1.0)
+
+    def step(self) -> bool:
+        self.most = max(self.most, len(self._offering))
+        full = [each for each, queue in self._queues.items() if queue]
+        if not full:
+            return False
+        node = self._random.choice(full)
+        self.carry_out(self.job.heard(node, self._queues[node].popleft(), self.t))
+        return True
+
+    def tick(self, t: float) -> None:
+        self.t = t
+        self.carry_out(self.job.tick(t))
+
+    def carry_out(self, errands: Iterable[Errand]) -> None:
+        over = []
+        for errand in errands:
+            if isinstance(errand, Tell):
+                if errand.node_id not in self.dead:
+                    getattr(self, "_" + errand.message["do"])(errand.node_id, errand.message)
+            elif isinstance(errand, Reach):
+                assert (errand.giver, errand.port) == (ROOT_ID, 4000 + errand.taker)
+                found: Message = {"port": errand.port + 1000}
+                if len(self.turns) - 1 in self.unmet:
+                    found = {"code": "dropped", "reason": "no way"}
+                self._say(ROOT_ID, errand.number, **found)
+            elif isinstance(errand, Judge):
+                assert errand.node_id not in self.judged
+                self.judged[errand.node_id] = errand.judgement
+                over.append(errand.node_id)
+            else:
+                self.published.append(errand.event)
+        for node in over:
+            self.die(node)
+
+    def die(self, node: int) -> None:
+        self.dead.add(node)
+        self._queues[node].clear()
+        self._offering.pop(node, None)
+        self.carry_out(self.job.over(node, self.t))
+
+    def _say(self, node: int, number: int, **fields: Any) -> None:
+        self._queues[node].append({"n": number, **fields})
+
+    def _collect(self, node: int, message: Message) -> None:
+        assert (node, message["dest"]) == (ROOT_ID, b"/got")
+        self._say(node, message["n"], **self.collects)
+
+    def _offer(self, node: int, message: Message) -> None:
+        assert node not in self._offering
+        assert message["excludes"] == [b"*.gz"]
+        self.turns.append(node)
+        if node in self.silent:
+            return
+        fields = {"port": 4000 + node, "missing": [], "unreadable": 0, "lines": [], "rsync": RSYNC}
+        said = {**fields, "more": True, **self.offers.get(node, {})}
+        if "code" in said:
+            said = self.offers[node]
+        else:
+            self._offering[node] = message["n"]
+        self._say(node, message["n"], **said)
+
+    def _fetch(self, node: int, message: Message) -> None:
+        assert node == ROOT_ID
+        taken = message["port"] - 5000
+        self.fetched.append(message)
+        number = self._offering.pop(taken, None)
+        if number is None or taken in self.dead:
+            self._say(ROOT_ID, message["n"], code="refused", reason="nobody", retry=True, received=0)
+            return
+        turn = len(self.fetched) - 1
+        if turn in self.breaks:
+            code, retry = self.breaks[turn]
+            self._say(ROOT_ID, message["n"], code=code, reason=f"so: {code}", retry=retry, received=10)
+            self._say(taken, number, code="broken", reason="cut", retry=True, changed=0, lines=[])
+            return
+        self._say(ROOT_ID, message["n"], so_far=5, more=True)
+        self._say(ROOT_ID, message["n"], received=SENT)
+        self._say(taken, number, **{"changed": 0, "lines": [], **self.ends.get(taken, {})})
+
+    def _abandon(self, node: int, message: Message) -> None:
+        if node == ROOT_ID:
+            self.abandoned.append(message["what"])
+            return
+        number = self._offering.pop(node, None)
+        if number is not None:
+            assert number == message["what"]
+            self._say(node, number, code="stopped", reason="told to", retry=False, changed=0, lines=[])
+
+
+def verdicts(it: Hosts) -> set[Verdict]:
+    return {judgement.verdict for judgement in it.judged.values()}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_everybody_gets_a_turn_and_a_few_at_one_time(seed: int) -> None:
+    it = Hosts(30, seed).run()
+    assert sorted(it.turns) == list(range(1, 31))
+    assert verdicts(it) == {Verdict.OK}
+    assert 1 < it.most <= AT_ONE_TIME
+    (notice,) = [event for event in it.published if isinstance(event, Notice)]
+    assert notice.text.startswith("29.3 KiB received from 30 hosts in ")
+
+
+def test_the_root_is_told_what_there_is_and_where_it_goes() -> None:
+    it = Hosts(1)
+    it.offers[1] = {"missing": [b"/etc/conf"], "unreadable": 2, "lines": [b"app/key: no", b"app/x: no"]}
+    it.ends[1] = {"changed": 1, "lines": [b"app/log"]}
+    it.run()
+    (fetch,) = it.fetched
+    assert fetch["paths"] == [b"/var/log/app"]
+    assert (fetch["host"], fetch["peer"], fetch["bwlimit"]) == (it.tree[1].name.encode(), [3, 2, 7], 9)
+    judgement = it.judged[1]
+    assert (judgement.verdict, judgement.code) == (Verdict.FAILED, Code.SOURCE)
+    assert judgement.reason == "/etc/conf isn't there; app/key: no, and 1 more; the rest was brought"
+    (output,) = [event for event in it.published if isinstance(event, HostOutput)]
+    assert output.data.splitlines() == [
+        b"missing /etc/conf",
+        b"unreadable app/key: no",
+        b"unreadable app/x: no",
+        b"changed app/log",
+    ]
+
+
+def test_files_that_changed_are_no_failure_and_are_said() -> None:
+    it = Hosts(2)
+    it.ends[2] = {"changed": 3, "lines": [b"a", b"b", b"c"]}
+    it.run()
+    assert verdicts(it) == {Verdict.OK}
+    (notice,) = [event for event in it.published if isinstance(event, Notice)]
+    assert notice.text.endswith("into /got; 3 files changed meanwhile, and came as read")
+
+
+def test_files_that_vanish_meanwhile_are_no_failure() -> None:
+    it = Hosts(1)
+    it.breaks[0] = ("vanished", False)
+    it.run()
+    assert verdicts(it) == {Verdict.OK}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_breaks_is_tried_again_but_not_for_ever(seed: int) -> None:
+    it = Hosts(3, seed)
+    it.breaks = {0: ("broken", True), 2: ("killed", True)}
+    it.unmet = {3}
+    it.run()
+    assert verdicts(it) == {Verdict.OK}
+    hopeless = Hosts(1, seed)
+    hopeless.breaks = dict.fromkeys(range(100), ("broken", True))
+    hopeless.run()
+    assert len(hopeless.fetched) == TRIES
+    assert (hopeless.judged[1].verdict, hopeless.judged[1].code) == (Verdict.FAILED, Code.COPY)
+
+
+def test_a_full_disk_is_not_tried_again() -> None:
+    it = Hosts(1)
+    it.breaks = {0: ("disk-full", False)}
+    it.run()
+    assert (len(it.fetched), it.judged[1].code) == (1, Code.DISK_FULL)
+
+
+def test_a_host_that_has_nothing_of_it_fails_alone() -> None:
+    it = Hosts(2)
+    it.offers[1] = {"code": "source", "reason": "/var/log/app isn't there, and 1 more"}
+    it.run()
+    assert it.judged[2].verdict is Verdict.OK
+    assert it.judged[1].verdict is Verdict.FAILED
+
+
+def test_a_host_that_says_nothing_fails_alone_and_its_turn_goes_to_others() -> None:
+    it = Hosts(AT_ONE_TIME + 2)
+    it.silent = set(range(1, AT_ONE_TIME + 1))
+    it.run()
+    assert not it.judged
+    it.tick(100.0)
+    it.go_on()
+    assert {node for node, each in it.judged.items() if each.code is Code.AGENT} == it.silent
+    assert it.judged[AT_ONE_TIME + 1].verdict is Verdict.OK
+
+
+def test_one_that_is_lost_in_its_turn_is_taken_from_no_more() -> None:
+    it = Hosts(1)
+    it.carry_out(it.job.begin(0.0))
+    it.carry_out(it.job.started(1, 0.0))
+    while not it.fetched:
+        it.step()
+    it.die(1)
+    assert it.abandoned == [it.fetched[0]["n"]]
+    it.go_on()
+    assert not it.judged
+
+
+def test_a_directory_that_can_not_be_had_stops_all() -> None:
+    it = Hosts(3)
+    it.collects = {"code": "busy", "reason": "another run writes there", "remedy": "wait"}
+    it.run()
+    assert {each.code for each in it.judged.values()} == {Code.BUSY}
+    assert len(it.judged) == 3
+    assert not it.turns
+
+
+def test_a_root_that_is_lost_stops_all() -> None:
+    it = Hosts(2)
+    it.carry_out(it.job.begin(0.0))
+    it.carry_out(it.job.root_lost("it was killed", 0.0))
+    it.carry_out(it.job.started(1, 0.0))
+    assert it.judged[1].reason == "the root can't go on: it was killed"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"missing": [b"/etc/shadow"]},
+        {"missing": [b"/var/log/app", b"/etc/conf"]},
+        {"lines": [b"x"] * 101},
+        {"lines": ["x"]},
+        {"lines": [b"two\nlines"]},
+        {"unreadable": -1},
+        {"rsync": None},
+        {"port": "1"},
+    ],
+)
+def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
+    it = Hosts(1)
+    it.offers[1] = lie
+    it.carry_out(it.job.begin(0.0))
+    it.carry_out(it.job.started(1, 0.0))
+    while any(queue for node, queue in it._queues.items() if node == ROOT_ID):
+        it.carry_out(it.job.heard(ROOT_ID, it._queues[ROOT_ID].popleft(), 0.0))
+    with pytest.raises((ValueError, TypeError)):
+        it.carry_out(it.job.heard(1, it._queues[1].popleft(), 0.0))
+    it.carry_out(it.job.lied(1, "nonsense", it.t))
+    assert it.judged[1].code is Code.AGENT
