@@ -30,13 +30,12 @@ OWN = frozenset({"catch_up", "changed_too", "gather", "quiet", "as_json", "dry_r
 def catch_up(reference: str, changed_too: bool) -> int:
     """Do it; the exit code. Raises UsageError where it can't be done."""
     from nile.cli import recorded
-    from nile.cli.sync import command
 
     asked = click.get_current_context()
     _refuse_others(asked)
     with recorded.open_store() as store:
         record = store.run(reference)
-        runs, again = _original(store, record)
+        runs, again = _original(store, record, asked.command)
         hosts = _behind(store, record)
     if not hosts:
         screen = recorded.screen()
@@ -49,7 +48,7 @@ def catch_up(reference: str, changed_too: bool) -> int:
     taken |= {name: asked.params[name] for name in ("wait_s", "rate") if _is_given(asked, name)}
     params.update(taken, **_choice(params, record, hosts), argv=_argv(record.run))
     with again:
-        return int(command.invoke(again))
+        return int(asked.command.invoke(again))
 
 
 def _is_given(context: click.Context, name: str) -> bool:
@@ -65,10 +64,10 @@ def _refuse_others(asked: click.Context) -> None:
             raise UsageError(f"{what} can't go with --catch-up", where="--catch-up", remedy=remedy)
 
 
-def _original(store: Store, record: RunRecord) -> tuple[list[RunRecord], click.Context]:
+def _original(
+    store: Store, record: RunRecord, command: click.Command
+) -> tuple[list[RunRecord], click.Context]:
     """From this run back to the one that was given a source; and the command line of that one."""
-    from nile.cli.sync import command
-
     runs = [record]
     while True:
         run = runs[-1]
@@ -103,7 +102,7 @@ def _enter(run: RunRecord) -> None:
 def _behind(store: Store, record: RunRecord) -> list[str]:
     """Hosts that were asked for and aren't ok."""
     if record.state == "running":
-        remedy = f"wait for its end, or end it: `nile show {record.run}`"
+        remedy = f"wait for its end; `nile show {record.run}` says how it stands"
         raise UsageError(f"run {record.run} goes on", where="--catch-up", remedy=remedy)
     return [
         host.host
