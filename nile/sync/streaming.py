@@ -25,7 +25,7 @@ from nile.sync.chain import Chain
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Difference, Step, Target, count, words
 from nile.sync.ways import Ways
-from nile.sync.wording import left_out
+from nile.sync.wording import left_out, which_way
 from nile.topology.model import ROOT_ID
 
 RING = 32 << 20
@@ -271,7 +271,11 @@ class Streams:
         self.began_s = t
         if rsync is None or any(b"\n" in pattern for pattern in self._options.excludes):
             return  # a recording is made by another rsync, that reads patterns line by line
+        differing = list(differing)
         groups = self._groups(differing)
+        sizes = sorted(map(len, groups), reverse=True)
+        if text := which_way(sizes, len(differing) - sum(sizes)):
+            yield Publish(Notice(text))
         if groups and not self._options.plain:
             self.identity = self._make_identity()
         for targets in sorted(groups, key=len, reverse=True):

@@ -46,6 +46,17 @@ def other_file_systems(paths: list[bytes]) -> str:
     return f"other file systems below the source are left out: {first}{others}"
 
 
+def which_way(streamed: Sequence[int], alone: int) -> str:
+    """Which way hosts get their copies, and why: how many share each stream, and how many aren't alike."""
+    words = []
+    if streamed:
+        which = "one stream" if len(streamed) == 1 else f"{len(streamed)} streams"
+        words.append(f"{which} for {' and '.join(map(str, streamed))} hosts that have the same")
+    if alone:
+        words.append(f"rsync for {alone} that {'has' if alone == 1 else 'have'} what no other has")
+    return "; ".join(words)
+
+
 def left_out(whom: Sequence[tuple[str, str]]) -> str:
     """Who was left out of a stream, and why: these are served afterwards."""
     name, reason = whom[0]

@@ -10,7 +10,7 @@ from nile.topology.model import ROOT_ID
 
 Message = dict[str, Any]
 Say = Callable[..., None]
-WRITTEN = 5 << 20
+WRITTEN = 1 << 20
 """Bytes that a recording says that it has so far."""
 
 
@@ -53,14 +53,25 @@ class Seats:
     """By number: "" while it is made, "done", or why it came to nothing."""
     served: list[tuple[int, int]] = field(default_factory=list)
     """(giver, taker) of all ways that were found."""
+    refused: list[tuple[int, int]] = field(default_factory=list)
+    """(giver, port) of ways to nobody."""
+    serves: list[int] = field(default_factory=list)
+    """Numbers of what the root serves, and of these the ones that it left."""
+    left: list[int] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+    written: int = WRITTEN
+    unfinished: bool = False
+    """A recording goes on."""
     ports: int = 20_000
 
     def record(self, message: Message, ended: Callable[[], None]) -> None:
         """The root's worker records; `ended()` tells the one against whom."""
         number = message["n"]
         code = self.spoils.get(len(self.recordings), "")
-        self.say(ROOT_ID, number, written=WRITTEN, more=True)
-        self.recordings[number] = code or "done"
+        self.say(ROOT_ID, number, written=self.written, more=True)
+        self.recordings[number] = code or ("" if self.unfinished else "done")
+        if self.unfinished:
+            return
         if code:
             self.say(ROOT_ID, number, code=code, reason=f"so: {code}", retry=True, sent=1)
         else:
@@ -96,6 +107,8 @@ class Seats:
     def serve(self, message: Message) -> None:
         """The root passes a recording on."""
         assert message["what"] in self.recordings
+        assert message["what"] not in self.forgotten, "the root has it no more"
+        self.serves.append(message["n"])
         self._lead(ROOT_ID, message, message["n"], None)
 
     def successor(self, node: int, message: Message) -> None:
@@ -110,6 +123,7 @@ class Seats:
         taker = next((each for each in self.seats if each.port == message["port"] and not each.over), None)
         if taker is None or (giver, taker.node) in self.blocked or taker.node in self.dead:
             self.tell(giver, number, "successor", "refused", link=message["n"])
+            self.refused += [(giver, message["port"])] if taker is None else []
             return
         if giver in self.forgets:
             self.forgets.discard(giver)
@@ -140,6 +154,7 @@ class Seats:
 
     def leave(self, node: int, message: Message) -> None:
         """It stops."""
+        self.left += [message["what"]] if node == ROOT_ID else []
         seat = self.of(node) if node != ROOT_ID else None
         if seat is not None and seat.number == message["what"]:
             self.cut(seat)

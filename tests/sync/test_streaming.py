@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from nile.cascade import Errand
 from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
+from nile.sync.asking import Asking
 from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S, REPORT_S
 from nile.sync.streaming import STUCK_S
 from nile.topology.model import ROOT_ID
@@ -42,6 +47,7 @@ class TestWhoGetsIt:
         all_ok(it)
         assert it.copies == []
         assert sorted(it.chain.served) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+        assert it.chain.forgotten == list(it.chain.recordings)
 
     def test_what_differs_is_recorded_against_one_that_is_the_last(self) -> None:
         it = workers()
@@ -60,12 +66,14 @@ class TestWhoGetsIt:
         all_ok(it)
         assert len(it.chain.recordings) == 2
         assert sorted(it.chain.served) == [(0, 1), (0, 2), (1, 3), (2, 4)]
+        assert notices(it).startswith("2 streams for 2 and 2 hosts that have the same ")
 
     def test_one_alone_is_copied_to(self) -> None:
         it = workers(had={1: "old", 2: "new", 3: "older", 4: "older", 5: "new"})
         it.run()
         all_ok(it)
         assert it.copies == [(0, 1)]
+        assert "rsync for 1 that has what no other has" in notices(it)
 
     def test_patterns_that_no_recording_can_have(self) -> None:
         it = workers(excludes=(b"a\nb",))
@@ -211,6 +219,74 @@ class TestWhoIsLost:
         it.go_on()
         assert {node: it.has[node] for node in range(2, 6)} == dict.fromkeys(range(2, 6), "new")
 
+    @pytest.mark.parametrize("node", [1, 3])
+    def test_a_recording_that_goes_on_while_one_dies(self, node: int) -> None:
+        it = workers()
+        it.all_is_new = False
+        it.chain.unfinished = True
+        it.run()
+        it.die(node)
+        it.go_on()
+        (number,) = it.chain.recordings
+        it.chain.recordings[number] = "done"
+        it._say(ROOT_ID, number, total=1, sent=1)
+        if node != 1:
+            it._say(1, it._recorded[1])
+        self.go_on(it)
+        assert {each for each in it.judged if it.judged[each].verdict is Verdict.OK} == {1, 2, 3, 4, 5} - {
+            node
+        }
+        assert it.copies == []
+
+    @pytest.mark.parametrize("written", [1, 30 << 20])
+    def test_the_last_one_waits_for_the_one_that_is_recorded_against_while_it_can(self, written: int) -> None:
+        it = workers()
+        it.all_is_new = False
+        it.chain.unfinished, it.chain.written = True, written
+        it.run()
+        last = it.chain.of(5)
+        assert last is not None
+        assert last.last is (written > 1)
+
+    def test_two_that_die_at_once(self) -> None:
+        it = self.held_up()
+        it.die(3)
+        it.die(2)
+        it.go_on()
+        assert it.chain.served[-1] == (1, 4)
+        assert it.chain.refused == []
+        self.go_on(it)
+        assert it.copies == []
+
+    def test_the_root_serves_nobody_who_is_gone(self) -> None:
+        it = self.held_up()
+        it.die(1)
+        it.go_on()
+        assert it.chain.left == it.chain.serves[:1]
+        assert len(it.chain.serves) == 2
+
+    def test_a_word_about_an_older_way_is_nobodys_fault(self) -> None:
+        it = self.held_up()
+        older = it.chain.serves[0]
+        for _ in range(4):
+            it.chain.tell(ROOT_ID, older, "successor", "broken", link=older)
+            it.go_on()
+        assert len(it.chain.serves) == 2
+        assert "left out" not in notices(it)
+        self.go_on(it)
+        assert it.copies == []
+
+    def test_ways_that_break_now_and_then_are_found_again(self) -> None:
+        it = self.held_up()
+        for _ in range(5):
+            seat, feeder = it.chain.of(3), it.chain.of(2)
+            assert seat is not None
+            assert feeder is not None
+            it.chain.tell(2, feeder.number, "successor", "broken", link=feeder.link)
+            it.go_on()
+        assert "left out" not in notices(it)
+        assert it.chain.served.count((2, 3)) == 6
+
     def test_what_the_one_before_has_no_more_comes_from_the_root(self) -> None:
         it = self.held_up()
         it.chain.forgets = {2}
@@ -236,6 +312,22 @@ class TestWhoIsLost:
         it.tick(it.t + ORPHAN_S / 2)
         it.tick(it.t + ORPHAN_S)
         assert it.chain.served[count:] == [(2, 3)]
+
+
+def test_an_answer_counts_once() -> None:
+    asking, heard = Asking(), []
+
+    def answer(message: dict[str, Any], _: float) -> Iterator[Errand]:
+        heard.append(message)
+        return iter(())
+
+    asking.ask(7, "look", {}, answer)
+    for _ in range(2):
+        assert list(asking.heard(7, {"n": 1}, 0.0)) == []
+    assert len(heard) == 1
+    asking.ask(8, "look", {}, answer)
+    with pytest.raises(ValueError, match="another"):
+        list(asking.heard(7, {"n": 2}, 0.0))
 
 
 class TestWhoIsSlow:

@@ -77,8 +77,8 @@ class Workers:
         self._queues: dict[int, deque[Message]] = defaultdict(deque)
         self._receiving: dict[int, int] = {}
         self._dead: set[int] = set()
-        self._against: dict[int, int] = {}
-        """Who waits for a recording, by the port to which the root is led."""
+        self._recorded: dict[int, int] = {}
+        """By host against which something is recorded, the number of what it was asked for that."""
         self.chain = Seats(self._say, self._became, self._dead)
         self.t = 0.0
 
@@ -274,6 +274,8 @@ class Workers:
         assert node_id == ROOT_ID
         against = message["port"] - 1000 - 4000 if message["address"] else None
         number = self._receiving.pop(against, None) if against is not None else None
+        if against is not None and number is not None:
+            self._recorded[against] = number
 
         def ended() -> None:
             if against is not None and number is not None and against not in self._dead:
@@ -291,9 +293,12 @@ class Workers:
 
     def _forget(self, node_id: int, message: Message) -> None:
         assert message["what"] in self.chain.recordings
+        self.chain.forgotten.append(message["what"])
 
     def _join(self, node_id: int, message: Message) -> None:
         assert node_id not in self._receiving, "it receives already"
+        busy = [each for each in self._queues[node_id] if each["n"] == self._recorded.get(node_id)]
+        assert not busy, "it is still recorded against"
         self.chain.join(node_id, message)
 
     def _predecessor(self, node_id: int, message: Message) -> None:
