@@ -105,7 +105,7 @@ def _enter(run: RunRecord) -> None:
 def _behind(store: Store, record: RunRecord) -> list[str]:
     """Hosts that were asked for and aren't ok."""
     if record.state == "running":
-        remedy = f"wait for its end, or end it: `nile show {record.run}`"
+        remedy = f"wait for its end; `nile show {record.run}` says how it stands"
         raise UsageError(f"run {record.run} goes on", where="--catch-up", remedy=remedy)
     return [
         host.host

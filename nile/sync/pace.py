@@ -21,6 +21,8 @@ BEHIND = 5
 """Hosts that are named."""
 MEMORY_S = 4.0
 """What came before that counts little for the rate."""
+STILL_S = 3.0
+"""Nothing came for so long: then nobody knows how long it will take."""
 
 
 class Rate:
@@ -57,6 +59,8 @@ class _Host:
     over: bool = False
     rate: Rate | None = None
     """None until something has come: it is waiting."""
+    still_s: float = 0.0
+    """Since when nothing has come."""
 
     @property
     def left(self) -> int:
@@ -64,6 +68,8 @@ class _Host:
 
     @property
     def eta_s(self) -> float | None:
+        if self.left and self.still_s >= STILL_S:
+            return None
         return eta_s(self.left, self.rate.value if self.rate else 0.0)
 
 
@@ -74,6 +80,7 @@ class Pace:
         self._hosts: dict[int, _Host] = {}
         self._rate = Rate()
         self._part = 0.0
+        self._still_s = 0.0
         self._told_s: float | None = None
         self._under_way = 0
         """Hosts to which something comes, or may come."""
@@ -137,8 +144,10 @@ class Pace:
             if host.rate is not None:
                 came += host.came - host.told
                 host.rate.add(host.came - host.told, passed)
+                host.still_s = 0.0 if host.came > host.told else host.still_s + passed
             host.told = host.came
         self._rate.add(came, passed)
+        self._still_s = 0.0 if came else self._still_s + passed
         got, whole = sum(host.got for host in hosts), sum(host.whole for host in hosts)
         self._part = max(self._part, got / whole if whole else 1.0)
         under_way = [host for host in hosts if host.rate is not None and not host.over]
@@ -157,7 +166,7 @@ class Pace:
     def _eta_s(self, left: int, under_way: list[_Host]) -> float | None:
         """All together at the rate of all; but not before the slowest one."""
         together = eta_s(left, self._rate.value)
-        if together is None:
+        if together is None or (left and self._still_s >= STILL_S):
             return None
         return max([together, *(host.eta_s for host in under_way if host.eta_s is not None)])
 

@@ -154,7 +154,7 @@ class Delivery:
             yield from self.chain.close()
         else:
             self._complete = True
-            self._streams.ways.pace.whole([target.id for target in self.targets], count(message["total"]))
+            self._streams.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
             yield from self._join_last()
         yield from self._streams.finish(self)
 

@@ -140,7 +140,7 @@ class Seats:
 
     def tell(self, node: int, number: int, kind: str, code: str, **more: Any) -> None:
         """A node says what happened."""
-        event = {"kind": kind, "code": code, "reason": code, "offset": 0}
+        event = {"kind": kind, "code": code, "reason": code, "offset": WRITTEN if kind == "end" else 0}
         if node not in self.dead:
             self.say(node, number, event=event, more=True, **more)
 

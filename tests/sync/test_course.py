@@ -452,6 +452,14 @@ def test_the_slowest_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert against.startswith("F/R, 1000 bytes at 100 bytes/s, is 10.00 s: it took 0.0")
 
 
+def test_the_slowest_way_of_a_stream_is_named() -> None:
+    it = Workers(tree([0, 0, 0]), {}, method=Method.STREAM)
+    it.run()
+    assert all_ok(it)
+    (slowest,) = [text for text in notices(it) if text.startswith("slowest way: ")]
+    assert "; 1.0 MiB take " in slowest
+
+
 def notices(it: Workers) -> list[str]:
     return [event.text for event in it.published if isinstance(event, Notice)]
 

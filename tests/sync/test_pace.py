@@ -123,6 +123,27 @@ def test_where_it_stands_still_nothing_is_foretold() -> None:
     assert told(pace, 1.0).eta_s is None
 
 
+def test_what_stood_still_for_some_seconds_is_not_foretold_from_what_was_before() -> None:
+    pace = two()
+    pace.at(1, 10)
+    told(pace, 0.0)
+    for step in range(1, 11):
+        pace.at(1, 10 + 10 * step)
+        pace.at(2, 10 * step)
+        told(pace, float(step))
+    etas = []
+    for step in range(11, 20):
+        pace.at(2, 10 * step)
+        progress = told(pace, float(step))
+        etas.append({copy.host: copy.eta_s is None for copy in progress.behind}["n1"])
+        assert progress.eta_s is not None
+    assert etas == [False, False] + [True] * 7
+    nothing = [told(pace, float(step)).eta_s is None for step in range(20, 25)]
+    assert nothing == [False, False, True, True, True]
+    pace.at(1, 200)
+    assert told(pace, 25.0).eta_s is not None
+
+
 def test_one_that_gets_another_copy_is_under_way_again() -> None:
     pace = two()
     for node_id in (1, 2):

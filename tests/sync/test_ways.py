@@ -66,6 +66,17 @@ def test_what_was_there_before_didnt_come_by_the_new_way() -> None:
     assert ways.most == 100 * MB
 
 
+def test_of_a_stream_that_came_to_nothing_the_next_one_goes_on_with_nothing() -> None:
+    ways = Ways(Pace())
+    ways.began(ROOT_ID, 1, 0.0, anew=False)
+    ways.got(1, 60 * MB)
+    ways.left(1)
+    ways.began(ROOT_ID, 1, 6.0, anew=False)
+    ways.ended(1, 100 * MB, 11.0)
+    assert ways.slowest is not None
+    assert ways.slowest.rate == 20 * MB
+
+
 def test_a_copy_that_begins_anew_brings_all_of_it() -> None:
     ways = Ways(Pace())
     ways.began(1, 2, 0.0)
