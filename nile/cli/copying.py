@@ -171,14 +171,16 @@ def run_all(
         from nile.cli.repositories import run_repositories
 
         return run_repositories(selection, paths, how, given)
-
-    from nile.bootstrap.identity import make_identity
-    from nile.sync import Sync
-
     sources, dest = places(paths)
     if how.delete and how.purpose != "verify" and not (how.release or below):
         refuse_to_delete_for_files(sources)
-    what = replace(how, sources=sources, dest=dest + below)
+    return run_one(selection, replace(how, sources=sources, dest=dest + below), given)
+
+
+def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
+    """Copy, or compare, one SRC... and DEST; the exit code."""
+    from nile.bootstrap.identity import make_identity
+    from nile.sync import Sync
 
     def job(run_id: str) -> MakeJob:
         return lambda address, tree: Sync(

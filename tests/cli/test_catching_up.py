@@ -54,7 +54,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         found.append(all_of_it)
         return 0
 
-    monkeypatch.setattr("nile.cli.sync.run", run)
+    monkeypatch.setattr("nile.cli.copying.run_one", run)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     return found
