@@ -39,6 +39,7 @@ MODULES = (
     "worker.chain",
     "worker.recording",
     "worker.applying",
+    "worker.taping",
     "worker.streaming",
     "worker.naming",
     "worker.inuse",

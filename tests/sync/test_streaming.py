@@ -13,7 +13,7 @@ from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import Asking
 from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S, REPORT_S
-from nile.sync.streaming import STUCK_S
+from nile.sync.delivery import STUCK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.test_course import codes

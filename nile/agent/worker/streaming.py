@@ -5,26 +5,17 @@ a node (see reports) go on as answers to that question, those of a successor
 with the number of the message that named it: `link`.
 """
 
-import os
-import shutil
-import sys
-import tempfile
-
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
 from nile.agent.worker.copies import COME_S, meant
-from nile.agent.worker.meeting import Dial
-from nile.agent.worker.pushing import helper
-from nile.agent.worker.receiving import Receive
-from nile.agent.worker.recording import Recording, Spool
 from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
+from nile.agent.worker.taping import Tape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    from typing import Any, Callable, Dict, List, Optional, Union
+    from typing import Any, Callable, Dict, List, Optional
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.reports import Event, Progress, Result
@@ -34,165 +25,6 @@ if TYPE_CHECKING:
     Say = Callable[[int, Message], None]
 
 REACH_S = 6.0  # for a neighbour to be found: it waits already
-PACE_S = 0.1  # between two looks at a stream that is to go slowly
-TOLD_S = 0.5  # between two words on how much is recorded
-READ_STEP = 512 * 1024  # bytes recorded after which the chain is told
-SPARE = 0.9  # of what is free where it is spooled: more isn't taken
-
-
-class Pace:
-    """How far a stream may go that has so many bytes a second; 0: as far as it can."""
-
-    def __init__(self, rate: int, began: float) -> None:
-        self._rate = rate
-        self._began = began
-        self.step = int(rate * PACE_S) if rate else READ_STEP
-
-    def until(self, now: float) -> int:
-        """The offset up to which it may go now."""
-        return int(self._rate * (now - self._began)) if self._rate else sys.maxsize
-
-
-class Tape:
-    """One recording at the root: into a spool, which a chain has as a file."""
-
-    def __init__(
-        self,
-        loop: "Loop",
-        rsync: rsyncs.Rsync,
-        message: "Message",
-        sources: "List[bytes]",
-        changed: "Callable[[], List[bytes]]",
-        say: "Callable[[Message], None]",
-    ) -> None:
-        self._loop = loop
-        self._rsync = rsync
-        self._message = message
-        self._sources = sources
-        self._changed = changed
-        self._say = say
-        self._told_s = 0.0
-        self._pace = Pace(message["limit"] * 1024, loop.now())
-        self._timer = -1
-        self._way: "Union[Dial, Recording, None]" = None
-        self._empty: "Optional[Receive]" = None
-        self._idle: "Optional[Callable[[], None]]" = None
-        self._local = b""
-        directory = os.fsencode(spool_directory())
-        free = os.statvfs(directory)
-        most = int(free.f_bavail * free.f_frsize * SPARE)
-        self._spool = Spool(directory, most, self._grown)
-        self.file = File(self._spool.fd)
-        if message["address"]:
-            self._dial(message["address"], message["port"])
-        else:
-            self._record_against_nothing(directory)
-
-    def _record_against_nothing(self, directory: bytes) -> None:
-        """What hosts get that have nothing yet: an empty directory here stands for theirs."""
-        self._local = tempfile.mkdtemp(prefix=b".nile-sync-", dir=directory)
-        message = self._message
-        dest = os.path.join(self._local, b"copy")
-        self._empty = Receive(
-            self._loop,
-            self._rsync,
-            dest,
-            message["temporary"],
-            "127.0.0.1",
-            message["secret"],
-            self._loop.now() + COME_S,
-            lambda _: self._received(),
-        )
-        self._message = dict(message, dest=dest)
-        self._dial("127.0.0.1", self._empty.port)
-
-    def _dial(self, address: str, port: int) -> None:
-        deadline = self._loop.now() + COME_S
-        self._way = Dial(self._loop, address, port, self._message["secret"], deadline, self._met)
-
-    def _met(self, connection: "Optional[socket.socket]", code: str, reason: str) -> None:
-        message = self._message
-        self._way = None
-        if connection is None:
-            self._fail(code, reason, True)
-            return
-        peer = message["peer"] or {"version": list(self._rsync.version), "has": sorted(self._rsync.has)}
-        copy = meant(message, self._rsync.has.intersection(peer["has"]))
-        try:
-            argv = rsyncs.client_argv(
-                self._rsync, copy, self._sources, message["dest"], helper(), tuple(peer["version"]), True
-            )
-            self._way = Recording(self._loop, argv, connection, self._spool, self._changed, self._over)
-        except (OSError, ValueError) as error:
-            connection.close()
-            self._fail("copy", "rsync can't be begun: %s" % error, False)
-
-    def _fail(self, code: str, reason: str, retry: bool) -> None:
-        self._spool.abort(reason)
-        self._say({"code": code, "reason": reason, "retry": retry, "sent": 0})
-        self._part()
-
-    def _over(self, ending: "Ending") -> None:
-        self._way = None
-        fields: "Message" = {"sent": ending.sent}
-        if ending.code:
-            fields.update(code=ending.code, reason=ending.said(), retry=ending.retry)
-        else:
-            fields.update(total=self._spool.total)
-        self._say(fields)
-        self._part()
-
-    def _received(self) -> None:
-        self._empty = None
-        self._part()
-
-    def _part(self) -> None:
-        """Nothing of the recording itself is left, or not much."""
-        if self._way is None and self._empty is None:
-            if self._local:
-                shutil.rmtree(self._local, ignore_errors=True)
-            if self._idle is not None:
-                self._idle()
-
-    def _grown(self) -> None:
-        """The spool may be sent on further; to look at every step would cost more than it gains."""
-        spool, file, now = self._spool, self.file, self._loop.now()
-        may = self._pace.until(now)
-        if spool.aborted:
-            file.abort(spool.aborted)
-        elif spool.total is not None and spool.total <= may:
-            file.finish(spool.total)
-        elif min(spool.limit, may) - file.head >= min(READ_STEP, self._pace.step):
-            file.limit(min(spool.limit, may))
-        if may < spool.limit and self._timer < 0 and not spool.aborted:
-            self._timer = self._loop.at(now + PACE_S, self._later)
-        if now - self._told_s >= TOLD_S and spool.total is None:
-            self._told_s = now
-            self._say({"written": spool.written, "more": True})
-
-    def _later(self) -> None:
-        self._timer = -1
-        self._grown()
-
-    def stop(self, idle: "Callable[[], None]") -> None:
-        """End it; `idle()` is called once nothing of it is left."""
-        self._idle = idle
-        self._loop.forget(self._timer)
-        self._timer = 0  # it is looked at no more
-        way = self._way
-        if isinstance(way, Dial):
-            way.close()
-            self._way = None
-        elif way is not None:
-            way.stop()
-        if self._empty is not None:
-            self._empty.stop()
-        self._part()
-
-    def close(self) -> None:
-        """Give the room back."""
-        self.file.abort("it is over")
-        self._spool.close()
 
 
 class Seat:
@@ -409,9 +241,3 @@ class Streaming:
         for end in ends:
             end(one_less)
         one_less()
-
-
-def spool_directory() -> str:
-    """Where there is room: what is temporary and outlives a boot is on a disk, by hier(7)."""
-    chosen = os.environ.get("TMPDIR", "/var/tmp")
-    return chosen if os.access(chosen, os.W_OK | os.X_OK) else tempfile.gettempdir()
