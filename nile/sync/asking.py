@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,24 +19,26 @@ class Asking:
 
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[int, Answer]] = {}
-        self._numbers = itertools.count(1)
+        self._last = 0
 
     def ask(self, node_id: int, do: str, fields: dict[str, Any], answer: Answer | None) -> Tell:
         """Have a worker do something; None: it has nothing to answer."""
-        number = next(self._numbers)
+        self._last = number = self._last + 1
         if answer is not None:
             self._waiting[number] = (node_id, answer)
         return Tell(node_id, {"n": number, "do": do, **fields})
 
     def reach(self, giver: int, taker: int, port: int, answer: Answer) -> Reach:
         """Have a way opened from one node to a port of another: its agent answers, not its worker."""
-        number = next(self._numbers)
+        self._last = number = self._last + 1
         self._waiting[number] = (giver, answer)
         return Reach(number, giver, taker, port)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
         """An answer, or one of several; raises ValueError where another one was asked."""
         number = count(message["n"])
+        if number > self._last:
+            raise ValueError("an answer to what nobody was asked")
         asked, answer = self._waiting.get(number, (node_id, None))
         if asked != node_id:
             raise ValueError("an answer to what another was asked")

@@ -35,6 +35,11 @@ REPORT_S = 2.5
 """For how long a report tells how a member fares; one that is frozen says nothing more."""
 STILL = 0.5
 """A member stands still, that did so for this part of the time between two reports."""
+ANSWER_S = 60.0
+"""For a member to say where it waits, or that it has left: a worker that doesn't hangs."""
+LAST_S = 240.0
+"""For one that has everything to say anything: it renames and deletes, and says so now and then."""
+MOST_PORT = 65535
 CALM_S = 3.0
 """How long a chain has to find its pace after somebody was left out."""
 
@@ -53,8 +58,13 @@ class Member:
     link: int = 0
     """The number of the words by which its feeder was told where it waits."""
     told_last: bool = False
+    inside: bool = True
     complete: bool = False
     """It has everything, and knows that."""
+    digest_due: bool = False
+    """It waits to be told the digest of all of it."""
+    due_s: float | None = None
+    """By when it has to answer."""
     failed: int = 0
     """Ways to it that came to nothing."""
     orphan_s: float | None = None
@@ -99,6 +109,7 @@ class Chain:
         secret: Callable[[], bytes],
         over: Callable[[Target, dict[str, Any], float], Errands],
         ways: Ways,
+        t: float,
     ) -> None:
         self._asking = asking
         self._hosts = hosts
@@ -110,6 +121,10 @@ class Chain:
         self._over = over
         self._ways = ways
         self._members: list[Member] = []
+        self._orphans: set[Member] = set()
+        self._links: dict[int, Member] = {}
+        """By the number of the words by which its feeder was told of it."""
+        self._digest: bytes | None = None
         self._leaving: list[Member] = []
         self._open = True
         self._failed_from: Counter[int] = Counter()
@@ -122,7 +137,7 @@ class Chain:
         """Bytes, by who sent them."""
         self.left_out: list[tuple[str, str]] = []
         """Names of hosts that were left out, and why."""
-        self.heard_s = 0.0
+        self.heard_s = t
         """When anybody last said anything."""
 
     @property
@@ -132,11 +147,12 @@ class Chain:
 
     # Who is in it.
 
-    def join(self, targets: list[Target]) -> Errands:
+    def join(self, targets: list[Target], t: float) -> Errands:
         """These follow, in this order."""
+        self.heard_s = t
         for target in targets:
             before = self._members[-1] if self._members else None
-            member = Member(target, before, secret=self._secret())
+            member = Member(target, before, secret=self._secret(), due_s=t + ANSWER_S)
             self._ways.left(target.id)
             fields = {"secret": member.secret, **self._terms}
             tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
@@ -156,15 +172,37 @@ class Chain:
             yield from self._leave_out(member, "it is gone", t, False)
 
     def dissolve(self, reason: str, t: float) -> Errands:
-        """Nothing comes of it."""
+        """Nothing comes of it, but for those that have everything."""
         self._open = False
-        while self._members:  # from the end, so that nobody is fed anew
-            yield from self._leave_out(self._members[-1], reason, t, True)
+        for member in reversed(list(self._members)):  # from the end, so that nobody is fed anew
+            if not member.complete:
+                yield from self._leave_out(member, reason, t, True)
 
     def look_after(self, t: float) -> Errands:
         """Some time has passed."""
-        for member in [each for each in self._members if each.orphan_s is not None]:
+        for member in list(self._orphans):
             yield from self._look_after(member, t)
+
+    def overdue(self, t: float) -> list[Target]:
+        """Hosts whose workers hang: they haven't said what they have to say."""
+        late = [member for member in (*self._members, *self._leaving) if member.due_s and t > member.due_s]
+        late += [member for member in self._members if member.complete and t - member.target.heard_s > LAST_S]
+        return [member.target for member in late]
+
+    # What it was.
+
+    def digested(self, digest: bytes | None) -> Errands:
+        """What a digest of all that the root has of it is; None: nobody waits for that."""
+        self._digest = digest
+        for member in self._members:
+            yield from self._confirm(member)
+
+    def _confirm(self, member: Member) -> Errands:
+        """It uses what it got only if that is what the root has: others had it in their hands."""
+        if self._digest is not None and member.digest_due:
+            member.digest_due = False
+            fields = {"what": member.number, "digest": self._digest}
+            yield self._asking.ask(member.target.id, "confirm", fields, None)
 
     # What members say.
 
@@ -172,11 +210,13 @@ class Chain:
         self.heard_s = t
         if message.get("more") is not True:
             yield from self._ended(member, message, t)
-        elif member in self._members and "port" in message:
+        elif not member.inside:
+            return
+        elif "port" in message:
             yield from self._waits(member, message, t)
-        elif member in self._members and "event" in message:
+        elif "event" in message:
             yield from self._event(member, message, t)
-        elif member in self._members and "progress" in message:
+        elif "progress" in message:
             self._ways.got(member.target.id, count(message["progress"]["received"]))
             self._ways.held(member.target.id, float(message["progress"]["successor_s"]))
             member.reports(message["progress"], t)
@@ -185,36 +225,42 @@ class Chain:
     def _ended(self, member: Member, message: dict[str, Any], t: float) -> Errands:
         """It has everything, or gave up, or did as it was told."""
         self.sent[member.target.id] += count(message.get("sent", 0))
-        if member in self._leaving:
-            self._leaving.remove(member)
+        if not member.inside:
+            self._leaving = [each for each in self._leaving if each is not member]
         elif message.get("code"):
             yield from self._leave_out(member, words(message["reason"]), t, False)
-        elif member in self._members:
-            self._members.remove(member)
+        else:
+            self._remove(member)
             # Whoever was to be fed by it, and wasn't yet: others know that they have everything.
             for behind in [each for each in self._members if each.feeder is member and not each.complete]:
-                yield from self._feed(behind, None)
+                yield from self._feed(behind, None, t)
         yield from self._over(member.target, message, t)
 
     def _event(self, member: Member, message: dict[str, Any], t: float) -> Errands:
         event = message["event"]
         kind, code, reason = words(event["kind"]), words(event["code"]), words(event["reason"])
         if kind == "end":
-            member.complete = True
+            member.complete = member.digest_due = True
+            self._orphans.discard(member)
             self._ways.ended(member.target.id, count(event["offset"]), t)
         elif kind == "predecessor":
-            member.orphan_s = t if code else None
+            self._set_orphan(member, t if code else None)
         elif kind == "successor":
-            fed = [each for each in self._members if each.feeder is member and each.link == message["link"]]
-            yield from self._of_way(member, fed[0] if fed else None, code, reason, t)
+            fed = self._links.get(count(message["link"]))
+            current = fed is not None and fed.inside and fed.feeder is member and fed.link == message["link"]
+            yield from self._of_way(member, fed if current else None, code, reason, t)
         elif kind == "held":
             yield from self._held(member, code, t)
+        yield from self._confirm(member)
 
     def _root_said(self, fed: Member, message: dict[str, Any], t: float) -> Errands:
         """The root's worker, of what it serves to one member."""
+        current = fed.inside and fed.link == message["n"]
         if message.get("more") is not True:
             self.sent[ROOT_ID] += count(message.get("sent", 0))
-        elif fed in self._members and fed.link == message["n"] and "event" in message:
+            if current and message.get("code") and not fed.complete:
+                yield from self._broke(None, fed, words(message["reason"]), t)
+        elif current and "event" in message:
             event = message["event"]
             kind, code, reason = words(event["kind"]), words(event["code"]), words(event["reason"])
             if kind == "successor":
@@ -225,11 +271,17 @@ class Chain:
 
     # Ways.
 
-    def _feed(self, member: Member, feeder: Member | None) -> Errands:
+    def _set_orphan(self, member: Member, since_s: float | None) -> None:
+        member.orphan_s = since_s
+        (self._orphans.discard if since_s is None or member.complete else self._orphans.add)(member)
+
+    def _feed(self, member: Member, feeder: Member | None, t: float) -> Errands:
         """It is to get the rest from that one: first it has to say where it waits."""
         member.feeder = feeder
-        member.orphan_s = None
+        self._set_orphan(member, None)
+        self._links.pop(member.link, None)
         member.link = 0
+        member.due_s = t + ANSWER_S
         member.secret = self._secret()
         fields = {"what": member.number, "secret": member.secret}
         tell = self._asking.ask(member.target.id, "predecessor", fields, partial(self._waits, member))
@@ -238,14 +290,21 @@ class Chain:
 
     def _waits(self, member: Member, message: dict[str, Any], t: float) -> Errands:
         """It waits at a port, or needs nobody any more."""
-        if member not in self._members or message["n"] != member.asked or "port" not in message:
+        if not member.inside or message["n"] != member.asked:
             return
-        feeder = member.feeder if member.feeder in self._members else None
-        member.feeder = feeder
+        member.asked, member.due_s = 0, None
+        if "port" not in message:
+            return
+        port = count(message["port"])
+        if not 0 < port <= MOST_PORT:
+            raise ValueError("a port that is none")
+        if member.feeder is not None and not member.feeder.inside:
+            member.feeder = None
+        feeder = member.feeder
         giver = feeder.target.id if feeder else ROOT_ID
         where = {
             "address": self._address(giver, member.target.id),
-            "port": count(message["port"]),
+            "port": port,
             "secret": member.secret,
         }
         if feeder is None:
@@ -255,8 +314,8 @@ class Chain:
             tell = self._asking.ask(giver, "successor", {"what": feeder.number, **where}, None)
             feeder.told_last = False
         member.link = tell.message["n"]
+        self._links[member.link] = member
         yield tell
-        yield from self._settle()
 
     def _of_way(self, feeder: Member | None, fed: Member | None, code: str, reason: str, t: float) -> Errands:
         """What became of the way from one to the next."""
@@ -268,7 +327,7 @@ class Chain:
             self._ways.began(giver, fed.target.id, t, anew=False)
             self._failed_from[giver] = fed.failed = 0
         elif code == "gone":  # it has these bytes no more; the root has them
-            yield from self._feed(fed, None)
+            yield from self._feed(fed, None, t)
             yield from self._settle()
         elif not fed.complete:
             yield from self._broke(feeder, fed, reason, t)
@@ -286,15 +345,15 @@ class Chain:
         elif feeder is not None and self._failed_from[giver] >= TRIES_FROM:
             yield from self._leave_out(feeder, reason, t, True)
         else:
-            yield from self._feed(fed, feeder)
+            yield from self._feed(fed, feeder, t)
 
     def _look_after(self, member: Member, t: float) -> Errands:
         """Nobody feeds it: why?"""
         feeder = member.feeder
-        if member.orphan_s is None or member.complete or member not in self._members:
-            return
-        if feeder is not None and feeder not in self._members:
-            yield from self._feed(member, None)
+        if member.orphan_s is None or member.complete or not member.inside:
+            self._orphans.discard(member)
+        elif feeder is not None and not feeder.inside:
+            yield from self._feed(member, None, t)
         elif feeder is not None and not self._hosts.attached(feeder.target.id):
             yield from self._leave_out(feeder, "it is out of reach", t, True)
         elif t - member.orphan_s >= ORPHAN_S:
@@ -302,21 +361,28 @@ class Chain:
 
     def _leave_out(self, member: Member, reason: str, t: float, says: bool) -> Errands:
         """It gets nothing more; `says`: it has yet to say that it has stopped."""
-        if member not in self._members:
+        if not member.inside:
             return
-        self._members.remove(member)
+        self._remove(member)
         self._changed_s = t
         self.left_out.append((member.target.name, reason))
         if says:
             self._leaving.append(member)
+            member.due_s = t + ANSWER_S
             yield self._asking.ask(member.target.id, "leave", {"what": member.number}, None)
         if member.feeder is None and member.link:
             yield self._asking.ask(ROOT_ID, "leave", {"what": member.link}, None)
-        before = member.feeder if member.feeder in self._members else None
+        before = member.feeder if member.feeder is not None and member.feeder.inside else None
         for behind in [each for each in self._members if each.feeder is member]:
             if not behind.complete:
-                yield from self._feed(behind, before)
+                yield from self._feed(behind, before, t)
         yield from self._settle()
+
+    def _remove(self, member: Member) -> None:
+        self._members.remove(member)
+        self._orphans.discard(member)
+        self._links.pop(member.link, None)
+        member.inside = False
 
     def _settle(self) -> Errands:
         """Whoever feeds nobody is told that it is the last one, unless somebody may follow."""

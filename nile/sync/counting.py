@@ -58,6 +58,10 @@ class Counting:
             self._group(target) in self._estimates for target in differing if target.step is not Step.OVER
         )
 
+    def is_asked(self, target: Target) -> bool:
+        """Has it to answer, and not only to wait for its turn?"""
+        return target.id in self._comparing
+
     def take_own(self, target: Target) -> Difference | None:
         """What differs there, as it says itself, if it was asked since it was scanned last; said once."""
         return self._own.pop(target.id, None)

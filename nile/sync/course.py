@@ -93,6 +93,7 @@ class Sync:
             hosts,
             self._asking,
             self._survey.check,
+            self._fail,
             address,
             secret,
             self._ways,
@@ -181,6 +182,8 @@ class Sync:
         for target in self._targets.values():
             if target.step is Step.WAITING:
                 yield self._survey.open(target)
+            elif target.step is Step.COMPARING and not self._counting.is_asked(target):
+                target.heard_s = t
             elif target.step in SPEAKING and t - target.heard_s > SILENT_S:
                 reason = f"its worker has said nothing for {SILENT_S:.0f} s: the place to copy to may hang"
                 yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
 from nile.sync.asking import Errands
-from nile.sync.chain import Chain
+from nile.sync.chain import ANSWER_S, Chain
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nile.sync.streaming import Streams
 
 ATTEMPTS = 2
+FULL = "spool-full"
+"""How the root's worker says that it has no room for it."""
 STUCK_S = 200.0
 """A chain of which nobody says anything for so long is given up."""
 
@@ -37,10 +39,14 @@ class Delivery:
         self.attempt = attempt
         self._secret = streams.secret()
         self._number = 0
+        self._receiving = 0
         self._recorded = False
-        self._complete = self._joined = False
+        """Whatever came of the recording, nothing more does."""
+        self._complete = self._joined = self._served = False
         self._free = recorder is None
         """Is nobody busy any more with what it is recorded against?"""
+        self._due_s: float | None = None
+        """By when whom it is recorded against has to answer."""
         self.chain: Chain | None = None
         self.left: list[Target] = []
         """Those for whom nothing came of it."""
@@ -51,41 +57,43 @@ class Delivery:
     @property
     def over(self) -> bool:
         """Is nothing of it left?"""
-        return self._recorded and not self._awaits_last and (self.chain is None or not self.chain.active)
+        chain, recorder = self.chain, self._recorder
+        free = self._free or recorder is None or recorder.step is Step.OVER
+        return self._recorded and free and not self._awaits_last and (chain is None or not chain.active)
 
-    def begin(self) -> Errands:
+    # The recording.
+
+    def begin(self, t: float) -> Errands:
         """Have it recorded."""
         if self._recorder is None:
-            yield from self._record("", 0)
+            yield from self._record("", 0, t)
             return
         fields = {"secret": self._secret, "loopback": True}
-        yield self._asking.ask(self._recorder.id, "receive", fields, self._received)
+        tell = self._asking.ask(self._recorder.id, "receive", fields, self._received)
+        self._receiving, self._due_s = tell.message["n"], t + ANSWER_S
+        yield tell
 
     def _received(self, message: dict[str, Any], t: float) -> Errands:
-        """The one that it is recorded against waits; or it couldn't."""
+        """The one that it is recorded against waits; or it couldn't; or that is over."""
         assert self._recorder is not None
+        self._due_s = None
         if "port" in message:
             port = count(message["port"])
             yield self._asking.reach(ROOT_ID, self._recorder.id, port, self._reached)
-        else:
-            self._free = True
-            if self.chain is None:
-                yield from self._come_to_nothing()
-            yield from self._join_last()
+            return
+        self._free = True
+        if self.chain is None:
+            yield from self._come_to_nothing(t)
+        yield from self._join_last(t)
+        yield from self._streams.finish(self, t)
 
     def _reached(self, message: dict[str, Any], t: float) -> Errands:
         if "port" in message and not self._recorded:
-            yield from self._record("127.0.0.1", count(message["port"]))
+            yield from self._record("127.0.0.1", count(message["port"]), t)
         else:
-            yield from self._come_to_nothing()
+            yield from self._come_to_nothing(t)
 
-    def _come_to_nothing(self) -> Errands:
-        if not self._recorded:
-            self._recorded = True
-            self.left += [target for target in self.targets if target.step is Step.STREAMING]
-            yield from self._streams.finish(self)
-
-    def _record(self, address: str, port: int) -> Errands:
+    def _record(self, address: str, port: int, t: float) -> Errands:
         streams, recorder = self._streams, self._recorder
         terms = streams.terms(max((target.may_delete for target in self.targets), default=0))
         fields = {
@@ -99,55 +107,83 @@ class Delivery:
         tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
         self._number = tell.message["n"]
         yield tell
-        recorded = streams.recorded(recorder)
+        how = {"recorded": streams.recorded(recorder), "ring": streams.ring, "hashed": streams.hashed}
         self.chain = Chain(
             self._asking,
             streams.hosts,
             self._number,
-            {**terms, "recorded": recorded, "ring": streams.ring},
+            {**terms, **how},
             streams.identity,
             streams.address,
             streams.secret,
             self._out,
             streams.ways,
+            t,
         )
-        yield from self.chain.join([target for target in self.targets if target is not recorder])
+        yield from self.chain.join([target for target in self.targets if target is not recorder], t)
         if recorder is None:
             yield from self.chain.close()
 
     def _said(self, message: dict[str, Any], t: float) -> Errands:
         """How far the recording is, and how it ended."""
         assert self.chain is not None
+        self.chain.heard_s = t
         if message.get("more") is True:
             # The last one waits for the one that is recorded against, but not for longer than it can.
             if count(message["written"]) > self._streams.ring // 8:
                 yield from self.chain.close()
             return
-        self._recorded = True
-        self.root_sent = count(message.get("sent", 0))
-        recorder = self._recorder
-        if message.get("code") == Code.SOURCE_CHANGED:
-            remedy = "run it again once nobody writes there"
-            self._streams.broken = Judgement(
-                Verdict.FAILED, Code.SOURCE_CHANGED, words(message["reason"]), remedy
-            )
-        elif message.get("code"):
-            if recorder is not None and recorder.step is Step.STREAMING:
-                self.left.append(recorder)
-            yield from self.chain.close()
+        self.root_sent += count(message.get("sent", 0))
+        if self._recorded:  # nobody wanted it any more
+            return
+        if message.get("code"):
+            yield from self._failed(words(message["code"]), words(message["reason"]), t)
         else:
-            self._complete = True
+            self._recorded = self._complete = True
+            self._due_s = None if self._free else t + ANSWER_S
             self._streams.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
-            yield from self._join_last()
-        yield from self._streams.finish(self)
+            yield from self.chain.digested(message.get("digest") if self._streams.hashed else None)
+            yield from self._join_last(t)
+        yield from self._streams.finish(self, t)
 
-    def _join_last(self) -> Errands:
+    def _failed(self, code: str, reason: str, t: float) -> Errands:
+        assert self.chain is not None
+        if code == Code.SOURCE_CHANGED:
+            remedy = "run it again once nobody writes there"
+            self._streams.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)
+        if code == FULL:  # it would be full again
+            self.attempt = ATTEMPTS
+        yield from self._end_recording(t)
+        yield from self.chain.close()
+
+    def _end_recording(self, t: float) -> Errands:
+        """It came to nothing: whom it was recorded against is told."""
+        self._recorded = True
+        recorder = self._recorder
+        if recorder is not None and recorder.step is Step.STREAMING:
+            self.left.append(recorder)
+            if not self._free:
+                self._due_s = t + ANSWER_S
+                yield self._asking.ask(recorder.id, "abandon", {"what": self._receiving}, None)
+
+    def _come_to_nothing(self, t: float) -> Errands:
+        """It didn't even begin."""
+        if self._recorded:
+            return
+        others = [each for each in self.targets if each is not self._recorder and each.step is Step.STREAMING]
+        self.left += others
+        yield from self._end_recording(t)
+        yield from self._streams.finish(self, t)
+
+    # The chain.
+
+    def _join_last(self, t: float) -> Errands:
         """What the one has against which it was recorded may change now."""
         if self._awaits_last and self._free:
             assert self._recorder is not None
             assert self.chain is not None
             self._joined = True
-            yield from self.chain.join([self._recorder])
+            yield from self.chain.join([self._recorder], t)
             yield from self.chain.close()
 
     @property
@@ -160,12 +196,21 @@ class Delivery:
     def _out(self, target: Target, message: dict[str, Any], t: float) -> Errands:
         """A member has nothing more to do with the chain."""
         if not message.get("code"):
+            self._served = True
             yield from self._streams.check(target)
-        elif message["code"] == "aborted" and self.attempt < ATTEMPTS:
+        elif message["code"] == "aborted":
             self.again.append(target)
         else:
             self.left.append(target)
-        yield from self._streams.finish(self)
+        yield from self._perhaps_over(t)
+
+    def _perhaps_over(self, t: float) -> Errands:
+        """Where nobody is left who would get it, it needn't be recorded to its end."""
+        chain = self.chain
+        if chain is not None and not (chain.active or self._recorded or self._served):
+            yield from self._end_recording(t)
+            yield from self.forget()
+        yield from self._streams.finish(self, t)
 
     def gone(self, target: Target, t: float) -> Errands:
         """A host has its verdict."""
@@ -179,18 +224,25 @@ class Delivery:
             if target is self._recorder:
                 yield from self.chain.close()
         elif target is self._recorder:
-            yield from self._come_to_nothing()
-        yield from self._streams.finish(self)
+            yield from self._come_to_nothing(t)
+        yield from self._perhaps_over(t)
 
     def look_after(self, t: float) -> Errands:
         """Some time has passed."""
-        if self.chain is None:
-            return
-        yield from self.chain.look_after(t)
-        if self.chain.active and t - max(self.chain.heard_s, self._streams.began_s) > STUCK_S:
-            yield from self.chain.dissolve(f"nobody said anything for {STUCK_S:.0f} s", t)
+        chain, late = self.chain, []
+        if self._due_s is not None and t > self._due_s and self._recorder is not None:
+            late.append(self._recorder)
+        if chain is not None:
+            yield from chain.look_after(t)
+            late += chain.overdue(t)
+            if chain.active and t - chain.heard_s > STUCK_S:
+                yield from chain.dissolve(f"nobody said anything for {STUCK_S:.0f} s", t)
+        for target in late:
+            reason = "its worker hangs: it doesn't say what became of the stream"
+            yield from self._streams.fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
 
     def forget(self) -> Errands:
         """Have the root give the room back."""
         if self._number:
-            yield self._asking.ask(ROOT_ID, "forget", {"what": self._number}, None)
+            number, self._number = self._number, 0
+            yield self._asking.ask(ROOT_ID, "forget", {"what": number}, None)

@@ -17,7 +17,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.events import Notice
 from nile.sync.asking import Asking, Errands
-from nile.sync.delivery import Delivery
+from nile.sync.delivery import ATTEMPTS, Delivery
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Difference, Step, Target
 from nile.sync.ways import Ways
@@ -45,6 +45,7 @@ class Streams:
         hosts: Hosts,
         asking: Asking,
         check: Callable[[Target], Errands],
+        fail: Callable[[Target, Judgement], Errands],
         address: Callable[[int, int], str],
         secret: Callable[[], bytes],
         ways: Ways,
@@ -57,6 +58,7 @@ class Streams:
         self.hosts = hosts
         self.asking = asking
         self.check = check
+        self.fail = fail
         self.address = address
         self.secret = secret
         self.ways = ways
@@ -108,7 +110,7 @@ class Streams:
             for target in targets:
                 target.step = Step.STREAMING
             self._waiting.append((targets, None if alone else oldest, 1))
-        yield from self._go_on()
+        yield from self._go_on(t)
 
     def _groups(self, differing: Iterable[Target]) -> list[list[Target]]:
         """Hosts that have the same, each group as it hangs in the tree: neighbours are near each other."""
@@ -125,14 +127,14 @@ class Streams:
             if len(targets) >= LEAST
         ]
 
-    def _go_on(self) -> Errands:
+    def _go_on(self, t: float) -> Errands:
         while self._waiting and len(self._under_way) < AT_ONE_TIME:
             targets, recorder, attempt = self._waiting.pop(0)
             delivery = Delivery(self, targets, recorder, attempt)
             self._under_way.append(delivery)
-            yield from delivery.begin()
+            yield from delivery.begin(t)
 
-    def finish(self, delivery: Delivery) -> Errands:
+    def finish(self, delivery: Delivery, t: float) -> Errands:
         """Perhaps nothing of it is left: then those for whom nothing came of it are as any others."""
         if not delivery.over or delivery not in self._under_way:
             return
@@ -145,14 +147,14 @@ class Streams:
                 yield Publish(Notice(left_out(chain.left_out)))
         self.sent[ROOT_ID] += delivery.root_sent
         again = [target for target in delivery.again if target.step is Step.STREAMING]
-        if len(again) >= LEAST:
+        if len(again) >= LEAST and delivery.attempt < ATTEMPTS:
             self._waiting.append((again, min(again, key=_version), delivery.attempt + 1))
         else:
             delivery.left += again
         for target in delivery.left:
             if target.step is Step.STREAMING:
                 target.step = Step.DIFFERS
-        yield from self._go_on()
+        yield from self._go_on(t)
 
     def gone(self, target: Target, t: float) -> Errands:
         """A host has its verdict."""
@@ -166,6 +168,11 @@ class Streams:
             yield from delivery.look_after(t)
 
     # What all are told.
+
+    @property
+    def hashed(self) -> bool:
+        """Do hosts use only what the root says that it sent? In the clear anybody on the way is trusted."""
+        return not self._options.plain
 
     @property
     def limit(self) -> int:

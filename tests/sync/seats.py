@@ -10,6 +10,7 @@ from nile.topology.model import ROOT_ID
 
 Message = dict[str, Any]
 Say = Callable[..., None]
+DIGEST = b"d" * 32
 WRITTEN = 1 << 20
 """Bytes that a recording says that it has so far."""
 
@@ -27,6 +28,8 @@ class Seat:
     """The number of the words by which it was told whom it feeds."""
     last: bool = False
     complete: bool = False
+    confirmed: bool = False
+    """It knows that what it has is what the root has."""
     over: bool = False
 
 
@@ -75,7 +78,7 @@ class Seats:
         if code:
             self.say(ROOT_ID, number, code=code, reason=f"so: {code}", retry=True, sent=1)
         else:
-            self.say(ROOT_ID, number, total=WRITTEN, sent=1)
+            self.say(ROOT_ID, number, total=WRITTEN, sent=1, digest=DIGEST)
         ended()
         self.flow()
 
@@ -86,7 +89,7 @@ class Seats:
             return
         assert not self.of(node), "it has a place already"
         self.ports += 1
-        self.seats.append(Seat(node, message["n"], self.ports))
+        self.seats.append(Seat(node, message["n"], self.ports, confirmed=not message["hashed"]))
         self.say(node, message["n"], port=self.ports, more=True)
 
     def of(self, node: int) -> Seat | None:
@@ -144,6 +147,16 @@ class Seats:
         if node not in self.dead:
             self.say(node, number, event=event, more=True, **more)
 
+    def confirm(self, node: int, message: Message) -> None:
+        """It hears what a digest of the stream is."""
+        seat = self.of(node)
+        assert message["digest"] == DIGEST
+        if seat is not None:
+            assert seat.number == message["what"]
+            assert seat.complete
+            seat.confirmed = True
+            self.flow()
+
     def last(self, node: int, message: Message) -> None:
         """Nobody follows."""
         seat = self.of(node)
@@ -197,7 +210,11 @@ class Seats:
             seat.complete = True
             self.tell(seat.node, seat.number, "end", "")
             return True
-        if seat.complete and (seat.last or (seat.feeds is not None and seat.feeds.complete)):
+        if (
+            seat.complete
+            and seat.confirmed
+            and (seat.last or (seat.feeds is not None and seat.feeds.complete))
+        ):
             seat.over = True
             if seat.node in self.diverges:
                 self.say(seat.node, seat.number, code="diverged", reason="it isn't what it was", sent=1)

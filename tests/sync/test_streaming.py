@@ -16,6 +16,7 @@ from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S, REPORT_S
 from nile.sync.delivery import STUCK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
+from tests.sync.seats import DIGEST
 from tests.sync.test_course import codes
 from tests.sync.workers import Workers
 
@@ -127,17 +128,26 @@ class TestWhatComesToNothing:
 
     def test_a_recording_that_fails_is_made_once_more(self) -> None:
         it = workers()
-        it.chain.spoils = {0: "spool-full"}
+        it.chain.spoils = {0: "broken"}
         it.run()
         all_ok(it)
         assert len(it.chain.recordings) == 2
 
     def test_and_then_they_are_copied_to(self) -> None:
         it = workers()
-        it.chain.spoils = {0: "spool-full", 1: "spool-full"}
+        it.chain.spoils = {0: "broken", 1: "broken"}
         it.run()
         all_ok(it)
+        assert len(it.chain.recordings) == 2
         assert sorted(taker for _, taker in it.copies) == [1, 2, 3, 4, 5]
+
+    def test_what_the_root_has_no_room_for_is_copied(self) -> None:
+        it = workers()
+        it.chain.spoils = {0: "spool-full"}
+        it.run()
+        all_ok(it)
+        assert len(it.chain.recordings) == 1
+        assert len(it.copies) == 5
 
     def test_where_hosts_cant_reach_each_other_they_are_copied_to(self) -> None:
         it = workers()
@@ -229,7 +239,7 @@ class TestWhoIsLost:
         it.go_on()
         (number,) = it.chain.recordings
         it.chain.recordings[number] = "done"
-        it._say(ROOT_ID, number, total=1, sent=1)
+        it._say(ROOT_ID, number, total=1, sent=1, digest=DIGEST)
         if node != 1:
             it._say(1, it._recorded[1])
         self.go_on(it)

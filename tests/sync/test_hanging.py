@@ -1,0 +1,206 @@
+"""Workers that say nothing where they have to say something, or too much: nobody waits for them for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nile.events import Code, Verdict
+from nile.sync import Method
+from nile.sync.delivery import STUCK_S
+from nile.sync.judging import SILENT_S
+from nile.sync.targets import Step
+from nile.topology.model import ROOT_ID
+from tests.simulation.trees import tree
+from tests.sync.test_streaming import all_ok, notices, workers
+from tests.sync.workers import Workers
+
+
+def wait(it: Workers, seconds: float = 1000.0) -> None:
+    """Nothing more happens for so long."""
+    end = it.t + seconds
+    while it.t < end:
+        it.tick(it.t + 20.0)
+
+
+def fails_alone(it: Workers, node: int) -> None:
+    """One host has failed, since its worker hangs; the others are ok."""
+    assert it.judged[node].code is Code.AGENT
+    assert {each for each in it.judged if it.judged[each].verdict is Verdict.OK} == {1, 2, 3, 4, 5} - {node}
+
+
+@pytest.mark.parametrize("node", [3, 5])
+def test_one_that_never_says_where_it_waits(node: int) -> None:
+    it = workers()
+    join = it.chain.join
+    it.chain.join = lambda who, message: None if who == node else join(who, message)  # type: ignore[method-assign]
+    it.run()
+    wait(it)
+    fails_alone(it, node)
+
+
+def test_one_that_never_says_that_it_has_left() -> None:
+    it = workers()
+    it.chain.holds = True
+    it.run()
+    leave, seat = it.chain.leave, it.chain.of(3)
+    assert seat is not None
+    it.chain.leave = lambda who, message: it.chain.cut(seat) if who == 3 else leave(who, message)  # type: ignore[method-assign]
+    it.t += 3.0
+    it.chain.tell(2, it.chain.of(2).number, "held", "successor")  # type: ignore[union-attr]
+    it.go_on()
+    it.chain.holds = False
+    it.chain.flow()
+    wait(it)
+    fails_alone(it, 3)
+
+
+def test_one_that_never_waits_to_be_recorded_against() -> None:
+    it = workers()
+    it.all_is_new = False
+    it._receive = lambda node_id, message: None  # type: ignore[method-assign]
+    it.run()
+    receive = type(it)._receive
+    it._receive = lambda node_id, message: receive(it, node_id, message)  # type: ignore[method-assign]
+    wait(it)
+    fails_alone(it, 1)
+
+
+def test_one_that_was_recorded_against_and_never_says_that_it_is_over() -> None:
+    it = workers()
+    it.all_is_new = False
+    it._record = lambda node_id, message: it.chain.record(message, lambda: None)  # type: ignore[method-assign]
+    it.run()
+    it._receiving.clear()
+    wait(it)
+    fails_alone(it, 1)
+
+
+@pytest.mark.parametrize("blocked", [True, False])
+def test_a_recording_that_nobody_wants_any_more_is_ended(blocked: bool) -> None:
+    it = workers()
+    it.chain.unfinished = True
+    it.chain.blocked = {(giver, taker) for giver in range(6) for taker in range(6) if blocked}
+    it.run()
+    assert it.chain.forgotten == list(it.chain.recordings)[: int(blocked)]
+    if blocked:
+        all_ok(it)
+    else:
+        for node in range(1, 6):
+            it.die(node)
+        assert it.chain.forgotten == list(it.chain.recordings)
+
+
+def test_a_recording_that_goes_slowly_goes_on() -> None:
+    it = workers()
+    it.chain.unfinished = True
+    it.run()
+    (number,) = it.chain.recordings
+    for _ in range(20):
+        it._say(ROOT_ID, number, written=1000, more=True)
+        wait(it, 20.0)
+    assert not it.chain.forgotten
+    wait(it, STUCK_S)
+    assert it.chain.forgotten
+
+
+def test_hosts_that_rename_and_delete_for_long_are_let_do_it() -> None:
+    it = workers()
+    it.chain.confirm = lambda *_: None  # type: ignore[method-assign]
+    it.run()
+    for _ in range(30):
+        for seat in it.chain.seats:
+            it._say(seat.node, seat.number, alive=True, more=True)
+        wait(it, 20.0)
+    assert it.judged == {}
+    assert "left out" not in notices(it)
+    wait(it)
+    assert {judgement.code for judgement in it.judged.values()} == {Code.AGENT}
+
+
+def test_a_stream_that_begins_late_has_its_time() -> None:
+    it = workers(tree([0] * 6), {1: "a", 2: "a", 3: "b", 4: "b", 5: "c", 6: "c"})
+    it.chain.holds = True
+    it.run()
+    for _ in range(20):
+        for seat in [each for each in it.chain.seats if not each.over]:
+            progress = {"at": it.t, "received": 1, "applier_s": 0.0, "successor_s": 0.0}
+            it._say(seat.node, seat.number, progress=progress, more=True)
+        wait(it, 20.0)
+    it.chain.holds = False
+    it.chain.flow()
+    it.go_on()
+    assert "nobody said anything" not in notices(it)
+    assert it.copies == []
+
+
+def test_one_that_says_its_port_again_and_again_is_served_once() -> None:
+    it = workers()
+    it.chain.holds = True
+    it.run()
+    seat = it.chain.of(1)
+    assert seat is not None
+    for _ in range(100):
+        it._say(1, seat.number, port=4444, more=True)
+    it.go_on()
+    assert len(it.chain.serves) == 1
+
+
+@pytest.mark.parametrize("port", [0, 70000])
+def test_a_port_that_is_none_is_a_lie(port: int) -> None:
+    it = workers()
+    it.chain.join = lambda node, message: it._say(node, message["n"], port=port, more=True)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="port"):
+        it.run()
+
+
+def test_a_root_that_cant_serve_one_tries_again() -> None:
+    it = workers()
+    serve, asked = it.chain.serve, []
+
+    def refuse_once(message: dict[str, Any]) -> None:
+        asked.append(message["n"])
+        if len(asked) == 1:
+            it._say(ROOT_ID, message["n"], code="copy", reason="Too many open files", sent=0)
+        else:
+            serve(message)
+
+    it.chain.serve = refuse_once  # type: ignore[method-assign]
+    it.run()
+    all_ok(it)
+    assert len(asked) == 2
+    assert it.copies == []
+
+
+def test_an_answer_to_what_nobody_was_asked_is_a_lie() -> None:
+    it = workers()
+    it.chain.holds = True
+    it.run()
+    it._say(3, 10**6)
+    with pytest.raises(ValueError, match="nobody was asked"):
+        it.go_on()
+
+
+def test_who_waits_for_its_turn_to_compare_isnt_silent() -> None:
+    it = Workers(tree([0] * 20), {}, method=Method.STREAM)
+    it.keeps = set(range(1, 21))
+    compare, asked = it._compare, []
+
+    def slowly(node_id: int, message: dict[str, Any]) -> None:
+        if any(target.step is Step.COMPARING for target in it.sync._targets.values()):
+            asked.append((node_id, message["n"]))
+        else:
+            compare(node_id, message)
+
+    it._compare = slowly  # type: ignore[method-assign]
+    it.run()
+    for _ in range(int(SILENT_S) + 10):
+        for node, number in asked:
+            it._say(node, number, alive=True, more=True)
+        while any(it._queues.values()):
+            it.step()
+        it.t += 1.0
+        it._carry_out(it.sync.tick(it.t))
+    assert len(asked) == 8
+    assert it.judged == {}
