@@ -234,6 +234,8 @@ class Chain:
             # Whoever was to be fed by it, and wasn't yet: others know that they have everything.
             for behind in [each for each in self._members if each.feeder is member and not each.complete]:
                 yield from self._feed(behind, None, t)
+            if member.asked:  # whoever was to feed it feeds nobody
+                yield from self._settle()
         yield from self._over(member.target, message, t)
 
     def _event(self, member: Member, message: dict[str, Any], t: float) -> Errands:
@@ -293,7 +295,9 @@ class Chain:
         if not member.inside or message["n"] != member.asked:
             return
         member.asked, member.due_s = 0, None
-        if "port" not in message:
+        if "port" not in message:  # so whoever was to feed it feeds nobody
+            member.feeder = None
+            yield from self._settle()
             return
         port = count(message["port"])
         if not 0 < port <= MOST_PORT:

@@ -34,7 +34,8 @@ def fails_alone(it: Workers, node: int) -> None:
 def test_one_that_never_says_where_it_waits(node: int) -> None:
     it = workers()
     join = it.chain.join
-    it.chain.join = lambda who, message: None if who == node else join(who, message)  # type: ignore[method-assign]
+    hung = node
+    it.chain.join = lambda node, message: None if node == hung else join(node, message)  # type: ignore[method-assign]
     it.run()
     wait(it)
     fails_alone(it, node)
@@ -46,7 +47,7 @@ def test_one_that_never_says_that_it_has_left() -> None:
     it.run()
     leave, seat = it.chain.leave, it.chain.of(3)
     assert seat is not None
-    it.chain.leave = lambda who, message: it.chain.cut(seat) if who == 3 else leave(who, message)  # type: ignore[method-assign]
+    it.chain.leave = lambda node, message: it.chain.cut(seat) if node == 3 else leave(node, message)  # type: ignore[method-assign]
     it.t += 3.0
     it.chain.tell(2, it.chain.of(2).number, "held", "successor")  # type: ignore[union-attr]
     it.go_on()
