@@ -46,6 +46,13 @@ Examples:
     show_default=True,
     help="As one stream from host to host; by rsync over ssh; or over connections in the clear.",
 )
+@click.option(
+    "--chains",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Begin a stream with N hosts at one time: where this machine's port is N times as fast as theirs.",
+)
 @click.option("--plain", is_flag=True, help="Don't encrypt streams: faster, for networks that are trusted.")
 @click.option("--chown", metavar="USER:GROUP", default="", help="Who is to own the files there.")
 @click.option(
@@ -100,6 +107,7 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         chown=given["chown"],
         whole=not given["delta"],
         plain=given["plain"],
+        chains=given["chains"],
         wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
         rate=given["rate"],

@@ -147,11 +147,13 @@ class Chain:
 
     # Who is in it.
 
-    def join(self, targets: list[Target], t: float) -> Errands:
-        """These follow, in this order."""
+    def join(self, targets: list[Target], t: float, heads: int = 1) -> Errands:
+        """These follow, in this order; so many of them, evenly spread, are fed by the root."""
         self.heard_s = t
-        for target in targets:
-            before = self._members[-1] if self._members else None
+        parts = min(heads, len(targets))
+        first = {part * len(targets) // parts for part in range(1, parts)}
+        for at, target in enumerate(targets):
+            before = self._members[-1] if self._members and at not in first else None
             member = Member(target, before, secret=self._secret(), due_s=t + ANSWER_S)
             self._ways.left(target.id)
             fields = {"secret": member.secret, **self._terms}

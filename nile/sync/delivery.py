@@ -120,7 +120,8 @@ class Delivery:
             streams.ways,
             t,
         )
-        yield from self.chain.join([target for target in self.targets if target is not recorder], t)
+        others = [target for target in self.targets if target is not recorder]
+        yield from self.chain.join(others, t, streams.chains)
         if recorder is None:
             yield from self.chain.close()
 

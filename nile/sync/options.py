@@ -73,6 +73,8 @@ class SyncOptions:
     """Send files that differ whole, which on a fast network takes less time than finding what differs."""
     wait_s: float = 0.0
     """For how long to wait for another run that writes there."""
+    chains: int = 1
+    """In which the hosts of one stream are: more than one where the root moves more than a host."""
     plain: bool = False
     """Streams aren't encrypted: anybody on the way can read them, and nobody else can join."""
     bwlimit_kib_s: int | None = None

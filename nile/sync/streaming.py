@@ -170,6 +170,11 @@ class Streams:
     # What all are told.
 
     @property
+    def chains(self) -> int:
+        """How many chains the hosts of one stream make."""
+        return self._options.chains
+
+    @property
     def hashed(self) -> bool:
         """Do hosts use only what the root says that it sent? In the clear anybody on the way is trusted."""
         return not self._options.plain

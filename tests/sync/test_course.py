@@ -530,7 +530,7 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
     not_asked = frozenset(node for node in range(1, size) if chance.random() < 0.1)
     had = {node: chance.choice(["new", "old", "older"]) for node in range(1, size + 1)}
     method = chance.choice(list(Method))
-    it = Workers(tree(parents, not_asked), had, seed, method=method)
+    it = Workers(tree(parents, not_asked), had, seed, method=method, chains=chance.choice([1, 1, 3]))
     it.breaks = {
         n: chance.choice([("link", True), ("disk-full", False)]) for n in range(60) if chance.random() < 0.2
     }

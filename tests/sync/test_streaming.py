@@ -50,6 +50,19 @@ class TestWhoGetsIt:
         assert sorted(it.chain.served) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
         assert it.chain.forgotten == list(it.chain.recordings)
 
+    def test_several_chains_begin_at_the_root(self) -> None:
+        it = workers(chains=2)
+        it.run()
+        all_ok(it)
+        assert sorted(it.chain.served) == [(0, 1), (0, 3), (1, 2), (3, 4), (4, 5)]
+        assert len(it.chain.recordings) == 1
+
+    def test_more_chains_than_hosts(self) -> None:
+        it = workers(chains=9)
+        it.run()
+        all_ok(it)
+        assert sorted(it.chain.served) == [(0, node) for node in range(1, 6)]
+
     def test_what_differs_is_recorded_against_one_that_is_the_last(self) -> None:
         it = workers()
         it.all_is_new = False
