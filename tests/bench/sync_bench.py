@@ -209,7 +209,7 @@ def hosts(asked: argparse.Namespace) -> None:
     size = asked.size
     bound_s = size * 8 / rate
     head(f"{size} MB at {rate} Mbit/s, a stream", bound_s)
-    for count in (6, 12, 18, 24):
+    for count in (12, 24):
         with site(count, 3, rate) as where:
             fill(where.source, size * MEGABYTE, 10)
             tries = []
@@ -218,6 +218,31 @@ def hosts(asked: argparse.Namespace) -> None:
                 tries.append(WAYS["nile, stream"](where))
                 where.verify()
             row(f"{count} hosts", median(tries), bound_s)
+
+
+def ways(asked: argparse.Namespace) -> None:
+    """Each way to more and more hosts, less at a time: a table, and a plot as mermaid draws it."""
+    rate, size, counts = 50, max(1, asked.size // 10), (3, 6, 12, 18, 24)
+    names = ("rsync from the root, all at one time", "nile, rsync-tcp", "nile, stream")
+    bound_s = size * 8 / rate
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for count in counts:
+        with site(count, 3, rate) as where:
+            fill(where.source, size * MEGABYTE, 10)
+            for name in names:
+                where.clear()
+                found[name].append(WAYS[name](where).seconds)
+                where.verify()
+    print(f"\n{size} MB at {rate} Mbit/s, one try each, seconds; F/R is {bound_s:.2f} s\n")
+    print(f"| way | {' | '.join(f'{count} hosts' for count in counts)} |\n|---|{'---|' * len(counts)}")
+    for name, seconds in found.items():
+        print(f"| {name} | {' | '.join(f'{each:.1f}' for each in seconds)} |")
+    most = max(max(seconds) for seconds in found.values())
+    print('\n```mermaid\nxychart-beta\n    title "Seconds by number of hosts: ' + ", ".join(names) + '"')
+    print(f'    x-axis "hosts" [{", ".join(map(str, counts))}]\n    y-axis "s" 0 --> {int(most) + 5}')
+    for seconds in found.values():
+        print(f"    line [{', '.join(f'{each:.1f}' for each in seconds)}]")
+    print("```", flush=True)
 
 
 def patch(asked: argparse.Namespace) -> None:
@@ -290,7 +315,7 @@ def slow(asked: argparse.Namespace) -> None:
         row("the others", median(tries), bound_s)
 
 
-CASES = {"first": first, "hosts": hosts, "patch": patch, "faults": faults, "slow": slow}
+CASES = {"first": first, "hosts": hosts, "ways": ways, "patch": patch, "faults": faults, "slow": slow}
 
 
 def main() -> int:
