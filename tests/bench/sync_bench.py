@@ -116,7 +116,7 @@ def in_parallel(site: Site) -> Took:
     """rsync from the root to every host at one time."""
     began = time.monotonic()
     ssh = f"ssh -F {site.lab.directory / 'ssh_config'}"
-    copy = f'rsync -aHW -e "{ssh}" {site.source}/ {{}}:{DEST}/'
+    copy = f'rsync -aHW --modify-window=-1 -e "{ssh}" {site.source}/ {{}}:{DEST}/'
     site.run("sh", "-c", f"printf '%s\\n' {' '.join(site.hosts)} | xargs -P {len(site.hosts)} -I{{}} {copy}")
     return Took(time.monotonic() - began)
 
