@@ -21,6 +21,7 @@ import tempfile
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.pushing import CHUNK, Push
+from nile.agent.worker.ring import Digest
 from nile.agent.worker.running import Ending
 
 TYPE_CHECKING = False
@@ -42,13 +43,16 @@ class FullError(Exception):
 class Spool:
     """A stream of bytes in a file without a name, at most `most` of them; the offsets begin at 0.
 
+    `digest`: of what was written, if it is to be `hashed`, else b"";
     `written`: bytes so far; `limit`: of these, how many may be sent on now;
     `total`: of all, once it is `finished`; `aborted`: why it never will be, or
     "". `changed()` is called whenever one of limit, finished and aborted has
     changed. Raises OSError where there can be no file in `directory`.
     """
 
-    def __init__(self, directory: bytes, most: int, changed: "Callable[[], None]") -> None:
+    def __init__(
+        self, directory: bytes, most: int, changed: "Callable[[], None]", hashed: bool = True
+    ) -> None:
         self.directory = directory
         self.written = 0
         self.limit = 0
@@ -56,12 +60,18 @@ class Spool:
         self.aborted = ""
         self._most = most
         self._changed = changed
+        self._digest = Digest(hashed)
         self._fd = _nameless(directory)
 
     @property
     def fd(self) -> int:
         """The file, to be read."""
         return self._fd
+
+    @property
+    def digest(self) -> bytes:
+        """See above."""
+        return self._digest.value
 
     @property
     def finished(self) -> bool:
@@ -76,6 +86,7 @@ class Spool:
             while data:
                 count = os.pwrite(self._fd, data, self.written)
                 self.written += count
+                self._digest.add(data[:count])
                 data = data[count:]
         except OSError as error:
             raise FullError("%s: %s" % (os.fsdecode(self.directory), error.strerror)) from None

@@ -70,7 +70,7 @@ class Tape:
         directory = os.fsencode(spool_directory())
         free = os.statvfs(directory)
         most = int(free.f_bavail * free.f_frsize * SPARE)
-        self._spool = Spool(directory, most, self._grown)
+        self._spool = Spool(directory, most, self._grown, message.get("hashed", True))
         self.file = File(self._spool.fd)
         if message["address"]:
             self._dial(message["address"], message["port"])
@@ -128,6 +128,8 @@ class Tape:
             fields.update(code=ending.code, reason=ending.said(), retry=ending.retry)
         else:
             fields.update(total=self._spool.total)
+            if self._spool.digest:
+                fields.update(digest=self._spool.digest)
         self._say(fields)
         self._part()
 
