@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Message = Dict[str, Any]
     Say = Callable[[int, Message], None]
 
+ALIVE_S = 10.0  # between two words that rsync is at it
 REACH_S = 6.0  # for a neighbour to be found: it waits already
 
 
@@ -42,6 +43,7 @@ class Seat:
         self._number = number
         self._say = say
         self._link = 0
+        self._alive = float("-inf")  # when that was said
         self._complete = False
         self._hashed = False
         self._digest = self._expected = b""
@@ -62,7 +64,7 @@ class Seat:
         """
         copy = meant(message, frozenset(message["recorded"]["has"]))
         self._applying = Applying(
-            self._loop, rsync, copy, dest, tuple(message["recorded"]["version"]), self._applied
+            self._loop, rsync, copy, dest, tuple(message["recorded"]["version"]), self._applied, self._moved
         )
         self._hashed = message.get("hashed", True)
         self._node = Node(
@@ -119,7 +121,9 @@ class Seat:
         if event.kind == "successor":
             fields["link"] = self._link
         self._say(self._number, fields)
-        if event.kind == "end":
+        if self._applying is None and event.kind == "successor" and event.code not in ("", "through"):
+            self.stop(self._idle)  # the root's serves this one only
+        elif event.kind == "end":
             self._complete = True
             self._digest = event.digest
             self._compare()
@@ -132,6 +136,12 @@ class Seat:
         if self._applying is not None and result.code and self._ending is None:
             self._applying.abort()  # before it takes the end of its input for that of the stream
         self._perhaps_over()
+
+    def _moved(self) -> None:
+        now = self._loop.now()
+        if now - self._alive >= ALIVE_S:
+            self._alive = now
+            self._say(self._number, {"alive": True, "more": True})
 
     def _applied(self, ending: "Ending") -> None:
         self._ending = ending

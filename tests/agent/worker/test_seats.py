@@ -6,12 +6,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from nile.agent.worker import applying, streaming
 from nile.agent.worker.chain import HELD
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.running import Ending
@@ -64,11 +66,14 @@ class Workers:
     def events(self, number: int) -> list[dict[str, Any]]:
         return [each["event"] for each in self.said.get(number, []) if "event" in each]
 
-    def spool(self, data: bytes) -> None:
+    def spool(self, data: bytes, finished: bool = True) -> None:
         """This is what was recorded."""
         os.write(self._fd, data)
         self.root._tapes[RECORDING] = cast(Tape, SimpleNamespace(file=self.file, stop=lambda idle: idle()))
-        self.file.finish(len(data))
+        if finished:
+            self.file.finish(len(data))
+        else:
+            self.file.limit(len(data))
 
     def join(self, number: int, dest: Path, **more: Any) -> int:
         """Have a seat for that copy: its port."""
@@ -246,3 +251,63 @@ def test_in_the_clear_nothing_is_hashed_and_nothing_waits(
         assert "digest" not in both.wait_has_all(SEAT)
         assert "code" not in both.wait_ended(SEAT)
     same(taped[0], dest)
+
+
+# What a seat says
+
+
+def test_an_rsync_that_is_at_it_is_a_word_of_life(
+    taped: tuple[Path, Path, bytes], dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "LOOK_S", 0.01)
+    monkeypatch.setattr(streaming, "ALIVE_S", 0.3)
+    with workers() as both:
+        port = both.join(SEAT, dest)
+        one = both.hosts._seats[SEAT]._applying
+        assert one is not None
+        steps = iter(range(MIB))
+        monkeypatch.setattr(one, "_moved", lambda: (next(steps),))
+        said: list[float] = []
+
+        def alive() -> int:
+            words = both.said.get(SEAT, []).count({"alive": True, "more": True})
+            if words > len(said):
+                said.append(both.loop.now())
+            return words
+
+        both.wait(lambda: alive() == 3)
+        assert min(after - before for before, after in pairwise(said)) > 0.28
+        monkeypatch.setattr(one, "_moved", lambda: (0,))
+        quiet = both.loop.now() + 0.6
+        both.wait(lambda: both.loop.now() > quiet)
+        assert alive() <= 4, "it says so while nothing moves"
+        both.confirm(SEAT, digest(taped[2]))
+        both.spool(taped[2])
+        both.serve(port)
+        both.last(SEAT)
+        assert "code" not in both.wait_ended(SEAT)
+
+
+# The root's seats
+
+
+def test_a_seat_of_the_root_is_over_if_nobody_is_found_there(taped: tuple[Path, Path, bytes]) -> None:
+    with workers() as both:
+        both.spool(taped[2])
+        number = both.serve(1)
+        assert both.wait_ended(number)["sent"] == 0
+        assert [(each["kind"], each["code"]) for each in both.events(number)] == [("successor", "refused")]
+        assert (both.root._seats, both.file.changed) == ({}, [])
+
+
+def test_a_seat_of_the_root_is_over_if_its_successor_breaks(
+    taped: tuple[Path, Path, bytes], dest: Path
+) -> None:
+    with workers() as both:
+        both.spool(taped[2][:HELD], finished=False)
+        number = both.serve(both.join(SEAT, dest))
+        both.wait(lambda: both.events(number))
+        both.hosts.leave(SEAT)
+        both.wait_ended(number)
+        assert [each["code"] for each in both.events(number)] == ["", "broken"]
+        assert (both.root._seats, both.file.changed) == ({}, [])
