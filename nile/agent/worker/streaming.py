@@ -9,6 +9,7 @@ from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
 from nile.agent.worker.copies import COME_S, meant
+from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 from nile.agent.worker.taping import Tape
@@ -83,7 +84,7 @@ class Seat:
         """Where a predecessor is awaited from now on; raises ValueError if none is needed any more."""
         if self._node is None or self._complete:
             raise ValueError("it has everything")
-        return self._node.predecessor("0.0.0.0", secret, self._loop.now() + COME_S)
+        return self._node.predecessor(EVERYWHERE, secret, self._loop.now() + COME_S)
 
     def successor(self, message: "Message") -> None:
         """Pass it on to that one."""

@@ -15,7 +15,9 @@ import pytest
 
 from nile.agent.worker import applying, streaming
 from nile.agent.worker.chain import HELD
+from nile.agent.worker.copies import Copies
 from nile.agent.worker.loop import Loop
+from nile.agent.worker.meeting import Dial
 from nile.agent.worker.running import Ending
 from nile.agent.worker.streaming import Streaming
 from nile.agent.worker.streams import File
@@ -83,10 +85,10 @@ class Workers:
         message = {**fields, "copy": COPY, "temporary": NAME, **more}
         return int(self.hosts.join(message, rsync, os.fsencode(dest))["port"])
 
-    def serve(self, port: int) -> int:
+    def serve(self, port: int, address: str = HOST) -> int:
         """The root serves who waits there: by this number."""
         number = next(self._numbers)
-        where = {"address": HOST, "port": port, "secret": SECRET}
+        where = {"address": address, "port": port, "secret": SECRET}
         self.root.serve({"n": number, "what": RECORDING, "identity": b"", **where})
         return number
 
@@ -246,9 +248,9 @@ def test_in_the_clear_nothing_is_hashed_and_nothing_waits(
 ) -> None:
     with workers() as both:
         both.spool(taped[2])
-        both.serve(both.join(SEAT, dest, hashed=False))
+        both.serve(both.join(SEAT, dest, hashed=False), "::1")
         both.last(SEAT)
-        assert "digest" not in both.wait_has_all(SEAT)
+        assert "digest" not in both.wait_has_all(SEAT), "and IPv6 is a way as good as any"
         assert "code" not in both.wait_ended(SEAT)
     same(taped[0], dest)
 
@@ -311,3 +313,28 @@ def test_a_seat_of_the_root_is_over_if_its_successor_breaks(
         both.wait_ended(number)
         assert [each["code"] for each in both.events(number)] == ["", "broken"]
         assert (both.root._seats, both.file.changed) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("loopback", "address", "code"),
+    [(False, HOST, ""), (False, "::1", ""), (True, HOST, ""), (True, "::1", "refused")],
+)
+def test_a_copy_is_awaited_at_all_addresses_or_at_loopback(
+    dest: Path, loopback: bool, address: str, code: str
+) -> None:
+    with a_loop() as loop:
+        said: list[str] = []
+        copies = Copies(loop, lambda *_: None, list)
+        copies.rsync = installed()
+        message = {"n": 1, "loopback": loopback, "secret": SECRET}
+        port = copies.receive(message, os.fsencode(dest), NAME)["port"]
+
+        def met(connection: Any, code: str, _: str) -> None:
+            said.append(code)
+            if connection is not None:
+                connection.close()
+            copies.stop(loop.stop)
+
+        Dial(loop, address, port, SECRET, loop.now() + 5, met)
+        loop.run()
+        assert said == [code]
