@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 LEAVE_S = 10.0  # for rsync to go on, or to end, once the stream has ended
 # All that rsync has to say of a file that it put together from the wrong pieces; its status is 0.
 _WRONG = re.compile("^(?:WARNING|ERROR): .* failed verification -- update", re.MULTILINE)
-_LOOKS = 4  # in the time that it may stand still
+_LOOKS = 4  # in the time that it may stand still, at least
+LOOK_S = 5.0
 
 
 class Applying:
@@ -60,16 +61,19 @@ class Applying:
         dest: bytes,
         recorded: "rsyncs.Version",
         done: "Done",
+        moved: "Optional[Callable[[], None]]" = None,
     ) -> None:
         """`copy` is as for the recording, `recorded` the older version of those that made it.
 
         The destination is made if there is none. The one that is recorded against has to wait until
-        that is over: what is done at once would change what is recorded.
+        that is over: what is done at once would change what is recorded. `moved()` is called whenever it
+        was looked (every LOOK_S at the latest) and seen to have done anything since the last time.
         """
         self._loop = loop
         self._dest = dest
         self._temporary = copy.temporary
         self._done = done
+        self._tell = moved
         self._cause: "Optional[Ending]" = None
         self._stall_s = float(copy.stall_s)
         argv = rsyncs.applying_argv(rsync, copy, dest, recorded)
@@ -123,12 +127,14 @@ class Applying:
         self._look_later()
 
     def _look_later(self) -> None:
-        self._timer = self._loop.at(self._loop.now() + self._stall_s / _LOOKS, self._look)
+        self._timer = self._loop.at(self._loop.now() + min(LOOK_S, self._stall_s / _LOOKS), self._look)
 
     def _look(self) -> None:
         seen = self._moved()
         if seen != self._seen:
             self._seen, self._since = seen, self._loop.now()
+            if self._tell is not None:
+                self._tell()
         elif self._loop.now() - self._since >= self._stall_s:
             self._kill(Ending("timeout", "the stream stands still", True))
             return

@@ -24,6 +24,12 @@ this node is free for other work (it will scan its copy), and if the successor
 dies later, whoever has the file serves the next one. If the stream failed,
 `done` is called *before* the applier's pipe is closed, so that it can be killed
 first: it never takes a torn stream for a whole one.
+
+**The digest.** What comes with the end is a CRC, which a predecessor that lies
+makes as well. So a node of a chain that is hashed waits, with all that it
+withholds, until whoever knows the root's digest has compared that to its own
+(`confirm`). It passes the stream on without waiting for that, and meanwhile
+its applier is to blame for nothing.
 """
 
 from nile.agent.worker.downstream import Applier, Downstream
@@ -70,21 +76,24 @@ class Node:
         progress_s: float = PROGRESS_S,
         held_s: float = WINDOW_S,
         tls: "Optional[Tls]" = None,
+        confirmed: bool = True,
     ) -> None:
         """`source`: the file, or the size of a ring in bytes; `applier`: a pipe, ours from now on, or -1.
 
-        `tls`: what both neighbours have too; None: they are met in the clear.
+        `tls`: what both neighbours have too; None: they are met in the clear. `confirmed`: the applier
+        gets the end without `confirm`, and what comes isn't hashed.
         """
         self._loop = loop
         self._told = told
         self._done = done
         self._hold_s = hold_s
         self._tls = tls
+        self._confirmed = confirmed
         self._began = loop.now()
         self._clock = Clock(self._began)
         self._file = source if isinstance(source, File) else None
         size = LEAST_RING if isinstance(source, File) else max(LEAST_RING, source)
-        self._stream: "Union[File, Received]" = self._file or Received(size)
+        self._stream: "Union[File, Received]" = self._file or Received(size, not confirmed)
         self._held = HELD if self._file else min(HELD, size // 4)
         self._ring = size
         self._readers = Readers(size)
@@ -114,7 +123,8 @@ class Node:
         """
         if self._finished or self._file is not None:
             raise ValueError("it needs no predecessor")
-        self._stop_listening()
+        if self._listener is not None:
+            self._listener.close()
         self._listener = Listener(self._loop, address, secret, deadline, self._met, self._tls)
         return self._listener.port
 
@@ -131,6 +141,14 @@ class Node:
         """There is no successor, or no more."""
         if not self._finished and not self._failed[0]:
             self._leave_successor()
+            self._move()
+
+    def confirm(self, wrong: str = "") -> None:
+        """The digest was compared; it is right, or `wrong` says why it is not: then it ends at once."""
+        if wrong:
+            self._finish("corrupt", wrong)
+        else:
+            self._confirmed = True
             self._move()
 
     def abort(self, reason: str) -> None:
@@ -160,7 +178,7 @@ class Node:
     def _met(self, connection: "Optional[Connection]", code: str, reason: str) -> None:
         self._listener = None
         if connection is not None:
-            self._stop_reading()
+            self._leave_predecessor()
             assert isinstance(self._stream, Received)
             self._upstream = Upstream(
                 self._loop, connection, self._stream, self._readers.step, self._move, self._upstream_over
@@ -180,15 +198,13 @@ class Node:
             self._say("predecessor", code, reason, self._stream.head)
         self._move()
 
-    def _stop_listening(self) -> None:
+    def _leave_predecessor(self) -> None:
+        """None is awaited, and whoever is there is left."""
         listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
-
-    def _stop_reading(self) -> None:
         upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.close()
+        for way in (listener, upstream):
+            if way is not None:
+                way.close()
 
     # The successor
 
@@ -247,13 +263,14 @@ class Node:
         applier, total = self._applier, self._stream.total
         if applier is None or not applier.open:
             return
-        applier.pump(self._stream.head - self._held if total is None else total)
+        known = total is not None and self._confirmed
+        applier.pump(total if total is not None and known else self._stream.head - self._held)
         self._readers.applied = applier.applied if applier.open else None
-        if applier.open and applier.applied == total:
+        if known and applier.open and applier.applied == total:
             applier.close()
             self._readers.applied = None
             self._applied = True
-            self._say("applier", "", "", total)
+            self._say("applier", "", "", self._stream.head)
 
     def _applier_failed(self, reason: str) -> None:
         self._say("applier", "failed", reason, self._applier.applied if self._applier is not None else 0)
@@ -262,7 +279,8 @@ class Node:
 
     def _say(self, kind: str, code: str, reason: str, offset: int) -> None:
         if not self._finished:
-            self._told(Event(kind, code, reason, offset))
+            digest = self._stream.digest if kind == "end" else b""
+            self._told(Event(kind, code, reason, offset, digest))
 
     def _move(self) -> None:
         """Something changed: let everything go on that can. May be called from within."""
@@ -319,8 +337,7 @@ class Node:
         if self._finished or self._failed[0] or (self._stream.total is not None and not self._stream.failed):
             return
         self._failed = (code, reason)
-        self._stop_listening()
-        self._stop_reading()
+        self._leave_predecessor()
         downstream, self._downstream = self._downstream, None
         self._leave_successor()
         self._downstream = downstream
@@ -347,8 +364,7 @@ class Node:
         result.applied = self._applied
         result.passed = self._passed
         self._reporter.stop()
-        self._stop_listening()
-        self._stop_reading()
+        self._leave_predecessor()
         self._leave_successor()
         if self._file is not None:
             self._file.changed.remove(self._move)

@@ -1,6 +1,7 @@
 """Copies under way at one worker: those that come, and those that it gives."""
 
 from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import Push, helper
 from nile.agent.worker.receiving import Receive
@@ -63,7 +64,7 @@ class Copies:
         """Wait for a copy; answers with the port. Raises OSError."""
         assert self.rsync is not None
         number = message["n"]
-        address = "127.0.0.1" if message["loopback"] else "0.0.0.0"
+        address = "127.0.0.1" if message["loopback"] else EVERYWHERE
         self._under_way[number] = receive = Receive(
             self._loop,
             self.rsync,

@@ -1,4 +1,7 @@
-"""The addresses of a name, looked up in a process of its own: a slow name server holds nothing else up."""
+"""The addresses of a name, looked up in a process of its own: a slow name server holds nothing else up.
+
+And a socket that listens at one of ours, or at all of them.
+"""
 
 import os
 import select
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
     from nile.agent.worker.loop import Loop
 
+EVERYWHERE = ""
 _LOOK_UP = """if 1:
     import socket, sys
     try:
@@ -80,3 +84,27 @@ class LookUp:
 def _place(words: "List[str]") -> "Tuple[Any, ...]":
     """A socket's address of the words printed: the name, then numbers."""
     return (words[0],) + tuple(int(word) for word in words[1:])
+
+
+def listening(address: str) -> socket.socket:
+    """A socket at any port of it, or of EVERYWHERE. It doesn't block. Raises OSError."""
+    try:
+        return _bound(address or "::")
+    except OSError:
+        if address != EVERYWHERE:
+            raise
+        return _bound("0.0.0.0")  # here is no IPv6
+
+
+def _bound(address: str) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        if address == "::":
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listening.bind((address, 0))
+        listening.listen(128)
+    except OSError:
+        listening.close()
+        raise
+    return listening

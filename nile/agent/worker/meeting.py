@@ -21,7 +21,7 @@ import os
 import select
 import socket
 
-from nile.agent.worker.lookup import LookUp
+from nile.agent.worker.lookup import LookUp, listening
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NONCE = 32  # bytes, as many as a proof has
 MOST_PENDING = 16  # strangers at a time; the next one takes the place of the oldest
+PAUSE_S = 0.2  # for a descriptor to become free
 PATIENCE_S = 15.0  # for a stranger to prove itself
 DEAD_S = 120  # a peer that doesn't answer for so long, or takes nothing (a slow disk), is gone
 _CODES = {
@@ -180,7 +181,7 @@ class Listener:
 
     `met(connection, code, reason)` is called once: with a non-blocking socket
     (a Sealed, if there is `tls`) and "", or with None and the code `timeout`.
-    Raises OSError where the address isn't ours.
+    `lookup.EVERYWHERE` is at all addresses that we have. Raises OSError where the address isn't ours.
     """
 
     def __init__(
@@ -197,22 +198,16 @@ class Listener:
         self._secret = secret
         self._met = met
         self._pending: "Dict[Connection, Handshake]" = {}
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            self._socket.setblocking(False)
-            self._socket.bind((address, 0))
-            self._socket.listen(128)
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = listening(address)
         self.port: int = self._socket.getsockname()[1]
-        loop.watch(self._socket.fileno(), select.POLLIN, self._accept)
+        self._watch()
         self._timer = loop.at(deadline, lambda: self._end(None, "timeout", "nobody came in time"))
+        self._pause = -1
 
     def close(self) -> None:
         """Wait no more; `met` isn't called."""
         self._loop.forget(self._timer)
+        self._loop.forget(self._pause)
         for connection in list(self._pending):
             self._drop(connection)
         if self._socket.fileno() >= 0:
@@ -223,12 +218,19 @@ class Listener:
         self.close()
         self._met(connection, code, reason)
 
+    def _watch(self) -> None:
+        self._loop.watch(self._socket.fileno(), select.POLLIN, self._accept)
+
     def _accept(self, _: int) -> None:
         try:
             connection, _whence = self._socket.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and self._pending:
+            full = error.errno in (errno.EMFILE, errno.ENFILE)
+            if full and self._pending:
                 self._drop(next(iter(self._pending)))
+            elif full:  # it would be told of it again at once
+                self._loop.unwatch(self._socket.fileno())
+                self._pause = self._loop.at(self._loop.now() + PAUSE_S, self._watch)
             return  # else it is gone again
         connection.setblocking(False)
         tune(connection)

@@ -20,7 +20,9 @@ import shutil
 import tempfile
 
 from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.messages import CantError
 from nile.agent.worker.pushing import CHUNK, Push
+from nile.agent.worker.ring import Digest
 from nile.agent.worker.running import Ending
 
 TYPE_CHECKING = False
@@ -32,36 +34,58 @@ if TYPE_CHECKING:
     from nile.agent.worker.pushing import Done, Gate, Progress
 
 WITHHELD = 64 * 1024  # bytes
+LOOK_EVERY = 64 * 1024 * 1024  # bytes that are kept between two looks at what is free
+GIB = 1024 * 1024 * 1024
+RESERVE = GIB  # bytes of a file system that are for others, or
+SHARE = 0.05  # of all of it, whatever is more
+REMEDY = "make room there, or have TMPDIR name a directory that has some"
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)  # file systems, old kernels
 
 
-class FullError(Exception):
+class FullError(CantError):
     """Nothing more can be kept; the text says why."""
+
+    def __init__(self, directory: bytes, why: str) -> None:
+        super().__init__("spool-full", "%s: %s" % (os.fsdecode(directory), why), REMEDY)
 
 
 class Spool:
-    """A stream of bytes in a file without a name, at most `most` of them; the offsets begin at 0.
+    """A stream of bytes in a file without a name; the offsets begin at 0.
 
+    It leaves a part of the file system to others, however many write there.
+
+    `digest`: of what was written, if it is to be `hashed`, else b"";
     `written`: bytes so far; `limit`: of these, how many may be sent on now;
     `total`: of all, once it is `finished`; `aborted`: why it never will be, or
     "". `changed()` is called whenever one of limit, finished and aborted has
-    changed. Raises OSError where there can be no file in `directory`.
+    changed. Raises OSError where there can be no file in `directory`, FullError where it has no room.
     """
 
-    def __init__(self, directory: bytes, most: int, changed: "Callable[[], None]") -> None:
+    def __init__(self, directory: bytes, changed: "Callable[[], None]", hashed: bool = True) -> None:
         self.directory = directory
         self.written = 0
         self.limit = 0
         self.total: "Optional[int]" = None
         self.aborted = ""
-        self._most = most
+        self._look_at = 0
         self._changed = changed
+        self._digest = Digest(hashed)
         self._fd = _nameless(directory)
+        try:
+            self._look()
+        except FullError:
+            self.close()
+            raise
 
     @property
     def fd(self) -> int:
         """The file, to be read."""
         return self._fd
+
+    @property
+    def digest(self) -> bytes:
+        """See above."""
+        return self._digest.value
 
     @property
     def finished(self) -> bool:
@@ -70,18 +94,29 @@ class Spool:
 
     def append(self, data: bytes) -> None:
         """This follows. Raises FullError where there is no room for it."""
-        if self.written + len(data) > self._most:
-            raise FullError("what is to be copied takes more than the %d bytes of the spool" % self._most)
+        if self.written >= self._look_at:
+            self._look()
         try:
             while data:
                 count = os.pwrite(self._fd, data, self.written)
                 self.written += count
+                self._digest.add(data[:count])
                 data = data[count:]
         except OSError as error:
-            raise FullError("%s: %s" % (os.fsdecode(self.directory), error.strerror)) from None
+            raise FullError(self.directory, error.strerror or str(error)) from None
         if self.written - WITHHELD > self.limit:
             self.limit = self.written - WITHHELD
             self._changed()
+
+    def _look(self) -> None:
+        """See that others have their room still, and when to do so again. Raises FullError."""
+        about = os.fstatvfs(self._fd)
+        kept = max(RESERVE, int(about.f_blocks * about.f_frsize * SHARE))
+        free = about.f_bavail * about.f_frsize
+        if free < kept:
+            why = "%.1f GiB are free, of which %.1f are kept for others" % (free / GIB, kept / GIB)
+            raise FullError(self.directory, why)
+        self._look_at = self.written + LOOK_EVERY
 
     def read(self, offset: int, count: int) -> bytes:
         """What may be sent on from there, at most `count` bytes; b"" where there is nothing (yet)."""

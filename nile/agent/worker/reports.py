@@ -18,20 +18,22 @@ class Event:
     successor    connected and answered (""); or no more: `broken`, `protocol`, `gone`, `timeout`, or what
                  `meeting.Dial` says of one that can't be reached; `through`: it has everything
     applier      it has got everything and was closed (""); or takes no more: `failed`
-    end          all has come, and the hash was right
+    end          all has come, and the hash was right. Its `digest`, if there is one, is for whoever knows
+                 the root's: this one can't tell whether its predecessor made all of it up
     held         it is held up by its `applier` or its `successor` (the code): see `holding`. Said again while
                  that lasts; the offset is what that one has taken
     """
 
-    def __init__(self, kind: str, code: str, reason: str, offset: int) -> None:
+    def __init__(self, kind: str, code: str, reason: str, offset: int, digest: bytes = b"") -> None:
         self.kind = kind
         self.code = code
         self.reason = reason
         self.offset = offset
+        self.digest = digest
 
     def fields(self) -> "Dict[str, Any]":
-        """All of it."""
-        return dict(vars(self))
+        """All of it; a digest only where there is one."""
+        return {name: value for name, value in vars(self).items() if name != "digest" or value}
 
 
 class Progress:
@@ -62,7 +64,7 @@ class Progress:
 
 
 class Result:
-    """How it ended: `code` is "" (complete), `aborted`, `corrupt` (the hash was wrong) or `stopped`.
+    """How it ended: `code` is "" (complete), `aborted`, `corrupt` (a hash was wrong) or `stopped`.
 
     `applied`: the applier got everything and was closed; `passed`: a successor
     has everything; `total`: the stream's length, None if it isn't known.

@@ -13,25 +13,45 @@ granted can't be taken back; so where a new successor begins far behind, there
 is a hard end besides: nothing is written over what a reader hasn't had.
 """
 
+import hashlib
 import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Tuple
+    from typing import Optional, Tuple, Union
 
+DIGEST = 32  # bytes
 MOST_STEP = 1024 * 1024  # bytes: what is granted is said anew after as many at the latest
 APPLIER = "applier"
 SUCCESSOR = "successor"
 
 
+class Digest:
+    """What no other stream has: BLAKE2b of its bytes, in order. Where it isn't `wanted`, it is b""."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._hash = hashlib.blake2b(digest_size=DIGEST) if wanted else None
+
+    def add(self, data: "Union[bytes, memoryview]") -> None:
+        """These bytes follow."""
+        if self._hash is not None:
+            self._hash.update(data)
+
+    @property
+    def value(self) -> bytes:
+        """Of all so far."""
+        return self._hash.digest() if self._hash is not None else b""
+
+
 class Ring:
     """The last `size` bytes before `head`, and the CRC-32 of all that came; `begin`: the first byte here."""
 
-    def __init__(self, memory: memoryview) -> None:
-        """`memory`: bytes that can be written, as many as shall be kept."""
+    def __init__(self, memory: memoryview, hashed: bool = False) -> None:
+        """`memory`: bytes that can be written, as many as shall be kept. `hashed`: there is a `digest`."""
         self.size = len(memory)
         self.head = 0
         self.crc = 0
+        self.digest = Digest(hashed)
         self._view = memory
 
     @property
@@ -47,7 +67,9 @@ class Ring:
     def wrote(self, count: int) -> None:
         """So many bytes were written to the beginning of `space`."""
         start = self.head % self.size
-        self.crc = zlib.crc32(self._view[start : start + count], self.crc)
+        came = self._view[start : start + count]
+        self.crc = zlib.crc32(came, self.crc)
+        self.digest.add(came)
         self.head += count
 
     def view(self, offset: int, end: int) -> memoryview:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Data = Union[bytes, bytearray, memoryview]
 
+SHARED = "/dev/shm"  # a file system in memory
 RECORD = 16384  # bytes: what TLS takes at a time
 REFUSED = errno.EPROTO  # the errno of whatever TLS doesn't like
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
@@ -34,7 +35,7 @@ class Tls:
     def __init__(self, identity: bytes) -> None:
         """`identity`: a private key and its certificate, both PEM.
 
-        Raises OSError where this Python has no TLS, or the identity is none.
+        Raises OSError where this Python has no TLS, the identity is none, or there is no memory to put it.
         """
         try:
             import ssl
@@ -216,16 +217,13 @@ def _why(error: Exception) -> str:
 
 
 def _in_memory(data: bytes) -> int:
-    """A descriptor of a file that has no name, with this in it."""
+    """A descriptor of a file that has no name, with this in it; it never touches a disk. Raises OSError."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("identity")
     else:
         import tempfile
 
-        place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        with tempfile.TemporaryFile(
-            dir=place
-        ) as file:  # of mode 0600, and it has no name once it is written to
+        with tempfile.TemporaryFile(dir=SHARED) as file:  # of mode 0600, and without a name
             fd = os.dup(file.fileno())
     os.write(fd, data)
     return fd

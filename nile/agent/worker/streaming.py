@@ -9,6 +9,7 @@ from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
 from nile.agent.worker.copies import COME_S, meant
+from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 from nile.agent.worker.taping import Tape
@@ -24,13 +25,18 @@ if TYPE_CHECKING:
     Message = Dict[str, Any]
     Say = Callable[[int, Message], None]
 
+ALIVE_S = 10.0  # between two words that rsync is at it
 REACH_S = 6.0  # for a neighbour to be found: it waits already
 
 
 class Seat:
     """A host's place in a chain: a node, and rsync that applies what comes. The root's applies nothing.
 
-    It is over when both are, and says so once.
+    It is over when both are, and says so once. Where the stream is hashed, rsync gets the end of it only
+    once `confirm` has brought the root's digest, and that is ours. With another one it is `corrupt`, and
+    so it is if rsync ends well before that. A stream may have been forged to have a second end before its
+    own: then files of the copy may have a content that isn't the source's, though size and time are, and
+    only a look at contents finds them.
     """
 
     def __init__(self, loop: "Loop", number: int, say: "Say") -> None:
@@ -38,7 +44,10 @@ class Seat:
         self._number = number
         self._say = say
         self._link = 0
+        self._alive = float("-inf")  # when that was said
         self._complete = False
+        self._hashed = False
+        self._digest = self._expected = b""
         self._node: "Optional[Node]" = None
         self._applying: "Optional[Applying]" = None
         self._result: "Optional[Result]" = None
@@ -56,8 +65,9 @@ class Seat:
         """
         copy = meant(message, frozenset(message["recorded"]["has"]))
         self._applying = Applying(
-            self._loop, rsync, copy, dest, tuple(message["recorded"]["version"]), self._applied
+            self._loop, rsync, copy, dest, tuple(message["recorded"]["version"]), self._applied, self._moved
         )
+        self._hashed = message.get("hashed", True)
         self._node = Node(
             self._loop,
             message["ring"],
@@ -66,6 +76,7 @@ class Seat:
             self._node_done,
             self._progress,
             tls=tls,
+            confirmed=not self._hashed,
         )
         return self.await_predecessor(message["secret"])
 
@@ -73,7 +84,7 @@ class Seat:
         """Where a predecessor is awaited from now on; raises ValueError if none is needed any more."""
         if self._node is None or self._complete:
             raise ValueError("it has everything")
-        return self._node.predecessor("0.0.0.0", secret, self._loop.now() + COME_S)
+        return self._node.predecessor(EVERYWHERE, secret, self._loop.now() + COME_S)
 
     def successor(self, message: "Message") -> None:
         """Pass it on to that one."""
@@ -87,6 +98,17 @@ class Seat:
         if self._node is not None:
             self._node.last()
 
+    def confirm(self, digest: bytes) -> None:
+        """That is the digest of the root's stream. May come before the end does."""
+        self._expected = digest
+        self._compare()
+
+    def _compare(self) -> None:
+        if self._node is None or not self._digest or not self._expected:
+            return
+        same = self._digest == self._expected
+        self._node.confirm("" if same else "it isn't the stream of the root")
+
     def stop(self, idle: "Optional[Callable[[], None]]" = None) -> None:
         """Leave the chain; what was applied so far is undone, since none of it has its name yet."""
         self._idle = idle
@@ -99,8 +121,13 @@ class Seat:
         fields: "Message" = {"event": event.fields(), "more": True}
         if event.kind == "successor":
             fields["link"] = self._link
-        self._complete = self._complete or event.kind == "end"
         self._say(self._number, fields)
+        if self._applying is None and event.kind == "successor" and event.code not in ("", "through"):
+            self.stop(self._idle)  # the root's serves this one only
+        elif event.kind == "end":
+            self._complete = True
+            self._digest = event.digest
+            self._compare()
 
     def _progress(self, progress: "Progress") -> None:
         self._say(self._number, {"progress": progress.fields(), "more": True})
@@ -111,8 +138,19 @@ class Seat:
             self._applying.abort()  # before it takes the end of its input for that of the stream
         self._perhaps_over()
 
+    def _moved(self) -> None:
+        now = self._loop.now()
+        if now - self._alive >= ALIVE_S:
+            self._alive = now
+            self._say(self._number, {"alive": True, "more": True})
+
     def _applied(self, ending: "Ending") -> None:
         self._ending = ending
+        if self._hashed and not ending.code and not (self._digest and self._digest == self._expected):
+            ending.instead("corrupt", "rsync came to an end before the stream was known to be the root's")
+            if self._node is not None:
+                self._node.stop()
+                return
         self._perhaps_over()
 
     def _perhaps_over(self) -> None:
@@ -203,6 +241,12 @@ class Streaming:
         seat = self._seats.get(number)
         if seat is not None:
             seat.last()
+
+    def confirm(self, message: "Message") -> None:
+        """What the digest of the root's stream is."""
+        seat = self._seats.get(message["what"])
+        if seat is not None:
+            seat.confirm(message["digest"])
 
     def leave(self, number: int) -> None:
         """Have no place in that chain any more."""

@@ -18,7 +18,10 @@ class Stream:
 
     `total`: its length, once the end is known and the hash was right; then
     `crc` is that of all of it. `failed`: why nothing of it may be used.
+    `digest`: of what came so far, where that is wanted, else b"".
     """
+
+    digest = b""
 
     def __init__(self) -> None:
         self.total: "Optional[int]" = None
@@ -60,10 +63,12 @@ class Stream:
 class Received(Stream):
     """What came of a predecessor: the last `size` bytes."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, hashed: bool = False) -> None:
+        """`hashed`: there will be a digest of it."""
         super().__init__()
         # Fresh from the kernel: what is never reached costs nothing (a bytearray is written at once).
-        self.ring = Ring(memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))
+        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.ring = Ring(memoryview(memory), hashed)
 
     @property
     def begin(self) -> int:
@@ -79,6 +84,11 @@ class Received(Stream):
     def crc(self) -> int:
         """CRC-32 of all that came."""
         return self.ring.crc
+
+    @property
+    def digest(self) -> bytes:  # type: ignore[override]
+        """Of all that came."""
+        return self.ring.digest.value
 
     def write(self, fd: int, offset: int, end: int) -> int:
         """See `Stream.write`."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 PACE_S = 0.1  # between two looks at a stream that is to go slowly
 TOLD_S = 0.5  # between two words on how much is recorded
 READ_STEP = 512 * 1024  # bytes recorded after which the chain is told
-SPARE = 0.9  # of what is free where it is spooled: more isn't taken
 
 
 class Pace:
@@ -43,7 +42,7 @@ class Pace:
 
 
 class Tape:
-    """One recording at the root: into a spool, which a chain has as a file."""
+    """One recording at the root: into a spool, which a chain has as a file. Raises OSError, FullError."""
 
     def __init__(
         self,
@@ -68,14 +67,16 @@ class Tape:
         self._idle: "Optional[Callable[[], None]]" = None
         self._local = b""
         directory = os.fsencode(spool_directory())
-        free = os.statvfs(directory)
-        most = int(free.f_bavail * free.f_frsize * SPARE)
-        self._spool = Spool(directory, most, self._grown)
+        self._spool = Spool(directory, self._grown, message.get("hashed", True))
         self.file = File(self._spool.fd)
-        if message["address"]:
-            self._dial(message["address"], message["port"])
-        else:
-            self._record_against_nothing(directory)
+        try:
+            if message["address"]:
+                self._dial(message["address"], message["port"])
+            else:
+                self._record_against_nothing(directory)
+        except OSError:
+            self.stop(self.close)
+            raise
 
     def _record_against_nothing(self, directory: bytes) -> None:
         """What hosts get that have nothing yet: an empty directory here stands for theirs."""
@@ -128,6 +129,8 @@ class Tape:
             fields.update(code=ending.code, reason=ending.said(), retry=ending.retry)
         else:
             fields.update(total=self._spool.total)
+            if self._spool.digest:
+                fields.update(digest=self._spool.digest)
         self._say(fields)
         self._part()
 
@@ -140,8 +143,9 @@ class Tape:
         if self._way is None and self._empty is None:
             if self._local:
                 shutil.rmtree(self._local, ignore_errors=True)
-            if self._idle is not None:
-                self._idle()
+            idle, self._idle = self._idle, None
+            if idle is not None:
+                idle()
 
     def _grown(self) -> None:
         """The spool may be sent on further; to look at every step would cost more than it gains."""

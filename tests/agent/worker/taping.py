@@ -27,22 +27,18 @@ from tests.agent.worker.test_pushing import (
     files,
 )
 
-MOST = 100_000_000
-
 
 class Tape:
     """One recording, of a source against a host; its spool is read through `stream`."""
 
-    def __init__(
-        self, source: Path, host: Path, most: int = MOST, spool: Path | None = None, **options: Any
-    ) -> None:
+    def __init__(self, source: Path, host: Path, spool: Path | None = None, **options: Any) -> None:
         self.host = os.fsencode(host)
         self.source = source
         self.place = spool or source.parent / f"spool of {host.name}"
         self.place.mkdir(exist_ok=True)
         self.limits: list[tuple[int, int]] = []  # limit and written, whenever told
         self.told: Callable[[], None] = lambda: None
-        self.spool = Spool(os.fsencode(self.place), most, self._changed)
+        self.spool = Spool(os.fsencode(self.place), self._changed)
         self.copy = rsyncs.Copy(NAME, **options)
         self.rsync = installed()
         self.endings: dict[str, Ending] = {}

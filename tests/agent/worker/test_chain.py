@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import mmap
 import socket
 import weakref
@@ -399,3 +400,41 @@ def test_stop_leaves_nothing_open_whatever_goes_on(when: str) -> None:
         chain.root.node.stop()
         chain.hosts[0].node.stop()
         other.close()
+
+
+# The digest
+
+
+def test_who_waits_to_be_confirmed_passes_on_and_is_held_up_by_nobody() -> None:
+    with a_chain(SIZE, 2, confirmed=False, held_s=0.2) as chain:
+        first, second = chain.hosts
+        chain.join()
+        finished(chain)
+        chain.wait(lambda: second.said("end") == [""] and first.said("end") == [""])
+        until = chain.loop.now() + 1.0
+        chain.wait(lambda: chain.loop.now() > until and len(second.got) == SIZE - HELD)
+        expected = hashlib.blake2b(chain.data, digest_size=32).digest()
+        for host in chain.hosts:
+            assert host.event("end", "").fields()["digest"] == expected
+            assert (host.said("held"), host.result, len(host.got)) == ([], None, SIZE - HELD)
+            assert host.node.progress().applier_s < 0.5
+        second.node.confirm()
+        chain.wait_done(second)
+        assert first.result is None
+        first.node.confirm()
+        chain.wait_done(first)
+        chain.complete(first, second)
+
+
+def test_another_digest_ends_it_before_its_applier_sees_an_end() -> None:
+    with a_chain(SIZE, 1, confirmed=False) as chain:
+        host = chain.hosts[0]
+        chain.join()
+        finished(chain)
+        chain.wait(lambda: host.said("end") == [""])
+        ended: list[bool] = []
+        host.when_done = lambda: ended.append(host.pipe.at_end())
+        host.node.confirm("it is another one")
+        assert (host.ended().code, host.ended().reason) == ("corrupt", "it is another one")
+        assert (ended, host.ended().applied) == ([False], False)
+        assert host.got == chain.data[: SIZE - HELD]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from nile.agent.worker import meeting
+from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.meeting import MOST_PENDING, NONCE, Dial, Introduction, Listener
+from tests.agent.worker.chaining import descriptors
 from tests.agent.worker.copying import LONGEST_S, SECRET, a_loop
 
 OTHER = bytes(32)
@@ -387,3 +392,87 @@ def test_no_descriptor_is_left() -> None:
         for stranger in strangers:
             stranger.close()
     assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_who_listens_everywhere_is_found_by_both_families(loop: Loop, address: str) -> None:
+    ends = Ends(loop, 2)
+    listener = Listener(loop, EVERYWHERE, SECRET, deadline(loop), ends("listener"))
+    Dial(loop, address, listener.port, SECRET, deadline(loop), ends("dialler"))
+    loop.run()
+    assert (ends.code("listener"), ends.code("dialler")) == ("", "")
+    ends.close()
+
+
+@pytest.mark.parametrize("lacks", ["family", "address"])
+def test_where_there_is_no_ipv6_everywhere_is_without_it(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    class Older(socket.socket):
+        """What a kernel without IPv6 gives, or one that has it switched off."""
+
+        def __init__(self, family: int = -1, *rest: Any) -> None:
+            if family == socket.AF_INET6 and lacks == "family":
+                raise OSError(errno.EAFNOSUPPORT, "not here")
+            super().__init__(family, *rest)
+
+        def bind(self, address: Any) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(errno.EADDRNOTAVAIL, "not here")
+            super().bind(address)
+
+    before = descriptors()
+    monkeypatch.setattr(socket, "socket", Older)
+    listener = Listener(loop, EVERYWHERE, SECRET, deadline(loop), lambda *_: None)
+    monkeypatch.undo()
+    knock(listener.port).close()
+    listener.close()
+    assert descriptors() == before
+
+
+def test_who_has_no_descriptor_left_does_not_spin(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = Ends(loop, 2)
+    listener = Listener(loop, "127.0.0.1", SECRET, deadline(loop), ends("listener"))
+    real, calls = listener._socket, 0
+
+    class Full:
+        """A listening socket of a process that has too many."""
+
+        def accept(self) -> object:
+            nonlocal calls
+            calls += 1
+            if calls < 4:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return real.accept()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    monkeypatch.setattr(listener, "_socket", Full())
+    monkeypatch.setattr(meeting, "PAUSE_S", 0.1)
+    began = loop.now()
+    Dial(loop, "127.0.0.1", listener.port, SECRET, deadline(loop), ends("dialler"))
+    loop.run()
+    assert (ends.code("listener"), ends.code("dialler"), calls) == ("", "", 4)
+    assert loop.now() - began >= 0.3
+    ends.close()
+
+
+def test_who_has_no_descriptor_left_can_be_closed(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Listener(loop, "127.0.0.1", SECRET, deadline(loop), lambda *_: None)
+    timers = len(loop._timers)
+    caller = knock(listener.port)
+
+    def full() -> None:
+        raise OSError(errno.ENFILE, "full")
+
+    monkeypatch.setattr(
+        listener,
+        "_socket",
+        SimpleNamespace(accept=full, fileno=listener._socket.fileno, close=listener._socket.close),
+    )
+    listener._accept(0)
+    assert (len(loop._timers), len(loop._ready)) == (timers + 1, 1)
+    listener.close()
+    assert len(loop._timers) == timers - 1
+    caller.close()

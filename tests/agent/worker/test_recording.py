@@ -11,12 +11,14 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from nile.agent.worker import pushing
-from nile.agent.worker.recording import WITHHELD, FullError, Recording, Spool
+from nile.agent.worker import pushing, recording
+from nile.agent.worker.recording import GIB, WITHHELD, FullError, Recording, Spool
+from tests.agent.worker.chaining import descriptors
 from tests.agent.worker.copying import (
     a_loop,
     contents,
@@ -25,7 +27,7 @@ from tests.agent.worker.copying import (
     tree,
     well,
 )
-from tests.agent.worker.taping import MOST, Feed, Tape, apply, clone, old_and_new, record
+from tests.agent.worker.taping import Feed, Tape, apply, clone, old_and_new, record
 from tests.agent.worker.test_pushing import (
     BIG,
     CHANGES,
@@ -227,22 +229,52 @@ def test_a_source_that_changes_changes_nothing(
     assert litter(host) == []
 
 
-def test_the_spool_takes_no_more_than_it_may(tmp_path: Path) -> None:
+def free(monkeypatch: pytest.MonkeyPatch, looks: list[int], size: int = 10 * GIB) -> None:
+    """So many bytes are free of so many, whenever it is looked; the last one lasts."""
+
+    def statvfs(_: int) -> SimpleNamespace:
+        now = looks.pop(0) if len(looks) > 1 else looks[0]
+        return SimpleNamespace(f_blocks=size // 4096, f_bavail=now // 4096, f_frsize=4096)
+
+    monkeypatch.setattr(os, "fstatvfs", statvfs)
+
+
+def test_the_spool_leaves_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, host = old_and_new(tmp_path)
     before = tree(host)
-    tape = Tape(source, host, most=BIG // 3, whole=True)
+    monkeypatch.setattr(recording, "LOOK_EVERY", BIG // 3)
+    free(monkeypatch, [2 * GIB, GIB, GIB - 4096])
+    tape = Tape(source, host, whole=True)
     sent, _ = tape.run(lambda: pytest.fail("there is nothing to look at"))
     assert (sent.code, sent.retry) == ("spool-full", False)
-    assert str(BIG // 3) in sent.reason == tape.spool.aborted
+    assert "kept for others" in sent.reason == tape.spool.aborted
     assert tape.spool.limit <= tape.spool.written - WITHHELD
-    assert tape.spool.written <= BIG // 3
+    assert 0 < tape.spool.written < BIG
     assert tree(host) == before
     assert litter(host) == []
 
 
+@pytest.mark.parametrize(("size", "least"), [(10 * GIB, GIB), (1000 * GIB, 50 * GIB)])
+def test_a_spool_is_not_begun_where_there_is_too_little_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, least: int
+) -> None:
+    before = descriptors()
+    free(monkeypatch, [least - 4096], size)
+    with pytest.raises(FullError) as caught:
+        Spool(os.fsencode(tmp_path), lambda: None)
+    assert caught.value.fields["code"] == "spool-full"
+    assert str(tmp_path) in caught.value.fields["reason"]
+    assert descriptors() == before
+    free(monkeypatch, [least], size)
+    Spool(os.fsencode(tmp_path), lambda: None).close()
+
+
 @pytest.mark.cluster
-def test_a_disk_that_is_full_is_called_so(tmp_path: Path, mounted: Path) -> None:
+def test_a_disk_that_is_full_is_called_so(
+    tmp_path: Path, mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, host = old_and_new(tmp_path)
+    free(monkeypatch, [10 * GIB])
     tape = Tape(source, host, spool=mounted, whole=True)
     sent, _ = tape.run()
     assert (sent.code, tape.spool.aborted) == ("spool-full", sent.reason)
@@ -266,7 +298,7 @@ def test_a_spool_has_no_name_and_is_nobody_elses(
             return really(path, flags, *rest, **more)
 
         monkeypatch.setattr(os, "open", no_tmpfile)
-    spool = Spool(os.fsencode(tmp_path), MOST, lambda: None)
+    spool = Spool(os.fsencode(tmp_path), lambda: None)
     assert list(tmp_path.iterdir()) == []
     about = os.fstat(spool._fd)
     assert (about.st_nlink, stat.S_IMODE(about.st_mode)) == (0, 0o600)
@@ -286,11 +318,13 @@ def test_a_spool_has_no_name_and_is_nobody_elses(
 
 def test_a_spool_where_there_can_be_none(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        Spool(os.fsencode(tmp_path / "nowhere"), MOST, lambda: None)
+        Spool(os.fsencode(tmp_path / "nowhere"), lambda: None)
 
 
-def test_what_is_full_keeps_what_it_has(tmp_path: Path) -> None:
-    spool = Spool(os.fsencode(tmp_path), 10, lambda: None)
+def test_what_is_full_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "LOOK_EVERY", 10)
+    free(monkeypatch, [2 * GIB, 0])
+    spool = Spool(os.fsencode(tmp_path), lambda: None)
     spool.append(b"0123456789")
     with pytest.raises(FullError):
         spool.append(b"x")
@@ -328,7 +362,7 @@ def test_a_spool_that_cant_have_a_fifo_costs_no_connection(
         raise OSError(errno.EPERM, "no")
 
     monkeypatch.setattr(os, "mkfifo", none)
-    spool = Spool(os.fsencode(tmp_path), MOST, lambda: None)
+    spool = Spool(os.fsencode(tmp_path), lambda: None)
     ours, theirs = socket.socketpair()
     with a_loop() as loop, pytest.raises(OSError, match="no"):
         Recording(loop, ["rsync"], ours, spool, list, lambda _: None)

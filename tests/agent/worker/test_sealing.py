@@ -571,6 +571,15 @@ def test_where_there_are_no_files_in_memory_one_without_a_name_does(monkeypatch:
         assert meets.dial("dialler", OURS) == ""
 
 
+def test_an_identity_goes_to_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(sealing, "SHARED", str(tmp_path / "none"))
+    before = descriptors()
+    with pytest.raises(FileNotFoundError):
+        Tls(IDENTITY)
+    assert descriptors() == before
+
+
 @pytest.mark.parametrize("identity", [b"", b"x", IDENTITY[:300], IDENTITY[300:]])
 def test_what_is_no_identity_is_refused(identity: bytes) -> None:
     with pytest.raises(OSError, match=r"TLS can't use the run's identity: .+"):

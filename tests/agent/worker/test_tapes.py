@@ -1,0 +1,67 @@
+"""Recordings at the root's worker that can't begin, or are ended: nothing of them stays."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.agent.worker import recording, taping
+from nile.agent.worker.loop import Loop
+from nile.agent.worker.recording import FullError
+from nile.agent.worker.taping import Tape
+from tests.agent.worker.chaining import descriptors
+from tests.agent.worker.copying import NAME, SECRET, a_loop, installed
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where they are spooled."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def tape(loop: Loop) -> Tape:
+    """Against nothing."""
+    message = {"n": 1, "limit": 0, "secret": SECRET, "temporary": NAME, "peer": None, "dest": b"/x"}
+    where = {"address": "", "port": 0, "copy": {}}
+    return Tape(loop, installed(), {**message, **where}, [], list, lambda _: None)
+
+
+@pytest.mark.parametrize("what", ["Receive", "Dial"])
+def test_a_recording_that_cant_begin_leaves_nothing(
+    what: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with a_loop() as loop:
+        before, watched, timers = descriptors(), set(loop._ready), len(loop._timers)
+        monkeypatch.setattr(getattr(taping, what), "__init__", none)
+        with pytest.raises(OSError, match="Too many open files"):
+            tape(loop)
+        assert (descriptors(), set(loop._ready), len(loop._timers)) == (before, watched, timers)
+    assert list(place.iterdir()) == []
+
+
+def test_a_recording_that_has_no_room_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_loop() as loop:
+        before = descriptors()
+        monkeypatch.setattr(recording, "RESERVE", 1 << 60)
+        with pytest.raises(FullError, match="kept for others"):
+            tape(loop)
+        assert descriptors() == before
+    assert list(place.iterdir()) == []
+
+
+def test_a_recording_that_is_stopped_says_once_that_it_is_over(place: Path) -> None:
+    with a_loop() as loop:
+        before, idle = descriptors(), []
+        one = tape(loop)
+        one.stop(lambda: idle.append(1))
+        one.close()
+        assert (idle, descriptors()) == ([1], before)
+    assert list(place.iterdir()) == []
