@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nile.sync.streaming import Streams
 
 ATTEMPTS = 2
+CORRUPT = "corrupt"
+"""How a host says that the stream wasn't the root's."""
 FULL = "spool-full"
 """How the root's worker says that it has no room for it."""
 STUCK_S = 200.0
@@ -103,6 +105,7 @@ class Delivery:
             "secret": self._secret,
             "peer": recorder.rsync if recorder else None,
             "limit": streams.limit,
+            "hashed": streams.hashed,
         }
         tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
         self._number = tell.message["n"]
@@ -202,6 +205,8 @@ class Delivery:
         elif message["code"] == "aborted":
             self.again.append(target)
         else:
+            # What it got isn't what the root sent: of its files sizes and times may be right, and no more.
+            target.checked_bytes = target.checked_bytes or message["code"] == CORRUPT
             self.left.append(target)
         yield from self._perhaps_over(t)
 

@@ -47,6 +47,8 @@ class Seats:
     blocked: set[tuple[int, int]] = field(default_factory=set)
     diverges: set[int] = field(default_factory=set)
     refuses_stream: set[int] = field(default_factory=set)
+    diverged: str = "diverged"
+    """The code with which hosts that diverge end."""
     forgets: set[int] = field(default_factory=set)
     spoils: dict[int, str] = field(default_factory=dict)
     holds: bool = False
@@ -217,7 +219,7 @@ class Seats:
         ):
             seat.over = True
             if seat.node in self.diverges:
-                self.say(seat.node, seat.number, code="diverged", reason="it isn't what it was", sent=1)
+                self.say(seat.node, seat.number, code=self.diverged, reason="it isn't what it was", sent=1)
             else:
                 self.became(seat.node)
                 self.say(seat.node, seat.number, sent=1)

@@ -132,6 +132,16 @@ class TestWhatComesToNothing:
         all_ok(it)
         assert sorted(taker for _, taker in it.copies) == [2, 5]
 
+    @pytest.mark.parametrize(("code", "by_contents"), [("diverged", False), ("corrupt", True)])
+    def test_what_may_be_forged_is_compared_by_contents(self, code: str, by_contents: bool) -> None:
+        it = workers()
+        it.chain.diverges, it.chain.diverged = {3}, code
+        told, push = [], it._push
+        it._push = lambda node_id, message: (told.append(message["copy"]), push(node_id, message))[1]  # type: ignore[method-assign,func-returns-value]
+        it.run()
+        all_ok(it)
+        assert [how["checksum"] for how in told] == [by_contents]
+
     def test_a_source_that_changes_fails_all(self) -> None:
         it = workers()
         it.chain.spoils = {0: "source-changed"}
