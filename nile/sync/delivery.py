@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from nile.sync.streaming import Streams
 
 ATTEMPTS = 2
-CORRUPT = "corrupt"
-"""How a host says that the stream wasn't the root's."""
+NEVER_BEGAN = "old-rsync"
+"""How a host says that its rsync can't apply what was recorded."""
 FULL = "spool-full"
 """How the root's worker says that it has no room for it."""
 STUCK_S = 200.0
@@ -202,12 +202,10 @@ class Delivery:
         if not message.get("code"):
             self._served = True
             yield from self._streams.check(target)
-        elif message["code"] == "aborted":
-            self.again.append(target)
         else:
-            # What it got isn't what the root sent: of its files sizes and times may be right, and no more.
-            target.checked_bytes = target.checked_bytes or message["code"] == CORRUPT
-            self.left.append(target)
+            # Whoever was before it may have forged an end: sizes and times may be right, and nothing else.
+            target.by_contents = self._streams.hashed and message["code"] != NEVER_BEGAN
+            (self.again if message["code"] == "aborted" else self.left).append(target)
         yield from self._perhaps_over(t)
 
     def _perhaps_over(self, t: float) -> Errands:

@@ -242,7 +242,7 @@ class Giving:
         return {
             "delete": options.delete,
             "excludes": list(options.excludes),
-            "checksum": options.checksum or target.checked_bytes,
+            "checksum": options.checksum or target.checked_bytes or target.by_contents,
             "whole": options.whole,
             "numeric_ids": options.numeric_ids,
             "chown": options.chown,

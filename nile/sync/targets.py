@@ -124,6 +124,8 @@ class Target:
     """Code, reason, and whether it is worth another try, of the copy under way."""
     failed_from: list[int] = field(default_factory=list)
     """Who gave it a copy that came to nothing; each as often as that was tried."""
+    by_contents: bool = False
+    """It got a part of a stream, of which nobody knows whether it was the root's."""
     checked_bytes: bool = False
     """The copy under way compares contents: the one before left differences."""
     begun_s: float = 0.0

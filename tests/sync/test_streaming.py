@@ -132,9 +132,19 @@ class TestWhatComesToNothing:
         all_ok(it)
         assert sorted(taker for _, taker in it.copies) == [2, 5]
 
-    @pytest.mark.parametrize(("code", "by_contents"), [("diverged", False), ("corrupt", True)])
-    def test_what_may_be_forged_is_compared_by_contents(self, code: str, by_contents: bool) -> None:
-        it = workers()
+    @pytest.mark.parametrize(
+        ("code", "plain", "by_contents"),
+        [
+            ("diverged", False, True),
+            ("corrupt", False, True),
+            ("old-rsync", False, False),
+            ("diverged", True, False),
+        ],
+    )
+    def test_what_may_be_forged_is_compared_by_contents(
+        self, code: str, plain: bool, by_contents: bool
+    ) -> None:
+        it = workers(plain=plain)
         it.chain.diverges, it.chain.diverged = {3}, code
         told, push = [], it._push
         it._push = lambda node_id, message: (told.append(message["copy"]), push(node_id, message))[1]  # type: ignore[method-assign,func-returns-value]
