@@ -1,6 +1,6 @@
 # make demo    see Nile at work on a cluster made on this machine, and gone afterwards
 # make check   everything that must pass: format, lint, types, layers, tests
-# make bench   Nile beside pdsh, clush, TakTuk and pssh; writes docs/benchmarks.md
+# make bench   Nile beside pdsh, clush, TakTuk and pssh; writes docs/benchmarks.md; then copies, beside rsync
 # make soak    many runs of simulated clusters with faults, then fuzzing: make soak SEEDS=10000 FUZZ_SECONDS=600;
 #              what fails is named, with what replays it
 # make clean   remove what these made
@@ -17,6 +17,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO_HOSTS ?= 12
 BENCH ?= --hosts 100 --repeat 5 --write docs/benchmarks.md
+# Cases and options of tests.bench.sync_bench; all of them, by default.
+COPIES ?=
 JOBS ?= 2
 SEEDS ?= 1000
 SOAK ?= --hosts 200 --faults 14
@@ -156,6 +158,7 @@ bench: bench-needs test-needs
 	$(call install,.installed-test,.[test])
 	$(BIN)/python -m compileall -q nile  # as any installed program is
 	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
+	$(BIN)/python -m tests.bench.sync_bench $(COPIES)
 
 # Each target of the fuzzer gets FUZZ_SECONDS; its corpus stays in the user's cache, and is where the next one begins.
 soak: test-needs

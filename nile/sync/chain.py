@@ -204,7 +204,7 @@ class Chain:
         if self._digest is not None and member.digest_due:
             member.digest_due = False
             fields = {"what": member.number, "digest": self._digest}
-            yield self._asking.ask(member.target.id, "confirm", fields, None)
+            yield self._asking.ask(member.target.id, "approve", fields, None)
 
     # What members say.
 

@@ -44,7 +44,7 @@ class Delivery:
         self._receiving = 0
         self._recorded = False
         """Whatever came of the recording, nothing more does."""
-        self._complete = self._joined = self._served = False
+        self._led = self._complete = self._joined = self._served = False
         self._free = recorder is None
         """Is nobody busy any more with what it is recorded against?"""
         self._due_s: float | None = None
@@ -80,6 +80,9 @@ class Delivery:
         assert self._recorder is not None
         self._due_s = None
         if "port" in message:
+            if self._led:
+                raise ValueError("it says its port again")
+            self._led = True
             port = count(message["port"])
             yield self._asking.reach(ROOT_ID, self._recorder.id, port, self._reached)
             return

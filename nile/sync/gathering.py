@@ -250,6 +250,8 @@ class Gather:
                 turn.lines += [b"changed " + line for line in lines(message)]
             yield from self._end(giver, turn, "offer", message, t)
             return
+        if giver.step is not Step.OFFERING:
+            raise ValueError("it says its port again")
         missing = tuple(message["missing"])
         if not set(missing) < set(self._options.sources):
             raise ValueError("it misses what nobody asked for")

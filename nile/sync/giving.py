@@ -41,6 +41,7 @@ class _Attempt:
         self.secret = secret
         self._giving = giving
         self._number = len(target.failed_from)
+        self._led = False
 
     @property
     def _current(self) -> bool:
@@ -49,6 +50,9 @@ class _Attempt:
     def received(self, message: dict[str, Any], t: float) -> Errands:
         """The taker says where it waits, and later how it ended."""
         if self._current and "port" in message:
+            if self._led:
+                raise ValueError("it says its port again")
+            self._led = True
             yield from self._giving.lead(self, count(message["port"]), t)
         elif self._current:
             yield from self._giving.end_of("receive", self.target, message, t)

@@ -148,6 +148,21 @@ def test_one_that_says_its_port_again_and_again_is_served_once() -> None:
     assert len(it.chain.serves) == 1
 
 
+@pytest.mark.parametrize("method", [Method.STREAM, Method.RSYNC])
+def test_one_that_waits_for_a_copy_says_its_port_once(method: Method) -> None:
+    it = workers(method=method)
+    it.all_is_new = False
+    receive = it._receive
+
+    def again(node_id: int, message: dict[str, Any]) -> None:
+        receive(node_id, message)
+        it._say(node_id, message["n"], port=4000 + node_id, more=True)
+
+    it._receive = again  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="port again"):
+        it.run()
+
+
 @pytest.mark.parametrize("port", [0, 70000])
 def test_a_port_that_is_none_is_a_lie(port: int) -> None:
     it = workers()

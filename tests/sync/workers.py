@@ -313,5 +313,5 @@ class Workers:
     def _leave(self, node_id: int, message: Message) -> None:
         self.chain.leave(node_id, message)
 
-    def _confirm(self, node_id: int, message: Message) -> None:
+    def _approve(self, node_id: int, message: Message) -> None:
         self.chain.confirm(node_id, message)

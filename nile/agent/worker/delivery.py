@@ -61,6 +61,9 @@ class Delivery(Place):
         if current and self.releases.is_whole(current):
             self.current = current
             self.basis = naming.whole(self.releases.dest, current)
+        for path in (self.releases.place, self.dest):
+            if os.path.islink(path):
+                raise Refused("'%s' is a symbolic link" % os.fsdecode(path), "move it away")
         self._untidy = os.path.isdir(self.dest)
         self._prepared.made += target.prepare(self.dest, True).made
         return None
@@ -127,7 +130,9 @@ class Delivery(Place):
             self._lock.release()
 
     def seal(self) -> None:
-        """It is whole."""
+        """It is whole. Raises Refused where it isn't the directory any more that was filled."""
+        if os.path.islink(self.dest):
+            raise Refused("'%s' is a symbolic link" % os.fsdecode(self.dest), "move it away")
         self.releases.seal(self.name)
         self.whole = True
 

@@ -23,10 +23,11 @@ from typing import NamedTuple
 from nile.agent.worker import naming
 from nile.agent.worker.inuse import in_use
 from nile.agent.worker.messages import CantError
+from nile.agent.worker.target import mount_points
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Set, Tuple
 
 SYNC_S = 30.0  # for the kernel to bring a release to the disk, before it is called whole all the same
 _PAUSE_S = 0.02
@@ -244,13 +245,16 @@ class Releases:
         if look.flip is not None and not look.flip.done:
             needed.update(look.flip[:3])
         doomed = {naming.whole(self.dest, name): name for name in look.names[keep:] if name not in needed}
-        used = in_use(doomed)
-        removed = [(path, name) for path, name in doomed.items() if path not in used]
+        used, mounts = in_use(doomed), mount_points()
+        removed = [
+            (path, name) for path, name in doomed.items() if path not in used and not _has_mount(path, mounts)
+        ]
         for path, name in removed:
             os.rename(path, os.path.join(self.place, naming.GONE + name.encode()))
         for start in (naming.GONE, naming.MAKING):
             for _, path in self._listed(start):
-                _remove(path)
+                if not _has_mount(path, mounts):
+                    _remove(path)
         return [name for _, name in removed]
 
     # Helpers.
@@ -315,6 +319,12 @@ def _to_disk() -> None:
     latest = time.monotonic() + SYNC_S
     while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < latest:
         time.sleep(_PAUSE_S)
+
+
+def _has_mount(path: bytes, mounts: "Set[bytes]") -> bool:
+    """Is anything mounted in it? What that is isn't ours to remove."""
+    real = os.path.realpath(path)
+    return any(mount == real or mount.startswith(real + b"/") for mount in mounts)
 
 
 def _remove(path: bytes) -> None:

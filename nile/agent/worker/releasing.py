@@ -124,6 +124,10 @@ class Releasing:
         return self._pruned(None)
 
     def _do_prune(self, message: "Message") -> "Message":
+        look = self._known().look()
+        if not look.current or look.flip is None:  # a directory of that name needn't be Nile's
+            where = os.fsdecode(self._known().dest)
+            raise Refused("no release of %s was ever made current by Nile" % where, "remove old ones by hand")
         return self._pruned(message["keep"])
 
     def _pruned(self, keep: "Optional[int]") -> "Message":

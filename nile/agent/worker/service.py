@@ -17,7 +17,7 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     serve     begin a chain with that                 (the root's worker)
     forget    a recording isn't needed any more       (the root's worker)
     join      take a place in a chain, and apply what comes
-    confirm   the digest of a stream: who has another one may not use it
+    approve   the digest of a stream: who has another one may not use it
     predecessor, successor, last, leave   what becomes of that place
     look, seal, stage, flip, ...   of releases: see nile.agent.worker.releasing
     collect   have the directory that gets files of hosts  (the root's worker)
@@ -300,7 +300,7 @@ class Service:
     def _do_last(self, message: "Message") -> None:
         self._streams().last(message["what"])
 
-    def _do_confirm(self, message: "Message") -> None:
+    def _do_approve(self, message: "Message") -> None:
         self._streams().confirm(message)
 
     def _do_leave(self, message: "Message") -> None:

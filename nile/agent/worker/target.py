@@ -95,7 +95,7 @@ def _precious(dest: bytes) -> "Optional[Refusal]":
             owner = homes.get(path) or os.path.basename(shown)
             text = "'%s' is the home directory of %s: nothing is deleted there" % (shown, owner)
             return Refusal("home", text, remedy)
-        if os.path.ismount(path) or path in _mounts():
+        if os.path.ismount(path) or path in mount_points():
             return Refusal("mount", "'%s' is a mount point: nothing is deleted there" % shown, remedy)
     return None
 
@@ -114,7 +114,7 @@ def _homes() -> "Dict[bytes, str]":
     return found
 
 
-def _mounts() -> "Set[bytes]":
+def mount_points() -> "Set[bytes]":
     """Mount points as the kernel knows them: a directory bound over another of its own file system too."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:

@@ -383,6 +383,21 @@ class TestPruning:
             other.communicate(b"\n", timeout=20)
 
     @pytest.mark.cluster
+    def test_what_has_something_mounted_in_it_is_kept(self, dest: Path, tmp_path: Path) -> None:
+        precious = tmp_path / "precious"
+        precious.mkdir()
+        (precious / "data").touch()
+        below = dest / "releases/3/deep"
+        below.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--bind", precious, below], check=True)
+        try:
+            at(dest).prune(0)
+            assert (precious / "data").exists()
+            assert "3" in at(dest).names()
+        finally:
+            subprocess.run(["umount", below], check=True)
+
+    @pytest.mark.cluster
     def test_directories_that_are_read_only_go_too(self, open_path: Path) -> None:
         def check() -> None:
             mine = open_path / "mine"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nile.agent.worker.patterns import Patterns
+from nile.agent.worker.releases import Refused
 from nile.agent.worker.releasing import LATEST_S, Releasing
 from tests.agent.worker.conftest import as_nobody
 
@@ -79,3 +80,24 @@ def test_who_may_not_write_there_is_told(open_path: Path) -> None:
         assert str(open_path) in said["reason"]
 
     as_nobody(check)
+
+
+def test_where_nile_made_nothing_current_nothing_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "releases/v1.0").mkdir(parents=True)
+    other = Releasing()
+    assert asked(other, "look", dest=os.fsencode(tmp_path), hold=True)["names"] == ["v1.0"]
+    said = asked(other, "prune", keep=0)
+    assert said["code"] == "release"
+    assert (tmp_path / "releases/v1.0").is_dir()
+
+
+@pytest.mark.parametrize("which", ["releases", "releases/.nile-making-1"])
+def test_nothing_is_delivered_through_a_link(tmp_path: Path, which: str) -> None:
+    dest, elsewhere = tmp_path / "dest", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (dest / which).parent.mkdir(parents=True)
+    (dest / which).symlink_to(elsewhere)
+    place = Releasing().deliver(os.fsencode(dest), b".nile-sync-r", "1")
+    with pytest.raises(Refused, match="symbolic link"):
+        place.take()
+    assert list(elsewhere.iterdir()) == []
