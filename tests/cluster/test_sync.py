@@ -452,8 +452,8 @@ def test_where_nobody_means_to_delete_nothing_is(nile: Nile, source: Path, dest:
 
 
 def test_one_run_at_a_time(nile: Nile, plain: Path) -> None:
-    words = ("-w", "h[001-002]", *SLOW, f"{plain}/", "/srv/copy")
-    with Started(nile, *words) as first:
+    words = ("-w", "h[001-002]", f"{plain}/", "/srv/copy")
+    with Started(nile, "--bwlimit", "1500", *words) as first:
         under_way(nile, "h001", "/srv/copy", 1)
         second = sync(nile, "--json", *words)
         assert {result["code"] for result in second.results.values()} == {"busy"}
