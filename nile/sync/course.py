@@ -189,6 +189,7 @@ class Sync:
                 yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
+        yield from self._flipping.look_after(t)
         yield from self._go_on(t)
         yield from self._progress(t)
 

@@ -26,6 +26,9 @@ from nile.sync.judging import told
 from nile.sync.options import Quorum
 from nile.sync.targets import Step, Target
 
+MOST_S = 60.0
+"""For hosts to write a flip down, or to flip; less than makes a word too old (`releasing.LATEST_S`)."""
+
 
 class Phase(StrEnum):
     """What is being done; the values of most are what workers are asked."""
@@ -72,6 +75,7 @@ class Flipping:
         self._phase = Phase.WAITING
         self._members: list[Target] = []
         self._refused = 0
+        self._since_s = 0.0
 
     @property
     def begun(self) -> bool:
@@ -83,6 +87,17 @@ class Flipping:
         self._members = list(members)
         self._refused = refused
         yield from self._ask(Phase.SEALING if self._order.delivered else Phase.STAGING, t)
+
+    def look_after(self, t: float) -> Errands:
+        """One that says that it is at it, and never gets there, holds up nobody."""
+        quick = self._phase in (Phase.STAGING, Phase.UNSTAGING, Phase.FLIPPING)
+        if quick and t - self._since_s > MOST_S:
+            for target in [each for each in self._members if each.step is Step.CLOSING]:
+                self._refused += 1
+                reason = (
+                    f"it had to {self._phase.value}, and hasn't in {MOST_S:.0f} s: its file system may hang"
+                )
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
 
     def go_on(self, t: float) -> Errands:
         """What follows, once all have done what they were asked last."""
@@ -112,7 +127,7 @@ class Flipping:
                 self._phase = Phase.OVER
 
     def _ask(self, phase: Phase, t: float) -> Errands:
-        self._phase = phase
+        self._phase, self._since_s = phase, t
         fields: dict[str, Any] = {}
         if phase is Phase.STAGING:
             fields = {"to": self._order.to, "run": self._order.run}

@@ -117,6 +117,7 @@ class Releases:
             if target.step in SPEAKING and t - target.heard_s > SILENT_S:
                 reason = f"its worker has said nothing for {SILENT_S:.0f} s: the file system may hang"
                 yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+        yield from self._flipping.look_after(t)
         yield from self._go_on(t)
 
     # What follows.
@@ -149,7 +150,13 @@ class Releases:
         elif all(target.step in (Step.READY, Step.OVER) for target in self._targets.values()):
             self._begun = True
             ready = [target for target in self._targets.values() if target.step is Step.READY]
-            if self._options.deed is Deed.FLIP:
+            befores = {self._shelves[target.id].previous for target in ready} - {""}
+            if self._options.deed is Deed.FLIP and not self._options.to and len(befores) > 1:
+                reason = f"these hosts would go back to different releases: {', '.join(sorted(befores))}"
+                for target in ready:
+                    remedy = "name the one that is meant by --to"
+                    yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
+            elif self._options.deed is Deed.FLIP:
                 yield from self._flipping.begin(ready, t, self._refused)
                 yield from self._flipping.go_on(t)
             elif self._options.deed is Deed.PRUNE:

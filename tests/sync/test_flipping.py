@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nile.agent.worker.releasing import LATEST_S
 from nile.events import Code, Notice, Verdict
 from nile.sync import Method, Quorum
 from nile.topology.model import ROOT_ID
@@ -285,3 +286,23 @@ def test_whatever_happens_nothing_flips_without_a_quorum(seed: int) -> None:
             assert it.did[node] in (["seal"], ["seal", "stage", "unstage"])
     if Code.QUORUM in it.codes.values():
         assert it.flipped == set()
+
+
+def test_one_that_never_gets_there_is_left_behind_before_the_others_take_the_word_for_too_old() -> None:
+    it = Hosts([0] * 4, {}, quorum=Quorum(7500))
+    stage, asked = it._stage, []
+
+    def slowly(node_id: int, message: Message) -> None:
+        if node_id == 2:
+            asked.append(message["n"])
+        else:
+            stage(node_id, message)
+
+    it._stage = slowly  # type: ignore[method-assign]
+    it.run()
+    began_s = it.t
+    while it.t < began_s + LATEST_S - 20 and 2 not in it.judged:
+        it._say(2, asked[0], alive=True, more=True)
+        it.tick(it.t + 5)
+    assert it.judged[2].code is Code.AGENT
+    assert it.flipped == {1, 3, 4}

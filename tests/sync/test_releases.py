@@ -192,6 +192,20 @@ class TestRollback:
         assert codes(it)[0] is Code.QUORUM
         assert site.now() == ["2"] * 3
 
+    def test_hosts_that_would_go_back_to_different_ones_go_to_none_unless_it_is_named(
+        self, site: Site
+    ) -> None:
+        well(site.deliver("1"))
+        site.deliver("2", down=(2,), quorum=Quorum(5000))
+        well(site.deliver("3"))
+        assert site.now("previous") == ["2", "1", "2"]
+        it = site.releases(Deed.FLIP)
+        assert codes(it) == [Code.RELEASE] * 3
+        assert "1, 2" in it.judged[1].reason
+        assert site.now() == ["3"] * 3
+        well(site.releases(Deed.FLIP, to="1"))
+        assert site.now() == ["1"] * 3
+
     def test_where_there_are_no_releases(self, site: Site) -> None:
         it = site.releases(Deed.FLIP)
         assert codes(it) == [Code.RELEASE] * 3
