@@ -27,6 +27,7 @@ MODULES = (
     "worker.pushing",
     "worker.receiving",
     "worker.place",
+    "worker.underway",
     "worker.copies",
     "worker.ring",
     "worker.segments",

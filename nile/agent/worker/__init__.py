@@ -26,6 +26,7 @@ goes from worker to worker.
     running     an rsync that runs, and how it ended
     pushing     from a worker to another by rsync: the sender's side
     receiving   and the receiver's
+    underway    what both kinds of copies have in common
     copies      those under way at one worker
     naming      how releases are called                           pure
     inuse       which directories processes work in
@@ -39,7 +40,7 @@ For files that come back from hosts:
     shelf       the directory at the root that gets them
     gathering   both sides of it
 
-For a stream that is passed down a chain of hosts, which no command begins yet:
+For a stream that is passed down a chain of hosts:
 
     recording   what would be copied to one host, as a stream
     applying    that stream, at a host that has the same
@@ -51,4 +52,6 @@ For a stream that is passed down a chain of hosts, which no command begins yet:
     holding     when a node is held up, and by whom               pure
     reports     what a node says of itself
     chain       a node of the chain
+    taping      a recording at the root, that chains begin with
+    streaming   what the root has done with all that
 """

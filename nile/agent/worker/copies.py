@@ -2,22 +2,20 @@
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.lookup import EVERYWHERE
-from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import Push, helper
 from nile.agent.worker.receiving import Receive
+from nile.agent.worker.underway import COME_S, UnderWay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, Callable, Dict, FrozenSet, List, Optional, Union
+    from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.running import Ending
 
     Message = Dict[str, Any]
     Say = Callable[[int, Message], None]
-
-COME_S = 40.0  # for the other side to come, or to be found
 
 
 def meant(message: "Message", both: "FrozenSet[str]") -> rsyncs.Copy:
@@ -41,16 +39,13 @@ def meant(message: "Message", both: "FrozenSet[str]") -> rsyncs.Copy:
     )
 
 
-class Copies:
-    """`say(number, fields)` answers; `changed()` names what of the source changed since it was read."""
+class Copies(UnderWay):
+    """`changed()` names what of the source changed since it was read."""
 
     def __init__(self, loop: "Loop", say: "Say", changed: "Callable[[], List[bytes]]") -> None:
-        self._loop = loop
-        self._say = say
+        super().__init__(loop, say)
         self._changed = changed
         self.rsync: "Optional[rsyncs.Rsync]" = None
-        self._under_way: "Dict[int, Union[Receive, Push, Dial]]" = {}
-        self._idle: "Optional[Callable[[], None]]" = None
 
     def look_for_rsync(self) -> "Optional[Message]":
         """Which rsync there is: its version and what it has; None where there is none of use."""
@@ -80,25 +75,13 @@ class Copies:
 
     def push(self, message: "Message", sources: "List[bytes]") -> None:
         """Find whoever waits, and copy to it."""
-        number = message["n"]
 
-        def met(connection: "Optional[socket.socket]", code: str, reason: str) -> None:
-            del self._under_way[number]
-            if connection is None:
-                text = "%s port %d: %s" % (message["address"], message["port"], reason)
-                self._answer(number, {"code": code, "reason": text, "retry": True, "sent": 0})
-                return
-            try:
-                self._begin(message, sources, connection)
-            except (KeyError, TypeError, ValueError, OSError) as error:
-                connection.close()
-                text = "rsync can't be begun: %s" % error
-                self._answer(number, {"code": "copy", "reason": text[:500], "retry": True, "sent": 0})
+        def failed(code: str, reason: str, found: bool) -> "Message":
+            where = "%s port %d" % (message["address"], message["port"])
+            text = "rsync can't be begun: %s" % reason if found else "%s: %s" % (where, reason)
+            return {"code": "copy" if found else code, "reason": text[:500], "retry": True, "sent": 0}
 
-        deadline = self._loop.now() + COME_S
-        self._under_way[number] = Dial(
-            self._loop, message["address"], message["port"], message["secret"], deadline, met
-        )
+        self._find(message, lambda connection: self._begin(message, sources, connection), failed)
 
     def _begin(self, message: "Message", sources: "List[bytes]", connection: "socket.socket") -> None:
         if self.rsync is None and self.look_for_rsync() is None:
@@ -122,31 +105,4 @@ class Copies:
         )
 
     def _ended(self, number: int, ending: "Ending") -> None:
-        self._under_way.pop(number, None)
-        fields: "Message" = {"sent": ending.sent}
-        if ending.code:
-            fields.update(code=ending.code, reason=ending.said(), retry=ending.retry)
-        self._answer(number, fields)
-
-    def _answer(self, number: int, fields: "Message") -> None:
-        self._say(number, fields)
-        if self._idle is not None and not self._under_way:
-            self._idle()
-
-    def abandon(self, number: int) -> None:
-        """Nobody will come."""
-        under_way = self._under_way.get(number)
-        if isinstance(under_way, (Receive, Push)):
-            under_way.stop()
-
-    def stop(self, idle: "Callable[[], None]") -> None:
-        """End all of them; `idle()` is called once none is left."""
-        self._idle = idle
-        for number, under_way in list(self._under_way.items()):
-            if isinstance(under_way, Dial):
-                under_way.close()
-                del self._under_way[number]
-            else:
-                under_way.stop()
-        if not self._under_way:
-            idle()
+        self._over(number, dict(ending.trouble(), sent=ending.sent))

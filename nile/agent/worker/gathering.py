@@ -9,16 +9,16 @@ the host looks before and afterwards, and says which ones these are.
 import os
 
 from nile.agent.worker import fetching, rsync
-from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import Push, helper
 from nile.agent.worker.receiving import Receive
 from nile.agent.worker.shelf import Shelf
-from nile.agent.worker.trees import Source
+from nile.agent.worker.trees import Source, one_line
+from nile.agent.worker.underway import COME_S, UnderWay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, Callable, Dict, List, Optional, Union
+    from typing import Any, Callable, Dict, List, Optional
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.patterns import Patterns
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Message = Dict[str, Any]
     Say = Callable[[int, Message], None]
 
-COME_S = 40.0  # for the other side to come, or to be found
 MOST_NAMED = 100
 
 
@@ -53,16 +52,13 @@ class Offer(Receive):
         """A sender writes nothing."""
 
 
-class Gathering:
-    """What of this is under way at one worker. `say(number, fields)` answers."""
+class Gathering(UnderWay):
+    """What of this is under way at one worker."""
 
     def __init__(self, loop: "Loop", say: "Say") -> None:
-        self._loop = loop
-        self._say = say
+        super().__init__(loop, say)
         self._rsync: "Optional[Rsync]" = None
         self._shelf: "Optional[Shelf]" = None
-        self._under_way: "Dict[int, Union[Offer, Push, Dial]]" = {}
-        self._idle: "Optional[Callable[[], None]]" = None
 
     # A host's.
 
@@ -87,7 +83,7 @@ class Gathering:
             lambda ending: self._offered(number, ending, source),
         )
         self._under_way[number] = offer
-        unreadable = [_shown(path) + b": " + why.encode() for path, why in source.manifest.unreadable]
+        unreadable = [one_line(path) + b": " + why.encode() for path, why in source.manifest.unreadable]
         return {
             "port": offer.port,
             "missing": missing,
@@ -99,7 +95,7 @@ class Gathering:
 
     def _offered(self, number: int, ending: "Ending", source: Source) -> None:
         changed = [] if ending.code not in ("", "partial", "vanished") else source.changed()
-        fields = {"changed": len(changed), "lines": [_shown(path) for path in changed[:MOST_NAMED]]}
+        fields = {"changed": len(changed), "lines": [one_line(path) for path in changed[:MOST_NAMED]]}
         self._ended(number, ending, fields)
 
     # The root's.
@@ -118,24 +114,12 @@ class Gathering:
 
     def fetch(self, message: "Message") -> None:
         """Find the host that waits, and take what it offers."""
-        number = message["n"]
 
-        def met(connection: "Optional[socket.socket]", code: str, reason: str) -> None:
-            del self._under_way[number]
-            if connection is None:
-                self._answer(number, {"code": code, "reason": reason, "retry": True, "received": 0})
-                return
-            try:
-                self._begin(message, connection)
-            except (KeyError, TypeError, ValueError, OSError) as error:
-                connection.close()
-                fields = {"code": "not-writable", "reason": str(error)[:500], "retry": False, "received": 0}
-                self._answer(number, fields)
+        def failed(code: str, reason: str, found: bool) -> "Message":
+            code, reason = ("not-writable", reason[:500]) if found else (code, reason)
+            return {"code": code, "reason": reason, "retry": not found, "received": 0}
 
-        deadline = self._loop.now() + COME_S
-        self._under_way[number] = Dial(
-            self._loop, message["address"], message["port"], message["secret"], deadline, met
-        )
+        self._find(message, lambda connection: self._begin(message, connection), failed)
 
     def _begin(self, message: "Message", connection: "socket.socket") -> None:
         assert self._rsync is not None
@@ -168,12 +152,6 @@ class Gathering:
 
     # Both.
 
-    def abandon(self, number: int) -> None:
-        """Nobody comes, or nothing more is wanted."""
-        under_way = self._under_way.get(number)
-        if isinstance(under_way, (Offer, Push)):
-            under_way.stop()
-
     def stop(self, idle: "Callable[[], None]") -> None:
         """End all of it, and leave the directory; `idle()` is called then."""
 
@@ -183,15 +161,7 @@ class Gathering:
                 self._shelf = None
             idle()
 
-        self._idle = left
-        for number, under_way in list(self._under_way.items()):
-            if isinstance(under_way, Dial):
-                under_way.close()
-                del self._under_way[number]
-            else:
-                under_way.stop()
-        if not self._under_way:
-            left()
+        super().stop(left)
 
     def _look_for_rsync(self) -> "Optional[Message]":
         """Why there is none of use; None where there is one."""
@@ -202,23 +172,10 @@ class Gathering:
         return None
 
     def _ended(self, number: int, ending: "Ending", fields: "Message") -> None:
-        self._under_way.pop(number, None)
-        if ending.code:
-            fields.update(code=ending.code, reason=ending.said(), retry=ending.retry)
-        self._answer(number, fields)
-
-    def _answer(self, number: int, fields: "Message") -> None:
-        self._say(number, fields)
-        if self._idle is not None and not self._under_way:
-            self._idle()
+        self._over(number, dict(ending.trouble(), **fields))
 
 
 def _not_there(missing: "List[bytes]") -> str:
     first = os.fsdecode(missing[0]).encode("utf-8", "replace").decode()
     more = len(missing) - 1
     return "%s isn't there%s" % (first, ", and %d more" % more if more else "")
-
-
-def _shown(path: bytes) -> bytes:
-    """A path on one line."""
-    return path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")

@@ -87,6 +87,10 @@ class Ending:
         named = ", ".join(name.decode("utf-8", "backslashreplace") for name in self.names[:3])
         return (self.reason + (" (%s)" % named if named else words))[:500]
 
+    def trouble(self) -> "Dict[str, Any]":
+        """What of it is told to the root, if it didn't go well: `code`, `reason`, `retry`."""
+        return {"code": self.code, "reason": self.said(), "retry": self.retry} if self.code else {}
+
     def instead(self, code: str, reason: str, retry: bool = False) -> "Ending":
         """The same, of another cause than rsync's own."""
         self.code, self.reason, self.retry = code, reason, retry

@@ -8,11 +8,12 @@ with the number of the message that named it: `link`.
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
-from nile.agent.worker.copies import COME_S, meant
+from nile.agent.worker.copies import meant
 from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 from nile.agent.worker.taping import Tape
+from nile.agent.worker.underway import COME_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

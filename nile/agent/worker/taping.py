@@ -6,12 +6,13 @@ import sys
 import tempfile
 
 from nile.agent.worker import rsync as rsyncs
-from nile.agent.worker.copies import COME_S, meant
+from nile.agent.worker.copies import meant
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
 from nile.agent.worker.receiving import Receive
 from nile.agent.worker.recording import Recording, Spool
 from nile.agent.worker.streams import File
+from nile.agent.worker.underway import COME_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,10 +125,8 @@ class Tape:
 
     def _over(self, ending: "Ending") -> None:
         self._way = None
-        fields: "Message" = {"sent": ending.sent}
-        if ending.code:
-            fields.update(code=ending.code, reason=ending.said(), retry=ending.retry)
-        else:
+        fields: "Message" = dict(ending.trouble(), sent=ending.sent)
+        if not ending.code:
             fields.update(total=self._spool.total)
             if self._spool.digest:
                 fields.update(digest=self._spool.digest)

@@ -79,9 +79,11 @@ def seen_here(found: Manifest, users: "List[Tuple[int, bytes]]", groups: "List[T
 def differences(source: Manifest, found: Manifest, terms: "Terms") -> "Dict[str, Any]":
     """Counts, and lines that name the first of what differs."""
     result = compare(source, found, terms)
-    lines = [b"missing " + _shown(path) for path in result.missing]
-    lines += [b"changed %s (%s)" % (_shown(path), ", ".join(what).encode()) for path, what in result.changed]
-    lines += [b"extra " + _shown(path) for path in result.extra]
+    lines = [b"missing " + one_line(path) for path in result.missing]
+    lines += [
+        b"changed %s (%s)" % (one_line(path), ", ".join(what).encode()) for path, what in result.changed
+    ]
+    lines += [b"extra " + one_line(path) for path in result.extra]
     total = result.missing_count + result.changed_count + result.extra_count
     text, shown = b"", 0
     for line in lines:
@@ -100,6 +102,6 @@ def differences(source: Manifest, found: Manifest, terms: "Terms") -> "Dict[str,
     }
 
 
-def _shown(path: bytes) -> bytes:
+def one_line(path: bytes) -> bytes:
     """A path on one line; a line end in it is written out, and so is a backslash."""
     return path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
