@@ -278,7 +278,7 @@ class Service:
 
     def _do_record(self, message: "Message") -> None:
         assert self._source is not None
-        self._streams().record(message, self._rsync(), self._source.paths)
+        self._streams().record(message, self._rsync(), self._source)
 
     def _do_serve(self, message: "Message") -> None:
         self._streams().serve(message)
