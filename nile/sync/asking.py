@@ -9,6 +9,9 @@ from nile.cascade import Errand, Tell
 from nile.cascade.work import Reach
 from nile.sync.targets import count
 
+LOOPBACK = "127.0.0.1"
+"""Where a way that was opened by `reach` begins, at its giver."""
+
 Errands = Iterator[Errand]
 Answer = Callable[[dict[str, Any], float], Errands]
 """Takes a message, in which `from` is who says it, and the time."""

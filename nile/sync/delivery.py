@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
-from nile.sync.asking import Errands
+from nile.sync.asking import LOOPBACK, Errands
 from nile.sync.chain import ANSWER_S, Chain
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
@@ -94,7 +94,7 @@ class Delivery:
 
     def _reached(self, message: dict[str, Any], t: float) -> Errands:
         if "port" in message and not self._recorded:
-            yield from self._record("127.0.0.1", count(message["port"]), t)
+            yield from self._record(LOOPBACK, count(message["port"]), t)
         else:
             yield from self._come_to_nothing(t)
 

@@ -17,7 +17,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
-from nile.sync.asking import Asking, Errands
+from nile.sync.asking import LOOPBACK, Asking, Errands
 from nile.sync.judging import SILENT_S, told
 from nile.sync.targets import count, rsync_facts, words
 from nile.sync.wording import gathered
@@ -34,7 +34,6 @@ TRIES = 4
 MOST_LINES = 100
 """Files that a host may name in one answer."""
 
-LOOPBACK = "127.0.0.1"
 _BROUGHT = ("", "partial", "vanished")
 """Codes with which all came that could."""
 _UNREADABLE = b"unreadable "

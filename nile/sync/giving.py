@@ -12,7 +12,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, Verdict
-from nile.sync.asking import Asking, Errands
+from nile.sync.asking import LOOPBACK, Asking, Errands
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Step, Target, count, words
 from nile.sync.ways import Ways
@@ -29,7 +29,6 @@ TRIES = 4
 
 STOPPED = "stopped"
 """How a worker says that it ended something because it was told to."""
-LOOPBACK = "127.0.0.1"
 
 
 class _Attempt:

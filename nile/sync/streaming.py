@@ -73,11 +73,6 @@ class Streams:
         self.sent: Counter[int] = Counter()
         self.broken: Judgement | None = None
 
-    @property
-    def idle(self) -> bool:
-        """Is no stream under way, or to come?"""
-        return not (self._waiting or self._under_way)
-
     def begin(
         self,
         differing: Iterable[Target],
