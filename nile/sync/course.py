@@ -25,12 +25,12 @@ from nile.sync.asking import Asking, Errands
 from nile.sync.counting import Counting
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import SILENT_S, unfit
+from nile.sync.judging import broke_rules, silent, unfit
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.pace import Pace
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
-from nile.sync.targets import SPEAKING, Step, Target
+from nile.sync.targets import Step, Target
 from nile.sync.ways import Ways
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
@@ -143,8 +143,7 @@ class Sync:
         if node_id == ROOT_ID:
             yield from self.root_lost(f"it said {reason}", t)
             return
-        judgement = Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
-        yield from self._fail(self._targets[node_id], judgement)
+        yield from self._fail(self._targets[node_id], broke_rules(reason))
 
     def over(self, node_id: int, t: float) -> Errands:
         """It has its verdict."""
@@ -184,9 +183,8 @@ class Sync:
                 yield self._survey.open(target)
             elif target.step is Step.COMPARING and not self._counting.is_asked(target):
                 target.heard_s = t
-            elif target.step in SPEAKING and t - target.heard_s > SILENT_S:
-                reason = f"its worker has said nothing for {SILENT_S:.0f} s: the place to copy to may hang"
-                yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+            elif judgement := silent(target, t, "the place to copy to"):
+                yield from self._fail(target, judgement)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
         yield from self._flipping.look_after(t)

@@ -13,6 +13,7 @@ from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, Verdict
 from nile.sync.asking import LOOPBACK, Asking, Errands
+from nile.sync.judging import STALLED_S, stalled
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Step, Target, count, words
 from nile.sync.ways import Ways
@@ -22,8 +23,6 @@ AT_ONE_TIME = 4
 """Copies that one node gives at one time: more share its uplink, and each of them ends later."""
 PAUSE_S = 1.0
 """Before the third try to copy to a host; before the next one twice that. The second one begins at once."""
-STALLED_S = 240.0
-"""Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
 
@@ -119,9 +118,8 @@ class Giving:
             if self._unheard(target):
                 yield from self._ended(target, t)
             elif t - max(target.heard_s, target.begun_s) > STALLED_S:
-                reason = f"nothing was heard of the copy to it for {STALLED_S:.0f} s"
                 target.step = Step.OVER
-                yield Judge(target.id, Judgement(Verdict.FAILED, Code.AGENT, reason))
+                yield Judge(target.id, stalled("the copy to it", STALLED_S))
 
     def go_on(self, t: float) -> Errands:
         """Begin what can begin: those first that have most to serve in turn."""
