@@ -12,8 +12,9 @@ from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import Asking
-from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S, REPORT_S
+from nile.sync.chain import ORPHAN_S
 from nile.sync.delivery import STUCK_S
+from nile.sync.holdups import CALM_S, HELD_S, REPORT_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.seats import DIGEST
