@@ -14,12 +14,11 @@ from functools import partial
 from typing import Any
 
 from nile.agent.worker.ring import APPLIER
-from nile.cascade.tree import Tree as Hosts
-from nile.sync.asking import Asking, Errands
+from nile.sync.asking import Errands
 from nile.sync.holdups import Holdups
+from nile.sync.means import Means
 from nile.sync.member import Member
 from nile.sync.targets import Target, count, words
-from nile.sync.ways import Ways
 from nile.topology.model import ROOT_ID
 
 TRIES = 2
@@ -46,26 +45,21 @@ class Chain:
 
     def __init__(
         self,
-        asking: Asking,
-        hosts: Hosts,
+        means: Means,
         recording: int,
         terms: dict[str, Any],
         identity: bytes,
-        address: Callable[[int, int], str],
-        secret: Callable[[], bytes],
         over: Callable[[Target, dict[str, Any], float], Errands],
-        ways: Ways,
         t: float,
     ) -> None:
-        self._asking = asking
-        self._hosts = hosts
+        self._means = means
+        self._asking = means.asking
+        self._hosts = means.hosts
+        self._ways = means.ways
         self._recording = recording
         self._terms = {**terms, "identity": identity}
         self._identity = identity
-        self._address = address
-        self._secret = secret
         self._over = over
-        self._ways = ways
         self._members: list[Member] = []
         self._holdups = Holdups(self._members)
         self._orphans: dict[Member, float] = {}
@@ -100,7 +94,7 @@ class Chain:
         first = {part * len(targets) // parts for part in range(1, parts)}
         for at, target in enumerate(targets):
             before = self._members[-1] if self._members and at not in first else None
-            member = Member(target, before, secret=self._secret(), due_s=t + ANSWER_S)
+            member = Member(target, before, secret=self._means.secret(), due_s=t + ANSWER_S)
             self._ways.left(target.id)
             fields = {"secret": member.secret, **self._terms}
             tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
@@ -230,7 +224,7 @@ class Chain:
         self._links.pop(member.link, None)
         member.link = 0
         member.due_s = t + ANSWER_S
-        member.secret = self._secret()
+        member.secret = self._means.secret()
         fields = {"what": member.number, "secret": member.secret}
         tell = self._asking.ask(member.target.id, "predecessor", fields, partial(self._waits, member))
         member.asked = tell.message["n"]
@@ -253,7 +247,7 @@ class Chain:
         feeder = member.feeder
         giver = feeder.target.id if feeder else ROOT_ID
         where = {
-            "address": self._address(giver, member.target.id),
+            "address": self._means.address(giver, member.target.id),
             "port": port,
             "secret": member.secret,
         }

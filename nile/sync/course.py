@@ -21,17 +21,16 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
-from nile.sync.asking import Asking, Errands
+from nile.sync.asking import Errands
 from nile.sync.counting import Counting
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
 from nile.sync.judging import broke_rules, silent, unfit
+from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
-from nile.sync.pace import Pace
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
 from nile.sync.targets import Step, Target
-from nile.sync.ways import Ways
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
@@ -64,9 +63,9 @@ class Sync:
         self._targets = {
             host.id: Target(host.id, host.name) for host in asked if only is None or host.id in only
         }
-        self._asking = Asking()
-        self._ways = Ways(Pace())
-        self._survey = Survey(options, run, self._asking, self._targets, self._fail, self._stop)
+        means = Means(options, run, hosts, address, secret)
+        self._asking, self._ways = means.asking, means.ways
+        self._survey = Survey(means, self._targets, self._fail, self._stop)
         self._counting = Counting(
             self._targets,
             self._asking.ask,
@@ -74,31 +73,8 @@ class Sync:
             options.checksum,
             exact=options.purpose is not Purpose.COPY,
         )
-        self._giving = Giving(
-            options,
-            run,
-            self._survey.names,
-            hosts,
-            self._targets,
-            self._asking,
-            self._survey.check,
-            address,
-            secret,
-            self._ways,
-        )
-        self._streams = Streams(
-            options,
-            run,
-            self._survey.names,
-            hosts,
-            self._asking,
-            self._survey.check,
-            self._fail,
-            address,
-            secret,
-            self._ways,
-            identity,
-        )
+        self._giving = Giving(means, self._targets, self._survey.check)
+        self._streams = Streams(means, self._survey.check, self._fail, identity)
         order = Order(run, options.release, options.quorum, options.keep, delivered=True)
         self._flipping = Flipping(
             order, self._targets, self._asking, self._fail, lambda target, _: iter([self._done(target)])

@@ -35,11 +35,11 @@ class Delivery:
         self, streams: Streams, targets: list[Target], recorder: Target | None, attempt: int
     ) -> None:
         self._streams = streams
-        self._asking = streams.asking
+        self._asking = streams.means.asking
         self.targets = targets
         self._recorder = recorder
         self.attempt = attempt
-        self._secret = streams.secret()
+        self._secret = streams.means.secret()
         self._number = 0
         self._receiving = 0
         self._recorded = False
@@ -100,7 +100,7 @@ class Delivery:
 
     def _record(self, address: str, port: int, t: float) -> Errands:
         streams, recorder = self._streams, self._recorder
-        terms = streams.terms(max((target.may_delete for target in self.targets), default=0))
+        terms = streams.means.terms(max((target.may_delete for target in self.targets), default=0))
         fields = {
             **terms,
             "address": address,
@@ -114,18 +114,7 @@ class Delivery:
         self._number = tell.message["n"]
         yield tell
         how = {"recorded": streams.recorded(recorder), "ring": streams.ring, "hashed": streams.hashed}
-        self.chain = Chain(
-            self._asking,
-            streams.hosts,
-            self._number,
-            {**terms, **how},
-            streams.identity,
-            streams.address,
-            streams.secret,
-            self._out,
-            streams.ways,
-            t,
-        )
+        self.chain = Chain(streams.means, self._number, {**terms, **how}, streams.identity, self._out, t)
         others = [target for target in self.targets if target is not recorder]
         yield from self.chain.join(others, t, streams.chains)
         if recorder is None:
@@ -148,7 +137,7 @@ class Delivery:
         else:
             self._recorded = self._complete = True
             self._due_s = None if self._free else t + ANSWER_S
-            self._streams.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
+            self._streams.means.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
             yield from self.chain.digested(message.get("digest") if self._streams.hashed else None)
             yield from self._join_last(t)
         yield from self._streams.finish(self, t)

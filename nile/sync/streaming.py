@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from nile.agent.worker.manifest import TEMPORARY
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.events import Notice
-from nile.sync.asking import Asking, Errands
+from nile.sync.asking import Errands
 from nile.sync.delivery import ATTEMPTS, Delivery
-from nile.sync.options import SyncOptions
+from nile.sync.means import Means
 from nile.sync.targets import Difference, Step, Target
-from nile.sync.ways import Ways
 from nile.sync.wording import left_out, which_way
 from nile.topology.model import ROOT_ID
 
@@ -39,29 +37,16 @@ class Streams:
 
     def __init__(
         self,
-        options: SyncOptions,
-        run: str,
-        names: list[bytes],
-        hosts: Hosts,
-        asking: Asking,
+        means: Means,
         check: Callable[[Target], Errands],
         fail: Callable[[Target, Judgement], Errands],
-        address: Callable[[int, int], str],
-        secret: Callable[[], bytes],
-        ways: Ways,
         identity: Callable[[], bytes],
         ring: int = RING,
     ) -> None:
-        self._options = options
-        self._run = run
-        self._names = names
-        self.hosts = hosts
-        self.asking = asking
+        self.means = means
+        self._options = means.options
         self.check = check
         self.fail = fail
-        self.address = address
-        self.secret = secret
-        self.ways = ways
         self.ring = ring
         self._make_identity = identity
         self.identity = b""
@@ -109,7 +94,7 @@ class Streams:
 
     def _groups(self, differing: Iterable[Target]) -> list[list[Target]]:
         """Hosts that have the same, each group as it hangs in the tree: neighbours are near each other."""
-        place = {node_id: at for at, node_id in enumerate(in_order(self.hosts))}
+        place = {node_id: at for at, node_id in enumerate(in_order(self.means.hosts))}
         groups: dict[object, list[Target]] = {}
         for target in differing:
             if target.rsync is not None and target.found is not None:
@@ -186,25 +171,6 @@ class Streams:
         ends = [self._rsync] if other is None else [self._rsync, other]
         has = set.intersection(*(set(end["has"]) for end in ends))
         return {"version": min(end["version"] for end in ends), "has": sorted(has)}
-
-    def terms(self, may_delete: int) -> dict[str, Any]:
-        """What, and how: the same at both ends of a recording, and for all that read it."""
-        options = self._options
-        return {
-            "dest": options.place,
-            "temporary": TEMPORARY + self._run.encode(),
-            "names": self._names,
-            "copy": {
-                "delete": options.delete,
-                "excludes": list(options.excludes),
-                "checksum": options.checksum,
-                "whole": options.whole,
-                "numeric_ids": options.numeric_ids,
-                "chown": options.chown,
-                "bwlimit": 0,
-                "max_delete": may_delete,
-            },
-        }
 
 
 def in_order(hosts: Hosts) -> Iterator[int]:
