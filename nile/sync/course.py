@@ -249,9 +249,7 @@ class Sync:
                 for target in self._targets.values()
                 if target.step is Step.DIFFERS and not target.current
             ]
-            yield from self._streams.begin(
-                differing, self._survey.rsync, self._survey.size, self._counting.estimate, t
-            )
+            yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
 
     def _tell(self, differing: list[Target]) -> Errands:
         """Say what differs before it is mended; where there is only more, that isn't what is mended."""

@@ -7,6 +7,7 @@ record, at the root ----> chain of hosts, each applies and passes on ----> each 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nile.cascade.verdicts import Judgement
@@ -28,17 +29,29 @@ STUCK_S = 200.0
 """A chain of which nobody says anything for so long is given up."""
 
 
+@dataclass(slots=True)
+class Group:
+    """Hosts that have the same. `recorder` is the one against which it is recorded what they lack, if any.
+
+    `only` names all that they lack, where that is known (see `targets.Difference`).
+    """
+
+    targets: list[Target]
+    recorder: Target | None
+    only: bytes
+    attempt: int = 1
+
+
 class Delivery:
     """One stream, from its recording to its end."""
 
-    def __init__(
-        self, streams: Streams, targets: list[Target], recorder: Target | None, attempt: int
-    ) -> None:
+    def __init__(self, streams: Streams, group: Group) -> None:
         self._streams = streams
         self._asking = streams.means.asking
-        self.targets = targets
-        self._recorder = recorder
-        self.attempt = attempt
+        self.targets = group.targets
+        self.only = group.only
+        self._recorder = recorder = group.recorder
+        self.attempt = group.attempt
         self._secret = streams.means.secret()
         self._number = 0
         self._receiving = 0
@@ -100,7 +113,7 @@ class Delivery:
 
     def _record(self, address: str, port: int, t: float) -> Errands:
         streams, recorder = self._streams, self._recorder
-        terms = streams.means.terms(max((target.may_delete for target in self.targets), default=0))
+        terms = self._terms()
         fields = {
             **terms,
             "address": address,
@@ -109,6 +122,7 @@ class Delivery:
             "peer": recorder.rsync if recorder else None,
             "limit": streams.limit,
             "hashed": streams.hashed,
+            "only": self.only,
         }
         tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
         self._number = tell.message["n"]
@@ -119,6 +133,12 @@ class Delivery:
         yield from self.chain.join(others, t, streams.chains)
         if recorder is None:
             yield from self.chain.close()
+
+    def _terms(self) -> dict[str, Any]:
+        means = self._streams.means
+        if self.only:  # then nothing is to go, and rsync would look for that in all directories
+            return means.terms(0, delete=False, listed=True)
+        return means.terms(max((target.may_delete for target in self.targets), default=0))
 
     def _said(self, message: dict[str, Any], t: float) -> Errands:
         """How far the recording is, and how it ended."""

@@ -40,6 +40,7 @@ class Survey:
         self._owners: dict[str, Any] = {}
         self.sources: dict[str, Tree] = {}
         self.room = 0
+        self.based = False
         self.size = 0
         self.rsync: dict[str, Any] | None = None
 
@@ -62,6 +63,7 @@ class Survey:
         for owner, fingerprint in message["fingerprints"].items():
             self.sources[owner] = Tree.of(message, fingerprint)
         self.room, self.size = count(message["room"]), count(message["size"])
+        self.based = message["based"] is True
         self.rsync = rsync_facts(message["rsync"])
         if mounts := list(message["mounts"]):
             yield Publish(Notice(other_file_systems(mounts)))

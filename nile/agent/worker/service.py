@@ -193,6 +193,7 @@ class Service:
             "room": source.room(),
             "size": manifest.totals().bytes,
             "empty": source.empty,
+            "based": bool(source.base),
             "mounts": manifest.mounts[:MOST_NAMED],
             "rsync": self._copies.look_for_rsync(),
         }

@@ -128,6 +128,7 @@ def differences(source: Manifest, found: Manifest, terms: "Terms") -> "Dict[str,
         "move": result.total_bytes,
         "lines": text,
         "paths": _all_paths(result),
+        "touched": result.touched,
     }
 
 
