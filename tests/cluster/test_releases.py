@@ -13,7 +13,7 @@ import pytest
 
 from nile.lab import Lab
 from tests.cluster.faults import cut, freeze
-from tests.cluster.hosts import patiently, processes, root_of
+from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
 
 pytestmark = pytest.mark.cluster
@@ -30,8 +30,7 @@ def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "3s", "connect": "3s"})
     yield made
     fleet.heal()
-    for host in HOSTS:
-        subprocess.run(["find", root_of(fleet, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+    clear(fleet, HOSTS)
 
 
 @pytest.fixture

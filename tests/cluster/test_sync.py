@@ -15,7 +15,7 @@ import pytest
 
 from nile.lab import Lab
 from tests.cluster.faults import crash, freeze
-from tests.cluster.hosts import patiently, processes, root_of
+from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
 from tests.cluster.terminal import Terminal, command_on_terminal
 
@@ -38,8 +38,7 @@ def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s"})
     yield made
     fleet.heal()
-    for host in HOSTS:
-        subprocess.run(["find", root_of(fleet, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+    clear(fleet, HOSTS)
 
 
 @pytest.fixture

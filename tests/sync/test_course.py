@@ -55,9 +55,7 @@ class TestWhoServesWhom:
 
     def test_one_whose_server_is_lost_is_served_by_another(self, seed: int) -> None:
         it = Workers(tree(TWO_STAGES), {}, seed)
-        it._carry_out(it.sync.begin(0.0))
-        for node_id in range(1, 7):
-            it.start(node_id)
+        it.begin()
         while not any(giver == 1 for giver, _ in it.copies):
             it.step()
         it.die(1)
