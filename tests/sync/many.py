@@ -1,4 +1,4 @@
-"""Runs on so many hosts that it shows what a host costs: messages arrive in the order in which they were said."""
+"""Runs on so many hosts that it shows what each costs: messages arrive in the order in which they were said."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def wide(count: int, fanout: int = FANOUT) -> Plan:
 
 
 class Metered(Simulated):
-    """`spent_s` is the time of the processor that the job has taken; a second passes after a message a host."""
+    """`spent_s` is the CPU time that the job has taken; a second passes with a message of each host."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._order: deque[int] = deque()

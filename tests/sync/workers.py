@@ -13,7 +13,7 @@ from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Reach
 from nile.sync import Method, Sync, SyncOptions
-from nile.sync.giving import AT_ONE_TIME
+from nile.sync.queues import AT_ONE_TIME
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID, Plan
 from tests.sync.seats import Seats
@@ -172,7 +172,7 @@ class Workers(Simulated):
     def _receive(self, node_id: int, message: Message) -> None:
         assert self.options.copies
         assert node_id not in self._receiving, "it receives already"
-        under_way = [each for each in self.sync._targets.values() if each.step is Step.COPYING]
+        under_way = self.sync._targets.at(Step.COPYING)
         assert max(Counter(each.giver for each in under_way).values(), default=0) <= AT_ONE_TIME
         assert not self.chain.of(node_id), "it still takes from a chain"
         self._receiving[node_id] = message["n"]
