@@ -19,6 +19,8 @@ from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import LOOPBACK, Asking, Errands
 from nile.sync.judging import SILENT_S, STALLED_S, broke_rules, stalled, told
+from nile.sync.lines import Line
+from nile.sync.options import GatherOptions
 from nile.sync.targets import count, rsync_facts, words
 from nile.sync.wording import gathered
 from nile.topology.model import ROOT_ID
@@ -36,21 +38,6 @@ _BROUGHT = ("", "partial", "vanished")
 """Codes with which all came that could."""
 _UNREADABLE = b"unreadable "
 _NO_CAUSE = (*_BROUGHT, "stopped")
-
-
-@dataclass(frozen=True, slots=True)
-class GatherOptions:
-    """What to bring, and where to. Paths are bytes: file names need not be text."""
-
-    sources: tuple[bytes, ...]
-    """Absolute paths on the hosts; with a trailing slash, what is in the directory and not itself."""
-    dest: bytes
-    """An absolute path at the root: the directory that gets one for each host."""
-    excludes: tuple[bytes, ...] = ()
-    """Patterns of rsync(1)."""
-    numeric_ids: bool = False
-    bwlimit_kib_s: int | None = None
-    """For each host."""
 
 
 class Step(StrEnum):
@@ -129,6 +116,11 @@ class Gather:
         self._givers = {
             host.id: _Giver(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
+        self._waiting: Line[_Giver] = Line()
+        self._at_it: set[int] = set()
+        """Ids of those that have a turn,"""
+        self._open = set(self._givers)
+        """and of those that have no verdict yet."""
         self._ready = False
         self._stopped: Judgement | None = None
         self._received = 0
@@ -158,7 +150,7 @@ class Gather:
         if self._stopped:
             yield from self._judge(giver, self._stopped, t)
         elif giver.step is Step.ABSENT:
-            giver.step = Step.WAITING
+            self._wait(giver)
             yield from self._go_on(t)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
@@ -182,7 +174,7 @@ class Gather:
         giver = self._givers.get(node_id)
         if giver is None:
             return
-        giver.step = Step.OVER
+        self._close(giver)
         if giver.turn is not None and giver.turn.fetch and "fetch" not in giver.turn.ends:
             yield self._asking.ask(ROOT_ID, "abandon", {"what": giver.turn.fetch}, None)
         yield from self._summarize(t)
@@ -198,9 +190,8 @@ class Gather:
 
     def tick(self, t: float) -> Errands:
         """Somebody may hang; or be back, or have waited long enough to be tried again."""
-        for giver in list(self._givers.values()):
-            if not giver.at_it:
-                continue
+        self._waiting.again()
+        for giver in [self._givers[node_id] for node_id in sorted(self._at_it)]:
             patience = SILENT_S if giver.step is Step.OFFERING else STALLED_S
             if t - giver.heard_s > patience:
                 judgement = stalled("what it sends", patience, ": its disk may hang")
@@ -213,16 +204,22 @@ class Gather:
         """Give turns to those that wait."""
         if not self._ready or self._stopped:
             return
-        room = AT_ONE_TIME - sum(giver.at_it for giver in self._givers.values())
-        for giver in list(self._givers.values()):
-            if room <= 0:
+        while len(self._at_it) < AT_ONE_TIME:
+            giver = self._waiting.take(
+                lambda each: each.step is Step.WAITING,
+                lambda each: t >= each.not_before_s and self._hosts.attached(each.id),
+            )
+            if giver is None:
                 return
-            waits = giver.step is Step.WAITING and t >= giver.not_before_s
-            if waits and self._hosts.attached(giver.id):
-                room -= 1
-                yield from self._begin_turn(giver, t)
+            yield from self._begin_turn(giver, t)
+
+    def _wait(self, giver: _Giver) -> None:
+        giver.step, giver.turn = Step.WAITING, None
+        self._at_it.discard(giver.id)
+        self._waiting.join(0, giver.id, giver)
 
     def _begin_turn(self, giver: _Giver, t: float) -> Errands:
+        self._at_it.add(giver.id)
         giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, _Turn(self._secret())
         turn = giver.turn
         fields = {
@@ -318,8 +315,8 @@ class Gather:
         trouble = turn.trouble
         giver.tries += 1
         if trouble.retry and giver.tries < TRIES:
-            giver.step, giver.turn = Step.WAITING, None
             giver.not_before_s = t + PAUSE_S * giver.tries
+            self._wait(giver)
             yield from self._go_on(t)
             return
         text = b"".join(line + b"\n" for line in turn.lines)
@@ -332,14 +329,19 @@ class Gather:
 
     # The end.
 
-    def _judge(self, giver: _Giver, judgement: Judgement, t: float) -> Errands:
+    def _close(self, giver: _Giver) -> None:
         giver.step = Step.OVER
+        self._at_it.discard(giver.id)
+        self._open.discard(giver.id)
+
+    def _judge(self, giver: _Giver, judgement: Judgement, t: float) -> Errands:
+        self._close(giver)
         yield from self._summarize(t)
         yield Judge(giver.id, judgement)
 
     def _summarize(self, t: float) -> Errands:
         """Before the last verdict, after which the run is over."""
-        if self._summarized or not self._ready or any(e.step is not Step.OVER for e in self._givers.values()):
+        if self._summarized or not self._ready or self._open:
             return
         self._summarized = True
         yield Publish(
@@ -353,7 +355,7 @@ class Gather:
         self._stopped = judgement
         for giver in list(self._givers.values()):
             if giver.step not in (Step.ABSENT, Step.OVER):
-                giver.step = Step.OVER
+                self._close(giver)
                 yield Judge(giver.id, judgement)
 
 

@@ -1,4 +1,4 @@
-"""Runs on so many hosts that it shows what each costs: messages arrive in the order in which they were said."""
+"""Runs on so many hosts that it shows what each costs: messages arrive as they are said."""
 
 from __future__ import annotations
 
