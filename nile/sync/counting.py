@@ -77,12 +77,12 @@ class Counting:
     @property
     def complete(self) -> bool:
         """Is there an estimate for all of these?"""
-        return not self._groups and not self._asked
+        return not self._group_without() and not self._asked
 
     def go_on(self) -> Errands:
         """Ask one of each group of which there is no estimate, and each of those that got their copy."""
         if not self._packed:
-            if (self._groups or self._each) and not self._packing:
+            if (self._group_without() or self._each) and not self._packing:
                 self._packing = True
                 yield self._ask(ROOT_ID, "pack", {}, self._pack)
             return
@@ -90,18 +90,27 @@ class Counting:
             yield from self._compare(target)
 
     def _next(self) -> Target | None:
-        while self._groups:
-            group = self._groups.popleft()
-            while group:
-                target = group.pop()
-                if target.step is not Step.OVER:
-                    self._asked[target.id] = group
-                    return target
+        if group := self._group_without():
+            self._groups.popleft()
+            target = group.pop()
+            self._asked[target.id] = group
+            return target
         while self._each:
             target = self._each.popleft()
             if target.step is Step.COMPARING:
                 return target
         return None
+
+    def _group_without(self) -> list[Target]:
+        """The first one without an estimate, but for those that are over; empty: there is none."""
+        while self._groups:
+            group = self._groups[0]
+            while group and group[-1].step is Step.OVER:
+                group.pop()
+            if group:
+                return group
+            self._groups.popleft()
+        return []
 
     def _moved(self, target: Target, before: Step) -> None:
         if target.step is Step.COMPARING:

@@ -30,8 +30,8 @@ class Holdups:
         """Ids of nodes because of whom somebody was left out: feeders, and those whose own disk was slow."""
         self._changed_s = float("-inf")
         self._held: deque[tuple[float, Member]] = deque()
-        """Who said of late that it is held up, and when: the last of the chain first, then only those who said
-        so later."""
+        """Who said of late that it is held up, and when: the last of the chain, then the last of those who
+        said so later, and so on."""
         self._own_fault: OrderedDict[Member, float] = OrderedDict()
         """Who said that it is by its own disk, and when it last did; the latest last."""
 

@@ -38,7 +38,7 @@ class Queues:
 
     def served_by(self, giver: int) -> list[Target]:
         """Those to whom a node copies now."""
-        return list(self._served[giver])
+        return sorted(self._served[giver], key=lambda each: each.id)
 
     def again(self) -> None:
         """Some time has passed: who couldn't be served may be able to be."""
