@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import nile.sync
 from nile.cascade.work import Errand
 from nile.topology.model import Plan
 from tests.simulation.trees import tree
 from tests.sync.simulated import Simulated
 
-FANOUT = 20
+FANOUT = 12
+COORDINATOR = str(Path(nile.sync.__file__).parent)
 
 
 def wide(count: int, fanout: int = FANOUT) -> Plan:
     """So many hosts, each with that many below it."""
-    return tree([(number - 1) // fanout if number else 0 for number in range(count)])
+    return tree([number // fanout for number in range(count)])
 
 
-class Metered(Simulated):
-    """`spent_s` is the CPU time that the job has taken; a second passes with a message of each host."""
+class Counted(Simulated):
+    """`instructions` are those of Python that the job took. A second passes with a message of each host."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._order: deque[int] = deque()
-        self.spent_s = 0.0
+        self.instructions = 0
         super().__init__(*args, **options)
 
     def step(self) -> bool:
@@ -45,7 +50,25 @@ class Metered(Simulated):
         self._order.append(node_id)
 
     def _carry_out(self, errands: Iterable[Errand]) -> None:
-        began_s = time.process_time()
-        errands = list(errands)
-        self.spent_s += time.process_time() - began_s
+        with self._counting():
+            errands = list(errands)
         super()._carry_out(errands)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        before = sys.gettrace()
+        sys.settrace(self._entered)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
+
+    def _entered(self, frame: FrameType, event: str, arg: object) -> Any:
+        if not frame.f_code.co_filename.startswith(COORDINATOR):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._counts
+
+    def _counts(self, frame: FrameType, event: str, arg: object) -> Any:
+        self.instructions += event == "opcode"
+        return self._counts
