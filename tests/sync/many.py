@@ -26,7 +26,9 @@ def wide(count: int, fanout: int = FANOUT) -> Plan:
 
 
 class Counted(Simulated):
-    """`instructions` are those of Python that the job took. A second passes with a message of each host."""
+    """`instructions` are those of Python that the job took. A second passes with five messages a host."""
+
+    TICKS = 2
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._order: deque[int] = deque()
@@ -38,7 +40,7 @@ class Counted(Simulated):
         while self._order:
             node_id = self._order.popleft()
             if queue := self._queues[node_id]:
-                before, self.t = self.t, self.t + 1 / len(self.tree.hosts)
+                before, self.t = self.t, self.t + 0.2 / len(self.tree.hosts)
                 self._carry_out(self.job.heard(node_id, queue.popleft(), self.t))
                 if int(before) != int(self.t):
                     self._carry_out(self.job.tick(self.t))

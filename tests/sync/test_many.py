@@ -17,8 +17,8 @@ from tests.sync.test_gathering import Hosts as Gathered
 from tests.sync.workers import Workers
 
 FEW = 40
-MOST = 4.5
-"""Four times as many hosts may cost so many times as much. Where each looks at all others it is up to 16."""
+MOST = 4.1
+"""Four times as many hosts cost at most so many times as much; where each looks at all others it is up to 16."""
 
 
 class Copied(Counted, Workers):
