@@ -192,6 +192,25 @@ def test_what_hosts_have_beside_the_source_stays_and_is_no_difference() -> None:
     assert {taker for _, taker in it.copies} == {1, 2}
 
 
+def test_what_it_had_before_is_not_taken_for_what_it_has_since() -> None:
+    """One was asked for all that have the same: what it said then is no reason for another copy."""
+    it = Workers(tree([0, 0]), {})
+    it.keeps = {1, 2}
+    it.run()
+    assert all_ok(it)
+    assert sorted(it.copies) == [(0, 1), (0, 2)]
+
+
+def test_nobody_waits_for_what_would_be_copied_to_one_that_is_gone() -> None:
+    it = Workers(tree([0, 0]), {1: "new"})
+    it._pack = lambda node_id, message: None  # type: ignore[method-assign]
+    it.run()
+    assert not it.judged
+    it.die(2)
+    it.go_on()
+    assert codes(it)[1] is None
+
+
 def test_who_has_more_serves_nobody() -> None:
     """It is served, for only rsync can say that nothing is to be done; and doesn't serve what is its own."""
     it = Workers(tree([0, 1]), {1: "new and more", 2: "new and more"})

@@ -18,7 +18,7 @@ from tests.sync.workers import Workers
 
 FEW = 40
 MOST = 4.1
-"""Four times as many hosts cost at most so many times as much; where each looks at all others it is up to 16."""
+"""So many times as much may four times as many hosts cost; where each looks at all others it is up to 16."""
 
 
 class Copied(Counted, Workers):
