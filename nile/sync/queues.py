@@ -38,7 +38,7 @@ class Queues:
 
     def served_by(self, giver: int) -> list[Target]:
         """Those to whom a node copies now."""
-        return sorted(self._served[giver], key=lambda each: each.id)
+        return sorted(self._served.get(giver, ()), key=lambda each: each.id)
 
     def again(self) -> None:
         """Some time has passed: who couldn't be served may be able to be."""
@@ -107,4 +107,5 @@ class Queues:
             case Step.SAME if not target.has_more:
                 self._look[target.id] = None
             case Step.SAME | Step.CLOSING | Step.OVER:
-                self._anew.update(dict.fromkeys(self._lines[target.id].leave()))
+                if line := self._lines.get(target.id):
+                    self._anew.update(dict.fromkeys(line.leave()))
