@@ -25,7 +25,7 @@ TREE = {
     "h021": [],
     "h022": {"h023": "h[024-040]", "h041": "h[042-060]"},
 }
-LEASE_S = 20
+LEASE_S, GRACE_S = 12, 1
 # Enough output to fill the window of a stream while nobody reads it.
 COMMAND = (
     "echo x >> /srv/ran; echo begun; while [ ! -e /srv/stop ]; do sleep 0.1; done; "
@@ -69,7 +69,7 @@ def killed_once_at(nile: Nile, begun: int) -> None:
     On hosts that were up before: on one that may have been booted since the run began nothing starts again.
     """
     eventually(lambda: up_s(nile.lab) > 4, "all hosts have been up for some seconds")
-    with nile.started("-a", "--", COMMAND) as run:
+    with nile.started("-a", "--grace", f"{GRACE_S}s", "--", COMMAND) as run:
         eventually(lambda: len(names_of(commands(nile.lab))) >= begun, f"{begun} commands run")
         run.signal(signal.SIGKILL)
         run.process.wait()

@@ -23,7 +23,7 @@ BIG = 6_000_000
 @pytest.fixture
 def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     """Eight hosts in two stages, each with a log of its own; what is in their /srv goes afterwards."""
-    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s"})
+    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s", "connect": "5s"})
     for host in HOSTS:
         top = root_of(fleet, host) / "srv/app"
         (top / "deep").mkdir(parents=True)

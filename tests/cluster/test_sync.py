@@ -35,7 +35,7 @@ Tree = dict[bytes, tuple[Any, ...]]
 @pytest.fixture
 def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     """Eight hosts in two stages; what is in their /srv goes afterwards."""
-    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s"})
+    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s", "connect": "5s"})
     yield made
     fleet.heal()
     clear(fleet, HOSTS)

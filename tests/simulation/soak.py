@@ -27,7 +27,7 @@ MOST_SHOWN = 5
 def broken_rules(seed: int, hosts: int, faults: int) -> list[str]:
     """What a run of this seed breaks, in words; a run that can't go on breaks a rule too."""
     try:
-        with _collecting_afterwards():
+        with collecting_afterwards():
             return _violations(any_run(seed, hosts, faults))
     except Exception:  # the seed has to be named, whatever it is
         return [traceback.format_exc(limit=-4)]
@@ -39,7 +39,7 @@ def _violations(cluster: Cluster) -> list[str]:
 
 
 @contextlib.contextmanager
-def _collecting_afterwards() -> Iterator[None]:
+def collecting_afterwards() -> Iterator[None]:
     """Leave garbage alone meanwhile: all that a run makes is alive to its end, and can go at once then.
 
     Looked through again and again, it takes a fifth of the time; and left for later, gigabytes.
