@@ -130,7 +130,7 @@ class Host:
     given: Counter[int] = field(default_factory=Counter)
     """How often it was told, as a relay, to log in to which host."""
     equipped: bool = field(init=False)
-    """Its agent has what a relay needs, unless that is lost with a link of which the root hasn't heard yet."""
+    """Its agent has what a relay needs, unless that was lost with a link and the root doesn't know yet."""
     complained_of: bool = False
     """Its parent reported that it lied."""
     asking: int = 0
