@@ -148,7 +148,7 @@ check: test-needs
 		echo "      \`sudo make check\` runs them all."
 		selected='not cluster'
 	fi
-	$(BIN)/python -m pytest -n $(JOBS) -m "$$selected"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "$$selected"
 	if [ "$$selected" = 'not alone' ]; then
 		$(BIN)/python -m pytest -m alone
 	fi
@@ -167,6 +167,7 @@ soak: test-needs
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) --first "$$RANDOM" $(SOAK)
 	$(BIN)/python -m tests.simulation.soak --seeds $$((10 * $(SEEDS))) --first "$$RANDOM" --hosts 16 --faults 10
 	$(BIN)/python -m tests.fuzz.soak --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=explore -m 'hypothesis and not cluster' --timeout 1200
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
