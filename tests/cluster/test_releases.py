@@ -15,6 +15,7 @@ from nile.lab import Lab
 from tests.cluster.faults import cut, freeze
 from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
+from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -171,7 +172,8 @@ def test_a_root_that_is_killed_between_flips(nile: Nile, source: Path, way: str)
     argv = nile.argv(name, "--routes", str(nile.routes), *rest)
     with subprocess.Popen(argv, env=nile.environment(), stderr=subprocess.PIPE) as process:
         try:
-            patiently(on(nile, "h006", "releases/.nile-making-2").exists, "h006 has begun", 20.0)
+            making = on(nile, "h006", "releases/.nile-making-2")
+            eventually(making.exists, "h006 has begun", 40.0)  # it is there for a moment only
             gate = Gate(nile, "h006")
             gate.pass_once()  # it looks at what there is when it has given the release its name
             gate.wait_and_open(freeze_one)
