@@ -31,7 +31,7 @@ PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"))
 def wait_until(condition: Callable[[], object], what: str = "it", deadline_s: float = DEADLINE_S) -> None:
     """Wait for a condition, looking again and again; fails after the deadline.
 
-    What costs much to find out is looked at less often: looking takes a quarter of the time at most.
+    What costs much to see is looked at less often, yet again after 0.1 s: it may be there for a moment only.
     """
     until = time.monotonic() + deadline_s
     while True:
@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], object], what: str = "it", deadline_s: fl
             return
         now = time.monotonic()
         assert now < until, f"{what} did not come about in {deadline_s} s"
-        time.sleep(max(0.01, 3 * (now - began)))
+        time.sleep(min(0.1, max(0.01, 3 * (now - began))))
 
 
 def host_environment(directory: Path, python: Path | None = None) -> dict[str, str]:
