@@ -13,10 +13,12 @@ from nile.lab import Lab, cgroup, procs
 DEADLINE_S = 20.0
 
 
-def eventually(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:
+def eventually(
+    condition: Callable[[], object], what: str, within_s: float = DEADLINE_S, most_s: float = 0.1
+) -> None:
     """Wait until a condition holds; AssertionError after a time in seconds.
 
-    What costs much to see is looked at less often, yet again after 0.1 s: it may be there for a moment only.
+    What costs much to see is looked at less often, yet again after `most_s`: it may be there for a moment.
     """
     end = time.monotonic() + within_s
     while True:
@@ -25,7 +27,7 @@ def eventually(condition: Callable[[], object], what: str, within_s: float = DEA
             return
         now = time.monotonic()
         assert now < end, f"after {within_s} s still not: {what}"
-        time.sleep(min(0.1, max(0.01, 3 * (now - began))))
+        time.sleep(min(most_s, max(0.01, 3 * (now - began))))
 
 
 def ssh_argv(lab: Lab, host: str, command: str, *options: str) -> list[str]:
