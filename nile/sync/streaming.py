@@ -87,15 +87,15 @@ class Streams:
         """How it is to be recorded what they lack."""
         oldest = min(targets, key=_version)
         only = self._only(source, found)
-        new = False
-        if found is not None:
-            # Whether hosts have something for a file that is sent whole makes no difference.
-            whole = self._options.whole
-            new = found.move >= source.size and (whole or not found.changed)
-            new = new or (bool(only) and whole and not found.touched)
-        # What two agree on a later one knows too, and not the other way round.
-        alone = new and _version(oldest) >= _version_of(source.rsync)
+        alone = found is not None and self._all_is_sent(source, found, only) and _reads(oldest, source.rsync)
         return Group(targets, None if alone else oldest, only)
+
+    def _all_is_sent(self, source: Survey, found: Difference, only: bytes) -> bool:
+        """Does it make no difference what hosts have of the files that are recorded?"""
+        if only:
+            return self._options.whole and found.move > 0 and not found.touched and not source.attributed
+        everything = found.move >= source.size and not found.touched
+        return everything and (self._options.whole or not found.changed)
 
     def _only(self, source: Survey, found: Difference | None) -> bytes:
         """What they lack by name, if that is all that is to be done."""
@@ -202,6 +202,17 @@ def _version(target: Target) -> tuple[int, ...]:
 
 def _version_of(rsync: dict[str, Any] | None) -> tuple[int, ...]:
     return tuple(rsync["version"]) if rsync is not None else ()
+
+
+def _reads(target: Target, rsync: dict[str, Any] | None) -> bool:
+    """Can it read what that one of the root's records by itself?
+
+    What two agree on a later one knows too, and not the other way round.
+    """
+    assert rsync is not None
+    assert target.rsync is not None
+    families = FAMILIES.intersection(rsync["has"]) <= set(target.rsync["has"])
+    return families and _version(target) >= _version_of(rsync)
 
 
 def _leave(target: Target, group: Group) -> None:

@@ -41,6 +41,7 @@ class Survey:
         self.sources: dict[str, Tree] = {}
         self.room = 0
         self.based = False
+        self.attributed = 0
         self.size = 0
         self.rsync: dict[str, Any] | None = None
 
@@ -48,7 +49,7 @@ class Survey:
 
     def begin(self) -> Tell:
         """Read the source."""
-        ask = {"sources": list(self._options.sources), **self._terms()}
+        ask = {"sources": list(self._options.sources), "streams": self._options.streams, **self._terms()}
         return self._asking.ask(ROOT_ID, "read", ask, self._read)
 
     def _terms(self) -> dict[str, Any]:
@@ -64,6 +65,7 @@ class Survey:
             self.sources[owner] = Tree.of(message, fingerprint)
         self.room, self.size = count(message["room"]), count(message["size"])
         self.based = message["based"] is True
+        self.attributed = count(message["attributed"])
         self.rsync = rsync_facts(message["rsync"])
         if mounts := list(message["mounts"]):
             yield Publish(Notice(other_file_systems(mounts)))

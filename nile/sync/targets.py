@@ -76,7 +76,7 @@ class Difference:
     """Bytes of the files that are missing or differ."""
     lines: bytes
     touched: int = 0
-    """Files that have the right content, and something else that isn't right."""
+    """Files that differ and aren't simply sent: what is there counts."""
     paths: bytes = b""
     """All that is to come or to be changed, a zero byte between them; empty where that is too much."""
 

@@ -106,16 +106,20 @@ class TestWhoGetsIt:
         assert "listed" not in recorded["copy"]
 
     @pytest.mark.parametrize(
-        ("whole", "touched", "alone"), [(True, 0, True), (True, 1, False), (False, 0, False)]
+        "what", ["nothing else", "touched", "pieces", "attributed", "families", "no bytes"]
     )
-    def test_nobody_is_needed_to_record_files_that_are_sent_whole(
-        self, whole: bool, touched: int, alone: bool
-    ) -> None:
-        it = workers(whole=whole)
-        it.all_is_new, it.paths, it.touched = False, b"a", touched
+    def test_nobody_is_needed_to_record_files_that_are_simply_sent(self, what: str) -> None:
+        it = workers(whole=what != "pieces")
+        it.all_is_new, it.paths = False, b"a"
+        it.touched = int(what == "touched")
+        it.attributed = int(what == "attributed")
+        if what == "families":
+            it.source = {"rsync": {"version": [3, 2, 7], "has": ["xattrs", "ACLs"]}}
+        if what == "no bytes":
+            it.move = 0
         it.run()
         all_ok(it)
-        assert (it.chain.recorded[0]["address"] == "") is alone
+        assert (it.chain.recorded[0]["address"] == "") is (what == "nothing else")
 
     def test_hosts_that_have_the_same_share_a_recording(self) -> None:
         it = workers(had={1: "old", 2: "older", 3: "old", 4: "older", 5: "new"})

@@ -61,6 +61,8 @@ class Workers(Simulated):
         """Hosts that have more than the source, and keep it where nothing is deleted."""
         self.all_is_new = True
         self.based = True
+        self.move = SIZE
+        self.attributed = 0
         self.paths = b""
         self.touched = 0
         """Hosts have no file of the source: what a stream brings is recorded against nothing."""
@@ -138,6 +140,7 @@ class Workers(Simulated):
             "empty": False,
             "mounts": [],
             "based": self.based,
+            "attributed": self.attributed,
             "rsync": {"version": [3, 2, 7], "has": ["xattrs"]},
         }
         names: Message = {"users": [], "groups": []}
@@ -165,7 +168,7 @@ class Workers(Simulated):
         lines = f"changed {self.has[node_id]}\nextra x\n".encode()
         more = self.has[node_id] == "new and more"
         counts = {"missing": 0 if more else 1, "changed": 0 if more else 1, "extra": self.extra[node_id]}
-        counts["move"] = 0 if more else SIZE
+        counts["move"] = 0 if more else self.move
         counts["touched"] = self.touched
         self._say(node_id, message["n"], lines=lines, paths=self.paths, **counts)
 

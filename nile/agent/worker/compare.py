@@ -20,8 +20,8 @@ class Difference(NamedTuple):
 
     Bytes are apparent: those of files to bring (hard-linked ones once), of
     files that would go, and of files that would be copied anew. `changed`
-    says of each path which of ASPECTS differ; `touched` counts its files
-    that are as rsync tells by size and time, and only have another mode, say.
+    says of each path which of ASPECTS differ; `touched` counts
+    files that aren't simply sent, since something of them is there.
     """
 
     missing: "List[bytes]"
@@ -60,7 +60,6 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
     extra = [entry for entry in target.entries if entry.path not in common]
     changed: "List[Tuple[bytes, Tuple[str, ...]]]" = []
     moved: "List[Entry]" = []
-    touched = 0
     for entry in source.entries:
         if entry.path not in common:
             continue
@@ -69,10 +68,9 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
             continue
         what = _differing(here, _aspects(theirs, there[entry.path], their_links))
         changed.append((entry.path, what))
-        if _MOVED.intersection(what):
+        # Where rsync compares contents, those that are as they should be aren't sent for their time.
+        if _MOVED.intersection(what) and not (terms.checksum and what == ("mtime",)):
             moved.append(entry)
-        else:
-            touched += entry.kind == FILE
     moving: "Set[bytes]" = set()
     return Difference(
         [entry.path for entry in missing[:most]],
@@ -84,7 +82,26 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
         changed[:most],
         len(changed),
         _size(moved, moving),
-        touched,
+        _touched(source, changed, {entry.path for entry in missing + moved}, common),
+    )
+
+
+def _touched(
+    source: "Manifest",
+    changed: "List[Tuple[bytes, Tuple[str, ...]]]",
+    coming: "Set[bytes]",
+    common: "Set[bytes]",
+) -> int:
+    """Files that differ, and for which it matters what is there.
+
+    Either their content is there, or something is under one of the names that they have beside their own: of
+    hard links rsync sends the one that it comes to first, and which one that is depends on what is there.
+    """
+    differing = coming.union(path for path, _ in changed)
+    there = {entry.group for entry in source.entries if entry.group and entry.path in common}
+    return sum(
+        entry.kind == FILE and entry.path in differing and (entry.path not in coming or entry.group in there)
+        for entry in source.entries
     )
 
 

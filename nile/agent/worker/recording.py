@@ -242,7 +242,7 @@ class Recording:
         ending = self._pushed
         if self._cause is not None:
             ending.instead(self._cause.code, self._cause.reason)
-        elif not ending.code:
+        elif ending.code in ("", "partial", "vanished"):  # perhaps because of what changed
             self._look(ending)
         self._remove_directory()
         if ending.code:

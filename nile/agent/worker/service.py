@@ -194,6 +194,7 @@ class Service:
             "size": manifest.totals().bytes,
             "empty": source.empty,
             "based": bool(source.base),
+            "attributed": len(source.attributed) if message["streams"] else 0,
             "mounts": manifest.mounts[:MOST_NAMED],
             "rsync": self._copies.look_for_rsync(),
         }

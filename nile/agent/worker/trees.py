@@ -8,7 +8,7 @@ from nile.agent.worker.scanning import changed_since, numbers_here, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence, Tuple
+    from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
     from nile.agent.worker.compare import Difference
     from nile.agent.worker.manifest import Terms
@@ -28,6 +28,7 @@ class Source:
         self.roots = [(path, b"" if path.endswith(b"/") else os.path.basename(path)) for path in paths]
         self._patterns = patterns
         self.manifest = Manifest([])
+        self._attributed: "Optional[Set[bytes]]" = None
 
     def read(self, checksum: bool) -> None:
         """Look at all of it."""
@@ -57,14 +58,10 @@ class Source:
         return max(0, total)
 
     def _blocks(self, path: bytes) -> int:
-        for root, name in self.roots:
-            if not name or path == name or path.startswith(name + b"/"):
-                place = os.path.join(root, path[len(name) :].lstrip(b"/")) if path != name else root
-                try:
-                    return os.lstat(place).st_blocks * 512
-                except OSError:
-                    continue
-        return 0
+        try:
+            return os.lstat(self._place(path)).st_blocks * 512
+        except OSError:
+            return 0
 
     @property
     def base(self) -> bytes:
@@ -76,19 +73,44 @@ class Source:
         """What of these (a zero byte between them) there is, and all that can't be done without it.
 
         All directories are in it, since their times differ where their contents don't, and of hard
-        links all names. Each has "./" before it, so that none looks like a comment, and that the top
-        comes along: by its own name it would with all that is in it. Each has a zero byte behind it.
+        links all names. Extended attributes and ACLs aren't compared, so all that have any are in it, too.
+        Each has a zero byte behind it, and something before it, so that none looks like a comment: a "/"
+        means nothing, and a "./" brings the top along. (By its own name that would come with all that is
+        in it. Where it is none of the source's, but the directory that this is in, it must not come.)
         """
-        wanted = set(paths.split(b"\0"))
+        wanted = set(paths.split(b"\0")).union(self.attributed)
         entries = self.manifest.entries
         groups = {entry.group for entry in entries if entry.group and entry.path in wanted}
-        named = b"".join(
-            b"./%s\0" % entry.path
+        top = any(not name for _, name in self.roots)
+        form = b"./%s\0" if top else b"/%s\0"
+        named = [
+            entry.path
             for entry in entries
-            if entry.path != TOP
-            and (entry.kind == DIRECTORY or entry.path in wanted or (entry.group and entry.group in groups))
-        )
-        return named or b".\0"
+            if entry.kind == DIRECTORY or entry.path in wanted or (entry.group and entry.group in groups)
+        ]
+        below = [path for path in named if path != TOP]
+        # Nothing at all would be taken for everything.
+        return b"".join(form % path for path in below) or (b".\0" if top else form % entries[0].path)
+
+    @property
+    def attributed(self) -> "Set[bytes]":
+        """Paths of files that have extended attributes or ACLs; known once it was read."""
+        if self._attributed is None:
+            self._attributed = {
+                entry.path
+                for entry in self.manifest.entries
+                if entry.kind == FILE and has_attributes(self._place(entry.path))
+            }
+        return self._attributed
+
+    def _place(self, path: bytes) -> bytes:
+        """Where it is on the disk; of several roots the first one that has it."""
+        places = [
+            os.path.join(root, path[len(name) :].lstrip(b"/")) if path != name else root
+            for root, name in self.roots
+            if not name or path == name or path.startswith(name + b"/")
+        ]
+        return next((place for place in places[:-1] if os.path.lexists(place)), places[-1])
 
     def changed(self) -> "List[bytes]":
         """What isn't any more as it was."""
@@ -138,6 +160,14 @@ def _all_paths(result: "Difference") -> bytes:
         return b""
     paths = b"\0".join(result.missing + [path for path, _ in result.changed])
     return paths if len(paths) <= MOST_PATHS_BYTES else b""
+
+
+def has_attributes(place: bytes) -> bool:
+    """Has it any that an rsync would copy, and that not every file has (as those of SELinux)?"""
+    try:
+        return bool(set(os.listxattr(place, follow_symlinks=False)) - {"security.selinux"})
+    except OSError:  # the file system knows none, or it is gone
+        return False
 
 
 def one_line(path: bytes) -> bytes:

@@ -54,6 +54,7 @@ class Tape:
         gate: Callable[[], list[bytes]] = list,
         progress: Callable[[int, int], None] | None = None,
         names: bytes = b"",
+        sources: list[bytes] | None = None,
     ) -> tuple[Ending, Ending]:
         """Record, until both ends are over."""
         with a_loop() as loop:
@@ -70,7 +71,7 @@ class Tape:
             argv = rsyncs.client_argv(
                 self.rsync,
                 self.copy,
-                [os.fsencode(self.source) + b"/"],
+                sources or [os.fsencode(self.source) + b"/"],
                 self.host,
                 pushing.helper(),
                 self.rsync.version,

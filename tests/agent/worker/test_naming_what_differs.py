@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,12 @@ from nile.agent.worker.manifest import Terms
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.scanning import scan
 from nile.agent.worker.trees import MOST_PATHS_BYTES, Source, differences
-from tests.agent.worker.taping import apply, clone, record
+from tests.agent.worker.copying import well
+from tests.agent.worker.taping import Tape, apply, clone, record
 from tests.agent.worker.test_pushing import FULLY, files
 
 ODD = ["#no comment", "; nor this", "new\nline", os.fsdecode(b"not utf-8 \xff"), " spaces ", "-n"]
-LISTED = {**FULLY, "delete": False, "listed": True, "whole": True}
+LISTED: dict[str, Any] = {**FULLY, "delete": False, "listed": True, "whole": True}
 
 
 def looked_at(*paths: Path | bytes, slash: bool = True) -> Source:
@@ -92,6 +95,60 @@ def test_a_host_that_names_what_isnt_the_sources_gets_none_of_it(tmp_path: Path)
     ]
 
 
+@pytest.mark.parametrize("paths", [b"zzz", b"", b"..", b"."])
+def test_where_nothing_is_named_nothing_beside_the_source_is(tmp_path: Path, paths: bytes) -> None:
+    files(tmp_path, {"motd": b"1", "shadow": b"2"})
+    source = looked_at(tmp_path / "motd", slash=False)
+    assert source.named(paths) == b"/motd\0"
+
+
+@pytest.mark.parametrize("slash", [True, False])
+def test_the_destination_itself_is_changed_only_where_the_source_stands_for_it(
+    tmp_path: Path, slash: bool
+) -> None:
+    place = tmp_path / "of another"
+    source = files(place / "tree", {"a": b"new", "d/b": b"1"})
+    host = files(tmp_path / "host", {})
+    files(host if slash else host / "tree", {"a": b"older", "d/b": b"1"})
+    for directory, mode in ((place, 0o711), (source, 0o751), (host, 0o700)):
+        directory.chmod(mode)
+    tape = Tape(source, host, **LISTED)
+    looked = looked_at(source, slash=slash)
+    well(tape.run(names=looked.named(b"a" if slash else b"tree/a"), sources=[looked.base]))
+    assert apply(tape.stream, host, **LISTED).code == ""
+    assert (host / ("a" if slash else "tree/a")).read_bytes() == b"new"
+    assert stat.S_IMODE(host.stat().st_mode) == (0o751 if slash else 0o700)
+
+
+def test_what_has_attributes_that_arent_compared_is_always_named(tmp_path: Path) -> None:
+    source, host = patched(tmp_path)
+    os.setxattr(source / "d1/f1", "user.what", b"this")
+    looked = looked_at(source)
+    assert looked.attributed == {b"d1/f1"}
+    tape = record(source, host, names=looked.named(b"d3/f3"), **LISTED)
+    assert apply(tape.stream, host, **LISTED).code == ""
+    assert os.getxattr(host / "d1/f1", "user.what") == b"this"
+
+
+def test_hard_links_of_which_something_is_there_need_a_host_to_record_against(tmp_path: Path) -> None:
+    source = files(tmp_path / "src", {"a": b"new", "single": b"new"})
+    host = clone(source, "host")
+    (source / "single").write_bytes(b"newer")
+    assert touched(source, host) == 0
+    os.link(source / "a", source / "b")
+    assert touched(source, host) == 1
+    (host / "a").unlink()
+    assert touched(source, host) == 0
+    os.link(source / "single", source / "other")
+    assert touched(source, host) == 2
+
+
+def touched(source: Path, host: Path) -> int:
+    """How many files the host says to have something of."""
+    found = scan([(os.fsencode(host), b"")], Patterns())
+    return int(differences(looked_at(source).manifest, found, Terms())["touched"])
+
+
 def test_a_name_that_is_linked_brings_the_others(tmp_path: Path) -> None:
     source, _ = patched(tmp_path)
     names = looked_at(source).named(b"links/c").split(b"\0")
@@ -103,9 +160,10 @@ def test_a_directory_itself_is_named_below_the_one_that_it_is_in(tmp_path: Path,
     tree = files(tmp_path / "tree", {"a": b"1", "d/b": b"2"})
     source = looked_at(tree, slash=slash)
     assert source.base == os.fsencode(tree if slash else tmp_path) + b"/"
-    for name in source.named(b"tree/d/b\0d/b").split(b"\0"):
+    named = source.named(b"tree/d/b\0d/b").split(b"\0")
+    assert named == ([b"./d", b"./d/b", b""] if slash else [b"/tree", b"/tree/d", b"/tree/d/b", b""])
+    for name in named:
         assert os.path.lexists(source.base + name)
-    assert (b"./d/b" if slash else b"./tree/d/b") in source.named(b"tree/d/b\0d/b").split(b"\0")
 
 
 def test_sources_of_several_directories_have_no_base(tmp_path: Path) -> None:
@@ -132,3 +190,13 @@ def test_too_much_to_be_named_isnt(tmp_path: Path) -> None:
     (tmp_path / "src" / f"{0:0{length}}").unlink()
     fewer = looked_at(tmp_path / "src")
     assert len(differences(fewer.manifest, found, Terms())["paths"].split(b"\0")) == count
+
+
+def test_what_is_named_and_vanishes_is_a_change_of_the_source(tmp_path: Path) -> None:
+    source, host = patched(tmp_path)
+    names = named(looked_at(source), host)
+    (source / "d3/f3").unlink()
+    tape = Tape(source, host, None, **LISTED)
+    ending, _ = tape.run(gate=lambda: [b"d3/f3"], names=names)
+    assert (ending.code, ending.names) == ("source-changed", [b"d3/f3"])
+    assert tape.spool.aborted
