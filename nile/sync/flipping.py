@@ -14,7 +14,7 @@ the moment at which all are told; hosts can still be lost in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -24,10 +24,12 @@ from nile.events import Code, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.judging import told
 from nile.sync.options import Quorum
-from nile.sync.targets import Step, Target
+from nile.sync.targets import Step, Target, words
 
 MOST_S = 60.0
 """For hosts to write a flip down, or to flip; less than makes a word too old (`releasing.LATEST_S`)."""
+
+FINISH = "`nile releases --finish` does, once it can be"
 
 
 class Phase(StrEnum):
@@ -142,8 +144,14 @@ class Flipping:
         target = self._targets[message["from"]]
         if message.get("code"):
             self._refused += 1
-            yield from self._fail(target, told(message))
+            judgement = told(message)
+            if self._phase is Phase.CONFIRMING:
+                why = f"it has flipped, and can't write down that this is over: {judgement.reason}"
+                judgement = replace(judgement, reason=why, remedy=judgement.remedy or FINISH)
+            yield from self._fail(target, judgement)
         elif self._phase is Phase.CONFIRMING:
+            if left := words(message.get("left", "")):
+                yield Publish(Notice(f"old releases are still there: {left}", target.name), target.id)
             yield from self._done(target, message)
         else:
             target.step = Step.READY

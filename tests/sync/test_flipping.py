@@ -241,6 +241,29 @@ def test_once_all_have_it_the_root_need_not_read_any_more() -> None:
     assert set(it.codes.values()) == {None}
 
 
+def test_one_that_cannot_remove_old_ones_has_flipped_all_the_same() -> None:
+    it = Hosts([0, 0], {})
+
+    def confirm(node_id: int, message: Message) -> None:
+        left = {"left": "/x: no\x1b"} if node_id == 2 else {}
+        it._say(node_id, message["n"], **left)
+
+    it._confirm = confirm  # type: ignore[method-assign]
+    it.run()
+    assert it.codes == {1: None, 2: None}
+    (notice,) = [event for event in it.published if isinstance(event, Notice) and event.host]
+    assert (notice.host, "still there: /x: no" in notice.text) == (it.tree.name(2), True)
+
+
+def test_one_that_cannot_write_down_that_it_is_over_is_said_to_have_flipped() -> None:
+    it = Hosts([0, 0], {})
+    it.cant = {2: "confirm"}
+    it.run()
+    assert it.flipped == {1, 2}
+    assert it.codes == {1: None, 2: Code.RELEASE}
+    assert it.judged[2].reason.startswith("it has flipped")
+
+
 def test_one_that_hangs_while_it_flips_is_waited_for_a_minute() -> None:
     it = Hosts([0, 0], {})
     it._flip = lambda node_id, message: None if node_id == 2 else Hosts._flip(it, node_id, message)  # type: ignore[method-assign]

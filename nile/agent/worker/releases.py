@@ -237,6 +237,7 @@ class Releases:
     def prune(self, keep: int) -> "List[str]":
         """Remove all but so many of the latest ones, and whatever isn't whole; gives the names.
 
+        One that can't be removed keeps none of the others; then the first such OSError is raised.
         Never the current or the previous one, nor what a flip that isn't over
         speaks of, nor one that a process works in.
         """
@@ -246,16 +247,28 @@ class Releases:
             needed.update(look.flip[:3])
         doomed = {naming.whole(self.dest, name): name for name in look.names[keep:] if name not in needed}
         used, mounts = in_use(doomed), mount_points()
-        removed = [
-            (path, name) for path, name in doomed.items() if path not in used and not _has_mount(path, mounts)
-        ]
-        for path, name in removed:
-            os.rename(path, os.path.join(self.place, naming.GONE + name.encode()))
-        for start in (naming.GONE, naming.MAKING):
-            for _, path in self._listed(start):
-                if not _has_mount(path, mounts):
-                    _remove(path)
-        return [name for _, name in removed]
+        going = [path for start in (naming.GONE, naming.MAKING) for _, path in self._listed(start)]
+        going += [path for path in doomed if path not in used]
+        removed, failures = [], []
+        for path in going:
+            if _has_mount(path, mounts):
+                continue
+            try:
+                self._remove(path, doomed.get(path, ""))
+            except OSError as error:
+                failures.append(error)
+            else:
+                removed.append(doomed.get(path, ""))
+        if failures:
+            raise failures[0]
+        return [name for name in removed if name]
+
+    def _remove(self, path: bytes, name: str) -> None:
+        """A release called so, which no longer is called so from the beginning; or what is no release."""
+        gone = os.path.join(self.place, naming.GONE + name.encode()) if name else path
+        if name:
+            os.rename(path, gone)
+        _remove(gone)
 
     # Helpers.
 

@@ -331,6 +331,13 @@ class TestPruning:
         at(dest)._forget()
         assert at(dest).prune(0) == ["3", "1"]
 
+    def test_what_an_earlier_try_left_of_one_of_the_same_name_goes_first(self, dest: Path) -> None:
+        left = dest / "releases/.nile-gone-3"
+        left.mkdir()
+        (left / "file").touch()
+        assert at(dest).prune(0) == ["3"]
+        assert sorted(path.name for path in (dest / "releases").iterdir()) == ["1", "2"]
+
     @pytest.mark.parametrize("how", ["works in it", "has a file open", "runs from it", "has it in memory"])
     def test_one_in_use_is_kept(self, dest: Path, how: str) -> None:
         link(dest, "current", "1")
