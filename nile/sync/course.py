@@ -99,7 +99,7 @@ class Sync:
             self._ways,
             identity,
         )
-        order = Order(run, options.release, options.quorum, options.keep, delivered=True)
+        order = Order(run, options.release, quorum=options.quorum, keep=options.keep, delivered=True)
         self._flipping = Flipping(
             order, self._targets, self._asking, self._fail, lambda target, _: iter([self._done(target)])
         )

@@ -46,10 +46,11 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A flip to release `to`; "": to that which was current before, on each host."""
+    """A flip to release `to`; with `back`, since it was current before."""
 
     run: str
     to: str = ""
+    back: bool = False
     quorum: Quorum | None = None
     """None: all hosts that answer have to be ready."""
     keep: int | None = None
@@ -83,6 +84,10 @@ class Flipping:
     def begun(self) -> bool:
         """Has anybody been asked?"""
         return self._phase is not Phase.WAITING
+
+    def aim_back(self, to: str) -> None:
+        """It is to go back to this one, on all hosts; "": there is none."""
+        self._order = replace(self._order, to=to, back=True)
 
     def begin(self, members: Iterable[Target], t: float, refused: int = 0) -> Errands:
         """Flip these. So many others have answered that they can't."""
@@ -132,7 +137,7 @@ class Flipping:
         self._phase, self._since_s = phase, t
         fields: dict[str, Any] = {}
         if phase is Phase.STAGING:
-            fields = {"to": self._order.to, "run": self._order.run}
+            fields = {"to": self._order.to, "run": self._order.run, "back": self._order.back}
         elif phase is Phase.CONFIRMING:
             fields = {"keep": self._order.keep}
         for target in self._members:
@@ -173,5 +178,4 @@ class Flipping:
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, what + lacking, remedy))
 
     def _outcome(self) -> str:
-        what = f"{self._order.to} is" if self._order.to else "the release before is"
-        return f"{what} current on {len(self._members)} of {len(self._targets)} hosts"
+        return f"{self._order.to} is current on {len(self._members)} of {len(self._targets)} hosts"

@@ -44,7 +44,7 @@ class ReleasesOptions:
     dest: bytes
     deed: Deed = Deed.LIST
     to: str = ""
-    """Which release is to be current; "": the one before."""
+    """Which release is to be current; "": the one before, which is the same for all hosts."""
     quorum: Quorum | None = None
     """None: all hosts that answer have to be ready."""
     keep: int | None = None
@@ -61,7 +61,7 @@ class Releases:
             host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
         self._asking = Asking()
-        order = Order(run, options.to, options.quorum, options.keep)
+        order = Order(run, options.to, quorum=options.quorum, keep=options.keep)
         self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done)
         self._shelves: dict[int, Shelf] = {}
         self._refused = 0
@@ -150,20 +150,33 @@ class Releases:
         elif all(target.step in (Step.READY, Step.OVER) for target in self._targets.values()):
             self._begun = True
             ready = [target for target in self._targets.values() if target.step is Step.READY]
-            befores = {self._shelves[target.id].previous for target in ready} - {""}
-            if self._options.deed is Deed.FLIP and not self._options.to and len(befores) > 1:
-                reason = f"these hosts would go back to different releases: {', '.join(sorted(befores))}"
-                for target in ready:
-                    remedy = "name the one that is meant by --to"
-                    yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
-            elif self._options.deed is Deed.FLIP:
-                yield from self._flipping.begin(ready, t, self._refused)
-                yield from self._flipping.go_on(t)
+            if self._options.deed is Deed.FLIP:
+                yield from self._flip(ready, t)
             elif self._options.deed is Deed.PRUNE:
                 for target in ready:
                     yield self._last(target, "prune", {"keep": self._options.keep}, t)
             elif ready:
                 yield from self._settle(ready, t)
+
+    def _flip(self, ready: list[Target], t: float) -> Errands:
+        """To the same release on all hosts: where none is named, that is said once, here."""
+        shelves = [self._shelves[target.id] for target in ready]
+        goals = {shelf.goal for shelf in shelves} - {""}
+        if self._options.to:
+            goals = {self._options.to}
+        elif len(goals) > 1:
+            reason = f"these hosts would go back to different releases: {', '.join(sorted(goals))}"
+            for target in ready:
+                remedy = "name the one that is meant by --to"
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
+            return
+        else:
+            self._flipping.aim_back("".join(goals))
+            if shelves and all(shelf.went_back and shelf.flipped for shelf in shelves):
+                text = f"these hosts went back to {''.join(goals)} before; --to makes another one current"
+                yield Publish(Notice(text))
+        yield from self._flipping.begin(ready, t, self._refused)
+        yield from self._flipping.go_on(t)
 
     def _settle(self, ready: list[Target], t: float) -> Errands:
         """End what was interrupted: each host its own flip, of those that runs with such hosts have made."""

@@ -104,6 +104,10 @@ def test_deliver_patch_and_roll_back(site: Site) -> None:
     back = well(site.releases(Deed.FLIP))
     assert (site.now(), site.now("previous")) == (["1"] * 3, ["2"] * 3)
     assert set(back.said.values()) == {"current  1\nprevious 2\n"}
+    assert back.notices == ["1 is current on 3 of 3 hosts"]
+    again = well(site.releases(Deed.FLIP))
+    assert (site.now(), site.now("previous")) == (["1"] * 3, ["2"] * 3)
+    assert "went back to 1 before; --to" in again.notices[0]
     well(site.releases(Deed.FLIP, to="2"))
     assert site.now() == ["2"] * 3
     assert well(site.deliver("2")).notices[-1] == "2 is current on 3 of 3 hosts"
@@ -178,6 +182,49 @@ class TestRollback:
         assert site.now() == ["2"] * 3
         assert codes(site.releases(Deed.FLIP, quorum=Quorum(5000))) == [None, Code.RELEASE, None]
         assert site.now() == ["1", "2", "1"]
+
+    def test_once_more_takes_those_back_that_did_not_go_and_nobody_forward(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.releases(Deed.FLIP, down=(2,))
+        assert site.now() == ["1", "2", "1"]
+        well(site.releases(Deed.FLIP))
+        assert site.now() == ["1"] * 3
+        assert site.now("previous") == ["2"] * 3
+
+    def test_nor_where_the_one_that_did_not_go_is_down_again(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        for _ in range(2):
+            it = site.releases(Deed.FLIP, down=(2,))
+            assert site.now() == ["1", "2", "1"]
+            assert it.notices[-1] == "1 is current on 2 of 3 hosts"
+
+    @pytest.mark.parametrize("number", [0, 1, 2])
+    @pytest.mark.parametrize("do", ["stage", "flip", "confirm"])
+    def test_one_that_was_interrupted_is_ended_by_once_more(self, site: Site, number: int, do: str) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.releases(Deed.FLIP, dies=after(number, do))
+        well(site.releases(Deed.FLIP))
+        assert (site.now(), site.now("previous")) == (["1"] * 3, ["2"] * 3)
+        well(site.releases())
+
+    def test_a_delivery_that_was_interrupted_is_not_ended_by_it(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.deliver("1", dies=after(1, "flip"))  # leads to where going back would lead
+        before = site.now()
+        assert set(codes(site.releases(Deed.FLIP))) <= {Code.RELEASE, Code.QUORUM}
+        assert site.now() == before
+
+    def test_after_another_delivery_it_goes_back_again(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        well(site.releases(Deed.FLIP))
+        well(site.deliver("3"))
+        well(site.releases(Deed.FLIP))
+        assert site.now() == ["1"] * 3
 
     def test_one_that_is_down_holds_up_nobody(self, site: Site) -> None:
         for name in "12":

@@ -43,13 +43,17 @@ class Refused(CantError):
 
 
 class Flip(NamedTuple):
-    """A change of `current`: names of releases, "" for none; `before` is what `previous` was."""
+    """A change of `current`: names of releases, "" for none; `before` is what `previous` was.
+
+    `back`: it was to that which was current before, because that was what was asked for.
+    """
 
     origin: str
     to: str
     before: str
     run: str
     done: bool = False
+    back: bool = False
 
     def words(self) -> str:
         """Which one it is."""
@@ -145,6 +149,7 @@ class Releases:
             with open(os.path.join(self.place, naming.FLIP), "rb") as file:
                 said = json.loads(file.read(MOST_FLIP).decode())
             flip = Flip(said["origin"], said["to"], said["before"], str(said["run"]), said["done"] is True)
+            flip = flip._replace(back=said.get("back") is True)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
@@ -169,26 +174,27 @@ class Releases:
         os.rename(naming.making(self.dest, name), naming.whole(self.dest, name))
         _sync(self.place)
 
-    def stage(self, to: str, run: str) -> None:
-        """Write down that `current` will be this one (of "": the previous one).
+    def stage(self, to: str, run: str, back: bool = False) -> None:
+        """Write down that `current` will be this one: with `back`, since it was current before.
 
-        One that was interrupted is taken up where it leads to the same.
+        One that was interrupted is taken up where it leads to the same. One that went `back` isn't
+        gone back from: that would be forward.
         """
         self._earlier = self.flip()
         earlier = self.interrupted()
-        if earlier is not None and earlier.to != to:
+        if earlier is not None and (earlier.to != to or (back and not earlier.back)):
             raise Refused("a flip %s was interrupted" % earlier.words(), END_IT)
         current, before = self.current(), self.previous()
-        to = to or before
-        if not to:
-            raise Refused("there is no previous release", "name one by --to")
+        if back and earlier is None and (not to or to not in (current, before)):
+            reason = "the release before is %s, and not %s" % (before, to)
+            raise Refused(reason if before else "there is no previous release", "name one by --to")
         if not self.is_whole(to):
             raise Refused("there is no release %s" % to, "see `nile releases` for those that there are")
         self._staged = earlier is not None or current != to
         if earlier is not None:
             self._write(earlier._replace(run=run))
         elif self._staged:
-            self._write(Flip(current, to, before, run))
+            self._write(Flip(current, to, before, run, back=back))
 
     def unstage(self) -> None:
         """It won't be: as if nothing had been staged here."""

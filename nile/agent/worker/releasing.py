@@ -2,7 +2,7 @@
 
     look      what there is; with `hold`, and have it for this run
     seal      what was delivered is whole: give it its name
-    stage     write down that `current` will be another one; without a name, the previous one
+    stage     write down that `current` will be another one; with `back`, since it was that before
     unstage   it won't be
     flip      change it
     confirm   all have been told to: that is over; then remove old ones, if so many are to be kept; where
@@ -97,7 +97,7 @@ class Releasing:
         return self._look()
 
     def _do_stage(self, message: "Message") -> "Message":
-        self._known().stage(message["to"], message["run"])
+        self._known().stage(message["to"], message["run"], message["back"])
         self._staged_s = time.clock_gettime(BOOTTIME)
         return self._look()
 

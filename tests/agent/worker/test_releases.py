@@ -58,9 +58,9 @@ def now(dest: Path) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def flip(dest: Path, to: str, run: str = RUN) -> None:
+def flip(dest: Path, to: str, run: str = RUN, back: bool = False) -> None:
     here = at(dest)
-    here.stage(to, run)
+    here.stage(to, run, back)
     here.switch()
     here.confirm()
 
@@ -148,9 +148,10 @@ class TestFlipping:
         assert now(tmp_path) == ("1", "")
 
     def test_back_and_forth(self, dest: Path) -> None:
-        flip(dest, "")
+        flip(dest, "1", back=True)
         assert now(dest) == ("1", "2")
-        flip(dest, "")
+        assert at(dest).flip() == Flip("2", "1", "1", RUN, True, True)
+        flip(dest, "2", back=True)
         assert now(dest) == ("2", "1")
 
     def test_to_what_is_current_changes_nothing(self, dest: Path) -> None:
@@ -182,7 +183,19 @@ class TestFlipping:
     def test_back_to_nothing_is_refused(self, dest: Path) -> None:
         (dest / "previous").unlink()
         with pytest.raises(Refused, match="no previous"):
-            at(dest).stage("", RUN)
+            at(dest).stage("1", RUN, back=True)
+        with pytest.raises(Refused, match="no previous"):
+            at(dest).stage("", RUN, back=True)
+        flip(dest, "1")  # by name it can be
+
+    def test_nor_is_it_gone_back_to_another_one_than_that_before(self, dest: Path) -> None:
+        with pytest.raises(Refused, match="before is 1, and not 3"):
+            at(dest).stage("3", RUN, back=True)
+        assert at(dest).flip() is None
+
+    def test_one_that_is_back_already_stays(self, dest: Path) -> None:
+        flip(dest, "2", back=True)
+        assert now(dest) == ("2", "1")
 
     def test_where_somebody_changed_current_meanwhile_it_stays(self, dest: Path) -> None:
         here = at(dest)
@@ -266,9 +279,9 @@ class TestInterrupted:
 
     def test_another_flip_is_refused_until_then(self, dest: Path) -> None:
         at(dest).stage("3", RUN)
-        for to in ("1", ""):
+        for to, back in (("1", False), ("1", True), ("3", True)):
             with pytest.raises(Refused, match="from 2 to 3 was interrupted") as refused:
-                at(dest).stage(to, "run2")
+                at(dest).stage(to, "run2", back)
             assert "--finish" in refused.value.fields["remedy"]
 
     def test_the_same_one_is_taken_up(self, dest: Path) -> None:
@@ -289,7 +302,7 @@ class TestInterrupted:
     def test_nor_is_one_that_is_over_forgotten_for_one_that_came_to_nothing(self, dest: Path) -> None:
         flip(dest, "3")
         again = at(dest)
-        again.stage("", "run2")
+        again.stage("2", "run2", back=True)
         again.unstage()
         assert at(dest).flip() == Flip("2", "3", "1", RUN, True)
 

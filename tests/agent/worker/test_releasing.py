@@ -32,7 +32,7 @@ def delivered(dest: Path, name: str) -> Releasing:
 def flip(releasing: Releasing, name: str = "1") -> dict[str, Any]:
     answers = [
         asked(releasing, "seal"),
-        asked(releasing, "stage", to=name, run="r"),
+        asked(releasing, "stage", to=name, run="r", back=False),
         asked(releasing, "flip"),
         asked(releasing, "confirm", keep=None),
     ]
@@ -43,7 +43,7 @@ def flip(releasing: Releasing, name: str = "1") -> dict[str, Any]:
 def test_a_delivery_to_its_end(tmp_path: Path) -> None:
     said = flip(delivered(tmp_path, "1"))
     assert (said["current"], said["previous"], said["names"], said["half"]) == ("1", "", ["1"], [])
-    assert said["flip"] == {"origin": "", "to": "1", "before": "", "run": "r", "done": True}
+    assert said["flip"] == {"origin": "", "to": "1", "before": "", "run": "r", "done": True, "back": False}
     assert "code" not in asked(Releasing(), "look", dest=os.fsencode(tmp_path), hold=True)  # it is free again
 
 
@@ -52,7 +52,7 @@ def test_who_stood_still_does_not_flip_by_an_old_word(
 ) -> None:
     releasing = delivered(tmp_path, "1")
     asked(releasing, "seal")
-    asked(releasing, "stage", to="1", run="r")
+    asked(releasing, "stage", to="1", run="r", back=False)
     clock = time.clock_gettime
     monkeypatch.setattr(time, "clock_gettime", lambda number: clock(number) + LATEST_S + 1)
     assert asked(releasing, "flip")["code"] == "release"
@@ -99,7 +99,7 @@ def test_one_that_cannot_be_removed_keeps_no_flip_from_being_over(
     for name in "123":
         flip(delivered(tmp_path, name), name)
     releasing = delivered(tmp_path, "4")
-    for do, fields in (("seal", {}), ("stage", {"to": "4", "run": "r"}), ("flip", {})):
+    for do, fields in (("seal", {}), ("stage", {"to": "4", "run": "r", "back": False}), ("flip", {})):
         assert "code" not in asked(releasing, do, **fields)
     remove = shutil.rmtree
 
