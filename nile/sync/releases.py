@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from nile.agent.worker.naming import AS_IS, END_IT
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
@@ -35,6 +36,8 @@ class Deed(StrEnum):
     """Go through with a flip that was interrupted, on all hosts that speak of it."""
     UNDO = "undo"
     """Take it back, on all hosts of its run, those that say it is over too."""
+    LEAVE = "leave"
+    """Have it over with what is current now, whatever that is, on hosts that say it isn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,8 @@ class Releases:
     def _list(self, target: Target, shelf: Shelf) -> Errands:
         yield Publish(HostOutput(target.name, "stdout", 0, shelf.lines()), target.id)
         if flip := shelf.interrupted:
-            what = "it flipped" if shelf.flipped else "it did not flip"
-            reason = f"a flip {flip.words} was interrupted, and {what}"
-            remedy = "end it by `nile releases --finish`, or take it back by `nile releases --rollback`"
+            reason = f"a flip {flip.words} was interrupted, and {shelf.fate}"
+            remedy = AS_IS if shelf.crossed else END_IT
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
         else:
             yield self._ok(target)
@@ -180,15 +182,15 @@ class Releases:
 
     def _settle(self, ready: list[Target], t: float) -> Errands:
         """End what was interrupted: each host its own flip, of those that runs with such hosts have made."""
-        forward = self._options.deed is Deed.FINISH
+        deed = self._options.deed
         shelves = {target.id: self._shelves[target.id] for target in ready}
         runs = {flip.run for shelf in shelves.values() if (flip := shelf.interrupted)}
         if not runs:
             yield Publish(Notice("no flip was interrupted on any of these hosts that can be reached"))
         for target in ready:
             flip = shelves[target.id].flip
-            if flip is not None and flip.run in runs and not (forward and flip.done):
-                yield self._last(target, "settle", {"forward": forward, "run": flip.run}, t)
+            if flip is not None and flip.run in runs and (deed is Deed.UNDO or not flip.done):
+                yield self._last(target, "settle", {"how": deed.value, "run": flip.run}, t)
             else:
                 yield from self._done(target, None)
 

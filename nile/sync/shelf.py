@@ -66,6 +66,19 @@ class Shelf:
         return self.flip is not None and self.current == self.flip.to
 
     @property
+    def crossed(self) -> bool:
+        """Was a flip interrupted, and is something else current than what it leads from or to?"""
+        flip = self.interrupted
+        return flip is not None and self.current not in (flip.origin, flip.to)
+
+    @property
+    def fate(self) -> str:
+        """What became of the last flip here, as a sentence goes on."""
+        if self.crossed:
+            return f"current is {self.current or 'none'}: somebody has changed it"
+        return "it flipped" if self.flipped else "it did not flip"
+
+    @property
     def went_back(self) -> bool:
         """Was the last flip one back to what was before, also where it isn't over?"""
         flip = self.flip
@@ -85,7 +98,8 @@ class Shelf:
         others = [each for each in self.names if each not in (self.current, self.previous)]
         lines = [("other", each) for each in others] + [("half", each) for each in self.half]
         if flip := self.interrupted:
-            lines.append(("flip", f"{flip.words}: {'flipped' if self.flipped else 'not flipped'}"))
+            fate = "crossed" if self.crossed else "flipped" if self.flipped else "not flipped"
+            lines.append(("flip", f"{flip.words}: {fate}"))
         return self.standing() + _lines(lines)
 
 

@@ -43,6 +43,7 @@ def nile(*words: str) -> Any:
         ((), ReleasesOptions(b"/srv/app")),
         (("--finish",), ReleasesOptions(b"/srv/app", Deed.FINISH)),
         (("--rollback",), ReleasesOptions(b"/srv/app", Deed.UNDO)),
+        (("--as-is",), ReleasesOptions(b"/srv/app", Deed.LEAVE)),
         (("--keep", "0"), ReleasesOptions(b"/srv/app", Deed.PRUNE, keep=0)),
     ],
 )
@@ -111,6 +112,7 @@ def test_a_dry_run_compares_with_the_current_one(asked: list[Any], tmp_path: Pat
         (("releases", "srv/app"), "absolute"),
         (("rollback", "srv/app"), "absolute"),
         (("releases", "--finish", "--rollback", "/srv/app"), "can't go together"),
+        (("releases", "--rollback", "--as-is", "/srv/app"), "can't go together"),
         (("releases", "--finish", "--keep", "1", "/srv/app"), "can't go together"),
         (("sync", "--keep", "1", "./", "/srv/app"), "--keep is for releases"),
         (("sync", "--quorum", "95%", "./", "/srv/app"), "--quorum is for releases"),

@@ -166,6 +166,77 @@ def test_the_same_delivery_once_more_ends_it_too(site: Site) -> None:
     well(site.releases())
 
 
+class TestTurnedByHand:
+    """A flip was interrupted, and then somebody led `current` elsewhere on host 2."""
+
+    @pytest.fixture
+    def crossed(self, site: Site) -> Site:
+        for name in "12":
+            well(site.deliver(name))
+        site.deliver("3", dies=after(1, "flip"))
+        site.on(2, "current").unlink()
+        site.on(2, "current").symlink_to("releases/1")
+        return site
+
+    def test_it_is_said(self, crossed: Site) -> None:
+        told = crossed.releases()
+        assert codes(told) == [Code.RELEASE] * 3
+        assert "2 -> 3 was interrupted, and current is 1: somebody" in told.judged[2].reason
+        assert "--as-is" in told.judged[2].remedy
+        assert told.said["h0002"].endswith("2 -> 3: crossed\n")
+
+    @pytest.mark.parametrize(("deed", "version"), [(Deed.FINISH, "3"), (Deed.UNDO, "2")])
+    def test_others_are_ended_and_it_is_named_and_left_alone(
+        self, crossed: Site, deed: Deed, version: str
+    ) -> None:
+        ended = crossed.releases(deed)
+        assert codes(ended) == [None, Code.RELEASE, None]
+        assert "current is 1: somebody has changed it" in ended.judged[2].reason
+        assert "--as-is" in ended.judged[2].remedy
+        assert crossed.now() == [version, "1", version]
+
+    def test_it_is_ended_as_it_is_and_then_all_can_be_led_anywhere(self, crossed: Site) -> None:
+        crossed.releases(Deed.FINISH)
+        well(crossed.releases(Deed.LEAVE))
+        assert crossed.now() == ["3", "1", "3"]
+        well(crossed.releases())
+        assert crossed.releases(Deed.UNDO).notices[0].startswith("no flip was interrupted")
+        well(crossed.releases(Deed.FLIP, to="3"))
+        assert crossed.now() == ["3"] * 3
+
+    def test_also_where_there_is_none_any_more(self, crossed: Site) -> None:
+        crossed.on(2, "current").unlink()
+        assert "current is none" in crossed.releases(Deed.FINISH).judged[2].reason
+        well(crossed.releases(Deed.LEAVE))
+        well(crossed.deliver("3"))
+        assert crossed.now() == ["3"] * 3
+
+
+def test_what_was_left_as_it_is_is_not_taken_back_with_the_others_of_its_run(site: Site) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    one = site.on(1, "releases/.nile-flip")
+    kept = one.read_bytes()
+    well(site.releases(Deed.LEAVE))
+    assert sorted(site.now()) == ["1", "1", "2"]
+    one.write_bytes(kept)  # one is back that was down then
+    before = site.now()[1:]
+    well(site.releases(Deed.UNDO))
+    assert site.now() == ["1", *before]
+
+
+def test_what_was_taken_back_is_not_led_forward_by_taking_it_back_again(site: Site) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    one = site.on(1, "releases/.nile-flip")
+    kept = one.read_bytes()
+    well(site.releases(Deed.UNDO))
+    one.write_bytes(kept)
+    well(site.releases(Deed.UNDO))
+    assert site.now() == ["1"] * 3
+    assert well(site.releases(Deed.PRUNE, keep=0)).said["h0001"] == "current  1\nprevious -\n"
+
+
 def test_nothing_to_end(site: Site) -> None:
     well(site.deliver("1"))
     for deed in (Deed.FINISH, Deed.UNDO):

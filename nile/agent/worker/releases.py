@@ -23,6 +23,7 @@ from typing import NamedTuple
 from nile.agent.worker import naming
 from nile.agent.worker.inuse import in_use
 from nile.agent.worker.messages import CantError
+from nile.agent.worker.naming import AS_IS, END_IT
 from nile.agent.worker.target import mount_points
 
 TYPE_CHECKING = False
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 SYNC_S = 30.0  # for the kernel to bring a release to the disk, before it is called whole all the same
 _PAUSE_S = 0.02
 MOST_FLIP = 10000  # bytes of what is written down of a flip
-END_IT = "end it by `nile releases --finish` or `nile releases --rollback`"
 
 
 class Refused(CantError):
@@ -211,8 +211,7 @@ class Releases:
             return
         current = self.current()
         if current not in (flip.origin, flip.to):
-            reason = "a flip %s is under way, and current is %s" % (flip.words(), current or "none")
-            raise Refused(reason, "somebody has changed it: " + END_IT)
+            raise self._crossed(flip)
         if not self.is_whole(flip.to):
             raise Refused("there is no release %s any more" % flip.to, END_IT)
         if current != flip.to:
@@ -232,13 +231,29 @@ class Releases:
         if flip is None or flip.run != run:
             raise Refused("no flip of that run is known here")
         if self.current() not in (flip.origin, flip.to):
-            reason = "a flip %s was made, and current is %s" % (flip.words(), self.current() or "none")
-            raise Refused(reason, "name what it is to be, by `nile rollback --to`")
+            raise self._crossed(flip)
         if flip.origin and not self.is_whole(flip.origin):
-            raise Refused("there is no release %s any more" % flip.origin, "use `nile releases --finish`")
+            remedy = (
+                "use `nile releases --finish`" if not flip.done else "name another by `nile rollback --to`"
+            )
+            raise Refused("there is no release %s any more" % flip.origin, remedy)
         self._lead(naming.CURRENT, flip.origin)
         self._lead(naming.PREVIOUS, flip.before)
-        self._forget()
+        self._write(Flip(flip.to, flip.origin, flip.before, "", True))  # of no run: nobody takes it back
+
+    def _crossed(self, flip: Flip) -> Refused:
+        reason = "a flip %s was made, and current is %s since: somebody has changed it"
+        remedy = "name what it is to be, by `nile rollback --to`"
+        if not flip.done:
+            reason = "a flip %s was interrupted, and current is %s: somebody has changed it"
+            remedy = AS_IS
+        return Refused(reason % (flip.words(), self.current() or "none"), remedy)
+
+    def leave(self) -> None:
+        """What is current stays so: a flip that was interrupted is over, wherever it was to lead."""
+        if self.interrupted() is not None:
+            current = self.current()
+            self._write(Flip(current, current, self.previous(), "", True))
 
     def prune(self, keep: int) -> "List[str]":
         """Remove all but so many of the latest ones, and whatever isn't whole; gives the names.

@@ -7,7 +7,8 @@
     flip      change it
     confirm   all have been told to: that is over; then remove old ones, if so many are to be kept; where
               that can't be done, the answer has `left`, which says why
-    settle    end a flip that was interrupted: go through with it (`forward`), or take that of a run back
+    settle    end a flip that was interrupted: go through with it (`how` is "finish"), take that of a run back
+              ("undo"), or have it over as it is ("leave")
     prune     remove old ones
 
 Answers but that of `prune` say what there is then. See `nile.agent.worker.releases`.
@@ -19,8 +20,9 @@ import time
 
 from nile.agent.worker.delivery import Delivery
 from nile.agent.worker.lock import Lock
+from nile.agent.worker.naming import END_IT
 from nile.agent.worker.place import said
-from nile.agent.worker.releases import END_IT, Refused, Releases, fields
+from nile.agent.worker.releases import Refused, Releases, fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,11 +126,14 @@ class Releasing:
         return dict(self._closed(), left=left)
 
     def _do_settle(self, message: "Message") -> "Message":
-        if message["forward"]:
-            self._known().switch()
-            self._known().confirm()
+        releases = self._known()
+        if message["how"] == "undo":
+            releases.undo(message["run"])
+        elif message["how"] == "leave":
+            releases.leave()
         else:
-            self._known().undo(message["run"])
+            releases.switch()
+            releases.confirm()
         return self._closed()
 
     def _do_prune(self, message: "Message") -> "Message":

@@ -77,7 +77,7 @@ def test_who_may_not_write_there_is_told(open_path: Path) -> None:
     def check() -> None:
         other = Releasing()
         assert asked(other, "look", dest=os.fsencode(open_path), hold=True)["current"] == "1"
-        said = asked(other, "settle", forward=False, run="r")
+        said = asked(other, "settle", how="undo", run="r")
         assert said["code"] == "not-writable"
         assert str(open_path) in said["reason"]
 
