@@ -1,14 +1,16 @@
 """Hosts that change their current release together, or none of them. Pure.
 
-    waiting --> sealing --> staging --> flipping --> confirming --> over
-                   |           |                                      ^
-                   |           +--> unstaging ------------------------+  too few are ready
-                   +--------------------------------------------------+
+    waiting --> sealing --> staging --> deciding --> flipping --> confirming --> over
+                   |           |            |                                      ^
+                   |           +------------+--> unstaging ------------------------+  too few are ready
+                   +---------------------------------------------------------------+
 
 Nothing follows before all hosts that are still there have done what was asked
 last. A host that has staged the flip has written it down: should its root die
-now, it can tell what was under way, and whether it flipped. What is together is
-the moment at which all are told; hosts can still be lost in it.
+now, it can tell what was under way, and whether it flipped. The root has it in
+its store before it tells anybody to flip. What is together is the moment at
+which all are told; hosts can still be lost in it. Once the user wants the run
+to end nothing follows any more, and what is said last is who has flipped.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from nile.events import Code, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.judging import told
 from nile.sync.options import Quorum
+from nile.sync.standing import Standing
 from nile.sync.targets import Step, Target, words
+from nile.sync.wording import flip_decided
 
 MOST_S = 60.0
 """For hosts to write a flip down, or to flip; less than makes a word too old (`releasing.LATEST_S`)."""
@@ -39,6 +43,7 @@ class Phase(StrEnum):
     SEALING = "seal"
     STAGING = "stage"
     UNSTAGING = "unstage"
+    DECIDING = "decide"
     FLIPPING = "flip"
     CONFIRMING = "confirm"
     OVER = "over"
@@ -49,6 +54,7 @@ class Order:
     """A flip to release `to`; with `back`, since it was current before."""
 
     run: str
+    dest: bytes
     to: str = ""
     back: bool = False
     quorum: Quorum | None = None
@@ -79,6 +85,10 @@ class Flipping:
         self._members: list[Target] = []
         self._refused = 0
         self._since_s = 0.0
+        self._unrecorded = ""
+        """Why the store hasn't what was decided."""
+        self._interrupted = False
+        self._open = Standing()
 
     @property
     def begun(self) -> bool:
@@ -91,6 +101,8 @@ class Flipping:
 
     def begin(self, members: Iterable[Target], t: float, refused: int = 0) -> Errands:
         """Flip these. So many others have answered that they can't."""
+        if self._interrupted:
+            return
         self._members = list(members)
         self._refused = refused
         yield from self._ask(Phase.SEALING if self._order.delivered else Phase.STAGING, t)
@@ -108,7 +120,7 @@ class Flipping:
 
     def go_on(self, t: float) -> Errands:
         """What follows, once all have done what they were asked last."""
-        while self.begun and self._phase is not Phase.OVER:
+        while self.begun and self._phase not in (Phase.DECIDING, Phase.OVER) and not self._interrupted:
             self._members = [target for target in self._members if target.step is not Step.OVER]
             if any(target.step is Step.CLOSING for target in self._members):
                 return
@@ -123,7 +135,10 @@ class Flipping:
             case Phase.STAGING if self._lacking():
                 yield from self._ask(Phase.UNSTAGING, t)
             case Phase.STAGING:
-                yield from self._ask(Phase.FLIPPING, t)
+                self._phase = Phase.DECIDING
+                names = [target.name for target in self._members]
+                text = flip_decided(self._order.to, self._order.dest, names, len(self._targets))
+                yield self._asking.decide(text, self._decided)
             case Phase.UNSTAGING:
                 yield from self._give_up()
             case Phase.FLIPPING:
@@ -132,6 +147,25 @@ class Flipping:
                 yield from self._ask(Phase.CONFIRMING, t)
             case _:
                 self._phase = Phase.OVER
+
+    def _decided(self, message: dict[str, Any], t: float) -> Errands:
+        """It is in the store; or can't be, and nobody who looks later could tell what was to be."""
+        self._unrecorded = words(message["reason"]) if message.get("code") else ""
+        if self._interrupted:
+            return
+        self._members = [target for target in self._members if target.step is not Step.OVER]
+        yield from self._ask(Phase.UNSTAGING if self._lacking() else Phase.FLIPPING, t)
+        yield from self.go_on(t)
+
+    def interrupt(self) -> None:
+        """The user wants the run to end: what all were told is all that they are told."""
+        self._interrupted = True
+
+    def end(self) -> Errands:
+        """Nothing more is heard of any host: say who has flipped, if they aren't all through with it."""
+        for text in self._open.said(self._targets, self._order.to, self._order.dest):
+            yield Publish(Notice(text))
+        self._open = Standing()
 
     def _ask(self, phase: Phase, t: float) -> Errands:
         self._phase, self._since_s = phase, t
@@ -143,10 +177,12 @@ class Flipping:
         for target in self._members:
             target.step = Step.CLOSING
             target.heard_s = t
+            self._open.asked(target.id, phase.value)
             yield self._asking.ask(target.id, phase.value, fields, self._answered)
 
     def _answered(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
+        self._open.answered(target.id, self._phase.value, well=not message.get("code"))
         if message.get("code"):
             self._refused += 1
             judgement = told(message)
@@ -163,6 +199,8 @@ class Flipping:
 
     def _lacking(self) -> str:
         """Why nothing is flipped; "" where it is."""
+        if self._unrecorded:
+            return self._unrecorded
         ready, asked, quorum = len(self._members), len(self._targets), self._order.quorum
         if quorum is None:
             return f"{self._refused} of the hosts can't be flipped" if self._refused else ""

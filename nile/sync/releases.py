@@ -6,6 +6,8 @@ had for this run then. What follows waits for all hosts that can be reached.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +24,11 @@ from nile.sync.flipping import Flipping, Order
 from nile.sync.judging import SILENT_S, told
 from nile.sync.options import Quorum
 from nile.sync.shelf import Shelf
-from nile.sync.targets import SPEAKING, Step, Target
+from nile.sync.targets import SPEAKING, Step, Target, words
+from nile.sync.wording import settling_decided, some_hosts
+
+RUN_SHOWN = 8  # of a run's id: enough to find it again
+_RUN = re.compile(r"[a-z0-9]{4,100}")
 
 
 class Deed(StrEnum):
@@ -64,11 +70,13 @@ class Releases:
             host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
         self._asking = Asking()
-        order = Order(run, options.to, quorum=options.quorum, keep=options.keep)
+        order = Order(run, options.dest, options.to, quorum=options.quorum, keep=options.keep)
         self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done)
         self._shelves: dict[int, Shelf] = {}
         self._refused = 0
-        self._begun = False
+        self._begun = self._interrupted = False
+        self._settling: set[int] = set()
+        """Those that were told to end a flip, and haven't said that they have."""
 
     # What happens.
 
@@ -88,9 +96,10 @@ class Releases:
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
         """An answer."""
         target = self._targets.get(node_id)
-        if target is None or target.step is Step.OVER:
-            return
-        target.heard_s = t
+        if target is not None:
+            if target.step is Step.OVER:
+                return
+            target.heard_s = t
         yield from self._asking.heard(node_id, message, t)
         yield from self._go_on(t)
 
@@ -105,6 +114,9 @@ class Releases:
         if node_id in self._targets:
             self._targets[node_id].step = Step.OVER
             yield from self._go_on(t)
+            if all(target.step is Step.OVER for target in self._targets.values()):
+                yield from self._flipping.end()
+                yield from self._end()
 
     def root_lost(self, reason: str, t: float) -> Errands:
         """Its worker isn't used."""
@@ -112,6 +124,12 @@ class Releases:
 
     def answered(self, yes: bool, t: float) -> Errands:
         """Nothing is asked."""
+        yield from ()
+
+    def interrupted(self, t: float) -> Errands:
+        """Workers end by themselves; nothing is begun any more."""
+        self._begun = self._interrupted = True
+        self._flipping.interrupt()
         yield from ()
 
     def tick(self, t: float) -> Errands:
@@ -142,6 +160,8 @@ class Releases:
         if flip := shelf.interrupted:
             reason = f"a flip {flip.words} was interrupted, and {shelf.fate}"
             remedy = AS_IS if shelf.crossed else END_IT
+            if _RUN.fullmatch(flip.run):
+                remedy += f"; `nile show {flip.run[:RUN_SHOWN]}` at its root says what was decided"
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
         else:
             yield self._ok(target)
@@ -187,12 +207,36 @@ class Releases:
         runs = {flip.run for shelf in shelves.values() if (flip := shelf.interrupted)}
         if not runs:
             yield Publish(Notice("no flip was interrupted on any of these hosts that can be reached"))
+        concerned = {}
         for target in ready:
             flip = shelves[target.id].flip
             if flip is not None and flip.run in runs and (deed is Deed.UNDO or not flip.done):
-                yield self._last(target, "settle", {"how": deed.value, "run": flip.run}, t)
+                concerned[target.id] = flip.run
             else:
                 yield from self._done(target, None)
+        if not concerned:
+            return
+
+        def decided(message: dict[str, Any], t: float) -> Errands:
+            for target in [self._targets[each] for each in concerned]:
+                if target.step is Step.READY and message.get("code"):
+                    yield from self._fail(
+                        target, Judgement(Verdict.FAILED, Code.QUORUM, words(message["reason"]))
+                    )
+                elif target.step is Step.READY and not self._interrupted:
+                    self._settling.add(target.id)
+                    yield self._last(target, "settle", {"how": deed.value, "run": concerned[target.id]}, t)
+
+        names = [self._targets[each].name for each in concerned]
+        yield self._asking.decide(settling_decided(deed.value, self._options.dest, names), decided)
+
+    def _end(self) -> Errands:
+        """Nothing more is heard of any host."""
+        names = [self._targets[each].name for each in self._settling]
+        if names:
+            where = os.fsdecode(self._options.dest)
+            text = f"it isn't known whether the flip is ended on {some_hosts(names)}"
+            yield Publish(Notice(f"{text}: `nile releases {where}` says"))
 
     def _last(self, target: Target, do: str, fields: dict[str, Any], t: float) -> Any:
         target.step = Step.CLOSING
@@ -201,6 +245,7 @@ class Releases:
 
     def _did(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
+        self._settling.discard(target.id)
         if message.get("code"):
             yield from self._fail(target, told(message))
         else:

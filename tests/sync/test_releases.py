@@ -166,6 +166,26 @@ def test_the_same_delivery_once_more_ends_it_too(site: Site) -> None:
     well(site.releases())
 
 
+@pytest.mark.parametrize("deed", [Deed.FINISH, Deed.UNDO, Deed.LEAVE])
+def test_nobody_is_told_to_end_it_before_that_is_in_the_store(site: Site, deed: Deed) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    before = site.now()
+    it = site.releases(deed, dies=lambda _, message: message["do"] in ("decide", "settle"))
+    assert (it.judged, site.now()) == ({}, before)
+    (text,) = well(site.releases(deed)).decided
+    assert text.endswith("h[0001-0003] (3)")
+
+
+@pytest.mark.parametrize("deed", [Deed.FLIP, None])
+def test_nor_to_flip(site: Site, deed: Deed | None) -> None:
+    for name in "12":
+        well(site.deliver(name))
+    dies = lambda _, message: message["do"] in ("decide", "flip")  # noqa: E731
+    it = site.releases(deed, dies=dies) if deed else site.deliver("3", dies=dies)
+    assert (it.judged, site.now()) == ({}, ["2"] * 3)
+
+
 class TestTurnedByHand:
     """A flip was interrupted, and then somebody led `current` elsewhere on host 2."""
 

@@ -16,6 +16,7 @@ from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Errand, Judge, Reach, Tell
+from nile.events import Decision
 from nile.sync import Method, Sync, SyncOptions
 from nile.sync.giving import AT_ONE_TIME
 from nile.sync.targets import Step
@@ -80,6 +81,9 @@ class Workers:
         self._recorded: dict[int, int] = {}
         """By host against which something is recorded, the number of what it was asked for that."""
         self.chain = Seats(self._say, self._became, self._dead)
+        self.decided: list[str] = []
+        self.stores: Message | None = {}
+        """What is said once a decision is in the store; None: it isn't yet."""
         self.t = 0.0
 
     def run(self, late: Iterable[int] = ()) -> None:
@@ -134,6 +138,10 @@ class Workers:
         self._say(node_id, self._receiving.pop(node_id), code="timeout", reason="nobody came", retry=True)
         self.go_on()
 
+    def interrupt(self) -> None:
+        """The user wants the run to end."""
+        self._carry_out(self.sync.interrupted(self.t))
+
     def answer(self, yes: bool) -> None:
         """What the user says."""
         self._carry_out(self.sync.answered(yes, self.t))
@@ -157,6 +165,10 @@ class Workers:
                 if errand.node_id not in self.judged:
                     self.judged[errand.node_id] = errand.judgement
                     over.append(errand.node_id)
+            elif isinstance(errand.event, Decision):
+                self.decided.append(errand.event.text)
+                if self.stores is not None:
+                    self._say(ROOT_ID, errand.event.number, **self.stores)
             else:
                 self.published.append(errand.event)
         for node_id in over:
