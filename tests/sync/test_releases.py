@@ -11,7 +11,7 @@ import pytest
 from nile.bootstrap.identity import make_identity
 from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
-from nile.sync import Deed, Method, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
+from nile.sync import Deed, Method, Purpose, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
 from tests.sync.local import DEST, Local, Message
 
 HOSTS = (1, 2, 3)
@@ -37,8 +37,12 @@ class Site:
     def deliver(self, name: str, down: tuple[int, ...] = (), dies: Any = None, **options: Any) -> Local:
         (self.source / "version").write_text(f"{name}\n")
         os.utime(self.source / "version", (int(name), int(name)))
-        how = {"method": Method.RSYNC_TCP, "delete": True, "max_delete": 10**9, **options}
-        what = SyncOptions((os.fsencode(f"{self.source}/"),), DEST, release=name, **how)
+        return self.copy(DEST, down, dies, release=name, delete=True, max_delete=10**9, **options)
+
+    def copy(self, dest: bytes, down: tuple[int, ...] = (), dies: Any = None, **options: Any) -> Local:
+        """As it is, to any place."""
+        how = {"method": Method.RSYNC_TCP, **options}
+        what = SyncOptions((os.fsencode(f"{self.source}/"),), dest, **how)
         run = f"run{next(RUN)}"
 
         def job(hosts: Tree) -> Sync:
@@ -184,6 +188,19 @@ def test_nor_to_flip(site: Site, deed: Deed | None) -> None:
     dies = lambda _, message: message["do"] in ("decide", "flip")  # noqa: E731
     it = site.releases(deed, dies=dies) if deed else site.deliver("3", dies=dies)
     assert (it.judged, site.now()) == ({}, ["2"] * 3)
+
+
+@pytest.mark.parametrize("how", [{}, {"release": "3"}, {"purpose": Purpose.REPAIR}])
+def test_what_is_current_is_not_copied_to(site: Site, source: Path, how: dict[str, Any]) -> None:
+    well(site.deliver("1"))
+    well(site.deliver("2"))
+    (source / "same").chmod(0o600)  # rsync would set the mode of the file that both have
+    it = site.copy(DEST + b"/current", **how)
+    assert codes(it) == [Code.DESTINATION] * 3
+    assert "a release is never changed" in it.judged[1].reason
+    assert site.on(1, "releases/1/same").stat().st_mode & 0o777 == 0o644
+    assert codes(site.copy(DEST + b"/current", purpose=Purpose.VERIFY)) == [Code.DIFFERS] * 3
+    well(site.copy(DEST + b"/releases/2"))
 
 
 class TestTurnedByHand:
