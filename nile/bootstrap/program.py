@@ -44,6 +44,7 @@ MODULES = (
     "worker.taping",
     "worker.streaming",
     "worker.inuse",
+    "worker.durable",
     "worker.releases",
     "worker.delivery",
     "worker.releasing",

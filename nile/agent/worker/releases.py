@@ -17,10 +17,9 @@ import json
 import os
 import shutil
 import stat
-import time
 from typing import NamedTuple
 
-from nile.agent.worker import naming
+from nile.agent.worker import durable, naming
 from nile.agent.worker.inuse import in_use
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.naming import AS_IS, END_IT
@@ -30,8 +29,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Set, Tuple
 
-SYNC_S = 30.0  # for the kernel to bring a release to the disk, before it is called whole all the same
-_PAUSE_S = 0.02
 MOST_FLIP = 10000  # bytes of what is written down of a flip
 
 
@@ -115,7 +112,10 @@ class Releases:
         """Releases that are whole; the one that became it last is first."""
         found = []
         for name, path in self._listed(b""):
-            about = os.lstat(path)
+            try:
+                about = os.lstat(path)
+            except FileNotFoundError:
+                continue  # another run removes old ones just now
             if stat.S_ISDIR(about.st_mode):
                 found.append((about.st_ctime_ns, name))  # the rename that made it whole is what changed it
         return [name for _, name in sorted(found, reverse=True)]
@@ -146,13 +146,16 @@ class Releases:
     def flip(self) -> "Optional[Flip]":
         """The last one, if it is known."""
         try:
-            with open(os.path.join(self.place, naming.FLIP), "rb") as file:
-                said = json.loads(file.read(MOST_FLIP).decode())
+            said = json.loads(durable.read(os.path.join(self.place, naming.FLIP), MOST_FLIP).decode())
             flip = Flip(said["origin"], said["to"], said["before"], str(said["run"]), said["done"] is True)
             flip = flip._replace(back=said.get("back") is True)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
+            flip = None
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+                raise
             flip = None
         if flip is None or not all(name == "" or naming.is_name(name) for name in flip[:3]):
             shown = os.fsdecode(os.path.join(self.place, naming.FLIP))
@@ -170,9 +173,9 @@ class Releases:
         """It is whole: from now on it has its name. Nothing happens where it has."""
         if self.is_whole(name):
             return
-        _to_disk()
+        durable.to_disk()
         os.rename(naming.making(self.dest, name), naming.whole(self.dest, name))
-        _sync(self.place)
+        durable.sync(self.place)
 
     def stage(self, to: str, run: str, back: bool = False) -> None:
         """Write down that `current` will be this one: with `back`, since it was current before.
@@ -217,7 +220,7 @@ class Releases:
         if current != flip.to:
             self._lead(naming.CURRENT, flip.to)
         if flip.origin:
-            self._lead(naming.PREVIOUS, flip.origin)
+            self._lead(naming.PREVIOUS, self._if_whole(flip.origin))
 
     def confirm(self) -> None:
         """The flip is over."""
@@ -238,8 +241,12 @@ class Releases:
             )
             raise Refused("there is no release %s any more" % flip.origin, remedy)
         self._lead(naming.CURRENT, flip.origin)
-        self._lead(naming.PREVIOUS, flip.before)
+        self._lead(naming.PREVIOUS, self._if_whole(flip.before))
         self._write(Flip(flip.to, flip.origin, flip.before, "", True))  # of no run: nobody takes it back
+
+    def _if_whole(self, name: str) -> str:
+        """It, or "" where it is gone: no link of ours is to lead nowhere."""
+        return name if name and self.is_whole(name) else ""
 
     def _crossed(self, flip: Flip) -> Refused:
         reason = "a flip %s was made, and current is %s since: somebody has changed it"
@@ -298,61 +305,19 @@ class Releases:
         path = os.path.join(self.dest, link)
         if name:
             new = os.path.join(self.dest, b".nile-new-" + link)
-            _no_file(new)
+            durable.no_file(new)
             os.symlink(os.path.join(naming.RELEASES, name.encode()), new)
             os.rename(new, path)
         else:
-            _no_file(path)
-        _sync(self.dest)
+            durable.no_file(path)
+        durable.sync(self.dest)
 
     def _write(self, flip: Flip) -> None:
-        path = os.path.join(self.place, naming.FLIP)
-        new = path + b"-new"
-        _no_file(new)
-        with open(new, "xb") as file:
-            file.write(json.dumps(flip._asdict()).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(new, path)
-        _sync(self.place)
+        durable.write(os.path.join(self.place, naming.FLIP), json.dumps(flip._asdict()).encode() + b"\n")
 
     def _forget(self) -> None:
-        _no_file(os.path.join(self.place, naming.FLIP))
-        _sync(self.place)
-
-
-def _no_file(path: bytes) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _sync(directory: bytes) -> None:
-    """Names in it are to outlive a loss of power."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
-            raise
-    finally:
-        os.close(fd)
-
-
-def _to_disk() -> None:
-    """What was written is to outlive a loss of power, too: else `current` would lead to empty files.
-
-    A child does it, since it can't be interrupted, and on a host that writes
-    a lot it may take longer than all others should wait.
-    """
-    child = os.fork()
-    if not child:
-        os.sync()
-        os._exit(0)
-    latest = time.monotonic() + SYNC_S
-    while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < latest:
-        time.sleep(_PAUSE_S)
+        durable.no_file(os.path.join(self.place, naming.FLIP))
+        durable.sync(self.place)
 
 
 def _has_mount(path: bytes, mounts: "Set[bytes]") -> bool:

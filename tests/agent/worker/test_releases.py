@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +118,40 @@ class TestLooking:
             (dest / "releases/.nile-flip").write_text(text)
             with pytest.raises(Refused, match="understood"):
                 at(dest).switch()
+
+    @pytest.mark.parametrize("kind", ["pipe", "link", "socket", "directory", "device"])
+    def test_nor_is_what_is_no_file_waited_for(self, dest: Path, kind: str) -> None:
+        flip(dest, "3")
+        written = dest / "releases/.nile-flip"
+        if kind == "link":
+            written.rename(dest / "kept")
+            written.symlink_to(dest / "kept")
+        else:
+            written.unlink()
+        if kind == "pipe":
+            os.mkfifo(written)
+        elif kind == "socket":
+            with socket.socket(socket.AF_UNIX) as waiting:
+                waiting.bind(str(written))
+        elif kind == "directory":
+            written.mkdir()
+        elif kind == "device":
+            written.symlink_to("/dev/zero")
+        with pytest.raises(Refused, match="can't be understood"):
+            at(dest).look()
+
+    def test_what_another_run_removes_meanwhile_is_not_there(
+        self, dest: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lstat = os.lstat
+
+        def late(path: bytes) -> os.stat_result:
+            if path.endswith(b"/1"):
+                os.rename(path, path + b"-gone")  # noqa: PTH104  (bytes)
+            return lstat(path)
+
+        monkeypatch.setattr(os, "lstat", late)
+        assert at(dest).names() == ["3", "2"]
 
 
 class TestSealing:
@@ -312,6 +348,17 @@ class TestInterrupted:
             at(dest).undo("other")
         at(dest).undo(RUN)
         assert now(dest) == ("2", "1")
+
+    @pytest.mark.parametrize("forward", [True, False])
+    def test_no_link_is_led_to_what_is_gone(self, dest: Path, forward: bool) -> None:
+        here = at(dest)
+        here.stage("3", RUN)
+        shutil.rmtree(dest / "releases" / ("2" if forward else "1"))
+        if forward:
+            here.switch()
+        else:
+            here.undo(RUN)
+        assert now(dest) == ("3" if forward else "2", "")
 
     def test_the_first_one_of_all_is_taken_back_to_none(self, tmp_path: Path) -> None:
         deliver(tmp_path, "1")
