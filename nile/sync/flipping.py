@@ -33,6 +33,7 @@ from nile.sync.wording import flip_decided
 MOST_S = 60.0
 """For hosts to write a flip down, or to flip; less than makes a word too old (`releasing.LATEST_S`)."""
 
+STORE = "run it again once the root can write to its store again: `nile runs` says what is wrong with it"
 FINISH = "`nile releases --finish` does, once it can be"
 
 
@@ -212,6 +213,8 @@ class Flipping:
         self._phase = Phase.OVER
         what = "the release is there, and not current: " if self._order.delivered else "nothing was flipped: "
         remedy = "run it again once the others are well, or with another --quorum"
+        if self._unrecorded:
+            remedy = STORE
         for target in self._members:
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, what + lacking, remedy))
 

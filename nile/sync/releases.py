@@ -20,7 +20,7 @@ from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Asking, Errands
-from nile.sync.flipping import Flipping, Order
+from nile.sync.flipping import STORE, Flipping, Order
 from nile.sync.judging import SILENT_S, told
 from nile.sync.options import Quorum
 from nile.sync.shelf import Shelf
@@ -75,6 +75,8 @@ class Releases:
         self._shelves: dict[int, Shelf] = {}
         self._refused = 0
         self._begun = self._interrupted = False
+        self._concerned: dict[int, str] = {}
+        """Runs whose flip is to be ended, by host."""
         self._settling: set[int] = set()
         """Those that were told to end a flip, and haven't said that they have."""
 
@@ -207,28 +209,27 @@ class Releases:
         runs = {flip.run for shelf in shelves.values() if (flip := shelf.interrupted)}
         if not runs:
             yield Publish(Notice("no flip was interrupted on any of these hosts that can be reached"))
-        concerned = {}
         for target in ready:
             flip = shelves[target.id].flip
             if flip is not None and flip.run in runs and (deed is Deed.UNDO or not flip.done):
-                concerned[target.id] = flip.run
+                self._concerned[target.id] = flip.run
             else:
                 yield from self._done(target, None)
-        if not concerned:
-            return
+        if self._concerned:
+            names = [self._targets[each].name for each in self._concerned]
+            text = settling_decided(deed.value, self._options.dest, names)
+            yield self._asking.decide(text, self._decided)
 
-        def decided(message: dict[str, Any], t: float) -> Errands:
-            for target in [self._targets[each] for each in concerned]:
-                if target.step is Step.READY and message.get("code"):
-                    yield from self._fail(
-                        target, Judgement(Verdict.FAILED, Code.QUORUM, words(message["reason"]))
-                    )
-                elif target.step is Step.READY and not self._interrupted:
-                    self._settling.add(target.id)
-                    yield self._last(target, "settle", {"how": deed.value, "run": concerned[target.id]}, t)
-
-        names = [self._targets[each].name for each in concerned]
-        yield self._asking.decide(settling_decided(deed.value, self._options.dest, names), decided)
+    def _decided(self, message: dict[str, Any], t: float) -> Errands:
+        """Which flips are to be ended is in the store; or can't be."""
+        for node_id, run in self._concerned.items():
+            target = self._targets[node_id]
+            if target.step is Step.READY and message.get("code"):
+                reason = words(message["reason"])
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, reason, STORE))
+            elif target.step is Step.READY and not self._interrupted:
+                self._settling.add(target.id)
+                yield self._last(target, "settle", {"how": self._options.deed.value, "run": run}, t)
 
     def _end(self) -> Errands:
         """Nothing more is heard of any host."""

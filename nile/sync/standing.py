@@ -49,5 +49,8 @@ class Standing:
             if ids:
                 yield f"{what}: {named(ids)}"
         where = os.fsdecode(dest)
+        if not self._told:  # to go through with it would flip these, and nobody else
+            yield f"`nile releases --rollback {where}` ends it: nobody was told to flip"
+            return
         ways = f"`nile releases --finish {where}` flips all of these hosts, `--rollback` takes it back on all"
         yield f"{ways}; `nile releases {where}` says how they stand"
