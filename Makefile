@@ -1,6 +1,6 @@
 # make demo    see Nile at work on a cluster made on this machine, and gone afterwards
 # make check   everything that must pass: format, lint, types, layers, tests
-# make bench   Nile beside pdsh, clush, TakTuk and pssh; writes docs/benchmarks.md; then copies, beside rsync
+# make bench   Nile beside pdsh, clush, TakTuk and pssh; then copies, beside rsync; writes docs/benchmarks*.md
 # make soak    many runs of simulated clusters with faults, then fuzzing: make soak SEEDS=10000 FUZZ_SECONDS=600;
 #              what fails is named, with what replays it
 # make clean   remove what these made
@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO_HOSTS ?= 12
 BENCH ?= --hosts 100 --repeat 5 --write docs/benchmarks.md
 # Cases and options of tests.bench.sync_bench; all of them, by default.
-COPIES ?=
+COPIES ?= --write docs/benchmarks-copies.md
 JOBS ?= 2
 SEEDS ?= 1000
 SOAK ?= --hosts 200 --faults 14
@@ -155,7 +155,7 @@ check: test-needs
 
 bench: bench-needs test-needs
 	@$(find_needs)
-	$(call install,.installed-test,.[test])
+	$(call install,.installed-bench,.[test,bench])
 	$(BIN)/python -m compileall -q nile  # as any installed program is
 	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
 	$(BIN)/python -m tests.bench.sync_bench $(COPIES)

@@ -11,6 +11,9 @@ from nile.events import Decision
 from nile.sync.targets import count
 from nile.topology.model import ROOT_ID
 
+LOOPBACK = "127.0.0.1"
+"""Where a way that was opened by `reach` begins, at its giver."""
+
 Errands = Iterator[Errand]
 Answer = Callable[[dict[str, Any], float], Errands]
 """Takes a message, in which `from` is who says it, and the time."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nile.agent.worker.ring import APPLIER, SUCCESSOR
-from nile.cascade.tree import Tree as Hosts
-from nile.sync.asking import Asking, Errands
+from nile.agent.worker.ring import APPLIER
+from nile.sync.asking import Errands
+from nile.sync.holdups import Holdups
+from nile.sync.means import Means
+from nile.sync.member import Member
 from nile.sync.targets import Target, count, words
-from nile.sync.ways import Ways
 from nile.topology.model import ROOT_ID
 
 TRIES = 2
@@ -29,66 +29,11 @@ HOPELESS = 4
 """Ways that came to nothing before any led anywhere: these hosts can't reach each other."""
 ORPHAN_S = 1.5
 """How long a member waits for a feeder of which nobody says that it is gone."""
-HELD_S = 4.0
-"""For how long a word counts that somebody is held up."""
-REPORT_S = 2.5
-"""For how long a report tells how a member fares; one that is frozen says nothing more."""
-STILL = 0.5
-"""A member stands still, that did so for this part of the time between two reports."""
 ANSWER_S = 60.0
 """For a member to say where it waits, or that it has left: a worker that doesn't hangs."""
 LAST_S = 240.0
 """For one that has everything to say anything: it renames and deletes, and says so now and then."""
 MOST_PORT = 65535
-CALM_S = 3.0
-"""How long a chain has to find its pace after somebody was left out."""
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """A host of the chain. `feeder`: who passes the stream on to it, or None for the root."""
-
-    target: Target
-    feeder: Member | None
-    number: int = 0
-    """Of the question by which it joined."""
-    asked: int = 0
-    """The number of the last question where it waits for its feeder."""
-    secret: bytes = b""
-    link: int = 0
-    """The number of the words by which its feeder was told where it waits."""
-    told_last: bool = False
-    inside: bool = True
-    complete: bool = False
-    """It has everything, and knows that."""
-    digest_due: bool = False
-    """It waits to be told the digest of all of it."""
-    due_s: float | None = None
-    """By when it has to answer."""
-    failed: int = 0
-    """Ways to it that came to nothing."""
-    orphan_s: float | None = None
-    """Since when nobody feeds it."""
-    held_s: float = float("-inf")
-    """When it last said that it is held up,"""
-    held_since_s: float = float("-inf")
-    """when it first said so, of what lasts until now,"""
-    own_fault_s: float = float("-inf")
-    """and when it last said that it is by its own disk."""
-    waits_for: str = ""
-    """Because of whom it stood still between its last two reports: its applier, its successor, or nobody;"""
-    report_s: float = float("-inf")
-    """when the last one came, and what it said of these."""
-    report: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-    def reports(self, progress: dict[str, Any], t: float) -> None:
-        """It says how far it is; raises KeyError, TypeError or ValueError."""
-        now = tuple(float(progress[name]) for name in ("at", "applier_s", "successor_s"))
-        span, applier, successor = (after - before for after, before in zip(now, self.report, strict=True))
-        still = {APPLIER: applier, SUCCESSOR: successor}
-        most = max(still, key=lambda who: still[who])
-        self.waits_for = most if still[most] > STILL * span > 0 else ""
-        self.report_s, self.report = t, (now[0], now[1], now[2])
 
 
 class Chain:
@@ -100,30 +45,27 @@ class Chain:
 
     def __init__(
         self,
-        asking: Asking,
-        hosts: Hosts,
+        means: Means,
         recording: int,
         terms: dict[str, Any],
         identity: bytes,
-        address: Callable[[int, int], str],
-        secret: Callable[[], bytes],
         over: Callable[[Target, dict[str, Any], float], Errands],
-        ways: Ways,
         t: float,
     ) -> None:
-        self._asking = asking
-        self._hosts = hosts
+        self._means = means
+        self._asking = means.asking
+        self._hosts = means.hosts
+        self._ways = means.ways
         self._recording = recording
         self._terms = {**terms, "identity": identity}
         self._identity = identity
-        self._address = address
-        self._secret = secret
         self._over = over
-        self._ways = ways
         self._members: list[Member] = []
-        self._orphans: set[Member] = set()
+        self._holdups = Holdups(self._members)
+        self._orphans: dict[Member, float] = {}
+        """Those whom nobody feeds, and since when."""
         self._links: dict[int, Member] = {}
-        """By the number of the words by which its feeder was told of it."""
+        """By the number of the words by which its feeder was told of it, as long as these hold."""
         self._digest: bytes | None = None
         self._leaving: list[Member] = []
         self._open = True
@@ -131,8 +73,6 @@ class Chain:
         self._failures = 0
         self._reached: set[int] = set()
         """Ids of nodes that have reached another one."""
-        self._slow_ways: Counter[int] = Counter()
-        self._changed_s = float("-inf")
         self.sent: Counter[int] = Counter()
         """Bytes, by who sent them."""
         self.left_out: list[tuple[str, str]] = []
@@ -154,7 +94,7 @@ class Chain:
         first = {part * len(targets) // parts for part in range(1, parts)}
         for at, target in enumerate(targets):
             before = self._members[-1] if self._members and at not in first else None
-            member = Member(target, before, secret=self._secret(), due_s=t + ANSWER_S)
+            member = Member(target, before, secret=self._means.secret(), due_s=t + ANSWER_S)
             self._ways.left(target.id)
             fields = {"secret": member.secret, **self._terms}
             tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
@@ -183,7 +123,8 @@ class Chain:
     def look_after(self, t: float) -> Errands:
         """Some time has passed."""
         for member in list(self._orphans):
-            yield from self._look_after(member, t)
+            if (since_s := self._orphans.get(member)) is not None:
+                yield from self._look_after(member, since_s, t)
 
     def overdue(self, t: float) -> list[Target]:
         """Hosts whose workers hang: they haven't said what they have to say."""
@@ -241,52 +182,49 @@ class Chain:
         yield from self._over(member.target, message, t)
 
     def _event(self, member: Member, message: dict[str, Any], t: float) -> Errands:
-        event = message["event"]
-        kind, code, reason = words(event["kind"]), words(event["code"]), words(event["reason"])
+        kind, code, reason = _words_of(message["event"])
         if kind == "end":
             member.complete = member.digest_due = True
-            self._orphans.discard(member)
-            self._ways.ended(member.target.id, count(event["offset"]), t)
+            self._orphans.pop(member, None)
+            self._ways.ended(member.target.id, count(message["event"]["offset"]), t)
         elif kind == "predecessor":
-            self._set_orphan(member, t if code else None)
+            if not code:
+                self._orphans.pop(member, None)
+            elif not member.complete:
+                self._orphans[member] = t
         elif kind == "successor":
             fed = self._links.get(count(message["link"]))
-            current = fed is not None and fed.inside and fed.feeder is member and fed.link == message["link"]
-            yield from self._of_way(member, fed if current else None, code, reason, t)
+            if fed is not None and fed.feeder is member:
+                yield from self._of_way(member, fed, code, reason, t)
         elif kind == "held":
-            yield from self._held(member, code, t)
+            yield from self._leave_out_slow(self._holdups.held(member, code, t), t)
         yield from self._confirm(member)
 
     def _root_said(self, fed: Member, message: dict[str, Any], t: float) -> Errands:
         """The root's worker, of what it serves to one member."""
-        current = fed.inside and fed.link == message["n"]
+        current = message["n"] in self._links
         if message.get("more") is not True:
             self.sent[ROOT_ID] += count(message.get("sent", 0))
             if current and message.get("code") and not fed.complete:
                 yield from self._broke(None, fed, words(message["reason"]), t)
         elif current and "event" in message:
-            event = message["event"]
-            kind, code, reason = words(event["kind"]), words(event["code"]), words(event["reason"])
+            kind, code, reason = _words_of(message["event"])
             if kind == "successor":
                 yield from self._of_way(None, fed, code, reason, t)
             elif kind == "held" and code != APPLIER:
-                yield from self._blame(ROOT_ID, fed, t)
+                yield from self._leave_out_slow(self._holdups.root_held(fed, t), t)
         yield from self.look_after(t)
 
     # Ways.
 
-    def _set_orphan(self, member: Member, since_s: float | None) -> None:
-        member.orphan_s = since_s
-        (self._orphans.discard if since_s is None or member.complete else self._orphans.add)(member)
-
     def _feed(self, member: Member, feeder: Member | None, t: float) -> Errands:
         """It is to get the rest from that one: first it has to say where it waits."""
         member.feeder = feeder
-        self._set_orphan(member, None)
+        self._orphans.pop(member, None)
         self._links.pop(member.link, None)
         member.link = 0
         member.due_s = t + ANSWER_S
-        member.secret = self._secret()
+        member.secret = self._means.secret()
         fields = {"what": member.number, "secret": member.secret}
         tell = self._asking.ask(member.target.id, "predecessor", fields, partial(self._waits, member))
         member.asked = tell.message["n"]
@@ -309,7 +247,7 @@ class Chain:
         feeder = member.feeder
         giver = feeder.target.id if feeder else ROOT_ID
         where = {
-            "address": self._address(giver, member.target.id),
+            "address": self._means.address(giver, member.target.id),
             "port": port,
             "secret": member.secret,
         }
@@ -323,9 +261,9 @@ class Chain:
         self._links[member.link] = member
         yield tell
 
-    def _of_way(self, feeder: Member | None, fed: Member | None, code: str, reason: str, t: float) -> Errands:
+    def _of_way(self, feeder: Member | None, fed: Member, code: str, reason: str, t: float) -> Errands:
         """What became of the way from one to the next."""
-        if fed is None or code == "through":
+        if code == "through":
             return
         giver = feeder.target.id if feeder else ROOT_ID
         if not code:
@@ -353,16 +291,14 @@ class Chain:
         else:
             yield from self._feed(fed, feeder, t)
 
-    def _look_after(self, member: Member, t: float) -> Errands:
+    def _look_after(self, member: Member, since_s: float, t: float) -> Errands:
         """Nobody feeds it: why?"""
         feeder = member.feeder
-        if member.orphan_s is None or member.complete or not member.inside:
-            self._orphans.discard(member)
-        elif feeder is not None and not feeder.inside:
+        if feeder is not None and not feeder.inside:
             yield from self._feed(member, None, t)
         elif feeder is not None and not self._hosts.attached(feeder.target.id):
             yield from self._leave_out(feeder, "it is out of reach", t, True)
-        elif t - member.orphan_s >= ORPHAN_S:
+        elif t - since_s >= ORPHAN_S:
             yield from self._broke(feeder, member, "it was cut off", t)
 
     def _leave_out(self, member: Member, reason: str, t: float, says: bool) -> Errands:
@@ -370,7 +306,7 @@ class Chain:
         if not member.inside:
             return
         self._remove(member)
-        self._changed_s = t
+        self._holdups.changed(t)
         self.left_out.append((member.target.name, reason))
         if says:
             self._leaving.append(member)
@@ -384,9 +320,13 @@ class Chain:
                 yield from self._feed(behind, before, t)
         yield from self._settle()
 
+    def _leave_out_slow(self, member: Member | None, t: float) -> Errands:
+        if member is not None:
+            yield from self._leave_out(member, "it is slow", t, True)
+
     def _remove(self, member: Member) -> None:
         self._members.remove(member)
-        self._orphans.discard(member)
+        self._orphans.pop(member, None)
         self._links.pop(member.link, None)
         member.inside = False
 
@@ -399,44 +339,7 @@ class Chain:
                 member.told_last = True
                 yield self._asking.ask(member.target.id, "last", {"what": member.number}, None)
 
-    # Who holds the others up.
 
-    def _held(self, member: Member, whom: str, t: float) -> Errands:
-        """The last one in the chain that says so names the cause."""
-        if t - member.held_s > HELD_S:
-            member.held_since_s = t
-        member.held_s = t
-        if whom == APPLIER:
-            member.own_fault_s = t
-        behind = self._members[self._members.index(member) + 1 :]
-        if any(t - each.held_s < HELD_S for each in behind):
-            return
-        if whom == APPLIER:
-            if t > member.held_since_s and not self._all_alike(t):
-                yield from self._blame(member.target.id, member, t)
-            return
-        cause = self._cause(member, t)
-        if cause is not None:
-            giver = cause.feeder.target.id if cause.feeder else ROOT_ID
-            yield from self._blame(giver, cause, t)
-
-    def _cause(self, member: Member, t: float) -> Member | None:
-        """Who holds up one that stands still: not whoever stands still itself because of the next one."""
-        while True:
-            fed = next((each for each in self._members if each.feeder is member), None)
-            if fed is None or t - fed.report_s > REPORT_S or fed.waits_for != SUCCESSOR:
-                return fed
-            member = fed
-
-    def _all_alike(self, t: float) -> bool:
-        """Do many blame their own disks? A large file of which little changed takes all of them long."""
-        return sum(t - each.own_fault_s < HELD_S for each in self._members) > max(1, len(self._members) // 3)
-
-    def _blame(self, who: int, slow: Member, t: float) -> Errands:
-        """It is left out once. If the next one is as slow, it is the way to both of them."""
-        if len(self._members) < 2 or t - self._changed_s < CALM_S or self._slow_ways[who]:
-            return
-        if who == ROOT_ID and any(t - each.held_s < HELD_S for each in self._members):
-            return
-        self._slow_ways[who] += 1
-        yield from self._leave_out(slow, "it is slow", t, True)
+def _words_of(event: dict[str, Any]) -> tuple[str, str, str]:
+    """What somebody says happened: its kind, a code, and the reason; raises KeyError or TypeError."""
+    return words(event["kind"]), words(event["code"]), words(event["reason"])

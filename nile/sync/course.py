@@ -21,17 +21,16 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
-from nile.sync.asking import Asking, Errands
+from nile.sync.asking import Errands
 from nile.sync.counting import Counting
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import SILENT_S, unfit
+from nile.sync.judging import broke_rules, silent, unfit
+from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
-from nile.sync.pace import Pace
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
-from nile.sync.targets import SPEAKING, Step, Target
-from nile.sync.ways import Ways
+from nile.sync.targets import Step, Target
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
@@ -64,9 +63,9 @@ class Sync:
         self._targets = {
             host.id: Target(host.id, host.name) for host in asked if only is None or host.id in only
         }
-        self._asking = Asking()
-        self._ways = Ways(Pace())
-        self._survey = Survey(options, run, self._asking, self._targets, self._fail, self._stop)
+        means = Means(options, run, hosts, address, secret)
+        self._asking, self._ways = means.asking, means.ways
+        self._survey = Survey(means, self._targets, self._fail, self._stop)
         self._counting = Counting(
             self._targets,
             self._asking.ask,
@@ -74,31 +73,8 @@ class Sync:
             options.checksum,
             exact=options.purpose is not Purpose.COPY,
         )
-        self._giving = Giving(
-            options,
-            run,
-            self._survey.names,
-            hosts,
-            self._targets,
-            self._asking,
-            self._survey.check,
-            address,
-            secret,
-            self._ways,
-        )
-        self._streams = Streams(
-            options,
-            run,
-            self._survey.names,
-            hosts,
-            self._asking,
-            self._survey.check,
-            self._fail,
-            address,
-            secret,
-            self._ways,
-            identity,
-        )
+        self._giving = Giving(means, self._targets, self._survey.check)
+        self._streams = Streams(means, self._survey.check, self._fail, identity)
         order = Order(
             run, options.dest, options.release, quorum=options.quorum, keep=options.keep, delivered=True
         )
@@ -145,8 +121,7 @@ class Sync:
         if node_id == ROOT_ID:
             yield from self.root_lost(f"it said {reason}", t)
             return
-        judgement = Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
-        yield from self._fail(self._targets[node_id], judgement)
+        yield from self._fail(self._targets[node_id], broke_rules(reason))
 
     def over(self, node_id: int, t: float) -> Errands:
         """It has its verdict."""
@@ -192,9 +167,8 @@ class Sync:
                 yield self._survey.open(target)
             elif target.step is Step.COMPARING and not self._counting.is_asked(target):
                 target.heard_s = t
-            elif target.step in SPEAKING and t - target.heard_s > SILENT_S:
-                reason = f"its worker has said nothing for {SILENT_S:.0f} s: the place to copy to may hang"
-                yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+            elif judgement := silent(target, t, "the place to copy to"):
+                yield from self._fail(target, judgement)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
         yield from self._flipping.look_after(t)
@@ -283,9 +257,7 @@ class Sync:
                 for target in self._targets.values()
                 if target.step is Step.DIFFERS and not target.current
             ]
-            yield from self._streams.begin(
-                differing, self._survey.rsync, self._survey.size, self._counting.estimate, t
-            )
+            yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
 
     def _tell(self, differing: list[Target]) -> Errands:
         """Say what differs before it is mended; where there is only more, that isn't what is mended."""

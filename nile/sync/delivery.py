@@ -7,11 +7,12 @@ record, at the root ----> chain of hosts, each applies and passes on ----> each 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
-from nile.sync.asking import Errands
+from nile.sync.asking import LOOPBACK, Errands
 from nile.sync.chain import ANSWER_S, Chain
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
@@ -28,18 +29,30 @@ STUCK_S = 200.0
 """A chain of which nobody says anything for so long is given up."""
 
 
+@dataclass(slots=True)
+class Group:
+    """Hosts that have the same. `recorder` is the one against which it is recorded what they lack, if any.
+
+    `only` names all that they lack, where that is known (see `targets.Difference`).
+    """
+
+    targets: list[Target]
+    recorder: Target | None
+    only: bytes
+    attempt: int = 1
+
+
 class Delivery:
     """One stream, from its recording to its end."""
 
-    def __init__(
-        self, streams: Streams, targets: list[Target], recorder: Target | None, attempt: int
-    ) -> None:
+    def __init__(self, streams: Streams, group: Group) -> None:
         self._streams = streams
-        self._asking = streams.asking
-        self.targets = targets
-        self._recorder = recorder
-        self.attempt = attempt
-        self._secret = streams.secret()
+        self._asking = streams.means.asking
+        self.targets = group.targets
+        self.only = group.only
+        self._recorder = recorder = group.recorder
+        self.attempt = group.attempt
+        self._secret = streams.means.secret()
         self._number = 0
         self._receiving = 0
         self._recorded = False
@@ -94,13 +107,13 @@ class Delivery:
 
     def _reached(self, message: dict[str, Any], t: float) -> Errands:
         if "port" in message and not self._recorded:
-            yield from self._record("127.0.0.1", count(message["port"]), t)
+            yield from self._record(LOOPBACK, count(message["port"]), t)
         else:
             yield from self._come_to_nothing(t)
 
     def _record(self, address: str, port: int, t: float) -> Errands:
         streams, recorder = self._streams, self._recorder
-        terms = streams.terms(max((target.may_delete for target in self.targets), default=0))
+        terms = self._terms()
         fields = {
             **terms,
             "address": address,
@@ -109,27 +122,23 @@ class Delivery:
             "peer": recorder.rsync if recorder else None,
             "limit": streams.limit,
             "hashed": streams.hashed,
+            "only": self.only,
         }
         tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
         self._number = tell.message["n"]
         yield tell
         how = {"recorded": streams.recorded(recorder), "ring": streams.ring, "hashed": streams.hashed}
-        self.chain = Chain(
-            self._asking,
-            streams.hosts,
-            self._number,
-            {**terms, **how},
-            streams.identity,
-            streams.address,
-            streams.secret,
-            self._out,
-            streams.ways,
-            t,
-        )
+        self.chain = Chain(streams.means, self._number, {**terms, **how}, streams.identity, self._out, t)
         others = [target for target in self.targets if target is not recorder]
         yield from self.chain.join(others, t, streams.chains)
         if recorder is None:
             yield from self.chain.close()
+
+    def _terms(self) -> dict[str, Any]:
+        means = self._streams.means
+        if self.only:  # then nothing is to go, and rsync would look for that in all directories
+            return means.terms(0, delete=False, listed=True)
+        return means.terms(max((target.may_delete for target in self.targets), default=0))
 
     def _said(self, message: dict[str, Any], t: float) -> Errands:
         """How far the recording is, and how it ended."""
@@ -148,7 +157,7 @@ class Delivery:
         else:
             self._recorded = self._complete = True
             self._due_s = None if self._free else t + ANSWER_S
-            self._streams.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
+            self._streams.means.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
             yield from self.chain.digested(message.get("digest") if self._streams.hashed else None)
             yield from self._join_last(t)
         yield from self._streams.finish(self, t)

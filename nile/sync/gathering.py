@@ -17,8 +17,8 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
-from nile.sync.asking import Asking, Errands
-from nile.sync.judging import SILENT_S, told
+from nile.sync.asking import LOOPBACK, Asking, Errands
+from nile.sync.judging import SILENT_S, STALLED_S, broke_rules, stalled, told
 from nile.sync.targets import count, rsync_facts, words
 from nile.sync.wording import gathered
 from nile.topology.model import ROOT_ID
@@ -28,13 +28,10 @@ AT_ONE_TIME = 8
 full. More would only share it, and each takes three processes at the root."""
 PAUSE_S = 1.0
 """Before the second try to take from a host; before the next one twice that."""
-STALLED_S = 240.0
-"""Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 TRIES = 4
 MOST_LINES = 100
 """Files that a host may name in one answer."""
 
-LOOPBACK = "127.0.0.1"
 _BROUGHT = ("", "partial", "vanished")
 """Codes with which all came that could."""
 _UNREADABLE = b"unreadable "
@@ -178,8 +175,7 @@ class Gather:
         if node_id == ROOT_ID:
             yield from self.root_lost(f"it said {reason}", t)
             return
-        judgement = Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
-        yield from self._judge(self._givers[node_id], judgement, t)
+        yield from self._judge(self._givers[node_id], broke_rules(reason), t)
 
     def over(self, node_id: int, t: float) -> Errands:
         """It has its verdict: what is still under way at the root has to end."""
@@ -211,8 +207,8 @@ class Gather:
                 continue
             patience = SILENT_S if giver.step is Step.OFFERING else STALLED_S
             if t - giver.heard_s > patience:
-                reason = f"nothing was heard of what it sends for {patience:.0f} s: its disk may hang"
-                yield from self._judge(giver, Judgement(Verdict.FAILED, Code.AGENT, reason), t)
+                judgement = stalled("what it sends", patience, ": its disk may hang")
+                yield from self._judge(giver, judgement, t)
         yield from self._go_on(t)
 
     # A turn.

@@ -6,30 +6,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nile.agent.worker.manifest import TEMPORARY
 from nile.cascade import Errand
-from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, Verdict
-from nile.sync.asking import Asking, Errands
-from nile.sync.options import SyncOptions
+from nile.sync.asking import LOOPBACK, Errands
+from nile.sync.judging import STALLED_S, stalled
+from nile.sync.means import Means
 from nile.sync.targets import Step, Target, count, words
-from nile.sync.ways import Ways
 from nile.topology.model import ROOT_ID
 
 AT_ONE_TIME = 4
 """Copies that one node gives at one time: more share its uplink, and each of them ends later."""
 PAUSE_S = 1.0
 """Before the third try to copy to a host; before the next one twice that. The second one begins at once."""
-STALLED_S = 240.0
-"""Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
 
 STOPPED = "stopped"
 """How a worker says that it ended something because it was told to."""
-LOOPBACK = "127.0.0.1"
 
 
 class _Attempt:
@@ -83,27 +78,17 @@ class Giving:
 
     def __init__(
         self,
-        options: SyncOptions,
-        run: str,
-        names: list[bytes],
-        hosts: Hosts,
+        means: Means,
         targets: Mapping[int, Target],
-        asking: Asking,
         check: Callable[[Target], Errands],
-        address: Callable[[int, int], str],
-        secret: Callable[[], bytes],
-        ways: Ways,
     ) -> None:
-        self._options = options
-        self._run = run
-        self._names = names
-        self._hosts = hosts
+        self._means = means
+        self._options = means.options
+        self._hosts = means.hosts
+        self._asking = means.asking
         self._targets = targets
-        self._asking = asking
         self._check = check
-        self._address = address
-        self._secret = secret
-        self.ways = ways
+        self.ways = means.ways
         self._weighed = -1
         self._weights: Counter[int] = Counter()
         self.sent: Counter[int] = Counter()
@@ -120,9 +105,8 @@ class Giving:
             if self._unheard(target):
                 yield from self._ended(target, t)
             elif t - max(target.heard_s, target.begun_s) > STALLED_S:
-                reason = f"nothing was heard of the copy to it for {STALLED_S:.0f} s"
                 target.step = Step.OVER
-                yield Judge(target.id, Judgement(Verdict.FAILED, Code.AGENT, reason))
+                yield Judge(target.id, stalled("the copy to it", STALLED_S))
 
     def go_on(self, t: float) -> Errands:
         """Begin what can begin: those first that have most to serve in turn."""
@@ -210,7 +194,7 @@ class Giving:
         self.began_s = self.began_s or t
         target.step, target.giver, target.begun_s = Step.COPYING, giver, t
         target.ends, target.trouble, target.pushed, target.abandoned = set(), None, False, False
-        attempt = _Attempt(self, target, giver, self._secret())
+        attempt = _Attempt(self, target, giver, self._means.secret())
         fields = {"secret": attempt.secret, "loopback": self._options.over_links}
         tell = self._asking.ask(target.id, "receive", fields, attempt.received)
         target.receiving = tell.message["n"]
@@ -220,7 +204,7 @@ class Giving:
         """It is known where the taker waits: have the giver go there, or first a way to it opened."""
         giver, taker = attempt.giver, attempt.target.id
         if not self._options.over_links:
-            yield self.push(attempt, self._address(giver, taker), port, t)
+            yield self.push(attempt, self._means.address(giver, taker), port, t)
         elif giver in (ROOT_ID, self._hosts[taker].parent):
             yield self._asking.reach(giver, taker, port, attempt.reached)
         else:
@@ -233,28 +217,18 @@ class Giving:
         self.ways.began(attempt.giver, target.id, t)
         target.pushed = True
         where = {"address": address, "port": port, "secret": attempt.secret, "to": target.id}
-        what = {
-            "dest": self._options.place,
-            "temporary": TEMPORARY + self._run.encode(),
-            "names": self._names,
-        }
-        fields = {**what, **where, "copy": self._copy(target), "peer": target.rsync}
+        fields = {**self._terms(target), **where, "peer": target.rsync}
         return self._asking.ask(attempt.giver, "push", fields, attempt.pushed)
 
-    def _copy(self, target: Target) -> dict[str, Any]:
+    def _terms(self, target: Target) -> dict[str, Any]:
         options = self._options
-        return {
-            "delete": options.delete,
-            "excludes": list(options.excludes),
-            "checksum": options.checksum or target.checked_bytes or target.by_contents,
-            "whole": options.whole,
-            "numeric_ids": options.numeric_ids,
-            "chown": options.chown,
-            "bwlimit": options.bwlimit_kib_s or 0,
+        return self._means.terms(
             # What was counted before is all that goes, whatever the giver has by now.
-            "max_delete": target.may_delete,
-            "link_dest": options.linked_to(target.current) if not target.checked_bytes else b"",
-        }
+            target.may_delete,
+            checksum=options.checksum or target.checked_bytes or target.by_contents,
+            bwlimit=options.bwlimit_kib_s or 0,
+            link_dest=options.linked_to(target.current) if not target.checked_bytes else b"",
+        )
 
     def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Errands:
         """One side of a copy says how it ended. What the first one says that has trouble is why."""

@@ -1,4 +1,4 @@
-"""Why a host can't have a copy. Pure."""
+"""Verdicts on hosts that can't have a copy, and on workers of no use. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from nile.cascade.verdicts import Judgement, code_of
 from nile.events import Code, Verdict
 from nile.sync.options import SyncOptions
-from nile.sync.targets import Difference, Target, words
+from nile.sync.targets import SPEAKING, Difference, Target, words
 from nile.topology.amounts import size
 
 SILENT_S = 60.0
 """A worker that looks at files says every few seconds that it lives; one that hangs says nothing."""
+STALLED_S = 240.0
+"""Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 
 
 def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions) -> Judgement | None:
@@ -39,3 +41,21 @@ def told(message: Mapping[str, Any], code: Code | None = None) -> Judgement:
     """Why a worker can't do what it was asked, by its own code or by ours."""
     word, reason, remedy = words(message["code"]), words(message["reason"]), words(message.get("remedy", ""))
     return Judgement(Verdict.FAILED, code or code_of(word, Code.COPY), reason, remedy)
+
+
+def broke_rules(reason: str) -> Judgement:
+    """A worker that says what it may not say is of no use."""
+    return Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
+
+
+def silent(target: Target, t: float, what: str) -> Judgement | None:
+    """If its worker has to speak, and hasn't for too long: `what` may hang there."""
+    if target.step not in SPEAKING or t - target.heard_s <= SILENT_S:
+        return None
+    reason = f"its worker has said nothing for {SILENT_S:.0f} s: {what} may hang"
+    return Judgement(Verdict.FAILED, Code.AGENT, reason)
+
+
+def stalled(of: str, seconds: float, why: str = "") -> Judgement:
+    """Nothing was heard for so long `of` what a host gives or gets."""
+    return Judgement(Verdict.FAILED, Code.AGENT, f"nothing was heard of {of} for {seconds:.0f} s{why}")

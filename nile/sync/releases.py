@@ -21,10 +21,10 @@ from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.flipping import STORE, Flipping, Order
-from nile.sync.judging import SILENT_S, told
+from nile.sync.judging import broke_rules, silent, told
 from nile.sync.options import Quorum
 from nile.sync.shelf import Shelf
-from nile.sync.targets import SPEAKING, Step, Target, words
+from nile.sync.targets import Step, Target, words
 from nile.sync.wording import settling_decided, some_hosts
 
 RUN_SHOWN = 8  # of a run's id: enough to find it again
@@ -108,8 +108,7 @@ class Releases:
     def lied(self, node_id: int, reason: str, t: float) -> Errands:
         """A worker that breaks the rules is of no use; that of the root isn't used."""
         if node_id in self._targets:
-            reason = f"its worker broke the rules: {reason}"
-            yield from self._fail(self._targets[node_id], Judgement(Verdict.FAILED, Code.AGENT, reason))
+            yield from self._fail(self._targets[node_id], broke_rules(reason))
 
     def over(self, node_id: int, t: float) -> Errands:
         """It has its verdict."""
@@ -137,9 +136,8 @@ class Releases:
     def tick(self, t: float) -> Errands:
         """One may hang."""
         for target in self._targets.values():
-            if target.step in SPEAKING and t - target.heard_s > SILENT_S:
-                reason = f"its worker has said nothing for {SILENT_S:.0f} s: the file system may hang"
-                yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+            if judgement := silent(target, t, "the file system"):
+                yield from self._fail(target, judgement)
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)
 

@@ -20,6 +20,7 @@ from nile.cascade.work import Judge, Reach
 from nile.events import Asked, Code, Event, HostOutput, Notice, Verdict
 from nile.sync.asking import Errands
 from nile.sync.course import Sync
+from nile.sync.judging import broke_rules
 from nile.sync.options import SyncOptions
 from nile.sync.targets import count
 from nile.topology.model import ROOT_ID
@@ -102,9 +103,7 @@ class Repos:
         if node_id == ROOT_ID:
             yield from self.root_lost(f"it said {reason}", t)
         elif node_id not in self._gone:
-            yield Judge(
-                node_id, Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
-            )
+            yield Judge(node_id, broke_rules(reason))
 
     def over(self, node_id: int, t: float) -> Errands:
         """It has its verdict."""

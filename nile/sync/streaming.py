@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
-from nile.agent.worker.manifest import TEMPORARY
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.events import Notice
-from nile.sync.asking import Asking, Errands
-from nile.sync.delivery import ATTEMPTS, Delivery
-from nile.sync.options import SyncOptions
+from nile.sync.asking import Errands
+from nile.sync.delivery import ATTEMPTS, Delivery, Group
+from nile.sync.means import Means
+from nile.sync.survey import Survey
 from nile.sync.targets import Difference, Step, Target
-from nile.sync.ways import Ways
 from nile.sync.wording import left_out, which_way
 from nile.topology.model import ROOT_ID
 
@@ -39,60 +37,38 @@ class Streams:
 
     def __init__(
         self,
-        options: SyncOptions,
-        run: str,
-        names: list[bytes],
-        hosts: Hosts,
-        asking: Asking,
+        means: Means,
         check: Callable[[Target], Errands],
         fail: Callable[[Target, Judgement], Errands],
-        address: Callable[[int, int], str],
-        secret: Callable[[], bytes],
-        ways: Ways,
         identity: Callable[[], bytes],
         ring: int = RING,
     ) -> None:
-        self._options = options
-        self._run = run
-        self._names = names
-        self.hosts = hosts
-        self.asking = asking
+        self.means = means
+        self._options = means.options
         self.check = check
         self.fail = fail
-        self.address = address
-        self.secret = secret
-        self.ways = ways
         self.ring = ring
         self._make_identity = identity
         self.identity = b""
         """What all members of all chains know each other by; empty where they talk in the clear."""
         self._rsync: dict[str, Any] | None = None
-        self._waiting: list[tuple[list[Target], Target | None, int]] = []
+        self._waiting: list[Group] = []
         self._under_way: list[Delivery] = []
         self.began_s = 0.0
         self.sent: Counter[int] = Counter()
         self.broken: Judgement | None = None
 
-    @property
-    def idle(self) -> bool:
-        """Is no stream under way, or to come?"""
-        return not (self._waiting or self._under_way)
-
     def begin(
         self,
         differing: Iterable[Target],
-        rsync: dict[str, Any] | None,
-        size: int,
+        source: Survey,
         estimate: Callable[[Target], Difference | None],
         t: float,
     ) -> Errands:
-        """Take of these hosts those for which a stream can be recorded. `rsync` is the root's.
-
-        `size` is that of all files of the source, in bytes.
-        """
-        self._rsync = rsync
+        """Take of these hosts those for which a stream can be recorded."""
+        self._rsync = source.rsync
         self.began_s = t
-        if rsync is None or any(b"\n" in pattern for pattern in self._options.excludes):
+        if source.rsync is None or any(b"\n" in pattern for pattern in self._options.excludes):
             return  # a recording is made by another rsync, that reads patterns line by line
         differing = list(differing)
         groups = self._groups(differing)
@@ -102,19 +78,35 @@ class Streams:
         if groups and not self._options.plain:
             self.identity = self._make_identity()
         for targets in sorted(groups, key=len, reverse=True):
-            found = estimate(targets[0])
-            new = found is not None and found.move >= size and (self._options.whole or not found.changed)
-            oldest = min(targets, key=_version)
-            # What two agree on a later one knows too, and not the other way round.
-            alone = new and _version(oldest) >= tuple(rsync["version"])
             for target in targets:
                 target.step = Step.STREAMING
-            self._waiting.append((targets, None if alone else oldest, 1))
+            self._waiting.append(self._group(targets, source, estimate(targets[0])))
         yield from self._go_on(t)
+
+    def _group(self, targets: list[Target], source: Survey, found: Difference | None) -> Group:
+        """How it is to be recorded what they lack."""
+        oldest = min(targets, key=_version)
+        only = self._only(source, found)
+        new = False
+        if found is not None:
+            # Whether hosts have something for a file that is sent whole makes no difference.
+            whole = self._options.whole
+            new = found.move >= source.size and (whole or not found.changed)
+            new = new or (bool(only) and whole and not found.touched)
+        # What two agree on a later one knows too, and not the other way round.
+        alone = new and _version(oldest) >= _version_of(source.rsync)
+        return Group(targets, None if alone else oldest, only)
+
+    def _only(self, source: Survey, found: Difference | None) -> bytes:
+        """What they lack by name, if that is all that is to be done."""
+        options = self._options
+        if found is None or not source.based or options.chown or (options.delete and found.extra):
+            return b""
+        return found.paths
 
     def _groups(self, differing: Iterable[Target]) -> list[list[Target]]:
         """Hosts that have the same, each group as it hangs in the tree: neighbours are near each other."""
-        place = {node_id: at for at, node_id in enumerate(in_order(self.hosts))}
+        place = {node_id: at for at, node_id in enumerate(in_order(self.means.hosts))}
         groups: dict[object, list[Target]] = {}
         for target in differing:
             if target.rsync is not None and target.found is not None:
@@ -129,8 +121,7 @@ class Streams:
 
     def _go_on(self, t: float) -> Errands:
         while self._waiting and len(self._under_way) < AT_ONE_TIME:
-            targets, recorder, attempt = self._waiting.pop(0)
-            delivery = Delivery(self, targets, recorder, attempt)
+            delivery = Delivery(self, self._waiting.pop(0))
             self._under_way.append(delivery)
             yield from delivery.begin(t)
 
@@ -148,7 +139,8 @@ class Streams:
         self.sent[ROOT_ID] += delivery.root_sent
         again = [target for target in delivery.again if target.step is Step.STREAMING]
         if len(again) >= LEAST and delivery.attempt < ATTEMPTS:
-            self._waiting.append((again, min(again, key=_version), delivery.attempt + 1))
+            oldest = min(again, key=_version)
+            self._waiting.append(Group(again, oldest, delivery.only, delivery.attempt + 1))
         else:
             delivery.left += again
         for target in delivery.left:
@@ -158,7 +150,9 @@ class Streams:
 
     def gone(self, target: Target, t: float) -> Errands:
         """A host has its verdict."""
-        self._waiting = [entry for entry in map(partial(_without, target), self._waiting) if entry[0]]
+        for group in self._waiting:
+            _leave(target, group)
+        self._waiting = [group for group in self._waiting if group.targets]
         for delivery in list(self._under_way):
             yield from delivery.gone(target, t)
 
@@ -192,25 +186,6 @@ class Streams:
         has = set.intersection(*(set(end["has"]) for end in ends))
         return {"version": min(end["version"] for end in ends), "has": sorted(has)}
 
-    def terms(self, may_delete: int) -> dict[str, Any]:
-        """What, and how: the same at both ends of a recording, and for all that read it."""
-        options = self._options
-        return {
-            "dest": options.place,
-            "temporary": TEMPORARY + self._run.encode(),
-            "names": self._names,
-            "copy": {
-                "delete": options.delete,
-                "excludes": list(options.excludes),
-                "checksum": options.checksum,
-                "whole": options.whole,
-                "numeric_ids": options.numeric_ids,
-                "chown": options.chown,
-                "bwlimit": 0,
-                "max_delete": may_delete,
-            },
-        }
-
 
 def in_order(hosts: Hosts) -> Iterator[int]:
     """Ids of all hosts: each one, then those below it. So a chain goes over each uplink once."""
@@ -222,14 +197,14 @@ def in_order(hosts: Hosts) -> Iterator[int]:
 
 
 def _version(target: Target) -> tuple[int, ...]:
-    return tuple(target.rsync["version"]) if target.rsync is not None else ()
+    return _version_of(target.rsync)
 
 
-def _without(
-    target: Target, entry: tuple[list[Target], Target | None, int]
-) -> tuple[list[Target], Target | None, int]:
-    targets, recorder, attempt = entry
-    left = [each for each in targets if each is not target]
-    if recorder is target:
-        recorder = min(left, key=_version, default=None)
-    return left, recorder, attempt
+def _version_of(rsync: dict[str, Any] | None) -> tuple[int, ...]:
+    return tuple(rsync["version"]) if rsync is not None else ()
+
+
+def _leave(target: Target, group: Group) -> None:
+    group.targets = [each for each in group.targets if each is not target]
+    if group.recorder is target:
+        group.recorder = min(group.targets, key=_version, default=None)

@@ -8,9 +8,9 @@ from typing import Any
 from nile.cascade import Publish, Tell
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, Verdict
-from nile.sync.asking import Asking, Errands
+from nile.sync.asking import Errands
 from nile.sync.judging import told
-from nile.sync.options import SyncOptions
+from nile.sync.means import Means
 from nile.sync.targets import Step, Target, Tree, count, release_facts, rsync_facts
 from nile.sync.wording import other_file_systems
 from nile.topology.model import ROOT_ID
@@ -19,31 +19,28 @@ from nile.topology.model import ROOT_ID
 class Survey:
     """Reads the source, opens the destination of every host, and scans it.
 
-    `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `names` is what of the
-    destination the source speaks of, `sources` what the root has, by how owners are compared (empty as
-    long as that isn't read), `room` how many bytes it takes on a disk, `size` how many its files
-    have, and `rsync` which one the root has.
+    `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `sources` is what
+    the root has, by how owners are compared (empty as long as that isn't read), `room` how many bytes it
+    takes on a disk, `size` how many its files have, and `rsync` which one the root has.
     """
 
     def __init__(
         self,
-        options: SyncOptions,
-        run: str,
-        asking: Asking,
+        means: Means,
         targets: Mapping[int, Target],
         fail: Callable[[Target, Judgement], Errands],
         stop: Callable[[Judgement], Errands],
     ) -> None:
-        self._options = options
-        self._run = run
-        self._asking = asking
+        self._means = means
+        self._options = means.options
+        self._asking = means.asking
         self._targets = targets
         self._fail = fail
         self._stop = stop
         self._owners: dict[str, Any] = {}
         self.sources: dict[str, Tree] = {}
-        self.names: list[bytes] = []
         self.room = 0
+        self.based = False
         self.size = 0
         self.rsync: dict[str, Any] | None = None
 
@@ -61,11 +58,12 @@ class Survey:
         if message.get("code"):
             yield from self._stop(told(message, Code.SOURCE))
             return
-        self.names += message["names"]
+        self._means.names.extend(message["names"])
         self._owners = {"users": message["users"], "groups": message["groups"]}
         for owner, fingerprint in message["fingerprints"].items():
             self.sources[owner] = Tree.of(message, fingerprint)
         self.room, self.size = count(message["room"]), count(message["size"])
+        self.based = message["based"] is True
         self.rsync = rsync_facts(message["rsync"])
         if mounts := list(message["mounts"]):
             yield Publish(Notice(other_file_systems(mounts)))
@@ -88,7 +86,7 @@ class Survey:
             "write": self._options.copies,
             "delete": self._options.delete and not self._options.release,
             "release": self._options.release,
-            "run": self._run,
+            "run": self._means.run,
         }
         return self._asking.ask(target.id, "open", fields, self._opened)
 
@@ -120,7 +118,7 @@ class Survey:
         yield self._scan(target)
 
     def _scan(self, target: Target) -> Tell:
-        ask = {"roots": self.names, "owner": target.owner, **self._owners, **self._terms()}
+        ask = {"roots": self._means.names, "owner": target.owner, **self._owners, **self._terms()}
         return self._asking.ask(target.id, "scan", ask, self._scanned)
 
     def _scanned(self, message: dict[str, Any], t: float) -> Errands:

@@ -71,6 +71,10 @@ class Difference:
     move: int
     """Bytes of the files that are missing or differ."""
     lines: bytes
+    touched: int = 0
+    """Files that have the right content, and something else that isn't right."""
+    paths: bytes = b""
+    """All that is to come or to be changed, a zero byte between them; empty where that is too much."""
 
     @property
     def only_more(self) -> bool:
@@ -80,12 +84,12 @@ class Difference:
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Difference:
         """From a worker's words; raises KeyError, TypeError or ValueError."""
-        lines = message["lines"]
-        if not isinstance(lines, bytes):
+        lines, paths = message["lines"], message["paths"]
+        if not isinstance(lines, bytes) or not isinstance(paths, bytes):
             raise TypeError("lines that are no bytes")
-        names = ("missing", "changed", "extra", "move")
-        missing, changed, extra, move = (count(message[name]) for name in names)
-        return cls(missing, changed, extra, move, lines)
+        names = ("missing", "changed", "extra", "move", "touched")
+        missing, changed, extra, move, touched = (count(message[name]) for name in names)
+        return cls(missing, changed, extra, move, lines, touched, paths)
 
 
 @dataclass(slots=True, eq=False)

@@ -68,7 +68,7 @@ def page(
         parts.append("\n".join(_spent(accounts, hosts)))
     if stages:
         parts.append("\n".join(_stages(stages)))
-    parts.append("\n".join(_machine(tools)))
+    parts.append("\n".join(machine(tools)))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
@@ -171,14 +171,16 @@ def _stages(stages: Sequence[Stage]) -> Iterator[str]:
         yield f"| {stage.number} | {' | '.join(spans)} |"
 
 
-def _machine(tools: Sequence[Tool]) -> Iterator[str]:
+def machine(tools: Sequence[Tool]) -> Iterator[str]:
+    """What all this ran on."""
     yield "## Machine and versions\n"
     yield f"- {_cpu()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB; {time.strftime('%Y-%m-%d')}"
     yield f"- {platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release().split('-')[0]}"
     yield f"- {version(XARGS)}"
     yield f"- Python {platform.python_version()} at the root, {_hosts_python()} on the hosts"
     versions = dict.fromkeys(version(tool) for tool in tools if tool is not XARGS)
-    yield f"- {'; '.join(versions)}"
+    if versions:
+        yield f"- {'; '.join(versions)}"
 
 
 def _hosts_python() -> str:

@@ -15,7 +15,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
 from nile.agent.worker import upstream
@@ -127,6 +127,31 @@ def measure(file: int, size: int, ring: int, chunk: int, tls: Tls | None) -> tup
     return size / wall_s / 1e6, cpu_s / (size / 1e9)
 
 
+def best(mib: int, repeat: int) -> dict[str, tuple[float, float]]:
+    """Of several rounds the best MB/s and CPU seconds for a GB, by way, with chunks and rings as they are."""
+    return {way: found for (_, way), found in rounds(mib, repeat, [upstream.CHUNK >> 10], 32).items()}
+
+
+def rounds(
+    mib: int, repeat: int, chunks: Sequence[int], ring: int
+) -> dict[tuple[int, str], tuple[float, float]]:
+    """The same by (KiB of a chunk, way)."""
+    size = mib * MIB
+    file = os.memfd_create("stream")
+    block = os.urandom(MIB)
+    for _ in range(mib):
+        os.write(file, block)
+    found: dict[tuple[int, str], tuple[float, float]] = {}
+    ways = {"clear": None, "TLS": Tls(make_identity())}
+    for _ in range(repeat):
+        for chunk, (way, tls) in itertools.product(chunks, ways.items()):
+            speed, cpu_s = measure(file, size, ring * MIB, chunk * 1024, tls)
+            known = found.get((chunk, way), (0.0, float("inf")))
+            found[chunk, way] = (max(speed, known[0]), min(cpu_s, known[1]))
+    os.close(file)
+    return found
+
+
 def main() -> None:
     """Measure each size of chunk in turn."""
     parser = argparse.ArgumentParser(description="How fast one node of a chain relays, and what that costs.")
@@ -135,20 +160,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="rounds; the best counts (3)")
     parser.add_argument("chunks", type=int, nargs="*", default=[64, 128, 256, 512, 1024], help="KiB")
     options = parser.parse_args()
-    size = options.size * MIB
-    file = os.memfd_create("stream")
-    block = os.urandom(MIB)
-    for _ in range(options.size):
-        os.write(file, block)
-    best: dict[tuple[int, str], tuple[float, float]] = {}
-    ways = {"clear": None, "TLS": Tls(make_identity())}
-    for _ in range(options.repeat):
-        for chunk, (way, tls) in itertools.product(options.chunks, ways.items()):
-            speed, cpu_s = measure(file, size, options.ring * MIB, chunk * 1024, tls)
-            known = best.get((chunk, way), (0.0, float("inf")))
-            best[chunk, way] = (max(speed, known[0]), min(cpu_s, known[1]))
+    found = rounds(options.size, options.repeat, options.chunks, options.ring)
     print("chunk/KiB   way    MB/s   CPU s/GB")
-    for (chunk, way), (speed, cpu_s) in best.items():
+    for (chunk, way), (speed, cpu_s) in found.items():
         print(f"{chunk:9} {way:>5} {speed:7.0f} {cpu_s:10.2f}")
 
 

@@ -28,12 +28,16 @@ from typing import Any
 import yaml
 
 from nile.lab import BackendName, Lab, LabSpec
+from tests.bench import relay_speed
+from tests.bench.copies_page import Line, Page, plot
 
 DEST = "/srv/copy"
 SENT = re.compile(r"([0-9.]+) (bytes|KiB|MiB|GiB) by the root")
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MEGABYTE = 1_000_000
 LEASE = "4s"
+SILENT_S = 2.8
+"""A host that says nothing for so long is taken for lost (`timeouts: {silence}`)."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,17 @@ def in_parallel(site: Site) -> Took:
     return Took(time.monotonic() - began)
 
 
+PARALLEL = "rsync from the root, all at one time"
+CASCADE = "nile, rsync over ssh"
+TCP = "nile, rsync-tcp"
+STREAM = "nile, stream"
+CLEAR = "nile, stream in the clear"
 WAYS: dict[str, Way] = {
-    "rsync from the root, all at one time": in_parallel,
-    "nile, rsync over ssh": nile("--method", "rsync"),
-    "nile, rsync-tcp": nile("--method", "rsync-tcp"),
-    "nile, stream": nile("--method", "stream"),
-    "nile, stream in the clear": nile("--method", "stream", "--plain"),
+    PARALLEL: in_parallel,
+    CASCADE: nile("--method", "rsync"),
+    TCP: nile("--method", "rsync-tcp"),
+    STREAM: nile("--method", "stream"),
+    CLEAR: nile("--method", "stream", "--plain"),
 }
 
 
@@ -170,108 +179,113 @@ def median(tries: list[Took]) -> Took:
     return sorted(tries, key=lambda took: took.seconds)[len(tries) // 2]
 
 
-def row(name: str, took: Took, bound_s: float) -> None:
+def row(page: Page, name: str, took: Took, bound_s: float) -> Took:
     """A line of a table."""
     megabytes = f"{took.root_bytes / MEGABYTE:.1f}" if took.root_bytes else ""
-    print(
-        f"| {name} | {took.seconds:.2f} | {took.seconds / bound_s:.2f} | {took.set_up:.2f} | {megabytes} |",
-        flush=True,
-    )
+    ratio = took.seconds / bound_s
+    page.say(f"| {name} | {took.seconds:.2f} | {ratio:.2f} | {took.set_up:.2f} | {megabytes} |")
+    return took
 
 
-def head(title: str, bound_s: float) -> None:
-    """The first lines of a table."""
-    print(f"\n{title}; F/R is {bound_s:.2f} s\n")
-    print("| way | s | F/R | set-up, s | MB by the root |\n|---|---|---|---|---|")
-
-
-def first(asked: argparse.Namespace) -> None:
+def first(asked: argparse.Namespace, page: Page) -> None:
     """A first copy, in every way."""
     bound_s = asked.size * 8 / asked.rate
     with site(asked.hosts, 3, asked.rate) as where:
         fill(where.source, asked.size * MEGABYTE, 10)
         each = asked.hosts // 3
-        head(f"{asked.size} MB to {asked.hosts} hosts on 3 switches at {asked.rate} Mbit/s", bound_s)
+        page.head(f"{asked.size} MB to {asked.hosts} hosts on 3 switches at {asked.rate} Mbit/s", bound_s)
         tries: dict[str, list[Took]] = {name: [] for name in WAYS}
         for _ in range(asked.repeat):
             for name, way in WAYS.items():
                 where.clear()
                 tries[name].append(way(where))
                 where.verify()
-        for name in WAYS:
-            row(name, median(tries[name]), bound_s)
-        print(f"\nTwo stages of whole copies, one after the other, can't take less than {each + 2} F/R.")
+        took = {name: row(page, name, median(tries[name]), bound_s).seconds for name in WAYS}
+        page.say(f"\nTwo stages of whole copies, one after the other, can't take less than {each + 2} F/R.")
+    page.aim("a stream in the clear, of F/R", 1.15, took[CLEAR] / bound_s)
+    page.aim("a stream with TLS, of F/R", 1.15, took[STREAM] / bound_s)
+    page.aim("a stream, of the cascade by rsync over ssh", 0.25, took[STREAM] / took[CASCADE])
+    page.aim(f"rsync-tcp, of {each + 2} F/R", 1.15, took[TCP] / bound_s / (each + 2))
 
 
-def hosts(asked: argparse.Namespace) -> None:
+def hosts(asked: argparse.Namespace, page: Page) -> None:
     """A stream to more and more hosts, at a rate at which this machine can play them all."""
     rate = 50
     size = asked.size
     bound_s = size * 8 / rate
-    head(f"{size} MB at {rate} Mbit/s, a stream", bound_s)
+    page.head(f"{size} MB at {rate} Mbit/s, a stream", bound_s)
+    found = []
     for count in (12, 24):
         with site(count, 3, rate) as where:
             fill(where.source, size * MEGABYTE, 10)
             tries = []
             for _ in range(asked.repeat):
                 where.clear()
-                tries.append(WAYS["nile, stream"](where))
+                tries.append(WAYS[STREAM](where))
                 where.verify()
-            row(f"{count} hosts", median(tries), bound_s)
+            found.append(row(page, f"{count} hosts", median(tries), bound_s).seconds)
+    page.aim("a stream to 24 hosts, of that to 12", 1.05, found[1] / found[0])
 
 
-def ways(asked: argparse.Namespace) -> None:
-    """Each way to more and more hosts, less at a time: a table, and a plot as mermaid draws it."""
-    rate, size, counts = 50, max(1, asked.size // 10), (3, 6, 12, 18, 24)
-    names = ("rsync from the root, all at one time", "nile, rsync-tcp", "nile, stream")
+def ways(asked: argparse.Namespace, page: Page) -> None:
+    """Each way to more and more hosts, less at a time: a table, and a plot."""
+    rate, size, counts = 50, max(1, asked.size // 40), (3, 6, 12, 18, 24)
+    names = (PARALLEL, TCP, STREAM)
     bound_s = size * 8 / rate
     found: dict[str, list[float]] = {name: [] for name in names}
     for count in counts:
         with site(count, 3, rate) as where:
             fill(where.source, size * MEGABYTE, 10)
+            tries: dict[str, list[Took]] = {name: [] for name in names}
+            for _ in range(asked.repeat):
+                for name in names:
+                    where.clear()
+                    tries[name].append(WAYS[name](where))
+                    where.verify()
             for name in names:
-                where.clear()
-                found[name].append(WAYS[name](where).seconds)
-                where.verify()
-    print(f"\n{size} MB at {rate} Mbit/s, one try each, seconds; F/R is {bound_s:.2f} s\n")
-    print(f"| way | {' | '.join(f'{count} hosts' for count in counts)} |\n|---|{'---|' * len(counts)}")
+                found[name].append(median(tries[name]).seconds)
+    title = f"{size} MB at {rate} Mbit/s by number of hosts, seconds; F/R is {bound_s:.2f} s"
+    page.title(title)
+    page.say(f"| way | {' | '.join(f'{count} hosts' for count in counts)} |\n|---|{'---|' * len(counts)}")
     for name, seconds in found.items():
-        print(f"| {name} | {' | '.join(f'{each:.1f}' for each in seconds)} |")
-    most = max(max(seconds) for seconds in found.values())
-    print('\n```mermaid\nxychart-beta\n    title "Seconds by number of hosts: ' + ", ".join(names) + '"')
-    print(f'    x-axis "hosts" [{", ".join(map(str, counts))}]\n    y-axis "s" 0 --> {int(most) + 5}')
-    for seconds in found.values():
-        print(f"    line [{', '.join(f'{each:.1f}' for each in seconds)}]")
-    print("```", flush=True)
+        page.say(f"| {name} | {' | '.join(f'{each:.1f}' for each in seconds)} |")
+    if asked.write:
+        picture = asked.write.with_suffix(".svg")
+        lines = [Line(name, seconds) for name, seconds in found.items()]
+        plot(picture, counts, lines, f"{size} MB at {rate} Mbit/s")
+        page.say(f"\n![Seconds against hosts, a line for each of these ways]({picture.name})")
 
 
-def patch(asked: argparse.Namespace) -> None:
+def patch(asked: argparse.Namespace, page: Page) -> None:
     """One file of a hundred is another one; the rest is there."""
     bound_s = asked.size * 8 / asked.rate / 100
-    ways = {name: WAYS[name] for name in ("rsync from the root, all at one time", "nile, stream")}
+    names = (PARALLEL, STREAM, CLEAR)
     with site(asked.hosts, 3, asked.rate) as where:
         fill(where.source, asked.size * MEGABYTE, 5000)
-        WAYS["nile, stream"](where)
-        head(f"A patch of 1 % of {asked.size} MB in 5,000 files, {asked.hosts} hosts", bound_s)
-        tries: dict[str, list[Took]] = {name: [] for name in ways}
+        WAYS[STREAM](where)
+        page.head(f"A patch of 1 % of {asked.size} MB in 5,000 files, {asked.hosts} hosts", bound_s)
+        tries: dict[str, list[Took]] = {name: [] for name in names}
         for _ in range(asked.repeat):
-            for name, way in ways.items():
+            for name in names:
                 for number in range(0, 5000, 100):
                     path = where.source / f"d{number // 100:03}" / f"f{number:05}"
                     path.write_bytes(os.urandom(asked.size * MEGABYTE // 5000))
-                tries[name].append(way(where))
+                tries[name].append(WAYS[name](where))
                 where.verify()
-        for name in ways:
-            row(name, median(tries[name]), bound_s)
+        took = {name: row(page, name, median(tries[name]), bound_s) for name in names}
+    page.aim("a patch, of rsync in parallel", 0.3, took[STREAM].seconds / took[PARALLEL].seconds)
+    delta = asked.size * MEGABYTE / 100
+    page.aim("bytes out of the root, of a patch", 1.2, took[STREAM].root_bytes / delta)
 
 
-def faults(asked: argparse.Namespace) -> None:
+def faults(asked: argparse.Namespace, page: Page) -> None:
     """A stream from which an inner host is lost half way: what that costs the others."""
     bound_s = asked.size * 8 / asked.rate
     victim = "h006"
     with site(asked.hosts, 3, asked.rate) as where:
         fill(where.source, asked.size * MEGABYTE, 10)
-        head(f"{asked.size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, a stream", bound_s)
+        page.head(f"{asked.size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, a stream", bound_s)
+        took: dict[str, float] = {}
         for name, deed in (
             ("nobody is lost", None),
             ("one is killed half way", where.lab.crash),
@@ -287,7 +301,10 @@ def faults(asked: argparse.Namespace) -> None:
                 watch.join()
                 where.lab.heal()
                 where.verify([victim] if deed else [])
-            row(name, median(tries), bound_s)
+            took[name] = row(page, name, median(tries), bound_s).seconds
+    for name, most in (("killed", 1.0), ("frozen", 1.0 + SILENT_S), ("cut off", 1.0 + SILENT_S)):
+        cost = took[f"one is {name} half way"] - took["nobody is lost"]
+        page.aim(f"what it costs the others that one is {name}", most, cost, " s")
 
 
 def half_way(where: Site, host: str, size: int, deed: Callable[[str], None] | None) -> None:
@@ -299,23 +316,43 @@ def half_way(where: Site, host: str, size: int, deed: Callable[[str], None] | No
         deed(host)
 
 
-def slow(asked: argparse.Namespace) -> None:
+def slow(asked: argparse.Namespace, page: Page) -> None:
     """A stream with a host that has a quarter of the rate: what that costs the others."""
     size = asked.size * 2
     bound_s = size * 8 / asked.rate
     with site(asked.hosts, 3, asked.rate) as where:
         fill(where.source, size * MEGABYTE, 10)
-        head(f"{size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, one of them at a quarter", bound_s)
+        title = f"{size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, one of them at a quarter"
+        page.head(title, bound_s)
         where.lab.slow("h006")
         tries = []
         for _ in range(asked.repeat):
             where.clear()
             tries.append(nile("--method", "stream", spare=("h006",))(where))
             where.verify()
-        row("the others", median(tries), bound_s)
+        took = row(page, "the others", median(tries), bound_s)
+    page.aim("all but a slow one, of F/R", 1.3, took.seconds / bound_s)
 
 
-CASES = {"first": first, "hosts": hosts, "ways": ways, "patch": patch, "faults": faults, "slow": slow}
+def relay(asked: argparse.Namespace, page: Page) -> None:
+    """One node of a chain between two others, over loopback."""
+    page.title("One relay over loopback, MB/s, and CPU seconds for a GB")
+    page.say("| way | MB/s | CPU s/GB |\n|---|---|---|")
+    for way, (speed, cpu_s) in relay_speed.best(1024, asked.repeat).items():
+        page.say(f"| {way} | {speed:.0f} | {cpu_s:.2f} |")
+        if way == "clear":
+            page.at_least("one relay in the clear, over loopback", 400, speed, " MB/s")
+
+
+CASES = {
+    "first": first,
+    "hosts": hosts,
+    "ways": ways,
+    "patch": patch,
+    "faults": faults,
+    "slow": slow,
+    "relay": relay,
+}
 
 
 def main() -> int:
@@ -328,11 +365,15 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=200, help="Mbit/s of every port and uplink")
     parser.add_argument("--size", type=int, default=200, help="MB")
     parser.add_argument("--repeat", type=int, default=3, help="tries; the table has the median")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page of it, and a plot beside it")
     asked = parser.parse_args()
     if unknown := set(asked.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    page = Page()
     for name in asked.cases or CASES:
-        CASES[name](asked)
+        CASES[name](asked, page)
+    if asked.write:
+        page.write(asked.write, asked.repeat, os.cpu_count() or 1)
     return 0
 
 

@@ -56,6 +56,9 @@ class Seats:
     seats: list[Seat] = field(default_factory=list)
     recordings: dict[int, str] = field(default_factory=dict)
     """By number: "" while it is made, "done", or why it came to nothing."""
+    recorded: list[Message] = field(default_factory=list)
+    """What was asked for, of each."""
+    joined: list[Message] = field(default_factory=list)
     served: list[tuple[int, int]] = field(default_factory=list)
     """(giver, taker) of all ways that were found."""
     refused: list[tuple[int, int]] = field(default_factory=list)
@@ -72,6 +75,7 @@ class Seats:
     def record(self, message: Message, ended: Callable[[], None]) -> None:
         """The root's worker records; `ended()` tells the one against whom."""
         number = message["n"]
+        self.recorded.append(message)
         code = self.spoils.get(len(self.recordings), "")
         self.say(ROOT_ID, number, written=self.written, more=True)
         self.recordings[number] = code or ("" if self.unfinished else "done")
@@ -86,6 +90,7 @@ class Seats:
 
     def join(self, node: int, message: Message) -> None:
         """It takes a place."""
+        self.joined.append(message)
         if node in self.refuses_stream:
             self.say(node, message["n"], code="old-rsync", reason="too old")
             return

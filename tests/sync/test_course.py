@@ -536,6 +536,7 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
     }
     it.garbles = {number for number in range(60) if chance.random() < 0.1}
     it.all_is_new = chance.random() < 0.5
+    it.paths, it.touched = chance.choice([b"", b"a"]), chance.choice([0, 1])
     it.chain.blocked = {
         (chance.randint(0, size), chance.randint(1, size)) for _ in range(chance.randint(0, 9))
     }

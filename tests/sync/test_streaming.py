@@ -12,8 +12,9 @@ from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import Asking
-from nile.sync.chain import CALM_S, HELD_S, ORPHAN_S, REPORT_S
+from nile.sync.chain import ORPHAN_S
 from nile.sync.delivery import STUCK_S
+from nile.sync.holdups import CALM_S, HELD_S, REPORT_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.seats import DIGEST
@@ -73,6 +74,48 @@ class TestWhoGetsIt:
         assert (
             sorted(it.chain.served) == [(0, 2), (2, 3), (3, 4), (4, 1), (4, 5)] or len(it.chain.served) == 5
         )
+
+    def test_what_differs_is_named_where_all_of_it_is_known(self) -> None:
+        it = workers(delete=True)
+        it.all_is_new, it.paths = False, b"a\0b"
+        it.run()
+        all_ok(it)
+        recorded = it.chain.recorded[0]
+        assert recorded["only"] == b"a\0b"
+        assert recorded["copy"]["listed"] is True
+        assert recorded["copy"]["delete"] is False
+        assert {message["copy"]["listed"] for message in it.chain.joined} == {True}
+
+    @pytest.mark.parametrize(
+        ("why", "options"),
+        [
+            ("something is to go", {"delete": True, "max_delete": 5}),
+            ("owners aren't compared, but given", {"chown": "me:us"}),
+            ("the source is in several places", {}),
+        ],
+    )
+    def test_what_differs_isnt_named_where_that_isnt_all(self, why: str, options: dict[str, Any]) -> None:
+        it = workers(**options)
+        it.all_is_new, it.paths = False, b"a\0b"
+        it.based = "source" not in why
+        if "go" in why:
+            it.extra = dict.fromkeys(it.has, 1)
+        it.run()
+        recorded = it.chain.recorded[0]
+        assert recorded["only"] == b""
+        assert "listed" not in recorded["copy"]
+
+    @pytest.mark.parametrize(
+        ("whole", "touched", "alone"), [(True, 0, True), (True, 1, False), (False, 0, False)]
+    )
+    def test_nobody_is_needed_to_record_files_that_are_sent_whole(
+        self, whole: bool, touched: int, alone: bool
+    ) -> None:
+        it = workers(whole=whole)
+        it.all_is_new, it.paths, it.touched = False, b"a", touched
+        it.run()
+        all_ok(it)
+        assert (it.chain.recorded[0]["address"] == "") is alone
 
     def test_hosts_that_have_the_same_share_a_recording(self) -> None:
         it = workers(had={1: "old", 2: "older", 3: "old", 4: "older", 5: "new"})

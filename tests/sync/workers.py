@@ -66,6 +66,9 @@ class Workers:
         self.keeps: set[int] = set()
         """Hosts that have more than the source, and keep it where nothing is deleted."""
         self.all_is_new = True
+        self.based = True
+        self.paths = b""
+        self.touched = 0
         """Hosts have no file of the source: what a stream brings is recorded against nothing."""
         self.source: Message = {}
         """What the root's worker says instead of what it read."""
@@ -197,7 +200,12 @@ class Workers:
             "room": SIZE,
             "size": SIZE if self.all_is_new else 2 * SIZE,
         }
-        found |= {"empty": False, "mounts": [], "rsync": {"version": [3, 2, 7], "has": ["xattrs"]}}
+        found |= {
+            "empty": False,
+            "mounts": [],
+            "based": self.based,
+            "rsync": {"version": [3, 2, 7], "has": ["xattrs"]},
+        }
         names: Message = {"users": [], "groups": []}
         self._say(node_id, message["n"], **{**names, **found, **self.source})
 
@@ -224,7 +232,8 @@ class Workers:
         more = self.has[node_id] == "new and more"
         counts = {"missing": 0 if more else 1, "changed": 0 if more else 1, "extra": self.extra[node_id]}
         counts["move"] = 0 if more else SIZE
-        self._say(node_id, message["n"], lines=lines, **counts)
+        counts["touched"] = self.touched
+        self._say(node_id, message["n"], lines=lines, paths=self.paths, **counts)
 
     def _receive(self, node_id: int, message: Message) -> None:
         assert self.options.copies

@@ -20,7 +20,8 @@ class Difference(NamedTuple):
 
     Bytes are apparent: those of files to bring (hard-linked ones once), of
     files that would go, and of files that would be copied anew. `changed`
-    says of each path which of ASPECTS differ.
+    says of each path which of ASPECTS differ; `touched` counts its files
+    that are as rsync tells by size and time, and only have another mode, say.
     """
 
     missing: "List[bytes]"
@@ -32,6 +33,7 @@ class Difference(NamedTuple):
     changed: "List[Tuple[bytes, Tuple[str, ...]]]"
     changed_count: int
     changed_bytes: int
+    touched: int = 0
 
     @property
     def equal(self) -> bool:
@@ -58,6 +60,7 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
     extra = [entry for entry in target.entries if entry.path not in common]
     changed: "List[Tuple[bytes, Tuple[str, ...]]]" = []
     moved: "List[Entry]" = []
+    touched = 0
     for entry in source.entries:
         if entry.path not in common:
             continue
@@ -68,6 +71,8 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
         changed.append((entry.path, what))
         if _MOVED.intersection(what):
             moved.append(entry)
+        else:
+            touched += entry.kind == FILE
     moving: "Set[bytes]" = set()
     return Difference(
         [entry.path for entry in missing[:most]],
@@ -79,6 +84,7 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
         changed[:most],
         len(changed),
         _size(moved, moving),
+        touched,
     )
 
 

@@ -32,6 +32,7 @@ def meant(message: "Message", both: "FrozenSet[str]") -> rsyncs.Copy:
         bwlimit=how["bwlimit"] or None,
         max_delete=how["max_delete"],
         link_dest=how.get("link_dest", b""),
+        listed=how.get("listed", False),
         hard_links=True,
         acls="ACLs" in both,
         xattrs="xattrs" in both,

@@ -169,9 +169,11 @@ class Recording:
         gate: "Gate",
         done: "Done",
         progress: "Optional[Progress]" = None,
+        names: bytes = b"",
     ) -> None:
         """`argv` is of `rsync.client_argv`, with `pushing.helper()`; the peer is a `receiving.Receive`.
 
+        `names`, if there are any, are all that is recorded: paths below its one source, zero bytes behind.
         `connection` is a non-blocking socket of a meeting; it is ours from now on, and closed.
         Raises OSError where there can be no FIFO in the directory of the spool.
         """
@@ -183,6 +185,7 @@ class Recording:
         self._pushed: "Optional[Ending]" = None
         self._directory = tempfile.mkdtemp(prefix=b".nile-sync-", dir=spool.directory)  # only we may enter
         try:
+            listed = self._write(names) if names else b""
             fifo = os.path.join(self._directory, b"batch")
             os.mkfifo(fifo, 0o600)
             self._reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -190,9 +193,16 @@ class Recording:
             self._remove_directory()
             connection.close()
             raise
-        argv = rsyncs.recording_argv(argv, os.fsdecode(fifo))
+        argv = rsyncs.recording_argv(argv, os.fsdecode(fifo), os.fsdecode(listed))
         self._push = Push(loop, argv, connection, self._over, None, progress)
         loop.watch(self._reader, select.POLLIN, self._read)
+
+    def _write(self, names: bytes) -> bytes:
+        """A file with that in it; rsync opens it before the FIFO."""
+        path = os.path.join(self._directory, b"names")
+        with open(path, "wb") as file:
+            file.write(names)
+        return path
 
     def stop(self) -> None:
         """End it at once; `done` is called with `stopped`."""

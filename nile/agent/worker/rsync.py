@@ -118,7 +118,8 @@ class Copy:
     `temporary` is `.nile-sync-RUN`, the name of the directories in the
     destination that hold what is unfinished; `chown` is "user:group";
     `bwlimit` is KiB a second; `link_dest` is an absolute path at the receiver,
-    b"": none. ValueError if `temporary` is another name.
+    b"": none; `listed`: what is to be copied is named, and nothing else looked at.
+    ValueError if `temporary` is another name.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Copy:
         stall_s: int = STALL_S,
         max_delete: "Optional[int]" = None,
         link_dest: bytes = b"",
+        listed: bool = False,
     ) -> None:
         if not _TEMPORARY.match(temporary):
             raise ValueError("no name for a temporary directory: %r" % temporary)
@@ -156,6 +158,7 @@ class Copy:
         self.stall_s = stall_s
         self.max_delete = max_delete
         self.link_dest = link_dest
+        self.listed = listed
 
     def flags(self) -> str:
         """The short letters, after -a."""
@@ -207,13 +210,15 @@ def client_argv(
     return argv + [os.fsdecode(source) for source in sources] + ["nile:" + os.fsdecode(dest)]
 
 
-def recording_argv(argv: "Sequence[str]", batch: str) -> "List[str]":
+def recording_argv(argv: "Sequence[str]", batch: str, names: str = "") -> "List[str]":
     """These words of the sender's rsync, but to write what it would send to the file `batch`.
 
     The other end only says what it has: nothing is changed there. Its temporary directory has to be
-    there all the same, since rsync looks for it when it starts.
+    there all the same, since rsync looks for it when it starts. Only what is named in the file
+    `names`, with a zero byte behind each, is sent, if there is one.
     """
-    return [argv[0], "--only-write-batch=" + batch, "--checksum-seed=%d" % SEED] + list(argv[1:])
+    only = ["--files-from=" + names, "--from0"] if names else []
+    return [argv[0], "--only-write-batch=" + batch, "--checksum-seed=%d" % SEED] + only + list(argv[1:])
 
 
 def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") -> "List[str]":
@@ -234,7 +239,9 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     if lacking:
         raise Refusal("old-rsync", "%s has no %s" % (rsync.path, " and no ".join(lacking)))
     name = os.fsdecode(copy.temporary)
-    argv = [rsync.path, "--read-batch=-", "-ax" + copy.flags(), "--info=NAME1"] + _owners(copy)
+    # Where files were named, -a meant all of its letters but -r, and -R and -d beside them.
+    how = "-dRlptgoDx" if copy.listed else "-ax"
+    argv = [rsync.path, "--read-batch=-", how + copy.flags(), "--info=NAME1"] + _owners(copy)
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
     argv += ["--modify-window=-1"] if "modify-window-ns" in known_since(recorded) else []

@@ -193,6 +193,7 @@ class Service:
             "room": source.room(),
             "size": manifest.totals().bytes,
             "empty": source.empty,
+            "based": bool(source.base),
             "mounts": manifest.mounts[:MOST_NAMED],
             "rsync": self._copies.look_for_rsync(),
         }
@@ -278,7 +279,7 @@ class Service:
 
     def _do_record(self, message: "Message") -> None:
         assert self._source is not None
-        self._streams().record(message, self._rsync(), self._source.paths)
+        self._streams().record(message, self._rsync(), self._source)
 
     def _do_serve(self, message: "Message") -> None:
         self._streams().serve(message)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.reports import Event, Progress, Result
     from nile.agent.worker.running import Ending
+    from nile.agent.worker.trees import Source
 
     Message = Dict[str, Any]
     Say = Callable[[int, Message], None]
@@ -182,14 +183,14 @@ class Streaming:
 
     # At the root.
 
-    def record(self, message: "Message", rsync: rsyncs.Rsync, sources: "List[bytes]") -> None:
+    def record(self, message: "Message", rsync: rsyncs.Rsync, source: "Source") -> None:
         """Record what a copy would send. Raises OSError where nothing can be spooled."""
         number = message["n"]
         self._tapes[number] = Tape(
             self._loop,
             rsync,
             message,
-            sources,
+            source,
             self._changed,
             lambda fields: self._say(number, fields),
         )

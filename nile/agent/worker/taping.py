@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.running import Ending
+    from nile.agent.worker.trees import Source
 
     Message = Dict[str, Any]
 
@@ -50,14 +51,14 @@ class Tape:
         loop: "Loop",
         rsync: rsyncs.Rsync,
         message: "Message",
-        sources: "List[bytes]",
+        source: "Source",
         changed: "Callable[[], List[bytes]]",
         say: "Callable[[Message], None]",
     ) -> None:
         self._loop = loop
         self._rsync = rsync
         self._message = message
-        self._sources = sources
+        self._source = source
         self._changed = changed
         self._say = say
         self._told_s = 0.0
@@ -109,11 +110,17 @@ class Tape:
             return
         peer = message["peer"] or {"version": list(self._rsync.version), "has": sorted(self._rsync.has)}
         copy = meant(message, self._rsync.has.intersection(peer["has"]))
+        only = message.get("only", b"")
+        sources, names = self._source.paths, b""
+        if only:
+            sources, names = [self._source.base], self._source.named(only)
         try:
             argv = rsyncs.client_argv(
-                self._rsync, copy, self._sources, message["dest"], helper(), tuple(peer["version"]), True
+                self._rsync, copy, sources, message["dest"], helper(), tuple(peer["version"]), True
             )
-            self._way = Recording(self._loop, argv, connection, self._spool, self._changed, self._over)
+            self._way = Recording(
+                self._loop, argv, connection, self._spool, self._changed, self._over, names=names
+            )
         except (OSError, ValueError) as error:
             connection.close()
             self._fail("copy", "rsync can't be begun: %s" % error, False)

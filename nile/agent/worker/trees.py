@@ -2,7 +2,7 @@
 
 import os
 
-from nile.agent.worker.compare import compare
+from nile.agent.worker.compare import MOST_NAMED, compare
 from nile.agent.worker.manifest import DIRECTORY, FILE, TOP, Manifest
 from nile.agent.worker.scanning import changed_since, numbers_here, scan
 
@@ -10,10 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Sequence, Tuple
 
+    from nile.agent.worker.compare import Difference
     from nile.agent.worker.manifest import Terms
     from nile.agent.worker.patterns import Patterns
 
 HOLES_FROM = 1 << 20  # bytes
+MOST_PATHS = 20 * 1000
+MOST_PATHS_BYTES = 512 * 1024
 MOST_LINES = 100 * 1024  # bytes of a difference that travel, and are shown
 
 
@@ -63,6 +66,30 @@ class Source:
                     continue
         return 0
 
+    @property
+    def base(self) -> bytes:
+        """The directory to which all paths of the manifest are relative; b"" where there are several."""
+        bases = {(root[: -len(name)] if name else root).rstrip(b"/") + b"/" for root, name in self.roots}
+        return bases.pop() if len(bases) == 1 else b""
+
+    def named(self, paths: bytes) -> bytes:
+        """What of these (a zero byte between them) there is, and all that can't be done without it.
+
+        All directories are in it, since their times differ where their contents don't, and of hard
+        links all names. Each has "./" before it, so that none looks like a comment, and that the top
+        comes along: by its own name it would with all that is in it. Each has a zero byte behind it.
+        """
+        wanted = set(paths.split(b"\0"))
+        entries = self.manifest.entries
+        groups = {entry.group for entry in entries if entry.group and entry.path in wanted}
+        named = b"".join(
+            b"./%s\0" % entry.path
+            for entry in entries
+            if entry.path != TOP
+            and (entry.kind == DIRECTORY or entry.path in wanted or (entry.group and entry.group in groups))
+        )
+        return named or b".\0"
+
     def changed(self) -> "List[bytes]":
         """What isn't any more as it was."""
         return changed_since(self.manifest, self.roots, self._patterns)
@@ -77,13 +104,14 @@ def seen_here(found: Manifest, users: "List[Tuple[int, bytes]]", groups: "List[T
 
 
 def differences(source: Manifest, found: Manifest, terms: "Terms") -> "Dict[str, Any]":
-    """Counts, and lines that name the first of what differs."""
-    result = compare(source, found, terms)
-    lines = [b"missing " + one_line(path) for path in result.missing]
+    """Counts, lines that name the first of what differs, and `paths`: all that is to come, or b""."""
+    result = compare(source, found, terms, MOST_PATHS)
+    lines = [b"missing " + one_line(path) for path in result.missing[:MOST_NAMED]]
     lines += [
-        b"changed %s (%s)" % (one_line(path), ", ".join(what).encode()) for path, what in result.changed
+        b"changed %s (%s)" % (one_line(path), ", ".join(what).encode())
+        for path, what in result.changed[:MOST_NAMED]
     ]
-    lines += [b"extra " + one_line(path) for path in result.extra]
+    lines += [b"extra " + one_line(path) for path in result.extra[:MOST_NAMED]]
     total = result.missing_count + result.changed_count + result.extra_count
     text, shown = b"", 0
     for line in lines:
@@ -99,7 +127,17 @@ def differences(source: Manifest, found: Manifest, terms: "Terms") -> "Dict[str,
         "extra": result.extra_count,
         "move": result.total_bytes,
         "lines": text,
+        "paths": _all_paths(result),
+        "touched": result.touched,
     }
+
+
+def _all_paths(result: "Difference") -> bytes:
+    """With a zero byte between them; b"" where they are too many to be named."""
+    if len(result.missing) < result.missing_count or len(result.changed) < result.changed_count:
+        return b""
+    paths = b"\0".join(result.missing + [path for path, _ in result.changed])
+    return paths if len(paths) <= MOST_PATHS_BYTES else b""
 
 
 def one_line(path: bytes) -> bytes:

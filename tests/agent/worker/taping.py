@@ -50,7 +50,10 @@ class Tape:
         self.told()
 
     def run(
-        self, gate: Callable[[], list[bytes]] = list, progress: Callable[[int, int], None] | None = None
+        self,
+        gate: Callable[[], list[bytes]] = list,
+        progress: Callable[[int, int], None] | None = None,
+        names: bytes = b"",
     ) -> tuple[Ending, Ending]:
         """Record, until both ends are over."""
         with a_loop() as loop:
@@ -84,6 +87,7 @@ class Tape:
                     gate,
                     self._done("sent", loop),
                     progress,
+                    names,
                 )
 
             meeting.Dial(loop, "127.0.0.1", self.receive.port, SECRET, loop.now() + 9, met)
@@ -119,9 +123,10 @@ class Tape:
 
 
 def record(source: Path, host: Path, **options: Any) -> Tape:
-    """A recording that went well."""
+    """A recording that went well; `names` among the options are all that is recorded."""
+    names = options.pop("names", b"")
     tape = Tape(source, host, **options)
-    well(tape.run())
+    well(tape.run(names=names))
     assert tape.spool.finished
     return tape
 

@@ -350,10 +350,10 @@ def test_what_was_recorded_with_an_older_one_is_read_by_a_newer(
     monkeypatch.setattr(
         rsyncs,
         "recording_argv",
-        lambda argv, batch, really=rsyncs.recording_argv: [
+        lambda argv, batch, names, really=rsyncs.recording_argv: [
             argv[0],
             "--protocol=31",
-            *really(argv, batch)[1:],
+            *really(argv, batch, names)[1:],
         ],
     )
     source, host = old_and_new(tmp_path)

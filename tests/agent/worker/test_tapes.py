@@ -11,8 +11,10 @@ import pytest
 
 from nile.agent.worker import recording, taping
 from nile.agent.worker.loop import Loop
+from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.recording import FullError
 from nile.agent.worker.taping import Tape
+from nile.agent.worker.trees import Source
 from tests.agent.worker.chaining import descriptors
 from tests.agent.worker.copying import NAME, SECRET, a_loop, installed
 
@@ -28,7 +30,7 @@ def tape(loop: Loop) -> Tape:
     """Against nothing."""
     message = {"n": 1, "limit": 0, "secret": SECRET, "temporary": NAME, "peer": None, "dest": b"/x"}
     where = {"address": "", "port": 0, "copy": {}}
-    return Tape(loop, installed(), {**message, **where}, [], list, lambda _: None)
+    return Tape(loop, installed(), {**message, **where}, Source([], Patterns()), list, lambda _: None)
 
 
 @pytest.mark.parametrize("what", ["Receive", "Dial"])

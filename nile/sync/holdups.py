@@ -1,0 +1,73 @@
+"""Who holds up a chain, as its members say of each other. Pure.
+
+Where one is slow, all before it stand still, and say so: the last of them
+names the cause. Whoever that is, is left out; but once only because of one
+feeder: if the next one is as slow, it is the way to both of them.
+"""
+
+from __future__ import annotations
+
+from nile.agent.worker.ring import APPLIER, SUCCESSOR
+from nile.sync.member import Member
+from nile.topology.model import ROOT_ID
+
+HELD_S = 4.0
+"""For how long a word counts that somebody is held up."""
+REPORT_S = 2.5
+"""For how long a report tells how a member fares; one that is frozen says nothing more."""
+CALM_S = 3.0
+"""How long a chain has to find its pace after somebody was left out."""
+
+
+class Holdups:
+    """Says whom to leave out because of that. `members` are those of the chain now, in order."""
+
+    def __init__(self, members: list[Member]) -> None:
+        self._members = members
+        self._blamed: set[int] = set()
+        """Ids of nodes because of whom somebody was left out: feeders, and those whose own disk was slow."""
+        self._changed_s = float("-inf")
+
+    def changed(self, t: float) -> None:
+        """Somebody was left out."""
+        self._changed_s = t
+
+    def held(self, member: Member, whom: str, t: float) -> Member | None:
+        """It is held up by its applier, or by its successor; gives who is to be left out for that."""
+        if t - member.held_s > HELD_S:
+            member.held_since_s = t
+        member.held_s = t
+        if whom == APPLIER:
+            member.own_fault_s = t
+        behind = self._members[self._members.index(member) + 1 :]
+        if any(t - each.held_s < HELD_S for each in behind):
+            return None
+        if whom == APPLIER:
+            lasts = t > member.held_since_s and not self._all_alike(t)
+            return self._blame(member.target.id, member, t) if lasts else None
+        feeder, cause = self._cause(member, t)
+        return self._blame(feeder.target.id, cause, t) if cause else None
+
+    def root_held(self, fed: Member, t: float) -> Member | None:
+        """The root is held up by one that it feeds; nobody is to blame for that but who says nothing else."""
+        if any(t - each.held_s < HELD_S for each in self._members):
+            return None
+        return self._blame(ROOT_ID, fed, t)
+
+    def _cause(self, feeder: Member, t: float) -> tuple[Member, Member | None]:
+        """By whom who is held up: not whoever stands still itself because of the next one."""
+        while True:
+            fed = next((each for each in self._members if each.feeder is feeder), None)
+            if fed is None or t - fed.report_s > REPORT_S or fed.waits_for != SUCCESSOR:
+                return feeder, fed
+            feeder = fed
+
+    def _all_alike(self, t: float) -> bool:
+        """Do many blame their own disks? A large file of which little changed takes all of them long."""
+        return sum(t - each.own_fault_s < HELD_S for each in self._members) > max(1, len(self._members) // 3)
+
+    def _blame(self, who: int, slow: Member, t: float) -> Member | None:
+        if len(self._members) < 2 or t - self._changed_s < CALM_S or who in self._blamed:
+            return None
+        self._blamed.add(who)
+        return slow

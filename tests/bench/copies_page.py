@@ -1,0 +1,88 @@
+"""docs/benchmarks-copies.md and its plot, written as the figures come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.document import machine
+
+TITLE = """# Benchmarks of copies
+
+Written by `make bench`; don't edit. Each host is a network namespace on one machine, with a real sshd, a port
+and an uplink of a set rate; the root is one more. {tries}. Copies are compared by content after
+every try: where one isn't equal, there is no figure.
+
+F/R is the size over the rate of a port: no way can be faster. Nile's clock runs from when its tree stands
+until the last host's verdict, when every copy was looked at; what it took until then is *set-up*. That of the
+others runs from the first login, and they compare nothing. All hosts share this machine's {cores} cores:
+where these are the bound, what a host does counts as many times as there are hosts.
+"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot: seconds by number of hosts."""
+
+    name: str
+    seconds: Sequence[float]
+
+
+class Page:
+    """What is said goes to standard output at once, and to a file in the end."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._aims: list[str] = []
+
+    def say(self, text: str) -> None:
+        """A line, or several."""
+        print(text, flush=True)
+        self._text.append(text)
+
+    def head(self, title: str, bound_s: float) -> None:
+        """The first lines of a section with a table of ways."""
+        self.title(f"{title}; F/R is {bound_s:.2f} s")
+        self.say("| way | s | F/R | set-up, s | MB by the root |\n|---|---|---|---|---|")
+
+    def title(self, title: str) -> None:
+        """A section."""
+        self.say(f"\n## {title}\n")
+
+    def aim(self, what: str, most: float, reached: float, unit: str = "") -> None:
+        """Is it at most that?"""
+        verdict = "met" if reached <= most else "missed"
+        self._aims.append(f"| {what}: at most {most:g}{unit} | {reached:.2f}{unit} | {verdict} |")
+        print(self._aims[-1], flush=True)
+
+    def at_least(self, what: str, least: float, reached: float, unit: str = "") -> None:
+        """Is it at least that?"""
+        verdict = "met" if reached >= least else "missed"
+        self._aims.append(f"| {what}: at least {least:g}{unit} | {reached:.0f}{unit} | {verdict} |")
+        print(self._aims[-1], flush=True)
+
+    def write(self, file: Path, tries: int, cores: int) -> None:
+        """All that was said, with the aims behind the introduction and the machine at the end."""
+        how = f"Medians of {tries} tries" if tries > 1 else "Single tries"
+        parts = [TITLE.format(tries=how, cores=cores)]
+        parts += ["\n".join(["| aim | reached | |", "|---|---|---|", *self._aims])] if self._aims else []
+        parts += [*self._text, "", *machine(())]
+        file.write_text("\n".join(parts) + "\n", encoding="utf-8")
+
+
+def plot(file: Path, hosts: Sequence[int], lines: Sequence[Line], title: str) -> None:
+    """Seconds against hosts, as SVG; equal figures give equal files."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "nile", "svg.fonttype": "none", "font.family": "sans-serif"})
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for marker, line in zip("osD^v", lines, strict=False):
+        axes.plot(hosts, line.seconds, marker=marker, label=line.name)
+    axes.set(title=title, xlabel="hosts", ylabel="seconds", xticks=list(hosts))
+    axes.set(xlim=(0, None), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, metadata={"Date": None})
