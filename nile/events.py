@@ -150,6 +150,14 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision(Notice):
+    """What a job has decided, and carries out only once this is in the store and on the disk."""
+
+    number: int = 0
+    """By which the job knows it."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The last event of a run; `counts` has every verdict's number, zeros included."""
 

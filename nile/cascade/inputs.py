@@ -105,6 +105,14 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a job decided is in the store; or can't be, and then it isn't `kept`."""
+
+    number: int
+    kept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The user wants it to end: commands get SIGTERM, `grace_s`, SIGKILL."""
 
@@ -129,6 +137,7 @@ Input = (
     | RootWorkerEnded
     | Listening
     | Answered
+    | Recorded
     | Interrupted
     | Ticked
 )

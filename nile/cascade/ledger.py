@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from nile.agent.core import STREAMS
 from nile.cascade.inputs import Committed
-from nile.events import Event, HostOutput, HostResult
+from nile.events import Decision, Event, HostOutput, HostResult
 
 NOTHING: Mapping[int, tuple[int, int]] = MappingProxyType({})
 
@@ -45,6 +45,7 @@ class Ledger:
         self._last = 0
         self._unstored: deque[_Entry] = deque()
         self._unshown: deque[_Entry] = deque()
+        self._decided: list[int] = []
         self._ends = {
             (node_id, stream): end
             for node_id, ends in received.items()
@@ -75,7 +76,14 @@ class Ledger:
                 results.setdefault(entry.node_id, False)
             elif isinstance(event, HostResult):
                 results[entry.node_id] = True
+            elif isinstance(event, Decision):
+                self._decided.append(event.number)
         return [self._committed(node_id, result) for node_id, result in results.items()]
+
+    def decided(self) -> list[int]:
+        """Numbers of decisions that are stored since this was asked last."""
+        numbers, self._decided = self._decided, []
+        return numbers
 
     def _committed(self, node_id: int, result: bool) -> Committed:
         stdout, stderr = (self._ends.get((node_id, stream), 0) for stream in STREAMS)

@@ -25,6 +25,7 @@ from nile.cascade.inputs import (
     Input,
     Interrupted,
     Listening,
+    Recorded,
     RootSaid,
     RootWorkerEnded,
     Signed,
@@ -127,7 +128,7 @@ class Cascade:
                 return self._stdin.data(data)
             case StdinEnded():
                 return self._stdin.end()
-            case RootSaid() | RootWorkerEnded() | Listening() | Answered():
+            case RootSaid() | RootWorkerEnded() | Listening() | Answered() | Recorded():
                 return self._work.handle(event, t)
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)
@@ -404,7 +405,7 @@ class Cascade:
         self._give_up_at = t + grace_s + ORPHANED_S
         self._mender.healer.ending = True
         self._cancel = Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))
-        actions: list[Action] = [Publish(RunGoesOn(interrupted=True)), self._cancel]
+        actions = [*self._work.interrupted(t), Publish(RunGoesOn(interrupted=True)), self._cancel]
         for host in self._tree.hosts.values():
             if host.absence is not None or (host.contact is Contact.NONE and not host.may_have_started):
                 actions += self._ends.cancelled(host, t)

@@ -19,7 +19,7 @@ from nile.agent.wire import WireError
 from nile.agent.worker import messages
 from nile.cascade.actions import Action, Listen, Publish, TellRoot
 from nile.cascade.hosts import Host
-from nile.cascade.inputs import Answered, Listening, RootSaid, RootWorkerEnded
+from nile.cascade.inputs import Answered, Listening, Recorded, RootSaid, RootWorkerEnded
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.topology.model import ROOT_ID
@@ -95,6 +95,9 @@ class Job(Protocol):
     def answered(self, yes: bool, t: float) -> Iterable[Errand]:
         """The user's answer to what an `Asked` event asked."""
 
+    def interrupted(self, t: float) -> Iterable[Errand]:
+        """The user wants the run to end: workers are told to. What they still say is heard."""
+
     def tick(self, t: float) -> Iterable[Errand]:
         """Time passed; about once a second."""
 
@@ -106,7 +109,7 @@ class NoJob:
         """Nothing."""
         return ()
 
-    started = heard = lied = over = root_lost = answered = tick = begin
+    started = heard = lied = over = root_lost = answered = interrupted = tick = begin
 
 
 @dataclass(slots=True)
@@ -172,8 +175,10 @@ class Work:
             actions += self._run(self._job.lied(node_id, str(error)[:200], t), t)
         return actions
 
-    def handle(self, event: RootSaid | RootWorkerEnded | Listening | Answered, t: float) -> list[Action]:
-        """What comes from the root's own worker, or from the user."""
+    def handle(
+        self, event: RootSaid | RootWorkerEnded | Listening | Answered | Recorded, t: float
+    ) -> list[Action]:
+        """What comes from the root's own worker, from the user, or from the store."""
         match event:
             case RootSaid(data):
                 return self._heard(ROOT_ID, data, t)
@@ -184,6 +189,9 @@ class Work:
                 return self._run(self._job.root_lost(reason, t), t)
             case Answered(yes):
                 return self._run(self._job.answered(yes, t), t)
+            case Recorded(number, kept):
+                lost = {"code": "store", "reason": "the store of runs takes no record of it"}
+                return self.reached(ROOT_ID, {"number": number, **({} if kept else lost)}, t)
 
     def verdicts(self, hosts: list[Host], t: float) -> list[Action]:
         """These have their verdicts. What follows from that may bring about others: all are taken out."""
@@ -194,6 +202,10 @@ class Work:
                 talk.said.clear()
             actions += self._run(self._job.over(host.id, t), t)
         return actions
+
+    def interrupted(self, t: float) -> list[Action]:
+        """The run is to end."""
+        return self._run(self._job.interrupted(t), t)
 
     def tick(self, t: float) -> list[Action]:
         """Time passed."""

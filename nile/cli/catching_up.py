@@ -82,7 +82,10 @@ def _original(
             remedy = "give it again as it was: what hosts have of them isn't sent again"
             _refuse(run, "copied several repositories", remedy)
         if again.params["release"]:
-            remedy = "give it again as it was: what hosts have of it isn't sent again"
+            remedy = (
+                "give it again as it was: what hosts have of it isn't sent again; but it becomes "
+                "current then, also where another one is by now"
+            )
             _refuse(run, "brought a release, which all hosts get together", remedy)
         if not again.params["catch_up"]:
             return runs, again

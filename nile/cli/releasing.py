@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nile.cli import copying
 from nile.cli.common import SelectionOptions, select
 from nile.errors import UsageError
 
@@ -72,7 +71,7 @@ KEEP = click.option(
 
 
 def showing_options(function: F) -> F:
-    """What they take beside hosts: the place, and how it is shown."""
+    """What they take beside hosts: the place, as whom it is written to, and how it is shown."""
     for option in reversed(
         (
             click.option("-q", "--quiet", is_flag=True, help="Of the summary only hosts that aren't ok."),
@@ -81,7 +80,7 @@ def showing_options(function: F) -> F:
         )
     ):
         function = option(function)
-    return function
+    return copying.sudo_options(function)
 
 
 def place(dest: str) -> bytes:
@@ -94,13 +93,9 @@ def place(dest: str) -> bytes:
 
 def run(selection: SelectionOptions, what: ReleasesOptions, given: dict[str, Any]) -> int:
     """Carry it out; the exit code."""
-    from nile.cli.carrying_out import carry_out
-    from nile.options import ExecOptions
     from nile.sync import Releases
 
     def job(run_id: str) -> MakeJob:
         return lambda address, tree: Releases(what, run_id, tree)
 
-    options = ExecOptions(command=shlex.join(["nile", *sys.argv[1:]]))
-    shown = {**given, "largest_rc": False, "gather": not given["as_json"]}
-    return carry_out(select(selection), options, shown, job=job)
+    return copying.run(select(selection), job, {**given, "gather": not given["as_json"]})

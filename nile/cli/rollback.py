@@ -11,8 +11,8 @@ from nile.cli.releasing import Name, Percent, place, run, showing_options
 
 EXAMPLES = """\b
 Examples:
-  nile rollback --all /srv/app              to the release before; once more is back again
-  nile rollback --all --to 2.3 /srv/app     to another one that hosts have
+  nile rollback --all /srv/app              to the release before
+  nile rollback --all --to 2.3 /srv/app     to another one that hosts have; forward again, too
 """
 
 
@@ -29,7 +29,8 @@ Examples:
 def command(selection: SelectionOptions, dest: str, **given: Any) -> int:
     """Make the release that was current before current again, below DEST on hosts.
 
-    All hosts are asked first whether they can; then all flip together, or none does.
+    It is the same one for all. All hosts are asked first whether they can; then all flip together,
+    or none does. Once more is for those that didn't: nobody goes forward again by it.
     """
     from nile.sync import Deed, Quorum, ReleasesOptions
 

@@ -39,6 +39,7 @@ from nile.cascade import (
     Listening,
     Publish,
     ReadStdin,
+    Recorded,
     RootSaid,
     RootWorkerEnded,
     Send,
@@ -373,6 +374,8 @@ class Engine:
     def _stored(self, number: int) -> None:
         for committed in self._ledger.stored(number):
             self._give(committed)
+        for decided in self._ledger.decided():
+            self._give(Recorded(decided, kept=self._pipeline.failure is None))
 
     def _shown(self, number: int) -> None:
         self._stirred.set()

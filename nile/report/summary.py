@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from nile.events import Code, Event, HostResult, Leftover, Notice, RunEnded, Verdict
+from nile.events import Code, Decision, Event, HostResult, Leftover, Notice, RunEnded, Verdict
 from nile.report import wording
 from nile.report.folding import folded, heading
 from nile.report.screen import Screen
@@ -44,7 +44,7 @@ class Summary:
             self._result(event)
         elif isinstance(event, RunEnded):
             self._ended = event
-        elif isinstance(event, Notice) and not self._quiet:
+        elif isinstance(event, Notice) and not isinstance(event, Decision) and not self._quiet:
             self._notice(event)
 
     def finish(self) -> None:

@@ -20,6 +20,7 @@ from nile.cascade import (
     Interrupted,
     Publish,
     ReadStdin,
+    Recorded,
     Send,
     Sign,
     Signed,
@@ -212,6 +213,8 @@ class SimRoot:
         committed: list[Committed] = self._ledger.stored(number)
         for each in committed:
             self._give(each)
+        for decided in self._ledger.decided():
+            self._give(Recorded(decided))
         if self.times.show_s is not None:
             self._clock.after(self.times.show_s, self._shown, number)
         if self._numbers > number:

@@ -18,6 +18,7 @@ from typing import Self
 
 from nile.errors import BugError, TakenOverError, UsageError
 from nile.events import (
+    Decision,
     Event,
     HostOutput,
     HostResult,
@@ -78,7 +79,7 @@ class Recorder:
         with self._writing():
             for event in joined(events):
                 self._one(event)
-        if any(isinstance(event, RunEnded) for event in events):
+        if any(isinstance(event, RunEnded | Decision) for event in events):
             self._to_disk()
 
     def take_over(self, run: RunRecord) -> None:
@@ -137,7 +138,10 @@ class Recorder:
             )
 
     def _to_disk(self) -> None:
-        """Force a run that ended to the disk. It is recorded anyway, so a file in use isn't waited for."""
+        """Force a run that ended, or decided something, to the disk.
+
+        It is recorded anyway, so a file in use isn't waited for.
+        """
         with self._lock, errors.mapped(self._path, "record the run"):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from nile.cascade import Errand, Tell
+from nile.cascade import Errand, Publish, Tell
 from nile.cascade.work import Reach
+from nile.events import Decision
 from nile.sync.targets import count
+from nile.topology.model import ROOT_ID
 
 LOOPBACK = "127.0.0.1"
 """Where a way that was opened by `reach` begins, at its giver."""
@@ -30,6 +32,15 @@ class Asking:
         if answer is not None:
             self._waiting[number] = (node_id, answer)
         return Tell(node_id, {"n": number, "do": do, **fields})
+
+    def decide(self, text: str, answer: Answer) -> Publish:
+        """Have this in the store, and then an answer, as if the root's worker had given it.
+
+        It has a `code` and a `reason` where the store can't take it.
+        """
+        self._last = number = self._last + 1
+        self._waiting[number] = (ROOT_ID, answer)
+        return Publish(Decision(text, number=number))
 
     def reach(self, giver: int, taker: int, port: int, answer: Answer) -> Reach:
         """Have a way opened from one node to a port of another: its agent answers, not its worker."""

@@ -75,7 +75,9 @@ class Sync:
         self._demand = Demand(self._targets, hosts)
         self._giving = Giving(means, self._targets, self._demand, self._survey.check)
         self._streams = Streams(means, self._survey.check, self._fail, identity)
-        order = Order(run, options.release, options.quorum, options.keep, delivered=True)
+        order = Order(
+            run, options.dest, options.release, quorum=options.quorum, keep=options.keep, delivered=True
+        )
         self._flipping = Flipping(
             order, self._targets, self._asking, self._fail, lambda target, _: iter([self._done(target)])
         )
@@ -131,6 +133,7 @@ class Sync:
         yield from self._progress(t)
         if self._targets.count(Step.OVER) == len(self._targets):
             yield from self._summarize(t)
+            yield from self._flipping.end()
 
     def root_lost(self, reason: str, t: float) -> Errands:
         """Nobody can read the source any more."""
@@ -147,6 +150,11 @@ class Sync:
             yield from self._stop(
                 Judgement(Verdict.CANCELLED, Code.CANCELLED, "too much would have been deleted")
             )
+
+    def interrupted(self, t: float) -> Errands:
+        """Workers end by themselves; nothing is flipped any more."""
+        self._flipping.interrupt()
+        yield from ()
 
     def tick(self, t: float) -> Errands:
         """A host that was out of reach may be back, and another run over."""

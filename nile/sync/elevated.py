@@ -54,6 +54,10 @@ class Elevated:
         """The user's answer."""
         return self._with_ends(self._job.answered(yes, t))
 
+    def interrupted(self, t: float) -> Errands:
+        """The run is to end."""
+        return self._with_ends(self._job.interrupted(t))
+
     def tick(self, t: float) -> Errands:
         """Time passed."""
         return self._with_ends(self._job.tick(t))

@@ -1,20 +1,22 @@
 """Hosts that change their current release together, or none of them. Pure.
 
-    waiting --> sealing --> staging --> flipping --> confirming --> over
-                   |           |                                      ^
-                   |           +--> unstaging ------------------------+  too few are ready
-                   +--------------------------------------------------+
+    waiting --> sealing --> staging --> deciding --> flipping --> confirming --> over
+                   |           |            |                                      ^
+                   |           +------------+--> unstaging ------------------------+  too few are ready
+                   +---------------------------------------------------------------+
 
 Nothing follows before all hosts that are still there have done what was asked
 last. A host that has staged the flip has written it down: should its root die
-now, it can tell what was under way, and whether it flipped. What is together is
-the moment at which all are told; hosts can still be lost in it.
+now, it can tell what was under way, and whether it flipped. The root has it in
+its store before it tells anybody to flip. What is together is the moment at
+which all are told; hosts can still be lost in it. Once the user wants the run
+to end nothing follows any more, and what is said last is who has flipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -25,10 +27,15 @@ from nile.sync.asking import Asking, Errands
 from nile.sync.judging import told
 from nile.sync.options import Quorum
 from nile.sync.roster import Roster
-from nile.sync.targets import Step, Target
+from nile.sync.standing import Standing
+from nile.sync.targets import Step, Target, words
+from nile.sync.wording import flip_decided
 
 MOST_S = 60.0
 """For hosts to write a flip down, or to flip; less than makes a word too old (`releasing.LATEST_S`)."""
+
+STORE = "run it again once the root can write to its store again: `nile runs` says what is wrong with it"
+FINISH = "`nile releases --finish` does, once it can be"
 
 
 class Phase(StrEnum):
@@ -38,6 +45,7 @@ class Phase(StrEnum):
     SEALING = "seal"
     STAGING = "stage"
     UNSTAGING = "unstage"
+    DECIDING = "decide"
     FLIPPING = "flip"
     CONFIRMING = "confirm"
     OVER = "over"
@@ -45,10 +53,12 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A flip to release `to`; "": to that which was current before, on each host."""
+    """A flip to release `to`; with `back`, since it was current before."""
 
     run: str
+    dest: bytes
     to: str = ""
+    back: bool = False
     quorum: Quorum | None = None
     """None: all hosts that answer have to be ready."""
     keep: int | None = None
@@ -77,14 +87,24 @@ class Flipping:
         self._members: list[Target] = []
         self._refused = 0
         self._since_s = 0.0
+        self._unrecorded = ""
+        """Why the store hasn't what was decided."""
+        self._interrupted = False
+        self._open = Standing()
 
     @property
     def begun(self) -> bool:
         """Has anybody been asked?"""
         return self._phase is not Phase.WAITING
 
+    def aim_back(self, to: str) -> None:
+        """It is to go back to this one, on all hosts; "": there is none."""
+        self._order = replace(self._order, to=to, back=True)
+
     def begin(self, members: Iterable[Target], t: float, refused: int = 0) -> Errands:
         """Flip these. So many others have answered that they can't."""
+        if self._interrupted:
+            return
         self._members = list(members)
         self._refused = refused
         yield from self._ask(Phase.SEALING if self._order.delivered else Phase.STAGING, t)
@@ -102,7 +122,7 @@ class Flipping:
 
     def go_on(self, t: float) -> Errands:
         """What follows, once all have done what they were asked last."""
-        while self.begun and self._phase is not Phase.OVER:
+        while self.begun and self._phase not in (Phase.DECIDING, Phase.OVER) and not self._interrupted:
             if self._targets.count(Step.CLOSING):
                 return
             self._members = [target for target in self._members if target.step is not Step.OVER]
@@ -117,7 +137,10 @@ class Flipping:
             case Phase.STAGING if self._lacking():
                 yield from self._ask(Phase.UNSTAGING, t)
             case Phase.STAGING:
-                yield from self._ask(Phase.FLIPPING, t)
+                self._phase = Phase.DECIDING
+                names = [target.name for target in self._members]
+                text = flip_decided(self._order.to, self._order.dest, names, len(self._targets))
+                yield self._asking.decide(text, self._decided)
             case Phase.UNSTAGING:
                 yield from self._give_up()
             case Phase.FLIPPING:
@@ -127,30 +150,59 @@ class Flipping:
             case _:
                 self._phase = Phase.OVER
 
+    def _decided(self, message: dict[str, Any], t: float) -> Errands:
+        """It is in the store; or can't be, and nobody who looks later could tell what was to be."""
+        self._unrecorded = words(message["reason"]) if message.get("code") else ""
+        if self._interrupted:
+            return
+        self._members = [target for target in self._members if target.step is not Step.OVER]
+        yield from self._ask(Phase.UNSTAGING if self._lacking() else Phase.FLIPPING, t)
+        yield from self.go_on(t)
+
+    def interrupt(self) -> None:
+        """The user wants the run to end: what all were told is all that they are told."""
+        self._interrupted = True
+
+    def end(self) -> Errands:
+        """Nothing more is heard of any host: say who has flipped, if they aren't all through with it."""
+        for text in self._open.said(self._targets, self._order.to, self._order.dest):
+            yield Publish(Notice(text))
+        self._open = Standing()
+
     def _ask(self, phase: Phase, t: float) -> Errands:
         self._phase, self._since_s = phase, t
         fields: dict[str, Any] = {}
         if phase is Phase.STAGING:
-            fields = {"to": self._order.to, "run": self._order.run}
+            fields = {"to": self._order.to, "run": self._order.run, "back": self._order.back}
         elif phase is Phase.CONFIRMING:
             fields = {"keep": self._order.keep}
         for target in self._members:
             target.step = Step.CLOSING
             target.heard_s = t
+            self._open.asked(target.id, phase.value)
             yield self._asking.ask(target.id, phase.value, fields, self._answered)
 
     def _answered(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
+        self._open.answered(target.id, self._phase.value, well=not message.get("code"))
         if message.get("code"):
             self._refused += 1
-            yield from self._fail(target, told(message))
+            judgement = told(message)
+            if self._phase is Phase.CONFIRMING:
+                why = f"it has flipped, and can't write down that this is over: {judgement.reason}"
+                judgement = replace(judgement, reason=why, remedy=judgement.remedy or FINISH)
+            yield from self._fail(target, judgement)
         elif self._phase is Phase.CONFIRMING:
+            if left := words(message.get("left", "")):
+                yield Publish(Notice(f"old releases are still there: {left}", target.name), target.id)
             yield from self._done(target, message)
         else:
             target.step = Step.READY
 
     def _lacking(self) -> str:
         """Why nothing is flipped; "" where it is."""
+        if self._unrecorded:
+            return self._unrecorded
         ready, asked, quorum = len(self._members), len(self._targets), self._order.quorum
         if quorum is None:
             return f"{self._refused} of the hosts can't be flipped" if self._refused else ""
@@ -162,9 +214,10 @@ class Flipping:
         self._phase = Phase.OVER
         what = "the release is there, and not current: " if self._order.delivered else "nothing was flipped: "
         remedy = "run it again once the others are well, or with another --quorum"
+        if self._unrecorded:
+            remedy = STORE
         for target in self._members:
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, what + lacking, remedy))
 
     def _outcome(self) -> str:
-        what = f"{self._order.to} is" if self._order.to else "the release before is"
-        return f"{what} current on {len(self._members)} of {len(self._targets)} hosts"
+        return f"{self._order.to} is current on {len(self._members)} of {len(self._targets)} hosts"

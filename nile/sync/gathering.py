@@ -188,6 +188,10 @@ class Gather:
         """Nobody is asked anything."""
         return iter(())
 
+    def interrupted(self, t: float) -> Errands:
+        """Workers end by themselves."""
+        return iter(())
+
     def tick(self, t: float) -> Errands:
         """Somebody may hang; or be back, or have waited long enough to be tried again."""
         self._waiting.again()

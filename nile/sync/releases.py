@@ -6,23 +6,30 @@ had for this run then. What follows waits for all hosts that can be reached.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from nile.agent.worker.naming import AS_IS, END_IT
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Asking, Errands
-from nile.sync.flipping import Flipping, Order
+from nile.sync.flipping import STORE, Flipping, Order
 from nile.sync.judging import broke_rules, silent, told
 from nile.sync.options import Quorum
 from nile.sync.roster import Roster
 from nile.sync.shelf import Shelf
-from nile.sync.targets import Step, Target
+from nile.sync.targets import Step, Target, words
+from nile.sync.wording import settling_decided, some_hosts
+
+RUN_SHOWN = 8  # of a run's id: enough to find it again
+_RUN = re.compile(r"[a-z0-9]{4,100}")
 
 
 class Deed(StrEnum):
@@ -36,6 +43,8 @@ class Deed(StrEnum):
     """Go through with a flip that was interrupted, on all hosts that speak of it."""
     UNDO = "undo"
     """Take it back, on all hosts of its run, those that say it is over too."""
+    LEAVE = "leave"
+    """Have it over with what is current now, whatever that is, on hosts that say it isn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class ReleasesOptions:
     dest: bytes
     deed: Deed = Deed.LIST
     to: str = ""
-    """Which release is to be current; "": the one before."""
+    """Which release is to be current; "": the one before, which is the same for all hosts."""
     quorum: Quorum | None = None
     """None: all hosts that answer have to be ready."""
     keep: int | None = None
@@ -60,11 +69,15 @@ class Releases:
         self._run = run
         self._targets = Roster(hosts)
         self._asking = Asking()
-        order = Order(run, options.to, options.quorum, options.keep)
+        order = Order(run, options.dest, options.to, quorum=options.quorum, keep=options.keep)
         self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done)
         self._shelves: dict[int, Shelf] = {}
         self._refused = 0
-        self._begun = False
+        self._begun = self._interrupted = False
+        self._concerned: dict[int, str] = {}
+        """Runs whose flip is to be ended, by host."""
+        self._settling: set[int] = set()
+        """Those that were told to end a flip, and haven't said that they have."""
 
     # What happens.
 
@@ -84,9 +97,10 @@ class Releases:
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
         """An answer."""
         target = self._targets.get(node_id)
-        if target is None or target.step is Step.OVER:
-            return
-        target.heard_s = t
+        if target is not None:
+            if target.step is Step.OVER:
+                return
+            target.heard_s = t
         yield from self._asking.heard(node_id, message, t)
         yield from self._go_on(t)
 
@@ -100,6 +114,9 @@ class Releases:
         if node_id in self._targets:
             self._targets[node_id].step = Step.OVER
             yield from self._go_on(t)
+            if self._targets.count(Step.OVER) == len(self._targets):
+                yield from self._flipping.end()
+                yield from self._end()
 
     def root_lost(self, reason: str, t: float) -> Errands:
         """Its worker isn't used."""
@@ -107,6 +124,12 @@ class Releases:
 
     def answered(self, yes: bool, t: float) -> Errands:
         """Nothing is asked."""
+        yield from ()
+
+    def interrupted(self, t: float) -> Errands:
+        """Workers end by themselves; nothing is begun any more."""
+        self._begun = self._interrupted = True
+        self._flipping.interrupt()
         yield from ()
 
     def tick(self, t: float) -> Errands:
@@ -134,9 +157,10 @@ class Releases:
     def _list(self, target: Target, shelf: Shelf) -> Errands:
         yield Publish(HostOutput(target.name, "stdout", 0, shelf.lines()), target.id)
         if flip := shelf.interrupted:
-            what = "it flipped" if shelf.flipped else "it did not flip"
-            reason = f"a flip {flip.words} was interrupted, and {what}"
-            remedy = "end it by `nile releases --finish`, or take it back by `nile releases --rollback`"
+            reason = f"a flip {flip.words} was interrupted, and {shelf.fate}"
+            remedy = AS_IS if shelf.crossed else END_IT
+            if _RUN.fullmatch(flip.run):
+                remedy += f"; `nile show {flip.run[:RUN_SHOWN]}` at its root says what was decided"
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
         else:
             yield self._ok(target)
@@ -147,34 +171,70 @@ class Releases:
         elif self._targets.count(Step.READY, Step.OVER) == len(self._targets):
             self._begun = True
             ready = self._targets.at(Step.READY)
-            befores = {self._shelves[target.id].previous for target in ready} - {""}
-            if self._options.deed is Deed.FLIP and not self._options.to and len(befores) > 1:
-                reason = f"these hosts would go back to different releases: {', '.join(sorted(befores))}"
-                for target in ready:
-                    remedy = "name the one that is meant by --to"
-                    yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
-            elif self._options.deed is Deed.FLIP:
-                yield from self._flipping.begin(ready, t, self._refused)
-                yield from self._flipping.go_on(t)
+            if self._options.deed is Deed.FLIP:
+                yield from self._flip(ready, t)
             elif self._options.deed is Deed.PRUNE:
                 for target in ready:
                     yield self._last(target, "prune", {"keep": self._options.keep}, t)
             elif ready:
                 yield from self._settle(ready, t)
 
+    def _flip(self, ready: list[Target], t: float) -> Errands:
+        """To the same release on all hosts: where none is named, that is said once, here."""
+        shelves = [self._shelves[target.id] for target in ready]
+        goals = {shelf.goal for shelf in shelves} - {""}
+        if self._options.to:
+            goals = {self._options.to}
+        elif len(goals) > 1:
+            reason = f"these hosts would go back to different releases: {', '.join(sorted(goals))}"
+            for target in ready:
+                remedy = "name the one that is meant by --to"
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
+            return
+        else:
+            self._flipping.aim_back("".join(goals))
+            if shelves and all(shelf.went_back and shelf.flipped for shelf in shelves):
+                text = f"these hosts went back to {''.join(goals)} before; --to makes another one current"
+                yield Publish(Notice(text))
+        yield from self._flipping.begin(ready, t, self._refused)
+        yield from self._flipping.go_on(t)
+
     def _settle(self, ready: list[Target], t: float) -> Errands:
         """End what was interrupted: each host its own flip, of those that runs with such hosts have made."""
-        forward = self._options.deed is Deed.FINISH
+        deed = self._options.deed
         shelves = {target.id: self._shelves[target.id] for target in ready}
         runs = {flip.run for shelf in shelves.values() if (flip := shelf.interrupted)}
         if not runs:
             yield Publish(Notice("no flip was interrupted on any of these hosts that can be reached"))
         for target in ready:
             flip = shelves[target.id].flip
-            if flip is not None and flip.run in runs and not (forward and flip.done):
-                yield self._last(target, "settle", {"forward": forward, "run": flip.run}, t)
+            if flip is not None and flip.run in runs and (deed is Deed.UNDO or not flip.done):
+                self._concerned[target.id] = flip.run
             else:
                 yield from self._done(target, None)
+        if self._concerned:
+            names = [self._targets[each].name for each in self._concerned]
+            text = settling_decided(deed.value, self._options.dest, names)
+            yield self._asking.decide(text, self._decided)
+
+    def _decided(self, message: dict[str, Any], t: float) -> Errands:
+        """Which flips are to be ended is in the store; or can't be."""
+        for node_id, run in self._concerned.items():
+            target = self._targets[node_id]
+            if target.step is Step.READY and message.get("code"):
+                reason = words(message["reason"])
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, reason, STORE))
+            elif target.step is Step.READY and not self._interrupted:
+                self._settling.add(target.id)
+                yield self._last(target, "settle", {"how": self._options.deed.value, "run": run}, t)
+
+    def _end(self) -> Errands:
+        """Nothing more is heard of any host."""
+        names = [self._targets[each].name for each in self._settling]
+        if names:
+            where = os.fsdecode(self._options.dest)
+            text = f"it isn't known whether the flip is ended on {some_hosts(names)}"
+            yield Publish(Notice(f"{text}: `nile releases {where}` says"))
 
     def _last(self, target: Target, do: str, fields: dict[str, Any], t: float) -> Any:
         target.step = Step.CLOSING
@@ -183,6 +243,7 @@ class Releases:
 
     def _did(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
+        self._settling.discard(target.id)
         if message.get("code"):
             yield from self._fail(target, told(message))
         else:

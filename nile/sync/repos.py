@@ -124,6 +124,10 @@ class Repos:
         if (turn := self._turn) is not None:
             yield from self._follow(turn.sync.answered(yes, t), t)
 
+    def interrupted(self, t: float) -> Errands:
+        """Workers end by themselves."""
+        yield from ()
+
     def tick(self, t: float) -> Errands:
         """Time passed."""
         if (turn := self._turn) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nile.sync.targets import name, words
@@ -20,6 +20,8 @@ class Flip:
     to: str
     run: str
     done: bool
+    back: bool = False
+    """It went to that which was current before, and to go back from there would be forward."""
 
     @property
     def words(self) -> str:
@@ -44,6 +46,7 @@ class Shelf:
         flip = None
         if said is not None:
             flip = Flip(name(said["origin"]), name(said["to"]), words(said["run"]), said["done"] is True)
+            flip = replace(flip, back=said["back"] is True)
         return cls(
             name(message["current"]),
             name(message["previous"]),
@@ -62,6 +65,30 @@ class Shelf:
         """Has the last flip been made here?"""
         return self.flip is not None and self.current == self.flip.to
 
+    @property
+    def crossed(self) -> bool:
+        """Was a flip interrupted, and is something else current than what it leads from or to?"""
+        flip = self.interrupted
+        return flip is not None and self.current not in (flip.origin, flip.to)
+
+    @property
+    def fate(self) -> str:
+        """What became of the last flip here, as a sentence goes on."""
+        if self.crossed:
+            return f"current is {self.current or 'none'}: somebody has changed it"
+        return "it flipped" if self.flipped else "it did not flip"
+
+    @property
+    def went_back(self) -> bool:
+        """Was the last flip one back to what was before, also where it isn't over?"""
+        flip = self.flip
+        return flip is not None and flip.back and (not flip.done or self.current == flip.to)
+
+    @property
+    def goal(self) -> str:
+        """Which release a host goes back to, or went back to already; "": none."""
+        return self.flip.to if self.flip and self.went_back else self.previous
+
     def standing(self) -> bytes:
         """Lines that say which is current, and which was before."""
         return _lines([("current", self.current or "-"), ("previous", self.previous or "-")])
@@ -71,7 +98,8 @@ class Shelf:
         others = [each for each in self.names if each not in (self.current, self.previous)]
         lines = [("other", each) for each in others] + [("half", each) for each in self.half]
         if flip := self.interrupted:
-            lines.append(("flip", f"{flip.words}: {'flipped' if self.flipped else 'not flipped'}"))
+            fate = "crossed" if self.crossed else "flipped" if self.flipped else "not flipped"
+            lines.append(("flip", f"{flip.words}: {fate}"))
         return self.standing() + _lines(lines)
 
 

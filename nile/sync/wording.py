@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from nile.sync.targets import Difference
@@ -29,6 +30,27 @@ def many_deletions(doomed: Mapping[str, tuple[int, int]]) -> str:
     extra, of = many[most]
     others = f", and many on {len(many) - 1} more" if len(many) > 1 else ""
     return f"{extra} of {of} files and directories would be deleted on {most}{others}"
+
+
+def some_hosts(names: Sequence[str]) -> str:
+    """A folded set of hosts, and how many they are."""
+    from nile.topology.hostsets import fold  # brings ClusterShell: only where something is folded
+
+    return f"{fold(names)} ({len(names)})"
+
+
+def flip_decided(to: str, dest: bytes, names: Sequence[str], asked: int) -> str:
+    """What a root is about to tell hosts."""
+    where = os.fsdecode(dest)
+    return f"decided: {to} is to be current in {where} on {len(names)} of {asked} hosts: {some_hosts(names)}"
+
+
+def settling_decided(how: str, dest: bytes, names: Sequence[str]) -> str:
+    """What a root is about to tell hosts on which a flip was interrupted."""
+    what = {"finish": "gone through with", "undo": "taken back", "leave": "over as it is"}[how]
+    return (
+        f"decided: a flip that was interrupted in {os.fsdecode(dest)} is to be {what} on {some_hosts(names)}"
+    )
 
 
 def dry_run(found: Difference, delete: bool) -> bytes:

@@ -23,7 +23,7 @@ from nile.cascade import (
     Worker,
 )
 from nile.cascade.actions import Action
-from nile.cascade.inputs import FrameReceived, RootWorkerEnded
+from nile.cascade.inputs import FrameReceived, Interrupted, Recorded, RootWorkerEnded
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import WINDOW, Judge, NoJob
@@ -60,6 +60,9 @@ class Job(NoJob):
 
     def over(self, node_id: int, t: float) -> Iterable[Errand]:  # type: ignore[override]
         return self._note("over", node_id)
+
+    def interrupted(self, t: float) -> Iterable[Errand]:  # type: ignore[override]
+        return self._note("interrupted")
 
     def root_lost(self, reason: str, t: float) -> Iterable[Errand]:  # type: ignore[override]
         return self._note("root lost", reason)
@@ -159,6 +162,25 @@ def test_the_end_of_the_roots_worker_is_told_of() -> None:
     run = Run()
     run.cascade.apply(RootWorkerEnded("killed"), 1.0)
     assert run.job.told == [("root lost", "killed")]
+
+
+def test_it_hears_that_the_run_is_to_end_before_the_hosts_do() -> None:
+    run = Run()
+    run.begin(1)
+    run.job.errands = [Tell(1, {"do": "it"})]
+    actions = run.cascade.apply(Interrupted(5.0), 1.0)
+    kinds = [action.frame.type for action in actions if isinstance(action, Send)]
+    assert run.job.told[-1] == ("interrupted",)
+    assert kinds == [wire.TELL, wire.CANCEL]
+
+
+def test_it_hears_of_its_decision_from_the_store() -> None:
+    run = Run()
+    run.cascade.apply(Recorded(7), 1.0)
+    run.cascade.apply(Recorded(8, kept=False), 1.0)
+    (first, second) = [message for what, node_id, message in run.job.told if what == "heard"]
+    assert first == {"number": 7, "n": 7}
+    assert (second["n"], second["code"]) == (8, "store")
 
 
 def test_the_jobs_word_is_the_verdict_and_ends_the_agent_once_it_is_recorded() -> None:

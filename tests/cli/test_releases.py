@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from nile.cascade.tree import Tree
 from nile.cli import commands, copying, releasing
 from nile.errors import UsageError
-from nile.sync import Deed, Purpose, Quorum, ReleasesOptions, SyncOptions
+from nile.sync import Deed, Elevated, Purpose, Quorum, Releases, ReleasesOptions, SyncOptions
+from tests.simulation import trees
 
 WHAT = ("-w", "h1")
 
@@ -41,6 +43,7 @@ def nile(*words: str) -> Any:
         ((), ReleasesOptions(b"/srv/app")),
         (("--finish",), ReleasesOptions(b"/srv/app", Deed.FINISH)),
         (("--rollback",), ReleasesOptions(b"/srv/app", Deed.UNDO)),
+        (("--as-is",), ReleasesOptions(b"/srv/app", Deed.LEAVE)),
         (("--keep", "0"), ReleasesOptions(b"/srv/app", Deed.PRUNE, keep=0)),
     ],
 )
@@ -60,6 +63,23 @@ def test_releases(asked: list[Any], words: tuple[str, ...], meant: ReleasesOptio
 def test_rollback(asked: list[Any], words: tuple[str, ...], meant: ReleasesOptions) -> None:
     assert nile("rollback", *WHAT, *words, "/srv/app") == 0
     assert asked == [meant]
+
+
+@pytest.mark.parametrize("words", [("--sudo",), ("--sudo-user", "ada"), ()])
+@pytest.mark.parametrize("name", ["releases", "rollback"])
+def test_as_another_user(name: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its agents can't end workers that run as another, so the job has to."""
+    made: list[Any] = []
+
+    def carry_out(_chosen: object, _options: object, given: dict[str, Any], *, job: Any) -> int:
+        made.extend((given["sudo"], given["sudo_user"], job("run")("h1", Tree(trees.tree([0]), {}))))
+        return 0
+
+    monkeypatch.setattr("nile.cli.carrying_out.carry_out", carry_out)
+    assert nile(name, "-w", "127.0.0.1", *words, "/srv/app") == 0
+    sudo, user, job = made
+    assert (sudo, user) == ("--sudo" in words, "ada" if "ada" in words else None)
+    assert type(job) is (Elevated if words else Releases)
 
 
 def sync(asked: list[Any], tmp_path: Path, *words: str) -> SyncOptions:
@@ -92,6 +112,7 @@ def test_a_dry_run_compares_with_the_current_one(asked: list[Any], tmp_path: Pat
         (("releases", "srv/app"), "absolute"),
         (("rollback", "srv/app"), "absolute"),
         (("releases", "--finish", "--rollback", "/srv/app"), "can't go together"),
+        (("releases", "--rollback", "--as-is", "/srv/app"), "can't go together"),
         (("releases", "--finish", "--keep", "1", "/srv/app"), "can't go together"),
         (("sync", "--keep", "1", "./", "/srv/app"), "--keep is for releases"),
         (("sync", "--quorum", "95%", "./", "/srv/app"), "--quorum is for releases"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from nile.lab import Lab
 from tests.cluster.faults import cut, freeze
 from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
-from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -127,57 +128,46 @@ def test_with_a_host_down_nothing_flips_unless_that_is_allowed(nile: Nile, sourc
     assert (now(nile), now(nile, "previous")) == (["2"] * 6, ["1"] * 6)
 
 
-class Gate:
-    """Holds up one host where it reads what is written down of its last flip: that is a pipe meanwhile."""
+HELD = """
+import pathlib, sys, time
+from nile.cli import main
+from nile.events import Decision
+from nile.store.recorder import Recorder
 
-    def __init__(self, nile: Nile, host: str) -> None:
-        self._path = on(nile, host, "releases/.nile-flip")
-        self._next = self._path.with_name("next")
-        self._kept = self._path.read_bytes()
-        self._close()
+record, place = Recorder.record, pathlib.Path(sys.argv.pop(1))
 
-    def _close(self) -> None:
-        os.mkfifo(self._next)
-        self._next.rename(self._path)
+def held(self, events):
+    if any(isinstance(event, Decision) for event in events):
+        (place / "reached").touch()
+        while not (place / "go").exists():
+            time.sleep(0.01)
+    record(self, events)
 
-    def pass_once(self) -> None:
-        """Wait until it reads, and let it; next time it is held up again."""
-        with self._path.open("wb") as pipe:
-            self._close()
-            pipe.write(self._kept)
-
-    def wait_and_open(self, meanwhile: Callable[[], None]) -> None:
-        """Wait until it reads; what is done then, is done before it goes on."""
-        with self._path.open("wb") as pipe:
-            self._next.write_bytes(self._kept)
-            self._next.rename(self._path)
-            meanwhile()
-            pipe.write(self._kept)
+Recorder.record = held
+main()
+"""
 
 
-@pytest.mark.parametrize("way", ["--finish", "--rollback"])
-def test_a_root_that_is_killed_between_flips(nile: Nile, source: Path, way: str) -> None:
+@contextmanager
+def amid_flips(nile: Nile, source: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that delivers 2 where 1 is current: all hosts have flipped but h004, which is frozen.
+
+    The root's store is held up meanwhile where it gets the decision: nobody may have flipped before.
+    """
     deliver(nile, source, "1").all_ok()
-
-    def staged() -> bool:
-        paths = [on(nile, host, "releases/.nile-flip") for host in HOSTS if host != "h006"]
-        return all('"to": "2"' in path.read_text() for path in paths)
-
-    def freeze_one() -> None:
-        patiently(staged, "all others have staged it", 20.0)
-        assert now(nile) == ["1"] * 6
-        freeze(nile.lab, "h004")
-
     name, *rest = words(source, "2")
-    argv = nile.argv(name, "--routes", str(nile.routes), *rest)
+    line = [sys.executable, "-c", HELD, str(nile.state), name, "--routes", str(nile.routes), *rest]
+    argv = nile.lab.root_argv(line)
     with subprocess.Popen(argv, env=nile.environment(), stderr=subprocess.PIPE) as process:
         try:
-            making = on(nile, "h006", "releases/.nile-making-2")
-            eventually(making.exists, "h006 has begun", 40.0)  # it is there for a moment only
-            gate = Gate(nile, "h006")
-            gate.pass_once()  # it looks at what there is when it has given the release its name
-            gate.wait_and_open(freeze_one)
+            patiently((nile.state / "reached").exists, "it is decided", 30.0)
+            paths = [on(nile, host, "releases/.nile-flip") for host in HOSTS]
+            assert all('"to": "2"' in path.read_text() for path in paths)
+            assert now(nile) == ["1"] * 6
+            freeze(nile.lab, "h004")
+            (nile.state / "go").touch()
             patiently(lambda: now(nile).count("2") == 5, "five have flipped", 20.0)
+            yield process
         finally:
             process.send_signal(signal.SIGKILL)
     (worker,) = [each for each in processes(nile.lab, ["h004"]) if "io,zlib" in " ".join(each.argv)]
@@ -186,15 +176,40 @@ def test_a_root_that_is_killed_between_flips(nile: Nile, source: Path, way: str)
     patiently(lambda: not processes(nile.lab), "nothing runs any more", 30.0)
     assert now(nile) == ["2", "2", "2", "1", "2", "2"]
 
+
+@pytest.mark.parametrize("way", ["--finish", "--rollback"])
+def test_a_root_that_is_killed_between_flips(nile: Nile, source: Path, way: str) -> None:
+    with amid_flips(nile, source) as process:
+        process.send_signal(signal.SIGKILL)
+    shown = nile.command("show", "last").out
+    assert "decided: 2 is to be current in /srv/app on 6 of 6 hosts: h[001-006] (6)" in shown
+
     told = command(nile, "releases", "-w", SET, DEST)
     assert told.code == 1
     assert "h[001-003,005-006] (5): a flip 1 -> 2 was interrupted, and it flipped" in told.err
     assert "h004 (1): a flip 1 -> 2 was interrupted, and it did not flip" in told.err
+    assert f"`nile show {shown.split()[1][:8]}` at its root says what was decided" in told.err
     assert codes(command(nile, "rollback", "-w", SET, "--json", DEST)) == dict.fromkeys(HOSTS, "release")
 
     assert command(nile, "releases", "-w", SET, way, DEST).code == 0
     assert now(nile) == (["2"] if way == "--finish" else ["1"]) * 6
     assert command(nile, "releases", "-w", SET, DEST).code == 0
+
+
+def test_who_ends_it_amid_flips_is_told_who_has_flipped(nile: Nile, source: Path) -> None:
+    with amid_flips(nile, source) as process:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=40)
+        assert process.returncode == 130
+    for words in (
+        "the flip to 2 isn't over on h[001-006] (6)",
+        "flipped: h[001-003,005-006] (5)",
+        "it isn't known whether they flipped: h004 (1)",
+        f"`nile releases --finish {DEST}` flips all of these hosts, `--rollback` takes it back on all",
+    ):
+        assert words in err.decode(), err.decode()
+    assert command(nile, "releases", "-w", SET, "--rollback", DEST).code == 0
+    assert now(nile) == ["1"] * 6
 
 
 def test_old_ones_are_removed_but_one_in_use_is_kept(nile: Nile, source: Path) -> None:

@@ -91,6 +91,28 @@ def test_what_only_root_may_do_is_done_and_a_refusal_is_named(nile: Nile, tmp_pa
     assert not (tmp_path / f"got/{MAY_NOT}").exists()
 
 
+def test_a_release_that_is_roots_is_listed_rolled_back_and_removed(nile: Nile, tmp_path: Path) -> None:
+    source = tmp_path / "app"
+    source.mkdir()
+    well = {"h001": "ok", "h002": "ok", MAY_NOT: "failed"}
+
+    def verdicts(*words: object) -> dict[str, object]:
+        return {host: result["verdict"] for host, result in command(nile, *words).items()}
+
+    for host in HOSTS[:3]:
+        on(nile, host, "/srv/app").mkdir(mode=0o700)  # root's
+    for version in ("1", "2"):
+        (source / "version").write_text(version)
+        os.utime(source / "version", (int(version), int(version)))
+        words = ("--sudo", "--release", version, "--quorum", "60%", f"{source}/", "/srv/app")
+        assert verdicts("sync", *words) == well
+    assert set(verdicts("rollback", "/srv/app").values()) == {"failed"}
+    assert verdicts("rollback", "--sudo", "/srv/app", "--quorum", "60%") == well
+    assert on(nile, "h002", "/srv/app/current").readlink() == Path("releases/1")
+    listed = command(nile, "releases", "--sudo-user", "root", "/srv/app")
+    assert listed["h001"]["stdout"] == "current  1\nprevious 2\n"
+
+
 def test_an_interrupted_run_leaves_nothing_of_root(nile: Nile, tmp_path: Path) -> None:
     source = tmp_path / "app"
     source.mkdir()

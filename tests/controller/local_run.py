@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from nile.cascade import CascadeOptions
+from nile.cascade import CascadeOptions, Job
+from nile.cascade.tree import Tree
 from nile.controller import Engine, EngineOptions, new_run_id
 from nile.events import Event, HostOutput, HostResult, Verdict
 from nile.options import ExecOptions, Kex, Limits, Signing, SshClient, Timeouts
@@ -67,6 +68,7 @@ def engine(
     not_asked: Sequence[str] = (),
     refuse: Mapping[str, LoginFailed] | None = None,
     record: Callable[[Sequence[Event]], None] = lambda events: None,
+    job: Callable[[Tree], Job] | None = None,
 ) -> Engine:
     """An engine for nine hosts that are this machine."""
     plan = nine_hosts(timeouts, limits, not_asked)
@@ -74,7 +76,7 @@ def engine(
     entry = {"port": 22, "user": "nile", "options": [], "known_hosts": [], "identities": [], "carry": False}
     hosts = tuple(node.host for node in plan.asked())
     logins = {name: {**entry, "address": name, "alias": name} for name in NAMES}
-    cascade = CascadeOptions(new_run_id(), options, logins, hosts, time.time())
+    cascade = CascadeOptions(new_run_id(), options, logins, hosts, time.time(), job=job)
     host = environment(directory)
     return Engine(
         EngineOptions(

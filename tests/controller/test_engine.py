@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from nile.cascade import Errand, Publish
+from nile.cascade.work import NoJob
 from nile.controller.engine import SLEPT_S
 from nile.errors import TakenOverError
 from nile.events import (
     Code,
+    Decision,
     Event,
     HostOutput,
     HostResult,
@@ -26,6 +29,7 @@ from nile.events import (
     Verdict,
 )
 from nile.options import ExecOptions, Limits, Timeouts
+from nile.topology.model import ROOT_ID
 from nile.transport.base import LoginFailed
 from tests.agent.parent import wait_until
 from tests.controller.local_run import NAMES, engine, output, processes_of, verdicts
@@ -180,6 +184,48 @@ def test_a_store_that_fails_ends_no_command(home: Path) -> None:
     assert isinstance(seen[-1], RunEnded)
     assert any(isinstance(event, Notice) and "no space" in event.text for event in seen)
     all_gone(home)
+
+
+class Decides(NoJob):
+    """Decides something at once, and notes what is in the store when it hears that this is there."""
+
+    def __init__(self, store: list[Event]) -> None:
+        self._store = store
+        self.heard_of: list[tuple[int, object, object, bool]] = []
+
+    def begin(self, *_: object) -> tuple[Errand, ...]:
+        return (Publish(Decision("left", number=7)),)
+
+    def heard(self, *told: object) -> tuple[Errand, ...]:
+        node_id, message, _ = told
+        assert isinstance(node_id, int)
+        assert isinstance(message, dict)
+        stored = any(isinstance(event, Decision) for event in self._store)
+        self.heard_of.append((node_id, message["n"], message.get("code"), stored))
+        return ()
+
+
+def test_a_job_hears_of_its_decision_once_that_is_in_the_store(home: Path) -> None:
+    store: list[Event] = []
+    job = Decides(store)
+
+    def record(events: Sequence[Event]) -> None:
+        time.sleep(0.01)
+        store.extend(events)
+
+    list(engine(home, "true", record=record, job=lambda _: job).events())
+    assert job.heard_of == [(ROOT_ID, 7, None, True)]
+
+
+def test_or_that_it_cannot_be_there(home: Path) -> None:
+    job = Decides([])
+
+    def record(events: Sequence[Event]) -> None:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        list(engine(home, "true", record=record, job=lambda _: job).events())
+    assert job.heard_of == [(ROOT_ID, 7, "store", False)]
 
 
 def test_a_bug_in_a_decision_ends_the_run_with_its_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from nile.errors import BugError, StoreError, UsageError
-from nile.events import HostOutput, HostResult, HostStarted, Notice, RunStarted, Verdict
+from nile.events import Decision, HostOutput, HostResult, HostStarted, Notice, RunStarted, Verdict
 from nile.store import Recorder, RunContext, RunState, Store
 from nile.store.recorder import MAX_CHUNK
 from tests.store import sample
@@ -51,6 +54,26 @@ def test_a_run_is_read_back_as_it_was(store: Store) -> None:
     assert (run.started_at, run.ended_at, run.wall_s) == (1000.0, 1002.5, 1.5)
     assert (run.state, run.hosts, run.relays, run.without_verdict) == (RunState.ENDED, 3, 1, 0)
     assert run.counts == {Verdict.OK: 1, Verdict.FAILED: 1, Verdict.UNREACHABLE: 1}
+
+
+def test_a_decision_is_on_the_disk_when_it_is_recorded(
+    store: Store, recorder: Recorder, tmp_path: Path
+) -> None:
+    """What is only in the log is lost with the power: the file itself has it."""
+
+    def kept() -> list[str]:
+        copy = tmp_path / "copy.db"
+        shutil.copy(store.path, copy)
+        with closing(sqlite3.connect(copy)) as found:
+            if not found.execute("SELECT * FROM sqlite_master WHERE name = 'notice'").fetchall():
+                return []
+            return [text for (text,) in found.execute("SELECT text FROM notice")]
+
+    recorder.record([*sample.whole_run()[:1], Notice("a word by the way")])
+    assert kept() == []
+    recorder.record([Decision("what is to be", number=3)])
+    assert kept() == ["a word by the way", "what is to be"]
+    assert [notice.text for notice in store.notices(store.run("last"))] == kept()
 
 
 def test_every_field_of_a_verdict_is_kept(store: Store, recorder: Recorder) -> None:

@@ -17,7 +17,7 @@ from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Errand, Job, Judge, Tell
-from nile.events import HostOutput, Notice
+from nile.events import Decision, HostOutput, Notice
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 
@@ -55,6 +55,9 @@ class Local:
         self._buffers: dict[int, bytearray] = {}
         self.judged: dict[int, Judgement] = {}
         self.published: list[Any] = []
+        self.decided: list[str] = []
+        self._stored: list[int] = []
+        """Numbers of decisions of which the job hasn't heard that they are in the store."""
         try:
             self._run(set(down))
         except Killed:
@@ -86,6 +89,8 @@ class Local:
         while len(self.judged) < len(hosts):
             t = time.monotonic() - began
             assert t < LONGEST_S, {node_id: self.judged.get(node_id) for node_id in hosts}
+            while self._stored:
+                self._carry_out(self._job.heard(ROOT_ID, {"n": self._stored.pop(0)}, t))
             self._hear(t)
             self._carry_out(self._job.tick(t))
 
@@ -118,6 +123,11 @@ class Local:
                 self._tell(errand.node_id, errand.message)
             elif isinstance(errand, Judge):
                 self._judge(errand.node_id, errand.judgement)
+            elif isinstance(errand.event, Decision):  # type: ignore[union-attr]
+                if self._dies(ROOT_ID, {"do": "decide"}):
+                    raise Killed
+                self.decided.append(errand.event.text)  # type: ignore[union-attr]
+                self._stored.append(errand.event.number)  # type: ignore[union-attr]
             else:
                 self.published.append(errand.event)  # type: ignore[union-attr]
 

@@ -11,6 +11,8 @@ from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Errand, Job, Judge, Reach, Tell
+from nile.events import Decision
+from nile.topology.model import ROOT_ID
 
 Message = dict[str, Any]
 
@@ -31,6 +33,9 @@ class Simulated:
             host.contact = Contact.UP
         self.judged: dict[int, Judgement] = {}
         self.published: list[Any] = []
+        self.decided: list[str] = []
+        self.stores: Message | None = {}
+        """What is said once a decision is in the store; None: it isn't yet."""
         self.t = 0.0
         self._random = random.Random(seed)
         self._queues: dict[int, deque[Message]] = defaultdict(deque)
@@ -82,9 +87,17 @@ class Simulated:
                 self.judged[errand.node_id] = errand.judgement
                 over.append(errand.node_id)
             else:
-                self.published.append(errand.event)
+                self._publish(errand.event)
         for node_id in over:
             self._end(node_id)
+
+    def _publish(self, event: Any) -> None:
+        if not isinstance(event, Decision):
+            self.published.append(event)
+            return
+        self.decided.append(event.text)
+        if self.stores is not None:
+            self._say(ROOT_ID, event.number, **self.stores)
 
     def _tell(self, node_id: int, message: Message) -> None:
         if node_id not in self._dead:

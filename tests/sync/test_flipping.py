@@ -75,6 +75,13 @@ class Hosts(Workers):
         self._say(node_id, message["n"])
         return True
 
+    def recorded(self) -> None:
+        """What was decided is in the store by now."""
+        number = self.sync._asking._last
+        self.stores = {}
+        self._say(ROOT_ID, number)
+        self.go_on()
+
     @property
     def flipped(self) -> set[int]:
         return {node_id for node_id, current in self.current.items() if current == "7"}
@@ -150,6 +157,115 @@ def test_how_much_is_to_come_depends_on_the_current_release() -> None:
     it._compare = compared  # type: ignore[method-assign]
     it.run()
     assert it.codes == {1: Code.QUORUM, 2: Code.DISK_FULL}
+
+
+class TestDeciding:
+    def test_it_is_in_the_store_before_anybody_is_told(self) -> None:
+        it = Hosts([0] * 4, {})
+        it.stores = None
+        it.run()
+        assert it.flipped == set()
+        assert all(did == ["seal", "stage"] for node, did in it.did.items() if node)
+        (text,) = it.decided
+        assert text.startswith("decided: 7 is to be current in /dst on 4 of 4 hosts")
+        assert text.endswith("(4)")
+        it.recorded()
+        assert it.flipped == {1, 2, 3, 4}
+        assert set(it.codes.values()) == {None}
+
+    def test_what_cannot_be_recorded_is_not_done(self) -> None:
+        it = Hosts([0] * 3, {})
+        it.stores = {"code": "store", "reason": "no record"}
+        it.run()
+        assert it.flipped == set()
+        assert all(did == ["seal", "stage", "unstage"] for node, did in it.did.items() if node)
+        assert set(it.codes.values()) == {Code.QUORUM}
+        assert it.judged[1].reason == "the release is there, and not current: no record"
+        assert not [text for text in it.notices if "isn't over" in text]
+
+    def test_nor_where_too_few_are_there_by_then(self) -> None:
+        it = Hosts([0] * 3, {}, quorum=Quorum(6600))
+        it.stores = None
+        it.run()
+        it.die(1)
+        it.die(2)
+        it.recorded()
+        assert it.flipped == set()
+        assert it.did[3] == ["seal", "stage", "unstage"]
+
+
+class TestInterrupted:
+    WAYS = "`nile releases --finish /dst` flips all"
+
+    def test_before_it_is_decided_nobody_flips(self) -> None:
+        it = Hosts([0] * 3, {})
+        it.stores = None
+        it.run()
+        it.interrupt()
+        it.recorded()
+        for node in (1, 2, 3):
+            it.die(node)
+        assert it.flipped == set()
+        assert it.notices[-3:] == [
+            "the flip to 7 isn't over on h[0001-0003] (3)",
+            "not flipped: h[0001-0003] (3)",
+            "`nile releases --rollback /dst` ends it: nobody was told to flip",
+        ]
+
+    def test_nor_where_all_that_are_left_are_ready(self) -> None:
+        """Those that were told to end first aren't there any more, and no quorum does without them."""
+        it = Hosts([0] * 3, {}, quorum=Quorum(3000))
+        stage = it._stage
+        it._stage = lambda node_id, message: None if node_id == 2 else stage(node_id, message)  # type: ignore[method-assign]
+        it.run()
+        it.interrupt()
+        it.die(2)
+        it.go_on()
+        assert (it.flipped, it.decided) == (set(), [])
+
+    def test_amid_flips_it_is_said_who_has_flipped_and_what_ends_it(self) -> None:
+        it = Hosts([0] * 5, {}, quorum=Quorum(6000))
+        flip = it._flip
+        it._flip = lambda node_id, message: None if node_id in (2, 3) else flip(node_id, message)  # type: ignore[method-assign]
+        it.cant = {4: "stage"}
+        it.run()
+        it.interrupt()
+        for node in (1, 2, 3, 5):
+            it.die(node)
+        assert it.flipped == {1, 5}
+        at = it.notices.index("the flip to 7 isn't over on h[0001-0003,0005] (4)")
+        assert it.notices[at + 1 : -1] == [
+            "flipped: h[0001,0005] (2)",
+            "it isn't known whether they flipped: h[0002-0003] (2)",
+        ]
+        assert it.notices[-1].startswith(self.WAYS)
+
+    def test_before_it_began_nothing_is_said(self) -> None:
+        it = Hosts([0] * 3, {})
+        it._seal = lambda node_id, message: None  # type: ignore[method-assign]
+        it.run()
+        it.interrupt()
+        for node in (1, 2, 3):
+            it.die(node)
+        assert not [text for text in it.notices if "flip" in text]
+
+
+def test_where_all_went_well_nothing_more_is_said() -> None:
+    it = Hosts([0] * 3, {})
+    it.run()
+    assert it.notices[-1] == "7 is current on 3 of 3 hosts"
+
+
+def test_one_that_is_lost_amid_it_is_named_with_what_ends_it() -> None:
+    it = Hosts([0] * 3, {})
+    flip = it._flip
+    it._flip = lambda node_id, message: None if node_id == 2 else flip(node_id, message)  # type: ignore[method-assign]
+    it.run()
+    it.die(2)
+    it.go_on()
+    assert "it isn't known whether they flipped: h0002 (1)" in it.notices
+    assert it.codes == {1: None, 2: None, 3: None}
+    assert it.judged[2].verdict == "lost"
 
 
 class TestQuorum:
@@ -242,6 +358,29 @@ def test_once_all_have_it_the_root_need_not_read_any_more() -> None:
     assert set(it.codes.values()) == {None}
 
 
+def test_one_that_cannot_remove_old_ones_has_flipped_all_the_same() -> None:
+    it = Hosts([0, 0], {})
+
+    def confirm(node_id: int, message: Message) -> None:
+        left = {"left": "/x: no\x1b"} if node_id == 2 else {}
+        it._say(node_id, message["n"], **left)
+
+    it._confirm = confirm  # type: ignore[method-assign]
+    it.run()
+    assert it.codes == {1: None, 2: None}
+    (notice,) = [event for event in it.published if isinstance(event, Notice) and event.host]
+    assert (notice.host, "still there: /x: no" in notice.text) == (it.tree.name(2), True)
+
+
+def test_one_that_cannot_write_down_that_it_is_over_is_said_to_have_flipped() -> None:
+    it = Hosts([0, 0], {})
+    it.cant = {2: "confirm"}
+    it.run()
+    assert it.flipped == {1, 2}
+    assert it.codes == {1: None, 2: Code.RELEASE}
+    assert it.judged[2].reason.startswith("it has flipped")
+
+
 def test_one_that_hangs_while_it_flips_is_waited_for_a_minute() -> None:
     it = Hosts([0, 0], {})
     it._flip = lambda node_id, message: None if node_id == 2 else Hosts._flip(it, node_id, message)  # type: ignore[method-assign]
@@ -303,5 +442,6 @@ def test_one_that_never_gets_there_is_left_behind_before_the_others_take_the_wor
     while it.t < began_s + LATEST_S - 20 and 2 not in it.judged:
         it._say(2, asked[0], alive=True, more=True)
         it.tick(it.t + 5)
+    it.go_on()
     assert it.judged[2].code is Code.AGENT
     assert it.flipped == {1, 3, 4}

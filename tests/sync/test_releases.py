@@ -11,7 +11,7 @@ import pytest
 from nile.bootstrap.identity import make_identity
 from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
-from nile.sync import Deed, Method, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
+from nile.sync import Deed, Method, Purpose, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
 from tests.sync.local import DEST, Local, Message
 
 HOSTS = (1, 2, 3)
@@ -37,8 +37,12 @@ class Site:
     def deliver(self, name: str, down: tuple[int, ...] = (), dies: Any = None, **options: Any) -> Local:
         (self.source / "version").write_text(f"{name}\n")
         os.utime(self.source / "version", (int(name), int(name)))
-        how = {"method": Method.RSYNC_TCP, "delete": True, "max_delete": 10**9, **options}
-        what = SyncOptions((os.fsencode(f"{self.source}/"),), DEST, release=name, **how)
+        return self.copy(DEST, down, dies, release=name, delete=True, max_delete=10**9, **options)
+
+    def copy(self, dest: bytes, down: tuple[int, ...] = (), dies: Any = None, **options: Any) -> Local:
+        """As it is, to any place."""
+        how = {"method": Method.RSYNC_TCP, **options}
+        what = SyncOptions((os.fsencode(f"{self.source}/"),), dest, **how)
         run = f"run{next(RUN)}"
 
         def job(hosts: Tree) -> Sync:
@@ -104,6 +108,10 @@ def test_deliver_patch_and_roll_back(site: Site) -> None:
     back = well(site.releases(Deed.FLIP))
     assert (site.now(), site.now("previous")) == (["1"] * 3, ["2"] * 3)
     assert set(back.said.values()) == {"current  1\nprevious 2\n"}
+    assert back.notices == ["1 is current on 3 of 3 hosts"]
+    again = well(site.releases(Deed.FLIP))
+    assert (site.now(), site.now("previous")) == (["1"] * 3, ["2"] * 3)
+    assert "went back to 1 before; --to" in again.notices[0]
     well(site.releases(Deed.FLIP, to="2"))
     assert site.now() == ["2"] * 3
     assert well(site.deliver("2")).notices[-1] == "2 is current on 3 of 3 hosts"
@@ -162,6 +170,110 @@ def test_the_same_delivery_once_more_ends_it_too(site: Site) -> None:
     well(site.releases())
 
 
+@pytest.mark.parametrize("deed", [Deed.FINISH, Deed.UNDO, Deed.LEAVE])
+def test_nobody_is_told_to_end_it_before_that_is_in_the_store(site: Site, deed: Deed) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    before = site.now()
+    it = site.releases(deed, dies=lambda _, message: message["do"] in ("decide", "settle"))
+    assert (it.judged, site.now()) == ({}, before)
+    (text,) = well(site.releases(deed)).decided
+    assert text.endswith("h[0001-0003] (3)")
+
+
+@pytest.mark.parametrize("deed", [Deed.FLIP, None])
+def test_nor_to_flip(site: Site, deed: Deed | None) -> None:
+    for name in "12":
+        well(site.deliver(name))
+    dies = lambda _, message: message["do"] in ("decide", "flip")  # noqa: E731
+    it = site.releases(deed, dies=dies) if deed else site.deliver("3", dies=dies)
+    assert (it.judged, site.now()) == ({}, ["2"] * 3)
+
+
+@pytest.mark.parametrize("how", [{}, {"release": "3"}, {"purpose": Purpose.REPAIR}])
+def test_what_is_current_is_not_copied_to(site: Site, source: Path, how: dict[str, Any]) -> None:
+    well(site.deliver("1"))
+    well(site.deliver("2"))
+    (source / "same").chmod(0o600)  # rsync would set the mode of the file that both have
+    it = site.copy(DEST + b"/current", **how)
+    assert codes(it) == [Code.DESTINATION] * 3
+    assert "a release is never changed" in it.judged[1].reason
+    assert site.on(1, "releases/1/same").stat().st_mode & 0o777 == 0o644
+    assert codes(site.copy(DEST + b"/current", purpose=Purpose.VERIFY)) == [Code.DIFFERS] * 3
+    well(site.copy(DEST + b"/releases/2"))
+
+
+class TestTurnedByHand:
+    """A flip was interrupted, and then somebody led `current` elsewhere on host 2."""
+
+    @pytest.fixture
+    def crossed(self, site: Site) -> Site:
+        for name in "12":
+            well(site.deliver(name))
+        site.deliver("3", dies=after(1, "flip"))
+        site.on(2, "current").unlink()
+        site.on(2, "current").symlink_to("releases/1")
+        return site
+
+    def test_it_is_said(self, crossed: Site) -> None:
+        told = crossed.releases()
+        assert codes(told) == [Code.RELEASE] * 3
+        assert "2 -> 3 was interrupted, and current is 1: somebody" in told.judged[2].reason
+        assert "--as-is" in told.judged[2].remedy
+        assert told.said["h0002"].endswith("2 -> 3: crossed\n")
+
+    @pytest.mark.parametrize(("deed", "version"), [(Deed.FINISH, "3"), (Deed.UNDO, "2")])
+    def test_others_are_ended_and_it_is_named_and_left_alone(
+        self, crossed: Site, deed: Deed, version: str
+    ) -> None:
+        ended = crossed.releases(deed)
+        assert codes(ended) == [None, Code.RELEASE, None]
+        assert "current is 1: somebody has changed it" in ended.judged[2].reason
+        assert "--as-is" in ended.judged[2].remedy
+        assert crossed.now() == [version, "1", version]
+
+    def test_it_is_ended_as_it_is_and_then_all_can_be_led_anywhere(self, crossed: Site) -> None:
+        crossed.releases(Deed.FINISH)
+        well(crossed.releases(Deed.LEAVE))
+        assert crossed.now() == ["3", "1", "3"]
+        well(crossed.releases())
+        assert crossed.releases(Deed.UNDO).notices[0].startswith("no flip was interrupted")
+        well(crossed.releases(Deed.FLIP, to="3"))
+        assert crossed.now() == ["3"] * 3
+
+    def test_also_where_there_is_none_any_more(self, crossed: Site) -> None:
+        crossed.on(2, "current").unlink()
+        assert "current is none" in crossed.releases(Deed.FINISH).judged[2].reason
+        well(crossed.releases(Deed.LEAVE))
+        well(crossed.deliver("3"))
+        assert crossed.now() == ["3"] * 3
+
+
+def test_what_was_left_as_it_is_is_not_taken_back_with_the_others_of_its_run(site: Site) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    one = site.on(1, "releases/.nile-flip")
+    kept = one.read_bytes()
+    well(site.releases(Deed.LEAVE))
+    assert sorted(site.now()) == ["1", "1", "2"]
+    one.write_bytes(kept)  # one is back that was down then
+    before = site.now()[1:]
+    well(site.releases(Deed.UNDO))
+    assert site.now() == ["1", *before]
+
+
+def test_what_was_taken_back_is_not_led_forward_by_taking_it_back_again(site: Site) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    one = site.on(1, "releases/.nile-flip")
+    kept = one.read_bytes()
+    well(site.releases(Deed.UNDO))
+    one.write_bytes(kept)
+    well(site.releases(Deed.UNDO))
+    assert site.now() == ["1"] * 3
+    assert well(site.releases(Deed.PRUNE, keep=0)).said["h0001"] == "current  1\nprevious -\n"
+
+
 def test_nothing_to_end(site: Site) -> None:
     well(site.deliver("1"))
     for deed in (Deed.FINISH, Deed.UNDO):
@@ -178,6 +290,49 @@ class TestRollback:
         assert site.now() == ["2"] * 3
         assert codes(site.releases(Deed.FLIP, quorum=Quorum(5000))) == [None, Code.RELEASE, None]
         assert site.now() == ["1", "2", "1"]
+
+    def test_once_more_takes_those_back_that_did_not_go_and_nobody_forward(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.releases(Deed.FLIP, down=(2,))
+        assert site.now() == ["1", "2", "1"]
+        well(site.releases(Deed.FLIP))
+        assert site.now() == ["1"] * 3
+        assert site.now("previous") == ["2"] * 3
+
+    def test_nor_where_the_one_that_did_not_go_is_down_again(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        for _ in range(2):
+            it = site.releases(Deed.FLIP, down=(2,))
+            assert site.now() == ["1", "2", "1"]
+            assert it.notices[-1] == "1 is current on 2 of 3 hosts"
+
+    @pytest.mark.parametrize("number", [0, 1, 2])
+    @pytest.mark.parametrize("do", ["stage", "flip", "confirm"])
+    def test_one_that_was_interrupted_is_ended_by_once_more(self, site: Site, number: int, do: str) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.releases(Deed.FLIP, dies=after(number, do))
+        well(site.releases(Deed.FLIP))
+        assert (site.now(), site.now("previous")) == (["1"] * 3, ["2"] * 3)
+        well(site.releases())
+
+    def test_a_delivery_that_was_interrupted_is_not_ended_by_it(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        site.deliver("1", dies=after(1, "flip"))  # leads to where going back would lead
+        before = site.now()
+        assert set(codes(site.releases(Deed.FLIP))) <= {Code.RELEASE, Code.QUORUM}
+        assert site.now() == before
+
+    def test_after_another_delivery_it_goes_back_again(self, site: Site) -> None:
+        for name in "12":
+            well(site.deliver(name))
+        well(site.releases(Deed.FLIP))
+        well(site.deliver("3"))
+        well(site.releases(Deed.FLIP))
+        assert site.now() == ["1"] * 3
 
     def test_one_that_is_down_holds_up_nobody(self, site: Site) -> None:
         for name in "12":

@@ -102,6 +102,10 @@ class Workers(Simulated):
         self._say(node_id, self._receiving.pop(node_id), code="timeout", reason="nobody came", retry=True)
         self.go_on()
 
+    def interrupt(self) -> None:
+        """The user wants the run to end."""
+        self._carry_out(self.sync.interrupted(self.t))
+
     def answer(self, yes: bool) -> None:
         """What the user says."""
         self._carry_out(self.sync.answered(yes, self.t))

@@ -30,6 +30,7 @@ goes from worker to worker.
     copies      those under way at one worker
     naming      how releases are called                           pure
     inuse       which directories processes work in
+    durable     files that outlive a loss of power
     releases    those of one destination, and which is current
     delivery    a release that is brought
     releasing   what the root has done with them

@@ -15,9 +15,10 @@ import stat
 from nile.agent.worker import naming, target
 from nile.agent.worker.lock import Lock
 from nile.agent.worker.manifest import FILE, TEMPORARY, Comparable
+from nile.agent.worker.naming import END_IT
 from nile.agent.worker.place import Place, said
 from nile.agent.worker.receiving import as_owner
-from nile.agent.worker.releases import END_IT, Refused, Releases
+from nile.agent.worker.releases import Refused, Releases
 from nile.agent.worker.scanning import scan
 
 TYPE_CHECKING = False

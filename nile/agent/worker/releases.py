@@ -17,22 +17,19 @@ import json
 import os
 import shutil
 import stat
-import time
 from typing import NamedTuple
 
-from nile.agent.worker import naming
+from nile.agent.worker import durable, naming
 from nile.agent.worker.inuse import in_use
 from nile.agent.worker.messages import CantError
+from nile.agent.worker.naming import AS_IS, END_IT
 from nile.agent.worker.target import mount_points
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Set, Tuple
 
-SYNC_S = 30.0  # for the kernel to bring a release to the disk, before it is called whole all the same
-_PAUSE_S = 0.02
 MOST_FLIP = 10000  # bytes of what is written down of a flip
-END_IT = "end it by `nile releases --finish` or `nile releases --rollback`"
 
 
 class Refused(CantError):
@@ -43,13 +40,17 @@ class Refused(CantError):
 
 
 class Flip(NamedTuple):
-    """A change of `current`: names of releases, "" for none; `before` is what `previous` was."""
+    """A change of `current`: names of releases, "" for none; `before` is what `previous` was.
+
+    `back`: it was to that which was current before, because that was what was asked for.
+    """
 
     origin: str
     to: str
     before: str
     run: str
     done: bool = False
+    back: bool = False
 
     def words(self) -> str:
         """Which one it is."""
@@ -111,7 +112,10 @@ class Releases:
         """Releases that are whole; the one that became it last is first."""
         found = []
         for name, path in self._listed(b""):
-            about = os.lstat(path)
+            try:
+                about = os.lstat(path)
+            except FileNotFoundError:
+                continue  # another run removes old ones just now
             if stat.S_ISDIR(about.st_mode):
                 found.append((about.st_ctime_ns, name))  # the rename that made it whole is what changed it
         return [name for _, name in sorted(found, reverse=True)]
@@ -142,12 +146,16 @@ class Releases:
     def flip(self) -> "Optional[Flip]":
         """The last one, if it is known."""
         try:
-            with open(os.path.join(self.place, naming.FLIP), "rb") as file:
-                said = json.loads(file.read(MOST_FLIP).decode())
+            said = json.loads(durable.read(os.path.join(self.place, naming.FLIP), MOST_FLIP).decode())
             flip = Flip(said["origin"], said["to"], said["before"], str(said["run"]), said["done"] is True)
+            flip = flip._replace(back=said.get("back") is True)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
+            flip = None
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+                raise
             flip = None
         if flip is None or not all(name == "" or naming.is_name(name) for name in flip[:3]):
             shown = os.fsdecode(os.path.join(self.place, naming.FLIP))
@@ -165,30 +173,31 @@ class Releases:
         """It is whole: from now on it has its name. Nothing happens where it has."""
         if self.is_whole(name):
             return
-        _to_disk()
+        durable.to_disk()
         os.rename(naming.making(self.dest, name), naming.whole(self.dest, name))
-        _sync(self.place)
+        durable.sync(self.place)
 
-    def stage(self, to: str, run: str) -> None:
-        """Write down that `current` will be this one (of "": the previous one).
+    def stage(self, to: str, run: str, back: bool = False) -> None:
+        """Write down that `current` will be this one: with `back`, since it was current before.
 
-        One that was interrupted is taken up where it leads to the same.
+        One that was interrupted is taken up where it leads to the same. One that went `back` isn't
+        gone back from: that would be forward.
         """
         self._earlier = self.flip()
         earlier = self.interrupted()
-        if earlier is not None and earlier.to != to:
+        if earlier is not None and (earlier.to != to or (back and not earlier.back)):
             raise Refused("a flip %s was interrupted" % earlier.words(), END_IT)
         current, before = self.current(), self.previous()
-        to = to or before
-        if not to:
-            raise Refused("there is no previous release", "name one by --to")
+        if back and earlier is None and (not to or to not in (current, before)):
+            reason = "the release before is %s, and not %s" % (before, to)
+            raise Refused(reason if before else "there is no previous release", "name one by --to")
         if not self.is_whole(to):
             raise Refused("there is no release %s" % to, "see `nile releases` for those that there are")
         self._staged = earlier is not None or current != to
         if earlier is not None:
             self._write(earlier._replace(run=run))
         elif self._staged:
-            self._write(Flip(current, to, before, run))
+            self._write(Flip(current, to, before, run, back=back))
 
     def unstage(self) -> None:
         """It won't be: as if nothing had been staged here."""
@@ -205,14 +214,13 @@ class Releases:
             return
         current = self.current()
         if current not in (flip.origin, flip.to):
-            reason = "a flip %s is under way, and current is %s" % (flip.words(), current or "none")
-            raise Refused(reason, "somebody has changed it: " + END_IT)
+            raise self._crossed(flip)
         if not self.is_whole(flip.to):
             raise Refused("there is no release %s any more" % flip.to, END_IT)
         if current != flip.to:
             self._lead(naming.CURRENT, flip.to)
         if flip.origin:
-            self._lead(naming.PREVIOUS, flip.origin)
+            self._lead(naming.PREVIOUS, self._if_whole(flip.origin))
 
     def confirm(self) -> None:
         """The flip is over."""
@@ -226,17 +234,38 @@ class Releases:
         if flip is None or flip.run != run:
             raise Refused("no flip of that run is known here")
         if self.current() not in (flip.origin, flip.to):
-            reason = "a flip %s was made, and current is %s" % (flip.words(), self.current() or "none")
-            raise Refused(reason, "name what it is to be, by `nile rollback --to`")
+            raise self._crossed(flip)
         if flip.origin and not self.is_whole(flip.origin):
-            raise Refused("there is no release %s any more" % flip.origin, "use `nile releases --finish`")
+            remedy = (
+                "use `nile releases --finish`" if not flip.done else "name another by `nile rollback --to`"
+            )
+            raise Refused("there is no release %s any more" % flip.origin, remedy)
         self._lead(naming.CURRENT, flip.origin)
-        self._lead(naming.PREVIOUS, flip.before)
-        self._forget()
+        self._lead(naming.PREVIOUS, self._if_whole(flip.before))
+        self._write(Flip(flip.to, flip.origin, flip.before, "", True))  # of no run: nobody takes it back
+
+    def _if_whole(self, name: str) -> str:
+        """It, or "" where it is gone: no link of ours is to lead nowhere."""
+        return name if name and self.is_whole(name) else ""
+
+    def _crossed(self, flip: Flip) -> Refused:
+        reason = "a flip %s was made, and current is %s since: somebody has changed it"
+        remedy = "name what it is to be, by `nile rollback --to`"
+        if not flip.done:
+            reason = "a flip %s was interrupted, and current is %s: somebody has changed it"
+            remedy = AS_IS
+        return Refused(reason % (flip.words(), self.current() or "none"), remedy)
+
+    def leave(self) -> None:
+        """What is current stays so: a flip that was interrupted is over, wherever it was to lead."""
+        if self.interrupted() is not None:
+            current = self.current()
+            self._write(Flip(current, current, self.previous(), "", True))
 
     def prune(self, keep: int) -> "List[str]":
         """Remove all but so many of the latest ones, and whatever isn't whole; gives the names.
 
+        One that can't be removed keeps none of the others; then the first such OSError is raised.
         Never the current or the previous one, nor what a flip that isn't over
         speaks of, nor one that a process works in.
         """
@@ -246,16 +275,28 @@ class Releases:
             needed.update(look.flip[:3])
         doomed = {naming.whole(self.dest, name): name for name in look.names[keep:] if name not in needed}
         used, mounts = in_use(doomed), mount_points()
-        removed = [
-            (path, name) for path, name in doomed.items() if path not in used and not _has_mount(path, mounts)
-        ]
-        for path, name in removed:
-            os.rename(path, os.path.join(self.place, naming.GONE + name.encode()))
-        for start in (naming.GONE, naming.MAKING):
-            for _, path in self._listed(start):
-                if not _has_mount(path, mounts):
-                    _remove(path)
-        return [name for _, name in removed]
+        going = [path for start in (naming.GONE, naming.MAKING) for _, path in self._listed(start)]
+        going += [path for path in doomed if path not in used]
+        removed, failures = [], []
+        for path in going:
+            if _has_mount(path, mounts):
+                continue
+            try:
+                self._remove(path, doomed.get(path, ""))
+            except OSError as error:
+                failures.append(error)
+            else:
+                removed.append(doomed.get(path, ""))
+        if failures:
+            raise failures[0]
+        return [name for name in removed if name]
+
+    def _remove(self, path: bytes, name: str) -> None:
+        """A release called so, which no longer is called so from the beginning; or what is no release."""
+        gone = os.path.join(self.place, naming.GONE + name.encode()) if name else path
+        if name:
+            os.rename(path, gone)
+        _remove(gone)
 
     # Helpers.
 
@@ -264,61 +305,19 @@ class Releases:
         path = os.path.join(self.dest, link)
         if name:
             new = os.path.join(self.dest, b".nile-new-" + link)
-            _no_file(new)
+            durable.no_file(new)
             os.symlink(os.path.join(naming.RELEASES, name.encode()), new)
             os.rename(new, path)
         else:
-            _no_file(path)
-        _sync(self.dest)
+            durable.no_file(path)
+        durable.sync(self.dest)
 
     def _write(self, flip: Flip) -> None:
-        path = os.path.join(self.place, naming.FLIP)
-        new = path + b"-new"
-        _no_file(new)
-        with open(new, "xb") as file:
-            file.write(json.dumps(flip._asdict()).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(new, path)
-        _sync(self.place)
+        durable.write(os.path.join(self.place, naming.FLIP), json.dumps(flip._asdict()).encode() + b"\n")
 
     def _forget(self) -> None:
-        _no_file(os.path.join(self.place, naming.FLIP))
-        _sync(self.place)
-
-
-def _no_file(path: bytes) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _sync(directory: bytes) -> None:
-    """Names in it are to outlive a loss of power."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
-            raise
-    finally:
-        os.close(fd)
-
-
-def _to_disk() -> None:
-    """What was written is to outlive a loss of power, too: else `current` would lead to empty files.
-
-    A child does it, since it can't be interrupted, and on a host that writes
-    a lot it may take longer than all others should wait.
-    """
-    child = os.fork()
-    if not child:
-        os.sync()
-        os._exit(0)
-    latest = time.monotonic() + SYNC_S
-    while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < latest:
-        time.sleep(_PAUSE_S)
+        durable.no_file(os.path.join(self.place, naming.FLIP))
+        durable.sync(self.place)
 
 
 def _has_mount(path: bytes, mounts: "Set[bytes]") -> bool:

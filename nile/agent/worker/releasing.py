@@ -2,11 +2,13 @@
 
     look      what there is; with `hold`, and have it for this run
     seal      what was delivered is whole: give it its name
-    stage     write down that `current` will be another one; without a name, the previous one
+    stage     write down that `current` will be another one; with `back`, since it was that before
     unstage   it won't be
     flip      change it
-    confirm   all have been told to: that is over; then remove old ones, if so many are to be kept
-    settle    end a flip that was interrupted: go through with it (`forward`), or take that of a run back
+    confirm   all have been told to: that is over; then remove old ones, if so many are to be kept; where
+              that can't be done, the answer has `left`, which says why
+    settle    end a flip that was interrupted: go through with it (`how` is "finish"), take that of a run back
+              ("undo"), or have it over as it is ("leave")
     prune     remove old ones
 
 Answers but that of `prune` say what there is then. See `nile.agent.worker.releases`.
@@ -18,8 +20,9 @@ import time
 
 from nile.agent.worker.delivery import Delivery
 from nile.agent.worker.lock import Lock
+from nile.agent.worker.naming import END_IT
 from nile.agent.worker.place import said
-from nile.agent.worker.releases import END_IT, Refused, Releases, fields
+from nile.agent.worker.releases import Refused, Releases, fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,8 +77,7 @@ class Releasing:
         except Refused as refused:
             return dict(refused.fields)
         except OSError as error:
-            where = os.fsdecode(error.filename) + ": " if error.filename else ""
-            return {"code": CODES.get(error.errno or 0, "release"), "reason": where + (error.strerror or "")}
+            return {"code": CODES.get(error.errno or 0, "release"), "reason": _reason(error)}
         return answer
 
     def _do_look(self, message: "Message") -> "Message":
@@ -97,7 +99,7 @@ class Releasing:
         return self._look()
 
     def _do_stage(self, message: "Message") -> "Message":
-        self._known().stage(message["to"], message["run"])
+        self._known().stage(message["to"], message["run"], message["back"])
         self._staged_s = time.clock_gettime(BOOTTIME)
         return self._look()
 
@@ -113,27 +115,37 @@ class Releasing:
 
     def _do_confirm(self, message: "Message") -> "Message":
         self._known().confirm()
-        return self._pruned(message["keep"])
+        left = ""
+        try:
+            if message["keep"] is not None:
+                self._known().prune(message["keep"])
+        except Refused as refused:
+            left = refused.fields["reason"]
+        except OSError as error:
+            left = _reason(error)
+        return dict(self._closed(), left=left)
 
     def _do_settle(self, message: "Message") -> "Message":
-        if message["forward"]:
-            self._known().switch()
-            self._known().confirm()
+        releases = self._known()
+        if message["how"] == "undo":
+            releases.undo(message["run"])
+        elif message["how"] == "leave":
+            releases.leave()
         else:
-            self._known().undo(message["run"])
-        return self._pruned(None)
+            releases.switch()
+            releases.confirm()
+        return self._closed()
 
     def _do_prune(self, message: "Message") -> "Message":
         look = self._known().look()
         if not look.current or look.flip is None:  # a directory of that name needn't be Nile's
             where = os.fsdecode(self._known().dest)
             raise Refused("no release of %s was ever made current by Nile" % where, "remove old ones by hand")
-        return self._pruned(message["keep"])
+        self._known().prune(message["keep"])
+        return self._closed()
 
-    def _pruned(self, keep: "Optional[int]") -> "Message":
+    def _closed(self) -> "Message":
         """The last that this run does."""
-        if keep is not None:
-            self._known().prune(keep)
         answer = self._look()
         if self._delivery is not None:
             self._delivery.close()
@@ -147,3 +159,8 @@ class Releasing:
 
     def _look(self) -> "Message":
         return fields(self._known().look())
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong, and with which file."""
+    return (os.fsdecode(error.filename) + ": " if error.filename else "") + (error.strerror or "")

@@ -12,6 +12,7 @@ import shutil
 import stat
 from typing import NamedTuple
 
+from nile.agent.worker import naming
 from nile.agent.worker.lock import in_use
 from nile.agent.worker.manifest import TEMPORARY
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from nile.agent.worker.lock import Lock
 
+MOST_LINKS = 40  # that one path goes through, as the kernel has it
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\Z")
 _TOPS = "bin boot dev etc home lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr var"
 _BELOW_USR = "bin games include lib lib32 lib64 libexec libx32 local sbin share src tmp"
@@ -47,7 +49,7 @@ _REMEDIES = {
 class Refusal(NamedTuple):
     """Why a directory isn't written to: a code for programs, and texts for people.
 
-    Codes: path, root, home, system, mount, file, unwritable.
+    Codes: path, root, release, home, system, mount, file, unwritable.
     """
 
     code: str
@@ -65,7 +67,11 @@ class Space(NamedTuple):
 def refuse(dest: bytes, delete: bool) -> "Optional[Refusal]":
     """Why nothing may be written there, or with `delete` why nothing may be deleted there; None if it may."""
     return (
-        _bad_path(dest) or (_precious(dest) if delete else None) or _no_directory(dest) or _unwritable(dest)
+        _bad_path(dest)
+        or _released(dest)
+        or (_precious(dest) if delete else None)
+        or _no_directory(dest)
+        or _unwritable(dest)
     )
 
 
@@ -80,6 +86,39 @@ def _bad_path(dest: bytes) -> "Optional[Refusal]":
         return Refusal(
             "path", "the destination '%s' isn't plain" % shown, "say '%s', if you mean that" % plain
         )
+    return None
+
+
+def _released(dest: bytes) -> "Optional[Refusal]":
+    """What is current is whole, shares files with those before, and was found equal on all hosts."""
+    link = _link_to_release(dest)
+    if link is None:
+        return None
+    path, release = (os.fsdecode(each) for each in link)
+    text = "'%s' leads to the release '%s', and a release is never changed" % (path, release)
+    remedy = "deliver a new one, by --release NAME; if that very one is to be changed, name its directory"
+    return Refusal("release", text, remedy)
+
+
+def _link_to_release(dest: bytes) -> "Optional[Tuple[bytes, bytes]]":
+    """The `current` or `previous` that Nile keeps, and its release, where this path is or goes through it."""
+    place, left, links = b"/", dest.split(b"/"), 0
+    while left and links < MOST_LINKS:
+        path = os.path.normpath(os.path.join(place, left.pop(0)))
+        try:
+            leads = os.readlink(path)
+        except OSError:
+            place = path  # no link, or not there yet
+            continue
+        links += 1
+        if os.path.basename(path) in (naming.CURRENT, naming.PREVIOUS):
+            releases = os.path.realpath(os.path.join(place, naming.RELEASES))
+            release = os.path.realpath(path)
+            ours = os.path.lexists(os.path.join(releases, naming.FLIP))
+            if ours and os.path.dirname(release) == releases:
+                return path, release
+        place = b"/" if leads.startswith(b"/") else place
+        left = leads.split(b"/") + left
     return None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -58,9 +60,9 @@ def now(dest: Path) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def flip(dest: Path, to: str, run: str = RUN) -> None:
+def flip(dest: Path, to: str, run: str = RUN, back: bool = False) -> None:
     here = at(dest)
-    here.stage(to, run)
+    here.stage(to, run, back)
     here.switch()
     here.confirm()
 
@@ -117,6 +119,40 @@ class TestLooking:
             with pytest.raises(Refused, match="understood"):
                 at(dest).switch()
 
+    @pytest.mark.parametrize("kind", ["pipe", "link", "socket", "directory", "device"])
+    def test_nor_is_what_is_no_file_waited_for(self, dest: Path, kind: str) -> None:
+        flip(dest, "3")
+        written = dest / "releases/.nile-flip"
+        if kind == "link":
+            written.rename(dest / "kept")
+            written.symlink_to(dest / "kept")
+        else:
+            written.unlink()
+        if kind == "pipe":
+            os.mkfifo(written)
+        elif kind == "socket":
+            with socket.socket(socket.AF_UNIX) as waiting:
+                waiting.bind(str(written))
+        elif kind == "directory":
+            written.mkdir()
+        elif kind == "device":
+            written.symlink_to("/dev/zero")
+        with pytest.raises(Refused, match="can't be understood"):
+            at(dest).look()
+
+    def test_what_another_run_removes_meanwhile_is_not_there(
+        self, dest: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lstat = os.lstat
+
+        def late(path: bytes) -> os.stat_result:
+            if path.endswith(b"/1"):
+                os.rename(path, path + b"-gone")  # noqa: PTH104  (bytes)
+            return lstat(path)
+
+        monkeypatch.setattr(os, "lstat", late)
+        assert at(dest).names() == ["3", "2"]
+
 
 class TestSealing:
     def test_twice_is_once(self, dest: Path) -> None:
@@ -148,9 +184,10 @@ class TestFlipping:
         assert now(tmp_path) == ("1", "")
 
     def test_back_and_forth(self, dest: Path) -> None:
-        flip(dest, "")
+        flip(dest, "1", back=True)
         assert now(dest) == ("1", "2")
-        flip(dest, "")
+        assert at(dest).flip() == Flip("2", "1", "1", RUN, True, True)
+        flip(dest, "2", back=True)
         assert now(dest) == ("2", "1")
 
     def test_to_what_is_current_changes_nothing(self, dest: Path) -> None:
@@ -182,7 +219,19 @@ class TestFlipping:
     def test_back_to_nothing_is_refused(self, dest: Path) -> None:
         (dest / "previous").unlink()
         with pytest.raises(Refused, match="no previous"):
-            at(dest).stage("", RUN)
+            at(dest).stage("1", RUN, back=True)
+        with pytest.raises(Refused, match="no previous"):
+            at(dest).stage("", RUN, back=True)
+        flip(dest, "1")  # by name it can be
+
+    def test_nor_is_it_gone_back_to_another_one_than_that_before(self, dest: Path) -> None:
+        with pytest.raises(Refused, match="before is 1, and not 3"):
+            at(dest).stage("3", RUN, back=True)
+        assert at(dest).flip() is None
+
+    def test_one_that_is_back_already_stays(self, dest: Path) -> None:
+        flip(dest, "2", back=True)
+        assert now(dest) == ("2", "1")
 
     def test_where_somebody_changed_current_meanwhile_it_stays(self, dest: Path) -> None:
         here = at(dest)
@@ -266,9 +315,9 @@ class TestInterrupted:
 
     def test_another_flip_is_refused_until_then(self, dest: Path) -> None:
         at(dest).stage("3", RUN)
-        for to in ("1", ""):
+        for to, back in (("1", False), ("1", True), ("3", True)):
             with pytest.raises(Refused, match="from 2 to 3 was interrupted") as refused:
-                at(dest).stage(to, "run2")
+                at(dest).stage(to, "run2", back)
             assert "--finish" in refused.value.fields["remedy"]
 
     def test_the_same_one_is_taken_up(self, dest: Path) -> None:
@@ -289,7 +338,7 @@ class TestInterrupted:
     def test_nor_is_one_that_is_over_forgotten_for_one_that_came_to_nothing(self, dest: Path) -> None:
         flip(dest, "3")
         again = at(dest)
-        again.stage("", "run2")
+        again.stage("2", "run2", back=True)
         again.unstage()
         assert at(dest).flip() == Flip("2", "3", "1", RUN, True)
 
@@ -299,6 +348,17 @@ class TestInterrupted:
             at(dest).undo("other")
         at(dest).undo(RUN)
         assert now(dest) == ("2", "1")
+
+    @pytest.mark.parametrize("forward", [True, False])
+    def test_no_link_is_led_to_what_is_gone(self, dest: Path, forward: bool) -> None:
+        here = at(dest)
+        here.stage("3", RUN)
+        shutil.rmtree(dest / "releases" / ("2" if forward else "1"))
+        if forward:
+            here.switch()
+        else:
+            here.undo(RUN)
+        assert now(dest) == ("3" if forward else "2", "")
 
     def test_the_first_one_of_all_is_taken_back_to_none(self, tmp_path: Path) -> None:
         deliver(tmp_path, "1")
@@ -330,6 +390,13 @@ class TestPruning:
         assert here.prune(0) == []
         at(dest)._forget()
         assert at(dest).prune(0) == ["3", "1"]
+
+    def test_what_an_earlier_try_left_of_one_of_the_same_name_goes_first(self, dest: Path) -> None:
+        left = dest / "releases/.nile-gone-3"
+        left.mkdir()
+        (left / "file").touch()
+        assert at(dest).prune(0) == ["3"]
+        assert sorted(path.name for path in (dest / "releases").iterdir()) == ["1", "2"]
 
     @pytest.mark.parametrize("how", ["works in it", "has a file open", "runs from it", "has it in memory"])
     def test_one_in_use_is_kept(self, dest: Path, how: str) -> None:

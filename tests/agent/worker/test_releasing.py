@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,10 @@ def delivered(dest: Path, name: str) -> Releasing:
     return releasing
 
 
-def flip(releasing: Releasing) -> dict[str, Any]:
+def flip(releasing: Releasing, name: str = "1") -> dict[str, Any]:
     answers = [
         asked(releasing, "seal"),
-        asked(releasing, "stage", to="1", run="r"),
+        asked(releasing, "stage", to=name, run="r", back=False),
         asked(releasing, "flip"),
         asked(releasing, "confirm", keep=None),
     ]
@@ -41,7 +43,7 @@ def flip(releasing: Releasing) -> dict[str, Any]:
 def test_a_delivery_to_its_end(tmp_path: Path) -> None:
     said = flip(delivered(tmp_path, "1"))
     assert (said["current"], said["previous"], said["names"], said["half"]) == ("1", "", ["1"], [])
-    assert said["flip"] == {"origin": "", "to": "1", "before": "", "run": "r", "done": True}
+    assert said["flip"] == {"origin": "", "to": "1", "before": "", "run": "r", "done": True, "back": False}
     assert "code" not in asked(Releasing(), "look", dest=os.fsencode(tmp_path), hold=True)  # it is free again
 
 
@@ -50,7 +52,7 @@ def test_who_stood_still_does_not_flip_by_an_old_word(
 ) -> None:
     releasing = delivered(tmp_path, "1")
     asked(releasing, "seal")
-    asked(releasing, "stage", to="1", run="r")
+    asked(releasing, "stage", to="1", run="r", back=False)
     clock = time.clock_gettime
     monkeypatch.setattr(time, "clock_gettime", lambda number: clock(number) + LATEST_S + 1)
     assert asked(releasing, "flip")["code"] == "release"
@@ -75,7 +77,7 @@ def test_who_may_not_write_there_is_told(open_path: Path) -> None:
     def check() -> None:
         other = Releasing()
         assert asked(other, "look", dest=os.fsencode(open_path), hold=True)["current"] == "1"
-        said = asked(other, "settle", forward=False, run="r")
+        said = asked(other, "settle", how="undo", run="r")
         assert said["code"] == "not-writable"
         assert str(open_path) in said["reason"]
 
@@ -89,6 +91,35 @@ def test_where_nile_made_nothing_current_nothing_is_removed(tmp_path: Path) -> N
     said = asked(other, "prune", keep=0)
     assert said["code"] == "release"
     assert (tmp_path / "releases/v1.0").is_dir()
+
+
+def test_one_that_cannot_be_removed_keeps_no_flip_from_being_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "123":
+        flip(delivered(tmp_path, name), name)
+    releasing = delivered(tmp_path, "4")
+    for do, fields in (("seal", {}), ("stage", {"to": "4", "run": "r", "back": False}), ("flip", {})):
+        assert "code" not in asked(releasing, do, **fields)
+    remove = shutil.rmtree
+
+    def fails(path: bytes) -> None:
+        if path.endswith(b"-1"):
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        remove(path)
+
+    monkeypatch.setattr(shutil, "rmtree", fails)
+    said = asked(releasing, "confirm", keep=0)
+    assert "code" not in said
+    assert said["left"].endswith(".nile-gone-1: Operation not permitted")
+    assert said["flip"]["done"] is True
+    assert said["names"] == ["4", "3"]  # the other one that isn't kept is gone
+    other = Releasing()
+    assert asked(other, "look", dest=os.fsencode(tmp_path), hold=True)["current"] == "4"
+    assert asked(other, "prune", keep=0)["code"] == "not-writable"  # that is all that was asked for
+    monkeypatch.undo()
+    assert "code" not in asked(other, "prune", keep=0)
+    assert sorted(path.name for path in (tmp_path / "releases").iterdir()) == [".nile-flip", "3", "4"]
 
 
 @pytest.mark.parametrize("which", ["releases", "releases/.nile-making-1"])

@@ -76,6 +76,50 @@ def test_system_directories_may_be_added_to() -> None:
     assert code("/tmp") is None
 
 
+class TestReleases:
+    """What is current is changed by a delivery beside it, and never in place."""
+
+    @pytest.fixture
+    def app(self, tmp_path: Path) -> Path:
+        app = tmp_path / "app"
+        (app / "releases/2/lib").mkdir(parents=True)
+        (app / "releases/.nile-flip").touch()
+        (app / "current").symlink_to("releases/2")
+        (app / "previous").symlink_to(app / "releases/2/")
+        return app
+
+    @pytest.mark.parametrize("path", ["current", "previous", "current/lib", "current/lib/new/deep"])
+    def test_not_through_the_links_of_releases(self, app: Path, path: str) -> None:
+        refusal = refuse(os.fsencode(app / path), False)
+        assert refusal
+        assert refusal.code == "release"
+        assert f"leads to the release '{app}/releases/2'" in refusal.text
+        assert "--release NAME" in refusal.remedy
+
+    def test_nor_through_a_link_that_leads_there(self, app: Path, tmp_path: Path) -> None:
+        (tmp_path / "www").symlink_to("app/../app/current/lib")
+        (tmp_path / "srv").symlink_to(tmp_path)
+        assert code(tmp_path / "www") == "release"
+        assert code(tmp_path / "srv/www/x") == "release"
+        assert code(tmp_path / "srv/app/current") == "release"
+
+    @pytest.mark.parametrize("path", ["releases/2", "other/current", "releases/3", "shared", "new"])
+    def test_others_may_be_written_to(self, app: Path, path: str) -> None:
+        (app / "other/v1").mkdir(parents=True)
+        (app / "other/current").symlink_to("v1")
+        (app / "shared").symlink_to("other")
+        assert code(app / path) is None
+
+    def test_links_that_are_called_so_and_are_not_ours_do_not_matter(self, app: Path) -> None:
+        (app / "releases/.nile-flip").unlink()
+        assert code(app / "current") is None
+
+    def test_a_circle_is_not_gone_round_for_ever(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("b")
+        (tmp_path / "b").symlink_to("a")
+        assert code(tmp_path / "a") == "file"
+
+
 def test_homes_of_users_are_not_deleted_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "people" / "ann"
     home.mkdir(parents=True)
