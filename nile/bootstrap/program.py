@@ -12,6 +12,7 @@ MODULES = (
     "forked",
     "worker.messages",
     "worker.loop",
+    "worker.working",
     "worker.patterns",
     "worker.manifest",
     "worker.scanning",

@@ -14,6 +14,7 @@ from nile.agent.worker.receiving import Receive
 from nile.agent.worker.shelf import Shelf
 from nile.agent.worker.trees import Source, one_line
 from nile.agent.worker.underway import COME_S, UnderWay
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,12 +90,14 @@ class Gathering(UnderWay):
             "missing": missing,
             "unreadable": len(unreadable),
             "lines": unreadable[:MOST_NAMED],
+            "entries": len(source.manifest.entries),
             "rsync": {"version": list(self._rsync.version), "has": sorted(self._rsync.has)},
             "more": True,
         }
 
     def _offered(self, number: int, ending: "Ending", source: Source) -> None:
-        changed = [] if ending.code not in ("", "partial", "vanished") else source.changed()
+        with WORK.announced():
+            changed = [] if ending.code not in ("", "partial", "vanished") else source.changed()
         fields = {"changed": len(changed), "lines": [one_line(path) for path in changed[:MOST_NAMED]]}
         self._ended(number, ending, fields)
 
@@ -147,7 +150,7 @@ class Gathering(UnderWay):
             argv,
             connection,
             over,
-            progress=lambda _, received: self._say(number, {"so_far": received, "more": True}),
+            progress=lambda sent, received: self._say(number, {"so_far": sent + received, "more": True}),
         )
 
     # Both.

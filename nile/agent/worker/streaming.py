@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Say = Callable[[int, Message], None]
 
 ALIVE_S = 10.0  # between two words that rsync is at it
+MOVE = 100  # things that rsync has done count for as many, however few they were
 REACH_S = 6.0  # for a neighbour to be found: it waits already
 
 
@@ -47,6 +48,7 @@ class Seat:
         self._say = say
         self._link = 0
         self._alive = float("-inf")  # when that was said
+        self._moves = 0
         self._complete = False
         self._hashed = False
         self._digest = self._expected = b""
@@ -142,9 +144,10 @@ class Seat:
 
     def _moved(self) -> None:
         now = self._loop.now()
+        self._moves += MOVE
         if now - self._alive >= ALIVE_S:
             self._alive = now
-            self._say(self._number, {"alive": True, "more": True})
+            self._say(self._number, {"alive": True, "done": self._moves, "more": True})
 
     def _applied(self, ending: "Ending") -> None:
         self._ending = ending

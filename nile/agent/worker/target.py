@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from nile.agent.worker.lock import in_use
 from nile.agent.worker.manifest import TEMPORARY
+from nile.agent.worker.scanning import listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ def _left_behind(dest: bytes) -> "List[Tuple[bytes, bytes]]":
     while left:
         place = left.pop()
         try:
-            listed = list(os.scandir(place)) if os.stat(place).st_dev == device else []
+            listed = listing(place) if os.stat(place).st_dev == device else []
         except OSError:
             continue
         for entry in listed:
