@@ -159,7 +159,12 @@ class Sync:
                 yield self._survey.open(target)
             elif target.step is Step.COMPARING and not self._counting.is_asked(target):
                 target.heard_s = t
-            elif judgement := silent(target, t, "the place to copy to"):
+            elif judgement := silent(
+                target,
+                t,
+                "the place to copy to",
+                self._asking.stands_still(target.id, t, self._survey.entries),
+            ):
                 yield from self._fail(target, judgement)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)

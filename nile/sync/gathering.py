@@ -18,7 +18,7 @@ from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import LOOPBACK, Asking, Errands
-from nile.sync.judging import SILENT_S, STALLED_S, broke_rules, stalled, told
+from nile.sync.judging import SILENT_S, STALLED_S, STANDS_STILL, broke_rules, stalled, told
 from nile.sync.targets import count, rsync_facts, words
 from nile.sync.wording import gathered
 from nile.topology.model import ROOT_ID
@@ -26,8 +26,20 @@ from nile.topology.model import ROOT_ID
 AT_ONE_TIME = 8
 """Hosts that have a turn: while one begins or ends, and one has a slow disk, the others keep the root's port
 full. More would only share it, and each takes three processes at the root."""
+MOST_AT_ONE_TIME = 64
+"""With those that are slow: they don't keep the others from their turns."""
+QUICK_S = 60.0
+"""A turn is a slow one that takes longer than that, ..."""
+QUICK_BYTES_S = 64 * 1024
+"""... and yet hasn't brought so many bytes in each second beyond it."""
 PAUSE_S = 1.0
 """Before the second try to take from a host; before the next one twice that."""
+LEAST_BYTES = 16 * 1024
+"""What has to pass between the two in STALLED_S, both ways: more than only to say that they are there."""
+EACH_S = 1e-3
+"""For the root to look at each file that it may have already, while nothing passes, ..."""
+MOST_LOOKING_S = 3600.0
+"""... and for all of them: a host may say that it has any number."""
 TRIES = 4
 MOST_LINES = 100
 """Files that a host may name in one answer."""
@@ -82,6 +94,7 @@ class _Giver:
     name: str
     step: Step = Step.ABSENT
     heard_s: float = 0.0
+    """When it last said something, or anything was seen to come from it."""
     not_before_s: float = 0.0
     tries: int = 0
     turn: _Turn | None = None
@@ -90,12 +103,18 @@ class _Giver:
     def at_it(self) -> bool:
         return self.step in (Step.OFFERING, Step.TAKING)
 
+    @property
+    def brings(self) -> bool:
+        """Is it bringing its files?"""
+        return self.step is Step.TAKING and self.turn is not None and "fetch" not in self.turn.ends
+
 
 @dataclass(slots=True, eq=False)
 class _Turn:
     """One try: what its host said that it can't offer, and how the two ends of the copy came out."""
 
     secret: bytes
+    begun_s: float
     offer: int = 0
     fetch: int = 0
     """Numbers of what the two workers were asked."""
@@ -104,8 +123,21 @@ class _Turn:
     unreadable: int = 0
     lines: list[bytes] = field(default_factory=list)
     changed: int = 0
+    entries: int = 0
+    """How many things it has, as it says."""
+    moved: int = 0
+    """Bytes that have passed, when that was last worth a word."""
     ends: dict[str, Trouble] = field(default_factory=dict)
     """How each end came out."""
+
+    def slow(self, t: float) -> bool:
+        """Does it take so long that others needn't wait for it?"""
+        return t - self.begun_s > QUICK_S + self.moved / QUICK_BYTES_S
+
+    @property
+    def patience_s(self) -> float:
+        """For how long nothing need come: the root may be looking at what it has."""
+        return STALLED_S + min(MOST_LOOKING_S, self.entries * EACH_S)
 
     @property
     def trouble(self) -> Trouble:
@@ -167,7 +199,8 @@ class Gather:
         if giver is not None:
             if giver.step is Step.OVER:
                 return
-            giver.heard_s = t
+            if not giver.brings:  # what it says then counts for nothing
+                giver.heard_s = t
         yield from self._asking.heard(node_id, message, t)
 
     def lied(self, node_id: int, reason: str, t: float) -> Errands:
@@ -199,12 +232,14 @@ class Gather:
     def tick(self, t: float) -> Errands:
         """Somebody may hang; or be back, or have waited long enough to be tried again."""
         for giver in list(self._givers.values()):
-            if not giver.at_it:
+            if giver.turn is None or not giver.at_it:
                 continue
-            patience = SILENT_S if giver.step is Step.OFFERING else STALLED_S
+            patience = giver.turn.patience_s if giver.brings else SILENT_S
             if t - giver.heard_s > patience:
                 judgement = stalled("what it sends", patience, ": its disk may hang")
                 yield from self._judge(giver, judgement, t)
+            elif not giver.brings and self._asking.stands_still(giver.id, t):
+                yield from self._judge(giver, STANDS_STILL, t)
         yield from self._go_on(t)
 
     # A turn.
@@ -213,7 +248,8 @@ class Gather:
         """Give turns to those that wait."""
         if not self._ready or self._stopped:
             return
-        room = AT_ONE_TIME - sum(giver.at_it for giver in self._givers.values())
+        slow = [giver.turn.slow(t) for giver in self._givers.values() if giver.turn and giver.at_it]
+        room = min(AT_ONE_TIME - slow.count(False), MOST_AT_ONE_TIME - len(slow))
         for giver in list(self._givers.values()):
             if room <= 0:
                 return
@@ -223,7 +259,7 @@ class Gather:
                 yield from self._begin_turn(giver, t)
 
     def _begin_turn(self, giver: _Giver, t: float) -> Errands:
-        giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, _Turn(self._secret())
+        giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, _Turn(self._secret(), t)
         turn = giver.turn
         fields = {
             "paths": list(self._options.sources),
@@ -252,6 +288,7 @@ class Gather:
         if not set(missing) < set(self._options.sources):
             raise ValueError("it misses what nobody asked for")
         turn.missing, turn.unreadable = missing, count(message["unreadable"])
+        turn.entries = count(message["entries"])
         turn.lines += [b"missing " + path for path in missing]
         turn.lines += [_UNREADABLE + line for line in lines(message)]
         facts = rsync_facts(message["rsync"])
@@ -293,10 +330,12 @@ class Gather:
 
     def _fetched(self, giver: _Giver, turn: _Turn, message: dict[str, Any], t: float) -> Errands:
         """The root says how far it is, and later how it ended."""
-        if giver.turn is turn:
-            giver.heard_s = t
         if message.get("more"):
+            moved = count(message["so_far"])
+            if giver.turn is turn and moved >= turn.moved + LEAST_BYTES:
+                giver.heard_s, turn.moved = t, moved
             return
+        giver.heard_s = t
         self._received += count(message["received"])
         if giver.turn is turn and giver.at_it:
             yield from self._end(giver, turn, "fetch", message, t)

@@ -15,7 +15,16 @@ from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Errand, Judge, Reach, Tell
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync import Gather, GatherOptions
-from nile.sync.gathering import AT_ONE_TIME, TRIES
+from nile.sync.asking import STILL_S
+from nile.sync.gathering import (
+    AT_ONE_TIME,
+    LEAST_BYTES,
+    MOST_AT_ONE_TIME,
+    MOST_LOOKING_S,
+    QUICK_S,
+    TRIES,
+)
+from nile.sync.judging import STALLED_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 
@@ -43,6 +52,10 @@ class Hosts:
         self.breaks: dict[int, tuple[str, bool]] = {}
         self.unmet: set[int] = set()
         self.silent: set[int] = set()
+        self.trickles: set[int] = set()
+        """Hosts of which the root isn't told that all came."""
+        self.under_way: dict[int, int] = {}
+        """The number of what the root was asked for each."""
         self.turns: list[int] = []
         self.most = 0
         self.judged: dict[int, Judgement] = {}
@@ -122,6 +135,7 @@ class Hosts:
         if node in self.silent:
             return
         fields = {"port": 4000 + node, "missing": [], "unreadable": 0, "lines": [], "rsync": RSYNC}
+        fields["entries"] = 100
         said = {**fields, "more": True, **self.offers.get(node, {})}
         if "code" in said:
             said = self.offers[node]
@@ -138,6 +152,9 @@ class Hosts:
             self._say(ROOT_ID, message["n"], code="refused", reason="nobody", retry=True, received=0)
             return
         turn = len(self.fetched) - 1
+        self.under_way[taken] = message["n"]
+        if taken in self.trickles:
+            return
         if turn in self.breaks:
             code, retry = self.breaks[turn]
             self._say(ROOT_ID, message["n"], code=code, reason=f"so: {code}", retry=retry, received=10)
@@ -287,6 +304,7 @@ def test_a_root_that_is_lost_stops_all() -> None:
         {"unreadable": -1},
         {"rsync": None},
         {"port": "1"},
+        {"entries": -1},
     ],
 )
 def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
@@ -300,3 +318,99 @@ def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
         it.carry_out(it.job.heard(1, it._queues[1].popleft(), 0.0))
     it.carry_out(it.job.lied(1, "nonsense", it.t))
     assert it.judged[1].code is Code.AGENT
+
+
+class TestSlow:
+    """Hosts that say that they are at it, and take their time."""
+
+    def say(self, it: Hosts, node: int, **fields: Any) -> None:
+        it.carry_out(it.job.heard(node, fields, it.t))
+
+    def offering(self) -> tuple[Hosts, int]:
+        """Of all turns one is that of a host which only looks at what it has; and the number of that."""
+        it = Hosts(AT_ONE_TIME + 1)
+        it.silent = {1}
+        asked: list[int] = []
+        offer = it._offer
+
+        def note(node: int, message: Message) -> None:
+            if node == 1:
+                asked.append(message["n"])
+            offer(node, message)
+
+        it._offer = note  # type: ignore[method-assign]
+        it.run()
+        assert set(it.judged) == set(range(2, AT_ONE_TIME + 2))
+        return it, asked[0]
+
+    def test_one_that_only_says_that_it_looks_is_given_up(self) -> None:
+        it, number = self.offering()
+        began_s = it.t
+        while 1 not in it.judged:
+            self.say(it, 1, n=number, alive=True, done=7, more=True)
+            it.tick(it.t + 5.0)
+        assert it.judged[1].code is Code.AGENT
+        assert "doesn't get on" in it.judged[1].reason
+        assert it.t - began_s <= STILL_S + 10.0
+
+    def test_one_that_looks_at_more_and_more_has_its_time(self) -> None:
+        it, number = self.offering()
+        for done in range(0, 100_000, 25):
+            self.say(it, 1, n=number, alive=True, done=done, more=True)
+            it.tick(it.t + 5.0)
+        assert 1 not in it.judged
+
+    def trickling(self, hosts: int = 1) -> Hosts:
+        it = Hosts(hosts)
+        it.trickles = set(range(1, hosts + 1))
+        return it.run()
+
+    def test_one_that_sends_next_to_nothing_is_given_up_whatever_it_says(self) -> None:
+        it = self.trickling()
+        began_s, moved = it.t, 0
+        while 1 not in it.judged:
+            moved += 100
+            self.say(it, ROOT_ID, n=it.under_way[1], so_far=moved, more=True)
+            self.say(it, 1, n=it.job._givers[1].turn.offer, alive=True, done=moved, more=True)  # type: ignore[union-attr]
+            it.tick(it.t + 5.0)
+        assert it.judged[1].code is Code.AGENT
+        assert it.t - began_s <= STALLED_S + 20.0
+
+    def test_a_slow_line_is_none(self) -> None:
+        it = self.trickling()
+        for moved in range(0, 200 * LEAST_BYTES, LEAST_BYTES):
+            self.say(it, ROOT_ID, n=it.under_way[1], so_far=moved, more=True)
+            it.tick(it.t + STALLED_S - 10.0)
+        assert not it.judged
+
+    def test_the_root_may_look_for_long_at_what_it_has_of_many_files_but_not_for_ever(self) -> None:
+        it = Hosts(2)
+        it.trickles = {1, 2}
+        it.offers = {1: {"entries": 10**6}, 2: {"entries": 10**12}}
+        it.run()
+        it.tick(STALLED_S + 900.0)
+        assert not it.judged
+        it.tick(STALLED_S + 1100.0)
+        assert set(it.judged) == {1}
+        it.tick(STALLED_S + MOST_LOOKING_S + 100.0)
+        assert set(it.judged) == {1, 2}
+
+    def test_hosts_that_are_slow_keep_no_turn_from_others(self) -> None:
+        it = Hosts(2 * AT_ONE_TIME)
+        it.trickles = set(range(1, AT_ONE_TIME + 1))
+        it.run()
+        assert not it.judged
+        it.tick(it.t + QUICK_S)
+        it.go_on()
+        assert set(it.judged) == set(range(AT_ONE_TIME + 1, 2 * AT_ONE_TIME + 1))
+
+    def test_but_not_more_than_the_root_can_bear_have_one(self) -> None:
+        it = self.trickling(2 * MOST_AT_ONE_TIME)
+        for _ in range(3 * MOST_AT_ONE_TIME // AT_ONE_TIME):
+            for number in it.under_way.values():
+                self.say(it, ROOT_ID, n=number, so_far=int(it.t) * 1000, more=True)
+            it.tick(it.t + QUICK_S + 1.0)
+            while it.step():
+                pass
+        assert not it.judged
+        assert len(it.under_way) == MOST_AT_ONE_TIME
