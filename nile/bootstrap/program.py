@@ -50,6 +50,7 @@ MODULES = (
     "worker.releasing",
     "worker.fetching",
     "worker.shelf",
+    "worker.limits",
     "worker.gathering",
     "worker.service",
     "worker.parts",

@@ -7,19 +7,19 @@ hosts have a turn at one time: everything goes through the root's port.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
-from nile.cascade.verdicts import Judgement, code_of
+from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import LOOPBACK, Asking, Errands
-from nile.sync.judging import SILENT_S, STALLED_S, STANDS_STILL, broke_rules, stalled, told
+from nile.sync.judging import SILENT_S, STANDS_STILL, broke_rules, stalled, told
 from nile.sync.targets import count, rsync_facts, words
+from nile.sync.turns import BROUGHT, UNREADABLE, Giver, Step, Trouble, Turn, lines
 from nile.sync.wording import gathered
 from nile.topology.model import ROOT_ID
 
@@ -28,26 +28,9 @@ AT_ONE_TIME = 8
 full. More would only share it, and each takes three processes at the root."""
 MOST_AT_ONE_TIME = 64
 """With those that are slow: they don't keep the others from their turns."""
-QUICK_S = 60.0
-"""A turn is a slow one that takes longer than that, ..."""
-QUICK_BYTES_S = 64 * 1024
-"""... and yet hasn't brought so many bytes in each second beyond it."""
 PAUSE_S = 1.0
 """Before the second try to take from a host; before the next one twice that."""
-LEAST_BYTES = 16 * 1024
-"""What has to pass between the two in STALLED_S, both ways: more than only to say that they are there."""
-EACH_S = 1e-3
-"""For the root to look at each file that it may have already, while nothing passes, ..."""
-MOST_LOOKING_S = 3600.0
-"""... and for all of them: a host may say that it has any number."""
 TRIES = 4
-MOST_LINES = 100
-"""Files that a host may name in one answer."""
-
-_BROUGHT = ("", "partial", "vanished")
-"""Codes with which all came that could."""
-_UNREADABLE = b"unreadable "
-_NO_CAUSE = (*_BROUGHT, "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,87 +48,6 @@ class GatherOptions:
     """For each host."""
 
 
-class Step(StrEnum):
-    """Where a host stands; after a try that failed it waits again."""
-
-    ABSENT = "absent"
-    """Its worker doesn't run."""
-    WAITING = "waiting"
-    OFFERING = "offering"
-    """It was asked to offer its files."""
-    TAKING = "taking"
-    """The root takes them."""
-    OVER = "over"
-
-
-class Trouble(NamedTuple):
-    """A worker's word on a copy that is over; the code is empty where all is well."""
-
-    code: str = ""
-    reason: str = ""
-    retry: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Giver:
-    """One host."""
-
-    id: int
-    name: str
-    step: Step = Step.ABSENT
-    heard_s: float = 0.0
-    """When it last said something, or anything was seen to come from it."""
-    not_before_s: float = 0.0
-    tries: int = 0
-    turn: _Turn | None = None
-
-    @property
-    def at_it(self) -> bool:
-        return self.step in (Step.OFFERING, Step.TAKING)
-
-    @property
-    def brings(self) -> bool:
-        """Is it bringing its files?"""
-        return self.step is Step.TAKING and self.turn is not None and "fetch" not in self.turn.ends
-
-
-@dataclass(slots=True, eq=False)
-class _Turn:
-    """One try: what its host said that it can't offer, and how the two ends of the copy came out."""
-
-    secret: bytes
-    begun_s: float
-    offer: int = 0
-    fetch: int = 0
-    """Numbers of what the two workers were asked."""
-    peer: list[int] = field(default_factory=list)
-    missing: tuple[bytes, ...] = ()
-    unreadable: int = 0
-    lines: list[bytes] = field(default_factory=list)
-    changed: int = 0
-    entries: int = 0
-    """How many things it has, as it says."""
-    moved: int = 0
-    """Bytes that have passed, when that was last worth a word."""
-    ends: dict[str, Trouble] = field(default_factory=dict)
-    """How each end came out."""
-
-    def slow(self, t: float) -> bool:
-        """Does it take so long that others needn't wait for it?"""
-        return t - self.begun_s > QUICK_S + self.moved / QUICK_BYTES_S
-
-    @property
-    def patience_s(self) -> float:
-        """For how long nothing need come: the root may be looking at what it has."""
-        return STALLED_S + min(MOST_LOOKING_S, self.entries * EACH_S)
-
-    @property
-    def trouble(self) -> Trouble:
-        """What counts once both are over: the root knows what it got, but not why a host broke off."""
-        fetch, offer = self.ends["fetch"], self.ends["offer"]
-        return offer if fetch.retry and not offer.retry and offer.code not in _NO_CAUSE else fetch
-
-
 class Gather:
     """The job of a run that brings files back (see nile.cascade.work.Job).
 
@@ -159,7 +61,7 @@ class Gather:
         self._secret = secret
         self._asking = Asking()
         self._givers = {
-            host.id: _Giver(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
+            host.id: Giver(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
         self._ready = False
         self._stopped: Judgement | None = None
@@ -258,8 +160,8 @@ class Gather:
                 room -= 1
                 yield from self._begin_turn(giver, t)
 
-    def _begin_turn(self, giver: _Giver, t: float) -> Errands:
-        giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, _Turn(self._secret(), t)
+    def _begin_turn(self, giver: Giver, t: float) -> Errands:
+        giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, Turn(self._secret(), t)
         turn = giver.turn
         fields = {
             "paths": list(self._options.sources),
@@ -272,7 +174,7 @@ class Gather:
         turn.offer = tell.message["n"]
         yield tell
 
-    def _offered(self, giver: _Giver, turn: _Turn, message: dict[str, Any], t: float) -> Errands:
+    def _offered(self, giver: Giver, turn: Turn, message: dict[str, Any], t: float) -> Errands:
         """The host says where it waits and what it hasn't; and later how that ended."""
         if giver.turn is not turn or not giver.at_it:
             return
@@ -288,9 +190,9 @@ class Gather:
         if not set(missing) < set(self._options.sources):
             raise ValueError("it misses what nobody asked for")
         turn.missing, turn.unreadable = missing, count(message["unreadable"])
-        turn.entries = count(message["entries"])
+        turn.has = {word: count(message["has"][word]) for word in ("entries", "names", "bytes", "room")}
         turn.lines += [b"missing " + path for path in missing]
-        turn.lines += [_UNREADABLE + line for line in lines(message)]
+        turn.lines += [UNREADABLE + line for line in lines(message)]
         facts = rsync_facts(message["rsync"])
         if facts is None:
             raise ValueError("an offer without an rsync")
@@ -303,7 +205,7 @@ class Gather:
             lambda found, now: self._reached(giver, turn, found, now),
         )
 
-    def _reached(self, giver: _Giver, turn: _Turn, message: dict[str, Any], t: float) -> Errands:
+    def _reached(self, giver: Giver, turn: Turn, message: dict[str, Any], t: float) -> Errands:
         """There is a way to it, or there is none."""
         if giver.turn is not turn or not giver.at_it:
             return
@@ -321,6 +223,7 @@ class Gather:
             "excludes": list(options.excludes),
             "numeric_ids": options.numeric_ids,
             "bwlimit": options.bwlimit_kib_s or 0,
+            "has": turn.has,
         }
         tell = self._asking.ask(
             ROOT_ID, "fetch", fields, lambda said, now: self._fetched(giver, turn, said, now)
@@ -328,19 +231,18 @@ class Gather:
         turn.fetch = tell.message["n"]
         yield tell
 
-    def _fetched(self, giver: _Giver, turn: _Turn, message: dict[str, Any], t: float) -> Errands:
+    def _fetched(self, giver: Giver, turn: Turn, message: dict[str, Any], t: float) -> Errands:
         """The root says how far it is, and later how it ended."""
         if message.get("more"):
-            moved = count(message["so_far"])
-            if giver.turn is turn and moved >= turn.moved + LEAST_BYTES:
-                giver.heard_s, turn.moved = t, moved
+            if giver.turn is turn and turn.gets_on(count(message["so_far"])):
+                giver.heard_s = t
             return
         giver.heard_s = t
         self._received += count(message["received"])
         if giver.turn is turn and giver.at_it:
             yield from self._end(giver, turn, "fetch", message, t)
 
-    def _end(self, giver: _Giver, turn: _Turn, side: str, message: dict[str, Any], t: float) -> Errands:
+    def _end(self, giver: Giver, turn: Turn, side: str, message: dict[str, Any], t: float) -> Errands:
         """One end of the copy is over."""
         trouble = Trouble()
         if message.get("code"):
@@ -353,7 +255,7 @@ class Gather:
         if len(turn.ends) == 2:
             yield from self._ended(giver, turn, t)
 
-    def _ended(self, giver: _Giver, turn: _Turn, t: float) -> Errands:
+    def _ended(self, giver: Giver, turn: Turn, t: float) -> Errands:
         trouble = turn.trouble
         giver.tries += 1
         if trouble.retry and giver.tries < TRIES:
@@ -364,14 +266,14 @@ class Gather:
         text = b"".join(line + b"\n" for line in turn.lines)
         if text:
             yield Publish(HostOutput(giver.name, "stdout", 0, text), giver.id)
-        if trouble.code in _BROUGHT:
+        if trouble.code in BROUGHT:
             self._brought += 1
             self._changed += turn.changed
-        yield from self._judge(giver, _judgement(trouble, turn), t)
+        yield from self._judge(giver, turn.judgement, t)
 
     # The end.
 
-    def _judge(self, giver: _Giver, judgement: Judgement, t: float) -> Errands:
+    def _judge(self, giver: Giver, judgement: Judgement, t: float) -> Errands:
         giver.step = Step.OVER
         yield from self._summarize(t)
         yield Judge(giver.id, judgement)
@@ -394,36 +296,3 @@ class Gather:
             if giver.step not in (Step.ABSENT, Step.OVER):
                 giver.step = Step.OVER
                 yield Judge(giver.id, judgement)
-
-
-def _judgement(trouble: Trouble, turn: _Turn) -> Judgement:
-    """What is missing at a host, or can't be read there, is its failure; what vanished meanwhile isn't."""
-    if trouble.code not in _BROUGHT:
-        return Judgement(Verdict.FAILED, code_of(trouble.code, Code.COPY), trouble.reason)
-    lacking = []
-    if turn.missing:
-        lacking.append(_first_of(turn.missing[0], len(turn.missing), " isn't there"))
-    if turn.unreadable:
-        first = next((line for line in turn.lines if line.startswith(_UNREADABLE)), b"")
-        lacking.append(_first_of(first.removeprefix(_UNREADABLE), turn.unreadable))
-    elif trouble.code == "partial":
-        lacking.append(trouble.reason)
-    if lacking:
-        return Judgement(Verdict.FAILED, Code.SOURCE, f"{'; '.join(lacking)}; the rest was brought")
-    return Judgement(Verdict.OK)
-
-
-def _first_of(name: bytes, number: int, what: str = "") -> str:
-    return (
-        name.decode("utf-8", "backslashreplace") + what + (f", and {number - 1} more" if number > 1 else "")
-    )
-
-
-def lines(message: Mapping[str, Any]) -> list[bytes]:
-    """What a host names; raises KeyError, TypeError or ValueError where it breaks the rules."""
-    found = message["lines"]
-    if not isinstance(found, list) or len(found) > MOST_LINES:
-        raise ValueError("more lines than anybody asked for")
-    if not all(isinstance(line, bytes) and b"\n" not in line for line in found):
-        raise TypeError("lines that are none")
-    return list(found)

@@ -18,19 +18,18 @@ from nile.sync import Gather, GatherOptions
 from nile.sync.asking import STILL_S
 from nile.sync.gathering import (
     AT_ONE_TIME,
-    LEAST_BYTES,
     MOST_AT_ONE_TIME,
-    MOST_LOOKING_S,
-    QUICK_S,
     TRIES,
 )
 from nile.sync.judging import STALLED_S
+from nile.sync.turns import LEAST_BYTES, MOST_LOOKING_S, QUICK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 
 Message = dict[str, Any]
 RSYNC = {"version": [3, 2, 7], "has": ["xattrs"]}
 SENT = 1000
+HAS = {"entries": 100, "names": 1000, "bytes": 5000, "room": 8000}
 
 
 class Hosts:
@@ -135,7 +134,7 @@ class Hosts:
         if node in self.silent:
             return
         fields = {"port": 4000 + node, "missing": [], "unreadable": 0, "lines": [], "rsync": RSYNC}
-        fields["entries"] = 100
+        fields["has"] = HAS
         said = {**fields, "more": True, **self.offers.get(node, {})}
         if "code" in said:
             said = self.offers[node]
@@ -195,6 +194,7 @@ def test_the_root_is_told_what_there_is_and_where_it_goes() -> None:
     it.run()
     (fetch,) = it.fetched
     assert fetch["paths"] == [b"/var/log/app"]
+    assert fetch["has"] == HAS
     assert (fetch["host"], fetch["peer"], fetch["bwlimit"]) == (it.tree[1].name.encode(), [3, 2, 7], 9)
     judgement = it.judged[1]
     assert (judgement.verdict, judgement.code) == (Verdict.FAILED, Code.SOURCE)
@@ -304,7 +304,9 @@ def test_a_root_that_is_lost_stops_all() -> None:
         {"unreadable": -1},
         {"rsync": None},
         {"port": "1"},
-        {"entries": -1},
+        {"has": {**HAS, "entries": -1}},
+        {"has": {"entries": 1}},
+        {"has": 7},
     ],
 )
 def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
@@ -314,7 +316,7 @@ def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
     it.carry_out(it.job.started(1, 0.0))
     while any(queue for node, queue in it._queues.items() if node == ROOT_ID):
         it.carry_out(it.job.heard(ROOT_ID, it._queues[ROOT_ID].popleft(), 0.0))
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((KeyError, ValueError, TypeError)):
         it.carry_out(it.job.heard(1, it._queues[1].popleft(), 0.0))
     it.carry_out(it.job.lied(1, "nonsense", it.t))
     assert it.judged[1].code is Code.AGENT
@@ -386,7 +388,7 @@ class TestSlow:
     def test_the_root_may_look_for_long_at_what_it_has_of_many_files_but_not_for_ever(self) -> None:
         it = Hosts(2)
         it.trickles = {1, 2}
-        it.offers = {1: {"entries": 10**6}, 2: {"entries": 10**12}}
+        it.offers = {1: {"has": {**HAS, "entries": 10**6}}, 2: {"has": {**HAS, "entries": 10**12}}}
         it.run()
         it.tick(STALLED_S + 900.0)
         assert not it.judged

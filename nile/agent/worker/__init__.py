@@ -39,6 +39,7 @@ For files that come back from hosts:
 
     fetching    how rsync is called at both ends then         pure
     shelf       the directory at the root that gets them
+    limits      how much a host may bring
     gathering   both sides of it
 
 For a stream that is passed down a chain of hosts:
