@@ -143,7 +143,9 @@ class Sync:
         )
 
     def answered(self, yes: bool, t: float) -> Errands:
-        """The user says whether so much may be deleted."""
+        """The user says whether so much may be deleted: if that was asked, and isn't decided."""
+        if not self._asked or self._begun or self._stopped:
+            return
         if yes:
             yield from self._start(t)
             yield from self._go_on(t)
