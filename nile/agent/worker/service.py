@@ -32,6 +32,7 @@ Without standard input, and at SIGTERM, it stops what it does, cleans up and end
 import os
 import select
 import signal
+import sys
 
 from nile.agent import wire
 from nile.agent.worker import messages, target
@@ -108,7 +109,7 @@ class Service:
         self._at = number
         try:
             if "NILE_REFUSED" in os.environ:
-                raise CantError("not-writable", refused(), SUDO_REMEDY)
+                raise refused()
             own = getattr(self, "_do_" + message["do"], None)
             with WORK.announced():
                 answer = own(message) if own is not None else self._releases().do(message)
@@ -373,10 +374,15 @@ class Service:
         return Terms(owner=owner, checksum=message["checksum"])
 
 
-def refused() -> str:
+def refused() -> CantError:
     """Why sudo didn't start this worker as it should have: then it is here to say that."""
     words = os.environ["NILE_REFUSED"].strip().splitlines()
-    return "sudo refuses: %s" % (words[-1][:300] if words else "it says nothing")
+    why = words[-1][:300] if words else "it says nothing"
+    user = os.environ.get("NILE_UNABLE", "")
+    if user:  # sudo is willing
+        reason = "user %s can't run the Python of the agent, %s: %s" % (user, sys.executable, why)
+        return CantError("no-python", reason, "let %s run it, or install python3 in /usr/bin there" % user)
+    return CantError("not-writable", "sudo refuses: %s" % why, SUDO_REMEDY)
 
 
 def _place(error: Exception) -> str:

@@ -155,3 +155,22 @@ def test_one_of_another_user_outlives_no_agent_that_is_killed(
         assert select.select([said], [], [], WITHIN_S)[0], "it lives on"
         data = os.read(said, 65536)
     assert not in_use(os.fsencode(dest))
+
+
+def test_a_user_who_can_not_run_the_agents_python_is_named(tmp_path: Path) -> None:
+    """As where it is root's own, in /root."""
+    tmp_path.chmod(0o700)
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command("nobody")],
+        input=worker_program() + messages.pack({"n": 3, "do": "open"}),
+        env={**os.environ, "NILE_PYTHON": str(python), "NILE_RUN": "r1", "NILE_HOST": "h1"},
+        capture_output=True,
+        timeout=WITHIN_S,
+    )
+    (answer,) = messages.unpack(bytearray(), done.stdout)
+    assert answer["code"] == "no-python"
+    assert answer["reason"].startswith(f"user nobody can't run the Python of the agent, {python}: ")
+    assert answer["reason"].endswith("Permission denied")
+    assert "install python3" in answer["remedy"]
