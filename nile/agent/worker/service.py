@@ -153,19 +153,15 @@ class Service:
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end."""
         self._loop.at(self._loop.now() + STOP_S, self._leave)
-        self._copies.stop(self._end_streams)
+        used = [each for each in (self._copies, self._streaming, self._gathering) if each is not None]
 
-    def _end_streams(self) -> None:
-        if self._streaming is None:
-            self._end_gathering()
-        else:
-            self._streaming.stop(self._end_gathering)
+        def stop_next() -> None:
+            if used:
+                used.pop(0).stop(stop_next)
+            else:
+                self._leave()
 
-    def _end_gathering(self) -> None:
-        if self._gathering is None:
-            self._leave()
-        else:
-            self._gathering.stop(self._leave)
+        stop_next()
 
     def _leave(self) -> None:
         if self._place is not None:
