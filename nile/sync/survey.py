@@ -67,6 +67,7 @@ class Survey:
         self.entries = count(message["entries"])
         self.room, self.size = count(message["room"]), count(message["size"])
         self.based = message["based"] is True
+        self._means.bulk.entries, self._means.bulk.size = self.entries, self.size
         self.rsync = rsync_facts(message["rsync"])
         if mounts := list(message["mounts"]):
             yield Publish(Notice(other_file_systems(mounts)))

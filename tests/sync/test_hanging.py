@@ -9,8 +9,9 @@ import pytest
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import LEAST, STILL_S
+from nile.sync.chain import MOST_LAST_S
 from nile.sync.delivery import STUCK_S
-from nile.sync.judging import SILENT_S
+from nile.sync.judging import SILENT_S, STALLED_S
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -291,4 +292,80 @@ def test_words_on_what_is_over_are_no_sign_that_it_gets_on() -> None:
     it.run()
     it.held = [2]
     it.say(STILL_S + 60.0, 0, alive=False)
+    assert it.judged[1].code is Code.AGENT
+
+
+def test_but_not_for_ever() -> None:
+    """Hosts that have everything, and say that they rename and delete."""
+    it = workers()
+    it.chain.confirm = lambda *_: None  # type: ignore[method-assign]
+    it.run()
+    done, began_s = 0, it.t
+    while not it.judged and it.t < began_s + 2 * MOST_LAST_S:
+        done += 1000
+        for seat in it.chain.seats:
+            it._say(seat.node, seat.number, alive=True, done=done, more=True)
+            it._say(
+                seat.node,
+                seat.number,
+                event={"kind": "end", "code": "", "reason": "", "offset": 1},
+                more=True,
+            )
+        wait(it, 20.0)
+    assert abs(it.t - began_s - MOST_LAST_S) < 100.0
+    assert {judgement.code for judgement in it.judged.values()} == {Code.AGENT}
+
+
+class Copying(Workers):
+    """A host whose giver says how far it is, and never that it is through."""
+
+    def _push(self, node_id: int, message: dict[str, Any]) -> None:
+        if message["to"] == 1:
+            self.number = message["n"]
+        else:
+            super()._push(node_id, message)
+
+    def send(self, seconds: float, each: int) -> float:
+        """For so long, or until somebody is judged, so much comes every five seconds; how long that took."""
+        began_s, so_far = self.t, 0
+        while self.t < began_s + seconds and not self.judged:
+            so_far += each
+            self._say(ROOT_ID, self.number, sent_so_far=so_far, more=True)
+            self._say(1, self._receiving[1], alive=True, done=so_far, more=True)
+            while any(self._queues.values()):
+                self.step()
+            self.t += 5.0
+            self._carry_out(self.sync.tick(self.t))
+        return self.t - began_s
+
+
+def copying(size: int, entries: int = 10) -> Copying:
+    it = Copying(tree([0, 1]), {}, method=Method.RSYNC)
+    it.source = {"size": size, "entries": entries}
+    it.run()
+    return it
+
+
+def test_a_copy_that_only_keeps_up_the_talk_is_given_up() -> None:
+    it = copying(10**6)
+    assert it.send(4000.0, 50) < STALLED_S + 20.0
+    assert it.judged[1].code is Code.AGENT
+    it.go_on()
+    assert it.judged[2].verdict is Verdict.OK
+
+
+def test_one_that_sends_more_and_more_than_there_is_is_none() -> None:
+    it = copying(10**6)
+    assert it.send(10**6, 10**5) < STALLED_S + 200.0
+    assert it.judged[1].code is Code.AGENT
+
+
+def test_a_slow_copy_has_its_time() -> None:
+    it = copying(10**8)
+    assert it.send(3000.0, 400) >= 3000.0
+
+
+def test_where_there_is_much_to_rename_or_to_compare_nothing_may_pass_for_long() -> None:
+    it = copying(10**10, 10**5)
+    assert it.send(4000.0, 0) > STALLED_S + 1900.0
     assert it.judged[1].code is Code.AGENT
