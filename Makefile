@@ -2,7 +2,7 @@
 # make check   everything that must pass: format, lint, types, layers, tests
 # make bench   Nile beside pdsh, clush, TakTuk and pssh; then copies, beside rsync; writes docs/benchmarks*.md
 # make soak    many runs of simulated clusters with faults, then fuzzing: make soak SEEDS=10000 FUZZ_SECONDS=600;
-#              what fails is named, with what replays it
+#              faults in a lab and Hypothesis by chance after that; what fails is named, with what replays it
 # make clean   remove what these made
 
 SHELL := /bin/bash
@@ -148,7 +148,7 @@ check: test-needs
 		echo "      \`sudo make check\` runs them all."
 		selected='not cluster'
 	fi
-	$(BIN)/python -m pytest -n $(JOBS) -m "$$selected"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "$$selected"
 	if [ "$$selected" = 'not alone' ]; then
 		$(BIN)/python -m pytest -m alone
 	fi
@@ -167,6 +167,11 @@ soak: test-needs
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) --first "$$RANDOM" $(SOAK)
 	$(BIN)/python -m tests.simulation.soak --seeds $$((10 * $(SEEDS))) --first "$$RANDOM" --hosts 16 --faults 10
 	$(BIN)/python -m tests.fuzz.soak --seconds $(FUZZ_SECONDS)
+	first=$$RANDOM
+	if [ "$$(id -u)" = 0 ]; then
+		NILE_FAULT_SEEDS=$$first-$$((first + 39)) $(BIN)/python -m pytest tests/cluster/test_any_faults.py
+	fi
+	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=explore -m 'hypothesis and not cluster' --timeout 1200
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build

@@ -3,6 +3,9 @@
 `loopback_lab` and `netns_lab` are one lab a session, healed after every test:
 crashed, frozen and cut hosts are brought back. Files that a test leaves on a
 host stay until the session ends.
+
+What Hypothesis tries is the same each time, so that nothing fails by chance;
+`make soak` has it try others (`--hypothesis-profile=explore`).
 """
 
 from __future__ import annotations
@@ -10,10 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from nile.lab import BackendName, Lab, LabSpec
 
 HOSTS = 12
+
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.register_profile("check", derandomize=True, deadline=None)
+settings.load_profile("check")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in namespaces first: of two workers one begins with these, which wait a lot, and one computes."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -129,6 +129,8 @@ class Host:
     """Unbound signatures that it got as a relay, or that are being decided on."""
     given: Counter[int] = field(default_factory=Counter)
     """How often it was told, as a relay, to log in to which host."""
+    equipped: bool = field(init=False)
+    """Its agent has what a relay needs, unless that was lost with a link and the root doesn't know yet."""
     complained_of: bool = False
     """Its parent reported that it lied."""
     asking: int = 0
@@ -138,6 +140,12 @@ class Host:
 
     def __post_init__(self) -> None:
         self.id, self.name = self.node.id, self.node.host
+        self.links_lost()
+
+    def links_lost(self) -> None:
+        """What was on its way to it is lost, perhaps; what a relay of the plan needs came with its agent."""
+        self.resumed = self.resumed or self.t_ready_s is not None
+        self.equipped = bool(self.node.children)
 
     @property
     def alive(self) -> bool:

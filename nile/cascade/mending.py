@@ -155,7 +155,7 @@ class Mender:
         host.placed_s = t
         host.contact = Contact.WAITING
         for each in self._tree.below(host):
-            each.resumed = each.resumed or each.t_ready_s is not None  # what got lost comes again
+            each.links_lost()  # what got lost comes again
         host.permitted = not self._logins.bounded
         if leaves:
             self._logins.move_on(host)
@@ -166,7 +166,7 @@ class Mender:
         code = False
         if parent != ROOT_ID:
             relay = self._tree[parent]
-            code = parent not in self._tree.relays
+            code, relay.equipped = not relay.equipped, True
             self._tree.relays.add(parent)
             relay.given[host.id] += 1
         actions.append(self._orders.place(host, code=code))

@@ -26,7 +26,7 @@ class Tree:
         """How many children the plan gives the root."""
         self.depth = max((node.stage for node in plan.nodes), default=0)
         self.relays = {host.id for host in self.hosts.values() if host.children}
-        """Ids of all that have had what a relay needs."""
+        """Ids of all that are relays, or were: a new agent there has what a relay needs from the start."""
         self._gates = _gates(plan)
         self.behind = Counter(gate for gates in self._gates.values() for gate in gates)
         """How many hosts whose verdict isn't in the store are reachable only through a gateway, by its id."""

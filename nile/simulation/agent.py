@@ -87,13 +87,20 @@ class SimAgent:
             self.perform(self.core.frame(frame, now))
             self._branch_out(self.core.plan.get("node", {}).get("children", []))
         elif frame.type == wire.ADOPT and not frame.path and self.branches is None:
-            self._branch_out(frame.fields()["entries"])
+            self._become_relay(frame.fields())
         elif self.branches and (frame.path or frame.type in wire.RELAY_TYPES):
             self.branches.frame(frame)
         elif not frame.path:
             if self.branches and frame.type in wire.BROADCAST:
                 self.branches.frame(frame)
             self.perform(self.core.frame(frame, now))
+
+    def _become_relay(self, body: dict[str, Any]) -> None:
+        """It has what a relay needs since its login, or gets it now; else it ends with an ImportError."""
+        if body["code"] or self.core.plan["node"]["relay"]:
+            self._branch_out(body["entries"])
+        else:
+            self.host.kill_agent()
 
     def _branch_out(self, entries: list[dict[str, Any]]) -> None:
         if self.branches is None and entries and self.alive:

@@ -2,8 +2,8 @@
 
 from nile.sync.course import Sync
 from nile.sync.elevated import Elevated
-from nile.sync.gathering import Gather, GatherOptions
-from nile.sync.options import Ask, Method, Purpose, Quorum, SyncOptions
+from nile.sync.gathering import Gather
+from nile.sync.options import Ask, GatherOptions, Method, Purpose, Quorum, SyncOptions
 from nile.sync.releases import Deed, Releases, ReleasesOptions
 from nile.sync.repos import Repos
 

@@ -17,7 +17,7 @@ from nile.agent.worker.ring import APPLIER
 from nile.sync.asking import Errands
 from nile.sync.holdups import Holdups
 from nile.sync.means import Means
-from nile.sync.member import Member
+from nile.sync.member import Member, Members
 from nile.sync.targets import Target, count, words
 from nile.topology.model import ROOT_ID
 
@@ -62,14 +62,15 @@ class Chain:
         self._terms = {**terms, "identity": identity}
         self._identity = identity
         self._over = over
-        self._members: list[Member] = []
+        self._members = Members()
         self._holdups = Holdups(self._members)
         self._orphans: dict[Member, float] = {}
         """Those whom nobody feeds, and since when."""
         self._links: dict[int, Member] = {}
         """By the number of the words by which its feeder was told of it, as long as these hold."""
         self._digest: bytes | None = None
-        self._leaving: list[Member] = []
+        self._leaving: dict[int, Member] = {}
+        """By id, those that have yet to say that they have stopped."""
         self._open = True
         self._failed_from: Counter[int] = Counter()
         self._failures = 0
@@ -95,13 +96,13 @@ class Chain:
         parts = min(heads, len(targets))
         first = {part * len(targets) // parts for part in range(1, parts)}
         for at, target in enumerate(targets):
-            before = self._members[-1] if self._members and at not in first else None
+            before = self._members.last if at not in first else None
             member = Member(target, before, secret=self._means.secret(), due_s=t + ANSWER_S)
             self._ways.left(target.id)
             fields = {"secret": member.secret, **self._terms}
             tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
             member.number = member.asked = tell.message["n"]
-            self._members.append(member)
+            self._members.add(member)
             yield tell
 
     def close(self) -> Errands:
@@ -111,14 +112,14 @@ class Chain:
 
     def gone(self, target: Target, t: float) -> Errands:
         """It has its verdict: nothing more is heard of it."""
-        self._leaving = [member for member in self._leaving if member.target is not target]
-        for member in [each for each in self._members if each.target is target]:
+        self._leaving.pop(target.id, None)
+        if (member := self._members.of(target)) is not None:
             yield from self._leave_out(member, "it is gone", t, False)
 
     def dissolve(self, reason: str, t: float) -> Errands:
         """Nothing comes of it, but for those that have everything."""
         self._open = False
-        for member in reversed(list(self._members)):  # from the end, so that nobody is fed anew
+        for member in reversed([*self._members]):  # from the end, so that nobody is fed anew
             if not member.complete:
                 yield from self._leave_out(member, reason, t, True)
 
@@ -130,7 +131,8 @@ class Chain:
 
     def overdue(self, t: float) -> list[Target]:
         """Hosts whose workers hang: they haven't said what they have to say."""
-        late = [member for member in (*self._members, *self._leaving) if member.due_s and t > member.due_s]
+        asked = (*self._members, *self._leaving.values())
+        late = [member for member in asked if member.due_s and t > member.due_s]
         late += [member for member in self._members if member.complete and self._is_late(member, t)]
         return [member.target for member in late]
 
@@ -176,14 +178,13 @@ class Chain:
         """It has everything, or gave up, or did as it was told."""
         self.sent[member.target.id] += count(message.get("sent", 0))
         if not member.inside:
-            self._leaving = [each for each in self._leaving if each is not member]
+            self._leaving.pop(member.target.id, None)
         elif message.get("code"):
             yield from self._leave_out(member, words(message["reason"]), t, False)
         else:
             self._remove(member)
             # Whoever was to be fed by it, and wasn't yet: others know that they have everything.
-            for behind in [each for each in self._members if each.feeder is member and not each.complete]:
-                yield from self._feed(behind, None, t)
+            yield from self._feed_all(member, None, t)
             if member.asked:  # whoever was to feed it feeds nobody
                 yield from self._settle()
         yield from self._over(member.target, message, t)
@@ -227,7 +228,7 @@ class Chain:
 
     def _feed(self, member: Member, feeder: Member | None, t: float) -> Errands:
         """It is to get the rest from that one: first it has to say where it waits."""
-        member.feeder = feeder
+        self._members.feed(member, feeder)
         self._orphans.pop(member, None)
         self._links.pop(member.link, None)
         member.link = 0
@@ -238,20 +239,26 @@ class Chain:
         member.asked = tell.message["n"]
         yield tell
 
+    def _feed_all(self, gone: Member, feeder: Member | None, t: float) -> Errands:
+        """Those that were fed by it are to get the rest from that one, unless they have all of it."""
+        for behind in sorted(gone.feeds, key=lambda each: each.number):
+            if not behind.complete:
+                yield from self._feed(behind, feeder, t)
+
     def _waits(self, member: Member, message: dict[str, Any], t: float) -> Errands:
         """It waits at a port, or needs nobody any more."""
         if not member.inside or message["n"] != member.asked:
             return
         member.asked, member.due_s = 0, None
         if "port" not in message:  # so whoever was to feed it feeds nobody
-            member.feeder = None
+            self._members.feed(member, None)
             yield from self._settle()
             return
         port = count(message["port"])
         if not 0 < port <= MOST_PORT:
             raise ValueError("a port that is none")
         if member.feeder is not None and not member.feeder.inside:
-            member.feeder = None
+            self._members.feed(member, None)
         feeder = member.feeder
         giver = feeder.target.id if feeder else ROOT_ID
         where = {
@@ -313,19 +320,17 @@ class Chain:
         """It gets nothing more; `says`: it has yet to say that it has stopped."""
         if not member.inside:
             return
+        feeder = member.feeder
         self._remove(member)
         self._holdups.changed(t)
         self.left_out.append((member.target.name, reason))
         if says:
-            self._leaving.append(member)
+            self._leaving[member.target.id] = member
             member.due_s = t + ANSWER_S
             yield self._asking.ask(member.target.id, "leave", {"what": member.number}, None)
-        if member.feeder is None and member.link:
+        if feeder is None and member.link:
             yield self._asking.ask(ROOT_ID, "leave", {"what": member.link}, None)
-        before = member.feeder if member.feeder is not None and member.feeder.inside else None
-        for behind in [each for each in self._members if each.feeder is member]:
-            if not behind.complete:
-                yield from self._feed(behind, before, t)
+        yield from self._feed_all(member, feeder if feeder is not None and feeder.inside else None, t)
         yield from self._settle()
 
     def _leave_out_slow(self, member: Member | None, t: float) -> Errands:
@@ -336,14 +341,12 @@ class Chain:
         self._members.remove(member)
         self._orphans.pop(member, None)
         self._links.pop(member.link, None)
-        member.inside = False
+        self._holdups.left(member)
 
     def _settle(self) -> Errands:
         """Whoever feeds nobody is told that it is the last one, unless somebody may follow."""
-        feeders = {member.feeder for member in self._members}
-        for member in self._members:
-            waits = self._open and member is self._members[-1]
-            if member not in feeders and not member.told_last and not waits:
+        for member in self._members.loose():
+            if not (self._open and member is self._members.last):
                 member.told_last = True
                 yield self._asking.ask(member.target.id, "last", {"what": member.number}, None)
 

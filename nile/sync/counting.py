@@ -7,13 +7,15 @@ got its copy has all of the source only that host itself is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nile.cascade import Tell
 from nile.cascade.verdicts import Judgement
 from nile.sync.asking import Answer, Errands
 from nile.sync.judging import told
+from nile.sync.roster import Roster
 from nile.sync.targets import Difference, Step, Target
 from nile.topology.model import ROOT_ID
 
@@ -32,67 +34,91 @@ class Counting:
     With `exact` every difference is told, else not all of those of attributes of directories.
     """
 
-    def __init__(
-        self, targets: Mapping[int, Target], ask: Ask, fail: Fail, checksum: bool, exact: bool
-    ) -> None:
+    def __init__(self, targets: Roster, ask: Ask, fail: Fail, checksum: bool, exact: bool) -> None:
         self._targets = targets
         self._ask = ask
         self._fail = fail
         self._checksum = checksum
         self._exact = exact
         self._estimates: dict[Group, Difference] = {}
-        self._asked: dict[Group, int] = {}
-        self._own: dict[int, Difference] = {}
+        self._groups: deque[list[Target]] = deque()
+        """Those of which there is no estimate, and nobody is asked for one."""
+        self._asked: dict[int, list[Target]] = {}
+        """Groups by who of them is asked."""
+        self._each: deque[Target] = deque()
+        """Those that got their copy, and have yet to be asked."""
+        self._own: dict[Target, Difference] = {}
         self._comparing: set[int] = set()
         self._chunks: list[bytes] = []
         self._packed = False
         self._packing = False
+        targets.watch(self._moved)
 
     def estimate(self, target: Target) -> Difference | None:
         """What differs there, as far as another one that has the same says."""
         return self._estimates.get(self._group(target))
 
-    def complete(self, differing: Iterable[Target]) -> bool:
-        """Is there an estimate for all of these?"""
-        return all(
-            self._group(target) in self._estimates for target in differing if target.step is not Step.OVER
-        )
-
     def is_asked(self, target: Target) -> bool:
         """Has it to answer, and not only to wait for its turn?"""
         return target.id in self._comparing
 
-    def take_own(self, target: Target) -> Difference | None:
-        """What differs there, as it says itself, if it was asked since it was scanned last; said once."""
-        return self._own.pop(target.id, None)
+    def answered(self) -> list[tuple[Target, Difference]]:
+        """Those that got their copy and say what differs there nevertheless; each is told once."""
+        own, self._own = self._own, {}
+        return sorted(own.items(), key=lambda each: each[0].id)
 
-    def go_on(self, differing: Iterable[Target]) -> Errands:
-        """Ask one of each group of which there is no estimate."""
-        wanted = {self._group(target): target for target in differing}
-        for group, target in wanted.items():
-            if (
-                group not in self._estimates
-                and group not in self._asked
-                and len(self._comparing) < AT_ONE_TIME
-            ):
-                yield from self._compare(target)
-                if target.id in self._comparing:
-                    self._asked[group] = target.id
+    def begin(self, differing: Iterable[Target]) -> None:
+        """What these have is to be known."""
+        groups: defaultdict[Group, list[Target]] = defaultdict(list)
+        for target in differing:
+            groups[self._group(target)].append(target)
+        self._groups.extend(groups.values())
 
-    def go_on_each(self, copied: Iterable[Target]) -> Errands:
-        """Ask each of these."""
-        for target in copied:
-            if (
-                target.id not in self._comparing
-                and target.id not in self._own
-                and len(self._comparing) < AT_ONE_TIME
-            ):
-                yield from self._compare(target)
+    @property
+    def complete(self) -> bool:
+        """Is there an estimate for all of these?"""
+        return not self._group_without() and not self._asked
 
-    def gone(self, target: Target) -> None:
-        """It answers no more: another one of its group has to."""
-        self._comparing.discard(target.id)
-        self._asked = {group: asked for group, asked in self._asked.items() if asked != target.id}
+    def go_on(self) -> Errands:
+        """Ask one of each group of which there is no estimate, and each of those that got their copy."""
+        if not self._packed:
+            if (self._group_without() or self._each) and not self._packing:
+                self._packing = True
+                yield self._ask(ROOT_ID, "pack", {}, self._pack)
+            return
+        while len(self._comparing) < AT_ONE_TIME and (target := self._next()) is not None:
+            yield from self._compare(target)
+
+    def _next(self) -> Target | None:
+        if group := self._group_without():
+            self._groups.popleft()
+            target = group.pop()
+            self._asked[target.id] = group
+            return target
+        while self._each:
+            target = self._each.popleft()
+            if target.step is Step.COMPARING:
+                return target
+        return None
+
+    def _group_without(self) -> list[Target]:
+        """The first one without an estimate, but for those that are over; empty: there is none."""
+        while self._groups:
+            group = self._groups[0]
+            while group and group[-1].step is Step.OVER:
+                group.pop()
+            if group:
+                return group
+            self._groups.popleft()
+        return []
+
+    def _moved(self, target: Target, before: Step) -> None:
+        if target.step is Step.COMPARING:
+            self._each.append(target)
+        elif target.step is Step.OVER:  # another one of its group has to answer
+            self._comparing.discard(target.id)
+            if (group := self._asked.pop(target.id, None)) is not None:
+                self._groups.appendleft(group)
 
     def _pack(self, message: dict[str, Any], _t: float) -> Errands:
         chunk = message["chunk"]
@@ -103,11 +129,6 @@ class Counting:
         return iter(())
 
     def _compare(self, target: Target) -> Errands:
-        if not self._packed:
-            if not self._packing:
-                self._packing = True
-                yield self._ask(ROOT_ID, "pack", {}, self._pack)
-            return
         self._comparing.add(target.id)
         for chunk in self._chunks:
             yield self._ask(target.id, "source", {"chunk": chunk}, None)
@@ -121,7 +142,9 @@ class Counting:
             yield from self._fail(target, told(message))
             return
         found = Difference.of(message)
-        self._own[target.id] = found
+        self._asked.pop(target.id, None)
+        if target.step is Step.COMPARING:
+            self._own[target] = found
         self._estimates.setdefault(self._group(target), found)
 
     def _group(self, target: Target) -> Group:

@@ -23,14 +23,16 @@ from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Errands
 from nile.sync.counting import Counting
+from nile.sync.demand import Demand
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
 from nile.sync.judging import broke_rules, silent, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
+from nile.sync.roster import Roster
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
-from nile.sync.targets import Step, Target
+from nile.sync.targets import UNSETTLED, Step, Target
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
@@ -59,10 +61,7 @@ class Sync:
     ) -> None:
         self._options = options
         self._hosts = hosts
-        asked = [host for host in hosts.hosts.values() if host.node.asked]
-        self._targets = {
-            host.id: Target(host.id, host.name) for host in asked if only is None or host.id in only
-        }
+        self._targets = Roster(hosts, only)
         means = Means(options, run, hosts, address, secret)
         self._asking, self._ways = means.asking, means.ways
         self._survey = Survey(means, self._targets, self._fail, self._stop)
@@ -73,18 +72,16 @@ class Sync:
             options.checksum,
             exact=options.purpose is not Purpose.COPY,
         )
-        self._giving = Giving(means, self._targets, self._survey.check)
+        self._demand = Demand(self._targets, hosts)
+        self._giving = Giving(means, self._targets, self._demand, self._survey.check)
         self._streams = Streams(means, self._survey.check, self._fail, identity)
         order = Order(run, options.release, options.quorum, options.keep, delivered=True)
         self._flipping = Flipping(
             order, self._targets, self._asking, self._fail, lambda target, _: iter([self._done(target)])
         )
-        self._closed_at = (0, 0, 0)
-        """What decided who may be closed, when that was looked at last."""
         self._shown: Counter[int] = Counter()
         """Bytes of differences that were shown, by host."""
-        self._begun = False
-        self._asked = False
+        self._counted = self._begun = self._asked = False
         self._stopped: Judgement | None = None
 
     # What happens.
@@ -129,11 +126,10 @@ class Sync:
         target.step = Step.OVER
         yield from self._giving.gone(target, t)
         yield from self._streams.gone(target, t)
-        self._counting.gone(target)
         self._ways.gone(target.id)
         yield from self._go_on(t)
         yield from self._progress(t)
-        if all(each.step is Step.OVER for each in self._targets.values()):
+        if self._targets.count(Step.OVER) == len(self._targets):
             yield from self._summarize(t)
 
     def root_lost(self, reason: str, t: float) -> Errands:
@@ -187,6 +183,7 @@ class Sync:
         if not self._begun:
             yield from self._begin_copying(t)
         if self._begun and self._options.copies:
+            yield from self._counting.go_on()
             yield from self._judge_copies()
             yield from self._giving.go_on(t)
             yield from self._flip(t) if self._options.release else self._close()
@@ -195,17 +192,15 @@ class Sync:
 
     def _judge_copies(self) -> Errands:
         """Those that got their copy, and yet aren't equal: once more, by contents; then it has failed."""
-        copied = [target for target in self._targets.values() if target.step is Step.COMPARING]
-        yield from self._counting.go_on_each(copied)
-        for target in copied:
-            found = self._counting.take_own(target)
-            if found is None or target.step is not Step.COMPARING:
+        for target, found in self._counting.answered():
+            if target.step is not Step.COMPARING:
                 continue
             if found.only_more and not self._options.delete:
                 if self._options.purpose is Purpose.REPAIR:
                     yield from self._fail(target, HAS_MORE)
                 else:
-                    target.step, target.has_more = Step.SAME, True
+                    target.has_more = True
+                    target.step = Step.SAME
             elif not target.checked_bytes:
                 target.checked_bytes = True
                 target.step = Step.DIFFERS
@@ -216,13 +211,15 @@ class Sync:
 
     def _begin_copying(self, t: float) -> Errands:
         """Once every host has said what it has, and what would change there is known."""
-        targets = self._targets.values()
-        if self._asked or not self._survey.sources or not all(target.settled for target in targets):
+        if self._asked or not self._survey.sources or self._targets.count(*UNSETTLED):
             return
-        differing = [target for target in targets if target.step is Step.DIFFERS]
-        yield from self._counting.go_on(differing)
-        if not self._counting.complete(differing):
+        if not self._counted:
+            self._counted = True
+            self._counting.begin(self._targets.at(Step.DIFFERS))
+        yield from self._counting.go_on()
+        if not self._counting.complete:
             return
+        differing = self._targets.at(Step.DIFFERS)
         if not self._options.copies:
             self._begun = True
             yield from self._report()
@@ -246,17 +243,14 @@ class Sync:
     def _start(self, t: float) -> Errands:
         """From now on something is written."""
         self._begun = True
-        for target in self._targets.values():
-            if target.step is Step.DIFFERS and (found := self._counting.estimate(target)) is not None:
+        differing = self._targets.at(Step.DIFFERS)
+        for target in differing:
+            if (found := self._counting.estimate(target)) is not None:
                 self._ways.pace.expect(target.id, target.name, found.move)
         if self._options.streams:
             # A stream has all files in it: none of a release can be linked to those of the one before.
-            differing = [
-                target
-                for target in self._targets.values()
-                if target.step is Step.DIFFERS and not target.current
-            ]
-            yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
+            unlinked = [target for target in differing if not target.current]
+            yield from self._streams.begin(unlinked, self._survey, self._counting.estimate, t)
 
     def _tell(self, differing: list[Target]) -> Errands:
         """Say what differs before it is mended; where there is only more, that isn't what is mended."""
@@ -314,28 +308,20 @@ class Sync:
 
     def _close(self) -> Errands:
         """Those that are served and serve nobody any more."""
-        served = [target for target in self._targets.values() if target.step is Step.SAME]
-        state = (len(served), sum(target.wanting for target in self._targets.values()), self._hosts.changes)
-        if not served or state == self._closed_at:
-            return
-        self._closed_at = state
-        needed = self._giving.needed()
-        for target in served:
-            if target.id not in needed or target.has_more:
-                target.step = Step.CLOSING
-                yield self._asking.ask(target.id, "close", {}, self._closed)
+        for target in self._demand.idle():
+            target.step = Step.CLOSING
+            yield self._asking.ask(target.id, "close", {}, self._closed)
 
     def _flip(self, t: float) -> Errands:
         """A release is made current once every host has it, or won't."""
-        targets = self._targets.values()
-        if not self._flipping.begun and not any(target.wanting for target in targets):
+        if not self._flipping.begun and not self._targets.wanting:
             yield from self._summarize(t)
-            yield from self._flipping.begin([each for each in targets if each.step is Step.SAME], t)
+            yield from self._flipping.begin(self._targets.at(Step.SAME), t)
         yield from self._flipping.go_on(t)
 
     def _closed(self, message: dict[str, Any], t: float) -> Errands:
         target = self._targets[message["from"]]
-        if not any(each.step not in (Step.OVER, Step.CLOSING) for each in self._targets.values()):
+        if self._targets.count(Step.OVER, Step.CLOSING) == len(self._targets):
             yield from self._summarize(t)
         yield self._done(target)
 

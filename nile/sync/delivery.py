@@ -48,7 +48,7 @@ class Delivery:
     def __init__(self, streams: Streams, group: Group) -> None:
         self._streams = streams
         self._asking = streams.means.asking
-        self.targets = group.targets
+        self.targets = dict.fromkeys(group.targets)
         self.only = group.only
         self._recorder = recorder = group.recorder
         self.attempt = group.attempt
@@ -232,7 +232,7 @@ class Delivery:
         """A host has its verdict."""
         if target not in self.targets:
             return
-        self.targets.remove(target)
+        del self.targets[target]
         self.left = [each for each in self.left if each is not target]
         self.again = [each for each in self.again if each is not target]
         if self.chain is not None:

@@ -24,6 +24,7 @@ from nile.events import Code, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.judging import told
 from nile.sync.options import Quorum
+from nile.sync.roster import Roster
 from nile.sync.targets import Step, Target
 
 MOST_S = 60.0
@@ -62,7 +63,7 @@ class Flipping:
     def __init__(
         self,
         order: Order,
-        targets: Mapping[int, Target],
+        targets: Roster,
         asking: Asking,
         fail: Callable[[Target, Judgement], Errands],
         done: Callable[[Target, Mapping[str, Any]], Errands],
@@ -102,9 +103,9 @@ class Flipping:
     def go_on(self, t: float) -> Errands:
         """What follows, once all have done what they were asked last."""
         while self.begun and self._phase is not Phase.OVER:
-            self._members = [target for target in self._members if target.step is not Step.OVER]
-            if any(target.step is Step.CLOSING for target in self._members):
+            if self._targets.count(Step.CLOSING):
                 return
+            self._members = [target for target in self._members if target.step is not Step.OVER]
             yield from self._next(t)
 
     def _next(self, t: float) -> Errands:

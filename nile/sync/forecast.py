@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nile.cascade.tree import Tree
-from nile.sync.giving import AT_ONE_TIME
 from nile.sync.options import Method
+from nile.sync.queues import AT_ONE_TIME
 from nile.sync.streaming import LEAST, in_order
 from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, ROOT_NAME, Plan

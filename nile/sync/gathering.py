@@ -8,7 +8,6 @@ hosts have a turn at one time: everything goes through the root's port.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from nile.cascade import Publish
@@ -18,6 +17,8 @@ from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import LOOPBACK, Asking, Errands
 from nile.sync.judging import SILENT_S, STANDS_STILL, broke_rules, stalled, told
+from nile.sync.lines import Line
+from nile.sync.options import GatherOptions
 from nile.sync.targets import count, rsync_facts, words
 from nile.sync.turns import BROUGHT, UNREADABLE, Giver, Step, Trouble, Turn, lines
 from nile.sync.wording import gathered
@@ -31,21 +32,6 @@ MOST_AT_ONE_TIME = 64
 PAUSE_S = 1.0
 """Before the second try to take from a host; before the next one twice that."""
 TRIES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class GatherOptions:
-    """What to bring, and where to. Paths are bytes: file names need not be text."""
-
-    sources: tuple[bytes, ...]
-    """Absolute paths on the hosts; with a trailing slash, what is in the directory and not itself."""
-    dest: bytes
-    """An absolute path at the root: the directory that gets one for each host."""
-    excludes: tuple[bytes, ...] = ()
-    """Patterns of rsync(1)."""
-    numeric_ids: bool = False
-    bwlimit_kib_s: int | None = None
-    """For each host."""
 
 
 class Gather:
@@ -63,6 +49,11 @@ class Gather:
         self._givers = {
             host.id: Giver(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
+        self._waiting: Line[Giver] = Line()
+        self._at_it: set[int] = set()
+        """Ids of those that have a turn,"""
+        self._open = set(self._givers)
+        """and of those that have no verdict yet."""
         self._ready = False
         self._stopped: Judgement | None = None
         self._received = 0
@@ -92,7 +83,7 @@ class Gather:
         if self._stopped:
             yield from self._judge(giver, self._stopped, t)
         elif giver.step is Step.ABSENT:
-            giver.step = Step.WAITING
+            self._wait(giver)
             yield from self._go_on(t)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
@@ -117,7 +108,7 @@ class Gather:
         giver = self._givers.get(node_id)
         if giver is None:
             return
-        giver.step = Step.OVER
+        self._close(giver)
         if giver.turn is not None and giver.turn.fetch and "fetch" not in giver.turn.ends:
             yield self._asking.ask(ROOT_ID, "abandon", {"what": giver.turn.fetch}, None)
         yield from self._summarize(t)
@@ -133,8 +124,9 @@ class Gather:
 
     def tick(self, t: float) -> Errands:
         """Somebody may hang; or be back, or have waited long enough to be tried again."""
-        for giver in list(self._givers.values()):
-            if giver.turn is None or not giver.at_it:
+        self._waiting.again()
+        for giver in [self._givers[node_id] for node_id in sorted(self._at_it)]:
+            if giver.turn is None:
                 continue
             patience = giver.turn.patience_s if giver.brings else SILENT_S
             if t - giver.heard_s > patience:
@@ -150,17 +142,24 @@ class Gather:
         """Give turns to those that wait."""
         if not self._ready or self._stopped:
             return
-        slow = [giver.turn.slow(t) for giver in self._givers.values() if giver.turn and giver.at_it]
+        slow = [turn.slow(t) for each in self._at_it if (turn := self._givers[each].turn)]
         room = min(AT_ONE_TIME - slow.count(False), MOST_AT_ONE_TIME - len(slow))
-        for giver in list(self._givers.values()):
-            if room <= 0:
+        for _ in range(room):
+            giver = self._waiting.take(
+                lambda each: each.step is Step.WAITING,
+                lambda each: t >= each.not_before_s and self._hosts.attached(each.id),
+            )
+            if giver is None:
                 return
-            waits = giver.step is Step.WAITING and t >= giver.not_before_s
-            if waits and self._hosts.attached(giver.id):
-                room -= 1
-                yield from self._begin_turn(giver, t)
+            yield from self._begin_turn(giver, t)
+
+    def _wait(self, giver: Giver) -> None:
+        giver.step, giver.turn = Step.WAITING, None
+        self._at_it.discard(giver.id)
+        self._waiting.join(0, giver.id, giver)
 
     def _begin_turn(self, giver: Giver, t: float) -> Errands:
+        self._at_it.add(giver.id)
         giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, Turn(self._secret(), t)
         turn = giver.turn
         fields = {
@@ -259,8 +258,8 @@ class Gather:
         trouble = turn.trouble
         giver.tries += 1
         if trouble.retry and giver.tries < TRIES:
-            giver.step, giver.turn = Step.WAITING, None
             giver.not_before_s = t + PAUSE_S * giver.tries
+            self._wait(giver)
             yield from self._go_on(t)
             return
         text = b"".join(line + b"\n" for line in turn.lines)
@@ -273,14 +272,19 @@ class Gather:
 
     # The end.
 
-    def _judge(self, giver: Giver, judgement: Judgement, t: float) -> Errands:
+    def _close(self, giver: Giver) -> None:
         giver.step = Step.OVER
+        self._at_it.discard(giver.id)
+        self._open.discard(giver.id)
+
+    def _judge(self, giver: Giver, judgement: Judgement, t: float) -> Errands:
+        self._close(giver)
         yield from self._summarize(t)
         yield Judge(giver.id, judgement)
 
     def _summarize(self, t: float) -> Errands:
         """Before the last verdict, after which the run is over."""
-        if self._summarized or not self._ready or any(e.step is not Step.OVER for e in self._givers.values()):
+        if self._summarized or not self._ready or self._open:
             return
         self._summarized = True
         yield Publish(
@@ -294,5 +298,5 @@ class Gather:
         self._stopped = judgement
         for giver in list(self._givers.values()):
             if giver.step not in (Step.ABSENT, Step.OVER):
-                giver.step = Step.OVER
+                self._close(giver)
                 yield Judge(giver.id, judgement)

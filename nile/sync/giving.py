@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from nile.cascade import Errand
@@ -11,13 +11,14 @@ from nile.cascade.verdicts import Judgement, code_of
 from nile.cascade.work import Judge
 from nile.events import Code, Verdict
 from nile.sync.asking import LOOPBACK, Errands
+from nile.sync.demand import Demand
 from nile.sync.judging import STALLED_S, stalled
 from nile.sync.means import Means
+from nile.sync.queues import Queues
+from nile.sync.roster import Roster
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
-AT_ONE_TIME = 4
-"""Copies that one node gives at one time: more share its uplink, and each of them ends later."""
 PAUSE_S = 1.0
 """Before the third try to copy to a host; before the next one twice that. The second one begins at once."""
 LEAST_BYTES = 16 * 1024
@@ -86,7 +87,8 @@ class Giving:
     def __init__(
         self,
         means: Means,
-        targets: Mapping[int, Target],
+        targets: Roster,
+        demand: Demand,
         check: Callable[[Target], Errands],
     ) -> None:
         self._means = means
@@ -96,8 +98,7 @@ class Giving:
         self._targets = targets
         self._check = check
         self.ways = means.ways
-        self._weighed = -1
-        self._weights: Counter[int] = Counter()
+        self._queues = Queues(targets, means.hosts, demand, means.options.over_links)
         self.sent: Counter[int] = Counter()
         self.began_s = 0.0
         self.broken: Judgement | None = None
@@ -106,9 +107,8 @@ class Giving:
 
     def look_after(self, t: float) -> Errands:
         """Copies of whose giver nothing more is to be heard, and those of which nobody says anything."""
-        for target in self._targets.values():
-            if target.step is not Step.COPYING:
-                continue
+        self._queues.again()
+        for target in self._targets.at(Step.COPYING):
             if self._unheard(target):
                 yield from self._ended(target, t)
             elif t - max(target.heard_s, target.begun_s) > STALLED_S:
@@ -126,71 +126,16 @@ class Giving:
 
     def go_on(self, t: float) -> Errands:
         """Begin what can begin: those first that have most to serve in turn."""
-        waiting = [target for target in self._targets.values() if target.step is Step.DIFFERS]
-        if not waiting:
-            return
-        busy = Counter(target.giver for target in self._targets.values() if target.step is Step.COPYING)
-        for target in sorted(waiting, key=lambda each: -self._weight(each.id)):
-            giver = self._giver(target)
-            if giver is None or busy[giver] >= AT_ONE_TIME or t < target.not_before_s:
-                continue
-            if self._hosts.attached(target.id) and self._hosts.attached(giver):
-                busy[giver] += 1
-                yield from self._begin(target, giver, t)
-
-    def _weight(self, node_id: int) -> int:
-        """Hosts below a host, as the tree was when it last changed."""
-        if self._weighed != self._hosts.changes:
-            self._weighed = self._hosts.changes
-            self._weights = Counter(
-                above for host in self._hosts.hosts.values() for above in self._hosts.route(host.id)
-            )
-        return self._weights[node_id]
-
-    def _giver(self, target: Target) -> int | None:
-        """Who is to serve it: the one above it, unless that came to nothing; None: not yet."""
-        above = self._above(target)
-        if above != ROOT_ID and self._targets[above].step is not Step.SAME:
-            return None
-        return above
-
-    def _above(self, target: Target) -> int:
-        """The next one above it that has, or may yet have, a copy; the root always has."""
-        node_id = self._hosts[target.id].parent
-        while node_id != ROOT_ID:
-            above = self._targets.get(node_id)
-            usable = above is not None and above.step not in (Step.CLOSING, Step.OVER)
-            if above is not None and above.has_more:
-                return ROOT_ID  # it would give what is its own, too
-            if usable and node_id not in target.failed_from:
-                return node_id
-            if self._options.over_links:
-                return ROOT_ID  # only from there, and from its parent, there are links to it
-            node_id = self._hosts[node_id].parent
-        return ROOT_ID
-
-    def needed(self) -> set[int]:
-        """Ids of those by whom somebody may still have to be served."""
-        found: set[int] = set()
-        for target in self._targets.values():
-            node_id = self._hosts[target.id].parent if target.wanting else ROOT_ID
-            while node_id != ROOT_ID and node_id not in found:
-                found.add(node_id)
-                node_id = self._hosts[node_id].parent
-        return found
+        for target, giver in self._queues.next(t):
+            yield from self._begin(target, giver, t)
 
     def gone(self, target: Target, t: float) -> Errands:
         """It has its verdict: whom it served has to be served by another."""
-        for taker in self._targets.values():
-            if taker.step is Step.COPYING and taker.giver == target.id:
-                taker.trouble = taker.trouble or (
-                    Code.LINK,
-                    f"{target.name}, which copied to it, is gone",
-                    True,
-                )
-                taker.ends.add("push")
-                yield self._abandon(taker)
-                yield from self._ended(taker, t)
+        for taker in self._queues.served_by(target.id):
+            taker.trouble = taker.trouble or (Code.LINK, f"{target.name}, which copied to it, is gone", True)
+            taker.ends.add("push")
+            yield self._abandon(taker)
+            yield from self._ended(taker, t)
 
     def _abandon(self, taker: Target) -> Errand:
         """Nobody will come: its worker needn't wait."""
@@ -208,7 +153,8 @@ class Giving:
 
     def _begin(self, target: Target, giver: int, t: float) -> Errands:
         self.began_s = self.began_s or t
-        target.step, target.giver, target.begun_s = Step.COPYING, giver, t
+        target.giver, target.begun_s = giver, t
+        target.step = Step.COPYING
         target.so_far, target.so_far_s = 0, t
         target.ends, target.trouble, target.pushed, target.abandoned = set(), None, False, False
         attempt = _Attempt(self, target, giver, self._means.secret())
@@ -266,14 +212,13 @@ class Giving:
     def _ended(self, target: Target, t: float) -> Errands:
         if target.ends != {"push", "receive"} and not self._unheard(target):
             return
-        giver, target.giver = target.giver, None
         if target.trouble is None:
             yield from self._check(target)
             return
         code, reason, retry = target.trouble
-        target.step = Step.DIFFERS
-        target.failed_from.append(giver if giver is not None else ROOT_ID)
+        target.failed_from.append(target.giver if target.giver is not None else ROOT_ID)
         target.not_before_s = t + PAUSE_S * (len(target.failed_from) - 1)
+        target.step = Step.DIFFERS
         if code == Code.SOURCE_CHANGED:
             remedy = "run it again once nobody writes there"
             self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)

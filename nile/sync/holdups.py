@@ -7,8 +7,10 @@ feeder: if the next one is as slow, it is the way to both of them.
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
+
 from nile.agent.worker.ring import APPLIER, SUCCESSOR
-from nile.sync.member import Member
+from nile.sync.member import Member, Members
 from nile.topology.model import ROOT_ID
 
 HELD_S = 4.0
@@ -20,17 +22,26 @@ CALM_S = 3.0
 
 
 class Holdups:
-    """Says whom to leave out because of that. `members` are those of the chain now, in order."""
+    """Says whom to leave out because of that. `members` are those of the chain now."""
 
-    def __init__(self, members: list[Member]) -> None:
+    def __init__(self, members: Members) -> None:
         self._members = members
         self._blamed: set[int] = set()
         """Ids of nodes because of whom somebody was left out: feeders, and those whose own disk was slow."""
         self._changed_s = float("-inf")
+        self._held: deque[tuple[float, Member]] = deque()
+        """Who said of late that it is held up, and when: the last of the chain, then the last of those who
+        said so later, and so on."""
+        self._own_fault: OrderedDict[Member, float] = OrderedDict()
+        """Who said that it is by its own disk, and when it last did; the latest last."""
 
     def changed(self, t: float) -> None:
         """Somebody was left out."""
         self._changed_s = t
+
+    def left(self, member: Member) -> None:
+        """It is in the chain no more."""
+        self._own_fault.pop(member, None)
 
     def held(self, member: Member, whom: str, t: float) -> Member | None:
         """It is held up by its applier, or by its successor; gives who is to be left out for that."""
@@ -38,9 +49,11 @@ class Holdups:
             member.held_since_s = t
         member.held_s = t
         if whom == APPLIER:
-            member.own_fault_s = t
-        behind = self._members[self._members.index(member) + 1 :]
-        if any(t - each.held_s < HELD_S for each in behind):
+            self._own_fault[member] = t
+            self._own_fault.move_to_end(member)
+        last = self._last_held(t)
+        self._note(member, t)
+        if last is not None and last.number > member.number:
             return None
         if whom == APPLIER:
             lasts = t > member.held_since_s and not self._all_alike(t)
@@ -50,21 +63,33 @@ class Holdups:
 
     def root_held(self, fed: Member, t: float) -> Member | None:
         """The root is held up by one that it feeds; nobody is to blame for that but who says nothing else."""
-        if any(t - each.held_s < HELD_S for each in self._members):
-            return None
-        return self._blame(ROOT_ID, fed, t)
+        return self._blame(ROOT_ID, fed, t) if self._last_held(t) is None else None
+
+    def _last_held(self, t: float) -> Member | None:
+        """The last one in the chain of those that said of late that they are held up."""
+        while self._held and (t - self._held[0][0] >= HELD_S or not self._held[0][1].inside):
+            self._held.popleft()
+        return self._held[0][1] if self._held else None
+
+    def _note(self, member: Member, t: float) -> None:
+        # Whoever is before it, and said so before: as long as that counts, this one counts more.
+        while self._held and self._held[-1][1].number <= member.number:
+            self._held.pop()
+        self._held.append((t, member))
 
     def _cause(self, feeder: Member, t: float) -> tuple[Member, Member | None]:
         """By whom who is held up: not whoever stands still itself because of the next one."""
         while True:
-            fed = next((each for each in self._members if each.feeder is feeder), None)
+            fed = min(feeder.feeds, key=lambda each: each.number, default=None)
             if fed is None or t - fed.report_s > REPORT_S or fed.waits_for != SUCCESSOR:
                 return feeder, fed
             feeder = fed
 
     def _all_alike(self, t: float) -> bool:
         """Do many blame their own disks? A large file of which little changed takes all of them long."""
-        return sum(t - each.own_fault_s < HELD_S for each in self._members) > max(1, len(self._members) // 3)
+        while self._own_fault and t - next(iter(self._own_fault.values())) >= HELD_S:
+            self._own_fault.popitem(last=False)
+        return len(self._own_fault) > max(1, len(self._members) // 3)
 
     def _blame(self, who: int, slow: Member, t: float) -> Member | None:
         if len(self._members) < 2 or t - self._changed_s < CALM_S or who in self._blamed:

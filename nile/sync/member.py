@@ -1,8 +1,9 @@
-"""A host of a chain (see chain). Pure."""
+"""Hosts of a chain, and who of them feeds whom (see chain). Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from nile.agent.worker.ring import APPLIER, SUCCESSOR
@@ -18,6 +19,8 @@ class Member:
 
     target: Target
     feeder: Member | None
+    feeds: dict[Member, None] = field(default_factory=dict)
+    """To whom it passes it on: to one, but for those that wait to be fed by another."""
     number: int = 0
     """Of the question by which it joined."""
     asked: int = 0
@@ -40,9 +43,7 @@ class Member:
     held_s: float = float("-inf")
     """When it last said that it is held up,"""
     held_since_s: float = float("-inf")
-    """when it first said so, of what lasts until now,"""
-    own_fault_s: float = float("-inf")
-    """and when it last said that it is by its own disk."""
+    """and when it first said so, of what lasts until now."""
     waits_for: str = ""
     """Because of whom it stood still between its last two reports: its applier, its successor, or nobody;"""
     report_s: float = float("-inf")
@@ -57,3 +58,56 @@ class Member:
         most = max(still, key=lambda who: still[who])
         self.waits_for = most if still[most] > STILL * span > 0 else ""
         self.report_s, self.report = t, (now[0], now[1], now[2])
+
+
+class Members:
+    """Those that are in a chain, in order, and who feeds whom."""
+
+    def __init__(self) -> None:
+        self._all: dict[int, Member] = {}
+        self._loose: dict[Member, None] = {}
+        """Those that feed nobody, but for some of those that know that."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._all.values()))
+
+    def of(self, target: Target) -> Member | None:
+        """The one that this host is."""
+        return self._all.get(target.id)
+
+    @property
+    def last(self) -> Member | None:
+        """Behind whom others join."""
+        return next(reversed(self._all.values()), None)
+
+    def add(self, member: Member) -> None:
+        """It is the last one now."""
+        self._all[member.target.id] = member
+        self._loose[member] = None
+        self.feed(member, member.feeder)
+
+    def remove(self, member: Member) -> None:
+        """It is in it no more. Those that it fed are to be fed by another one."""
+        del self._all[member.target.id]
+        self._loose.pop(member, None)
+        member.inside = False
+        self.feed(member, None)
+
+    def feed(self, member: Member, feeder: Member | None) -> None:
+        """It is to be fed by that one; None: by the root."""
+        before, member.feeder = member.feeder, feeder
+        if before is not None:
+            before.feeds.pop(member, None)
+            if before.inside and not before.feeds:
+                self._loose[before] = None
+        if feeder is not None:
+            feeder.feeds[member] = None
+            self._loose.pop(feeder, None)
+
+    def loose(self) -> list[Member]:
+        """Those that feed nobody, and haven't been told that they are the last; in order."""
+        self._loose = {member: None for member in self._loose if not member.told_last}
+        return sorted(self._loose, key=lambda member: member.number)

@@ -1,4 +1,4 @@
-"""What is to be copied, and how, as frozen values."""
+"""What is to be copied or gathered, and how, as frozen values."""
 
 from __future__ import annotations
 
@@ -111,3 +111,18 @@ class SyncOptions:
     def over_links(self) -> bool:
         """Do copies from one host to another go over the links of the tree?"""
         return self.method is not Method.RSYNC_TCP
+
+
+@dataclass(frozen=True, slots=True)
+class GatherOptions:
+    """What to bring from hosts, and where to. Paths are bytes: file names need not be text."""
+
+    sources: tuple[bytes, ...]
+    """Absolute paths on the hosts; with a trailing slash, what is in the directory and not itself."""
+    dest: bytes
+    """An absolute path at the root: the directory that gets one for each host."""
+    excludes: tuple[bytes, ...] = ()
+    """Patterns of rsync(1)."""
+    numeric_ids: bool = False
+    bwlimit_kib_s: int | None = None
+    """For each host."""

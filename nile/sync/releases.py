@@ -20,6 +20,7 @@ from nile.sync.asking import Asking, Errands
 from nile.sync.flipping import Flipping, Order
 from nile.sync.judging import broke_rules, silent, told
 from nile.sync.options import Quorum
+from nile.sync.roster import Roster
 from nile.sync.shelf import Shelf
 from nile.sync.targets import Step, Target
 
@@ -57,9 +58,7 @@ class Releases:
     def __init__(self, options: ReleasesOptions, run: str, hosts: Hosts) -> None:
         self._options = options
         self._run = run
-        self._targets = {
-            host.id: Target(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
-        }
+        self._targets = Roster(hosts)
         self._asking = Asking()
         order = Order(run, options.to, options.quorum, options.keep)
         self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done)
@@ -145,9 +144,9 @@ class Releases:
     def _go_on(self, t: float) -> Errands:
         if self._begun:
             yield from self._flipping.go_on(t)
-        elif all(target.step in (Step.READY, Step.OVER) for target in self._targets.values()):
+        elif self._targets.count(Step.READY, Step.OVER) == len(self._targets):
             self._begun = True
-            ready = [target for target in self._targets.values() if target.step is Step.READY]
+            ready = self._targets.at(Step.READY)
             befores = {self._shelves[target.id].previous for target in ready} - {""}
             if self._options.deed is Deed.FLIP and not self._options.to and len(befores) > 1:
                 reason = f"these hosts would go back to different releases: {', '.join(sorted(befores))}"

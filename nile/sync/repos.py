@@ -109,7 +109,7 @@ class Repos:
         """It has its verdict."""
         self._gone.add(node_id)
         turn = self._turn
-        if turn is not None and node_id in turn.ids - turn.over:
+        if turn is not None and node_id in turn.ids and node_id not in turn.over:
             turn.over.add(node_id)
             yield from self._follow(turn.sync.over(node_id, t), t)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -38,6 +38,10 @@ class Step(StrEnum):
 
 SPEAKING = frozenset({Step.OPENING, Step.SCANNING, Step.CHECKING, Step.COMPARING, Step.CLOSING})
 """A worker is asked something, and has to answer or to say that it is at it."""
+UNSETTLED = frozenset({Step.ABSENT, Step.OPENING, Step.WAITING, Step.SCANNING})
+"""It isn't known whether it has to get something."""
+DONE = frozenset({Step.SAME, Step.READY, Step.CLOSING, Step.OVER})
+"""It has to get nothing more."""
 FEATURES = frozenset({"xattrs", "ACLs", "hardlinks", "symtimes", "old-args", "modify-window-ns", "mkpath"})
 """What an rsync may have, of all that it says, that matters to another."""
 
@@ -94,11 +98,13 @@ class Difference:
 
 @dataclass(slots=True, eq=False)
 class Target:
-    """One host. `giver` is who copies to it now."""
+    """One host. `giver` is who copies to it now, or did last."""
 
     id: int
     name: str
-    step: Step = Step.ABSENT
+    moved: Callable[[Target, Step], None]
+    """Hears of every change of its step, and what that was before."""
+    _step: Step = Step.ABSENT
     owner: str = "none"
     """How owners are compared there: by "numbers", by "names", or, where it can't set them, not at all."""
     free: int = 0
@@ -143,14 +149,20 @@ class Target:
     """The release that is delivered is there already."""
 
     @property
-    def settled(self) -> bool:
-        """Is it known whether it has to get something?"""
-        return self.step not in (Step.ABSENT, Step.OPENING, Step.WAITING, Step.SCANNING)
+    def step(self) -> Step:
+        """Where it stands."""
+        return self._step
+
+    @step.setter
+    def step(self, step: Step) -> None:
+        before, self._step = self._step, step
+        if step is not before:
+            self.moved(self, before)
 
     @property
     def wanting(self) -> bool:
         """Is there still something to be done for it?"""
-        return self.step not in (Step.SAME, Step.READY, Step.CLOSING, Step.OVER)
+        return self.step not in DONE
 
 
 def count(value: object) -> int:

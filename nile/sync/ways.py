@@ -6,10 +6,10 @@ shows in who was held up: everybody before it, so the last of them fed it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from nile.sync.pace import Pace
-from nile.topology.model import ROOT_ID
 
 ALIKE = 1.25
 """Rates up to so many times the lowest can't be told from it."""
@@ -99,12 +99,19 @@ class Ways:
         if most < HELD * ((lowest.ended_s or 0.0) - lowest.began_s):
             return lowest
         held_up = [way for way in alike if self._held.get(way.giver, 0.0) >= most / 2]
-        return max(held_up, key=self._depth)
+        depths = self._depths()
+        return max(held_up, key=lambda way: depths.get(way.taker, 0))
 
-    def _depth(self, way: Way) -> int:
-        """How many ways it is from the root."""
-        seen: set[int] = set()
-        while way.giver != ROOT_ID and way.giver in self._ended and way.giver not in seen:
-            seen.add(way.giver)
-            way = self._ended[way.giver]
-        return len(seen)
+    def _depths(self) -> dict[int, int]:
+        """How many ways each host is from the root, or from a giver to whom no way is known."""
+        takers: defaultdict[int, list[int]] = defaultdict(list)
+        for way in self._ended.values():
+            takers[way.giver].append(way.taker)
+        depths = {giver: 0 for giver in takers if giver not in self._ended}
+        todo = list(depths)
+        while todo:
+            giver = todo.pop()
+            for taker in takers[giver]:
+                depths[taker] = depths[giver] + 1
+                todo.append(taker)
+        return depths

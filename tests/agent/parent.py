@@ -29,11 +29,18 @@ PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"))
 
 
 def wait_until(condition: Callable[[], object], what: str = "it", deadline_s: float = DEADLINE_S) -> None:
-    """Wait for a condition, looking again and again; fails after the deadline."""
+    """Wait for a condition, looking again and again; fails after the deadline.
+
+    What costs much to see is looked at less often, yet again after 0.1 s: it may be there for a moment only.
+    """
     until = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < until, f"{what} did not come about in {deadline_s} s"
-        time.sleep(0.01)
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        assert now < until, f"{what} did not come about in {deadline_s} s"
+        time.sleep(min(0.1, max(0.01, 3 * (now - began))))
 
 
 def host_environment(directory: Path, python: Path | None = None) -> dict[str, str]:

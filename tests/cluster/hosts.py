@@ -129,6 +129,12 @@ def root_of(lab: Lab, host: str) -> Path:
     return lab.home(host).parent
 
 
+def clear(lab: Lab, hosts: Iterable[str]) -> None:
+    """Nothing is left in their /srv."""
+    for host in hosts:
+        subprocess.run(["find", root_of(lab, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+
+
 def clear_memory(lab: Lab) -> dict[str, list[str]]:
     """Empty the memory file systems of all hosts; what was in them: host:name -> the files inside."""
     found = {}

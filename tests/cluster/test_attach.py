@@ -19,13 +19,14 @@ from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
 
-HOSTS = [f"h{number:03}" for number in range(1, 61)]
+HOSTS = [f"h{number:03}" for number in range(1, 31)]
+SET = "h[001-030]"
 TREE = {
-    "h001": {"h002": "h[003-016]", "h017": "h[018-020]"},
-    "h021": [],
-    "h022": {"h023": "h[024-040]", "h041": "h[042-060]"},
+    "h001": {"h002": "h[003-008]", "h009": "h[010-012]"},
+    "h013": [],
+    "h014": {"h015": "h[016-022]", "h023": "h[024-030]"},
 }
-LEASE_S = 20
+LEASE_S, GRACE_S = 12, 1
 # Enough output to fill the window of a stream while nobody reads it.
 COMMAND = (
     "echo x >> /srv/ran; echo begun; while [ ! -e /srv/stop ]; do sleep 0.1; done; "
@@ -36,7 +37,7 @@ PRINTED = "begun\n" + 300_000 * "." + "over\n"
 
 @pytest.fixture
 def nile(sixty: Nile) -> Iterator[Nile]:
-    """On 60 hosts, in three stages."""
+    """On thirty hosts, in three stages."""
     times = {"lease": f"{LEASE_S}s", "connect": "5s"}
     yield sixty.with_routes("attach", tree=TREE, limits={"branches": 20, "stages": 3}, timeouts=times)
     for pid in pids(sixty.lab).values():
@@ -69,7 +70,7 @@ def killed_once_at(nile: Nile, begun: int) -> None:
     On hosts that were up before: on one that may have been booted since the run began nothing starts again.
     """
     eventually(lambda: up_s(nile.lab) > 4, "all hosts have been up for some seconds")
-    with nile.started("-a", "--", COMMAND) as run:
+    with nile.started("-w", SET, "--grace", f"{GRACE_S}s", "--", COMMAND) as run:
         eventually(lambda: len(names_of(commands(nile.lab))) >= begun, f"{begun} commands run")
         run.signal(signal.SIGKILL)
         run.process.wait()
@@ -87,7 +88,7 @@ def check(nile: Nile, done: Done, lost: frozenset[str] = frozenset()) -> None:
     eventually(lambda: not processes(nile.lab), "nothing of the run is left", 5)
 
 
-@pytest.mark.parametrize("begun", [1, 60])
+@pytest.mark.parametrize("begun", [1, 30])
 def test_whenever_it_dies(nile: Nile, begun: int) -> None:
     """Before most hosts were logged in to, in the middle of it, and with all commands running."""
     killed_once_at(nile, begun)
@@ -100,18 +101,18 @@ def test_whenever_it_dies(nile: Nile, begun: int) -> None:
 
 
 def test_a_relay_that_dies_while_there_is_no_root(nile: Nile) -> None:
-    killed_once_at(nile, 60)
+    killed_once_at(nile, 30)
     nile.lab.crash("h002")
     let_go(nile.lab)
     check(nile, attached(nile), lost=frozenset({"h002"}))
 
 
 def test_the_second_root_dies_too(nile: Nile) -> None:
-    killed_once_at(nile, 60)
+    killed_once_at(nile, 30)
     heir = subprocess.Popen(nile.argv("attach", "last"), env=nile.environment(), stderr=subprocess.PIPE)
     try:
         assert heir.stderr is not None
-        assert b"0 of 60 hosts had their verdict" in heir.stderr.readline()
+        assert b"0 of 30 hosts had their verdict" in heir.stderr.readline()
         time.sleep(1.0)  # somewhere in the middle of it
     finally:
         heir.kill()
@@ -122,7 +123,7 @@ def test_the_second_root_dies_too(nile: Nile) -> None:
 
 def test_after_the_lease_there_is_nothing_to_attach_to(nile: Nile) -> None:
     short = nile.with_routes("short", tree=TREE, timeouts={"lease": "3s"})
-    killed_once_at(short, 60)
+    killed_once_at(short, 30)
     died = time.monotonic()
     eventually(lambda: not processes(nile.lab), "the lease is over", 30)
     time.sleep(max(0.0, died + 3 + SEEN_EVERY_S + 0.5 - time.monotonic()))

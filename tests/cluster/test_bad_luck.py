@@ -158,8 +158,9 @@ def test_a_relay_that_cant_be_reached(nile: Nile, fleet: Lab) -> None:
 def test_every_gateway_is_dead(nile: Nile, fleet: Lab) -> None:
     """Nothing but verdicts is to be had, and all of them are."""
     hosts = {"address": fleet.addresses["h001"], "port": 2999, "host_key_alias": "h001"}
-    which = nile.with_routes(groups={"below": {"hosts": "h[004-036]", "via": "h001"}}, hosts={"h001": hosts})
-    done = which.json("-w", "h[004-036]", "--", "hostname")
+    below = {"below": {"hosts": "h[004-036]", "via": "h001"}}
+    which = nile.with_routes(groups=below, hosts={"h001": hosts}, timeouts={"lease": "3s", "connect": "3s"})
+    done = which.json("-w", "h[004-036]", "--grace", "1s", "--", "hostname")
     assert done.code == 4
     assert set(done.verdicts.values()) == {"unreachable"}
     assert len(done.results) == 33

@@ -12,7 +12,7 @@ import pytest
 
 from nile.lab import Lab
 from tests.cluster.faults import crash
-from tests.cluster.hosts import patiently, processes, root_of
+from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
 from tests.cluster.test_sync import HOSTS, SET, TREE, Started
 
@@ -23,7 +23,7 @@ BIG = 6_000_000
 @pytest.fixture
 def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     """Eight hosts in two stages, each with a log of its own; what is in their /srv goes afterwards."""
-    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s"})
+    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s", "connect": "5s"})
     for host in HOSTS:
         top = root_of(fleet, host) / "srv/app"
         (top / "deep").mkdir(parents=True)
@@ -33,8 +33,7 @@ def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
         (root_of(fleet, host) / "srv/app.conf").write_text(host)
     yield made
     fleet.heal()
-    for host in HOSTS:
-        subprocess.run(["find", root_of(fleet, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+    clear(fleet, HOSTS)
 
 
 def gather(nile: Nile, *words: object) -> Done:

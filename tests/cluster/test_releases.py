@@ -13,8 +13,9 @@ import pytest
 
 from nile.lab import Lab
 from tests.cluster.faults import cut, freeze
-from tests.cluster.hosts import patiently, processes, root_of
+from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
+from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -30,8 +31,7 @@ def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "3s", "connect": "3s"})
     yield made
     fleet.heal()
-    for host in HOSTS:
-        subprocess.run(["find", root_of(fleet, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+    clear(fleet, HOSTS)
 
 
 @pytest.fixture
@@ -172,7 +172,8 @@ def test_a_root_that_is_killed_between_flips(nile: Nile, source: Path, way: str)
     argv = nile.argv(name, "--routes", str(nile.routes), *rest)
     with subprocess.Popen(argv, env=nile.environment(), stderr=subprocess.PIPE) as process:
         try:
-            patiently(on(nile, "h006", "releases/.nile-making-2").exists, "h006 has begun", 20.0)
+            making = on(nile, "h006", "releases/.nile-making-2")
+            eventually(making.exists, "h006 has begun", 40.0)  # it is there for a moment only
             gate = Gate(nile, "h006")
             gate.pass_once()  # it looks at what there is when it has given the release its name
             gate.wait_and_open(freeze_one)

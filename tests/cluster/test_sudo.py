@@ -6,14 +6,13 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nile.lab import Lab
-from tests.cluster.hosts import patiently, processes, root_of
+from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Nile
 from tests.cluster.test_sync import HOSTS, SLOW, Started, on, under_way
 
@@ -51,8 +50,7 @@ def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     fleet.heal()
     for host, place in bound:
         assert fleet.run_on(host, ["umount", place]).returncode == 0
-    for host in HOSTS[:3]:
-        subprocess.run(["find", root_of(fleet, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+    clear(fleet, HOSTS[:3])
 
 
 def command(nile: Nile, *words: object) -> dict[str, dict[str, object]]:

@@ -15,7 +15,7 @@ import pytest
 
 from nile.lab import Lab
 from tests.cluster.faults import crash, freeze
-from tests.cluster.hosts import patiently, processes, root_of
+from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
 from tests.cluster.terminal import Terminal, command_on_terminal
 
@@ -35,11 +35,10 @@ Tree = dict[bytes, tuple[Any, ...]]
 @pytest.fixture
 def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     """Eight hosts in two stages; what is in their /srv goes afterwards."""
-    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s"})
+    made = Nile(fleet, tmp_path).with_routes(tree=TREE, timeouts={"lease": "8s", "connect": "5s"})
     yield made
     fleet.heal()
-    for host in HOSTS:
-        subprocess.run(["find", root_of(fleet, host) / "srv", "-mindepth", "1", "-delete"], check=True)
+    clear(fleet, HOSTS)
 
 
 @pytest.fixture

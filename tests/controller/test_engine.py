@@ -183,7 +183,7 @@ def test_a_store_that_fails_ends_no_command(home: Path) -> None:
 
 
 def test_a_bug_in_a_decision_ends_the_run_with_its_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = engine(home, "echo begun; sleep 600")
+    run = engine(home, "echo begun; sleep 600", timeouts=Timeouts(lease_s=2.0))  # its hosts are told nothing
     apply = run._cascade.apply
 
     def broken(event: object, now: float) -> object:

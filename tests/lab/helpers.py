@@ -13,12 +13,21 @@ from nile.lab import Lab, cgroup, procs
 DEADLINE_S = 20.0
 
 
-def eventually(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:
-    """Wait until a condition holds; AssertionError after a time in seconds."""
+def eventually(
+    condition: Callable[[], object], what: str, within_s: float = DEADLINE_S, most_s: float = 0.1
+) -> None:
+    """Wait until a condition holds; AssertionError after a time in seconds.
+
+    What costs much to see is looked at less often, yet again after `most_s`: it may be there for a moment.
+    """
     end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"after {within_s} s still not: {what}"
-        time.sleep(0.01)
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        assert now < end, f"after {within_s} s still not: {what}"
+        time.sleep(min(most_s, max(0.01, 3 * (now - began))))
 
 
 def ssh_argv(lab: Lab, host: str, command: str, *options: str) -> list[str]:

@@ -181,7 +181,7 @@ def test_sshd_s_limits_are_generous_unless_asked_otherwise(netns_lab: Lab, shape
 def test_each_session_is_delayed_once(shaped: Lab) -> None:
     client = start_ssh(shaped, "h002", "echo ready; cat")
     try:
-        eventually(lambda: any("0.3" in p.argv for p in shaped.processes("h002")), "the delay")
+        eventually(lambda: any("0.3" in p.argv for p in shaped.processes("h002")), "the delay", most_s=0.01)
         assert client.stdout is not None
         assert client.stdout.readline() == b"ready\n"
         assert client.communicate(b"input stays the command's", timeout=20)[0] == b"input stays the command's"

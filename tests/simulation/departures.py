@@ -17,6 +17,7 @@ from nile.simulation.hosts import SimHost
 from nile.simulation.pipes import Wire
 from nile.topology.model import Plan
 from tests.simulation.checks import SOON_S, violations
+from tests.simulation.soak import collecting_afterwards
 from tests.simulation.trees import any_tree, any_zone
 
 Deed = Callable[[Cluster, SimHost], None]
@@ -272,7 +273,12 @@ TROUBLES = (_cut, _cut, _pause, _pause, _kill_a_gateway, _replace_the_root)
 def failures(runs: Callable[..., Departing], seeds: range, *how: int) -> Iterator[str]:
     """How to make runs again that break a rule, and which."""
     for seed in seeds:
-        run = runs(seed, *how)
-        run.run()
-        if broken := run.violations():
+        with collecting_afterwards():
+            broken = _broken(runs(seed, *how))
+        if broken:
             yield f"{runs.__name__}{(seed, *how)}: {broken[:5]}"
+
+
+def _broken(run: Departing) -> list[str]:
+    run.run()
+    return run.violations()

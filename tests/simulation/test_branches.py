@@ -7,6 +7,7 @@ import random
 import pytest
 
 from nile.events import Code, HostOutput, Notice, Verdict
+from nile.options import Limits
 from nile.simulation.commands import Script, Write
 from nile.simulation.faults import strike
 from nile.simulation.pipes import Wire
@@ -49,6 +50,19 @@ class TestBrokenBranches:
         link_only = fault == "cut"  # then it is adopted itself, and keeps what is below it
         assert run.hosts[3].claims.agents == (1 if link_only else 2)
         assert run.verdicts()["h0002"] is (Verdict.OK if link_only else Verdict.LOST)
+
+    @pytest.mark.parametrize("after_s", [0.1, 0.5, 1.0])
+    def test_what_makes_a_leaf_a_relay_may_be_lost_on_its_way(self, after_s: float) -> None:
+        """The root has leaves take others over, and doesn't know yet that their own link is dead."""
+        run = cluster(tree(TWO_RELAYS, limits=Limits(branches=3)), sleeper(12.0))
+        strike(run, run.hosts[1])
+        run.at(3.0, run.cut, run.hosts[2])
+        run.at(3.0 + after_s, run.hosts[1].kill_agent)
+        run.run()
+        assert violations(run) == []
+        lost = [name for name, verdict in run.verdicts().items() if verdict is not Verdict.OK]
+        assert lost == ["h0001"]
+        assert any(len(result.path) == 4 for result in run.results().values())
 
     def test_behind_the_only_gateway_nobody_is_reached_once_it_is_gone(self) -> None:
         plan = with_gateways(tree(CHAIN), {3: (2,), 4: (2,), 5: (2,)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ class Seat:
 
     node: int
     number: int
-    port: int
+    port: int = 0
     fed_by: int | None = None
     feeds: Seat | None = None
     link: int = 0
@@ -71,6 +72,9 @@ class Seats:
     unfinished: bool = False
     """A recording goes on."""
     ports: int = 20_000
+    _by_node: dict[int, Seat] = field(default_factory=dict)
+    """The last one of each."""
+    _by_port: dict[int, Seat] = field(default_factory=dict)
 
     def record(self, message: Message, ended: Callable[[], None]) -> None:
         """The root's worker records; `ended()` tells the one against whom."""
@@ -95,13 +99,20 @@ class Seats:
             self.say(node, message["n"], code="old-rsync", reason="too old")
             return
         assert not self.of(node), "it has a place already"
+        seat = self._by_node[node] = Seat(node, message["n"], confirmed=not message["hashed"])
+        self.seats.append(seat)
+        self._wait(seat)
+        self.say(node, message["n"], port=seat.port, more=True)
+
+    def _wait(self, seat: Seat) -> None:
         self.ports += 1
-        self.seats.append(Seat(node, message["n"], self.ports, confirmed=not message["hashed"]))
-        self.say(node, message["n"], port=self.ports, more=True)
+        seat.port, seat.fed_by = self.ports, None
+        self._by_port[seat.port] = seat
 
     def of(self, node: int) -> Seat | None:
         """The place of a node, if it has one that isn't over."""
-        return next((seat for seat in self.seats if seat.node == node and not seat.over), None)
+        seat = self._by_node.get(node)
+        return seat if seat is not None and not seat.over else None
 
     def predecessor(self, node: int, message: Message) -> None:
         """It awaits another one."""
@@ -110,8 +121,7 @@ class Seats:
             self.say(node, message["n"])
             return
         assert seat.number == message["what"]
-        self.ports += 1
-        seat.port, seat.fed_by = self.ports, None
+        self._wait(seat)
         self.say(node, message["n"], port=seat.port)
 
     def serve(self, message: Message) -> None:
@@ -130,7 +140,9 @@ class Seats:
             self._lead(node, message, seat.number, seat)
 
     def _lead(self, giver: int, message: Message, number: int, seat: Seat | None) -> None:
-        taker = next((each for each in self.seats if each.port == message["port"] and not each.over), None)
+        taker = self._by_port.get(message["port"])
+        if taker is not None and (taker.over or taker.port != message["port"]):
+            taker = None
         if taker is None or (giver, taker.node) in self.blocked or taker.node in self.dead:
             self.tell(giver, number, "successor", "refused", link=message["n"])
             self.refused += [(giver, message["port"])] if taker is None else []
@@ -146,7 +158,7 @@ class Seats:
             seat.feeds = taker
         self.tell(giver, number, "successor", "", link=message["n"])
         self.tell(taker.node, taker.number, "predecessor", "")
-        self.flow()
+        self._stir(taker, seat)
 
     def tell(self, node: int, number: int, kind: str, code: str, **more: Any) -> None:
         """A node says what happened."""
@@ -162,7 +174,7 @@ class Seats:
             assert seat.number == message["what"]
             assert seat.complete
             seat.confirmed = True
-            self.flow()
+            self._stir(seat)
 
     def last(self, node: int, message: Message) -> None:
         """Nobody follows."""
@@ -170,7 +182,7 @@ class Seats:
         if seat is not None:
             assert seat.number == message["what"]
             seat.last, seat.feeds = True, None
-            self.flow()
+            self._stir(seat)
 
     def leave(self, node: int, message: Message) -> None:
         """It stops."""
@@ -199,13 +211,15 @@ class Seats:
 
     def flow(self) -> None:
         """Whoever can get everything gets it."""
-        if self.holds:
-            return
-        moved = True
-        while moved:
-            moved = False
-            for seat in self.seats:
-                moved = (not seat.over and self._step(seat)) or moved
+        self._stir(*self.seats)
+
+    def _stir(self, *seats: Seat | None) -> None:
+        """Something has changed for these: what follows for them, and for those beside them?"""
+        todo = deque() if self.holds else deque(seats)
+        while todo:
+            seat = todo.popleft()
+            if seat is not None and not seat.over and self._step(seat):
+                todo += [seat, seat.feeds, self.of(seat.fed_by) if seat.fed_by else None]
 
     def _step(self, seat: Seat) -> bool:
         aborted = [word for word in self.recordings.values() if word not in ("", "done")]

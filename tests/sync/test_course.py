@@ -55,9 +55,7 @@ class TestWhoServesWhom:
 
     def test_one_whose_server_is_lost_is_served_by_another(self, seed: int) -> None:
         it = Workers(tree(TWO_STAGES), {}, seed)
-        it._carry_out(it.sync.begin(0.0))
-        for node_id in range(1, 7):
-            it.start(node_id)
+        it.begin()
         while not any(giver == 1 for giver, _ in it.copies):
             it.step()
         it.die(1)
@@ -192,6 +190,25 @@ def test_what_hosts_have_beside_the_source_stays_and_is_no_difference() -> None:
     it.run()
     assert all_ok(it)
     assert {taker for _, taker in it.copies} == {1, 2}
+
+
+def test_what_it_had_before_is_not_taken_for_what_it_has_since() -> None:
+    """One was asked for all that have the same: what it said then is no reason for another copy."""
+    it = Workers(tree([0, 0]), {})
+    it.keeps = {1, 2}
+    it.run()
+    assert all_ok(it)
+    assert sorted(it.copies) == [(0, 1), (0, 2)]
+
+
+def test_nobody_waits_for_what_would_be_copied_to_one_that_is_gone() -> None:
+    it = Workers(tree([0, 0]), {1: "new"})
+    it._pack = lambda node_id, message: None  # type: ignore[method-assign]
+    it.run()
+    assert not it.judged
+    it.die(2)
+    it.go_on()
+    assert codes(it)[1] is None
 
 
 def test_who_has_more_serves_nobody() -> None:

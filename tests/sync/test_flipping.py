@@ -12,7 +12,8 @@ from nile.events import Code, Notice, Verdict
 from nile.sync import Method, Quorum
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
-from tests.sync.workers import SIZE, Message, Workers
+from tests.sync.simulated import Message
+from tests.sync.workers import SIZE, Workers
 
 MOST = 10**9
 
@@ -265,9 +266,7 @@ def test_whatever_happens_nothing_flips_without_a_quorum(seed: int) -> None:
     }
     it.breaks = {number: ("disk-full", False) for number in range(20) if chance.random() < 0.1}
     doomed = [node for node in hosts if chance.random() < 0.15]
-    it._carry_out(it.sync.begin(0.0))
-    for node in hosts:
-        it.start(node)
+    it.begin()
     for _ in range(3000):
         if doomed and chance.random() < 0.02:
             it.die(doomed.pop())

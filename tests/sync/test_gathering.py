@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict, deque
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
-from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Judge, Reach, Tell
+from nile.cascade.work import Reach
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync import Gather, GatherOptions
 from nile.sync.asking import STILL_S
@@ -25,24 +20,22 @@ from nile.sync.judging import STALLED_S
 from nile.sync.turns import LEAST_BYTES, MOST_LOOKING_S, QUICK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
+from tests.sync.simulated import Message, Simulated
 
-Message = dict[str, Any]
 RSYNC = {"version": [3, 2, 7], "has": ["xattrs"]}
 SENT = 1000
 HAS = {"entries": 100, "names": 1000, "bytes": 5000, "room": 8000}
 
 
-class Hosts:
-    """Workers that are no processes; what goes wrong is set by name.
+class Hosts(Simulated):
+    """Workers of a run that gathers; what goes wrong is set by name.
 
     `offers` is what hosts say of what they have, `breaks` (turns counted from 0 -> code, retry), `silent`
     are hosts that never answer, `unmet` turns to which no way is found.
     """
 
     def __init__(self, hosts: int, seed: int = 0) -> None:
-        self.tree = Tree(tree([0] * hosts), {})
-        for host in self.tree.hosts.values():
-            host.contact = Contact.UP
+        super().__init__(Tree(tree([0] * hosts), {}), seed)
         options = GatherOptions((b"/var/log/app", b"/etc/conf"), b"/got", (b"*.gz",), bwlimit_kib_s=9)
         self.job = Gather(options, "run", self.tree, lambda: b"s" * 32)
         self.collects: Message = {}
@@ -53,75 +46,33 @@ class Hosts:
         self.silent: set[int] = set()
         self.trickles: set[int] = set()
         """Hosts of which the root isn't told that all came."""
+        self.asked: dict[int, int] = {}
         self.under_way: dict[int, int] = {}
-        """The number of what the root was asked for each."""
+        """The numbers of what each was asked, and the root for each."""
         self.turns: list[int] = []
         self.most = 0
-        self.judged: dict[int, Judgement] = {}
-        self.published: list[Any] = []
-        self.dead: set[int] = set()
         self.abandoned: list[int] = []
         self.fetched: list[Message] = []
-        self.t = 0.0
-        self._random = random.Random(seed)
-        self._queues: dict[int, deque[Message]] = defaultdict(deque)
         self._offering: dict[int, int] = {}
-
-    def run(self) -> Hosts:
-        self.carry_out(self.job.begin(0.0))
-        for host in list(self.tree.hosts):
-            self.carry_out(self.job.started(host, self.t))
-        self.go_on()
-        return self
-
-    def go_on(self, ticks: int = 10) -> None:
-        for _ in range(ticks):
-            while self.step():
-                pass
-            self.tick(self.t + 1.0)
 
     def step(self) -> bool:
         self.most = max(self.most, len(self._offering))
-        full = [each for each, queue in self._queues.items() if queue]
-        if not full:
-            return False
-        node = self._random.choice(full)
-        self.carry_out(self.job.heard(node, self._queues[node].popleft(), self.t))
-        return True
+        return super().step()
 
     def tick(self, t: float) -> None:
         self.t = t
-        self.carry_out(self.job.tick(t))
+        self._carry_out(self.job.tick(t))
 
-    def carry_out(self, errands: Iterable[Errand]) -> None:
-        over = []
-        for errand in errands:
-            if isinstance(errand, Tell):
-                if errand.node_id not in self.dead:
-                    getattr(self, "_" + errand.message["do"])(errand.node_id, errand.message)
-            elif isinstance(errand, Reach):
-                assert (errand.giver, errand.port) == (ROOT_ID, 4000 + errand.taker)
-                found: Message = {"port": errand.port + 1000}
-                if len(self.turns) - 1 in self.unmet:
-                    found = {"code": "dropped", "reason": "no way"}
-                self._say(ROOT_ID, errand.number, **found)
-            elif isinstance(errand, Judge):
-                assert errand.node_id not in self.judged
-                self.judged[errand.node_id] = errand.judgement
-                over.append(errand.node_id)
-            else:
-                self.published.append(errand.event)
-        for node in over:
-            self.die(node)
+    def _reach(self, errand: Reach) -> None:
+        assert (errand.giver, errand.port) == (ROOT_ID, 4000 + errand.taker)
+        if len(self.turns) - 1 in self.unmet:
+            self._say(ROOT_ID, errand.number, code="dropped", reason="no way")
+        else:
+            super()._reach(errand)
 
-    def die(self, node: int) -> None:
-        self.dead.add(node)
-        self._queues[node].clear()
-        self._offering.pop(node, None)
-        self.carry_out(self.job.over(node, self.t))
-
-    def _say(self, node: int, number: int, **fields: Any) -> None:
-        self._queues[node].append({"n": number, **fields})
+    def _end(self, node_id: int) -> None:
+        self._offering.pop(node_id, None)
+        super()._end(node_id)
 
     def _collect(self, node: int, message: Message) -> None:
         assert (node, message["dest"]) == (ROOT_ID, b"/got")
@@ -131,6 +82,7 @@ class Hosts:
         assert node not in self._offering
         assert message["excludes"] == [b"*.gz"]
         self.turns.append(node)
+        self.asked[node] = message["n"]
         if node in self.silent:
             return
         fields = {"port": 4000 + node, "missing": [], "unreadable": 0, "lines": [], "rsync": RSYNC}
@@ -147,7 +99,7 @@ class Hosts:
         taken = message["port"] - 5000
         self.fetched.append(message)
         number = self._offering.pop(taken, None)
-        if number is None or taken in self.dead:
+        if number is None or taken in self._dead:
             self._say(ROOT_ID, message["n"], code="refused", reason="nobody", retry=True, received=0)
             return
         turn = len(self.fetched) - 1
@@ -179,7 +131,8 @@ def verdicts(it: Hosts) -> set[Verdict]:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_everybody_gets_a_turn_and_a_few_at_one_time(seed: int) -> None:
-    it = Hosts(30, seed).run()
+    it = Hosts(30, seed)
+    it.run()
     assert sorted(it.turns) == list(range(1, 31))
     assert verdicts(it) == {Verdict.OK}
     assert 1 < it.most <= AT_ONE_TIME
@@ -266,11 +219,11 @@ def test_a_host_that_says_nothing_fails_alone_and_its_turn_goes_to_others() -> N
 
 def test_one_that_is_lost_in_its_turn_is_taken_from_no_more() -> None:
     it = Hosts(1)
-    it.carry_out(it.job.begin(0.0))
-    it.carry_out(it.job.started(1, 0.0))
+    it._carry_out(it.job.begin(0.0))
+    it._carry_out(it.job.started(1, 0.0))
     while not it.fetched:
         it.step()
-    it.die(1)
+    it._end(1)
     assert it.abandoned == [it.fetched[0]["n"]]
     it.go_on()
     assert not it.judged
@@ -287,9 +240,9 @@ def test_a_directory_that_can_not_be_had_stops_all() -> None:
 
 def test_a_root_that_is_lost_stops_all() -> None:
     it = Hosts(2)
-    it.carry_out(it.job.begin(0.0))
-    it.carry_out(it.job.root_lost("it was killed", 0.0))
-    it.carry_out(it.job.started(1, 0.0))
+    it._carry_out(it.job.begin(0.0))
+    it._carry_out(it.job.root_lost("it was killed", 0.0))
+    it._carry_out(it.job.started(1, 0.0))
     assert it.judged[1].reason == "the root can't go on: it was killed"
 
 
@@ -312,13 +265,13 @@ def test_a_root_that_is_lost_stops_all() -> None:
 def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
     it = Hosts(1)
     it.offers[1] = lie
-    it.carry_out(it.job.begin(0.0))
-    it.carry_out(it.job.started(1, 0.0))
+    it._carry_out(it.job.begin(0.0))
+    it._carry_out(it.job.started(1, 0.0))
     while any(queue for node, queue in it._queues.items() if node == ROOT_ID):
-        it.carry_out(it.job.heard(ROOT_ID, it._queues[ROOT_ID].popleft(), 0.0))
+        it._carry_out(it.job.heard(ROOT_ID, it._queues[ROOT_ID].popleft(), 0.0))
     with pytest.raises((KeyError, ValueError, TypeError)):
-        it.carry_out(it.job.heard(1, it._queues[1].popleft(), 0.0))
-    it.carry_out(it.job.lied(1, "nonsense", it.t))
+        it._carry_out(it.job.heard(1, it._queues[1].popleft(), 0.0))
+    it._carry_out(it.job.lied(1, "nonsense", it.t))
     assert it.judged[1].code is Code.AGENT
 
 
@@ -326,24 +279,15 @@ class TestSlow:
     """Hosts that say that they are at it, and take their time."""
 
     def say(self, it: Hosts, node: int, **fields: Any) -> None:
-        it.carry_out(it.job.heard(node, fields, it.t))
+        it._carry_out(it.job.heard(node, fields, it.t))
 
     def offering(self) -> tuple[Hosts, int]:
         """Of all turns one is that of a host which only looks at what it has; and the number of that."""
         it = Hosts(AT_ONE_TIME + 1)
         it.silent = {1}
-        asked: list[int] = []
-        offer = it._offer
-
-        def note(node: int, message: Message) -> None:
-            if node == 1:
-                asked.append(message["n"])
-            offer(node, message)
-
-        it._offer = note  # type: ignore[method-assign]
         it.run()
         assert set(it.judged) == set(range(2, AT_ONE_TIME + 2))
-        return it, asked[0]
+        return it, it.asked[1]
 
     def test_one_that_only_says_that_it_looks_is_given_up(self) -> None:
         it, number = self.offering()
@@ -365,7 +309,8 @@ class TestSlow:
     def trickling(self, hosts: int = 1) -> Hosts:
         it = Hosts(hosts)
         it.trickles = set(range(1, hosts + 1))
-        return it.run()
+        it.run()
+        return it
 
     def test_one_that_sends_next_to_nothing_is_given_up_whatever_it_says(self) -> None:
         it = self.trickling()
@@ -373,7 +318,7 @@ class TestSlow:
         while 1 not in it.judged:
             moved += 100
             self.say(it, ROOT_ID, n=it.under_way[1], so_far=moved, more=True)
-            self.say(it, 1, n=it.job._givers[1].turn.offer, alive=True, done=moved, more=True)  # type: ignore[union-attr]
+            self.say(it, 1, n=it.asked[1], alive=True, done=moved, more=True)
             it.tick(it.t + 5.0)
         assert it.judged[1].code is Code.AGENT
         assert it.t - began_s <= STALLED_S + 20.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,21 +9,24 @@ import pytest
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Judge, Reach, Tell
+from nile.cascade.work import Reach
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync import Ask, Method, Purpose, Repos
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
+from tests.sync.simulated import Message, Simulated
 from tests.sync.workers import Workers
 
 TWO_STAGES = [0, 0, 1, 1, 2, 2]
 
 
-class Several:
+class Several(Simulated):
     """Workers of several repositories (of tests.sync.workers, one for each), behind one job."""
 
+    TICKS = 30
+
     def __init__(self, plan: Any, repositories: list[dict[str, Any]], seed: int = 0) -> None:
-        self.tree = Tree(plan, {})
+        super().__init__(Tree(plan, {}), seed)
         self.parts: list[Workers] = []
         shares = []
         for number, each in enumerate(repositories):
@@ -35,32 +36,12 @@ class Several:
             part.tree = self.tree
             self.parts.append(part)
             shares.append((part.options, names))
-        for host in self.tree.hosts.values():
-            host.contact = Contact.UP
         self.job = Repos(
             shares, "run", self.tree, lambda _, taker: f"h{taker}", lambda: b"s" * 32, lambda: b"PEM"
         )
         for part, turn in zip(self.parts, self.job._turns, strict=True):
             part.sync = turn.sync
-        self.judged: dict[int, Judgement] = {}
-        self.published: list[Any] = []
         self.dropped: list[tuple[int, int]] = []
-        self.t = 0.0
-        self._random = random.Random(seed)
-
-    def run(self) -> Several:
-        self.carry_out(self.job.begin(0.0))
-        for node in list(self.tree.hosts):
-            self.carry_out(self.job.started(node, self.t))
-        self.go_on()
-        return self
-
-    def go_on(self) -> None:
-        for _ in range(30):
-            while self.step():
-                pass
-            self.t += 1.0
-            self.carry_out(self.job.tick(self.t))
 
     def step(self) -> bool:
         full = [(n, node) for n, part in enumerate(self.parts) for node, q in part._queues.items() if q]
@@ -72,28 +53,15 @@ class Several:
             message["repo"] = number
         message.pop("agent", None)
         self.t += 0.01
-        self.carry_out(self.job.heard(node, message, self.t))
+        self._carry_out(self.job.heard(node, message, self.t))
         return True
 
-    def carry_out(self, errands: Iterable[Errand]) -> None:
-        over = []
-        for errand in errands:
-            if isinstance(errand, Tell):
-                self._tell(errand.node_id, dict(errand.message))
-            elif isinstance(errand, Reach):
-                part = self.parts[errand.number % len(self.parts)]
-                part._say(errand.giver, errand.number, port=errand.port + 1000, agent=True)
-            elif isinstance(errand, Judge):
-                assert errand.node_id not in self.judged
-                self.judged[errand.node_id] = errand.judgement
-                over.append(errand.node_id)
-            else:
-                self.published.append(errand.event)
-        for node in over:
-            self._end(node)
+    def _reach(self, errand: Reach) -> None:
+        part = self.parts[errand.number % len(self.parts)]
+        part._say(errand.giver, errand.number, port=errand.port + 1000, agent=True)
 
-    def _tell(self, node: int, message: dict[str, Any]) -> None:
-        repo = message.pop("repo")
+    def _tell(self, node: int, message: Message) -> None:
+        repo = message["repo"]
         part = self.parts[repo]
         if message["do"] == "drop":
             self.dropped.append((repo, node))
@@ -101,13 +69,13 @@ class Several:
             part._dead.add(node)
         elif node not in part._dead:
             assert not any(part.wrote for part in self.parts[repo + 1 :]), "it isn't its turn"
-            getattr(part, "_" + message["do"])(node, message)
+            part._tell(node, {key: value for key, value in message.items() if key != "repo"})
 
     def _end(self, node: int) -> None:
         for part in self.parts:
             part._dead.add(node)
             part._queues[node].clear()
-        self.carry_out(self.job.over(node, self.t))
+        super()._end(node)
 
     def lose(self, node: int) -> None:
         self.judged[node] = Judgement(Verdict.LOST)
@@ -123,7 +91,8 @@ def texts(it: Several, kind: type[Notice] | type[Asked]) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_each_has_its_turn_and_every_host_gets_all(seed: int) -> None:
-    it = Several(tree(TWO_STAGES), [{}, {"had": {1: "new"}}, {}], seed).run()
+    it = Several(tree(TWO_STAGES), [{}, {"had": {1: "new"}}, {}], seed)
+    it.run()
     assert {node: judged.verdict for node, judged in it.judged.items()} == dict.fromkeys(
         range(1, 7), Verdict.OK
     )
@@ -139,7 +108,8 @@ def test_each_has_its_turn_and_every_host_gets_all(seed: int) -> None:
 def test_a_host_gets_only_what_is_for_it() -> None:
     plan = tree([0, 0, 0])
     names = {host.id: host.name for host in Tree(plan, {}).hosts.values()}
-    it = Several(plan, [{"names": {names[1], names[2]}}, {"names": {names[2], names[3]}}]).run()
+    it = Several(plan, [{"names": {names[1], names[2]}}, {"names": {names[2], names[3]}}])
+    it.run()
     assert {judged.verdict for judged in it.judged.values()} == {Verdict.OK}
     assert len(it.judged) == 3
     assert [sorted(part.copies) for part in it.parts] == [[(0, 1), (0, 2)], [(0, 2), (0, 3)]]
@@ -159,9 +129,7 @@ def test_a_host_is_ok_only_if_all_of_its_repositories_are() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_host_that_is_lost_costs_nobody_else_in_any_of_them(seed: int) -> None:
     it = Several(tree(TWO_STAGES), [{}, {}], seed)
-    it.carry_out(it.job.begin(0.0))
-    for node in list(it.tree.hosts):
-        it.carry_out(it.job.started(node, it.t))
+    it.begin()
     while not it.parts[0].copies:
         it.step()
     it.lose(1)
@@ -174,11 +142,11 @@ def test_a_host_that_is_lost_costs_nobody_else_in_any_of_them(seed: int) -> None
 
 def test_one_that_comes_late_gets_all_of_them() -> None:
     it = Several(tree([0, 0]), [{}, {}])
-    it.carry_out(it.job.begin(0.0))
-    it.carry_out(it.job.started(1, 0.0))
+    it._carry_out(it.job.begin(0.0))
+    it._carry_out(it.job.started(1, 0.0))
     it.go_on()
     assert not it.parts[0].copies
-    it.carry_out(it.job.started(2, it.t))
+    it._carry_out(it.job.started(2, it.t))
     it.go_on()
     assert {judged.verdict for judged in it.judged.values()} == {Verdict.OK}
 
@@ -193,16 +161,17 @@ def test_a_source_that_can_not_be_read_is_the_failure_of_its_repository_alone() 
 
 def test_a_root_that_is_lost_ends_all() -> None:
     it = Several(tree([0, 0]), [{}, {}])
-    it.carry_out(it.job.begin(0.0))
-    it.carry_out(it.job.started(1, 0.0))
-    it.carry_out(it.job.root_lost("killed", 0.0))
-    it.carry_out(it.job.started(2, 0.0))
+    it._carry_out(it.job.begin(0.0))
+    it._carry_out(it.job.started(1, 0.0))
+    it._carry_out(it.job.root_lost("killed", 0.0))
+    it._carry_out(it.job.started(2, 0.0))
     assert {judged.code for judged in it.judged.values()} == {Code.SOURCE}
     assert len(it.judged) == 2
 
 
 def test_what_differs_is_shown_under_the_name_of_its_repository() -> None:
-    it = Several(tree([0]), [{"purpose": Purpose.VERIFY}, {"purpose": Purpose.VERIFY}]).run()
+    it = Several(tree([0]), [{"purpose": Purpose.VERIFY}, {"purpose": Purpose.VERIFY}])
+    it.run()
     shown = [event for event in it.published if isinstance(event, HostOutput)]
     assert [event.data.splitlines()[0] for event in shown] == [b"/dst0:", b"/dst1:"]
     assert [event.offset for event in shown] == [0, len(shown[0].data)]
@@ -215,10 +184,10 @@ def test_the_user_is_asked_for_each() -> None:
         part.extra[1] = 5000
     it.run()
     assert [text.split(":")[0] for text in texts(it, Asked)] == ["/dst0"]
-    it.carry_out(it.job.answered(False, it.t))
+    it._carry_out(it.job.answered(False, it.t))
     it.go_on()
     assert [text.split(":")[0] for text in texts(it, Asked)] == ["/dst0", "/dst1"]
-    it.carry_out(it.job.answered(True, it.t))
+    it._carry_out(it.job.answered(True, it.t))
     it.go_on()
     assert it.judged[1].verdict is Verdict.CANCELLED
     assert (it.parts[0].has[1], it.parts[1].has[1]) == ("old", "new")
@@ -236,24 +205,24 @@ def test_a_yes_to_one_begins_nothing_in_the_next(seed: int) -> None:
     it.run()
     it.lose(1)
     while not texts(it, Asked)[1:]:
-        it.carry_out(it.job.answered(True, it.t))
+        it._carry_out(it.job.answered(True, it.t))
         assert it.step(), "it isn't asked about the next one"
     it.go_on()
     assert [text.split(":")[0] for text in texts(it, Asked)] == ["/dst0", "/dst1"]
     assert not it.parts[1].copies
-    it.carry_out(it.job.answered(True, it.t))
-    it.carry_out(it.job.answered(False, it.t))
+    it._carry_out(it.job.answered(True, it.t))
+    it._carry_out(it.job.answered(False, it.t))
     it.go_on()
     assert it.parts[1].has[2] == "new"
 
 
 def test_a_worker_that_breaks_the_rules_is_of_no_use_for_any() -> None:
     it = Several(tree([0, 0]), [{}, {}])
-    it.carry_out(it.job.begin(0.0))
+    it._carry_out(it.job.begin(0.0))
     for node in (1, 2):
-        it.carry_out(it.job.started(node, 0.0))
+        it._carry_out(it.job.started(node, 0.0))
     with pytest.raises((TypeError, ValueError)):
-        it.carry_out(it.job.heard(1, {"n": 1, "repo": "x"}, 0.0))
-    it.carry_out(it.job.lied(1, "nonsense", 0.0))
+        it._carry_out(it.job.heard(1, {"n": 1, "repo": "x"}, 0.0))
+    it._carry_out(it.job.lied(1, "nonsense", 0.0))
     it.go_on()
     assert (it.judged[1].code, it.judged[2].verdict) == (Code.AGENT, Verdict.OK)

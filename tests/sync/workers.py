@@ -1,34 +1,29 @@
-"""Workers that are no processes: what hosts have is one word, and time is a step.
+"""Workers of runs that copy: what hosts have is one word, and time is a step.
 
-Messages of different workers arrive in any order, drawn from a seed; those of
-one in theirs. A worker that is asked for what it may not be asked for fails
-the test, not the run.
+A worker that is asked for what it may not be asked for fails the test, not the run.
 """
 
 from __future__ import annotations
 
-import random
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from typing import Any
 
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Judge, Reach, Tell
+from nile.cascade.work import Reach
 from nile.sync import Method, Sync, SyncOptions
-from nile.sync.giving import AT_ONE_TIME
+from nile.sync.queues import AT_ONE_TIME
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID, Plan
 from tests.sync.seats import Seats
+from tests.sync.simulated import Message, Simulated
 
-Message = dict[str, Any]
-TICKS = 8
 SIZE = 1000
 """Bytes of the source."""
 
 
-class Workers:
+class Workers(Simulated):
     """A run: `had` is what hosts have at first, by id ("new" is what the source is).
 
     Things that go wrong are set by name: `refuses` (host -> what it answers when it is opened), `breaks`
@@ -36,12 +31,12 @@ class Workers:
     something else than the source).
     """
 
+    TICKS = 8
+
     def __init__(self, plan: Plan, had: dict[int, str], seed: int = 0, **options: Any) -> None:
-        self.tree = Tree(plan, {})
-        for host in self.tree.hosts.values():
-            host.contact = Contact.UP
+        super().__init__(Tree(plan, {}), seed)
         what = {"sources": (b"/src/",), "dest": b"/dst", "method": Method.RSYNC, **options}
-        self.sync = Sync(
+        self.job = self.sync = Sync(
             SyncOptions(**what),
             "run",
             self.tree,
@@ -71,51 +66,19 @@ class Workers:
         """Hosts have no file of the source: what a stream brings is recorded against nothing."""
         self.source: Message = {}
         """What the root's worker says instead of what it read."""
-        self.judged: dict[int, Judgement] = {}
-        self.published: list[Any] = []
         self.copies: list[tuple[int, int]] = []
         """(giver, taker) of all copies that were begun."""
         self.wrote: set[int] = set()
-        self._random = random.Random(seed)
-        self._queues: dict[int, deque[Message]] = defaultdict(deque)
         self._receiving: dict[int, int] = {}
-        self._dead: set[int] = set()
         self._recorded: dict[int, int] = {}
         """By host against which something is recorded, the number of what it was asked for that."""
         self.chain = Seats(self._say, self._became, self._dead)
-        self.t = 0.0
-
-    def run(self, late: Iterable[int] = ()) -> None:
-        """All hosts start, but those that are late; until nothing is left to be said."""
-        self._carry_out(self.sync.begin(0.0))
-        for node_id in self.has:
-            if node_id != ROOT_ID and node_id not in set(late):
-                self.start(node_id)
-        self.go_on()
-
-    def start(self, node_id: int) -> None:
-        """A host's worker runs."""
-        self._carry_out(self.sync.started(node_id, self.t))
-
-    def go_on(self) -> None:
-        """Until nothing is left to be said, for some seconds."""
-        for _ in range(TICKS):
-            while any(self._queues.values()):
-                self.step()
-            self.t += 1.0
-            self._carry_out(self.sync.tick(self.t))
 
     def tick(self, t: float) -> None:
         """It is so late now."""
         self.t = t
         self._carry_out(self.sync.tick(t))
         self.go_on()
-
-    def step(self) -> None:
-        """One message arrives."""
-        self.t += 0.01
-        node_id = self._random.choice([each for each, queue in self._queues.items() if queue])
-        self._carry_out(self.sync.heard(node_id, self._queues[node_id].popleft(), self.t))
 
     def die(self, node_id: int) -> None:
         """A host is lost."""
@@ -142,34 +105,17 @@ class Workers:
         self._carry_out(self.sync.answered(yes, self.t))
         self.go_on()
 
-    def _carry_out(self, errands: Iterable[Errand]) -> None:
-        over = []
-        for errand in errands:
-            if isinstance(errand, Tell):
-                if errand.node_id not in self._dead:
-                    getattr(self, "_" + errand.message["do"].replace("-", "_"))(
-                        errand.node_id, errand.message
-                    )
-            elif isinstance(errand, Reach):
-                assert errand.giver in (ROOT_ID, self.tree[errand.taker].parent), "there is no link"
-                if self.silent:
-                    self.silent -= 1
-                else:
-                    self._say(errand.giver, errand.number, port=errand.port + 1000)
-            elif isinstance(errand, Judge):
-                if errand.node_id not in self.judged:
-                    self.judged[errand.node_id] = errand.judgement
-                    over.append(errand.node_id)
-            else:
-                self.published.append(errand.event)
-        for node_id in over:
-            self._dead.add(node_id)
-            self.chain.die(node_id)
-            self._queues[node_id].clear()
-            self._carry_out(self.sync.over(node_id, self.t))
+    def _reach(self, errand: Reach) -> None:
+        assert errand.giver in (ROOT_ID, self.tree[errand.taker].parent), "there is no link"
+        if self.silent:
+            self.silent -= 1
+        else:
+            super()._reach(errand)
 
-    def _say(self, node_id: int, number: int, **fields: Any) -> None:
-        self._queues[node_id].append({"n": number, **fields})
+    def _end(self, node_id: int) -> None:
+        self._dead.add(node_id)
+        self.chain.die(node_id)
+        super()._end(node_id)
 
     # What workers do.
 
@@ -226,7 +172,7 @@ class Workers:
     def _receive(self, node_id: int, message: Message) -> None:
         assert self.options.copies
         assert node_id not in self._receiving, "it receives already"
-        under_way = [each for each in self.sync._targets.values() if each.step is Step.COPYING]
+        under_way = self.sync._targets.at(Step.COPYING)
         assert max(Counter(each.giver for each in under_way).values(), default=0) <= AT_ONE_TIME
         assert not self.chain.of(node_id), "it still takes from a chain"
         self._receiving[node_id] = message["n"]

@@ -95,7 +95,7 @@ BLOCKS = st.sampled_from(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(blocks=st.lists(BLOCKS, max_size=5), user=st.sampled_from([(), ("-o", "User=carol")]))
 def test_shared_answers_equal_those_for_each_host(
     tmp_path: Path, blocks: list[str], user: tuple[str, ...]
