@@ -178,9 +178,10 @@ class RunGoesOn:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The run waits for the user's word: `text` is a question of yes or no."""
+    """The run waits for the user's word: `text` is a question of yes or no, the `number`th of the run."""
 
     text: str
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ MODULES = (
     "forked",
     "worker.messages",
     "worker.loop",
+    "worker.working",
     "worker.patterns",
     "worker.manifest",
     "worker.scanning",
@@ -50,6 +51,7 @@ MODULES = (
     "worker.releasing",
     "worker.fetching",
     "worker.shelf",
+    "worker.limits",
     "worker.gathering",
     "worker.service",
     "worker.parts",
@@ -68,11 +70,15 @@ COMMAND = f"exec \"$NILE_PYTHON\" -BISc '{PYTHON}'"
 """The line for a login shell."""
 
 _SUDO = (
-    'm=$(sudo -n -u "$2" -- env true </dev/null 2>&1) && '
+    'm=$(sudo -n -u "$2" -- env "$NILE_PYTHON" -BISc "" </dev/null 2>&1) && '
     'exec sudo -n -u "$2" -- env NILE_RUN="$NILE_RUN" NILE_HOST="$NILE_HOST" "$NILE_PYTHON" -BISc "$1"; '
-    'exec env NILE_REFUSED="$m" "$NILE_PYTHON" -BISc "$1"'
+    'sudo -n -u "$2" -- env true </dev/null >/dev/null 2>&1 || set -- "$1"; '
+    'exec env NILE_REFUSED="$m" NILE_UNABLE="$2" "$NILE_PYTHON" -BISc "$1"'
 )
-"""What a /bin/sh runs: sudo keeps none of the environment. Where it refuses, a worker says just that."""
+"""What a /bin/sh runs: sudo keeps none of the environment.
+
+Where it refuses, or that user can't run this Python, a worker of who logged in says just that.
+"""
 
 
 def command(sudo: str = "") -> str:

@@ -99,8 +99,9 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The user's answer to what the run's job asked."""
+    """The user's answer to the question of that number which the run's job asked."""
 
+    number: int
     yes: bool
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from nile.agent import wire
@@ -22,6 +22,7 @@ from nile.cascade.hosts import Host
 from nile.cascade.inputs import Answered, Listening, Recorded, RootSaid, RootWorkerEnded
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
+from nile.events import Asked
 from nile.topology.model import ROOT_ID
 
 WINDOW = 128 * 1024
@@ -93,7 +94,7 @@ class Job(Protocol):
         """The root's own worker ended."""
 
     def answered(self, yes: bool, t: float) -> Iterable[Errand]:
-        """The user's answer to what an `Asked` event asked."""
+        """The user's answer to what the last `Asked` event asked; it may have become void since."""
 
     def interrupted(self, t: float) -> Iterable[Errand]:
         """The user wants the run to end: workers are told to. What they still say is heard."""
@@ -143,6 +144,10 @@ class Work:
         self._send = send
         self._judge = judge
         self._talks: defaultdict[int, _Talk] = defaultdict(_Talk)
+        self._asked = 0
+        """Questions to the user."""
+        self._open = 0
+        """The number of the one that isn't answered; 0: there is none."""
 
     # What happens.
 
@@ -187,8 +192,11 @@ class Work:
                 return self.reached(ROOT_ID, {"number": number, **found}, t)
             case RootWorkerEnded(reason):
                 return self._run(self._job.root_lost(reason, t), t)
-            case Answered(yes):
+            case Answered(number, yes) if number == self._open:
+                self._open = 0
                 return self._run(self._job.answered(yes, t), t)
+            case Answered():
+                return []  # another one has been asked since
             case Recorded(number, kept):
                 lost = {"code": "store", "reason": "the store of runs takes no record of it"}
                 return self.reached(ROOT_ID, {"number": number, **({} if kept else lost)}, t)
@@ -237,6 +245,9 @@ class Work:
         actions = [] if done is None else done
         for errand in errands:
             match errand:
+                case Publish(event=Asked() as asked):
+                    self._asked = self._open = self._asked + 1
+                    actions.append(replace(errand, event=replace(asked, number=self._asked)))
                 case Publish():
                     actions.append(errand)
                 case Judge(node_id, judgement):

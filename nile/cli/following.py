@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import select
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nile.cli.question import Question
     from nile.controller import Engine
     from nile.errors import StoreError
     from nile.events import Event, HostResult
@@ -46,7 +45,7 @@ class Show:
 
         self.results: list[HostResult] = []
         self.interrupted = False
-        self._question = ""
+        self._question: Question | None = None
         """What the user was asked and hasn't answered."""
         self._known = known
         self._screen = screen
@@ -64,6 +63,7 @@ class Show:
     def follow(self, engine: Engine, grace_s: float) -> StoreError | None:
         """Run the engine and show its events, until the end; what kept the store from recording all of it."""
         from nile.cli.interrupts import Interrupts
+        from nile.cli.question import Question
         from nile.errors import StoreError, TakenOverError
         from nile.events import Asked
 
@@ -73,10 +73,10 @@ class Show:
                     interrupts.wait_while_paused()
                     self._handle(event)
                     if isinstance(event, Asked):
-                        self._question = event.text
-                        self._ask()
-                    if self._question and (said := self._answer()) is not None:
-                        engine.answer(said)
+                        self._question = Question(event.text, event.number, self._say)
+                    if self._question and (said := self._question.answer()) is not None:
+                        engine.answer(self._question.number, said)
+                        self._question = None
                 failure = None
             except TakenOverError:
                 raise
@@ -100,23 +100,6 @@ class Show:
         if isinstance(event, RunStarted):
             for result in self._known:
                 self._handle(result)
-
-    def _ask(self) -> None:
-        """Only a run whose user can be asked has questions."""
-        from nile.report.text import visible
-
-        self._say(f"nile: {visible(self._question)}; go on? [y/N] ")
-
-    def _answer(self) -> bool | None:
-        """What the user has typed, once it is a line: nobody waits for it, for a Ctrl-C is an answer too."""
-        if not select.select([sys.stdin], [], [], 0)[0]:
-            return None
-        word = sys.stdin.readline().strip().lower()
-        if word not in ("", "y", "yes", "n", "no"):
-            self._ask()
-            return None
-        self._question = ""
-        return word.startswith("y")
 
     def _say(self, text: str) -> None:
         self._screen.err.write(text)

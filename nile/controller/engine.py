@@ -155,9 +155,9 @@ class Engine:
         """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""
         self._post(self._give, Interrupted(grace_s))
 
-    def answer(self, yes: bool) -> None:
-        """The user's answer to what an `Asked` event asked."""
-        self._post(self._give, Answered(yes))
+    def answer(self, number: int, yes: bool) -> None:
+        """The user's answer to what the `Asked` event of that number asked."""
+        self._post(self._give, Answered(number, yes))
 
     def dial(self, relay_id: int, address: str, port: int) -> Future[socket.socket]:
         """Connect from a relay that is up; the future's socket is non-blocking. It may raise LoginFailed."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from nile.cascade import Errand, Publish, Tell
@@ -18,19 +20,40 @@ Errands = Iterator[Errand]
 Answer = Callable[[dict[str, Any], float], Errands]
 """Takes a message, in which `from` is who says it, and the time."""
 
+SEVERAL = frozenset({"fetch", "join", "offer", "pack", "push", "receive", "record", "serve"})
+"""What has several answers: how far it is, and how it ended."""
+LEAST = 100
+"""Files, or blocks of 64 KiB, that a worker which looks at a tree has to get on by, to be at it still ..."""
+STILL_S = 600.0
+"""... within so long: a slow disk gives a hundred times as many, and some steps have nothing to count."""
+EACH_S = 100e-6
+"""For what has then to be computed of each of them: thirty times what it takes."""
+MOST_COMPUTING_S = 3600.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a worker says that it has looked at, since its beginning, and since when that stands still."""
+
+    done: int = 0
+    since_s: float | None = None
+    """None: it was asked something, and has said nothing since."""
+
 
 class Asking:
     """Numbers questions, and gives each answer to whoever asked."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, tuple[int, Answer]] = {}
+        self._waiting: dict[int, tuple[int, str, Answer]] = {}
+        self._work: defaultdict[int, _Work] = defaultdict(_Work)
         self._last = 0
 
     def ask(self, node_id: int, do: str, fields: dict[str, Any], answer: Answer | None) -> Tell:
         """Have a worker do something; None: it has nothing to answer."""
         self._last = number = self._last + 1
         if answer is not None:
-            self._waiting[number] = (node_id, answer)
+            self._waiting[number] = (node_id, do, answer)
+            self._work[node_id].since_s = None
         return Tell(node_id, {"n": number, "do": do, **fields})
 
     def decide(self, text: str, answer: Answer) -> Publish:
@@ -39,13 +62,13 @@ class Asking:
         It has a `code` and a `reason` where the store can't take it.
         """
         self._last = number = self._last + 1
-        self._waiting[number] = (ROOT_ID, answer)
+        self._waiting[number] = (ROOT_ID, "decide", answer)
         return Publish(Decision(text, number=number))
 
     def reach(self, giver: int, taker: int, port: int, answer: Answer) -> Reach:
         """Have a way opened from one node to a port of another: its agent answers, not its worker."""
         self._last = number = self._last + 1
-        self._waiting[number] = (giver, answer)
+        self._waiting[number] = (giver, "reach", answer)
         return Reach(number, giver, taker, port)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
@@ -53,11 +76,30 @@ class Asking:
         number = count(message["n"])
         if number > self._last:
             raise ValueError("an answer to what nobody was asked")
-        asked, answer = self._waiting.get(number, (node_id, None))
+        asked, do, answer = self._waiting.get(number, (node_id, "", None))
         if asked != node_id:
             raise ValueError("an answer to what another was asked")
-        if answer is None or message.get("alive") is True:  # it is at it
+        work = self._work[node_id]
+        if work.since_s is None:
+            work.since_s = t
+        if message.get("alive") is True:  # it is at it
+            if (done := count(message["done"])) >= work.done + LEAST:
+                work.done, work.since_s = done, t
+            return
+        if answer is None:
             return
         if message.get("more") is not True:
             del self._waiting[number]
+            work.since_s = t
+        elif do not in SEVERAL:
+            raise ValueError("a part of an answer that has none")
         yield from answer({**message, "from": node_id}, t)
+
+    def stands_still(self, node_id: int, t: float, known: int = 0) -> bool:
+        """Does a worker say that it is at something, and yet doesn't get on, for too long?
+
+        `known`: things that it has been told of, and may be computing something of.
+        """
+        work = self._work[node_id]
+        computing_s = min(MOST_COMPUTING_S, max(work.done, known) * EACH_S)
+        return work.since_s is not None and t - work.since_s > STILL_S + computing_s

@@ -33,6 +33,8 @@ ANSWER_S = 60.0
 """For a member to say where it waits, or that it has left: a worker that doesn't hangs."""
 LAST_S = 240.0
 """For one that has everything to say anything: it renames and deletes, and says so now and then."""
+MOST_LAST_S = 1800.0
+"""For it to be through with that, and what so many files take beside."""
 MOST_PORT = 65535
 
 
@@ -131,8 +133,13 @@ class Chain:
         """Hosts whose workers hang: they haven't said what they have to say."""
         asked = (*self._members, *self._leaving.values())
         late = [member for member in asked if member.due_s and t > member.due_s]
-        late += [member for member in self._members if member.complete and t - member.target.heard_s > LAST_S]
+        late += [member for member in self._members if member.complete and self._is_late(member, t)]
         return [member.target for member in late]
+
+    def _is_late(self, member: Member, t: float) -> bool:
+        """Has it said nothing for too long, or only that it is at it for longer than there is work for?"""
+        most_s = MOST_LAST_S + self._means.work_s(member.target.may_delete)
+        return t - member.target.heard_s > LAST_S or t - member.complete_s > most_s
 
     # What it was.
 
@@ -185,6 +192,7 @@ class Chain:
     def _event(self, member: Member, message: dict[str, Any], t: float) -> Errands:
         kind, code, reason = _words_of(message["event"])
         if kind == "end":
+            member.complete_s = member.complete_s if member.complete else t
             member.complete = member.digest_due = True
             self._orphans.pop(member, None)
             self._ways.ended(member.target.id, count(message["event"]["offset"]), t)

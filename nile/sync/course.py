@@ -142,7 +142,9 @@ class Sync:
         )
 
     def answered(self, yes: bool, t: float) -> Errands:
-        """The user says whether so much may be deleted."""
+        """The user says whether so much may be deleted: if that was asked, and isn't decided."""
+        if not self._asked or self._begun or self._stopped:
+            return
         if yes:
             yield from self._start(t)
             yield from self._go_on(t)
@@ -163,7 +165,12 @@ class Sync:
                 yield self._survey.open(target)
             elif target.step is Step.COMPARING and not self._counting.is_asked(target):
                 target.heard_s = t
-            elif judgement := silent(target, t, "the place to copy to"):
+            elif judgement := silent(
+                target,
+                t,
+                "the place to copy to",
+                self._asking.stands_still(target.id, t, self._survey.entries),
+            ):
                 yield from self._fail(target, judgement)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)

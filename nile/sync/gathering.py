@@ -7,98 +7,31 @@ hosts have a turn at one time: everything goes through the root's port.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
-from nile.cascade.verdicts import Judgement, code_of
+from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import LOOPBACK, Asking, Errands
-from nile.sync.judging import SILENT_S, STALLED_S, broke_rules, stalled, told
+from nile.sync.judging import SILENT_S, STANDS_STILL, broke_rules, stalled, told
 from nile.sync.lines import Line
 from nile.sync.options import GatherOptions
 from nile.sync.targets import count, rsync_facts, words
+from nile.sync.turns import BROUGHT, UNREADABLE, Giver, Step, Trouble, Turn, lines
 from nile.sync.wording import gathered
 from nile.topology.model import ROOT_ID
 
 AT_ONE_TIME = 8
 """Hosts that have a turn: while one begins or ends, and one has a slow disk, the others keep the root's port
 full. More would only share it, and each takes three processes at the root."""
+MOST_AT_ONE_TIME = 64
+"""With those that are slow: they don't keep the others from their turns."""
 PAUSE_S = 1.0
 """Before the second try to take from a host; before the next one twice that."""
 TRIES = 4
-MOST_LINES = 100
-"""Files that a host may name in one answer."""
-
-_BROUGHT = ("", "partial", "vanished")
-"""Codes with which all came that could."""
-_UNREADABLE = b"unreadable "
-_NO_CAUSE = (*_BROUGHT, "stopped")
-
-
-class Step(StrEnum):
-    """Where a host stands; after a try that failed it waits again."""
-
-    ABSENT = "absent"
-    """Its worker doesn't run."""
-    WAITING = "waiting"
-    OFFERING = "offering"
-    """It was asked to offer its files."""
-    TAKING = "taking"
-    """The root takes them."""
-    OVER = "over"
-
-
-class Trouble(NamedTuple):
-    """A worker's word on a copy that is over; the code is empty where all is well."""
-
-    code: str = ""
-    reason: str = ""
-    retry: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Giver:
-    """One host."""
-
-    id: int
-    name: str
-    step: Step = Step.ABSENT
-    heard_s: float = 0.0
-    not_before_s: float = 0.0
-    tries: int = 0
-    turn: _Turn | None = None
-
-    @property
-    def at_it(self) -> bool:
-        return self.step in (Step.OFFERING, Step.TAKING)
-
-
-@dataclass(slots=True, eq=False)
-class _Turn:
-    """One try: what its host said that it can't offer, and how the two ends of the copy came out."""
-
-    secret: bytes
-    offer: int = 0
-    fetch: int = 0
-    """Numbers of what the two workers were asked."""
-    peer: list[int] = field(default_factory=list)
-    missing: tuple[bytes, ...] = ()
-    unreadable: int = 0
-    lines: list[bytes] = field(default_factory=list)
-    changed: int = 0
-    ends: dict[str, Trouble] = field(default_factory=dict)
-    """How each end came out."""
-
-    @property
-    def trouble(self) -> Trouble:
-        """What counts once both are over: the root knows what it got, but not why a host broke off."""
-        fetch, offer = self.ends["fetch"], self.ends["offer"]
-        return offer if fetch.retry and not offer.retry and offer.code not in _NO_CAUSE else fetch
 
 
 class Gather:
@@ -114,9 +47,9 @@ class Gather:
         self._secret = secret
         self._asking = Asking()
         self._givers = {
-            host.id: _Giver(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
+            host.id: Giver(host.id, host.name) for host in hosts.hosts.values() if host.node.asked
         }
-        self._waiting: Line[_Giver] = Line()
+        self._waiting: Line[Giver] = Line()
         self._at_it: set[int] = set()
         """Ids of those that have a turn,"""
         self._open = set(self._givers)
@@ -159,7 +92,8 @@ class Gather:
         if giver is not None:
             if giver.step is Step.OVER:
                 return
-            giver.heard_s = t
+            if not giver.brings:  # what it says then counts for nothing
+                giver.heard_s = t
         yield from self._asking.heard(node_id, message, t)
 
     def lied(self, node_id: int, reason: str, t: float) -> Errands:
@@ -196,10 +130,14 @@ class Gather:
         """Somebody may hang; or be back, or have waited long enough to be tried again."""
         self._waiting.again()
         for giver in [self._givers[node_id] for node_id in sorted(self._at_it)]:
-            patience = SILENT_S if giver.step is Step.OFFERING else STALLED_S
+            if giver.turn is None:
+                continue
+            patience = giver.turn.patience_s if giver.brings else SILENT_S
             if t - giver.heard_s > patience:
                 judgement = stalled("what it sends", patience, ": its disk may hang")
                 yield from self._judge(giver, judgement, t)
+            elif not giver.brings and self._asking.stands_still(giver.id, t):
+                yield from self._judge(giver, STANDS_STILL, t)
         yield from self._go_on(t)
 
     # A turn.
@@ -208,7 +146,9 @@ class Gather:
         """Give turns to those that wait."""
         if not self._ready or self._stopped:
             return
-        while len(self._at_it) < AT_ONE_TIME:
+        slow = [turn.slow(t) for each in self._at_it if (turn := self._givers[each].turn)]
+        room = min(AT_ONE_TIME - slow.count(False), MOST_AT_ONE_TIME - len(slow))
+        for _ in range(room):
             giver = self._waiting.take(
                 lambda each: each.step is Step.WAITING,
                 lambda each: t >= each.not_before_s and self._hosts.attached(each.id),
@@ -217,14 +157,14 @@ class Gather:
                 return
             yield from self._begin_turn(giver, t)
 
-    def _wait(self, giver: _Giver) -> None:
+    def _wait(self, giver: Giver) -> None:
         giver.step, giver.turn = Step.WAITING, None
         self._at_it.discard(giver.id)
         self._waiting.join(0, giver.id, giver)
 
-    def _begin_turn(self, giver: _Giver, t: float) -> Errands:
+    def _begin_turn(self, giver: Giver, t: float) -> Errands:
         self._at_it.add(giver.id)
-        giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, _Turn(self._secret())
+        giver.step, giver.heard_s, giver.turn = Step.OFFERING, t, Turn(self._secret(), t)
         turn = giver.turn
         fields = {
             "paths": list(self._options.sources),
@@ -237,7 +177,7 @@ class Gather:
         turn.offer = tell.message["n"]
         yield tell
 
-    def _offered(self, giver: _Giver, turn: _Turn, message: dict[str, Any], t: float) -> Errands:
+    def _offered(self, giver: Giver, turn: Turn, message: dict[str, Any], t: float) -> Errands:
         """The host says where it waits and what it hasn't; and later how that ended."""
         if giver.turn is not turn or not giver.at_it:
             return
@@ -253,8 +193,9 @@ class Gather:
         if not set(missing) < set(self._options.sources):
             raise ValueError("it misses what nobody asked for")
         turn.missing, turn.unreadable = missing, count(message["unreadable"])
+        turn.has = {word: count(message["has"][word]) for word in ("entries", "names", "bytes", "room")}
         turn.lines += [b"missing " + path for path in missing]
-        turn.lines += [_UNREADABLE + line for line in lines(message)]
+        turn.lines += [UNREADABLE + line for line in lines(message)]
         facts = rsync_facts(message["rsync"])
         if facts is None:
             raise ValueError("an offer without an rsync")
@@ -267,7 +208,7 @@ class Gather:
             lambda found, now: self._reached(giver, turn, found, now),
         )
 
-    def _reached(self, giver: _Giver, turn: _Turn, message: dict[str, Any], t: float) -> Errands:
+    def _reached(self, giver: Giver, turn: Turn, message: dict[str, Any], t: float) -> Errands:
         """There is a way to it, or there is none."""
         if giver.turn is not turn or not giver.at_it:
             return
@@ -285,6 +226,7 @@ class Gather:
             "excludes": list(options.excludes),
             "numeric_ids": options.numeric_ids,
             "bwlimit": options.bwlimit_kib_s or 0,
+            "has": turn.has,
         }
         tell = self._asking.ask(
             ROOT_ID, "fetch", fields, lambda said, now: self._fetched(giver, turn, said, now)
@@ -292,17 +234,18 @@ class Gather:
         turn.fetch = tell.message["n"]
         yield tell
 
-    def _fetched(self, giver: _Giver, turn: _Turn, message: dict[str, Any], t: float) -> Errands:
+    def _fetched(self, giver: Giver, turn: Turn, message: dict[str, Any], t: float) -> Errands:
         """The root says how far it is, and later how it ended."""
-        if giver.turn is turn:
-            giver.heard_s = t
         if message.get("more"):
+            if giver.turn is turn and turn.gets_on(count(message["so_far"])):
+                giver.heard_s = t
             return
+        giver.heard_s = t
         self._received += count(message["received"])
         if giver.turn is turn and giver.at_it:
             yield from self._end(giver, turn, "fetch", message, t)
 
-    def _end(self, giver: _Giver, turn: _Turn, side: str, message: dict[str, Any], t: float) -> Errands:
+    def _end(self, giver: Giver, turn: Turn, side: str, message: dict[str, Any], t: float) -> Errands:
         """One end of the copy is over."""
         trouble = Trouble()
         if message.get("code"):
@@ -315,7 +258,7 @@ class Gather:
         if len(turn.ends) == 2:
             yield from self._ended(giver, turn, t)
 
-    def _ended(self, giver: _Giver, turn: _Turn, t: float) -> Errands:
+    def _ended(self, giver: Giver, turn: Turn, t: float) -> Errands:
         trouble = turn.trouble
         giver.tries += 1
         if trouble.retry and giver.tries < TRIES:
@@ -326,19 +269,19 @@ class Gather:
         text = b"".join(line + b"\n" for line in turn.lines)
         if text:
             yield Publish(HostOutput(giver.name, "stdout", 0, text), giver.id)
-        if trouble.code in _BROUGHT:
+        if trouble.code in BROUGHT:
             self._brought += 1
             self._changed += turn.changed
-        yield from self._judge(giver, _judgement(trouble, turn), t)
+        yield from self._judge(giver, turn.judgement, t)
 
     # The end.
 
-    def _close(self, giver: _Giver) -> None:
+    def _close(self, giver: Giver) -> None:
         giver.step = Step.OVER
         self._at_it.discard(giver.id)
         self._open.discard(giver.id)
 
-    def _judge(self, giver: _Giver, judgement: Judgement, t: float) -> Errands:
+    def _judge(self, giver: Giver, judgement: Judgement, t: float) -> Errands:
         self._close(giver)
         yield from self._summarize(t)
         yield Judge(giver.id, judgement)
@@ -361,36 +304,3 @@ class Gather:
             if giver.step not in (Step.ABSENT, Step.OVER):
                 self._close(giver)
                 yield Judge(giver.id, judgement)
-
-
-def _judgement(trouble: Trouble, turn: _Turn) -> Judgement:
-    """What is missing at a host, or can't be read there, is its failure; what vanished meanwhile isn't."""
-    if trouble.code not in _BROUGHT:
-        return Judgement(Verdict.FAILED, code_of(trouble.code, Code.COPY), trouble.reason)
-    lacking = []
-    if turn.missing:
-        lacking.append(_first_of(turn.missing[0], len(turn.missing), " isn't there"))
-    if turn.unreadable:
-        first = next((line for line in turn.lines if line.startswith(_UNREADABLE)), b"")
-        lacking.append(_first_of(first.removeprefix(_UNREADABLE), turn.unreadable))
-    elif trouble.code == "partial":
-        lacking.append(trouble.reason)
-    if lacking:
-        return Judgement(Verdict.FAILED, Code.SOURCE, f"{'; '.join(lacking)}; the rest was brought")
-    return Judgement(Verdict.OK)
-
-
-def _first_of(name: bytes, number: int, what: str = "") -> str:
-    return (
-        name.decode("utf-8", "backslashreplace") + what + (f", and {number - 1} more" if number > 1 else "")
-    )
-
-
-def lines(message: Mapping[str, Any]) -> list[bytes]:
-    """What a host names; raises KeyError, TypeError or ValueError where it breaks the rules."""
-    found = message["lines"]
-    if not isinstance(found, list) or len(found) > MOST_LINES:
-        raise ValueError("more lines than anybody asked for")
-    if not all(isinstance(line, bytes) and b"\n" not in line for line in found):
-        raise TypeError("lines that are none")
-    return list(found)

@@ -21,6 +21,11 @@ from nile.topology.model import ROOT_ID
 
 PAUSE_S = 1.0
 """Before the third try to copy to a host; before the next one twice that. The second one begins at once."""
+LEAST_BYTES = 16 * 1024
+"""What a copy has to get on by in STALLED_S: more than two rsyncs send to say that they are there."""
+MOST_BEYOND = 2
+"""Times as much as there is, with names of MOST_NAME bytes, and no more is ever sent in one copy."""
+MOST_NAME = 8192
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
 
@@ -65,7 +70,9 @@ class _Attempt:
         if message.get("more"):
             self.target.heard_s = t
             if self._current and "sent_so_far" in message:
-                self._giving.ways.got(self.target.id, count(message["sent_so_far"]))
+                so_far = count(message["sent_so_far"])
+                self._giving.ways.got(self.target.id, so_far)
+                self._giving.gets_on(self.target, so_far, t)
             return
         self._giving.sent[self.giver] += count(message.get("sent", 0))
         if self._current:
@@ -107,6 +114,15 @@ class Giving:
             elif t - max(target.heard_s, target.begun_s) > STALLED_S:
                 target.step = Step.OVER
                 yield Judge(target.id, stalled("the copy to it", STALLED_S))
+            elif t - target.so_far_s > (patience_s := STALLED_S + self._means.work_s(target.may_delete)):
+                target.step = Step.OVER
+                yield Judge(target.id, stalled("progress of the copy to it", patience_s))
+
+    def gets_on(self, target: Target, so_far: int, t: float) -> None:
+        """So many bytes have been sent to it; not for ever more than there are."""
+        bulk = self._means.bulk
+        if target.so_far + LEAST_BYTES <= so_far <= MOST_BEYOND * (bulk.size + bulk.entries * MOST_NAME):
+            target.so_far, target.so_far_s = so_far, t
 
     def go_on(self, t: float) -> Errands:
         """Begin what can begin: those first that have most to serve in turn."""
@@ -139,6 +155,7 @@ class Giving:
         self.began_s = self.began_s or t
         target.giver, target.begun_s = giver, t
         target.step = Step.COPYING
+        target.so_far, target.so_far_s = 0, t
         target.ends, target.trouble, target.pushed, target.abandoned = set(), None, False, False
         attempt = _Attempt(self, target, giver, self._means.secret())
         fields = {"secret": attempt.secret, "loopback": self._options.over_links}

@@ -16,6 +16,10 @@ SILENT_S = 60.0
 STALLED_S = 240.0
 """Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 
+STANDS_STILL = Judgement(
+    Verdict.FAILED, Code.AGENT, "its worker says that it is at it, but doesn't get on: its disk may hang"
+)
+
 
 def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions) -> Judgement | None:
     """Why nothing can be copied to a host; `room` is how many bytes the source takes on a disk."""
@@ -48,10 +52,12 @@ def broke_rules(reason: str) -> Judgement:
     return Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
 
 
-def silent(target: Target, t: float, what: str) -> Judgement | None:
-    """If its worker has to speak, and hasn't for too long: `what` may hang there."""
-    if target.step not in SPEAKING or t - target.heard_s <= SILENT_S:
+def silent(target: Target, t: float, what: str, still: bool = False) -> Judgement | None:
+    """If its worker has to speak, and hasn't for too long: `what` may hang there; or it stands `still`."""
+    if target.step not in SPEAKING:
         return None
+    if t - target.heard_s <= SILENT_S:
+        return STANDS_STILL if still else None
     reason = f"its worker has said nothing for {SILENT_S:.0f} s: {what} may hang"
     return Judgement(Verdict.FAILED, Code.AGENT, reason)
 

@@ -13,6 +13,21 @@ from nile.sync.options import SyncOptions
 from nile.sync.pace import Pace
 from nile.sync.ways import Ways
 
+EACH_S = 0.01
+"""For a host to rename a file, or to take one away: a slow disk takes as long."""
+LEAST_RATE = 10e6
+"""Bytes a second that a slow disk gives, where contents are compared or put together from what is there."""
+MOST_TAKING_AWAY_S = 3600.0
+"""A host may say that it has any number of files that are to go."""
+
+
+@dataclass(slots=True)
+class Bulk:
+    """How much the source has: things, and bytes."""
+
+    entries: int = 0
+    size: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
@@ -27,6 +42,13 @@ class Means:
     ways: Ways = field(default_factory=lambda: Ways(Pace()))
     names: list[bytes] = field(default_factory=list)
     """What of the destination the source speaks of; known once that was read."""
+    bulk: Bulk = field(default_factory=Bulk)
+    """So is that."""
+
+    def work_s(self, doomed: int) -> float:
+        """For how long a host may be at it while nothing is seen to pass; `doomed` files may have to go."""
+        taking_away_s = min(MOST_TAKING_AWAY_S, doomed * EACH_S)
+        return self.bulk.entries * EACH_S + self.bulk.size / LEAST_RATE + taking_away_s
 
     def terms(self, max_delete: int, **copy: Any) -> dict[str, Any]:
         """What is copied, and how, but for what is named: all that take part are told the same."""

@@ -31,7 +31,9 @@ class Member:
     told_last: bool = False
     inside: bool = True
     complete: bool = False
-    """It has everything, and knows that."""
+    """It has everything, and knows that,"""
+    complete_s: float = 0.0
+    """since then."""
     digest_due: bool = False
     """It waits to be told the digest of all of it."""
     due_s: float | None = None

@@ -139,6 +139,10 @@ class Target:
     checked_bytes: bool = False
     """The copy under way compares contents: the one before left differences."""
     begun_s: float = 0.0
+    so_far: int = 0
+    """Bytes that have been sent to it, when it last got on,"""
+    so_far_s: float = 0.0
+    """and when that was."""
     current: str = ""
     """The release that is current there, where a release is delivered: a copy is linked to that."""
     whole: bool = False

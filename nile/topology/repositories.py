@@ -11,6 +11,7 @@ A source that isn't absolute is one of the file's own directory.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +106,18 @@ def _check_apart(found: Sequence[Repository]) -> None:
     """No two may write to one place, nor one below another's, since each clears up behind itself."""
     for number, one in enumerate(found):
         for other in found[:number]:
-            ours, theirs = (each.dest.text.rstrip("/") + "/" for each in (one, other))
-            if ours.startswith(theirs) or theirs.startswith(ours):
+            ours, theirs = _parts(one.dest.text), _parts(other.dest.text)
+            common = min(len(ours), len(theirs))
+            if ours[:common] == theirs[:common]:
                 message = f"{one.dest.text} and {other.dest.text} are not apart"
                 raise refused(
                     one.dest, message, f"the other one is at {other.dest.place}; give separate ones"
                 )
+
+
+def _parts(path: str) -> list[str]:
+    """The names on the way there, however that is written."""
+    return [name for name in posixpath.normpath(path).split("/") if name]
 
 
 def refused(word: Located, message: str, remedy: str) -> RouteFileError:

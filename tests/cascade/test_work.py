@@ -23,11 +23,11 @@ from nile.cascade import (
     Worker,
 )
 from nile.cascade.actions import Action
-from nile.cascade.inputs import FrameReceived, Interrupted, Recorded, RootWorkerEnded
+from nile.cascade.inputs import Answered, FrameReceived, Interrupted, Recorded, RootWorkerEnded
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import WINDOW, Judge, NoJob
-from nile.events import HostResult, Verdict
+from nile.events import Asked, HostResult, Verdict
 from nile.options import ExecOptions
 from tests.simulation.trees import tree
 from tests.support.plans import make_plan
@@ -66,6 +66,9 @@ class Job(NoJob):
 
     def root_lost(self, reason: str, t: float) -> Iterable[Errand]:  # type: ignore[override]
         return self._note("root lost", reason)
+
+    def answered(self, yes: bool, t: float) -> Iterable[Errand]:  # type: ignore[override]
+        return self._note("answered", yes)
 
 
 class Run:
@@ -181,6 +184,18 @@ def test_it_hears_of_its_decision_from_the_store() -> None:
     (first, second) = [message for what, node_id, message in run.job.told if what == "heard"]
     assert first == {"number": 7, "n": 7}
     assert (second["n"], second["code"]) == (8, "store")
+
+
+def test_an_answer_counts_once_and_for_the_last_question_only() -> None:
+    run = Run()
+    asked = [event for number in range(2) for event in run.tell(Publish(Asked(f"shall I, {number}")))]
+    assert [action.event for action in asked if isinstance(action, Publish)] == [
+        Asked("shall I, 0", 1),
+        Asked("shall I, 1", 2),
+    ]
+    for number, yes in ((1, True), (0, True), (3, True), (2, False), (2, True)):
+        run.cascade.apply(Answered(number, yes), 1.0)
+    assert [told for told in run.job.told if told[0] == "answered"] == [("answered", False)]
 
 
 def test_the_jobs_word_is_the_verdict_and_ends_the_agent_once_it_is_recorded() -> None:

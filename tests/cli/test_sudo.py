@@ -17,6 +17,7 @@ SUDO = """#!/bin/sh
 [ "$1 $2 $3 $4" = "-n -u ada --" ] || exit 9
 shift 4
 [ -z "$FORBIDDEN" ] || { echo "sudo: no"; exit 1; }
+[ -z "$UNABLE" ] || [ "$*" = "env true" ] || { echo "env: permission denied"; exit 126; }
 exec env -i PATH="$PATH" BY_SUDO=1 "$@"
 """
 
@@ -29,16 +30,18 @@ def test_what_is_no_user_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "csh", "fish"])
-@pytest.mark.parametrize("forbidden", ["", "yes"])
+@pytest.mark.parametrize("trouble", ["", "FORBIDDEN", "UNABLE"])
 def test_every_login_shell_starts_it_by_sudo_with_what_it_needs(
-    shell: str, forbidden: str, tmp_path: Path
+    shell: str, trouble: str, tmp_path: Path
 ) -> None:
     """The worker's Python is one that says what it got."""
     found = shutil.which(shell)
     assert found, f"install {shell}, which the tests want"
     (tmp_path / "sudo").write_text(SUDO)
     python = tmp_path / "a python"
-    python.write_text('#!/bin/sh\necho "$1|$2|$BY_SUDO|$NILE_RUN|$NILE_HOST|$NILE_REFUSED"; head -c 5\n')
+    python.write_text(
+        '#!/bin/sh\necho "$1|$2|$BY_SUDO|$NILE_RUN|$NILE_HOST|$NILE_REFUSED|$NILE_UNABLE"; head -c 5\n'
+    )
     for program in (tmp_path / "sudo", python):
         program.chmod(0o755)
     path = f"{tmp_path}:/usr/bin:/bin"
@@ -51,13 +54,17 @@ def test_every_login_shell_starts_it_by_sudo_with_what_it_needs(
     }
     done = subprocess.run(
         [found, "-c", command("ada")],
-        env={**env, **({"FORBIDDEN": forbidden} if forbidden else {})},
+        env={**env, **({trouble: "yes"} if trouble else {})},
         input=b"input",
         capture_output=True,
         timeout=20,
     )
-    wanted = f"-BISc|{PYTHON}||r1|h1|sudo: no\ninput" if forbidden else f"-BISc|{PYTHON}|1|r1|h1|\ninput"
-    assert done.stdout.decode() == wanted, done.stderr
+    wanted = {
+        "": "1|r1|h1||",
+        "FORBIDDEN": "|r1|h1|sudo: no|",
+        "UNABLE": "|r1|h1|env: permission denied|ada",
+    }
+    assert done.stdout.decode() == f"-BISc|{PYTHON}|{wanted[trouble]}\ninput", done.stderr
 
 
 def test_without_sudo_nothing_of_it_is_there() -> None:

@@ -440,7 +440,7 @@ def test_one_that_never_gets_there_is_left_behind_before_the_others_take_the_wor
     it.run()
     began_s = it.t
     while it.t < began_s + LATEST_S - 20 and 2 not in it.judged:
-        it._say(2, asked[0], alive=True, more=True)
+        it._say(2, asked[0], alive=True, done=0, more=True)
         it.tick(it.t + 5)
     it.go_on()
     assert it.judged[2].code is Code.AGENT

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nile.cascade.tree import Tree
 from nile.cascade.work import Reach
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync import Gather, GatherOptions
-from nile.sync.gathering import AT_ONE_TIME, TRIES
+from nile.sync.asking import STILL_S
+from nile.sync.gathering import (
+    AT_ONE_TIME,
+    MOST_AT_ONE_TIME,
+    TRIES,
+)
+from nile.sync.judging import STALLED_S
+from nile.sync.turns import LEAST_BYTES, MOST_LOOKING_S, QUICK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.simulated import Message, Simulated
 
 RSYNC = {"version": [3, 2, 7], "has": ["xattrs"]}
 SENT = 1000
+HAS = {"entries": 100, "names": 1000, "bytes": 5000, "room": 8000}
 
 
 class Hosts(Simulated):
@@ -34,6 +44,11 @@ class Hosts(Simulated):
         self.breaks: dict[int, tuple[str, bool]] = {}
         self.unmet: set[int] = set()
         self.silent: set[int] = set()
+        self.trickles: set[int] = set()
+        """Hosts of which the root isn't told that all came."""
+        self.asked: dict[int, int] = {}
+        self.under_way: dict[int, int] = {}
+        """The numbers of what each was asked, and the root for each."""
         self.turns: list[int] = []
         self.most = 0
         self.abandoned: list[int] = []
@@ -67,9 +82,11 @@ class Hosts(Simulated):
         assert node not in self._offering
         assert message["excludes"] == [b"*.gz"]
         self.turns.append(node)
+        self.asked[node] = message["n"]
         if node in self.silent:
             return
         fields = {"port": 4000 + node, "missing": [], "unreadable": 0, "lines": [], "rsync": RSYNC}
+        fields["has"] = HAS
         said = {**fields, "more": True, **self.offers.get(node, {})}
         if "code" in said:
             said = self.offers[node]
@@ -86,6 +103,9 @@ class Hosts(Simulated):
             self._say(ROOT_ID, message["n"], code="refused", reason="nobody", retry=True, received=0)
             return
         turn = len(self.fetched) - 1
+        self.under_way[taken] = message["n"]
+        if taken in self.trickles:
+            return
         if turn in self.breaks:
             code, retry = self.breaks[turn]
             self._say(ROOT_ID, message["n"], code=code, reason=f"so: {code}", retry=retry, received=10)
@@ -127,6 +147,7 @@ def test_the_root_is_told_what_there_is_and_where_it_goes() -> None:
     it.run()
     (fetch,) = it.fetched
     assert fetch["paths"] == [b"/var/log/app"]
+    assert fetch["has"] == HAS
     assert (fetch["host"], fetch["peer"], fetch["bwlimit"]) == (it.tree[1].name.encode(), [3, 2, 7], 9)
     judgement = it.judged[1]
     assert (judgement.verdict, judgement.code) == (Verdict.FAILED, Code.SOURCE)
@@ -236,6 +257,9 @@ def test_a_root_that_is_lost_stops_all() -> None:
         {"unreadable": -1},
         {"rsync": None},
         {"port": "1"},
+        {"has": {**HAS, "entries": -1}},
+        {"has": {"entries": 1}},
+        {"has": 7},
     ],
 )
 def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
@@ -245,7 +269,95 @@ def test_a_host_that_lies_is_not_believed(lie: Message) -> None:
     it._carry_out(it.job.started(1, 0.0))
     while any(queue for node, queue in it._queues.items() if node == ROOT_ID):
         it._carry_out(it.job.heard(ROOT_ID, it._queues[ROOT_ID].popleft(), 0.0))
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((KeyError, ValueError, TypeError)):
         it._carry_out(it.job.heard(1, it._queues[1].popleft(), 0.0))
     it._carry_out(it.job.lied(1, "nonsense", it.t))
     assert it.judged[1].code is Code.AGENT
+
+
+class TestSlow:
+    """Hosts that say that they are at it, and take their time."""
+
+    def say(self, it: Hosts, node: int, **fields: Any) -> None:
+        it._carry_out(it.job.heard(node, fields, it.t))
+
+    def offering(self) -> tuple[Hosts, int]:
+        """Of all turns one is that of a host which only looks at what it has; and the number of that."""
+        it = Hosts(AT_ONE_TIME + 1)
+        it.silent = {1}
+        it.run()
+        assert set(it.judged) == set(range(2, AT_ONE_TIME + 2))
+        return it, it.asked[1]
+
+    def test_one_that_only_says_that_it_looks_is_given_up(self) -> None:
+        it, number = self.offering()
+        began_s = it.t
+        while 1 not in it.judged:
+            self.say(it, 1, n=number, alive=True, done=7, more=True)
+            it.tick(it.t + 5.0)
+        assert it.judged[1].code is Code.AGENT
+        assert "doesn't get on" in it.judged[1].reason
+        assert it.t - began_s <= STILL_S + 10.0
+
+    def test_one_that_looks_at_more_and_more_has_its_time(self) -> None:
+        it, number = self.offering()
+        for done in range(0, 100_000, 25):
+            self.say(it, 1, n=number, alive=True, done=done, more=True)
+            it.tick(it.t + 5.0)
+        assert 1 not in it.judged
+
+    def trickling(self, hosts: int = 1) -> Hosts:
+        it = Hosts(hosts)
+        it.trickles = set(range(1, hosts + 1))
+        it.run()
+        return it
+
+    def test_one_that_sends_next_to_nothing_is_given_up_whatever_it_says(self) -> None:
+        it = self.trickling()
+        began_s, moved = it.t, 0
+        while 1 not in it.judged:
+            moved += 100
+            self.say(it, ROOT_ID, n=it.under_way[1], so_far=moved, more=True)
+            self.say(it, 1, n=it.asked[1], alive=True, done=moved, more=True)
+            it.tick(it.t + 5.0)
+        assert it.judged[1].code is Code.AGENT
+        assert it.t - began_s <= STALLED_S + 20.0
+
+    def test_a_slow_line_is_none(self) -> None:
+        it = self.trickling()
+        for moved in range(0, 200 * LEAST_BYTES, LEAST_BYTES):
+            self.say(it, ROOT_ID, n=it.under_way[1], so_far=moved, more=True)
+            it.tick(it.t + STALLED_S - 10.0)
+        assert not it.judged
+
+    def test_the_root_may_look_for_long_at_what_it_has_of_many_files_but_not_for_ever(self) -> None:
+        it = Hosts(2)
+        it.trickles = {1, 2}
+        it.offers = {1: {"has": {**HAS, "entries": 10**6}}, 2: {"has": {**HAS, "entries": 10**12}}}
+        it.run()
+        it.tick(STALLED_S + 900.0)
+        assert not it.judged
+        it.tick(STALLED_S + 1100.0)
+        assert set(it.judged) == {1}
+        it.tick(STALLED_S + MOST_LOOKING_S + 100.0)
+        assert set(it.judged) == {1, 2}
+
+    def test_hosts_that_are_slow_keep_no_turn_from_others(self) -> None:
+        it = Hosts(2 * AT_ONE_TIME)
+        it.trickles = set(range(1, AT_ONE_TIME + 1))
+        it.run()
+        assert not it.judged
+        it.tick(it.t + QUICK_S)
+        it.go_on()
+        assert set(it.judged) == set(range(AT_ONE_TIME + 1, 2 * AT_ONE_TIME + 1))
+
+    def test_but_not_more_than_the_root_can_bear_have_one(self) -> None:
+        it = self.trickling(2 * MOST_AT_ONE_TIME)
+        for _ in range(3 * MOST_AT_ONE_TIME // AT_ONE_TIME):
+            for number in it.under_way.values():
+                self.say(it, ROOT_ID, n=number, so_far=int(it.t) * 1000, more=True)
+            it.tick(it.t + QUICK_S + 1.0)
+            while it.step():
+                pass
+        assert not it.judged
+        assert len(it.under_way) == MOST_AT_ONE_TIME

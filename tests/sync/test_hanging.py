@@ -8,8 +8,10 @@ import pytest
 
 from nile.events import Code, Verdict
 from nile.sync import Method
+from nile.sync.asking import LEAST, STILL_S
+from nile.sync.chain import MOST_LAST_S
 from nile.sync.delivery import STUCK_S
-from nile.sync.judging import SILENT_S
+from nile.sync.judging import SILENT_S, STALLED_S
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -112,7 +114,7 @@ def test_hosts_that_rename_and_delete_for_long_are_let_do_it() -> None:
     it.run()
     for _ in range(30):
         for seat in it.chain.seats:
-            it._say(seat.node, seat.number, alive=True, more=True)
+            it._say(seat.node, seat.number, alive=True, done=0, more=True)
         wait(it, 20.0)
     assert it.judged == {}
     assert "left out" not in notices(it)
@@ -211,12 +213,159 @@ def test_who_waits_for_its_turn_to_compare_isnt_silent() -> None:
 
     it._compare = slowly  # type: ignore[method-assign]
     it.run()
-    for _ in range(int(SILENT_S) + 10):
+    for second in range(int(SILENT_S) + 10):
         for node, number in asked:
-            it._say(node, number, alive=True, more=True)
+            it._say(node, number, alive=True, done=second * LEAST, more=True)
         while any(it._queues.values()):
             it.step()
         it.t += 1.0
         it._carry_out(it.sync.tick(it.t))
     assert len(asked) == 8
     assert it.judged == {}
+
+
+class Looking(Workers):
+    """A host that looks at its files, and says that it does, but never what it found."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(tree([0, 0]), {}, method=Method.RSYNC)
+        self.step_held = step
+        self.held: list[int] = []
+
+    def _scan(self, node_id: int, message: dict[str, Any]) -> None:
+        if node_id == 1 and self.sync._targets[1].step is self.step_held:
+            self.held.append(message["n"])
+        else:
+            super()._scan(node_id, message)
+
+    def say(self, seconds: float, each: int, **fields: Any) -> None:
+        """For so long it says something every five seconds; its count grows by `each`."""
+        end, done = self.t + seconds, 0
+        while self.t < end and 1 not in self.judged:
+            done += each
+            self._say(1, self.held[0], **{"done": done, "alive": True, "more": True, **fields})
+            while any(self._queues.values()):
+                self.step()
+            self.t += 5.0
+            self._carry_out(self.sync.tick(self.t))
+
+
+@pytest.mark.parametrize("step", [Step.SCANNING, Step.CHECKING])
+def test_one_that_only_says_that_it_is_at_it_is_given_up(step: Step) -> None:
+    it = Looking(step)
+    it.run()
+    it.say(STILL_S + 60.0, 0)
+    it.go_on()
+    assert (it.judged[1].code, it.judged[2].verdict) == (Code.AGENT, Verdict.OK)
+    assert "doesn't get on" in it.judged[1].reason
+
+
+def test_one_that_gets_on_slowly_has_as_long_as_it_takes() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    it.say(10 * STILL_S, 2)
+    assert not it.judged
+    it.say(2 * STILL_S, 0)
+    assert it.judged[1].code is Code.AGENT
+
+
+def test_what_has_been_looked_at_may_take_a_while_to_be_computed() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    it.say(1.0, 10**7)
+    it.say(STILL_S + 900.0, 0)
+    assert not it.judged
+    it.say(STILL_S, 0)
+    assert it.judged[1].code is Code.AGENT
+
+
+def test_an_answer_that_has_no_parts_is_not_given_in_parts_for_ever() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    fields = {"fingerprint": b"x" * 32, "like": b"x" * 32, "entries": 1, "alive": False}
+    with pytest.raises(ValueError, match="has none"):
+        it.say(10.0, 0, **fields)
+
+
+def test_words_on_what_is_over_are_no_sign_that_it_gets_on() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    it.held = [2]
+    it.say(STILL_S + 60.0, 0, alive=False)
+    assert it.judged[1].code is Code.AGENT
+
+
+def test_but_not_for_ever() -> None:
+    """Hosts that have everything, and say that they rename and delete."""
+    it = workers()
+    it.chain.confirm = lambda *_: None  # type: ignore[method-assign]
+    it.run()
+    done, began_s = 0, it.t
+    while not it.judged and it.t < began_s + 2 * MOST_LAST_S:
+        done += 1000
+        for seat in it.chain.seats:
+            it._say(seat.node, seat.number, alive=True, done=done, more=True)
+            it._say(
+                seat.node,
+                seat.number,
+                event={"kind": "end", "code": "", "reason": "", "offset": 1},
+                more=True,
+            )
+        wait(it, 20.0)
+    assert abs(it.t - began_s - MOST_LAST_S) < 100.0
+    assert {judgement.code for judgement in it.judged.values()} == {Code.AGENT}
+
+
+class Copying(Workers):
+    """A host whose giver says how far it is, and never that it is through."""
+
+    def _push(self, node_id: int, message: dict[str, Any]) -> None:
+        if message["to"] == 1:
+            self.number = message["n"]
+        else:
+            super()._push(node_id, message)
+
+    def send(self, seconds: float, each: int) -> float:
+        """For so long, or until somebody is judged, so much comes every five seconds; how long that took."""
+        began_s, so_far = self.t, 0
+        while self.t < began_s + seconds and not self.judged:
+            so_far += each
+            self._say(ROOT_ID, self.number, sent_so_far=so_far, more=True)
+            self._say(1, self._receiving[1], alive=True, done=so_far, more=True)
+            while any(self._queues.values()):
+                self.step()
+            self.t += 5.0
+            self._carry_out(self.sync.tick(self.t))
+        return self.t - began_s
+
+
+def copying(size: int, entries: int = 10) -> Copying:
+    it = Copying(tree([0, 1]), {}, method=Method.RSYNC)
+    it.source = {"size": size, "entries": entries}
+    it.run()
+    return it
+
+
+def test_a_copy_that_only_keeps_up_the_talk_is_given_up() -> None:
+    it = copying(10**6)
+    assert it.send(4000.0, 50) < STALLED_S + 20.0
+    assert it.judged[1].code is Code.AGENT
+    it.go_on()
+    assert it.judged[2].verdict is Verdict.OK
+
+
+def test_one_that_sends_more_and_more_than_there_is_is_none() -> None:
+    it = copying(10**6)
+    assert it.send(10**6, 10**5) < STALLED_S + 200.0
+    assert it.judged[1].code is Code.AGENT
+
+
+def test_a_slow_copy_has_its_time() -> None:
+    it = copying(10**8)
+    assert it.send(3000.0, 400) >= 3000.0
+
+
+def test_where_there_is_much_to_rename_or_to_compare_nothing_may_pass_for_long() -> None:
+    it = copying(10**10, 10**5)
+    assert it.send(4000.0, 0) > STALLED_S + 1900.0
+    assert it.judged[1].code is Code.AGENT

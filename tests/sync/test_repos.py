@@ -193,6 +193,29 @@ def test_the_user_is_asked_for_each() -> None:
     assert (it.parts[0].has[1], it.parts[1].has[1]) == ("old", "new")
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_yes_to_one_begins_nothing_in_the_next(seed: int) -> None:
+    """The host that was asked about is gone when the answer comes, and the next one has its turn."""
+    plan = tree([0, 0])
+    names = {host.id: host.name for host in Tree(plan, {}).hosts.values()}
+    asks = {"delete": True, "ask": Ask.USER}
+    it = Several(plan, [{"names": {names[1]}, **asks}, {"names": {names[2]}, **asks}], seed)
+    for part in it.parts:
+        part.extra.update({1: 5000, 2: 5000})
+    it.run()
+    it.lose(1)
+    while not texts(it, Asked)[1:]:
+        it._carry_out(it.job.answered(True, it.t))
+        assert it.step(), "it isn't asked about the next one"
+    it.go_on()
+    assert [text.split(":")[0] for text in texts(it, Asked)] == ["/dst0", "/dst1"]
+    assert not it.parts[1].copies
+    it._carry_out(it.job.answered(True, it.t))
+    it._carry_out(it.job.answered(False, it.t))
+    it.go_on()
+    assert it.parts[1].has[2] == "new"
+
+
 def test_a_worker_that_breaks_the_rules_is_of_no_use_for_any() -> None:
     it = Several(tree([0, 0]), [{}, {}])
     it._carry_out(it.job.begin(0.0))

@@ -49,6 +49,9 @@ def test_what_a_file_says(tmp_path: Path) -> None:
         ("- {source: x, dest: /x}\n- {source: y, dest: /x/}\n", 2, "/x/ and /x are not apart"),
         ("- {source: x, dest: /x}\n- {source: y, dest: /x/y}\n", 2, "are not apart"),
         ("- {source: x, dest: /x/y}\n- {source: y, dest: /x}\n", 2, "are not apart"),
+        ("- {source: x, dest: /x/z}\n- {source: y, dest: /x/y/../z}\n", 2, "are not apart"),
+        ("- {source: x, dest: //x}\n- {source: y, dest: /x/./y///}\n", 2, "are not apart"),
+        ("- {source: x, dest: /}\n- {source: y, dest: /x}\n", 2, "are not apart"),
         ("- {source: x\n", 2, "not YAML"),
     ],
 )

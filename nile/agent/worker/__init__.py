@@ -10,6 +10,7 @@ goes from worker to worker.
     service     messages of the root in, answers out
     parts       the same for several repositories in one run
     loop        descriptors, children and times: what it waits for
+    working     that it gets on with what takes long
     patterns    which files are left out, as rsync has it         pure
     manifest    what is in a tree, as one value                   pure
     packing     as it travels                                     pure
@@ -39,6 +40,7 @@ For files that come back from hosts:
 
     fetching    how rsync is called at both ends then         pure
     shelf       the directory at the root that gets them
+    limits      how much a host may bring
     gathering   both sides of it
 
 For a stream that is passed down a chain of hosts:

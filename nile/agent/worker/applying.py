@@ -85,8 +85,12 @@ class Applying:
             )
             where = os.fsdecode(error.filename or dest)
             raise rsyncs.Refusal(code, "%s: %s" % (where, reason)) from None
-        self._reader, self.stdin = os.pipe()
-        self._start(argv)
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            self._reader, self.stdin = os.pipe()
+            self._start(argv, null)
+        finally:
+            os.close(null)
         # Its end is told also to who doesn't ask: there is nothing to be read here.
         loop.watch(self._reader, 0, self._stream_ended)
         self._seen = self._moved()
@@ -94,8 +98,7 @@ class Applying:
         self._timer = -1
         self._look_later()
 
-    def _start(self, argv: "list[str]") -> None:
-        null = os.open(os.devnull, os.O_WRONLY)
+    def _start(self, argv: "list[str]", null: int) -> None:
         try:
             os.set_blocking(self.stdin, False)
             self._running = Running(self._loop, argv, [self._reader, null], self._over)
@@ -105,8 +108,6 @@ class Applying:
             self._tidy(Ending("no-rsync", ""))
             reason = "%s can't be run: %s" % (argv[0], error.strerror)
             raise rsyncs.Refusal("no-rsync", reason) from None
-        finally:
-            os.close(null)
 
     def abort(self) -> None:
         """Kill it; `done` is called with `stopped`."""

@@ -20,6 +20,7 @@ from nile.agent.worker.place import Place, said
 from nile.agent.worker.receiving import as_owner
 from nile.agent.worker.releases import Refused, Releases
 from nile.agent.worker.scanning import scan
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Delivery(Place):
         """All that isn't a directory; what has no place there is removed on the way."""
         for place, directories, files in os.walk(self.dest):
             for name in list(directories) + files:
+                WORK.done += 1
                 path = os.path.join(place, name)
                 about = os.lstat(path)
                 directory = stat.S_ISDIR(about.st_mode)

@@ -54,10 +54,12 @@ def to_disk() -> None:
     """What was written is to outlive a loss of power, too: else `current` would lead to empty files.
 
     A child does it, since it can't be interrupted, and on a host that writes
-    a lot it may take longer than all others should wait.
+    a lot it may take longer than all others should wait. It has nothing open: neither a
+    lock that others wait for then, nor what the worker says to the root.
     """
     child = os.fork()
     if not child:
+        os.closerange(0, 1 + max(map(int, os.listdir("/proc/self/fd"))))
         os.sync()
         os._exit(0)
     latest = time.monotonic() + SYNC_S

@@ -63,6 +63,7 @@ class Lock:
     def release(self) -> None:
         """Give it back; nothing happens if it isn't ours."""
         if self.held:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # a child may have it open still
             os.close(self._fd)
             self._fd = -1
 

@@ -201,9 +201,9 @@ class Push:
         self._loop.watch(self._helper.fileno(), select.POLLIN, self._introduced)
         self._loop.watch(self._stdout, select.POLLIN, self._printed)
 
-    def stop(self) -> None:
-        """End it at once; `done` is called with `stopped`."""
-        self._kill(Ending("stopped", "it was told to stop"))
+    def stop(self, cause: "Optional[Ending]" = None) -> None:
+        """End it at once; `done` is called with `stopped`, or this cause."""
+        self._kill(cause or Ending("stopped", "it was told to stop"))
 
     def _kill(self, cause: Ending) -> None:
         self._cause = self._cause or cause

@@ -21,6 +21,7 @@ import struct
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.meeting import Listener
 from nile.agent.worker.running import Ending, Running
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -290,7 +291,8 @@ def sweep(dest: bytes, temporary: bytes) -> None:
 
 def _parents(dest: bytes, temporary: bytes) -> "Iterator[bytes]":
     """The directories that have an entry of this name; links aren't followed."""
-    for path, directories, _files in os.walk(dest):
+    for path, directories, files in os.walk(dest):
+        WORK.done += 1 + len(files)
         if temporary in directories:
             directories.remove(temporary)
             yield path

@@ -8,6 +8,7 @@ meanwhile is listed; nothing here raises for it.
 import errno
 import grp
 import hashlib
+import itertools
 import os
 import pwd
 import stat
@@ -27,6 +28,7 @@ from nile.agent.worker.manifest import (
     Entry,
     Manifest,
 )
+from nile.agent.worker.working import PIECE, WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     Found = Tuple[bytes, bytes, os.stat_result]
 
 BUFFER = 1 << 20  # bytes read at once
+AT_ONCE = 1000  # names that are listed
 TICK_S = 0.02  # more than the step of the clock that the kernel stamps files by
 _ROUNDS = 3
 _KINDS = {
@@ -77,6 +80,18 @@ def changed_since(manifest: Manifest, roots: "Roots", patterns: "Patterns") -> "
     changed = {path for path, mark in now.items() if before.get(path) != mark}
     known = {path for path, _ in manifest.unreadable}
     return sorted(changed.union(before.keys() - now.keys(), {path for path, _ in walker.unreadable} - known))
+
+
+def listing(place: bytes) -> "List[os.DirEntry[bytes]]":
+    """What is in a directory; raises OSError."""
+    found: "List[os.DirEntry[bytes]]" = []
+    with os.scandir(place) as entries:
+        while True:
+            part = list(itertools.islice(entries, AT_ONCE))
+            WORK.done += len(part)
+            found += part
+            if len(part) < AT_ONCE:
+                return found
 
 
 class Walker:
@@ -125,11 +140,12 @@ class Walker:
         while left:
             place, prefix = left.pop()
             try:
-                listed = list(os.scandir(place))
+                listed = listing(place)
             except OSError as error:
                 self.unreadable.append((prefix[:-1] or TOP, _reason(error)))
                 continue
             for entry in listed:
+                WORK.done += 1
                 path = prefix + entry.name
                 if entry.name.startswith(TEMPORARY) or self._excludes(path, entry):
                     continue
@@ -273,6 +289,7 @@ def digest(place: bytes, identity: "Tuple[int, ...]", buffer: bytearray) -> byte
             if not count:
                 return hasher.digest()
             hasher.update(view[:count])
+            WORK.done += 1 + count // PIECE
 
 
 def numbers_here(

@@ -32,6 +32,7 @@ Without standard input, and at SIGTERM, it stops what it does, cleans up and end
 import os
 import select
 import signal
+import sys
 
 from nile.agent import wire
 from nile.agent.worker import messages, target
@@ -45,10 +46,11 @@ from nile.agent.worker.place import Place
 from nile.agent.worker.receiving import ERRORS
 from nile.agent.worker.scanning import changed_since, scan
 from nile.agent.worker.trees import Source, differences, seen_here
+from nile.agent.worker.working import WORK, Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
     from nile.agent.worker.gathering import Gathering
     from nile.agent.worker.releasing import Releasing
@@ -60,7 +62,6 @@ if TYPE_CHECKING:
 STOP_S = 3.0  # from SIGTERM to the end, at most
 MOST_NAMED = 100
 MOST_OWNERS = 10000
-ALIVE_S = 5.0  # between two words that a long look at files goes on
 SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
 
@@ -98,8 +99,7 @@ class Service:
         except BlockingIOError:
             return
         if not data:
-            self._loop.unwatch(0)
-            self.end()
+            self.hang_up()
             return
         for message in messages.unpack(self._in, data):
             self._do(message)
@@ -107,12 +107,12 @@ class Service:
     def _do(self, message: "Message") -> None:
         number = message["n"]
         self._at = number
-        signal.setitimer(signal.ITIMER_REAL, ALIVE_S, ALIVE_S)
         try:
             if "NILE_REFUSED" in os.environ:
-                raise CantError("not-writable", refused(), SUDO_REMEDY)
+                raise refused()
             own = getattr(self, "_do_" + message["do"], None)
-            answer = own(message) if own is not None else self._releases().do(message)
+            with WORK.announced():
+                answer = own(message) if own is not None else self._releases().do(message)
         except CantError as error:
             answer = error.fields
         except OSError as error:
@@ -121,8 +121,6 @@ class Service:
             answer = {"code": code, "reason": "%s%s" % (where, error.strerror)}
         except Exception as error:  # the root is to hear of it, and this worker may still be needed
             answer = {"code": "agent", "reason": _place(error)}
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
         if answer is not None:
             self._say(number, answer)
 
@@ -145,24 +143,25 @@ class Service:
         """It takes long; but where the file system hangs, this isn't called either."""
         if self._writing:
             return  # a signal came in the middle of it
-        self._say(self._at, {"alive": True, "more": True})
+        self._say(self._at, {"alive": True, "done": WORK.done, "more": True})
+
+    def hang_up(self) -> None:
+        """Nobody says anything any more, or is to be heard."""
+        self._loop.unwatch(0)
+        self.end()
 
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end."""
         self._loop.at(self._loop.now() + STOP_S, self._leave)
-        self._copies.stop(self._end_streams)
+        used = [each for each in (self._copies, self._streaming, self._gathering) if each is not None]
 
-    def _end_streams(self) -> None:
-        if self._streaming is None:
-            self._end_gathering()
-        else:
-            self._streaming.stop(self._end_gathering)
+        def stop_next() -> None:
+            if used:
+                used.pop(0).stop(stop_next)
+            else:
+                self._leave()
 
-    def _end_gathering(self) -> None:
-        if self._gathering is None:
-            self._leave()
-        else:
-            self._gathering.stop(self._leave)
+        stop_next()
 
     def _leave(self) -> None:
         if self._place is not None:
@@ -207,9 +206,10 @@ class Service:
 
     def _changed(self) -> "List[bytes]":
         """What of the source, or of the copy that is served, isn't any more as it was."""
-        if self._source is not None:
-            return self._source.changed()
-        return changed_since(self._found, *self._looked) if self._found is not None else []
+        with WORK.announced():
+            if self._source is not None:
+                return self._source.changed()
+            return changed_since(self._found, *self._looked) if self._found is not None else []
 
     # A host's.
 
@@ -371,10 +371,15 @@ class Service:
         return Terms(owner=owner, checksum=message["checksum"])
 
 
-def refused() -> str:
+def refused() -> CantError:
     """Why sudo didn't start this worker as it should have: then it is here to say that."""
     words = os.environ["NILE_REFUSED"].strip().splitlines()
-    return "sudo refuses: %s" % (words[-1][:300] if words else "it says nothing")
+    why = words[-1][:300] if words else "it says nothing"
+    user = os.environ.get("NILE_UNABLE", "")
+    if user:  # sudo is willing
+        reason = "user %s can't run the Python of the agent, %s: %s" % (user, sys.executable, why)
+        return CantError("no-python", reason, "let %s run it, or install python3 in /usr/bin there" % user)
+    return CantError("not-writable", "sudo refuses: %s" % why, SUDO_REMEDY)
 
 
 def _place(error: Exception) -> str:
@@ -393,8 +398,21 @@ def main() -> None:
     loop = Loop()
     service = Front(loop)
     service.listen()
-    end: "Callable[..., None]" = service.end
+
+    def end(*_: object) -> None:
+        WORK.stop()
+        service.end()
+
+    def look(*_: object) -> None:
+        if WORK.look():
+            service.say_alive()
+
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(signum, lambda *_: end())
-    signal.signal(signal.SIGALRM, lambda *_: service.say_alive())
-    loop.run()
+        signal.signal(signum, end)
+    signal.signal(signal.SIGALRM, look)
+    try:
+        loop.run()
+    except Gone:
+        WORK.leave()
+        service.hang_up()
+        loop.run()

@@ -66,6 +66,21 @@ class Shelf:
         os.mkdir(temporary, PRIVATE)
         return dest, temporary
 
+    def is_empty(self, host: bytes) -> bool:
+        """Is there nothing of this host?"""
+        try:
+            return not os.listdir(os.path.join(self.path, host))
+        except OSError:
+            return True
+
+    def unfinished(self, host: bytes) -> int:
+        """Bytes of the disk that is taken by what is unfinished."""
+        try:
+            with os.scandir(os.path.join(self._temporary, host)) as listed:
+                return sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in listed)
+        except OSError:
+            return 0  # just now it got its name
+
     def clear(self, host: bytes) -> None:
         """Nothing more comes from there: what is unfinished goes."""
         shutil.rmtree(os.path.join(self._temporary, host), ignore_errors=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Say = Callable[[int, Message], None]
 
 ALIVE_S = 10.0  # between two words that rsync is at it
+MOVE = 100  # things that rsync has done count for as many, however few they were
 REACH_S = 6.0  # for a neighbour to be found: it waits already
 
 
@@ -47,6 +48,7 @@ class Seat:
         self._say = say
         self._link = 0
         self._alive = float("-inf")  # when that was said
+        self._moves = 0
         self._complete = False
         self._hashed = False
         self._digest = self._expected = b""
@@ -80,7 +82,16 @@ class Seat:
             tls=tls,
             confirmed=not self._hashed,
         )
-        return self.await_predecessor(message["secret"])
+        try:
+            return self.await_predecessor(message["secret"])
+        except OSError:
+            self.stop()
+            raise
+
+    @property
+    def begun(self) -> bool:
+        """Is there a node, or was there one?"""
+        return self._node is not None or self._result is not None
 
     def await_predecessor(self, secret: bytes) -> int:
         """Where a predecessor is awaited from now on; raises ValueError if none is needed any more."""
@@ -142,9 +153,10 @@ class Seat:
 
     def _moved(self) -> None:
         now = self._loop.now()
+        self._moves += MOVE
         if now - self._alive >= ALIVE_S:
             self._alive = now
-            self._say(self._number, {"alive": True, "more": True})
+            self._say(self._number, {"alive": True, "done": self._moves, "more": True})
 
     def _applied(self, ending: "Ending") -> None:
         self._ending = ending
@@ -197,8 +209,9 @@ class Streaming:
 
     def serve(self, message: "Message") -> None:
         """Begin a chain with what is recorded."""
+        file, tls = self._tapes[message["what"]].file, self._sealed(message)
         seat = self._seat(message["n"])
-        seat.serve(self._tapes[message["what"]].file, self._sealed(message))
+        seat.serve(file, tls)
         seat.successor(message)
 
     def forget(self, number: int) -> None:
@@ -211,18 +224,15 @@ class Streaming:
 
     def join(self, message: "Message", rsync: rsyncs.Rsync, dest: bytes) -> "Message":
         """Take a place in a chain; answers with the port at which the predecessor is awaited."""
-        number = message["n"]
+        number, tls = message["n"], self._sealed(message)
+        seat = self._seat(number)
         try:
-            tls = self._sealed(message)
-            port = self._seat(number).join(rsync, message, dest, tls)
+            return {"port": seat.join(rsync, message, dest, tls), "more": True}
         except rsyncs.Refusal as refusal:
-            del self._seats[number]
             return {"code": refusal.code, "reason": refusal.reason}
-        except OSError:
-            if number in self._seats:
-                self._seats[number].stop()
-            raise
-        return {"port": port, "more": True}
+        finally:
+            if not seat.begun:  # it will never say that it is over
+                del self._seats[number]
 
     def predecessor(self, message: "Message") -> "Message":
         """Await another one; answers with the port, or that none is needed."""

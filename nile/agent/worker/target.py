@@ -15,6 +15,7 @@ from typing import NamedTuple
 from nile.agent.worker import naming
 from nile.agent.worker.lock import in_use
 from nile.agent.worker.manifest import TEMPORARY
+from nile.agent.worker.scanning import listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ def _left_behind(dest: bytes) -> "List[Tuple[bytes, bytes]]":
     while left:
         place = left.pop()
         try:
-            listed = list(os.scandir(place)) if os.stat(place).st_dev == device else []
+            listed = listing(place) if os.stat(place).st_dev == device else []
         except OSError:
             continue
         for entry in listed:

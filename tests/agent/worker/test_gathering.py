@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker import fetching, pushing
+from nile.agent.worker import fetching, gathering, limits, pushing
 from nile.agent.worker.gathering import Gathering, Offer
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.patterns import Patterns
@@ -39,6 +39,9 @@ class Two:
         self.host = Gathering(loop, lambda _, fields: self._say("host", fields))
         self.root = Gathering(loop, lambda _, fields: self._say("root", fields))
         self._ends: dict[str, Message] = {}
+        self.has: Message = {}
+        self.grow: Callable[[], object] = lambda: None
+        """What happens at the host once it has said what it has."""
 
     def _say(self, who: str, fields: Message) -> None:
         self.said.append((who, fields))
@@ -54,21 +57,27 @@ class Two:
     def offer(self, *paths: str, excludes: tuple[bytes, ...] = ()) -> Message:
         self._ends.clear()
         ask = {"n": 2, "paths": [os.fsencode(path) for path in paths], "secret": SECRET}
-        return self.host.offer(ask, Patterns(excludes))
+        offered = self.host.offer(ask, Patterns(excludes))
+        self.has = offered.get("has", {})
+        return offered
 
     def fetch(self, *paths: str, port: int, **changes: Any) -> None:
         wanted = [os.fsencode(path) for path in paths]
         ask = {"n": 3, "address": "127.0.0.1", "port": port, "secret": SECRET, "host": b"h1", "paths": wanted}
-        ask |= {"peer": [3, 1, 3], "excludes": [], "numeric_ids": False, "bwlimit": 0}
+        ask |= {"peer": [3, 1, 3], "excludes": [], "numeric_ids": False, "bwlimit": 0, "has": self.has}
         self.root.fetch({**ask, **changes})
 
     def take(self, *paths: str, **changes: Any) -> tuple[Message, Message]:
         """Offer these, take them: the root's words, and the host's."""
         self.collect() if self.root._shelf is None else None
         offered = self.offer(*paths, excludes=tuple(changes.get("excludes", ())))
+        self.grow()
         self.fetch(*paths, port=offered["port"], **changes)
-        self.loop._stopped = False
-        self.loop.run()
+        if "host" not in self._ends and "root" in self._ends:
+            self.host.abandon(2)
+        if len(self._ends) < 2:
+            self.loop._stopped = False
+            self.loop.run()
         return self._ends["root"], self._ends["host"]
 
     def leave(self) -> None:
@@ -352,3 +361,109 @@ def test_an_rsync_at_the_root_that_dies_leaves_nothing_half(
     assert not (two.dest / "h1/app/zz").exists()
     two.leave()
     assert [path.name for path in two.dest.iterdir()] == ["h1"]
+
+
+class TestBounds:
+    """What one host may bring, and what has to stay free where it goes."""
+
+    @pytest.fixture(autouse=True)
+    def every_byte_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pushing, "PROGRESS_S", 0.0)
+        monkeypatch.setattr(gathering, "LOOK_S", 0.01)
+
+    def test_a_host_says_how_much_it_has(self, two: Two, tmp_path: Path) -> None:
+        top = tmp_path / "host/app"
+        top.mkdir(parents=True)
+        (top / "ten").write_text("x" * 10)
+        (top / "again").hardlink_to(top / "ten")
+        (top / "link").symlink_to("there")
+        with (top / "holes").open("wb") as file:
+            file.truncate(50 << 20)
+        has = two.offer(str(top))["has"]
+        names = sum(map(len, ("app", "app/ten", "app/again", "app/link", "there", "app/holes")))
+        assert has == {"entries": 5, "names": names, "bytes": 20 + (50 << 20), "room": 20}
+        two.host.abandon(2)
+
+    def test_one_that_sends_more_than_it_said_is_stopped_and_nothing_half_stays(
+        self, two: Two, app: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "MARGIN", 100_000)
+        two.take(str(app))
+        two.grow = lambda: (app / "zz").write_bytes(os.urandom(3_000_000))
+        root, _ = two.take(str(app), bwlimit=4000)
+        assert (root["code"], root["retry"]) == ("exceeded", False)
+        assert root["reason"].startswith("it sends more than the ")
+        assert root["received"] < 1_500_000
+        assert not (two.dest / "h1/app/zz").exists()
+        assert list((two.dest / ".nile-sync-r1").iterdir()) == []
+
+    def test_a_list_of_files_that_grows_and_grows_is_none(
+        self, two: Two, app: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "MARGIN", 10_000)
+
+        def many() -> None:
+            for number in range(3000):
+                (app / f"{number}").touch()
+
+        two.grow = many
+        root, _ = two.take(str(app), bwlimit=20)
+        assert root["code"] == "exceeded"
+        assert not (two.dest / "h1/app").exists()
+
+    def test_a_log_that_grows_a_little_meanwhile_comes(self, two: Two, app: Path) -> None:
+        two.grow = lambda: (app / "log").write_bytes(os.urandom(1_000_000))
+        root, _ = two.take(str(app))
+        assert "code" not in root
+        assert (two.dest / "h1/app/log").stat().st_size == 1_000_000
+
+    def test_what_has_no_room_is_not_begun(self, two: Two, app: Path, mounted: Path) -> None:
+        two.dest = mounted
+        (app / "big").write_bytes(os.urandom(1_000_000))  # 48 kB would be left of 1 MiB
+        root, host = two.take(str(app))
+        assert (root["code"], root["retry"]) == ("disk-full", False)
+        assert root["reason"].endswith("bytes are to come, and there is room for 996148")
+        assert not (mounted / "h1").exists()
+        assert host["code"]
+
+    def test_nor_is_what_has_none_beside_that_of_others(self, two: Two, app: Path, mounted: Path) -> None:
+        two.dest = mounted
+        (app / "big").write_bytes(os.urandom(600_000))
+        two.collect()
+        other = gathering.Coming(b"h2", {"entries": 1, "names": 1, "bytes": 500_000, "room": 500_000}, True)
+        two.root._coming[99] = other
+        root, _ = two.take(str(app))
+        assert root["code"] == "disk-full"
+        other.got(490_000)
+        (mounted / "h2").write_bytes(b"x" * 300_000)
+        root, _ = two.take(str(app))
+        assert "code" not in root
+
+    def test_a_disk_that_fills_up_stops_who_takes_most_of_it(
+        self, two: Two, app: Path, mounted: Path
+    ) -> None:
+        two.dest = mounted
+        (app / "big").write_bytes(os.urandom(520_000))
+        assert "code" not in two.take(str(app))[0]
+        before = (app / "big").read_bytes()
+        (app / "big").write_bytes(os.urandom(520_000))
+        two.collect()
+        other = gathering.Coming(b"h2", {"entries": 1, "names": 1, "bytes": 9, "room": 9}, False)
+        two.root._coming[99] = other
+        root, _ = two.take(str(app), bwlimit=400)
+        assert (root["code"], root["retry"]) == ("disk-full", False)
+        assert root["reason"].startswith("too little room would be left here")
+        assert (mounted / "h1/app/big").read_bytes() == before
+        assert limits.left(os.fsencode(mounted)) > 400_000
+
+    def test_so_does_one_that_has_no_inodes_left(self, mounted: Path) -> None:
+        assert limits.left(os.fsencode(mounted)) > 900_000
+        for number in range(61):
+            (mounted / str(number)).touch()
+        assert limits.left(os.fsencode(mounted)) == 0
+
+    def test_of_a_large_disk_a_gibibyte_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        blocks = 100 << 18
+        found = os.statvfs_result((4096, 4096, blocks, 1 << 19, 1 << 19, 0, 0, 0, 0, 255))
+        monkeypatch.setattr(os, "statvfs", lambda place: found)
+        assert limits.left(b"/") == 1 << 30

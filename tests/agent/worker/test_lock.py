@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 import nile
+from nile.agent.worker import durable
 from nile.agent.worker import lock as locks
 from nile.agent.worker.lock import Busy, Lock, in_use
 
@@ -163,3 +164,57 @@ def test_what_is_no_directory_cannot_be_locked(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r"Not a directory|No such file"):
             Lock(os.fsencode(tmp_path / name)).acquire()
         assert not in_use(os.fsencode(tmp_path / name))
+
+
+@contextmanager
+def forked(child: Callable[[], None]) -> Iterator[int]:
+    """A child that does this, for as long as the block lasts."""
+    pid = os.fork()
+    if not pid:
+        try:
+            child()
+        finally:
+            os._exit(0)
+    try:
+        yield pid
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_given_back_it_is_free_whatever_children_there_are(tmp_path: Path) -> None:
+    one, other = Lock(os.fsencode(tmp_path)), Lock(os.fsencode(tmp_path))
+    one.acquire()
+    with forked(signal.pause):
+        one.release()
+        assert other.acquire() is None
+    other.release()
+
+
+def test_what_brings_a_release_to_the_disk_keeps_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that writes for long can't be interrupted: the worker goes on, and may be killed meanwhile."""
+    monkeypatch.setattr(os, "sync", signal.pause)
+    monkeypatch.setattr(durable, "SYNC_S", 0.0)
+    fork, children = os.fork, []
+
+    def note() -> int:
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", note)
+    lock = Lock(os.fsencode(tmp_path))
+    lock.acquire()
+    try:
+        durable.to_disk()
+        latest = time.monotonic() + 10.0
+        opened = Path(f"/proc/{children[0]}/fd")
+        while list(opened.iterdir()) and time.monotonic() < latest:
+            time.sleep(0.01)
+        assert list(opened.iterdir()) == []
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+        lock.release()

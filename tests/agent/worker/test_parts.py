@@ -68,8 +68,9 @@ def living(made: Worker) -> Iterator[Worker]:
     if made.process.poll() is None:
         made.process.kill()
     made.process.wait()
-    assert made.process.stdout
-    made.process.stdout.close()
+    for pipe in (made.process.stdin, made.process.stdout):
+        assert pipe
+        pipe.close()
 
 
 def opened(worker: Worker, dest: Path, **more: Any) -> Message:

@@ -236,10 +236,10 @@ def test_what_vanishes_meanwhile_is_listed(tmp_path: Path, monkeypatch: pytest.M
     write(tmp_path, "d/f")
     write(tmp_path, "gone")
     (tmp_path / "link").symlink_to("x")
-    scandir, readlink = os.scandir, os.readlink
+    listing, readlink = scanning.listing, os.readlink
 
     def vanishing(place: bytes) -> list[os.DirEntry[bytes]]:
-        listed = list(scandir(place))
+        listed = listing(place)
         (tmp_path / "gone").unlink(missing_ok=True)
         return listed
 
@@ -247,7 +247,7 @@ def test_what_vanishes_meanwhile_is_listed(tmp_path: Path, monkeypatch: pytest.M
         Path(os.fsdecode(place)).unlink()
         return readlink(place)
 
-    monkeypatch.setattr(os, "scandir", vanishing)
+    monkeypatch.setattr(scanning, "listing", vanishing)
     monkeypatch.setattr(os, "readlink", vanished)
     manifest = scan(top(tmp_path), NONE)
     missing = "No such file or directory"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -13,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from nile.agent.worker import applying, streaming
+from nile.agent.worker import applying, chain, streaming
 from nile.agent.worker.chain import HELD
 from nile.agent.worker.copies import Copies
 from nile.agent.worker.loop import Loop
@@ -273,7 +275,7 @@ def test_an_rsync_that_is_at_it_is_a_word_of_life(
         said: list[float] = []
 
         def alive() -> int:
-            words = both.said.get(SEAT, []).count({"alive": True, "more": True})
+            words = sum(fields.get("alive") is True for fields in both.said.get(SEAT, []))
             if words > len(said):
                 said.append(both.loop.now())
             return words
@@ -339,3 +341,49 @@ def test_a_copy_is_awaited_at_all_addresses_or_at_loopback(
         Dial(loop, address, port, SECRET, loop.now() + 5, met)
         loop.run()
         assert said == [code]
+
+
+class TestThatCanNotBegin:
+    """For want of descriptors, say."""
+
+    @pytest.mark.parametrize("calls", range(2))
+    def test_a_place_that_can_not_be_taken_is_none(
+        self, dest: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    ) -> None:
+        rsync = installed()
+        monkeypatch.setattr(sys.modules[__name__], "installed", lambda: rsync)
+        with workers() as both:
+            with monkeypatch.context() as patch:
+                seen = iter(range(calls))
+                for name in ("pipe", "open"):
+                    patch.setattr(os, name, failing_after(seen, getattr(os, name)))
+                with pytest.raises(OSError, match="Too many open files"):
+                    both.join(SEAT, dest)
+            assert both.hosts._seats == {}
+            assert both.join(SEAT + 1, dest) > 0
+
+    def test_one_that_finds_no_port_leaves_nothing(self, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with workers() as both:
+            with monkeypatch.context() as patch:
+                patch.setattr(chain, "Listener", failing_after(iter(()), list))
+                with pytest.raises(OSError, match="Too many open files"):
+                    both.join(SEAT, dest)
+            both.wait(lambda: not both.hosts._seats)
+            assert not litter(dest)
+
+    def test_nor_does_one_at_the_root_of_what_is_not_recorded(self) -> None:
+        with workers() as both:
+            with pytest.raises(KeyError):
+                both.serve(1)
+            assert both.root._seats == {}
+
+
+def failing_after(calls: Iterator[int], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, as long as there are calls; then it fails."""
+
+    def called(*words: Any, **more: Any) -> Any:
+        if next(calls, None) is None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return function(*words, **more)
+
+    return called
