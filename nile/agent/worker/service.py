@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
     from nile.agent.worker.gathering import Gathering
     from nile.agent.worker.releasing import Releasing
-    from nile.agent.worker.rsync import Rsync
     from nile.agent.worker.streaming import Streaming
 
     Message = Dict[str, Any]
@@ -280,7 +279,7 @@ class Service:
 
     def _do_record(self, message: "Message") -> None:
         assert self._source is not None
-        self._streams().record(message, self._rsync(), self._source)
+        self._streams().record(message, self._copies.rsync, self._source)
 
     def _do_serve(self, message: "Message") -> None:
         self._streams().serve(message)
@@ -291,7 +290,7 @@ class Service:
     def _do_join(self, message: "Message") -> "Message":
         place = self._opened()
         place.make_ready(self._looked[1])
-        return self._streams().join(message, self._rsync(), place.dest)
+        return self._streams().join(message, self._copies.rsync, place.dest)
 
     def _do_predecessor(self, message: "Message") -> "Message":
         return self._streams().predecessor(message)
@@ -342,10 +341,6 @@ class Service:
 
             self._gathering = Gathering(self._loop, self._say)
         return self._gathering
-
-    def _rsync(self) -> "Rsync":
-        assert self._copies.rsync is not None
-        return self._copies.rsync
 
     def _releases(self) -> "Releasing":
         """What is needed for it is compiled only where there are releases."""
