@@ -59,6 +59,13 @@ class Working(Running):
             _become(self._work, fds)
         return pid
 
+    def _signal(self, signum: int) -> None:
+        """It forks nothing, and may not have a session of its own yet."""
+        try:
+            os.kill(self.pid, signum)
+        except OSError:
+            pass  # it has ended
+
     def _meant(self, status: "Optional[int]", signum: "Optional[int]", said: bytes) -> Ending:
         if status == 0:
             ended = Ending("", "")

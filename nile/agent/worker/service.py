@@ -62,6 +62,7 @@ MOST_OWNERS = 10000
 ALIVE_S = 5.0  # between two words that a long look at files goes on
 SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
+BEGINNINGS = ("receive", "push", "record", "join")  # of what has to be whole before it can be stopped
 
 
 class Service:
@@ -78,6 +79,7 @@ class Service:
         self._chunks: "List[bytes]" = []
         self._at = 0
         self._writing = False
+        self._beginning = self._ends = False
         self._releasing: "Optional[Releasing]" = None
         self._copies = Copies(loop, self._say, self._changed)
         self._streaming: "Optional[Streaming]" = None
@@ -106,6 +108,7 @@ class Service:
     def _do(self, message: "Message") -> None:
         number = message["n"]
         self._at = number
+        self._beginning = message["do"] in BEGINNINGS
         signal.setitimer(signal.ITIMER_REAL, ALIVE_S, ALIVE_S)
         try:
             if "NILE_REFUSED" in os.environ:
@@ -124,6 +127,9 @@ class Service:
             signal.setitimer(signal.ITIMER_REAL, 0)
         if answer is not None:
             self._say(number, answer)
+        self._beginning = False
+        if self._ends:
+            self.end()
 
     def _say(self, number: int, fields: "Message") -> None:
         self._writing = True
@@ -147,7 +153,10 @@ class Service:
         self._say(self._at, {"alive": True, "more": True})
 
     def end(self) -> None:
-        """Stop everything, clean up, and have the loop end."""
+        """Stop everything, clean up, and have the loop end. A signal may come at any time."""
+        self._ends = self._beginning
+        if self._beginning:
+            return
         self._loop.at(self._loop.now() + STOP_S, self._leave)
         self._copies.stop(self._end_streams)
 
