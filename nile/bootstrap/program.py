@@ -40,7 +40,7 @@ MODULES = (
     "worker.chain",
     "worker.recording",
     "worker.archive",
-    "worker.child",
+    "worker.working",
     "worker.attributes",
     "worker.archiving",
     "worker.applying",

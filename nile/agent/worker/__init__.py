@@ -53,7 +53,7 @@ For a stream that is passed down a chain of hosts:
     reports     what a node says of itself
     chain       a node of the chain
     archive     a tree as a stream, where there is no rsync       pure
-    child       work that may block, in a process of its own
+    working     work that may block, in a process of its own
     attributes  extended attributes and ACLs
     archiving   the source as an archive
     ownership   whose files are to be

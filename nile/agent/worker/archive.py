@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 VERSION = 1
 CHUNK = 256 * 1024  # bytes of a file in one message
 MOST_MESSAGE = 4 << 20
+MOST_NAMES = 100 * 1000  # of users and groups
 MOST_ATTRIBUTES = 3 << 20  # bytes
 _LONGEST = 4096  # bytes of a path or of a link's target: PATH_MAX
 _HEAD = struct.Struct("!cI")
@@ -122,7 +123,9 @@ def read(stream: "BinaryIO") -> "Iterator[Union[Owners, Item, Data]]":
         kind, body = next(messages, (b"", b""))
         if kind != b"H":
             raise ValueError("an archive without a head")
-        yield _owners(body, VERSION)
+        owners = _owners(body, VERSION)
+        names = len(owners.users) + len(owners.groups)
+        yield owners
         count, before, size = 0, b"", 0
         for kind, body in messages:
             if kind == b"E":
@@ -139,7 +142,11 @@ def read(stream: "BinaryIO") -> "Iterator[Union[Owners, Item, Data]]":
                     raise ValueError("an archive with content that is nobody's")
                 yield part
             elif kind == b"N":
-                yield _owners(body)
+                owners = _owners(body)
+                names += len(owners.users) + len(owners.groups)
+                if names > MOST_NAMES:
+                    raise ValueError("an archive with %d names" % names)
+                yield owners
             elif kind == b"Z":
                 _finish(stream, body, count)
                 return

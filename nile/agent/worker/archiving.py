@@ -14,10 +14,10 @@ import stat
 
 from nile.agent.worker import archive, attributes
 from nile.agent.worker.archive import Owners
-from nile.agent.worker.child import Failure, Working
 from nile.agent.worker.manifest import FILE, TOP
 from nile.agent.worker.recording import Spooled
 from nile.agent.worker.scanning import mark
+from nile.agent.worker.working import Failure, Working
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import os
 import pwd
 
 from nile.agent.worker import attributes
-from nile.agent.worker.child import Failure
 from nile.agent.worker.scanning import numbers_here
+from nile.agent.worker.working import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

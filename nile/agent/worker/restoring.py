@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 from nile.agent.worker import attributes
 from nile.agent.worker.archive import Data, Item, Owners, read
-from nile.agent.worker.child import Failure
 from nile.agent.worker.manifest import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, TOP
 from nile.agent.worker.ownership import Ownership
 from nile.agent.worker.receiving import ERRORS
+from nile.agent.worker.working import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,13 +227,21 @@ class _Restorer:
             if fd >= 0:
                 os.close(fd)
 
+    def _open_up(self, name: bytes) -> None:
+        """Have a directory that has its place be one that we may move."""
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._places.dest)
+        try:
+            os.chmod(fd, _OWN)
+        finally:
+            os.close(fd)
+
     def undo(self) -> None:
         """It came to nothing: what has its place already loses it, and all of it can be removed."""
         places = self._places
         for name in self._placed:
             try:
-                if not self._root and stat.S_ISDIR(os.lstat(name, dir_fd=places.dest).st_mode):
-                    os.chmod(name, _OWN, dir_fd=places.dest)
+                if not self._root and name in self._known:
+                    self._open_up(name)
                 os.rename(name, name, src_dir_fd=places.dest, dst_dir_fd=places.inner)
             except OSError:
                 continue  # somebody else was quicker

@@ -158,7 +158,9 @@ class Seat:
     def _applied(self, ending: "Ending") -> None:
         self._ending = ending
         if self._hashed and not ending.code and not (self._digest and self._digest == self._expected):
-            ending.instead("corrupt", "rsync came to an end before the stream was known to be the root's")
+            ending.instead(
+                "corrupt", "what applies it came to an end before the stream was known to be the root's"
+            )
             if self._node is not None:
                 self._node.stop()
                 return

@@ -2,8 +2,8 @@
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Fed
-from nile.agent.worker.child import Working
 from nile.agent.worker.restoring import Terms, restore
+from nile.agent.worker.working import Working
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Fed
 from nile.agent.worker.archive import Owners
 from nile.agent.worker.archiving import Archiving
-from nile.agent.worker.child import Failure
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.manifest import TEMPORARY, Entry, Terms
 from nile.agent.worker.patterns import Patterns
@@ -31,6 +30,7 @@ from nile.agent.worker.running import Ending
 from nile.agent.worker.scanning import numbers_here, scan
 from nile.agent.worker.trees import Source
 from nile.agent.worker.unpacking import Unpacking
+from nile.agent.worker.working import Failure
 from tests.agent.worker.chaining import descriptors
 from tests.agent.worker.conftest import as_nobody
 from tests.agent.worker.copying import NAME, a_loop, contents, litter, tree
@@ -347,6 +347,23 @@ def test_a_user_makes_what_a_user_may(open_path: Path) -> None:
     as_nobody(check)
 
 
+def test_a_user_may_undo_what_he_made(open_path: Path) -> None:
+    """The destination is another's, so its times can't be set; that is found last, as by rsync."""
+    write(open_path, "src/dir/below/file", "x")
+    for name in ("dir/below", "dir"):
+        (open_path / "src" / name).chmod(0o555)
+    stream = packed(read(f"{open_path}/src/"))
+    (open_path / "dest").mkdir()
+    (open_path / "dest").chmod(0o777)
+
+    def check() -> None:
+        ending = unpack(stream, open_path / "dest")
+        assert (ending.code, ending.names) == ("not-writable", [os.fsencode(open_path / "dest")])
+
+    as_nobody(check)
+    assert list((open_path / "dest").iterdir()) == []
+
+
 # Whole, or not at all
 
 
@@ -633,6 +650,13 @@ def test_a_hostile_archive_writes_nothing_anywhere(tmp_path: Path, stream: bytes
     ending = unpack(stream, tmp_path / "dest")
     assert ending.code in ("corrupt", "files", "not-writable"), ending.fields()
     assert tree(tmp_path) == before
+
+
+def test_names_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_NAMES", 5)
+    names = [archive.more_names(Owners({at: b"daemon"}, {})) for at in range(6)]
+    well(unpack(forged(*names[:5], count=0), tmp_path / "dest"))
+    assert unpack(forged(*names, count=0), tmp_path / "dest").code == "corrupt"
 
 
 @settings(deadline=None, max_examples=25)

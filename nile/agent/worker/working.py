@@ -30,7 +30,12 @@ class Failure(Exception):
 
     def pack(self) -> bytes:
         """In one line, as `unpack` takes it."""
-        words = [self.code.encode(), b"retry" if self.retry else b"", self.name, self.reason.encode()[:1000]]
+        words = [
+            self.code.encode(),
+            b"retry" if self.retry else b"",
+            self.name[:1000],
+            self.reason.encode()[:1000],
+        ]
         return b"\0".join(words)
 
     @classmethod
