@@ -28,7 +28,8 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
         reason = f"release {options.release} is there already, and isn't as the source is"
         return Judgement(Verdict.FAILED, Code.RELEASE, reason, "give it another name")
     if target.rsync is None and not (options.streams and target.unpacks):
-        return Judgement(Verdict.FAILED, Code.NO_RSYNC, "no rsync there", INSTALL)
+        reason = "no rsync there" + ", and it has something already" * options.streams
+        return Judgement(Verdict.FAILED, Code.NO_RSYNC, reason, INSTALL)
     if coming > target.free:
         reason = f"{size(coming)} are to come, and {size(target.free)} are free"
         return Judgement(Verdict.FAILED, Code.DISK_FULL, reason)

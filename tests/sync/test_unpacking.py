@@ -122,6 +122,7 @@ def test_whoever_has_something_needs_rsync(names: list[bytes], entries: int, cod
     it.run()
     assert codes(it) == {1: code}
     if code:
+        assert it.judged[1].reason == "no rsync there, and it has something already"
         assert it.judged[1].remedy == "install rsync (3.1 or later) there"
         assert it.wrote == set()
         assert it.archives == {}
@@ -132,6 +133,7 @@ def test_whoever_asks_for_rsync_gets_nothing_else(method: Method) -> None:
     it = Bare(tree([0]), {1}, method=method)
     it.run()
     assert codes(it) == {1: Code.NO_RSYNC}
+    assert it.judged[1].reason == "no rsync there"
 
 
 def test_who_has_a_release_has_something() -> None:
