@@ -98,12 +98,13 @@ def without_inherited(place: int) -> None:
                 raise
 
 
-def elsewhere(value: bytes, users: "Dict[int, int]", groups: "Dict[int, int]") -> bytes:
-    """This ACL where these ids are other numbers. Raises ValueError if it is none."""
+def elsewhere(value: bytes, user: "Callable[[int], int]", group: "Callable[[int], int]") -> bytes:
+    """This ACL where ids are other numbers: those that these give. Raises ValueError if it is none."""
     parts = [value[: _VERSION.size]]
     for tag, permissions, number in _entries(value):
-        numbers = {_NAMED_USER: users, _NAMED_GROUP: groups}.get(tag, {})
-        parts.append(_ACE.pack(tag, permissions, numbers.get(number, number)))
+        if tag in (_NAMED_USER, _NAMED_GROUP):
+            number = user(number) if tag == _NAMED_USER else group(number)
+        parts.append(_ACE.pack(tag, permissions, number))
     return b"".join(parts)
 
 

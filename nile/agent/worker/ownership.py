@@ -40,8 +40,7 @@ class Ownership:
 
     def give(self, place: "Union[bytes, int]", entry: "Entry") -> None:
         """Have the file there belong to whom it should. Raises OSError."""
-        uid = self._user if self._user != _KEEP else self._users.get(entry.uid, entry.uid)
-        gid = self._group if self._group != _KEEP else self._groups.get(entry.gid, entry.gid)
+        uid, gid = self._uid(entry.uid), self._gid(entry.gid)
         if not self._root:
             uid, gid = _KEEP, gid if gid in self._own else _KEEP
         if (uid, gid) == (_KEEP, _KEEP):
@@ -53,7 +52,13 @@ class Ownership:
 
     def acl(self, value: bytes) -> bytes:
         """An ACL, with the numbers of here."""
-        return attributes.elsewhere(value, self._users, self._groups)
+        return attributes.elsewhere(value, self._uid, self._gid)
+
+    def _uid(self, uid: int) -> int:
+        return self._user if self._user != _KEEP else self._users.get(uid, uid)
+
+    def _gid(self, gid: int) -> int:
+        return self._group if self._group != _KEEP else self._groups.get(gid, gid)
 
 
 def _number(name: str, find: "Callable[[str], int]") -> int:
