@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -288,6 +289,7 @@ HOSTILE: dict[str, bytes] = {
     "hard link through a link": forged(LINK, entry(b"evil", group=b"a/outside")),
     "hard link to an absolute path": forged(entry(b"evil", group=b"/etc/passwd")),
     "hard link to a directory": forged(entry(b"d", b"d"), entry(b"evil", group=b"d")),
+    "a directory as a hard link": forged(entry(b"a", b"d"), entry(b"b", b"d", group=b"a")),
     "hard link to what comes later": forged(entry(b"a", group=b"b"), entry(b"b")),
     "hard link to what isn't": forged(entry(b"b", group=b"a")),
     "content of nobody": forged(content(b"evil")),
@@ -318,6 +320,16 @@ def test_a_hostile_archive_writes_nothing_anywhere(tmp_path: Path, stream: bytes
     ending = unpack(stream, tmp_path / "dest")
     assert ending.code in ("corrupt", "files", "not-writable"), ending.fields()
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "which",
+    ["absolute", "above, further down", "hard link out", "hard link to an absolute path", "not sorted"]
+    + ["hard link to what comes later", "a directory as a hard link", "a kind that is none", "no head"],
+)
+def test_much_of_that_is_refused_before_anything_is_tried(which: str) -> None:
+    with pytest.raises(ValueError, match="archive"):
+        list(archive.read(io.BytesIO(HOSTILE[which])))
 
 
 def test_names_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
