@@ -324,8 +324,17 @@ def test_a_hostile_archive_writes_nothing_anywhere(tmp_path: Path, stream: bytes
 
 @pytest.mark.parametrize(
     "which",
-    ["absolute", "above, further down", "hard link out", "hard link to an absolute path", "not sorted"]
-    + ["hard link to what comes later", "a directory as a hard link", "a kind that is none", "no head"],
+    [
+        "absolute",
+        "above, further down",
+        "hard link out",
+        "hard link to an absolute path",
+        "not sorted",
+        "hard link to what comes later",
+        "a directory as a hard link",
+        "a kind that is none",
+        "no head",
+    ],
 )
 def test_much_of_that_is_refused_before_anything_is_tried(which: str) -> None:
     with pytest.raises(ValueError, match="archive"):
