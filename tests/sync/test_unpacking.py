@@ -38,6 +38,7 @@ class Bare(Workers):
             self.archives[max(self.archives)].append(node_id)
         else:
             assert "archive" not in message["recorded"]
+        assert message["identity"] == (b"" if self.options.plain else b"PEM"), "it is encrypted as any stream"
         super()._join(node_id, message)
 
     def _receive(self, node_id: int, message: dict[str, Any]) -> None:
@@ -92,10 +93,11 @@ def test_what_a_recording_cant_have_an_archive_can(options: Any) -> None:
 
 
 def test_a_root_without_rsync_archives_all_the_same() -> None:
-    it = Bare(tree([0, 0]), {1, 2})
+    it = Bare(tree([0, 0, 0]), {1, 2})
     it.source = {"rsync": None}
     it.run()
-    all_ok(it)
+    assert (codes(it)[1], codes(it)[2]) == (None, None)
+    assert notices(it).startswith("an archive for 2 that have nothing, and no rsync ")
 
 
 def test_a_first_release_and_what_is_mended_are_deliveries_too() -> None:
