@@ -48,7 +48,7 @@ from nile.agent.worker.trees import Source, differences, seen_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
     from nile.agent.worker.gathering import Gathering
     from nile.agent.worker.releasing import Releasing
@@ -155,10 +155,9 @@ class Service:
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end. A signal may come at any time."""
         self._ends = self._beginning
-        if self._beginning:
-            return
-        self._loop.at(self._loop.now() + STOP_S, self._leave)
-        self._copies.stop(self._end_streams)
+        if not self._ends:
+            self._loop.at(self._loop.now() + STOP_S, self._leave)
+            self._copies.stop(self._end_streams)
 
     def _end_streams(self) -> None:
         if self._streaming is None:
@@ -233,9 +232,8 @@ class Service:
         busy = self._place.take()
         if busy is not None:
             raise CantError("busy", *busy)
-        rsync = self._copies.look_for_rsync()
-        free = target.space(dest)
-        return {"uid": os.geteuid(), "free": free.bytes, "rsync": rsync, "release": self._place.about()}
+        rsync, free = self._copies.look_for_rsync(), target.space(dest).bytes
+        return {"uid": os.geteuid(), "free": free, "rsync": rsync, "release": self._place.about()}
 
     def _do_scan(self, message: "Message") -> "Message":
         place = self._opened()
@@ -397,8 +395,7 @@ def main() -> None:
     loop = Loop()
     service = Front(loop)
     service.listen()
-    end: "Callable[..., None]" = service.end
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(signum, lambda *_: end())
+        signal.signal(signum, lambda *_: service.end())
     signal.signal(signal.SIGALRM, lambda *_: service.say_alive())
     loop.run()
