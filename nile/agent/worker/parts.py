@@ -4,7 +4,7 @@ Messages with a `repo` are for the service of that number, which is made when th
 its answers have the number too. `drop` ends it: nothing more is wanted of it.
 """
 
-from nile.agent.worker.service import Service
+from nile.agent.worker.service import QUICK, Service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class Front(Service):
             if repo not in self._parts:
                 self._parts[repo] = Part(self._loop, self, repo)
             self._current = self._parts[repo]
+            self.looks = message["do"] not in QUICK
             self._current._do(message)
+            self.looks = False
             self._current = None
 
     def pass_on(self, number: int, fields: "Message") -> None:

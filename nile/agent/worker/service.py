@@ -62,7 +62,10 @@ MOST_OWNERS = 10000
 ALIVE_S = 5.0  # between two words that a long look at files goes on
 SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
-BEGINNINGS = ("receive", "push", "record", "join")  # of what has to be whole before it can be stopped
+# What takes no time, and must not be broken into: only between these is it known what there is to stop.
+QUICK = frozenset(
+    "receive push abandon record serve forget join approve predecessor successor last leave".split()
+)
 
 
 class Service:
@@ -79,7 +82,7 @@ class Service:
         self._chunks: "List[bytes]" = []
         self._at = 0
         self._writing = False
-        self._beginning = self._ends = False
+        self.looks = False  # may it take long, what it does just now?
         self._releasing: "Optional[Releasing]" = None
         self._copies = Copies(loop, self._say, self._changed)
         self._streaming: "Optional[Streaming]" = None
@@ -108,7 +111,7 @@ class Service:
     def _do(self, message: "Message") -> None:
         number = message["n"]
         self._at = number
-        self._beginning = message["do"] in BEGINNINGS
+        self.looks = message["do"] not in QUICK
         signal.setitimer(signal.ITIMER_REAL, ALIVE_S, ALIVE_S)
         try:
             if "NILE_REFUSED" in os.environ:
@@ -125,11 +128,9 @@ class Service:
             answer = {"code": "agent", "reason": _place(error)}
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self.looks = False
         if answer is not None:
             self._say(number, answer)
-        self._beginning = False
-        if self._ends:
-            self.end()
 
     def _say(self, number: int, fields: "Message") -> None:
         self._writing = True
@@ -153,11 +154,9 @@ class Service:
         self._say(self._at, {"alive": True, "more": True})
 
     def end(self) -> None:
-        """Stop everything, clean up, and have the loop end. A signal may come at any time."""
-        self._ends = self._beginning
-        if not self._ends:
-            self._loop.at(self._loop.now() + STOP_S, self._leave)
-            self._copies.stop(self._end_streams)
+        """Stop everything, clean up, and have the loop end."""
+        self._loop.at(self._loop.now() + STOP_S, self._leave)
+        self._copies.stop(self._end_streams)
 
     def _end_streams(self) -> None:
         if self._streaming is None:
@@ -396,6 +395,6 @@ def main() -> None:
     service = Front(loop)
     service.listen()
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(signum, lambda *_: service.end())
+        signal.signal(signum, lambda *_: service.end() if service.looks else loop.soon(service.end))
     signal.signal(signal.SIGALRM, lambda *_: service.say_alive())
     loop.run()
