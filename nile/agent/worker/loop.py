@@ -57,7 +57,7 @@ class Loop:
         return self._number
 
     def soon(self, act: "Callable[[], None]") -> None:
-        """Call `act()` once nothing else is being called: for a signal, which may come in the middle of it."""
+        """Call `act()` once nothing else is being called: for a signal, which comes in the middle of it."""
         self._soon.append(act)
 
     def forget(self, number: int) -> None:
