@@ -209,7 +209,7 @@ class Sync:
                 else:
                     target.has_more = True
                     target.step = Step.SAME
-            elif not target.checked_bytes:
+            elif not target.checked_bytes and target.rsync is not None:
                 target.checked_bytes = True
                 target.step = Step.DIFFERS
             else:

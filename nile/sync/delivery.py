@@ -2,7 +2,8 @@
 
 record, at the root ----> chain of hosts, each applies and passes on ----> each is checked
     against one of them, which is the last in the chain: what it has must not change before
-    the recording is over; or, where hosts have nothing yet, against nothing
+    the recording is over; or, where hosts have nothing yet, against nothing; or an archive,
+    where they have no rsync either
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
 from nile.sync.asking import LOOPBACK, Errands
 from nile.sync.chain import ANSWER_S, Chain
+from nile.sync.judging import not_unpacked
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 2
 NEVER_BEGAN = "old-rsync"
 """How a host says that its rsync can't apply what was recorded."""
+STOPPED = "stopped"
+"""How a host says that it left the chain as it was told to."""
 FULL = "spool-full"
 """How the root's worker says that it has no room for it."""
 STUCK_S = 200.0
@@ -40,6 +44,8 @@ class Group:
     recorder: Target | None
     only: bytes
     attempt: int = 1
+    archive: bool = False
+    """They have nothing, and no rsync."""
 
 
 class Delivery:
@@ -67,6 +73,9 @@ class Delivery:
         """Those for whom nothing came of it."""
         self.again: list[Target] = []
         """Those that another attempt may serve."""
+        self.archive = group.archive
+        self._reasons: dict[int, tuple[str, str]] = {}
+        """By id: code and reason of those for whom nothing came of it."""
         self.root_sent = 0
 
     @property
@@ -120,6 +129,7 @@ class Delivery:
             "port": port,
             "secret": self._secret,
             "peer": recorder.rsync if recorder else None,
+            "archive": self.archive,
             "limit": streams.limit,
             "hashed": streams.hashed,
             "only": self.only,
@@ -127,7 +137,8 @@ class Delivery:
         tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
         self._number = tell.message["n"]
         yield tell
-        how = {"recorded": streams.recorded(recorder), "ring": streams.ring, "hashed": streams.hashed}
+        recorded = {"archive": True} if self.archive else streams.recorded(recorder)
+        how = {"recorded": recorded, "ring": streams.ring, "hashed": streams.hashed}
         self.chain = Chain(streams.means, self._number, {**terms, **how}, streams.identity, self._out, t)
         others = [target for target in self.targets if target is not recorder]
         yield from self.chain.join(others, t, streams.chains)
@@ -216,6 +227,7 @@ class Delivery:
             yield from self._streams.check(target)
         else:
             # Whoever was before it may have forged an end: sizes and times may be right, and nothing else.
+            self._reasons[target.id] = (words(message["code"]), words(message["reason"]))
             target.by_contents = self._streams.hashed and message["code"] != NEVER_BEGAN
             (self.again if message["code"] == "aborted" else self.left).append(target)
         yield from self._perhaps_over(t)
@@ -227,6 +239,12 @@ class Delivery:
             yield from self._end_recording(t)
             yield from self.forget()
         yield from self._streams.finish(self, t)
+
+    def why_not(self, target: Target) -> Judgement:
+        """The verdict on a host for which nothing came of it, and which has no rsync."""
+        code, reason = self._reasons.get(target.id, ("", "nothing came of the stream"))
+        left_out = dict(self.chain.left_out).get(target.name, "") if self.chain is not None else ""
+        return not_unpacked(code, reason, left_out if code in ("", STOPPED) else "")
 
     def gone(self, target: Target, t: float) -> Errands:
         """A host has its verdict."""

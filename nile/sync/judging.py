@@ -11,8 +11,11 @@ from nile.sync.options import SyncOptions
 from nile.sync.targets import SPEAKING, Difference, Target, words
 from nile.topology.amounts import size
 
+OWN_FAULT = frozenset({Code.DISK_FULL, Code.NOT_WRITABLE})
+"""Why a copy comes to nothing at a host, whichever way it takes."""
 SILENT_S = 60.0
 """A worker that looks at files says every few seconds that it lives; one that hangs says nothing."""
+INSTALL = "install rsync (3.1 or later) there"
 STALLED_S = 240.0
 """Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 
@@ -28,10 +31,9 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
     if target.whole:
         reason = f"release {options.release} is there already, and isn't as the source is"
         return Judgement(Verdict.FAILED, Code.RELEASE, reason, "give it another name")
-    if target.rsync is None:
-        return Judgement(
-            Verdict.FAILED, Code.NO_RSYNC, "no rsync there", "install rsync (3.1 or later) there"
-        )
+    if target.rsync is None and not (options.streams and target.unpacks):
+        reason = "no rsync there" + ", and it has something already" * options.streams
+        return Judgement(Verdict.FAILED, Code.NO_RSYNC, reason, INSTALL)
     if coming > target.free:
         reason = f"{size(coming)} are to come, and {size(target.free)} are free"
         return Judgement(Verdict.FAILED, Code.DISK_FULL, reason)
@@ -39,6 +41,13 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
         reason = f"{estimate.extra} files would be deleted, and {most} may be"
         return Judgement(Verdict.FAILED, Code.MAX_DELETE, reason)
     return None
+
+
+def not_unpacked(code: str, reason: str, left_out: str) -> Judgement:
+    """Why a host without rsync got nothing by an archive; `left_out`: why the stream passed it by, or ""."""
+    if left_out:
+        return Judgement(Verdict.FAILED, Code.NO_RSYNC, f"no rsync there, and no stream: {left_out}", INSTALL)
+    return Judgement(Verdict.FAILED, code_of(code, Code.COPY), reason, "" if code in OWN_FAULT else INSTALL)
 
 
 def told(message: Mapping[str, Any], code: Code | None = None) -> Judgement:

@@ -85,7 +85,7 @@ class Queues:
         node_id = self._hosts[target.id].parent
         while node_id != ROOT_ID:
             above = self._targets.get(node_id)
-            usable = above is not None and above.step not in (Step.CLOSING, Step.OVER)
+            usable = above is not None and above.rsync and above.step not in (Step.CLOSING, Step.OVER)
             if above is not None and above.has_more:
                 return ROOT_ID  # it would give what is its own, too
             if usable and node_id not in target.failed_from:

@@ -1,7 +1,8 @@
 """Streams: one delta for all hosts that have the same, down a chain of them (see delivery). Pure.
 
 A stream only saves time. Whoever comes out of it without an equal copy is
-served as any other host (see giving).
+served as any other host (see giving). But for hosts that have no rsync: these
+get an archive, if they have nothing yet, and there is no other way to them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from nile.cascade.verdicts import Judgement
 from nile.events import Notice
 from nile.sync.asking import Errands
 from nile.sync.delivery import ATTEMPTS, Delivery, Group
+from nile.sync.judging import OWN_FAULT
 from nile.sync.means import Means
 from nile.sync.survey import Survey
 from nile.sync.targets import Difference, Step, Target
@@ -68,20 +70,27 @@ class Streams:
         """Take of these hosts those for which a stream can be recorded."""
         self._rsync = source.rsync
         self.began_s = t
-        if source.rsync is None or any(b"\n" in pattern for pattern in self._options.excludes):
-            return  # a recording is made by another rsync, that reads patterns line by line
         differing = list(differing)
-        groups = self._groups(differing)
+        unpack = self._near([target for target in differing if target.rsync is None])
+        others = [target for target in differing if target.rsync is not None]
+        # A recording is made by another rsync, that reads patterns line by line.
+        able = source.rsync is not None and not any(b"\n" in each for each in self._options.excludes)
+        groups = self._groups(others) if able else []
         sizes = sorted(map(len, groups), reverse=True)
-        if text := which_way(sizes, len(differing) - sum(sizes)):
+        if text := which_way(sizes, (len(others) - sum(sizes)) if able else 0, len(unpack)):
             yield Publish(Notice(text))
-        if groups and not self._options.plain:
+        if (groups or unpack) and not self._options.plain:
             self.identity = self._make_identity()
         for targets in sorted(groups, key=len, reverse=True):
-            for target in targets:
-                target.step = Step.STREAMING
-            self._waiting.append(self._group(targets, source, estimate(targets[0])))
+            self._wait(self._group(targets, source, estimate(targets[0])))
+        if unpack:
+            self._wait(Group(unpack, None, b"", archive=True))
         yield from self._go_on(t)
+
+    def _wait(self, group: Group) -> None:
+        for target in group.targets:
+            target.step = Step.STREAMING
+        self._waiting.append(group)
 
     def _group(self, targets: list[Target], source: Survey, found: Difference | None) -> Group:
         """How it is to be recorded what they lack."""
@@ -105,19 +114,19 @@ class Streams:
         return found.paths
 
     def _groups(self, differing: Iterable[Target]) -> list[list[Target]]:
-        """Hosts that have the same, each group as it hangs in the tree: neighbours are near each other."""
-        place = {node_id: at for at, node_id in enumerate(in_order(self.means.hosts))}
+        """Hosts that have the same."""
         groups: dict[object, list[Target]] = {}
         for target in differing:
             if target.rsync is not None and target.found is not None:
                 has = FAMILIES & set(target.rsync["has"])
                 key = (target.found.like, target.owner, frozenset(has))
                 groups.setdefault(key, []).append(target)
-        return [
-            sorted(targets, key=lambda target: place.get(target.id, len(place)))
-            for targets in groups.values()
-            if len(targets) >= LEAST
-        ]
+        return [self._near(targets) for targets in groups.values() if len(targets) >= LEAST]
+
+    def _near(self, targets: list[Target]) -> list[Target]:
+        """As they hang in the tree: neighbours are near each other."""
+        place = {node_id: at for at, node_id in enumerate(in_order(self.means.hosts))}
+        return sorted(targets, key=lambda target: place.get(target.id, len(place)))
 
     def _go_on(self, t: float) -> Errands:
         while self._waiting and len(self._under_way) < AT_ONE_TIME:
@@ -134,9 +143,16 @@ class Streams:
         chain = delivery.chain
         if chain is not None:
             self.sent.update(chain.sent)
-            if chain.left_out:
+            if chain.left_out and not delivery.archive:
                 yield Publish(Notice(left_out(chain.left_out)))
         self.sent[ROOT_ID] += delivery.root_sent
+        if delivery.archive:
+            yield from self._finish_archive(delivery)
+        else:
+            self._finish_recording(delivery)
+        yield from self._go_on(t)
+
+    def _finish_recording(self, delivery: Delivery) -> None:
         again = [target for target in delivery.again if target.step is Step.STREAMING]
         if len(again) >= LEAST and delivery.attempt < ATTEMPTS:
             oldest = min(again, key=_version)
@@ -146,7 +162,20 @@ class Streams:
         for target in delivery.left:
             if target.step is Step.STREAMING:
                 target.step = Step.DIFFERS
-        yield from self._go_on(t)
+
+    def _finish_archive(self, delivery: Delivery) -> Errands:
+        """There is no other way to those for whom nothing came of it, but the same one once more."""
+        again = []
+        for target in delivery.again + delivery.left:
+            if target.step is not Step.STREAMING:
+                continue
+            judgement = delivery.why_not(target)
+            if delivery.attempt < ATTEMPTS and judgement.code not in OWN_FAULT:
+                again.append(target)
+            else:
+                yield from self.fail(target, judgement)
+        if again:
+            self._wait(Group(self._near(again), None, b"", delivery.attempt + 1, archive=True))
 
     def gone(self, target: Target, t: float) -> Errands:
         """A host has its verdict."""

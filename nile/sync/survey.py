@@ -133,6 +133,8 @@ class Survey:
             yield from self._fail(target, told(message))
             return
         target.found = Tree.of(message, message["fingerprint"], message["like"])
+        # Where the source is what is in a directory, the destination itself is listed.
+        target.empty = target.found.entries <= (b"" in self._means.names)
         equal = target.found.fingerprint == self.sources[target.owner].fingerprint
         # Owners that are asked for aren't compared: a copy is made in any case.
         unsure = self._options.chown and target.step is Step.SCANNING and self._options.copies

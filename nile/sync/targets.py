@@ -113,6 +113,8 @@ class Target:
     """Which rsync it has, for whoever copies to it."""
     found: Tree | None = None
     """What it had when it was scanned last."""
+    empty: bool = False
+    """And that was nothing at all."""
     giver: int | None = None
     receiving: int = 0
     """The number of what its worker was asked for the copy under way."""
@@ -158,6 +160,11 @@ class Target:
         before, self._step = self._step, step
         if step is not before:
             self.moved(self, before)
+
+    @property
+    def unpacks(self) -> bool:
+        """Can it be served by an archive, and by nothing else? It has no rsync, and nothing of its own."""
+        return self.rsync is None and self.empty and not self.current
 
     @property
     def wanting(self) -> bool:

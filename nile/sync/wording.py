@@ -68,14 +68,19 @@ def other_file_systems(paths: list[bytes]) -> str:
     return f"other file systems below the source are left out: {first}{others}"
 
 
-def which_way(streamed: Sequence[int], alone: int) -> str:
-    """Which way hosts get their copies, and why: how many share each stream, and how many aren't alike."""
+def which_way(streamed: Sequence[int], alone: int, unpack: int = 0) -> str:
+    """Which way hosts get their copies, and why.
+
+    How many share each stream, how many aren't alike, and how many have no rsync, and unpack an archive.
+    """
     words = []
     if streamed:
         which = "one stream" if len(streamed) == 1 else f"{len(streamed)} streams"
         words.append(f"{which} for {' and '.join(map(str, streamed))} hosts that have the same")
     if alone:
         words.append(f"rsync for {alone} that {'has' if alone == 1 else 'have'} what no other has")
+    if unpack:
+        words.append(f"an archive for {unpack} that {'has' if unpack == 1 else 'have'} nothing, and no rsync")
     return "; ".join(words)
 
 

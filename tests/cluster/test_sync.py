@@ -517,15 +517,30 @@ def test_a_full_disk_and_a_frozen_host_are_theirs_alone(nile: Nile, plain: Path)
     copied(nile, plain, "/srv/copy", [host for host in HOSTS if host not in ("h002", "h005")])
 
 
-def test_a_host_without_rsync_is_named(nile: Nile, source: Path) -> None:
+def test_hosts_without_rsync_get_what_they_never_had(nile: Nile, source: Path) -> None:
+    """An archive, beside the stream of the others; but a patch needs rsync, and so does who asks for it."""
     program = shutil.which("rsync")
     assert program
-    nile.lab.run_on("h004", ["mount", "--bind", "/dev/null", program])
+    bare = ("h004", "h007")
+    if os.geteuid() == 0:
+        os.mknod(source / "null", 0o20640, os.makedev(1, 3))
+    os.mkfifo(source / "deep/fifo")
+    for host in bare:
+        nile.lab.run_on(host, ["mount", "--bind", "/dev/null", program])
     try:
+        refused = sync(nile, "-w", SET, "--method", "rsync", "--json", f"{source}/", "/srv/other")
         done = sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy")
+        first = {host: result["verdict"] for host, result in done.results.items()}
+        copied(nile, source, "/srv/copy", HOSTS)
+        (source / "hello").write_text("patched\n")
+        patched = sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy")
     finally:
-        nile.lab.run_on("h004", ["umount", program])
-    assert {host: result["code"] for host, result in done.results.items() if result["code"]} == {
-        "h004": "no-rsync"
-    }
-    copied(nile, source, "/srv/copy", [host for host in HOSTS if host != "h004"])
+        for host in bare:
+            nile.lab.run_on(host, ["umount", program])
+    assert first == dict.fromkeys(HOSTS, "ok")
+    assert any("an archive for 2 that have nothing, and no rsync" in text for text in done.notices)
+    for run in (refused, patched):
+        assert {
+            host: result["code"] for host, result in run.results.items() if result["code"]
+        } == dict.fromkeys(bare, "no-rsync")
+    copied(nile, source, "/srv/copy", [host for host in HOSTS if host not in bare])

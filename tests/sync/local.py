@@ -16,7 +16,7 @@ from nile.bootstrap.program import PYTHON, worker_program
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Job, Judge, Tell
+from nile.cascade.work import Errand, Job, Judge, Reach, Tell
 from nile.events import Decision, HostOutput, Notice
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -34,7 +34,7 @@ class Local:
     """One run of a job on hosts 1 to `count`; /dst of host N is the directory `place`/N.
 
     `dies(node id, message)` says whether the root dies before it says this. The workers hear of that as of
-    any root's death: their input ends.
+    any root's death: their input ends. Hosts that are `bare` have no rsync, and run on `python`.
     """
 
     def __init__(
@@ -44,6 +44,8 @@ class Local:
         job: Callable[[Tree], Job],
         down: Iterable[int] = (),
         dies: Callable[[int, Message], bool] = lambda node_id, message: False,
+        bare: Iterable[int] = (),
+        python: str = sys.executable,
     ) -> None:
         self.tree = Tree(tree([0] * count), {})
         for host in self.tree.hosts.values():
@@ -51,6 +53,8 @@ class Local:
         self._place = place
         self._job = job(self.tree)
         self._dies = dies
+        self._bare = set(bare)
+        self._python = python
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._buffers: dict[int, bytearray] = {}
         self.judged: dict[int, Judgement] = {}
@@ -96,8 +100,10 @@ class Local:
 
     def _start(self, node_id: int) -> None:
         pipe = subprocess.PIPE
-        argv = [sys.executable, "-BISc", PYTHON]
-        self._processes[node_id] = process = subprocess.Popen(argv, stdin=pipe, stdout=pipe)
+        bare = node_id in self._bare
+        argv = [self._python if bare else sys.executable, "-BISc", PYTHON]
+        env = {"PATH": "/nowhere"} if bare else None
+        self._processes[node_id] = process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=env)
         self._buffers[node_id] = bytearray()
         assert process.stdin
         process.stdin.write(worker_program())
@@ -123,13 +129,16 @@ class Local:
                 self._tell(errand.node_id, errand.message)
             elif isinstance(errand, Judge):
                 self._judge(errand.node_id, errand.judgement)
-            elif isinstance(errand.event, Decision):  # type: ignore[union-attr]
+            elif isinstance(errand, Reach):  # all are on one machine
+                answer = {"n": errand.number, "port": errand.port}
+                self._carry_out(self._job.heard(errand.giver, answer, 0.0))
+            elif isinstance(errand.event, Decision):
                 if self._dies(ROOT_ID, {"do": "decide"}):
                     raise Killed
-                self.decided.append(errand.event.text)  # type: ignore[union-attr]
-                self._stored.append(errand.event.number)  # type: ignore[union-attr]
+                self.decided.append(errand.event.text)
+                self._stored.append(errand.event.number)
             else:
-                self.published.append(errand.event)  # type: ignore[union-attr]
+                self.published.append(errand.event)
 
     def _tell(self, node_id: int, message: Message) -> None:
         if self._dies(node_id, message):

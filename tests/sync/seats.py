@@ -24,6 +24,8 @@ class Seat:
     number: int
     port: int = 0
     fed_by: int | None = None
+    recording: int = 0
+    """The number of what the root serves to it, if it does."""
     feeds: Seat | None = None
     link: int = 0
     """The number of the words by which it was told whom it feeds."""
@@ -154,6 +156,7 @@ class Seats:
             return
         self.served.append((giver, taker.node))
         taker.fed_by = giver
+        taker.recording = message["what"] if giver == ROOT_ID else 0
         if seat is not None:
             seat.feeds = taker
         self.tell(giver, number, "successor", "", link=message["n"])
@@ -222,7 +225,7 @@ class Seats:
                 todo += [seat, seat.feeds, self.of(seat.fed_by) if seat.fed_by else None]
 
     def _step(self, seat: Seat) -> bool:
-        aborted = [word for word in self.recordings.values() if word not in ("", "done")]
+        aborted = self.recordings.get(seat.recording, "") not in ("", "done")
         giver = self.of(seat.fed_by) if seat.fed_by else None
         if not seat.complete and seat.fed_by == ROOT_ID and aborted:
             return self._abort(seat)

@@ -55,6 +55,13 @@ For a stream that is passed down a chain of hosts:
     holding     when a node is held up, and by whom               pure
     reports     what a node says of itself
     chain       a node of the chain
+    archive     a tree as a stream, where there is no rsync       pure
+    forking     work that may block, in a process of its own
+    attributes  extended attributes and ACLs
+    archiving   the source as an archive
+    ownership   whose files are to be
+    restoring   an archive, done to a directory
+    unpacking   that, at a host
     taping      a recording at the root, that chains begin with
     streaming   what the root has done with all that
 """

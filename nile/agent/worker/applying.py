@@ -30,7 +30,7 @@ from nile.agent.worker.running import Ending, Running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Optional, Tuple
+    from typing import Callable, List, Optional, Tuple
 
     from nile.agent.worker.loop import Loop
 
@@ -43,40 +43,35 @@ _LOOKS = 4  # in the time that it may stand still, at least
 LOOK_S = 5.0
 
 
-class Applying:
-    """One recording, applied. `done(ending)` is called once, when nothing of it is left.
+class Fed:
+    """A program that does a stream to a destination. `done(ending)` is called once, when nothing is left.
 
     `stdin` is the non-blocking end of a pipe: every byte is to be written to
     it, in order, and then it is to be closed, by whoever writes. It breaks
-    when rsync is over. Beside the codes of `running`: `diverged` (a push mends
-    it), `timeout` (it stood still), `stopped`. Raises Refusal where it can't
-    begin: `old-rsync`, and what a destination may be (see receiving).
+    when the program is over. Beside the codes of its own: `timeout` (it stood still), `stopped`.
     """
 
     def __init__(
         self,
         loop: "Loop",
-        rsync: rsyncs.Rsync,
         copy: rsyncs.Copy,
         dest: bytes,
-        recorded: "rsyncs.Version",
         done: "Done",
         moved: "Optional[Callable[[], None]]" = None,
     ) -> None:
-        """`copy` is as for the recording, `recorded` the older version of those that made it.
+        """The destination is made if there is none; raises Refusal for what it may be (see receiving).
 
-        The destination is made if there is none. The one that is recorded against has to wait until
-        that is over: what is done at once would change what is recorded. `moved()` is called whenever it
-        was looked (every LOOK_S at the latest) and seen to have done anything since the last time.
+        `moved()` is called whenever it was looked (every LOOK_S at the latest) and seen to have done
+        anything since the last time.
         """
         self._loop = loop
+        self._copy = copy
         self._dest = dest
         self._temporary = copy.temporary
         self._done = done
         self._tell = moved
         self._cause: "Optional[Ending]" = None
         self._stall_s = float(copy.stall_s)
-        argv = rsyncs.applying_argv(rsync, copy, dest, recorded)
         try:
             self._clean = receiving.prepare(dest, copy.temporary)
         except OSError as error:
@@ -88,7 +83,7 @@ class Applying:
         null = os.open(os.devnull, os.O_WRONLY)
         try:
             self._reader, self.stdin = os.pipe()
-            self._start(argv, null)
+            self._start(null)
         finally:
             os.close(null)
         # Its end is told also to who doesn't ask: there is nothing to be read here.
@@ -98,16 +93,26 @@ class Applying:
         self._timer = -1
         self._look_later()
 
-    def _start(self, argv: "list[str]", null: int) -> None:
+    def _start(self, null: int) -> None:
         try:
             os.set_blocking(self.stdin, False)
-            self._running = Running(self._loop, argv, [self._reader, null], self._over)
+            self._running = self._run([self._reader, null])
         except OSError as error:
             os.close(self.stdin)
             os.close(self._reader)
             self._tidy(Ending("no-rsync", ""))
-            reason = "%s can't be run: %s" % (argv[0], error.strerror)
-            raise rsyncs.Refusal("no-rsync", reason) from None
+            raise self._unable(error) from None
+
+    def _run(self, fds: "List[int]") -> Running:
+        """Start it; raises OSError."""
+        raise NotImplementedError
+
+    def _unable(self, error: OSError) -> rsyncs.Refusal:
+        """Why it couldn't be started."""
+        raise NotImplementedError
+
+    def _judge(self, ending: Ending) -> None:
+        """What its own end means here."""
 
     def abort(self) -> None:
         """Kill it; `done` is called with `stopped`."""
@@ -155,7 +160,7 @@ class Applying:
         if self._cause is not None:
             ending.instead(self._cause.code, self._cause.reason, self._cause.retry)
         else:
-            _judge(ending)
+            self._judge(ending)
         self._tidy(ending)
         self._done(ending)
 
@@ -172,10 +177,41 @@ class Applying:
                 ending.instead("not-writable", reason)
 
 
-def _judge(ending: Ending) -> None:
-    """Is it the copy that is at fault?"""
-    if _WRONG.search(ending.words) or ending.code in ("partial", "protocol", "vanished"):
-        ending.instead("diverged", "what is here isn't what the delta was made for", True)
+class Applying(Fed):
+    """One recording, applied by rsync.
+
+    Beside the codes of `running`, and of whatever is fed: `diverged` (a push mends it). Raises Refusal
+    where it can't begin: `old-rsync`, and what a destination may be.
+    """
+
+    def __init__(
+        self,
+        loop: "Loop",
+        rsync: rsyncs.Rsync,
+        copy: rsyncs.Copy,
+        dest: bytes,
+        recorded: "rsyncs.Version",
+        done: "Done",
+        moved: "Optional[Callable[[], None]]" = None,
+    ) -> None:
+        """`copy` is as for the recording, `recorded` the older version of those that made it.
+
+        The one that is recorded against has to wait until that is over: what is done at once would change
+        what is recorded.
+        """
+        self._argv = rsyncs.applying_argv(rsync, copy, dest, recorded)
+        super().__init__(loop, copy, dest, done, moved)
+
+    def _run(self, fds: "List[int]") -> Running:
+        return Running(self._loop, self._argv, fds, self._over)
+
+    def _unable(self, error: OSError) -> rsyncs.Refusal:
+        return rsyncs.Refusal("no-rsync", "%s can't be run: %s" % (self._argv[0], error.strerror))
+
+    def _judge(self, ending: Ending) -> None:
+        """Is it the copy that is at fault?"""
+        if _WRONG.search(ending.words) or ending.code in ("partial", "protocol", "vanished"):
+            ending.instead("diverged", "what is here isn't what the delta was made for", True)
 
 
 def _done_by(session: int) -> "Tuple[int, ...]":

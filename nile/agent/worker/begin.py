@@ -34,6 +34,6 @@ class Finder:
 def main(sources: "Dict[str, str]") -> None:
     """Become the worker."""
     sys.meta_path.insert(0, Finder(sources))
-    from nile.agent.worker import service
+    from nile.agent.worker import parts
 
-    service.main()
+    parts.main()

@@ -21,6 +21,7 @@ class Loop:
         self._children: "Dict[int, Ended]" = {}
         self._timers: "List[Tuple[float, int, Callable[[], None]]]" = []
         self._number = 0
+        self._soon: "List[Callable[[], None]]" = []
         self._stopped = False
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
@@ -55,6 +56,10 @@ class Loop:
         self._timers.sort(key=lambda timer: timer[:2])
         return self._number
 
+    def soon(self, act: "Callable[[], None]") -> None:
+        """Call `act()` once nothing else is being called: for a signal, which comes in the middle of it."""
+        self._soon.append(act)
+
     def forget(self, number: int) -> None:
         """Don't call this handler of `at`."""
         self._timers = [timer for timer in self._timers if timer[1] != number]
@@ -80,6 +85,8 @@ class Loop:
                     handler(events)
             while self._timers and self._timers[0][0] <= self.now() and not self._stopped:
                 self._timers.pop(0)[2]()
+            while self._soon and not self._stopped:
+                self._soon.pop(0)()
 
     def _wait_ms(self) -> "Optional[int]":
         if not self._timers:

@@ -4,13 +4,15 @@ Messages with a `repo` are for the service of that number, which is made when th
 its answers have the number too. `drop` ends it: nothing more is wanted of it.
 """
 
+import signal
+
+from nile.agent.worker.loop import Loop
 from nile.agent.worker.service import Service
+from nile.agent.worker.working import WORK, Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional
-
-    from nile.agent.worker.loop import Loop
 
     Message = Dict[str, Any]
 
@@ -78,3 +80,28 @@ class Front(Service):
             part.end()
         if not parts:
             super().end()
+
+
+def main() -> None:
+    """Serve until told to end."""
+    loop = Loop()
+    service = Front(loop)
+    service.listen()
+
+    def end(*_: object) -> None:
+        WORK.stop()
+        loop.soon(service.end)
+
+    def look(*_: object) -> None:
+        if WORK.look():
+            service.say_alive()
+
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(signum, end)
+    signal.signal(signal.SIGALRM, look)
+    try:
+        loop.run()
+    except Gone:
+        WORK.leave()
+        service.hang_up()
+        loop.run()

@@ -152,13 +152,97 @@ def _nameless(directory: bytes) -> int:
     return fd
 
 
-class Recording:
-    """One recording, into `spool`. `done(ending)` is called once, when nothing of it is left.
+class Spooled:
+    """What comes from a pipe, into `spool`. `done(ending)` is called once, when nothing of it is left.
 
-    Then the spool is finished or aborted. Beside the codes of a push there is
+    Then the spool is finished or aborted. Beside the codes of whatever writes there is
     `spool-full`; `source-changed` means that `gate()`, which is called once
     at the end, named files.
     """
+
+    def __init__(self, loop: "Loop", reader: int, spool: Spool, gate: "Gate", done: "Done") -> None:
+        """`reader` is the non-blocking end of a pipe; it is ours from now on."""
+        self._loop = loop
+        self._reader = reader
+        self._spool = spool
+        self._gate = gate
+        self._done = done
+        self._cause: "Optional[Ending]" = None  # if it isn't the writer's own
+        self._ending: "Optional[Ending]" = None
+        loop.watch(reader, select.POLLIN, self._read)
+
+    def stop(self) -> None:
+        """End it at once; `done` is called with `stopped`."""
+        self._kill(Ending("stopped", "it was told to stop"))
+
+    def _kill(self, cause: Ending) -> None:
+        self._cause = self._cause or cause
+        if self._ending is None:
+            self._end()
+
+    def _end(self) -> None:
+        """End whatever writes; `_over` is called then."""
+        raise NotImplementedError
+
+    def _came(self) -> None:
+        """The first of it came."""
+
+    def _read(self, _: int) -> None:
+        """Keep what comes."""
+        try:
+            data = os.read(self._reader, CHUNK)
+        except BlockingIOError:
+            return
+        if self._spool.written == 0:
+            self._came()
+        try:
+            self._spool.append(data)
+        except FullError as error:
+            self._kill(Ending("spool-full", str(error)))
+        if not data or self._cause is not None:
+            self._close()
+            self._perhaps_done()
+
+    def _over(self, ending: Ending) -> None:
+        """Whatever wrote has ended, and all that it forked: the pipe has an end now, if it was ever open."""
+        self._ending = ending
+        if ending.code:
+            self._close()
+        self._perhaps_done()
+
+    def _perhaps_done(self) -> None:
+        if self._ending is None or self._reader >= 0:
+            return
+        ending = self._ending
+        if self._cause is not None:
+            ending.instead(self._cause.code, self._cause.reason)
+        elif ending.code in ("", "partial", "vanished"):  # perhaps because of what changed
+            self._look(ending)
+        self._part()
+        if ending.code:
+            self._spool.abort(ending.reason)
+        else:
+            self._spool.finish()
+        self._done(ending)
+
+    def _look(self, ending: Ending) -> None:
+        """All is there: is the source as it was?"""
+        changed = self._gate()
+        if changed:
+            ending.instead("source-changed", "the source changed while it was read").names = list(changed)
+
+    def _part(self) -> None:
+        """It is over."""
+
+    def _close(self) -> None:
+        if self._reader >= 0:
+            self._loop.unwatch(self._reader)
+            os.close(self._reader)
+            self._reader = -1
+
+
+class Recording(Spooled):
+    """One recording of rsync's. Its codes are those of a push, and those of whatever is spooled."""
 
     def __init__(
         self,
@@ -177,25 +261,19 @@ class Recording:
         `connection` is a non-blocking socket of a meeting; it is ours from now on, and closed.
         Raises OSError where there can be no FIFO in the directory of the spool.
         """
-        self._loop = loop
-        self._spool = spool
-        self._gate = gate
-        self._done = done
-        self._cause: "Optional[Ending]" = None  # if it isn't rsync's own
-        self._pushed: "Optional[Ending]" = None
         self._directory = tempfile.mkdtemp(prefix=b".nile-sync-", dir=spool.directory)  # only we may enter
         try:
             listed = self._write(names) if names else b""
             fifo = os.path.join(self._directory, b"batch")
             os.mkfifo(fifo, 0o600)
-            self._reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            self._remove_directory()
+            self._part()
             connection.close()
             raise
         argv = rsyncs.recording_argv(argv, os.fsdecode(fifo), os.fsdecode(listed))
         self._push = Push(loop, argv, connection, self._over, None, progress)
-        loop.watch(self._reader, select.POLLIN, self._read)
+        super().__init__(loop, reader, spool, gate, done)
 
     def _write(self, names: bytes) -> bytes:
         """A file with that in it; rsync opens it before the FIFO."""
@@ -204,64 +282,12 @@ class Recording:
             file.write(names)
         return path
 
-    def stop(self) -> None:
-        """End it at once; `done` is called with `stopped`."""
-        self._kill(Ending("stopped", "it was told to stop"))
+    def _end(self) -> None:
+        self._push.stop()
 
-    def _kill(self, cause: Ending) -> None:
-        self._cause = self._cause or cause
-        if self._pushed is None:
-            self._push.stop()
+    def _came(self) -> None:
+        """rsync has opened the FIFO, and all that is beside it."""
+        self._part()
 
-    def _read(self, _: int) -> None:
-        """Keep what comes. The first of it says that rsync has opened the FIFO, and all that is beside it."""
-        try:
-            data = os.read(self._reader, CHUNK)
-        except BlockingIOError:
-            return
-        if self._spool.written == 0:
-            self._remove_directory()
-        try:
-            self._spool.append(data)
-        except FullError as error:
-            self._kill(Ending("spool-full", str(error)))
-        if not data or self._cause is not None:
-            self._close()
-            self._perhaps_done()
-
-    def _over(self, ending: Ending) -> None:
-        """rsync has ended, and whatever it forked: the FIFO has an end now, if it was ever opened."""
-        self._pushed = ending
-        if ending.code:
-            self._close()
-        self._perhaps_done()
-
-    def _perhaps_done(self) -> None:
-        if self._pushed is None or self._reader >= 0:
-            return
-        ending = self._pushed
-        if self._cause is not None:
-            ending.instead(self._cause.code, self._cause.reason)
-        elif ending.code in ("", "partial", "vanished"):  # perhaps because of what changed
-            self._look(ending)
-        self._remove_directory()
-        if ending.code:
-            self._spool.abort(ending.reason)
-        else:
-            self._spool.finish()
-        self._done(ending)
-
-    def _look(self, ending: Ending) -> None:
-        """All is there: is the source as it was?"""
-        changed = self._gate()
-        if changed:
-            ending.instead("source-changed", "the source changed while it was read").names = list(changed)
-
-    def _close(self) -> None:
-        if self._reader >= 0:
-            self._loop.unwatch(self._reader)
-            os.close(self._reader)
-            self._reader = -1
-
-    def _remove_directory(self) -> None:
+    def _part(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -167,7 +167,7 @@ class Running:
         os.set_blocking(self._stderr, False)
         try:
             fds = [fds[0], fds[1], stderr] + list(fds[2:])
-            self.pid = processes.spawn(argv, rsync.environment(), fds)
+            self.pid = self._begin(argv, fds)
         except OSError:
             os.close(self._stderr)
             raise
@@ -175,6 +175,12 @@ class Running:
             os.close(stderr)
         loop.child(self.pid, self._exited)
         loop.watch(self._stderr, select.POLLIN, self._heard)
+
+    def _begin(self, argv: "List[str]", fds: "Sequence[int]") -> int:
+        return processes.spawn(argv, rsync.environment(), fds)
+
+    def _meant(self, status: "Optional[int]", signum: "Optional[int]", said: bytes) -> Ending:
+        return ending(status, signum, said)
 
     def end(self) -> None:
         """Ask it to end, and kill it if it doesn't: what it has received so far is kept aside."""
@@ -214,4 +220,4 @@ class Running:
     def _perhaps_over(self) -> None:
         if self._ended is not None and self._stderr < 0:
             self._loop.forget(self._timer)
-            self._over(ending(self._ended[0], self._ended[1], self._words.text()))
+            self._over(self._meant(self._ended[0], self._ended[1], self._words.text()))

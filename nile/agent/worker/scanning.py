@@ -75,7 +75,7 @@ def changed_since(manifest: Manifest, roots: "Roots", patterns: "Patterns") -> "
     if manifest.entries and not manifest.marks:
         raise ValueError("a manifest from elsewhere has no marks to tell changes by")
     walker = Walker(roots, patterns)
-    now = {path: _mark(seen) for path, _, seen in walker}
+    now = {path: mark(seen) for path, _, seen in walker}
     before = manifest.marks
     changed = {path for path, mark in now.items() if before.get(path) != mark}
     known = {path for path, _ in manifest.unreadable}
@@ -202,7 +202,7 @@ class _Scanner:
         self._entries[path] = Entry(
             path, kind, mode & 0o7777, size, seen.st_mtime_ns, seen.st_uid, seen.st_gid, target, device
         )
-        self._marks[path] = _mark(seen)
+        self._marks[path] = mark(seen)
         self._places[path] = place
         if seen.st_nlink > 1 and kind != DIRECTORY:
             self._linked[path] = (seen.st_dev, seen.st_ino)
@@ -325,7 +325,8 @@ def _names(numbers: "Set[int]", find: "Callable[[int], str]") -> "Dict[int, byte
     return found
 
 
-def _mark(seen: os.stat_result) -> "Mark":
+def mark(seen: os.stat_result) -> "Mark":
+    """What of a file can't stay the same when somebody writes."""
     return seen.st_ctime_ns, seen.st_mtime_ns, seen.st_size, seen.st_ino, seen.st_dev
 
 

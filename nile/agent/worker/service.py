@@ -31,13 +31,11 @@ Without standard input, and at SIGTERM, it stops what it does, cleans up and end
 
 import os
 import select
-import signal
 import sys
 
 from nile.agent import wire
 from nile.agent.worker import messages, target
 from nile.agent.worker.copies import Copies
-from nile.agent.worker.loop import Loop
 from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.packing import pack, unpack
@@ -46,15 +44,15 @@ from nile.agent.worker.place import Place
 from nile.agent.worker.receiving import ERRORS
 from nile.agent.worker.scanning import changed_since, scan
 from nile.agent.worker.trees import Source, differences, seen_here
-from nile.agent.worker.working import WORK, Gone
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
     from nile.agent.worker.gathering import Gathering
+    from nile.agent.worker.loop import Loop
     from nile.agent.worker.releasing import Releasing
-    from nile.agent.worker.rsync import Rsync
     from nile.agent.worker.streaming import Streaming
 
     Message = Dict[str, Any]
@@ -64,12 +62,16 @@ MOST_NAMED = 100
 MOST_OWNERS = 10000
 SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
+# What takes no time, and must not be broken into: only between these is it known what there is to stop.
+QUICK = frozenset(
+    "receive push abandon record serve forget join approve predecessor successor last leave".split()
+)
 
 
 class Service:
     """The state of one worker."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: "Loop") -> None:
         self._loop = loop
         self._in = bytearray()
         self._out = bytearray()
@@ -110,9 +112,11 @@ class Service:
         try:
             if "NILE_REFUSED" in os.environ:
                 raise refused()
-            own = getattr(self, "_do_" + message["do"], None)
-            with WORK.announced():
-                answer = own(message) if own is not None else self._releases().do(message)
+            if message["do"] in QUICK:
+                answer = self._carry_out(message)
+            else:
+                with WORK.announced():
+                    answer = self._carry_out(message)
         except CantError as error:
             answer = error.fields
         except OSError as error:
@@ -123,6 +127,11 @@ class Service:
             answer = {"code": "agent", "reason": _place(error)}
         if answer is not None:
             self._say(number, answer)
+
+    def _carry_out(self, message: "Message") -> "Optional[Message]":
+        own = getattr(self, "_do_" + message["do"], None)
+        answer: "Optional[Message]" = own(message) if own is not None else self._releases().do(message)
+        return answer
 
     def _say(self, number: int, fields: "Message") -> None:
         self._writing = True
@@ -225,9 +234,8 @@ class Service:
         busy = self._place.take()
         if busy is not None:
             raise CantError("busy", *busy)
-        rsync = self._copies.look_for_rsync()
-        free = target.space(dest)
-        return {"uid": os.geteuid(), "free": free.bytes, "rsync": rsync, "release": self._place.about()}
+        rsync, free = self._copies.look_for_rsync(), target.space(dest).bytes
+        return {"uid": os.geteuid(), "free": free, "rsync": rsync, "release": self._place.about()}
 
     def _do_scan(self, message: "Message") -> "Message":
         place = self._opened()
@@ -280,7 +288,7 @@ class Service:
 
     def _do_record(self, message: "Message") -> None:
         assert self._source is not None
-        self._streams().record(message, self._rsync(), self._source)
+        self._streams().record(message, self._copies.rsync, self._source)
 
     def _do_serve(self, message: "Message") -> None:
         self._streams().serve(message)
@@ -291,7 +299,7 @@ class Service:
     def _do_join(self, message: "Message") -> "Message":
         place = self._opened()
         place.make_ready(self._looked[1])
-        return self._streams().join(message, self._rsync(), place.dest)
+        return self._streams().join(message, self._copies.rsync, place.dest)
 
     def _do_predecessor(self, message: "Message") -> "Message":
         return self._streams().predecessor(message)
@@ -343,10 +351,6 @@ class Service:
             self._gathering = Gathering(self._loop, self._say)
         return self._gathering
 
-    def _rsync(self) -> "Rsync":
-        assert self._copies.rsync is not None
-        return self._copies.rsync
-
     def _releases(self) -> "Releasing":
         """What is needed for it is compiled only where there are releases."""
         if self._releasing is None:
@@ -389,30 +393,3 @@ def _place(error: Exception) -> str:
         at = at.tb_next
     where = "%s:%d" % (at.tb_frame.f_code.co_filename, at.tb_lineno) if at is not None else ""
     return "%s: %s (%s)" % (type(error).__name__, error, where)
-
-
-def main() -> None:
-    """Serve until told to end."""
-    from nile.agent.worker.parts import Front  # which is made of services
-
-    loop = Loop()
-    service = Front(loop)
-    service.listen()
-
-    def end(*_: object) -> None:
-        WORK.stop()
-        service.end()
-
-    def look(*_: object) -> None:
-        if WORK.look():
-            service.say_alive()
-
-    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(signum, end)
-    signal.signal(signal.SIGALRM, look)
-    try:
-        loop.run()
-    except Gone:
-        WORK.leave()
-        service.hang_up()
-        loop.run()

@@ -14,11 +14,13 @@ from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 from nile.agent.worker.taping import Tape
 from nile.agent.worker.underway import COME_S
+from nile.agent.worker.unpacking import Unpacking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
 
+    from nile.agent.worker.applying import Fed
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.reports import Event, Progress, Result
     from nile.agent.worker.running import Ending
@@ -35,6 +37,7 @@ REACH_S = 6.0  # for a neighbour to be found: it waits already
 class Seat:
     """A host's place in a chain: a node, and rsync that applies what comes. The root's applies nothing.
 
+    (Where there is no rsync, a child of ours stands for it, and unpacks an archive.)
     It is over when both are, and says so once. Where the stream is hashed, rsync gets the end of it only
     once `confirm` has brought the root's digest, and that is ours. With another one it is `corrupt`, and
     so it is if rsync ends well before that. A stream may have been forged to have a second end before its
@@ -53,7 +56,7 @@ class Seat:
         self._hashed = False
         self._digest = self._expected = b""
         self._node: "Optional[Node]" = None
-        self._applying: "Optional[Applying]" = None
+        self._applying: "Optional[Fed]" = None
         self._result: "Optional[Result]" = None
         self._ending: "Optional[Ending]" = None
         self._idle: "Optional[Callable[[], None]]" = None
@@ -62,15 +65,21 @@ class Seat:
         """Be the first one."""
         self._node = Node(self._loop, file, -1, self._told, self._node_done, tls=tls)
 
-    def join(self, rsync: rsyncs.Rsync, message: "Message", dest: bytes, tls: "Optional[Tls]") -> int:
+    def join(
+        self, rsync: "Optional[rsyncs.Rsync]", message: "Message", dest: bytes, tls: "Optional[Tls]"
+    ) -> int:
         """Apply what comes, and pass it on; the port at which the predecessor is awaited.
 
         Raises rsync.Refusal, OSError.
         """
-        copy = meant(message, frozenset(message["recorded"]["has"]))
-        self._applying = Applying(
-            self._loop, rsync, copy, dest, tuple(message["recorded"]["version"]), self._applied, self._moved
-        )
+        recorded = message["recorded"]
+        if recorded.get("archive"):
+            copy = meant(message, frozenset())
+            self._applying = Unpacking(self._loop, copy, dest, self._applied, self._moved)
+        else:
+            assert rsync is not None
+            copy, version = meant(message, frozenset(recorded["has"])), tuple(recorded["version"])
+            self._applying = Applying(self._loop, rsync, copy, dest, version, self._applied, self._moved)
         self._hashed = message.get("hashed", True)
         self._node = Node(
             self._loop,
@@ -161,7 +170,9 @@ class Seat:
     def _applied(self, ending: "Ending") -> None:
         self._ending = ending
         if self._hashed and not ending.code and not (self._digest and self._digest == self._expected):
-            ending.instead("corrupt", "rsync came to an end before the stream was known to be the root's")
+            ending.instead(
+                "corrupt", "what applies it came to an end before the stream was known to be the root's"
+            )
             if self._node is not None:
                 self._node.stop()
                 return
@@ -195,7 +206,7 @@ class Streaming:
 
     # At the root.
 
-    def record(self, message: "Message", rsync: rsyncs.Rsync, source: "Source") -> None:
+    def record(self, message: "Message", rsync: "Optional[rsyncs.Rsync]", source: "Source") -> None:
         """Record what a copy would send. Raises OSError where nothing can be spooled."""
         number = message["n"]
         self._tapes[number] = Tape(
@@ -222,7 +233,7 @@ class Streaming:
 
     # At a host.
 
-    def join(self, message: "Message", rsync: rsyncs.Rsync, dest: bytes) -> "Message":
+    def join(self, message: "Message", rsync: "Optional[rsyncs.Rsync]", dest: bytes) -> "Message":
         """Take a place in a chain; answers with the port at which the predecessor is awaited."""
         number, tls = message["n"], self._sealed(message)
         seat = self._seat(number)

@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.archiving import FEATURES, Archiving
 from nile.agent.worker.copies import meant
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional, Union
 
     from nile.agent.worker.loop import Loop
+    from nile.agent.worker.recording import Spooled
     from nile.agent.worker.running import Ending
     from nile.agent.worker.trees import Source
 
@@ -49,14 +51,14 @@ class Tape:
     def __init__(
         self,
         loop: "Loop",
-        rsync: rsyncs.Rsync,
+        rsync: "Optional[rsyncs.Rsync]",
         message: "Message",
         source: "Source",
         changed: "Callable[[], List[bytes]]",
         say: "Callable[[Message], None]",
     ) -> None:
         self._loop = loop
-        self._rsync = rsync
+        self._installed = rsync
         self._message = message
         self._source = source
         self._changed = changed
@@ -64,7 +66,7 @@ class Tape:
         self._told_s = 0.0
         self._pace = Pace(message["limit"] * 1024, loop.now())
         self._timer = -1
-        self._way: "Union[Dial, Recording, None]" = None
+        self._way: "Union[Dial, Spooled, None]" = None
         self._empty: "Optional[Receive]" = None
         self._idle: "Optional[Callable[[], None]]" = None
         self._local = b""
@@ -72,13 +74,25 @@ class Tape:
         self._spool = Spool(directory, self._grown, message.get("hashed", True))
         self.file = File(self._spool.fd)
         try:
-            if message["address"]:
+            if message.get("archive"):
+                self._archive()
+            elif message["address"]:
                 self._dial(message["address"], message["port"])
             else:
                 self._record_against_nothing(directory)
         except OSError:
             self.stop(self.close)
             raise
+
+    @property
+    def _rsync(self) -> rsyncs.Rsync:
+        assert self._installed is not None
+        return self._installed
+
+    def _archive(self) -> None:
+        """What hosts get that have no rsync; as much of it as ours would take."""
+        has = FEATURES if self._installed is None else FEATURES & self._installed.has
+        self._way = Archiving(self._loop, self._source, has, self._spool, self._changed, self._over)
 
     def _record_against_nothing(self, directory: bytes) -> None:
         """What hosts get that have nothing yet: an empty directory here stands for theirs."""

@@ -8,7 +8,7 @@ from nile.agent.worker.scanning import changed_since, numbers_here, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
     from nile.agent.worker.compare import Difference
     from nile.agent.worker.manifest import Terms
@@ -105,12 +105,16 @@ class Source:
 
     def _place(self, path: bytes) -> bytes:
         """Where it is on the disk; of several roots the first one that has it."""
-        places = [
-            os.path.join(root, path[len(name) :].lstrip(b"/")) if path != name else root
-            for root, name in self.roots
-            if not name or path == name or path.startswith(name + b"/")
-        ]
+        places = list(self.places(path))
         return next((place for place in places[:-1] if os.path.lexists(place)), places[-1])
+
+    def places(self, path: bytes) -> "Iterator[bytes]":
+        """Where on the disk a path of the transfer may be; more than one where its roots overlap."""
+        for root, name in self.roots:
+            if path in (name, name or TOP):
+                yield root
+            elif not name or path.startswith(name + b"/"):
+                yield os.path.join(root, path[len(name) :].lstrip(b"/"))
 
     def changed(self) -> "List[bytes]":
         """What isn't any more as it was."""

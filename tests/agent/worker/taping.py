@@ -11,7 +11,7 @@ from typing import Any
 
 from nile.agent.worker import meeting, pushing, receiving
 from nile.agent.worker import rsync as rsyncs
-from nile.agent.worker.applying import Applying
+from nile.agent.worker.applying import Applying, Fed
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.recording import Recording, Spool
 from nile.agent.worker.running import Ending
@@ -149,16 +149,12 @@ class Feed:
         self.left = memoryview(data)
         self.then = then or Feed.close
         self.endings: list[Ending] = []
-        self.applying = Applying(
-            loop,
-            installed(),
-            rsyncs.Copy(NAME, **options),
-            os.fsencode(dest),
-            recorded or installed().version,
-            self._done,
-        )
+        self.applying = self._begin(rsyncs.Copy(NAME, **options), os.fsencode(dest), recorded)
         self.open = True
         loop.watch(self.applying.stdin, select.POLLOUT, self._write)
+
+    def _begin(self, copy: rsyncs.Copy, dest: bytes, recorded: rsyncs.Version | None) -> Fed:
+        return Applying(self.loop, installed(), copy, dest, recorded or installed().version, self._done)
 
     @property
     def pid(self) -> int:

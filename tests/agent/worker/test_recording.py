@@ -195,7 +195,7 @@ def test_the_gate_waits_for_what_is_still_in_the_fifo(
     really = Recording._read
 
     def late(self: Recording, fd: int) -> None:
-        if self._pushed is None:
+        if self._ending is None:
             time.sleep(0.005)
         else:
             really(self, fd)

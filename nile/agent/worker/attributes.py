@@ -1,0 +1,114 @@
+"""Extended attributes and ACLs of files, as rsync takes them (-X, -A), for where there is no rsync.
+
+The kernel has ACLs as attributes too. An ACL names users and groups by number,
+so these are other ones on another host.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import struct
+
+from nile.agent.worker.archive import Owners
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, Iterable, Iterator, Set, Tuple, Union
+
+    from nile.agent.worker.archive import Attributes
+
+    Place = Union[bytes, int]
+
+ACCESS, DEFAULT = b"system.posix_acl_access", b"system.posix_acl_default"
+ACLS = (ACCESS, DEFAULT)
+_SYSTEM, _USER = b"system.", b"user."
+_NONE = (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES)  # where there are none, or none for us
+_VERSION = struct.Struct("<I")
+_ACE = struct.Struct("<HHI")  # tag, permissions, id
+_NAMED_USER, _NAMED_GROUP = 2, 8
+
+
+def taken(place: bytes, xattrs: bool, acls: bool) -> "Attributes":
+    """Those of a file that go with a copy; a link isn't followed."""
+    try:
+        names = [os.fsencode(name) for name in os.listxattr(place, follow_symlinks=False)]
+    except OSError as error:
+        if error.errno in _NONE:
+            return []
+        raise
+    found = []
+    for name in names:
+        wanted = (name in ACLS and acls) if name.startswith(_SYSTEM) else xattrs
+        if wanted:
+            try:
+                found.append((name, os.getxattr(place, name, follow_symlinks=False)))
+            except OSError as error:
+                if error.errno not in _NONE:
+                    raise
+    return found
+
+
+def named(attributes: "Attributes") -> "Tuple[Set[int], Set[int]]":
+    """Ids of the users and groups that ACLs among these speak of."""
+    users: "Set[int]" = set()
+    groups: "Set[int]" = set()
+    for name, value in attributes:
+        for tag, _, number in _entries(value) if name in ACLS else ():
+            if tag in (_NAMED_USER, _NAMED_GROUP):
+                (users if tag == _NAMED_USER else groups).add(number)
+    return users, groups
+
+
+def names_of(users: "Iterable[int]", groups: "Iterable[int]") -> Owners:
+    """What these are called here, as far as they have names."""
+    return Owners(
+        _names(users, lambda uid: pwd.getpwuid(uid).pw_name),
+        _names(groups, lambda gid: grp.getgrgid(gid).gr_name),
+    )
+
+
+def _names(numbers: "Iterable[int]", find: "Callable[[int], str]") -> "Dict[int, bytes]":
+    found = {}
+    for number in numbers:
+        try:
+            found[number] = os.fsencode(find(number))
+        except KeyError:
+            pass  # it has none
+    return found
+
+
+def put(place: "Place", attributes: "Attributes", root: bool) -> None:
+    """Give a file these, as whoever we are may: users have only those of theirs. Raises OSError."""
+    for name, value in attributes:
+        if name in ACLS or (root and not name.startswith(_SYSTEM)) or name.startswith(_USER):
+            if isinstance(place, int):
+                os.setxattr(place, name, value)
+            else:
+                os.setxattr(place, name, value, follow_symlinks=False)
+
+
+def without_inherited(place: int) -> None:
+    """Have what is made in this directory get no ACL of its own accord."""
+    for name in ACLS:
+        try:
+            os.removexattr(place, name)
+        except OSError as error:
+            if error.errno not in _NONE:
+                raise
+
+
+def elsewhere(value: bytes, user: "Callable[[int], int]", group: "Callable[[int], int]") -> bytes:
+    """This ACL where ids are other numbers: those that these give. Raises ValueError if it is none."""
+    parts = [value[: _VERSION.size]]
+    for tag, permissions, number in _entries(value):
+        if tag in (_NAMED_USER, _NAMED_GROUP):
+            number = user(number) if tag == _NAMED_USER else group(number)
+        parts.append(_ACE.pack(tag, permissions, number))
+    return b"".join(parts)
+
+
+def _entries(value: bytes) -> "Iterator[Tuple[int, int, int]]":
+    if len(value) < _VERSION.size or (len(value) - _VERSION.size) % _ACE.size:
+        raise ValueError("an ACL that is none")
+    return _ACE.iter_unpack(value[_VERSION.size :])

@@ -1,0 +1,252 @@
+"""An archive, done to a directory that has nothing of it yet, by a child of the worker.
+
+All of it is made in the run's own directory in the destination, which nobody
+else may enter. Once the end has come, what is at the top there gets its place
+in the destination: a rename each, before which nothing has a real name. So a
+stream that is broken off, or isn't what it should be, leaves nothing.
+
+Nothing of the stream leads anywhere else. It is worked within a directory that
+was opened once; a path has to lie below directories that this archive has
+made; links are made and never followed; and what is there isn't overwritten.
+"""
+
+import errno
+import io
+import os
+import stat
+import time
+from typing import NamedTuple
+
+from nile.agent.worker import attributes
+from nile.agent.worker.archive import Data, Item, Owners, read
+from nile.agent.worker.forking import Failure
+from nile.agent.worker.manifest import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, TOP
+from nile.agent.worker.ownership import Ownership
+from nile.agent.worker.receiving import ERRORS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO, Dict, List, Optional, Set, Union
+
+    from nile.agent.worker.manifest import Entry
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_KINDS = {FIFO: stat.S_IFIFO, SOCKET: stat.S_IFSOCK, BLOCK: stat.S_IFBLK, CHARACTER: stat.S_IFCHR}
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_OWN = 0o700  # what a directory may be done to by us, as long as it is filled
+
+
+class Terms(NamedTuple):
+    """Whose files are to be: see `ownership`."""
+
+    numeric_ids: bool = False
+    chown: str = ""
+
+
+def restore(fd: int, dest: bytes, temporary: bytes, terms: Terms) -> None:
+    """Do the archive that is read from `fd` to `dest`. Raises Failure; then nothing of it has its name.
+
+    `dest`/`temporary`/`temporary` has to be there, empty and ours.
+    """
+    os.umask(0o077)
+    try:
+        with io.open(fd, "rb") as stream:
+            restorer = _Restorer(_Places(dest, temporary), terms)
+            try:
+                restorer.take(stream)
+                restorer.finish()
+            except BaseException:
+                restorer.undo()
+                raise
+    except EOFError as error:
+        raise Failure("broken", str(error), True) from None
+    except ValueError as error:
+        raise Failure("corrupt", str(error), True) from None
+    except OSError as error:
+        code, reason = ERRORS.get(error.errno or 0, ("", error.strerror or str(error)))
+        code = code or ("not-writable" if error.errno in _BARRED else "files")
+        name = error.filename if isinstance(error.filename, bytes) else dest
+        raise Failure(code, reason, name=name) from None
+
+
+class _Places:
+    """The destination, and the directory where all of it is made first, in which we work from now on."""
+
+    def __init__(self, dest: bytes, temporary: bytes) -> None:
+        self.dest = os.open(dest, _DIRECTORY)
+        outer = os.open(temporary, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.dest)
+        self.inner = os.open(temporary, _DIRECTORY | os.O_NOFOLLOW, dir_fd=outer)
+        for fd in (outer, self.inner):
+            seen = os.fstat(fd)
+            if seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
+                raise Failure("not-writable", "others may enter the directory of this run", name=temporary)
+        attributes.without_inherited(self.inner)
+        os.fchdir(self.inner)
+
+
+class _Restorer:
+    def __init__(self, places: _Places, terms: Terms) -> None:
+        self._places = places
+        self._root = os.geteuid() == 0
+        self._owners = Ownership(terms.numeric_ids, terms.chown)
+        self._known: "Set[bytes]" = {b""}  # directories that were made
+        self._directories: "List[Item]" = []
+        self._tops: "List[bytes]" = []  # what is to get its place in the destination
+        self._skipped: "Set[bytes]" = set()
+        self._itself: "Optional[Item]" = None  # the destination
+        self._file = -1  # the one that is being written
+        self._item: "Optional[Item]" = None
+        self._placed: "List[bytes]" = []
+
+    # What comes.
+
+    def take(self, stream: "BinaryIO") -> None:
+        """All of it, up to the end."""
+        for message in read(stream):
+            if isinstance(message, Data):
+                self._write(message)
+            elif isinstance(message, Owners):
+                self._owners.learn(message)
+            else:
+                self._close()
+                self._make(message)
+        self._close()
+
+    def _make(self, item: Item) -> None:
+        entry = item.entry
+        path = entry.path
+        if path == TOP:
+            self._itself = item
+            return
+        for each in (path, entry.group):
+            if each.rpartition(b"/")[0] not in self._known:
+                raise ValueError("an archive with a path below what is no directory")
+        if b"/" not in path:
+            self._tops.append(path)
+        if entry.kind == DIRECTORY:
+            os.mkdir(path, _OWN)
+            self._known.add(path)
+            self._directories.append(item)
+        elif entry.group in self._skipped or not self._may(entry):
+            self._skip(path)
+        elif entry.group not in (b"", path):
+            os.link(entry.group, path, follow_symlinks=False)
+        elif entry.kind == FILE:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file, self._item = os.open(path, flags, 0o600), item
+        else:
+            self._make_special(entry)
+            self._dress(path, item)
+
+    def _may(self, entry: "Entry") -> bool:
+        """Only root makes devices; rsync leaves them out where it isn't, and they are missed in the end."""
+        return self._root or entry.kind not in (BLOCK, CHARACTER)
+
+    def _skip(self, path: bytes) -> None:
+        self._skipped.add(path)
+        if b"/" not in path:
+            self._tops.pop()
+
+    def _make_special(self, entry: "Entry") -> None:
+        if entry.kind == SYMLINK:
+            os.symlink(entry.target, entry.path)
+        else:
+            os.mknod(entry.path, _KINDS[entry.kind] | 0o600, entry.device)
+
+    def _write(self, data: Data) -> None:
+        content, offset = memoryview(data.content), data.offset
+        while content:
+            count = os.pwrite(self._file, content, offset)
+            content, offset = content[count:], offset + count
+
+    def _close(self) -> None:
+        """The file that came last is whole."""
+        if self._item is not None:
+            os.ftruncate(self._file, self._item.entry.size)
+            self._dress(self._file, self._item)
+            os.close(self._file)
+            self._item = None
+
+    def _dress(self, place: "Union[bytes, int]", item: Item) -> None:
+        """Owner, attributes, mode and times, in the order in which none takes away another."""
+        entry, link = item.entry, item.entry.kind == SYMLINK
+        self._owners.give(place, entry)
+        acls = [(name, value) for name, value in item.attributes if name in attributes.ACLS]
+        others = [pair for pair in item.attributes if pair[0] not in attributes.ACLS]
+        attributes.put(place, others, self._root)
+        if not link:
+            os.chmod(place, entry.mode)
+        attributes.put(place, [(name, self._owners.acl(value)) for name, value in acls], self._root)
+        now = int(time.time() * 1e9)
+        if isinstance(place, int):
+            os.utime(place, ns=(now, entry.mtime_ns))
+        else:
+            os.utime(place, ns=(now, entry.mtime_ns), follow_symlinks=False)
+
+    # The end.
+
+    def finish(self) -> None:
+        """All is there: directories, which were changed all the time, then the places in the destination."""
+        tops: "Dict[bytes, Item]" = {}
+        for item in reversed(self._directories):  # those below come first
+            if b"/" in item.entry.path:
+                self._dress_directory(item)
+            else:
+                tops[item.entry.path] = item
+        for name in self._tops:
+            if self._is_taken(name):
+                raise Failure("diverged", "something has that name by now", name=name)
+        for name in self._tops:
+            self._place(name, tops.get(name))
+        if self._itself is not None:
+            self._dress(self._places.dest, self._itself)
+
+    def _dress_directory(self, item: Item) -> None:
+        fd = os.open(item.entry.path, _DIRECTORY | os.O_NOFOLLOW)
+        try:
+            self._dress(fd, item)
+        finally:
+            os.close(fd)
+
+    def _is_taken(self, name: bytes) -> bool:
+        try:
+            os.lstat(name, dir_fd=self._places.dest)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _place(self, name: bytes, directory: "Optional[Item]") -> None:
+        """Only who may write in a directory may move it: it is given its mode when it has its place."""
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW) if directory is not None else -1
+        try:
+            os.rename(name, name, src_dir_fd=self._places.inner, dst_dir_fd=self._places.dest)
+            self._placed.append(name)
+            if directory is not None:
+                self._dress(fd, directory)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _open_up(self, name: bytes) -> None:
+        """Have a directory that has its place be one that we may move."""
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._places.dest)
+        try:
+            os.chmod(fd, _OWN)
+        finally:
+            os.close(fd)
+
+    def undo(self) -> None:
+        """It came to nothing: what has its place already loses it, and all of it can be removed."""
+        places = self._places
+        for name in self._placed:
+            try:
+                if not self._root and name in self._known:
+                    self._open_up(name)
+                os.rename(name, name, src_dir_fd=places.dest, dst_dir_fd=places.inner)
+            except OSError:
+                continue  # somebody else was quicker
+        for item in self._directories if not self._root else ():
+            try:
+                os.chmod(item.entry.path, _OWN)
+            except OSError:
+                continue

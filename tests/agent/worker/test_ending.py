@@ -1,0 +1,57 @@
+"""A worker that is told to end: at once where it looks at files, else when it has done what it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from nile.agent.worker import parts, service
+from nile.agent.worker.loop import Loop
+
+
+@pytest.mark.parametrize("repo", [{}, {"repo": 3}], ids=["one repository", "several"])
+@pytest.mark.parametrize(
+    ("do", "expected"),
+    [
+        ("join", ["begun", "stopped"]),
+        ("receive", ["begun", "stopped"]),
+        ("scan", ["stopped"]),
+        ("flip", ["stopped"]),
+    ],
+)
+def test_a_signal_breaks_into_nothing_that_is_quick(
+    do: str, expected: list[str], repo: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What isn't known yet couldn't be stopped, nor cleaned up; but a long look is left."""
+    order: list[str] = []
+
+    def begin(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        order.append("begun")
+
+    def end(self: Any) -> None:
+        order.append("stopped")
+        self._loop.stop()
+
+    def listen(self: Any) -> None:
+        self._loop.at(0.0, lambda: self._do({"n": 1, "do": do, **repo}))
+
+    monkeypatch.setattr(service.Service, f"_do_{do}", begin, raising=False)
+    monkeypatch.setattr(service.Service, "listen", listen)
+    monkeypatch.setattr(parts.Front, "end", end)
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    loops: list[Loop] = []
+    monkeypatch.setattr(parts, "Loop", lambda: loops.append(Loop()) or loops[-1])  # type: ignore[func-returns-value]
+    try:
+        parts.main()
+    finally:
+        loops[0].close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert order == expected
+
+
+HANDLED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM)
