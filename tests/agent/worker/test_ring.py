@@ -169,7 +169,9 @@ class Chain(RuleBasedStateMachine):
         until, _ = node.readers.until(node.head)
         node.granted = max(node.granted, until, node.head)
         above.readers.taken, above.readers.awaited = node.head, None
-        above.settled = above.settled or above.head <= node.head + SIZE // 4
+        # What it was granted before this one came can't be taken back: it may still go so far.
+        far = above.granted if isinstance(above, Held) else above.head
+        above.settled = above.settled or far <= node.head + SIZE // 4
 
     def _node(self, i: int) -> Held:
         node = self.chain[i]
