@@ -220,9 +220,12 @@ class Streaming:
 
     def serve(self, message: "Message") -> None:
         """Begin a chain with what is recorded."""
-        file, tls = self._tapes[message["what"]].file, self._sealed(message)
+        tape, tls = self._tapes.get(message["what"]), self._sealed(message)
+        if tape is None:  # it couldn't be begun, or is forgotten
+            self._say(message["n"], {"code": "aborted", "reason": "there is nothing recorded", "sent": 0})
+            return
         seat = self._seat(message["n"])
-        seat.serve(file, tls)
+        seat.serve(tape.file, tls)
         seat.successor(message)
 
     def forget(self, number: int) -> None:

@@ -373,8 +373,7 @@ class TestThatCanNotBegin:
 
     def test_nor_does_one_at_the_root_of_what_is_not_recorded(self) -> None:
         with workers() as both:
-            with pytest.raises(KeyError):
-                both.serve(1)
+            assert both.ended(both.serve(1))["reason"] == "there is nothing recorded"
             assert both.root._seats == {}
 
 
