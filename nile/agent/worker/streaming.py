@@ -5,6 +5,8 @@ a node (see reports) go on as answers to that question, those of a successor
 with the number of the message that named it: `link`.
 """
 
+import os
+
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
@@ -81,16 +83,21 @@ class Seat:
             copy, version = meant(message, frozenset(recorded["has"])), tuple(recorded["version"])
             self._applying = Applying(self._loop, rsync, copy, dest, version, self._applied, self._moved)
         self._hashed = message.get("hashed", True)
-        self._node = Node(
-            self._loop,
-            message["ring"],
-            self._applying.stdin,
-            self._told,
-            self._node_done,
-            self._progress,
-            tls=tls,
-            confirmed=not self._hashed,
-        )
+        try:
+            self._node = Node(
+                self._loop,
+                message["ring"],
+                self._applying.stdin,
+                self._told,
+                self._node_done,
+                self._progress,
+                tls=tls,
+                confirmed=not self._hashed,
+            )
+        except BaseException:  # no memory for its ring, say
+            os.close(self._applying.stdin)
+            self._applying.abort()
+            raise
         try:
             return self.await_predecessor(message["secret"])
         except OSError:
