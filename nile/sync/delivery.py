@@ -15,7 +15,7 @@ from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
 from nile.sync.asking import LOOPBACK, Errands
 from nile.sync.chain import ANSWER_S, Chain
-from nile.sync.judging import not_unpacked
+from nile.sync.judging import OWN_FAULT, not_unpacked, told
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
@@ -76,6 +76,8 @@ class Delivery:
         self.archive = group.archive
         self._reasons: dict[int, tuple[str, str]] = {}
         """By id: code and reason of those for whom nothing came of it."""
+        self._failure: Judgement | None = None
+        """Why nothing was recorded, for those who only have an archive to wait for."""
         self.root_sent = 0
 
     @property
@@ -164,7 +166,7 @@ class Delivery:
         if self._recorded:  # nobody wanted it any more
             return
         if message.get("code"):
-            yield from self._failed(words(message["code"]), words(message["reason"]), t)
+            yield from self._failed(message, t)
         else:
             self._recorded = self._complete = True
             self._due_s = None if self._free else t + ANSWER_S
@@ -173,14 +175,18 @@ class Delivery:
             yield from self._join_last(t)
         yield from self._streams.finish(self, t)
 
-    def _failed(self, code: str, reason: str, t: float) -> Errands:
+    def _failed(self, message: dict[str, Any], t: float) -> Errands:
         assert self.chain is not None
+        code, reason = words(message["code"]), words(message["reason"])
         if code == Code.SOURCE_CHANGED:
             remedy = "run it again once nobody writes there"
             self._streams.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)
         if code == FULL:  # it would be full again
             self.attempt = ATTEMPTS
         yield from self._end_recording(t)
+        if self.archive:  # there is no other way, so who was served what isn't there needn't look for one
+            self._failure = told(message, Code.COPY)
+            yield from self.chain.dissolve(reason, t)
         yield from self.chain.close()
 
     def _end_recording(self, t: float) -> Errands:
@@ -244,7 +250,8 @@ class Delivery:
         """The verdict on a host for which nothing came of it, and which has no rsync."""
         code, reason = self._reasons.get(target.id, ("", "nothing came of the stream"))
         left_out = dict(self.chain.left_out).get(target.name, "") if self.chain is not None else ""
-        return not_unpacked(code, reason, left_out if code in ("", STOPPED) else "")
+        own = not_unpacked(code, reason, left_out if code in ("", STOPPED) else "")
+        return own if self._failure is None or own.code in OWN_FAULT else self._failure
 
     def gone(self, target: Target, t: float) -> Errands:
         """A host has its verdict."""

@@ -179,6 +179,8 @@ class TestWhatComesToNothing:
         it.run()
         assert codes(it) == dict.fromkeys((1, 2), None if archives == 2 else Code.COPY)
         assert len(it.archives) == archives
+        if archives == 1:
+            assert {judgement.reason for judgement in it.judged.values()} == {"so: spool-full"}
 
     def test_a_source_that_changes_fails_all(self) -> None:
         it = Bare(tree([0, 0]), {1, 2})

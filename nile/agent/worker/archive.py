@@ -42,6 +42,7 @@ CHUNK = 256 * 1024  # bytes of a file in one message
 MOST_MESSAGE = 4 << 20
 MOST_NAMES = 100 * 1000  # of users and groups
 MOST_ATTRIBUTES = 3 << 20  # bytes
+MOST_DEEP = 256  # components of a path: what is deeper could be made, but hardly be removed
 _LONGEST = 4096  # bytes of a path or of a link's target: PATH_MAX
 _HEAD = struct.Struct("!cI")
 _ENTRY = struct.Struct("!cHQqIIQHHHI")
@@ -84,11 +85,13 @@ def more_names(owners: Owners) -> bytes:
 
 
 def item(entry: Entry, attributes: "Attributes") -> bytes:
-    """One entry; raises ValueError where its attributes are too much."""
+    """One entry; raises ValueError where its attributes are too much, or it is too deep."""
     packed = wire.dumps([list(pair) for pair in attributes]) if attributes else b""
     if len(packed) > MOST_ATTRIBUTES:
         raise ValueError("it has %d bytes of extended attributes" % len(packed))
     path, target, group = entry.path, entry.target, entry.group
+    if _is_too_deep(path):
+        raise ValueError("it is more than %d directories deep" % MOST_DEEP)
     numbers = (entry.mode, entry.size, entry.mtime_ns, entry.uid, entry.gid, entry.device)
     lengths = (len(path), len(target), len(group), len(packed))
     return _message(b"E", _ENTRY.pack(entry.kind, *(numbers + lengths)) + path + target + group + packed)
@@ -214,8 +217,12 @@ def _item(body: bytes) -> Item:
 def _leads_inside(path: bytes) -> bool:
     """Below the top, and to nothing that a look at a tree passes over."""
     inside = b"/" + path
-    odd = len(path) > _LONGEST or b"\0" in path or _ODD.search(inside + b"/")
+    odd = len(path) > _LONGEST or _is_too_deep(path) or b"\0" in path or _ODD.search(inside + b"/")
     return not odd and b"/" + TEMPORARY not in inside
+
+
+def _is_too_deep(path: bytes) -> bool:
+    return path.count(b"/") >= MOST_DEEP
 
 
 def _pairs(value: "Any", first: "Callable[[Any], Any]") -> "Dict[Any, bytes]":

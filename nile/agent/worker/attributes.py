@@ -11,6 +11,7 @@ import pwd
 import struct
 
 from nile.agent.worker.archive import Owners
+from nile.agent.worker.forking import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +30,15 @@ _ACE = struct.Struct("<HHI")  # tag, permissions, id
 _NAMED_USER, _NAMED_GROUP = 2, 8
 
 
+def can() -> bool:
+    """Has this Python the calls for that? One for musl hasn't, before 3.11.3."""
+    return hasattr(os, "listxattr")
+
+
 def taken(place: bytes, xattrs: bool, acls: bool) -> "Attributes":
     """Those of a file that go with a copy; a link isn't followed."""
+    if not can():
+        return []
     try:
         names = [os.fsencode(name) for name in os.listxattr(place, follow_symlinks=False)]
     except OSError as error:
@@ -79,9 +87,11 @@ def _names(numbers: "Iterable[int]", find: "Callable[[int], str]") -> "Dict[int,
 
 
 def put(place: "Place", attributes: "Attributes", root: bool) -> None:
-    """Give a file these, as whoever we are may: users have only those of theirs. Raises OSError."""
+    """Give a file these, as whoever we are may: users have only those of theirs. Raises OSError, Failure."""
     for name, value in attributes:
         if name in ACLS or (root and not name.startswith(_SYSTEM)) or name.startswith(_USER):
+            if not can():
+                raise Failure("files", "the Python here can't set %s" % os.fsdecode(name))
             if isinstance(place, int):
                 os.setxattr(place, name, value)
             else:
@@ -90,7 +100,7 @@ def put(place: "Place", attributes: "Attributes", root: bool) -> None:
 
 def without_inherited(place: int) -> None:
     """Have what is made in this directory get no ACL of its own accord."""
-    for name in ACLS:
+    for name in ACLS if can() else ():
         try:
             os.removexattr(place, name)
         except OSError as error:

@@ -123,6 +123,7 @@ class Gathering(UnderWay):
         }
 
     def _offered(self, number: int, ending: "Ending", source: Source) -> None:
+        self._under_way.pop(number, None)  # if the look is broken off, there is nothing left to stop
         with WORK.announced():
             changed = [] if ending.code not in ("", "partial", "vanished") else source.changed()
         fields = {"changed": len(changed), "lines": [one_line(path) for path in changed[:MOST_NAMED]]}

@@ -99,9 +99,13 @@ def main() -> None:
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(signum, end)
     signal.signal(signal.SIGALRM, look)
-    try:
-        loop.run()
-    except Gone:
-        WORK.leave()
-        service.hang_up()
-        loop.run()
+    gone = False
+    while True:
+        try:
+            if gone:
+                service.hang_up()
+            loop.run()
+            return
+        except Gone:  # also by what has to be ended then
+            WORK.leave()
+            gone = True

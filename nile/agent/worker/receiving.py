@@ -280,7 +280,11 @@ def prepare(dest: bytes, temporary: bytes) -> bool:
 def sweep(dest: bytes, temporary: bytes) -> None:
     """Remove every directory of this name at or below `dest`, and nothing else; raises the first OSError."""
     failed = None
-    for parent in list(_parents(dest, temporary)):
+    try:
+        parents = list(_parents(dest, temporary))
+    except RecursionError:  # os.walk's, before Python 3.12
+        raise _too_deep(dest) from None
+    for parent in parents:
         try:
             remove(parent, temporary)
         except OSError as error:
@@ -306,6 +310,12 @@ def remove(parent: bytes, temporary: bytes) -> None:
             as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path))
     except FileNotFoundError:
         pass  # rsync has removed it
+    except RecursionError:
+        raise _too_deep(path) from None
+
+
+def _too_deep(path: bytes) -> OSError:
+    return OSError(errno.ENAMETOOLONG, "deeper than can be removed", path)
 
 
 def as_owner(directory: bytes, before: os.stat_result, change: "Callable[[], None]") -> None:

@@ -217,7 +217,15 @@ class Spooled:
         if self._cause is not None:
             ending.instead(self._cause.code, self._cause.reason)
         elif ending.code in ("", "partial", "vanished"):  # perhaps because of what changed
-            self._look(ending)
+            try:
+                self._look(ending)
+            except BaseException:  # nobody wants it any more, and this isn't called again
+                ending.instead("stopped", "it was told to stop")
+                self._finish(ending)
+                raise
+        self._finish(ending)
+
+    def _finish(self, ending: Ending) -> None:
         self._part()
         if ending.code:
             self._spool.abort(ending.reason)

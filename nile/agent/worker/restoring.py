@@ -227,26 +227,35 @@ class _Restorer:
             if fd >= 0:
                 os.close(fd)
 
-    def _open_up(self, name: bytes) -> None:
-        """Have a directory that has its place be one that we may move."""
-        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._places.dest)
-        try:
-            os.chmod(fd, _OWN)
-        finally:
-            os.close(fd)
-
     def undo(self) -> None:
         """It came to nothing: what has its place already loses it, and all of it can be removed."""
         places = self._places
         for name in self._placed:
             try:
                 if not self._root and name in self._known:
-                    self._open_up(name)
+                    _open_up(self._places.dest, name)
                 os.rename(name, name, src_dir_fd=places.dest, dst_dir_fd=places.inner)
             except OSError:
                 continue  # somebody else was quicker
         for item in self._directories if not self._root else ():
             try:
-                os.chmod(item.entry.path, _OWN)
+                _open_up(places.inner, item.entry.path)
             except OSError:
                 continue
+
+
+def _open_up(top: int, path: bytes) -> None:
+    """Have a directory below `top` be one that we may change and move.
+
+    Others may have written there meanwhile: no link is followed. It may be closed to us, so that it
+    can't be opened to be read.
+    """
+    at = os.dup(top)
+    try:
+        for name in path.split(b"/"):
+            below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = below
+        os.chmod("/proc/self/fd/%d" % at, _OWN)
+    finally:
+        os.close(at)

@@ -5,6 +5,8 @@ a node (see reports) go on as answers to that question, those of a successor
 with the number of the message that named it: `link`.
 """
 
+import os
+
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
@@ -81,16 +83,21 @@ class Seat:
             copy, version = meant(message, frozenset(recorded["has"])), tuple(recorded["version"])
             self._applying = Applying(self._loop, rsync, copy, dest, version, self._applied, self._moved)
         self._hashed = message.get("hashed", True)
-        self._node = Node(
-            self._loop,
-            message["ring"],
-            self._applying.stdin,
-            self._told,
-            self._node_done,
-            self._progress,
-            tls=tls,
-            confirmed=not self._hashed,
-        )
+        try:
+            self._node = Node(
+                self._loop,
+                message["ring"],
+                self._applying.stdin,
+                self._told,
+                self._node_done,
+                self._progress,
+                tls=tls,
+                confirmed=not self._hashed,
+            )
+        except BaseException:  # no memory for its ring, say
+            os.close(self._applying.stdin)
+            self._applying.abort()
+            raise
         try:
             return self.await_predecessor(message["secret"])
         except OSError:
@@ -220,9 +227,12 @@ class Streaming:
 
     def serve(self, message: "Message") -> None:
         """Begin a chain with what is recorded."""
-        file, tls = self._tapes[message["what"]].file, self._sealed(message)
+        tape, tls = self._tapes.get(message["what"]), self._sealed(message)
+        if tape is None:  # it couldn't be begun, or is forgotten
+            self._say(message["n"], {"code": "aborted", "reason": "there is nothing recorded", "sent": 0})
+            return
         seat = self._seat(message["n"])
-        seat.serve(file, tls)
+        seat.serve(tape.file, tls)
         seat.successor(message)
 
     def forget(self, number: int) -> None:

@@ -170,7 +170,7 @@ def has_attributes(place: bytes) -> bool:
     """Has it any that an rsync would copy, and that not every file has (as those of SELinux)?"""
     try:
         return bool(set(os.listxattr(place, follow_symlinks=False)) - {"security.selinux"})
-    except OSError:  # the file system knows none, or it is gone
+    except (OSError, AttributeError):  # the file system knows none, or it is gone; or this Python can't tell
         return False
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from nile.agent.worker import parts, service
 from nile.agent.worker.loop import Loop
+from nile.agent.worker.working import Gone
 
 
 @pytest.mark.parametrize("repo", [{}, {"repo": 3}], ids=["one repository", "several"])
@@ -42,6 +43,34 @@ def test_a_signal_breaks_into_nothing_that_is_quick(
     monkeypatch.setattr(service.Service, f"_do_{do}", begin, raising=False)
     monkeypatch.setattr(service.Service, "listen", listen)
     monkeypatch.setattr(parts.Front, "end", end)
+    run_main(monkeypatch)
+    assert order == expected
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_has_to_be_ended_may_be_broken_into_as_well(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the source that was about to be made once a program ends, say."""
+    order: list[str] = []
+
+    def look() -> None:
+        order.append("look")
+        raise Gone
+
+    def end(self: Any) -> None:
+        order.append("end")
+        if order.count("look") < times:
+            self._loop.at(0.0, look)
+        else:
+            self._loop.stop()
+
+    monkeypatch.setattr(service.Service, "listen", lambda self: self._loop.at(0.0, look))
+    monkeypatch.setattr(parts.Front, "end", end)
+    run_main(monkeypatch)
+    assert order == ["look", "end"] * times
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's, in this process."""
     before = {number: signal.getsignal(number) for number in HANDLED}
     loops: list[Loop] = []
     monkeypatch.setattr(parts, "Loop", lambda: loops.append(Loop()) or loops[-1])  # type: ignore[func-returns-value]
@@ -51,7 +80,6 @@ def test_a_signal_breaks_into_nothing_that_is_quick(
         loops[0].close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert order == expected
 
 
 HANDLED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM)

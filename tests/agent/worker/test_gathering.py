@@ -17,6 +17,9 @@ from nile.agent.worker.gathering import Gathering, Offer
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.rsync import Refusal, Rsync
+from nile.agent.worker.running import Ending
+from nile.agent.worker.trees import Source
+from nile.agent.worker.working import Gone
 from tests.agent.worker.copying import SECRET, a_loop, installed
 
 Message = dict[str, Any]
@@ -467,3 +470,25 @@ class TestBounds:
         found = os.statvfs_result((4096, 4096, blocks, 1 << 19, 1 << 19, 0, 0, 0, 0, 255))
         monkeypatch.setattr(os, "statvfs", lambda place: found)
         assert limits.left(b"/") == 1 << 30
+
+
+def test_a_look_that_is_broken_off_is_not_waited_for(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wanted the files has gone meanwhile."""
+    two, idle = Two(loop, tmp_path / "dest"), list[int]()
+    (tmp_path / "src").mkdir()
+    two.offer(str(tmp_path / "src"))
+
+    def gone(_: Source) -> list[bytes]:
+        raise Gone
+
+    monkeypatch.setattr(Source, "changed", gone)
+    offer = two.host._under_way[2]
+    assert isinstance(offer, Offer)
+    offer._done, done = (lambda _: None), offer._done
+    offer.stop()
+    with pytest.raises(Gone):
+        done(Ending("", ""))
+    two.host.stop(lambda: idle.append(1))
+    assert idle == [1]

@@ -371,10 +371,23 @@ class TestThatCanNotBegin:
             both.wait(lambda: not both.hosts._seats)
             assert not litter(dest)
 
+    @pytest.mark.parametrize("recorded", [{}, {"recorded": {"archive": True}}], ids=["rsync", "archive"])
+    def test_nor_does_one_that_has_no_memory(
+        self, dest: Path, monkeypatch: pytest.MonkeyPatch, recorded: dict[str, Any]
+    ) -> None:
+        with workers() as both:
+            before = descriptors()
+            with monkeypatch.context() as patch:
+                patch.setattr(streaming, "Node", failing_after(iter(()), list))
+                with pytest.raises(OSError, match="Too many open files"):
+                    both.join(SEAT, dest, **recorded)
+            assert both.hosts._seats == {}
+            both.wait(lambda: not both.loop._children and not litter(dest))
+            assert descriptors() == before
+
     def test_nor_does_one_at_the_root_of_what_is_not_recorded(self) -> None:
         with workers() as both:
-            with pytest.raises(KeyError):
-                both.serve(1)
+            assert both.ended(both.serve(1))["reason"] == "there is nothing recorded"
             assert both.root._seats == {}
 
 

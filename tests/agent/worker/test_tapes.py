@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.recording import FullError
 from nile.agent.worker.taping import Tape
 from nile.agent.worker.trees import Source
+from nile.agent.worker.working import Gone
 from tests.agent.worker.chaining import descriptors
 from tests.agent.worker.copying import NAME, SECRET, a_loop, installed
 
@@ -67,3 +69,28 @@ def test_a_recording_that_is_stopped_says_once_that_it_is_over(place: Path) -> N
         one.close()
         assert (idle, descriptors()) == ([1], before)
     assert list(place.iterdir()) == []
+
+
+def test_a_look_at_the_source_that_is_broken_off_leaves_nothing(place: Path) -> None:
+    """Whoever wanted it has gone, and the worker that looks is told so."""
+    (place / "src").mkdir()
+    source = Source([os.fsencode(place / "src")], Patterns())
+    source.read(checksum=False)
+
+    def gone() -> list[bytes]:
+        raise Gone
+
+    message = {"n": 1, "archive": True, "limit": 0}
+    said: list[Any] = []
+    idle: list[int] = []
+    with a_loop() as loop:
+        before = descriptors()
+        one = Tape(loop, None, message, source, gone, said.append)
+        one._local = tempfile.mkdtemp(dir=os.fsencode(place))  # as where rsync records against nothing
+        with pytest.raises(Gone):
+            loop.run()
+        one.stop(lambda: idle.append(1))
+        assert (idle, said[-1]["code"], bool(one._spool.aborted)) == ([1], "stopped", True)
+        one.close()
+        assert descriptors() == before
+    assert [path.name for path in place.iterdir()] == ["src"]
