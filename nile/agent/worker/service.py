@@ -62,8 +62,7 @@ MOST_NAMED = 100
 MOST_OWNERS = 10000
 SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
-# What takes no time once its place is made ready, and must not be broken into: only between these is it
-# known what there is to stop.
+# What takes no time (but `_readied`), and must not be broken into: only then is it known what to stop.
 QUICK = frozenset(
     "receive push abandon record serve forget join approve predecessor successor last leave".split()
 )
