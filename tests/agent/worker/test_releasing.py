@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from nile.agent.worker.naming import LATEST_S
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.releases import Refused
-from nile.agent.worker.releasing import LATEST_S, Releasing
+from nile.agent.worker.releasing import Releasing
 from nile.agent.worker.removing import remove_tree
 from tests.agent.worker.conftest import as_nobody
 
