@@ -13,6 +13,7 @@ MODULES = (
     "worker.messages",
     "worker.loop",
     "worker.working",
+    "worker.removing",
     "worker.patterns",
     "worker.manifest",
     "worker.scanning",

@@ -2,7 +2,8 @@
 
 When `record` returns, the batch is in the kernel's hands: `kill -9` of this
 process loses none of it. So an acknowledgement to a host may follow it, and
-renderers that read output back may be given the batch.
+renderers that read output back may be given the batch. What was decided is
+on the disk then, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -76,10 +77,10 @@ class Recorder:
         a notice. A second verdict for a host never replaces the first one: it
         becomes a notice too.
         """
-        with self._writing():
+        with self._writing(lasting=any(isinstance(event, Decision) for event in events)):
             for event in joined(events):
                 self._one(event)
-        if any(isinstance(event, RunEnded | Decision) for event in events):
+        if any(isinstance(event, RunEnded) for event in events):
             self._to_disk()
 
     def take_over(self, run: RunRecord) -> None:
@@ -108,11 +109,12 @@ class Recorder:
             self._db.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, lasting: bool = False) -> Iterator[None]:
+        """A transaction; a `lasting` one outlives a loss of power once it is committed."""
         run = self._run
         with self._lock, errors.mapped(self._path, "record the run"):
             try:
-                with schema.transaction(self._db):
+                with schema.forced(self._db) if lasting else nullcontext(), schema.transaction(self._db):
                     self._refuse_if_taken_over()
                     yield
             except BaseException:
@@ -138,10 +140,7 @@ class Recorder:
             )
 
     def _to_disk(self) -> None:
-        """Force a run that ended, or decided something, to the disk.
-
-        It is recorded anyway, so a file in use isn't waited for.
-        """
+        """Force a run that ended to the disk: it is recorded anyway, so a file in use isn't waited for."""
         with self._lock, errors.mapped(self._path, "record the run"):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 

@@ -6,7 +6,7 @@ commit is in the kernel's hands when it returns, so that killing the process
 loses nothing; it isn't forced to the disk each time, since a slow disk would
 then hold back every acknowledgement to the hosts. A power cut may take the
 last moments of a run that dies with it, and never harms the file. The end of
-a run is forced to the disk (see `Recorder`).
+a run is forced to the disk (see `Recorder`), and what it decides (see `forced`).
 
 On network file systems the shared memory of the log doesn't reach from one
 machine to another; there the classic rollback journal is used, which locks
@@ -104,6 +104,20 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def forced(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is committed in the block is on the disk then, with all that was committed before.
+
+    A checkpoint wouldn't do: it leaves alone what follows the snapshot of any reader.
+    """
+    ((usual,),) = connection.execute("PRAGMA synchronous").fetchall()
+    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA synchronous = {int(usual)}")
 
 
 def _make_file(path: Path) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from nile.agent.worker.naming import LATEST_S
 from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, Verdict
@@ -32,7 +33,10 @@ from nile.sync.targets import Step, Target, words
 from nile.sync.wording import flip_decided
 
 MOST_S = 60.0
-"""For hosts to write a flip down, or to flip; less than makes a word too old (`releasing.LATEST_S`)."""
+"""For hosts to write a flip down, or to flip; less than makes a word too old (`LATEST_S`)."""
+
+WORD_S = 30.0
+"""For the word to flip, to get to the last host: with less than that left nobody is told."""
 
 STORE = "run it again once the root can write to its store again: `nile runs` says what is wrong with it"
 FINISH = "`nile releases --finish` does, once it can be"
@@ -88,7 +92,7 @@ class Flipping:
         self._refused = 0
         self._since_s = 0.0
         self._unrecorded = ""
-        """Why the store hasn't what was decided."""
+        """Why the store hasn't what was decided, or had it too late."""
         self._interrupted = False
         self._open = Standing()
 
@@ -153,6 +157,8 @@ class Flipping:
     def _decided(self, message: dict[str, Any], t: float) -> Errands:
         """It is in the store; or can't be, and nobody who looks later could tell what was to be."""
         self._unrecorded = words(message["reason"]) if message.get("code") else ""
+        if (waited_s := t - self._since_s) > LATEST_S - WORD_S and not self._unrecorded:
+            self._unrecorded = f"{waited_s:.0f} s after hosts were asked to be ready it was decided: too late"
         if self._interrupted:
             return
         self._members = [target for target in self._members if target.step is not Step.OVER]

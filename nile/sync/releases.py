@@ -24,7 +24,7 @@ from nile.sync.flipping import STORE, Flipping, Order
 from nile.sync.judging import broke_rules, silent, told
 from nile.sync.options import Quorum
 from nile.sync.roster import Roster
-from nile.sync.shelf import Shelf
+from nile.sync.shelf import Flip, Shelf
 from nile.sync.targets import Step, Target, words
 from nile.sync.wording import settling_decided, some_hosts
 
@@ -44,7 +44,7 @@ class Deed(StrEnum):
     UNDO = "undo"
     """Take it back, on all hosts of its run, those that say it is over too."""
     LEAVE = "leave"
-    """Have it over with what is current now, whatever that is, on hosts that say it isn't."""
+    """Have it over with what is current now, on hosts where that is neither what it leads from nor to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +156,8 @@ class Releases:
 
     def _list(self, target: Target, shelf: Shelf) -> Errands:
         yield Publish(HostOutput(target.name, "stdout", 0, shelf.lines()), target.id)
-        if flip := shelf.interrupted:
-            reason = f"a flip {flip.words} was interrupted, and {shelf.fate}"
-            remedy = AS_IS if shelf.crossed else END_IT
-            if _RUN.fullmatch(flip.run):
-                remedy += f"; `nile show {flip.run[:RUN_SHOWN]}` at its root says what was decided"
-            yield from self._fail(target, Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy))
+        if shelf.interrupted:
+            yield from self._fail(target, _unfinished(shelf, shelf.interrupted))
         else:
             yield self._ok(target)
 
@@ -207,8 +203,10 @@ class Releases:
         if not runs:
             yield Publish(Notice("no flip was interrupted on any of these hosts that can be reached"))
         for target in ready:
-            flip = shelves[target.id].flip
-            if flip is not None and flip.run in runs and (deed is Deed.UNDO or not flip.done):
+            shelf, flip = shelves[target.id], shelves[target.id].flip
+            if deed is Deed.LEAVE and shelf.interrupted and not shelf.crossed:  # it would be frozen half-way
+                yield from self._fail(target, _unfinished(shelf, shelf.interrupted))
+            elif flip is not None and flip.run in runs and (deed is Deed.UNDO or not flip.done):
                 self._concerned[target.id] = flip.run
             else:
                 yield from self._done(target, None)
@@ -264,3 +262,12 @@ class Releases:
         """Its worker is ended by its agent."""
         target.step = Step.OVER
         yield Judge(target.id, judgement)
+
+
+def _unfinished(shelf: Shelf, flip: Flip) -> Judgement:
+    """That of a host whose flip was interrupted: how it stands, and what ends it."""
+    reason = f"a flip {flip.words} was interrupted, and {shelf.fate}"
+    remedy = AS_IS if shelf.crossed else END_IT
+    if _RUN.fullmatch(flip.run):
+        remedy += f"; `nile show {flip.run[:RUN_SHOWN]}` at its root says what was decided"
+    return Judgement(Verdict.FAILED, Code.RELEASE, reason, remedy)

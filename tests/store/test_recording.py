@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import stat
 import threading
@@ -56,24 +55,36 @@ def test_a_run_is_read_back_as_it_was(store: Store) -> None:
     assert run.counts == {Verdict.OK: 1, Verdict.FAILED: 1, Verdict.UNREACHABLE: 1}
 
 
+@pytest.mark.parametrize("reads", [False, True])
 def test_a_decision_is_on_the_disk_when_it_is_recorded(
-    store: Store, recorder: Recorder, tmp_path: Path
+    store: Store, recorder: Recorder, path: Path, reads: bool
 ) -> None:
-    """What is only in the log is lost with the power: the file itself has it."""
-
-    def kept() -> list[str]:
-        copy = tmp_path / "copy.db"
-        shutil.copy(store.path, copy)
-        with closing(sqlite3.connect(copy)) as found:
-            if not found.execute("SELECT * FROM sqlite_master WHERE name = 'notice'").fetchall():
-                return []
-            return [text for (text,) in found.execute("SELECT text FROM notice")]
-
+    """Its commit brings the log to the disk, whoever still reads what was there before."""
+    said: list[str] = []
+    recorder._db.set_trace_callback(lambda text: said.append(text) if text.startswith(KEPT) else None)
     recorder.record([*sample.whole_run()[:1], Notice("a word by the way")])
-    assert kept() == []
-    recorder.record([Decision("what is to be", number=3)])
-    assert kept() == ["a word by the way", "what is to be"]
-    assert [notice.text for notice in store.notices(store.run("last"))] == kept()
+    assert said == ["BEGIN IMMEDIATE", "COMMIT"]
+    with closing(sqlite3.connect(path)) as reader:
+        if reads:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM run").fetchall()
+        said.clear()
+        recorder.record([Notice("another"), Decision("what is to be", number=3)])
+    usual = "PRAGMA synchronous = 1"
+    assert said == [*FORCED, "BEGIN IMMEDIATE", "COMMIT", usual]
+    kept = [notice.text for notice in store.notices(store.run("last"))]
+    assert kept == ["a word by the way", "another", "what is to be"]
+
+
+KEPT = ("PRAGMA synchronous", "BEGIN", "COMMIT", "ROLLBACK")
+FORCED = ("PRAGMA synchronous", "PRAGMA synchronous = FULL")
+
+
+def test_what_comes_after_a_decision_that_failed_is_not_forced(recorder: Recorder) -> None:
+    recorder.record(sample.whole_run()[:1])
+    with pytest.raises(BugError):
+        recorder.record([Decision("what is to be", number=3), HostStarted("nobody", 1.0)])
+    assert recorder._db.execute("PRAGMA synchronous").fetchone() == (1,)
 
 
 def test_every_field_of_a_verdict_is_kept(store: Store, recorder: Recorder) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker.releasing import LATEST_S
+from nile.agent.worker.naming import LATEST_S
 from nile.events import Code, Notice, Verdict
 from nile.sync import Method, Quorum
+from nile.sync.flipping import STORE
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.simulated import Message
@@ -182,6 +183,20 @@ class TestDeciding:
         assert set(it.codes.values()) == {Code.QUORUM}
         assert it.judged[1].reason == "the release is there, and not current: no record"
         assert not [text for text in it.notices if "isn't over" in text]
+
+    @pytest.mark.parametrize(("waits_s", "flips"), [(LATEST_S - 35, True), (LATEST_S - 25, False)])
+    def test_nor_where_hosts_might_take_the_word_for_too_old(self, waits_s: float, flips: bool) -> None:
+        """Some would flip, and others refuse."""
+        it = Hosts([0] * 3, {})
+        it.stores = None
+        it.run()
+        it.t = it.sync._flipping._since_s + waits_s
+        it.recorded()
+        assert it.flipped == ({1, 2, 3} if flips else set())
+        if not flips:
+            assert all(did == ["seal", "stage", "unstage"] for node, did in it.did.items() if node)
+            assert "95 s after hosts were asked to be ready" in it.judged[1].reason
+            assert it.judged[1].remedy == STORE
 
     def test_nor_where_too_few_are_there_by_then(self) -> None:
         it = Hosts([0] * 3, {}, quorum=Quorum(6600))

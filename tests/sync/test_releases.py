@@ -79,6 +79,12 @@ def well(it: Local) -> Local:
     return it
 
 
+def turn(site: Site, host: int) -> None:
+    """Somebody leads its `current` to release 1, by hand."""
+    site.on(host, "current").unlink()
+    site.on(host, "current").symlink_to("releases/1")
+
+
 def codes(it: Local) -> list[Code | None]:
     return [it.judged[host].code for host in HOSTS]
 
@@ -172,8 +178,11 @@ def test_the_same_delivery_once_more_ends_it_too(site: Site) -> None:
 
 @pytest.mark.parametrize("deed", [Deed.FINISH, Deed.UNDO, Deed.LEAVE])
 def test_nobody_is_told_to_end_it_before_that_is_in_the_store(site: Site, deed: Deed) -> None:
-    well(site.deliver("1"))
-    site.deliver("2", dies=after(1, "flip"))
+    for name in "12":
+        well(site.deliver(name))
+    site.deliver("3", dies=after(1, "flip"))
+    for host in HOSTS if deed is Deed.LEAVE else ():
+        turn(site, host)
     before = site.now()
     it = site.releases(deed, dies=lambda _, message: message["do"] in ("decide", "settle"))
     assert (it.judged, site.now()) == ({}, before)
@@ -211,8 +220,7 @@ class TestTurnedByHand:
         for name in "12":
             well(site.deliver(name))
         site.deliver("3", dies=after(1, "flip"))
-        site.on(2, "current").unlink()
-        site.on(2, "current").symlink_to("releases/1")
+        turn(site, 2)
         return site
 
     def test_it_is_said(self, crossed: Site) -> None:
@@ -241,6 +249,17 @@ class TestTurnedByHand:
         well(crossed.releases(Deed.FLIP, to="3"))
         assert crossed.now() == ["3"] * 3
 
+    def test_others_that_are_half_way_are_left_to_be_ended(self, crossed: Site) -> None:
+        """All may be named: whether they flipped or not, what they have written down of it stays."""
+        before = crossed.now()
+        left = crossed.releases(Deed.LEAVE)
+        assert codes(left) == [Code.RELEASE, None, Code.RELEASE]
+        assert "nile releases --finish" in left.judged[1].remedy
+        assert crossed.now() == before
+        assert codes(crossed.releases()) == [Code.RELEASE, None, Code.RELEASE]
+        well(crossed.releases(Deed.FINISH))
+        assert crossed.now() == ["3", "1", "3"]
+
     def test_also_where_there_is_none_any_more(self, crossed: Site) -> None:
         crossed.on(2, "current").unlink()
         assert "current is none" in crossed.releases(Deed.FINISH).judged[2].reason
@@ -250,16 +269,14 @@ class TestTurnedByHand:
 
 
 def test_what_was_left_as_it_is_is_not_taken_back_with_the_others_of_its_run(site: Site) -> None:
-    well(site.deliver("1"))
-    site.deliver("2", dies=after(1, "flip"))
-    one = site.on(1, "releases/.nile-flip")
-    kept = one.read_bytes()
-    well(site.releases(Deed.LEAVE))
-    assert sorted(site.now()) == ["1", "1", "2"]
-    one.write_bytes(kept)  # one is back that was down then
-    before = site.now()[1:]
+    for name in "12":
+        well(site.deliver(name))
+    site.deliver("3", dies=after(1, "flip"))
+    for host in (2, 3):
+        turn(site, host)
+    assert codes(site.releases(Deed.LEAVE, down=(1,)))[1:] == [None, None]
     well(site.releases(Deed.UNDO))
-    assert site.now() == ["1", *before]
+    assert site.now() == ["2", "1", "1"]
 
 
 def test_what_was_taken_back_is_not_led_forward_by_taking_it_back_again(site: Site) -> None:

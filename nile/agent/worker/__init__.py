@@ -11,6 +11,7 @@ goes from worker to worker.
     parts       the same for several repositories in one run
     loop        descriptors, children and times: what it waits for
     working     that it gets on with what takes long
+    removing    trees that are removed, entry by entry
     patterns    which files are left out, as rsync has it         pure
     manifest    what is in a tree, as one value                   pure
     packing     as it travels                                     pure

@@ -9,7 +9,6 @@ have others elsewhere: they are linked anew, which costs next to nothing.
 """
 
 import os
-import shutil
 import stat
 
 from nile.agent.worker import naming, target
@@ -19,6 +18,7 @@ from nile.agent.worker.naming import END_IT
 from nile.agent.worker.place import Place, said
 from nile.agent.worker.receiving import as_owner
 from nile.agent.worker.releases import Refused, Releases
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.scanning import scan
 from nile.agent.worker.working import WORK
 
@@ -162,4 +162,4 @@ def coming(source: "Manifest", found: "Manifest", basis: "Manifest", terms: "Ter
 def _take_away(path: bytes) -> None:
     parent = os.path.dirname(path)
     directory = stat.S_ISDIR(os.lstat(path).st_mode)
-    as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path) if directory else os.unlink(path))
+    as_owner(parent, os.stat(parent), lambda: remove_tree(path) if directory else os.unlink(path))

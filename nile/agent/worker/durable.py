@@ -5,6 +5,8 @@ import os
 import stat
 import time
 
+from nile.agent.worker.forking import without_handlers
+
 SYNC_S = 30.0  # for the kernel to bring all to the disk, before that is taken for done all the same
 _PAUSE_S = 0.02
 
@@ -55,13 +57,16 @@ def to_disk() -> None:
 
     A child does it, since it can't be interrupted, and on a host that writes
     a lot it may take longer than all others should wait. It has nothing open: neither a
-    lock that others wait for then, nor what the worker says to the root.
+    lock that others wait for then, nor what the worker says to the root; and a signal just ends it.
     """
     child = os.fork()
     if not child:
-        os.closerange(0, 1 + max(map(int, os.listdir("/proc/self/fd"))))
-        os.sync()
-        os._exit(0)
+        try:
+            without_handlers()
+            os.closerange(0, 1 + max(map(int, os.listdir("/proc/self/fd"))))
+            os.sync()
+        finally:  # nothing of the worker is done twice
+            os._exit(0)
     latest = time.monotonic() + SYNC_S
     while not os.waitpid(child, os.WNOHANG)[0] and time.monotonic() < latest:
         time.sleep(_PAUSE_S)

@@ -89,9 +89,7 @@ def _become(work: "Work", fds: "Sequence[int]") -> None:
     status = FAILED
     try:
         os.setsid()
-        signal.set_wakeup_fd(-1)
-        for signum in _OURS:
-            signal.signal(signum, signal.SIG_DFL)
+        without_handlers()
         for target, fd in enumerate(fds):
             os.dup2(fd, target)
             os.set_blocking(target, True)
@@ -104,6 +102,13 @@ def _become(work: "Work", fds: "Sequence[int]") -> None:
         os.write(2, ("%s: %s" % (type(error).__name__, error)).encode("utf-8", "replace")[:1000])
     finally:
         os._exit(status)
+
+
+def without_handlers() -> None:
+    """In a child: signals are for it alone, and what the worker does at one isn't for it to do."""
+    signal.set_wakeup_fd(-1)
+    for signum in _OURS:
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def _close_others() -> None:

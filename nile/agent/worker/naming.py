@@ -8,6 +8,7 @@ MAKING = b".nile-making-"  # how the names of releases begin that aren't whole y
 GONE = b".nile-gone-"  # and of those that are being removed
 FLIP = b".nile-flip"  # what is written down of the last change of `current`
 MOST_LETTERS = 100
+LATEST_S = 120.0  # from staging to the flip: who hears of it later may have stood still, and the root be gone
 END_IT = "end it by `nile releases --finish`, or take it back by `nile releases --rollback`"
 AS_IS = "`nile releases --as-is` ends it and leaves `current` so; `nile rollback --to NAME` changes that then"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,%d}\Z" % (MOST_LETTERS - 1))

@@ -15,7 +15,6 @@ Nothing here but `look` may be done without the lock of the destination.
 import errno
 import json
 import os
-import shutil
 import stat
 from typing import NamedTuple
 
@@ -23,7 +22,9 @@ from nile.agent.worker import durable, naming
 from nile.agent.worker.inuse import in_use
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.naming import AS_IS, END_IT
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.target import mount_points
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -333,12 +334,13 @@ def _remove(path: bytes) -> None:
         return
     if os.geteuid():
         os.chmod(path, 0o700)
-        for place, directories, _ in os.walk(path):
+        for place, directories, files in os.walk(path):
+            WORK.done += len(directories) + len(files)
             for name in directories:
                 below = os.path.join(place, name)
                 if not os.path.islink(below):
                     os.chmod(below, 0o700)
-    shutil.rmtree(path)
+    remove_tree(path)
 
 
 def fields(look: Look) -> "Dict[str, Any]":

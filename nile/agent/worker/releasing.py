@@ -20,7 +20,7 @@ import time
 
 from nile.agent.worker.delivery import Delivery
 from nile.agent.worker.lock import Lock
-from nile.agent.worker.naming import END_IT
+from nile.agent.worker.naming import END_IT, LATEST_S
 from nile.agent.worker.place import said
 from nile.agent.worker.releases import Refused, Releases, fields
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     Message = Dict[str, Any]
 
 BOOTTIME = 7  # goes on while the machine sleeps; Python has no name for it before 3.7
-LATEST_S = 120.0  # from staging to the flip: who hears of it later may have stood still, and the root be gone
 CODES = {
     errno.EACCES: "not-writable",
     errno.EPERM: "not-writable",

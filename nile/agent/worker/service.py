@@ -62,7 +62,7 @@ MOST_NAMED = 100
 MOST_OWNERS = 10000
 SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
-# What takes no time, and must not be broken into: only between these is it known what there is to stop.
+# What takes no time (but `_readied`), and must not be broken into: only then is it known what to stop.
 QUICK = frozenset(
     "receive push abandon record serve forget join approve predecessor successor last leave".split()
 )
@@ -268,8 +268,7 @@ class Service:
         return answer
 
     def _do_receive(self, message: "Message") -> "Message":
-        place = self._opened()
-        place.make_ready(self._looked[1])
+        place = self._readied()
         return self._copies.receive(message, place.dest, place.temporary, place.basis)
 
     def _do_push(self, message: "Message") -> None:
@@ -297,8 +296,7 @@ class Service:
         self._streams().forget(message["what"])
 
     def _do_join(self, message: "Message") -> "Message":
-        place = self._opened()
-        place.make_ready(self._looked[1])
+        place = self._readied()
         return self._streams().join(message, self._copies.rsync, place.dest)
 
     def _do_predecessor(self, message: "Message") -> "Message":
@@ -362,6 +360,12 @@ class Service:
     def _opened(self) -> "Place":
         assert self._place is not None
         return self._place
+
+    def _readied(self) -> "Place":
+        """For a copy that begins: what an earlier try left may be much, so this can be broken into."""
+        with WORK.announced():
+            self._opened().make_ready(self._looked[1])
+        return self._opened()
 
     @staticmethod
     def _patterns(message: "Message") -> Patterns:

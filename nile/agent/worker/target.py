@@ -8,13 +8,13 @@ import errno
 import os
 import pwd
 import re
-import shutil
 import stat
 from typing import NamedTuple
 
 from nile.agent.worker import naming
 from nile.agent.worker.lock import in_use
 from nile.agent.worker.manifest import TEMPORARY
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.scanning import listing
 
 TYPE_CHECKING = False
@@ -349,7 +349,7 @@ def _remove(path: bytes) -> None:
     """A tree, or whatever has this name; nothing is followed."""
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             os.unlink(path)
     except FileNotFoundError:

@@ -10,6 +10,8 @@ import pytest
 
 from nile.agent.worker import parts, service
 from nile.agent.worker.loop import Loop
+from nile.agent.worker.patterns import Patterns
+from nile.agent.worker.place import Place
 from nile.agent.worker.working import Gone
 
 
@@ -33,18 +35,41 @@ def test_a_signal_breaks_into_nothing_that_is_quick(
         os.kill(os.getpid(), signal.SIGTERM)
         order.append("begun")
 
+    monkeypatch.setattr(service.Service, f"_do_{do}", begin, raising=False)
+    serve({"n": 1, "do": do, **repo}, order, monkeypatch)
+    assert order == expected
+
+
+@pytest.mark.parametrize("do", ["join", "receive"])
+def test_but_into_what_goes_before_it_over_all_that_an_earlier_try_left(
+    do: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    class Untidy(Place):
+        def make_ready(self, patterns: Patterns) -> None:
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 0, "it doesn't say that it is at it"
+            os.kill(os.getpid(), signal.SIGTERM)
+            order.append("made ready")
+
+    monkeypatch.setattr(service.Service, "_opened", lambda _: Untidy(b"/dst", b".nile-sync-r", True))
+    serve({"n": 1, "do": do}, order, monkeypatch)
+    assert order == ["stopped"]
+
+
+def serve(message: dict[str, Any], order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that gets this one message, up to its end."""
+
     def end(self: Any) -> None:
         order.append("stopped")
         self._loop.stop()
 
     def listen(self: Any) -> None:
-        self._loop.at(0.0, lambda: self._do({"n": 1, "do": do, **repo}))
+        self._loop.at(0.0, lambda: self._do(message))
 
-    monkeypatch.setattr(service.Service, f"_do_{do}", begin, raising=False)
     monkeypatch.setattr(service.Service, "listen", listen)
     monkeypatch.setattr(parts.Front, "end", end)
     run_main(monkeypatch)
-    assert order == expected
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -207,6 +207,7 @@ def test_what_brings_a_release_to_the_disk_keeps_no_lock(
     monkeypatch.setattr(os, "fork", note)
     lock = Lock(os.fsencode(tmp_path))
     lock.acquire()
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         durable.to_disk()
         latest = time.monotonic() + 10.0
@@ -214,7 +215,32 @@ def test_what_brings_a_release_to_the_disk_keeps_no_lock(
         while list(opened.iterdir()) and time.monotonic() < latest:
             time.sleep(0.01)
         assert list(opened.iterdir()) == []
+        os.kill(children[0], signal.SIGTERM)
+        assert os.waitpid(children[0], 0)[1] == signal.SIGTERM, "it did what the worker does then"
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.kill(children[0], signal.SIGKILL)
+        raise
     finally:
-        os.kill(children[0], signal.SIGKILL)
-        os.waitpid(children[0], 0)
+        signal.signal(signal.SIGTERM, before)
         lock.release()
+
+
+def test_a_child_that_cannot_bring_it_to_the_disk_does_nothing_else() -> None:
+    script = (
+        "import os, sys\n"
+        "from nile.agent.worker import durable\n"
+        "def sync(): raise OSError(5, 'Input/output error')\n"
+        "os.sync, closing = sync, os.closerange\n"
+        "os.closerange = lambda *_: closing(3, 1000)\n"  # else it couldn't say anything anyway
+        "durable.to_disk()\n"
+        "print('on')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=Path(nile.__file__).parents[1],
+    )
+    assert (done.stdout, done.stderr) == ("on\n", "")

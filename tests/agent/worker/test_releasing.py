@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nile.agent.worker.naming import LATEST_S
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.releases import Refused
-from nile.agent.worker.releasing import LATEST_S, Releasing
+from nile.agent.worker.releasing import Releasing
+from nile.agent.worker.removing import remove_tree
 from tests.agent.worker.conftest import as_nobody
 
 
@@ -101,14 +102,13 @@ def test_one_that_cannot_be_removed_keeps_no_flip_from_being_over(
     releasing = delivered(tmp_path, "4")
     for do, fields in (("seal", {}), ("stage", {"to": "4", "run": "r", "back": False}), ("flip", {})):
         assert "code" not in asked(releasing, do, **fields)
-    remove = shutil.rmtree
 
     def fails(path: bytes) -> None:
         if path.endswith(b"-1"):
             raise PermissionError(errno.EPERM, "Operation not permitted", path)
-        remove(path)
+        remove_tree(path)
 
-    monkeypatch.setattr(shutil, "rmtree", fails)
+    monkeypatch.setattr("nile.agent.worker.releases.remove_tree", fails)
     said = asked(releasing, "confirm", keep=0)
     assert "code" not in said
     assert said["left"].endswith(".nile-gone-1: Operation not permitted")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from nile.agent.worker import target
 from nile.agent.worker.lock import Lock
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.target import clean, prepare, refuse, space, temporary
 from tests.agent.worker.conftest import NOBODY, as_nobody
 
@@ -373,16 +373,15 @@ def test_what_cannot_be_removed_stays_and_the_rest_goes(
 ) -> None:
     for name in ("deep", "plain", "stuck"):
         (tmp_path / f".nile-sync-{name}").mkdir()
-    rmtree = shutil.rmtree
 
     def remove(path: bytes) -> None:
         if path.endswith(b"deep"):
             raise RecursionError
         if path.endswith(b"stuck"):
             raise PermissionError(1, "Operation not permitted")
-        rmtree(path)
+        remove_tree(path)
 
-    monkeypatch.setattr(shutil, "rmtree", remove)
+    monkeypatch.setattr("nile.agent.worker.target.remove_tree", remove)
     lock = Lock(os.fsencode(tmp_path))
     assert lock.acquire() is None
     assert clean(lock) == [os.fsencode(tmp_path / ".nile-sync-plain")]
