@@ -240,7 +240,6 @@ class Gather:
             if giver.turn is turn and turn.gets_on(count(message["so_far"])):
                 giver.heard_s = t
             return
-        giver.heard_s = t
         self._received += count(message["received"])
         if giver.turn is turn and giver.at_it:
             yield from self._end(giver, turn, "fetch", message, t)
@@ -251,6 +250,9 @@ class Gather:
         if message.get("code"):
             trouble = Trouble(words(message["code"]), words(message["reason"]), message.get("retry") is True)
         turn.ends[side] = trouble
+        if side == "fetch":  # while its files flowed it had nothing to say
+            giver.heard_s = t
+            self._asking.expect(giver.id)
         if side == "offer" and trouble.code and not turn.fetch:
             turn.ends["fetch"] = trouble  # nobody will go there
         elif side == "fetch" and trouble.code and "offer" not in turn.ends:

@@ -323,6 +323,32 @@ class TestSlow:
         assert it.judged[1].code is Code.AGENT
         assert it.t - began_s <= STALLED_S + 20.0
 
+    def brought(self) -> Hosts:
+        """For twice as long as anybody may stand still files came, and the host had nothing to say."""
+        it = self.trickling()
+        for moved in range(0, int(2 * STILL_S) * LEAST_BYTES, 20 * LEAST_BYTES):
+            self.say(it, ROOT_ID, n=it.under_way[1], so_far=moved, more=True)
+            it.tick(it.t + 20.0)
+        self.say(it, ROOT_ID, n=it.under_way[1], received=SENT)
+        return it
+
+    def test_one_that_brings_for_long_has_its_time_afterwards_too(self) -> None:
+        it = self.brought()
+        for _ in range(10):
+            it.tick(it.t + 5.0)
+        assert not it.judged
+        self.say(it, 1, n=it.asked[1], changed=0, lines=[])
+        assert it.judged[1].verdict is Verdict.OK
+
+    def test_but_not_for_ever(self) -> None:
+        it = self.brought()
+        began_s = it.t
+        while 1 not in it.judged:
+            self.say(it, 1, n=it.asked[1], alive=True, done=0, more=True)
+            it.tick(it.t + 5.0)
+        assert "doesn't get on" in it.judged[1].reason
+        assert it.t - began_s <= STILL_S + 10.0
+
     def test_a_slow_line_is_none(self) -> None:
         it = self.trickling()
         for moved in range(0, 200 * LEAST_BYTES, LEAST_BYTES):
