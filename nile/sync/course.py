@@ -1,6 +1,6 @@
 """The course of a run that copies: who has what, who gets it from whom, and what became of it. Pure.
 
-    absent --starts--> opening --> scanning --> differs --> copying --> checking --> same --> closing --> over
+    absent -> opening -> opened -> scanning --> differs --> copying --> checking --> same --> closing --> over
                                        |           ^                        |          ^
                                        +-----------|------------------------|----------+   it is as the source
                                                    +---- it came to nothing-+

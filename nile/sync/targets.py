@@ -18,6 +18,8 @@ class Step(StrEnum):
     OPENING = "opening"
     WAITING = "waiting"
     """Another run writes there."""
+    OPENED = "opened"
+    """It waits for the source to be read: nothing is asked of it."""
     SCANNING = "scanning"
     DIFFERS = "differs"
     """It has something else than the source."""
@@ -38,7 +40,7 @@ class Step(StrEnum):
 
 SPEAKING = frozenset({Step.OPENING, Step.SCANNING, Step.CHECKING, Step.COMPARING, Step.CLOSING})
 """A worker is asked something, and has to answer or to say that it is at it."""
-UNSETTLED = frozenset({Step.ABSENT, Step.OPENING, Step.WAITING, Step.SCANNING})
+UNSETTLED = frozenset({Step.ABSENT, Step.OPENING, Step.WAITING, Step.OPENED, Step.SCANNING})
 """It isn't known whether it has to get something."""
 DONE = frozenset({Step.SAME, Step.READY, Step.CLOSING, Step.OVER})
 """It has to get nothing more."""

@@ -369,3 +369,20 @@ def test_where_there_is_much_to_rename_or_to_compare_nothing_may_pass_for_long()
     it = copying(10**10, 10**5)
     assert it.send(4000.0, 0) > STALLED_S + 1900.0
     assert it.judged[1].code is Code.AGENT
+
+
+def test_while_the_source_is_read_nobody_else_has_to_speak() -> None:
+    it = Workers(tree([0, 0]), {}, method=Method.RSYNC)
+    read, asked = it._read, []
+    it._read = lambda node_id, message: asked.append(message)  # type: ignore[method-assign]
+    it.run()
+    for second in range(0, int(2 * STILL_S), 5):
+        it._say(ROOT_ID, asked[0]["n"], alive=True, done=second * LEAST, more=True)
+        while it.step():
+            pass
+        it.t += 5.0
+        it._carry_out(it.sync.tick(it.t))
+    assert not it.judged
+    read(ROOT_ID, asked[0])
+    it.go_on()
+    all_ok(it)
