@@ -38,6 +38,8 @@ class _Work:
     done: int = 0
     since_s: float | None = None
     """None: it has to speak, and has said nothing since."""
+    anew: bool = False
+    """It was asked something since that was looked at last."""
 
 
 class Asking:
@@ -58,7 +60,14 @@ class Asking:
 
     def expect(self, node_id: int) -> None:
         """From now on it has to speak: how long it said nothing before, or stood still, counts no more."""
-        self._work[node_id].since_s = None
+        work = self._work[node_id]
+        work.since_s, work.anew = None, True
+
+    def begins_anew(self, node_id: int) -> bool:
+        """Has it to speak of something else than when this was asked last? Then its silence begins now."""
+        work = self._work[node_id]
+        anew, work.anew = work.anew, False
+        return anew
 
     def decide(self, text: str, answer: Answer) -> Publish:
         """Have this in the store, and then an answer, as if the root's worker had given it.

@@ -32,7 +32,7 @@ from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.roster import Roster
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
-from nile.sync.targets import UNSETTLED, Step, Target
+from nile.sync.targets import SPEAKING, UNSETTLED, Step, Target
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
@@ -163,20 +163,23 @@ class Sync:
         for target in self._targets.values():
             if target.step is Step.WAITING:
                 yield self._survey.open(target)
-            elif target.step is Step.COMPARING and not self._counting.is_asked(target):
-                target.heard_s = t
-            elif judgement := silent(
-                target,
-                t,
-                "the place to copy to",
-                self._asking.stands_still(target.id, t, self._survey.entries),
+            elif target.step in SPEAKING and (
+                target.step is not Step.COMPARING or self._counting.is_asked(target)
             ):
-                yield from self._fail(target, judgement)
+                yield from self._judge_silence(target, t)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)
         yield from self._progress(t)
+
+    def _judge_silence(self, target: Target, t: float) -> Errands:
+        """It has to speak: does its worker hang?"""
+        if self._asking.begins_anew(target.id):
+            target.heard_s = t
+        still = self._asking.stands_still(target.id, t, self._survey.entries)
+        if judgement := silent(target, t, "the place to copy to", still):
+            yield from self._fail(target, judgement)
 
     def _progress(self, t: float) -> Errands:
         """Tell how far it is, if it is time to."""

@@ -16,7 +16,7 @@ from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.test_streaming import all_ok, notices, workers
-from tests.sync.workers import Workers
+from tests.sync.workers import SIZE, Workers
 
 
 def wait(it: Workers, seconds: float = 1000.0) -> None:
@@ -386,3 +386,63 @@ def test_while_the_source_is_read_nobody_else_has_to_speak() -> None:
     read(ROOT_ID, asked[0])
     it.go_on()
     all_ok(it)
+
+
+class Slow(Workers):
+    """One host, which is asked something only long after its last word, and never answers that."""
+
+    def __init__(self) -> None:
+        super().__init__(tree([0]), {}, method=Method.RSYNC)
+        self.kept: list[tuple[str, int, dict[str, Any]]] = []
+
+    def _tell(self, node_id: int, message: dict[str, Any]) -> None:
+        if message["do"] in ("read", "scan"):
+            self.kept.append((message["do"], node_id, message))
+        else:
+            super()._tell(node_id, message)
+
+    def _push(self, node_id: int, message: dict[str, Any]) -> None:
+        """The taker is through, and who gives hasn't said that it is."""
+        self.has[1] = "new"
+        self._say(1, self._receiving.pop(1))
+        self.pushed = message["n"]
+
+    def let(self, do: str) -> None:
+        """What is kept back is done."""
+        kind, node_id, message = self.kept.pop()
+        assert kind == do
+        super()._tell(node_id, message)
+        self.listen()
+
+    def listen(self) -> None:
+        """To all that is said; nobody looks at who is silent."""
+        while self.step():
+            pass
+
+    def scanning(self) -> None:
+        """The source takes long to be read."""
+        self.run()
+        wait(self, SILENT_S + 10.0)
+        self.let("read")
+
+    def checking(self) -> None:
+        """The giver takes long to say that it is through."""
+        self.run()
+        self.let("read")
+        self.let("scan")
+        wait(self, SILENT_S + 10.0)
+        self._say(ROOT_ID, self.pushed, sent=SIZE)
+        self.listen()
+
+
+@pytest.mark.parametrize("step", [Step.SCANNING, Step.CHECKING])
+def test_with_a_question_a_silence_begins(step: Step) -> None:
+    it = Slow()
+    it.scanning() if step is Step.SCANNING else it.checking()
+    assert it.sync._targets[1].step is step
+    for _ in range(int(SILENT_S) - 2):
+        it.t += 1.0
+        it._carry_out(it.sync.tick(it.t))
+    assert not it.judged
+    wait(it, SILENT_S)
+    assert "has said nothing" in it.judged[1].reason
