@@ -26,7 +26,7 @@ from nile.sync.counting import Counting
 from nile.sync.demand import Demand
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import broke_rules, silent, unfit
+from nile.sync.judging import SILENT_S, broke_rules, silent, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.roster import Roster
@@ -163,9 +163,7 @@ class Sync:
         for target in self._targets.values():
             if target.step is Step.WAITING:
                 yield self._survey.open(target)
-            elif target.step in SPEAKING and (
-                target.step is not Step.COMPARING or self._counting.is_asked(target)
-            ):
+            elif target.step in SPEAKING or self._counting.is_asked(target):
                 yield from self._judge_silence(target, t)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
@@ -178,7 +176,8 @@ class Sync:
         if self._asking.begins_anew(target.id):
             target.heard_s = t
         still = self._asking.stands_still(target.id, t, self._survey.entries)
-        if judgement := silent(target, t, "the place to copy to", still):
+        patience_s = SILENT_S + (self._counting.coming_s if self._counting.is_asked(target) else 0.0)
+        if judgement := silent(target, t, "the place to copy to", still, patience_s):
             yield from self._fail(target, judgement)
 
     def _progress(self, t: float) -> Errands:

@@ -38,8 +38,8 @@ class Step(StrEnum):
     OVER = "over"
 
 
-SPEAKING = frozenset({Step.OPENING, Step.SCANNING, Step.CHECKING, Step.COMPARING, Step.CLOSING})
-"""A worker is asked something, and has to answer or to say that it is at it."""
+SPEAKING = frozenset({Step.OPENING, Step.SCANNING, Step.CHECKING, Step.CLOSING})
+"""A worker is asked something, and has to answer or to say that it is at it; in COMPARING see `Counting`."""
 UNSETTLED = frozenset({Step.ABSENT, Step.OPENING, Step.WAITING, Step.OPENED, Step.SCANNING})
 """It isn't known whether it has to get something."""
 DONE = frozenset({Step.SAME, Step.READY, Step.CLOSING, Step.OVER})

@@ -10,6 +10,7 @@ from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import LEAST, STILL_S
 from nile.sync.chain import MOST_LAST_S
+from nile.sync.counting import AT_ONE_TIME, SLOW_LINK
 from nile.sync.delivery import STUCK_S
 from nile.sync.judging import SILENT_S, STALLED_S
 from nile.sync.targets import Step
@@ -445,4 +446,45 @@ def test_with_a_question_a_silence_begins(step: Step) -> None:
         it._carry_out(it.sync.tick(it.t))
     assert not it.judged
     wait(it, SILENT_S)
+    assert "has said nothing" in it.judged[1].reason
+
+
+def comparing(node: int) -> tuple[Workers, list[int]]:
+    """Of three hosts that have the same one is asked what differs, and doesn't say; and what it was asked."""
+    it = Workers(tree([0, 0, 0]), {}, method=Method.RSYNC)
+    compare, asked = it._compare, []
+    it._compare = lambda node_id, message: (  # type: ignore[method-assign]
+        asked.append(message["n"]) if node_id == node else compare(node_id, message)
+    )
+    it.run()
+    assert not it.judged
+    return it, asked
+
+
+def test_one_that_never_says_what_differs_is_given_up_and_another_one_asked() -> None:
+    it, asked = comparing(3)
+    assert len(asked) == 1
+    wait(it, SILENT_S + 40.0)
+    assert "has said nothing" in it.judged[3].reason
+    assert (it.judged[1].verdict, it.judged[2].verdict) == (Verdict.OK, Verdict.OK)
+
+
+def test_those_that_wait_for_it_have_nothing_to_say() -> None:
+    it, (number,) = comparing(3)
+    while not it.judged:
+        it._say(3, number, alive=True, done=7, more=True)
+        wait(it, 20.0)
+    assert "doesn't get on" in it.judged[3].reason
+    assert (it.judged[1].verdict, it.judged[2].verdict) == (Verdict.OK, Verdict.OK)
+
+
+def test_a_long_manifest_has_its_time_to_come() -> None:
+    it = Workers(tree([0]), {}, method=Method.RSYNC)
+    chunk = bytes(SLOW_LINK * 100 // AT_ONE_TIME)
+    it._pack = lambda node_id, message: it._say(node_id, message["n"], chunk=chunk)  # type: ignore[method-assign]
+    it._source = it._compare = lambda *_: None  # type: ignore[method-assign]
+    it.run()
+    wait(it, SILENT_S + 80.0)
+    assert not it.judged
+    wait(it, 60.0)
     assert "has said nothing" in it.judged[1].reason
