@@ -173,6 +173,8 @@ class Sync:
 
     def _judge_silence(self, target: Target, t: float) -> Errands:
         """It has to speak: does its worker hang?"""
+        if not self._hosts.attached(target.id):  # nothing can come from it
+            self._asking.expect(target.id)
         if self._asking.begins_anew(target.id):
             target.heard_s = t
         still = self._asking.stands_still(target.id, t, self._survey.entries)

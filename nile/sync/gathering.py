@@ -132,6 +132,9 @@ class Gather:
         for giver in [self._givers[node_id] for node_id in sorted(self._at_it)]:
             if giver.turn is None:
                 continue
+            if not giver.brings and not self._hosts.attached(giver.id):  # nothing can come from it
+                giver.heard_s = t
+                self._asking.expect(giver.id)
             patience = giver.turn.patience_s if giver.brings else SILENT_S
             if t - giver.heard_s > patience:
                 judgement = stalled("what it sends", patience, ": its disk may hang")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.work import Reach
 from nile.events import Code, HostOutput, Notice, Verdict
@@ -16,7 +17,7 @@ from nile.sync.gathering import (
     MOST_AT_ONE_TIME,
     TRIES,
 )
-from nile.sync.judging import STALLED_S
+from nile.sync.judging import SILENT_S, STALLED_S
 from nile.sync.turns import LEAST_BYTES, MOST_LOOKING_S, QUICK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -215,6 +216,20 @@ def test_a_host_that_says_nothing_fails_alone_and_its_turn_goes_to_others() -> N
     it.go_on()
     assert {node for node, each in it.judged.items() if each.code is Code.AGENT} == it.silent
     assert it.judged[AT_ONE_TIME + 1].verdict is Verdict.OK
+
+
+def test_one_that_is_out_of_reach_can_say_nothing() -> None:
+    it = Hosts(1)
+    it.silent = {1}
+    it.run()
+    it.tree[1].contact = Contact.WAITING
+    it.tick(2 * STILL_S)
+    assert not it.judged
+    it.tree[1].contact = Contact.UP
+    it.tick(it.t + SILENT_S - 1.0)
+    assert not it.judged
+    it.tick(it.t + 2.0)
+    assert it.judged[1].code is Code.AGENT
 
 
 def test_one_that_is_lost_in_its_turn_is_taken_from_no_more() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import LEAST, STILL_S
@@ -487,4 +488,17 @@ def test_a_long_manifest_has_its_time_to_come() -> None:
     wait(it, SILENT_S + 80.0)
     assert not it.judged
     wait(it, 60.0)
+    assert "has said nothing" in it.judged[1].reason
+
+
+def test_who_is_out_of_reach_can_say_nothing_and_is_judged_once_it_is_back() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    it.tree[1].contact = Contact.WAITING
+    wait(it, 2 * STILL_S)
+    assert not it.judged
+    it.tree[1].contact = Contact.UP
+    wait(it, SILENT_S - 20.0)
+    assert not it.judged
+    wait(it, 40.0)
     assert "has said nothing" in it.judged[1].reason
