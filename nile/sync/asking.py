@@ -37,7 +37,9 @@ class _Work:
 
     done: int = 0
     since_s: float | None = None
-    """None: it was asked something, and has said nothing since."""
+    """None: it has to speak, and has said nothing since."""
+    anew: bool = False
+    """It was asked something since that was looked at last."""
 
 
 class Asking:
@@ -53,8 +55,19 @@ class Asking:
         self._last = number = self._last + 1
         if answer is not None:
             self._waiting[number] = (node_id, do, answer)
-            self._work[node_id].since_s = None
+            self.expect(node_id)
         return Tell(node_id, {"n": number, "do": do, **fields})
+
+    def expect(self, node_id: int) -> None:
+        """From now on it has to speak: how long it said nothing before, or stood still, counts no more."""
+        work = self._work[node_id]
+        work.since_s, work.anew = None, True
+
+    def begins_anew(self, node_id: int) -> bool:
+        """Has it to speak of something else than when this was asked last? Then its silence begins now."""
+        work = self._work[node_id]
+        anew, work.anew = work.anew, False
+        return anew
 
     def decide(self, text: str, answer: Answer) -> Publish:
         """Have this in the store, and then an answer, as if the root's worker had given it.

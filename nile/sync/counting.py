@@ -26,6 +26,8 @@ Fail = Callable[[Target, Judgement], Errands]
 
 AT_ONE_TIME = 8
 """Hosts that are told the manifest at one time: the root has all of it in memory for each."""
+SLOW_LINK = 64 * 1024
+"""Bytes a second: as long as the manifest comes, a host has nothing to say."""
 
 
 class Counting:
@@ -61,6 +63,11 @@ class Counting:
     def is_asked(self, target: Target) -> bool:
         """Has it to answer, and not only to wait for its turn?"""
         return target.id in self._comparing
+
+    @property
+    def coming_s(self) -> float:
+        """For how long the manifest may be under way to a host that is asked."""
+        return sum(map(len, self._chunks)) * AT_ONE_TIME / SLOW_LINK
 
     def answered(self) -> list[tuple[Target, Difference]]:
         """Those that got their copy and say what differs there nevertheless; each is told once."""

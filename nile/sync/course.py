@@ -1,6 +1,6 @@
 """The course of a run that copies: who has what, who gets it from whom, and what became of it. Pure.
 
-    absent --starts--> opening --> scanning --> differs --> copying --> checking --> same --> closing --> over
+    absent -> opening -> opened -> scanning --> differs --> copying --> checking --> same --> closing --> over
                                        |           ^                        |          ^
                                        +-----------|------------------------|----------+   it is as the source
                                                    +---- it came to nothing-+
@@ -26,13 +26,13 @@ from nile.sync.counting import Counting
 from nile.sync.demand import Demand
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import broke_rules, silent, unfit
+from nile.sync.judging import SILENT_S, broke_rules, silent, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.roster import Roster
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
-from nile.sync.targets import UNSETTLED, Step, Target
+from nile.sync.targets import SPEAKING, UNSETTLED, Step, Target
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
@@ -163,20 +163,24 @@ class Sync:
         for target in self._targets.values():
             if target.step is Step.WAITING:
                 yield self._survey.open(target)
-            elif target.step is Step.COMPARING and not self._counting.is_asked(target):
-                target.heard_s = t
-            elif judgement := silent(
-                target,
-                t,
-                "the place to copy to",
-                self._asking.stands_still(target.id, t, self._survey.entries),
-            ):
-                yield from self._fail(target, judgement)
+            elif target.step in SPEAKING or self._counting.is_asked(target):
+                yield from self._judge_silence(target, t)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)
         yield from self._progress(t)
+
+    def _judge_silence(self, target: Target, t: float) -> Errands:
+        """It has to speak: does its worker hang?"""
+        if not self._hosts.attached(target.id):  # nothing can come from it
+            self._asking.expect(target.id)
+        if self._asking.begins_anew(target.id):
+            target.heard_s = t
+        still = self._asking.stands_still(target.id, t, self._survey.entries)
+        patience_s = SILENT_S + (self._counting.coming_s if self._counting.is_asked(target) else 0.0)
+        if judgement := silent(target, t, "the place to copy to", still, patience_s):
+            yield from self._fail(target, judgement)
 
     def _progress(self, t: float) -> Errands:
         """Tell how far it is, if it is time to."""

@@ -132,6 +132,9 @@ class Gather:
         for giver in [self._givers[node_id] for node_id in sorted(self._at_it)]:
             if giver.turn is None:
                 continue
+            if not giver.brings and not self._hosts.attached(giver.id):  # nothing can come from it
+                giver.heard_s = t
+                self._asking.expect(giver.id)
             patience = giver.turn.patience_s if giver.brings else SILENT_S
             if t - giver.heard_s > patience:
                 judgement = stalled("what it sends", patience, ": its disk may hang")
@@ -240,7 +243,6 @@ class Gather:
             if giver.turn is turn and turn.gets_on(count(message["so_far"])):
                 giver.heard_s = t
             return
-        giver.heard_s = t
         self._received += count(message["received"])
         if giver.turn is turn and giver.at_it:
             yield from self._end(giver, turn, "fetch", message, t)
@@ -251,6 +253,9 @@ class Gather:
         if message.get("code"):
             trouble = Trouble(words(message["code"]), words(message["reason"]), message.get("retry") is True)
         turn.ends[side] = trouble
+        if side == "fetch":  # while its files flowed it had nothing to say
+            giver.heard_s = t
+            self._asking.expect(giver.id)
         if side == "offer" and trouble.code and not turn.fetch:
             turn.ends["fetch"] = trouble  # nobody will go there
         elif side == "fetch" and trouble.code and "offer" not in turn.ends:

@@ -8,7 +8,7 @@ from typing import Any
 from nile.cascade.verdicts import Judgement, code_of
 from nile.events import Code, Verdict
 from nile.sync.options import SyncOptions
-from nile.sync.targets import SPEAKING, Difference, Target, words
+from nile.sync.targets import Difference, Target, words
 from nile.topology.amounts import size
 
 OWN_FAULT = frozenset({Code.DISK_FULL, Code.NOT_WRITABLE})
@@ -61,13 +61,13 @@ def broke_rules(reason: str) -> Judgement:
     return Judgement(Verdict.FAILED, Code.AGENT, f"its worker broke the rules: {reason}")
 
 
-def silent(target: Target, t: float, what: str, still: bool = False) -> Judgement | None:
-    """If its worker has to speak, and hasn't for too long: `what` may hang there; or it stands `still`."""
-    if target.step not in SPEAKING:
-        return None
-    if t - target.heard_s <= SILENT_S:
+def silent(
+    target: Target, t: float, what: str, still: bool = False, patience_s: float = SILENT_S
+) -> Judgement | None:
+    """Of one that has to speak: where it hasn't for too long, `what` may hang there; or it stands `still`."""
+    if t - target.heard_s <= patience_s:
         return STANDS_STILL if still else None
-    reason = f"its worker has said nothing for {SILENT_S:.0f} s: {what} may hang"
+    reason = f"its worker has said nothing for {patience_s:.0f} s: {what} may hang"
     return Judgement(Verdict.FAILED, Code.AGENT, reason)
 
 

@@ -25,7 +25,7 @@ from nile.sync.judging import broke_rules, silent, told
 from nile.sync.options import Quorum
 from nile.sync.roster import Roster
 from nile.sync.shelf import Flip, Shelf
-from nile.sync.targets import Step, Target, words
+from nile.sync.targets import SPEAKING, Step, Target, words
 from nile.sync.wording import settling_decided, some_hosts
 
 RUN_SHOWN = 8  # of a run's id: enough to find it again
@@ -135,7 +135,7 @@ class Releases:
     def tick(self, t: float) -> Errands:
         """One may hang."""
         for target in self._targets.values():
-            if judgement := silent(target, t, "the file system"):
+            if target.step in SPEAKING and (judgement := silent(target, t, "the file system")):
                 yield from self._fail(target, judgement)
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)

@@ -79,7 +79,8 @@ class Survey:
             yield from self._stop(Judgement(Verdict.FAILED, Code.SOURCE, reason, remedy))
             return
         for target in self._targets.values():
-            if target.step is Step.SCANNING:
+            if target.step is Step.OPENED:
+                target.step = Step.SCANNING
                 yield self._scan(target)
 
     # A host.
@@ -109,8 +110,9 @@ class Survey:
         target.rsync = rsync_facts(message["rsync"])
         if self._options.release:
             target.current, target.whole = release_facts(message["release"])
-        target.step = Step.SCANNING
+        target.step = Step.OPENED
         if self.sources:
+            target.step = Step.SCANNING
             yield self._scan(target)
 
     def _owner(self, uid: int) -> str:

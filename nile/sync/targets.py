@@ -18,6 +18,8 @@ class Step(StrEnum):
     OPENING = "opening"
     WAITING = "waiting"
     """Another run writes there."""
+    OPENED = "opened"
+    """It waits for the source to be read: nothing is asked of it."""
     SCANNING = "scanning"
     DIFFERS = "differs"
     """It has something else than the source."""
@@ -36,9 +38,9 @@ class Step(StrEnum):
     OVER = "over"
 
 
-SPEAKING = frozenset({Step.OPENING, Step.SCANNING, Step.CHECKING, Step.COMPARING, Step.CLOSING})
-"""A worker is asked something, and has to answer or to say that it is at it."""
-UNSETTLED = frozenset({Step.ABSENT, Step.OPENING, Step.WAITING, Step.SCANNING})
+SPEAKING = frozenset({Step.OPENING, Step.SCANNING, Step.CHECKING, Step.CLOSING})
+"""A worker is asked something, and has to answer or to say that it is at it; in COMPARING see `Counting`."""
+UNSETTLED = frozenset({Step.ABSENT, Step.OPENING, Step.WAITING, Step.OPENED, Step.SCANNING})
 """It isn't known whether it has to get something."""
 DONE = frozenset({Step.SAME, Step.READY, Step.CLOSING, Step.OVER})
 """It has to get nothing more."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.work import Reach
 from nile.events import Code, HostOutput, Notice, Verdict
@@ -16,7 +17,7 @@ from nile.sync.gathering import (
     MOST_AT_ONE_TIME,
     TRIES,
 )
-from nile.sync.judging import STALLED_S
+from nile.sync.judging import SILENT_S, STALLED_S
 from nile.sync.turns import LEAST_BYTES, MOST_LOOKING_S, QUICK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -217,6 +218,20 @@ def test_a_host_that_says_nothing_fails_alone_and_its_turn_goes_to_others() -> N
     assert it.judged[AT_ONE_TIME + 1].verdict is Verdict.OK
 
 
+def test_one_that_is_out_of_reach_can_say_nothing() -> None:
+    it = Hosts(1)
+    it.silent = {1}
+    it.run()
+    it.tree[1].contact = Contact.WAITING
+    it.tick(2 * STILL_S)
+    assert not it.judged
+    it.tree[1].contact = Contact.UP
+    it.tick(it.t + SILENT_S - 1.0)
+    assert not it.judged
+    it.tick(it.t + 2.0)
+    assert it.judged[1].code is Code.AGENT
+
+
 def test_one_that_is_lost_in_its_turn_is_taken_from_no_more() -> None:
     it = Hosts(1)
     it._carry_out(it.job.begin(0.0))
@@ -322,6 +337,32 @@ class TestSlow:
             it.tick(it.t + 5.0)
         assert it.judged[1].code is Code.AGENT
         assert it.t - began_s <= STALLED_S + 20.0
+
+    def brought(self) -> Hosts:
+        """For twice as long as anybody may stand still files came, and the host had nothing to say."""
+        it = self.trickling()
+        for moved in range(0, int(2 * STILL_S) * LEAST_BYTES, 20 * LEAST_BYTES):
+            self.say(it, ROOT_ID, n=it.under_way[1], so_far=moved, more=True)
+            it.tick(it.t + 20.0)
+        self.say(it, ROOT_ID, n=it.under_way[1], received=SENT)
+        return it
+
+    def test_one_that_brings_for_long_has_its_time_afterwards_too(self) -> None:
+        it = self.brought()
+        for _ in range(10):
+            it.tick(it.t + 5.0)
+        assert not it.judged
+        self.say(it, 1, n=it.asked[1], changed=0, lines=[])
+        assert it.judged[1].verdict is Verdict.OK
+
+    def test_but_not_for_ever(self) -> None:
+        it = self.brought()
+        began_s = it.t
+        while 1 not in it.judged:
+            self.say(it, 1, n=it.asked[1], alive=True, done=0, more=True)
+            it.tick(it.t + 5.0)
+        assert "doesn't get on" in it.judged[1].reason
+        assert it.t - began_s <= STILL_S + 10.0
 
     def test_a_slow_line_is_none(self) -> None:
         it = self.trickling()

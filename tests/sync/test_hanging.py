@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 
+from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import LEAST, STILL_S
 from nile.sync.chain import MOST_LAST_S
+from nile.sync.counting import AT_ONE_TIME, SLOW_LINK
 from nile.sync.delivery import STUCK_S
 from nile.sync.judging import SILENT_S, STALLED_S
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.test_streaming import all_ok, notices, workers
-from tests.sync.workers import Workers
+from tests.sync.workers import SIZE, Workers
 
 
 def wait(it: Workers, seconds: float = 1000.0) -> None:
@@ -369,3 +371,134 @@ def test_where_there_is_much_to_rename_or_to_compare_nothing_may_pass_for_long()
     it = copying(10**10, 10**5)
     assert it.send(4000.0, 0) > STALLED_S + 1900.0
     assert it.judged[1].code is Code.AGENT
+
+
+def test_while_the_source_is_read_nobody_else_has_to_speak() -> None:
+    it = Workers(tree([0, 0]), {}, method=Method.RSYNC)
+    read, asked = it._read, []
+    it._read = lambda node_id, message: asked.append(message)  # type: ignore[method-assign]
+    it.run()
+    for second in range(0, int(2 * STILL_S), 5):
+        it._say(ROOT_ID, asked[0]["n"], alive=True, done=second * LEAST, more=True)
+        while it.step():
+            pass
+        it.t += 5.0
+        it._carry_out(it.sync.tick(it.t))
+    assert not it.judged
+    read(ROOT_ID, asked[0])
+    it.go_on()
+    all_ok(it)
+
+
+class Slow(Workers):
+    """One host, which is asked something only long after its last word, and never answers that."""
+
+    def __init__(self) -> None:
+        super().__init__(tree([0]), {}, method=Method.RSYNC)
+        self.kept: list[tuple[str, int, dict[str, Any]]] = []
+
+    def _tell(self, node_id: int, message: dict[str, Any]) -> None:
+        if message["do"] in ("read", "scan"):
+            self.kept.append((message["do"], node_id, message))
+        else:
+            super()._tell(node_id, message)
+
+    def _push(self, node_id: int, message: dict[str, Any]) -> None:
+        """The taker is through, and who gives hasn't said that it is."""
+        self.has[1] = "new"
+        self._say(1, self._receiving.pop(1))
+        self.pushed = message["n"]
+
+    def let(self, do: str) -> None:
+        """What is kept back is done."""
+        kind, node_id, message = self.kept.pop()
+        assert kind == do
+        super()._tell(node_id, message)
+        self.listen()
+
+    def listen(self) -> None:
+        """To all that is said; nobody looks at who is silent."""
+        while self.step():
+            pass
+
+    def scanning(self) -> None:
+        """The source takes long to be read."""
+        self.run()
+        wait(self, SILENT_S + 10.0)
+        self.let("read")
+
+    def checking(self) -> None:
+        """The giver takes long to say that it is through."""
+        self.run()
+        self.let("read")
+        self.let("scan")
+        wait(self, SILENT_S + 10.0)
+        self._say(ROOT_ID, self.pushed, sent=SIZE)
+        self.listen()
+
+
+@pytest.mark.parametrize("step", [Step.SCANNING, Step.CHECKING])
+def test_with_a_question_a_silence_begins(step: Step) -> None:
+    it = Slow()
+    it.scanning() if step is Step.SCANNING else it.checking()
+    assert it.sync._targets[1].step is step
+    for _ in range(int(SILENT_S) - 2):
+        it.t += 1.0
+        it._carry_out(it.sync.tick(it.t))
+    assert not it.judged
+    wait(it, SILENT_S)
+    assert "has said nothing" in it.judged[1].reason
+
+
+def comparing(node: int) -> tuple[Workers, list[int]]:
+    """Of three hosts that have the same one is asked what differs, and doesn't say; and what it was asked."""
+    it = Workers(tree([0, 0, 0]), {}, method=Method.RSYNC)
+    compare, asked = it._compare, []
+    it._compare = lambda node_id, message: (  # type: ignore[method-assign]
+        asked.append(message["n"]) if node_id == node else compare(node_id, message)
+    )
+    it.run()
+    assert not it.judged
+    return it, asked
+
+
+def test_one_that_never_says_what_differs_is_given_up_and_another_one_asked() -> None:
+    it, asked = comparing(3)
+    assert len(asked) == 1
+    wait(it, SILENT_S + 40.0)
+    assert "has said nothing" in it.judged[3].reason
+    assert (it.judged[1].verdict, it.judged[2].verdict) == (Verdict.OK, Verdict.OK)
+
+
+def test_those_that_wait_for_it_have_nothing_to_say() -> None:
+    it, (number,) = comparing(3)
+    while not it.judged:
+        it._say(3, number, alive=True, done=7, more=True)
+        wait(it, 20.0)
+    assert "doesn't get on" in it.judged[3].reason
+    assert (it.judged[1].verdict, it.judged[2].verdict) == (Verdict.OK, Verdict.OK)
+
+
+def test_a_long_manifest_has_its_time_to_come() -> None:
+    it = Workers(tree([0]), {}, method=Method.RSYNC)
+    chunk = bytes(SLOW_LINK * 100 // AT_ONE_TIME)
+    it._pack = lambda node_id, message: it._say(node_id, message["n"], chunk=chunk)  # type: ignore[method-assign]
+    it._source = it._compare = lambda *_: None  # type: ignore[method-assign]
+    it.run()
+    wait(it, SILENT_S + 80.0)
+    assert not it.judged
+    wait(it, 60.0)
+    assert "has said nothing" in it.judged[1].reason
+
+
+def test_who_is_out_of_reach_can_say_nothing_and_is_judged_once_it_is_back() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    it.tree[1].contact = Contact.WAITING
+    wait(it, 2 * STILL_S)
+    assert not it.judged
+    it.tree[1].contact = Contact.UP
+    wait(it, SILENT_S - 20.0)
+    assert not it.judged
+    wait(it, 40.0)
+    assert "has said nothing" in it.judged[1].reason
