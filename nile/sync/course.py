@@ -63,7 +63,7 @@ class Sync:
         self._hosts = hosts
         self._targets = Roster(hosts, only)
         means = Means(options, run, hosts, address, secret)
-        self._asking, self._ways = means.asking, means.ways
+        self._asking, self._ways, self._bulk = means.asking, means.ways, means.bulk
         self._survey = Survey(means, self._targets, self._fail, self._stop)
         self._counting = Counting(
             self._targets,
@@ -177,7 +177,7 @@ class Sync:
             self._asking.expect(target.id)
         if self._asking.begins_anew(target.id):
             target.heard_s = t
-        still = self._asking.stands_still(target.id, t, self._survey.entries)
+        still = self._asking.stands_still(target.id, t, self._bulk.entries)
         patience_s = SILENT_S + (self._counting.coming_s if self._counting.is_asked(target) else 0.0)
         if judgement := silent(target, t, "the place to copy to", still, patience_s):
             yield from self._fail(target, judgement)

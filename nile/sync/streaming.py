@@ -71,7 +71,8 @@ class Streams:
         self._rsync = source.rsync
         self.began_s = t
         differing = list(differing)
-        unpack = self._near([target for target in differing if target.rsync is None])
+        differing.sort(key=self._place())
+        unpack = [target for target in differing if target.rsync is None]
         others = [target for target in differing if target.rsync is not None]
         # A recording is made by another rsync, that reads patterns line by line.
         able = source.rsync is not None and not any(b"\n" in each for each in self._options.excludes)
@@ -103,7 +104,7 @@ class Streams:
         """Does it make no difference what hosts have of the files that are recorded?"""
         if only:
             return self._options.whole and found.move > 0 and not found.touched and not source.attributed
-        everything = found.move >= source.size and not found.touched
+        everything = found.move >= self.means.bulk.size and not found.touched
         return everything and (self._options.whole or not found.changed)
 
     def _only(self, source: Survey, found: Difference | None) -> bytes:
@@ -114,19 +115,19 @@ class Streams:
         return found.paths
 
     def _groups(self, differing: Iterable[Target]) -> list[list[Target]]:
-        """Hosts that have the same."""
+        """Hosts that have the same, each group in their order."""
         groups: dict[object, list[Target]] = {}
         for target in differing:
             if target.rsync is not None and target.found is not None:
                 has = FAMILIES & set(target.rsync["has"])
                 key = (target.found.like, target.owner, frozenset(has))
                 groups.setdefault(key, []).append(target)
-        return [self._near(targets) for targets in groups.values() if len(targets) >= LEAST]
+        return [targets for targets in groups.values() if len(targets) >= LEAST]
 
-    def _near(self, targets: list[Target]) -> list[Target]:
-        """As they hang in the tree: neighbours are near each other."""
+    def _place(self) -> Callable[[Target], int]:
+        """Where a host hangs in the tree: neighbours are near each other."""
         place = {node_id: at for at, node_id in enumerate(in_order(self.means.hosts))}
-        return sorted(targets, key=lambda target: place.get(target.id, len(place)))
+        return lambda target: place.get(target.id, len(place))
 
     def _go_on(self, t: float) -> Errands:
         while self._waiting and len(self._under_way) < AT_ONE_TIME:
@@ -175,7 +176,7 @@ class Streams:
             else:
                 yield from self.fail(target, judgement)
         if again:
-            self._wait(Group(self._near(again), None, b"", delivery.attempt + 1, archive=True))
+            self._wait(Group(sorted(again, key=self._place()), None, b"", delivery.attempt + 1, archive=True))
 
     def gone(self, target: Target, t: float) -> Errands:
         """A host has its verdict."""

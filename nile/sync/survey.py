@@ -20,9 +20,8 @@ class Survey:
     """Reads the source, opens the destination of every host, and scans it.
 
     `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `sources` is what
-    the root has, by how owners are compared (empty as long as that isn't read), `entries` how many things
-    that are, `room` how many bytes it takes on a disk, `size` how many its files have, and `rsync` which
-    one the root has.
+    the root has, by how owners are compared (empty as long as that isn't read), `room` how many bytes it
+    takes on a disk, and `rsync` which one the root has. How much it is stands in the `bulk` of all.
     """
 
     def __init__(
@@ -40,11 +39,9 @@ class Survey:
         self._stop = stop
         self._owners: dict[str, Any] = {}
         self.sources: dict[str, Tree] = {}
-        self.entries = 0
         self.room = 0
         self.based = False
         self.attributed = 0
-        self.size = 0
         self.rsync: dict[str, Any] | None = None
 
     # The source.
@@ -65,11 +62,11 @@ class Survey:
         self._owners = {"users": message["users"], "groups": message["groups"]}
         for owner, fingerprint in message["fingerprints"].items():
             self.sources[owner] = Tree.of(message, fingerprint)
-        self.entries = count(message["entries"])
-        self.room, self.size = count(message["room"]), count(message["size"])
+        self.room = count(message["room"])
         self.based = message["based"] is True
         self.attributed = count(message["attributed"])
-        self._means.bulk.entries, self._means.bulk.size = self.entries, self.size
+        bulk = self._means.bulk
+        bulk.entries, bulk.size = count(message["entries"]), count(message["size"])
         self.rsync = rsync_facts(message["rsync"])
         if mounts := list(message["mounts"]):
             yield Publish(Notice(other_file_systems(mounts)))

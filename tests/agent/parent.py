@@ -21,6 +21,7 @@ from nile.agent.link import Link
 from nile.agent.wire import Frame
 from nile.bootstrap import agent_bundle
 from nile.cascade.inputs import frame_name
+from tests.lab.helpers import eventually
 from tests.support.plans import make_plan
 
 DEADLINE_S = 20.0
@@ -29,18 +30,8 @@ PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"))
 
 
 def wait_until(condition: Callable[[], object], what: str = "it", deadline_s: float = DEADLINE_S) -> None:
-    """Wait for a condition, looking again and again; fails after the deadline.
-
-    What costs much to see is looked at less often, yet again after 0.1 s: it may be there for a moment only.
-    """
-    until = time.monotonic() + deadline_s
-    while True:
-        began = time.monotonic()
-        if condition():
-            return
-        now = time.monotonic()
-        assert now < until, f"{what} did not come about in {deadline_s} s"
-        time.sleep(min(0.1, max(0.01, 3 * (now - began))))
+    """Wait for a condition, looking again and again; fails after the deadline."""
+    eventually(condition, what, deadline_s)
 
 
 def host_environment(directory: Path, python: Path | None = None) -> dict[str, str]:

@@ -5,17 +5,16 @@ so these are other ones on another host.
 """
 
 import errno
-import grp
 import os
-import pwd
 import struct
 
 from nile.agent.worker.archive import Owners
 from nile.agent.worker.forking import Failure
+from nile.agent.worker.scanning import group_names, user_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Iterable, Iterator, Set, Tuple, Union
+    from typing import Callable, Iterable, Iterator, Set, Tuple, Union
 
     from nile.agent.worker.archive import Attributes
 
@@ -70,20 +69,7 @@ def named(attributes: "Attributes") -> "Tuple[Set[int], Set[int]]":
 
 def names_of(users: "Iterable[int]", groups: "Iterable[int]") -> Owners:
     """What these are called here, as far as they have names."""
-    return Owners(
-        _names(users, lambda uid: pwd.getpwuid(uid).pw_name),
-        _names(groups, lambda gid: grp.getgrgid(gid).gr_name),
-    )
-
-
-def _names(numbers: "Iterable[int]", find: "Callable[[int], str]") -> "Dict[int, bytes]":
-    found = {}
-    for number in numbers:
-        try:
-            found[number] = os.fsencode(find(number))
-        except KeyError:
-            pass  # it has none
-    return found
+    return Owners(user_names(users), group_names(groups))
 
 
 def put(place: "Place", attributes: "Attributes", root: bool) -> None:

@@ -5,7 +5,7 @@ import os
 import stat
 import time
 
-from nile.agent.worker.forking import without_handlers
+from nile.agent.worker.forking import close_from, without_handlers
 
 SYNC_S = 30.0  # for the kernel to bring all to the disk, before that is taken for done all the same
 _PAUSE_S = 0.02
@@ -63,7 +63,7 @@ def to_disk() -> None:
     if not child:
         try:
             without_handlers()
-            os.closerange(0, 1 + max(map(int, os.listdir("/proc/self/fd"))))
+            close_from(0)
             os.sync()
         finally:  # nothing of the worker is done twice
             os._exit(0)

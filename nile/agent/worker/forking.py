@@ -93,7 +93,7 @@ def _become(work: "Work", fds: "Sequence[int]") -> None:
         for target, fd in enumerate(fds):
             os.dup2(fd, target)
             os.set_blocking(target, True)
-        _close_others()
+        close_from(3)
         work()
         status = 0
     except Failure as failure:
@@ -111,11 +111,6 @@ def without_handlers() -> None:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def _close_others() -> None:
-    """What is the worker's: a connection that a child had as well wouldn't end with it."""
-    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
-        try:
-            if fd > 2:
-                os.close(fd)
-        except OSError:
-            pass  # by which they were listed
+def close_from(least: int) -> None:
+    """In a child: close what is the worker's. A connection that both had wouldn't end with the worker's."""
+    os.closerange(least, 1 + max(map(int, os.listdir("/proc/self/fd"))))

@@ -32,7 +32,7 @@ from nile.agent.worker.working import PIECE, WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Iterator, List, Sequence, Set, Tuple
+    from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
     from nile.agent.worker.manifest import Mark
     from nile.agent.worker.patterns import Patterns
@@ -268,8 +268,8 @@ class _Scanner:
                     self._entries[path] = self._entries[path]._replace(group=smallest)
         made = Manifest(self._entries.values(), checksum)
         made.marks = self._marks
-        made.users = _names({entry.uid for entry in made.entries}, lambda uid: pwd.getpwuid(uid).pw_name)
-        made.groups = _names({entry.gid for entry in made.entries}, lambda gid: grp.getgrgid(gid).gr_name)
+        made.users = user_names({entry.uid for entry in made.entries})
+        made.groups = group_names({entry.gid for entry in made.entries})
         made.missing, made.mounts = self._walker.missing, sorted(set(self._walker.mounts))
         made.unreadable = sorted(set(self._unreadable))
         return made
@@ -315,7 +315,17 @@ def _elsewhere(names: "Dict[int, bytes]", find: "Callable[[str], int]") -> "Dict
     return found
 
 
-def _names(numbers: "Set[int]", find: "Callable[[int], str]") -> "Dict[int, bytes]":
+def user_names(uids: "Iterable[int]") -> "Dict[int, bytes]":
+    """What these users are called here, as far as they have names."""
+    return _names(uids, lambda uid: pwd.getpwuid(uid).pw_name)
+
+
+def group_names(gids: "Iterable[int]") -> "Dict[int, bytes]":
+    """What these groups are called here, as far as they have names."""
+    return _names(gids, lambda gid: grp.getgrgid(gid).gr_name)
+
+
+def _names(numbers: "Iterable[int]", find: "Callable[[int], str]") -> "Dict[int, bytes]":
     found = {}
     for number in numbers:
         try:
