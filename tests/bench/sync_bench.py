@@ -230,7 +230,7 @@ def hosts(asked: argparse.Namespace, page: Page) -> None:
 def ways(asked: argparse.Namespace, page: Page) -> None:
     """Each way to more and more hosts, less at a time: a table, and a plot."""
     rate, size, counts = 50, max(1, asked.size // 40), (3, 6, 12, 18, 24)
-    names = (PARALLEL, TCP, STREAM)
+    names = tuple(WAYS)
     bound_s = size * 8 / rate
     found: dict[str, list[float]] = {name: [] for name in names}
     for count in counts:
