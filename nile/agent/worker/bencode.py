@@ -82,9 +82,14 @@ def _number(data: bytes, at: int, end: bytes) -> "Tuple[int, int]":
 
 
 def _mapping(values: "List[Any]", at: int) -> "Dict[bytes, Any]":
-    keys = values[::2]
-    if len(values) % 2 or not all(isinstance(key, bytes) for key in keys):
+    found = {}  # type: Dict[bytes, Any]
+    before = None
+    if len(values) % 2:
         raise ValueError("a mapping that has a key without a value, at byte %d" % at)
-    if any(before >= after for before, after in zip(keys, keys[1:])):
-        raise ValueError("a mapping that isn't sorted, at byte %d" % at)
-    return dict(zip(keys, values[1::2]))
+    for number in range(0, len(values), 2):
+        key = values[number]
+        if not isinstance(key, bytes) or (before is not None and key <= before):
+            raise ValueError("a mapping with keys that aren't sorted strings, at byte %d" % at)
+        before = key
+        found[key] = values[number + 1]
+    return found

@@ -51,7 +51,7 @@ def test_keys_are_sorted() -> None:
     ],
 )
 def test_what_is_odd_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="byte|deep"):
+    with pytest.raises(ValueError, match=r"byte|deep"):
         bencode.decode(data)
 
 
