@@ -17,7 +17,8 @@ every try: where one isn't equal, there is no figure.
 F/R is the size over the rate of a port: no way can be faster. Nile's clock runs from when its tree stands
 until the last host's verdict, when every copy was looked at; what it took until then is *set-up*. That of the
 others runs from the first login, and they compare nothing. All hosts share this machine's {cores} cores:
-where these are the bound, what a host does counts as many times as there are hosts.
+where these are the bound, what a host does counts as many times as there are hosts. Their files are on a
+memory file system: a disk that all of them share would be measured, and not the network.
 """
 
 
