@@ -38,7 +38,7 @@ ASKING_S = 30.0  # for the sender to start its rsync and ask
 LEAVE_S = 10.0  # for rsync to end once the sender has hung up
 NOTHING = 256 * 1024  # bytes: a disk with no more than that is full
 LINGER_S = 2.0  # for the sender to take the last words
-OWN = ("disk-full", "not-writable")  # what counts, also where whoever gives saw it fail first and had it stopped
+OWN = ("disk-full", "not-writable")  # counts, though whoever gives had it stopped
 ERRORS = {
     errno.ENOSPC: ("disk-full", "no space is left"),
     errno.EDQUOT: ("disk-full", "no space is left"),
