@@ -327,6 +327,12 @@ class Copying(Workers):
         else:
             super()._push(node_id, message)
 
+    def _abandon(self, node_id: int, message: dict[str, Any]) -> None:
+        if message["what"] == self.number:
+            self._say(node_id, self.number, code="stopped", reason="it was told to stop", sent=0)
+        else:
+            super()._abandon(node_id, message)
+
     def send(self, seconds: float, each: int) -> float:
         """For so long, or until somebody is judged, so much comes every five seconds; how long that took."""
         began_s, so_far = self.t, 0
@@ -334,10 +340,12 @@ class Copying(Workers):
             so_far += each
             self._say(ROOT_ID, self.number, sent_so_far=so_far, more=True)
             self._say(1, self._receiving[1], alive=True, done=so_far, more=True)
-            while any(self._queues.values()):
-                self.step()
+            while self.step():
+                pass
             self.t += 5.0
             self._carry_out(self.sync.tick(self.t))
+            while self.step():  # who is told to stop does
+                pass
         return self.t - began_s
 
 
