@@ -171,6 +171,10 @@ class Sync:
         yield from self._go_on(t)
         yield from self._progress(t)
 
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work."""
+        self._flipping.missed(seconds)
+
     def _judge_silence(self, target: Target, t: float) -> Errands:
         """It has to speak: does its worker hang?"""
         if not self._hosts.attached(target.id):  # nothing can come from it

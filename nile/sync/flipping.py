@@ -91,8 +91,10 @@ class Flipping:
         self._members: list[Target] = []
         self._refused = 0
         self._since_s = 0.0
-        self._unrecorded = ""
-        """Why the store hasn't what was decided, or had it too late."""
+        self._missed_s = 0.0
+        """For how long the root was kept from its work since then."""
+        self._unrecorded = self._remedy = ""
+        """Why the store hasn't what was decided, or had it too late; and what helps."""
         self._interrupted = False
         self._open = Standing()
 
@@ -157,7 +159,8 @@ class Flipping:
     def _decided(self, message: dict[str, Any], t: float) -> Errands:
         """It is in the store; or can't be, and nobody who looks later could tell what was to be."""
         self._unrecorded = words(message["reason"]) if message.get("code") else ""
-        if (waited_s := t - self._since_s) > LATEST_S - WORD_S and not self._unrecorded:
+        self._remedy = words(message.get("remedy", "")) or STORE
+        if (waited_s := t - self._since_s + self._missed_s) > LATEST_S - WORD_S and not self._unrecorded:
             self._unrecorded = f"{waited_s:.0f} s after hosts were asked to be ready it was decided: too late"
         if self._interrupted:
             return
@@ -169,6 +172,10 @@ class Flipping:
         """The user wants the run to end: what all were told is all that they are told."""
         self._interrupted = True
 
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work: on hosts a word grows too old all the same."""
+        self._missed_s += seconds
+
     def end(self) -> Errands:
         """Nothing more is heard of any host: say who has flipped, if they aren't all through with it."""
         for text in self._open.said(self._targets, self._order.to, self._order.dest):
@@ -176,7 +183,7 @@ class Flipping:
         self._open = Standing()
 
     def _ask(self, phase: Phase, t: float) -> Errands:
-        self._phase, self._since_s = phase, t
+        self._phase, self._since_s, self._missed_s = phase, t, 0.0
         fields: dict[str, Any] = {}
         if phase is Phase.STAGING:
             fields = {"to": self._order.to, "run": self._order.run, "back": self._order.back}

@@ -140,6 +140,10 @@ class Releases:
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)
 
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work."""
+        self._flipping.missed(seconds)
+
     # What follows.
 
     def _looked(self, message: dict[str, Any], t: float) -> Errands:

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from nile.cascade.hosts import Contact
+from nile.cascade import Finish
+from nile.cascade.actions import Action
+from nile.cascade.hosts import Contact, Host
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Work
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import LEAST, STILL_S
@@ -510,3 +514,23 @@ def test_who_is_out_of_reach_can_say_nothing_and_is_judged_once_it_is_back() -> 
     assert not it.judged
     wait(it, 40.0)
     assert "has said nothing" in it.judged[1].reason
+
+
+def test_a_root_that_was_kept_from_its_work_judges_nobody_for_that() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    judged: list[str] = []
+
+    def judge(host: Host, judgement: Judgement, t: float) -> list[Action]:
+        judged.append(judgement.reason)
+        return []
+
+    work = Work(lambda _: it.sync, None, it.tree, lambda *_: Finish(), judge)
+    t = 0.0
+    for _ in range(int(it.t) + 20):
+        work.tick(t := t + 1.0)
+    work.tick(t := t + 10 * STILL_S)
+    assert judged == []
+    for _ in range(int(SILENT_S)):
+        work.tick(t := t + 1.0)
+    assert "has said nothing" in judged[0]
