@@ -276,6 +276,8 @@ class Delivery:
         if chain is not None:
             yield from chain.look_after(t)
             late += chain.overdue(t)
+            if self._asking.is_at_it(ROOT_ID, t, self._streams.means.bulk.entries):
+                chain.heard_s = t  # as long as the root looks at the source, it has nothing for anybody
             if chain.active and t - chain.heard_s > STUCK_S:
                 yield from chain.dissolve(f"nobody said anything for {STUCK_S:.0f} s", t)
         for target in late:
