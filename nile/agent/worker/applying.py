@@ -27,6 +27,7 @@ import termios
 from nile.agent.worker import receiving
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.running import Ending, Running
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,10 +168,11 @@ class Fed:
     def _tidy(self, ending: Ending) -> None:
         """Remove what is unfinished. After a success only our own directory can be there."""
         try:
-            if ending.code == "" and self._clean:
-                receiving.remove(self._dest, self._temporary)
-            else:
-                receiving.sweep(self._dest, self._temporary)
+            with WORK.told():
+                if ending.code == "" and self._clean:
+                    receiving.remove(self._dest, self._temporary)
+                else:
+                    receiving.sweep(self._dest, self._temporary)
         except OSError as error:
             if ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
