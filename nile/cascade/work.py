@@ -213,8 +213,8 @@ class Work:
                 return self._run(self._job.answered(yes, self._time(t)), t)
             case Answered():
                 return []  # another one has been asked since
-            case Recorded(number, kept):
-                lost = {"code": "store", "reason": "the store of runs takes no record of it"}
+            case Recorded(number, kept, reason, remedy):
+                lost = {"code": "store", "reason": reason, "remedy": remedy}
                 return self.reached(ROOT_ID, {"number": number, **({} if kept else lost)}, t)
 
     def verdicts(self, hosts: list[Host], t: float) -> list[Action]:

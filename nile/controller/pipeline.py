@@ -10,7 +10,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from nile.errors import TakenOverError
+from nile.cascade import Recorded
+from nile.errors import NileError, TakenOverError
 from nile.events import Event, Notice
 
 BATCH = 2000
@@ -73,6 +74,14 @@ class Pipeline:
             number, event = item
             yield event
             self._shown(number)
+
+    def recorded(self, decision: int) -> Recorded:
+        """What became of the record of a decision that has come so far."""
+        failure = self.failure
+        if not isinstance(failure, NileError):
+            return Recorded(decision, kept=failure is None)
+        why = f"{failure.where}: {failure.message}" if failure.where else failure.message
+        return Recorded(decision, False, why, failure.remedy or "")
 
     def drain(self) -> None:
         """Nobody looks any more: pass everything as shown, until the end."""

@@ -38,8 +38,9 @@ MOST_S = 60.0
 WORD_S = 30.0
 """For the word to flip, to get to the last host: with less than that left nobody is told."""
 
-STORE = "run it again once the root can write to its store again: `nile runs` says what is wrong with it"
-FINISH = "`nile releases --finish` does, once it can be"
+STORE = "see that the store of runs can be written, or give it another place by XDG_STATE_HOME"
+LATE = "run it again; if that takes as long again, give the store of runs a faster disk by XDG_STATE_HOME"
+FINISH = "mend that; then `nile releases --finish` writes it down"
 
 
 class Phase(StrEnum):
@@ -162,6 +163,7 @@ class Flipping:
         self._remedy = words(message.get("remedy", "")) or STORE
         if (waited_s := t - self._since_s + self._missed_s) > LATEST_S - WORD_S and not self._unrecorded:
             self._unrecorded = f"{waited_s:.0f} s after hosts were asked to be ready it was decided: too late"
+            self._remedy = LATE
         if self._interrupted:
             return
         self._members = [target for target in self._members if target.step is not Step.OVER]
@@ -228,7 +230,7 @@ class Flipping:
         what = "the release is there, and not current: " if self._order.delivered else "nothing was flipped: "
         remedy = "run it again once the others are well, or with another --quorum"
         if self._unrecorded:
-            remedy = STORE
+            remedy = self._remedy
         for target in self._members:
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, what + lacking, remedy))
 

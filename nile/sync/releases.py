@@ -21,7 +21,7 @@ from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.flipping import STORE, Flipping, Order
-from nile.sync.judging import broke_rules, silent, told
+from nile.sync.judging import broke_rules, told
 from nile.sync.options import Quorum
 from nile.sync.roster import Roster
 from nile.sync.shelf import Flip, Shelf
@@ -224,8 +224,8 @@ class Releases:
         for node_id, run in self._concerned.items():
             target = self._targets[node_id]
             if target.step is Step.READY and message.get("code"):
-                reason = words(message["reason"])
-                yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, reason, STORE))
+                reason, remedy = words(message["reason"]), words(message.get("remedy", "")) or STORE
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, reason, remedy))
             elif target.step is Step.READY and not self._interrupted:
                 self._settling.add(target.id)
                 yield self._last(target, "settle", {"how": self._options.deed.value, "run": run}, t)

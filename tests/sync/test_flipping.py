@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from nile.agent.worker.naming import LATEST_S
+from nile.cascade.hosts import Contact
 from nile.events import Code, Notice, Verdict
 from nile.sync import Method, Quorum
-from nile.sync.flipping import STORE
+from nile.sync.flipping import LATE, MOST_S, STORE
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.simulated import Message
@@ -182,6 +183,7 @@ class TestDeciding:
         assert all(did == ["seal", "stage", "unstage"] for node, did in it.did.items() if node)
         assert set(it.codes.values()) == {Code.QUORUM}
         assert it.judged[1].reason == "the release is there, and not current: no record"
+        assert it.judged[1].remedy == STORE
         assert not [text for text in it.notices if "isn't over" in text]
 
     @pytest.mark.parametrize(("waits_s", "flips"), [(LATEST_S - 35, True), (LATEST_S - 25, False)])
@@ -196,7 +198,24 @@ class TestDeciding:
         if not flips:
             assert all(did == ["seal", "stage", "unstage"] for node, did in it.did.items() if node)
             assert "95 s after hosts were asked to be ready" in it.judged[1].reason
-            assert it.judged[1].remedy == STORE
+            assert it.judged[1].remedy == LATE
+
+    def test_nor_where_the_root_was_kept_from_its_work_meanwhile(self) -> None:
+        """Its own clock left that out; those of the hosts go on."""
+        it = Hosts([0] * 3, {})
+        it.stores = None
+        it.run()
+        it.sync.missed(LATEST_S)
+        it.recorded()
+        assert it.flipped == set()
+        assert "it was decided: too late" in it.judged[1].reason
+
+    def test_what_the_store_says_is_passed_on(self) -> None:
+        it = Hosts([0] * 3, {})
+        it.stores = {"code": "store", "reason": "/s/runs.db: disk is full", "remedy": "free some"}
+        it.run()
+        assert it.judged[1].reason == "the release is there, and not current: /s/runs.db: disk is full"
+        assert it.judged[1].remedy == "free some"
 
     def test_nor_where_too_few_are_there_by_then(self) -> None:
         it = Hosts([0] * 3, {}, quorum=Quorum(6600))
