@@ -73,7 +73,10 @@ class Order:
 
 
 class Flipping:
-    """`fail(target, judgement)` gives a verdict, `done(target, message)` one of `ok`."""
+    """`fail(target, judgement)` gives a verdict, `done(target, message)` one of `ok`.
+
+    `attached(id)` says whether anything can come from a host.
+    """
 
     def __init__(
         self,
@@ -82,12 +85,16 @@ class Flipping:
         asking: Asking,
         fail: Callable[[Target, Judgement], Errands],
         done: Callable[[Target, Mapping[str, Any]], Errands],
+        attached: Callable[[int], bool],
     ) -> None:
         self._order = order
         self._targets = targets
         self._asking = asking
         self._fail = fail
         self._done = done
+        self._attached = attached
+        self._away_s: dict[int, float] = {}
+        """Until when those were out of reach that had to do something then."""
         self._phase = Phase.WAITING
         self._members: list[Target] = []
         self._refused = 0
@@ -118,13 +125,17 @@ class Flipping:
 
     def look_after(self, t: float) -> Errands:
         """One that says that it is at it, and never gets there, holds up nobody."""
-        quick = self._phase in (Phase.STAGING, Phase.UNSTAGING, Phase.FLIPPING)
-        if quick and t - self._since_s > MOST_S:
-            for target in [each for each in self._members if each.step is Step.CLOSING]:
+        if self._phase not in (Phase.STAGING, Phase.UNSTAGING, Phase.FLIPPING):
+            return
+        for target in [each for each in self._members if each.step is Step.CLOSING]:
+            away, why = not self._attached(target.id), "its file system may hang"
+            if away and self._phase is Phase.STAGING:  # for those that are ready the word would grow too old
+                why = "it is out of reach"
+            elif away:  # it hears of it once it is back
+                self._away_s[target.id] = t
+            if t - max(self._since_s, self._away_s.get(target.id, 0.0)) > MOST_S:
                 self._refused += 1
-                reason = (
-                    f"it had to {self._phase.value}, and hasn't in {MOST_S:.0f} s: its file system may hang"
-                )
+                reason = f"it had to {self._phase.value}, and hasn't in {MOST_S:.0f} s: {why}"
                 yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
 
     def go_on(self, t: float) -> Errands:

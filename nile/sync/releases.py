@@ -24,7 +24,8 @@ from nile.sync.flipping import STORE, Flipping, Order
 from nile.sync.judging import broke_rules, told
 from nile.sync.options import Quorum
 from nile.sync.roster import Roster
-from nile.sync.shelf import Flip, Shelf
+from nile.sync.shelf import Flip, Shelf, interrupted_runs
+from nile.sync.silence import Silence
 from nile.sync.targets import SPEAKING, Step, Target, words
 from nile.sync.wording import settling_decided, some_hosts
 
@@ -70,7 +71,8 @@ class Releases:
         self._targets = Roster(hosts)
         self._asking = Asking()
         order = Order(run, options.dest, options.to, quorum=options.quorum, keep=options.keep)
-        self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done)
+        self._silence = Silence(hosts, self._asking, "the file system")
+        self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done, hosts.attached)
         self._shelves: dict[int, Shelf] = {}
         self._refused = 0
         self._begun = self._interrupted = False
@@ -135,7 +137,7 @@ class Releases:
     def tick(self, t: float) -> Errands:
         """One may hang."""
         for target in self._targets.values():
-            if target.step in SPEAKING and (judgement := silent(target, t, "the file system")):
+            if target.step in SPEAKING and (judgement := self._silence.judge(target, t)):
                 yield from self._fail(target, judgement)
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)

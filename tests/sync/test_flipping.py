@@ -426,6 +426,58 @@ def test_one_that_hangs_while_it_flips_is_waited_for_a_minute() -> None:
     assert it.did[1][-1] == "confirm"
 
 
+class TestOutOfReach:
+    """A host whose link is lost, and mended, while it has to do something."""
+
+    def held(self, held: str, **options: Any) -> tuple[Hosts, list[int]]:
+        """What host 2 was asked, and doesn't do yet."""
+        it, asked = Hosts([0] * 4, {}, **options), list[int]()
+        act = it._act
+
+        def slowly(node_id: int, message: Message, what: str, after: str = "") -> bool:
+            if (node_id, what) == (2, held):
+                asked.append(message["n"])
+                return False
+            return act(node_id, message, what, after)
+
+        it._act = slowly  # type: ignore[method-assign]
+        it.run()
+        it.tree[2].contact = Contact.WAITING
+        return it, asked
+
+    def wait(self, it: Hosts, seconds: float) -> None:
+        end = it.t + seconds
+        while it.t < end:
+            it.tick(it.t + 5.0)
+
+    @pytest.mark.parametrize("what", ["flip", "seal", "confirm"])
+    def test_it_is_waited_for_until_it_is_back_or_lost(self, what: str) -> None:
+        it, (number,) = self.held(what)
+        self.wait(it, 5 * MOST_S)
+        assert 2 not in it.judged
+        it.tree[2].contact = Contact.UP
+        self.wait(it, 10.0)
+        assert 2 not in it.judged
+        it.did[2].append(what)
+        it._say(2, number)
+        it.go_on()
+        assert set(it.codes.values()) == {None}
+
+    def test_but_not_while_others_are_staged(self) -> None:
+        it, _ = self.held("stage", quorum=Quorum(7500))
+        self.wait(it, MOST_S + 10.0)
+        assert "it is out of reach" in it.judged[2].reason
+        assert it.flipped == {1, 3, 4}
+
+    def test_once_it_is_back_it_has_to_do_it(self) -> None:
+        it, _ = self.held("flip")
+        self.wait(it, 5 * MOST_S)
+        it.tree[2].contact = Contact.UP
+        self.wait(it, MOST_S + 30.0)
+        assert it.judged[2].code is Code.AGENT
+        assert it.codes == {1: None, 2: Code.AGENT, 3: None, 4: None}
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_whatever_happens_nothing_flips_without_a_quorum(seed: int) -> None:
     chance = random.Random(seed)
