@@ -43,7 +43,8 @@ class Refused(CantError):
 class Flip(NamedTuple):
     """A change of `current`: names of releases, "" for none; `before` is what `previous` was.
 
-    `back`: it was to that which was current before, because that was what was asked for.
+    `back`: it was to that which was current before, because that was what was asked for. `first`: the
+    run that began it, where `run` has taken it up.
     """
 
     origin: str
@@ -52,6 +53,7 @@ class Flip(NamedTuple):
     run: str
     done: bool = False
     back: bool = False
+    first: str = ""
 
     def words(self) -> str:
         """Which one it is."""
@@ -149,7 +151,7 @@ class Releases:
         try:
             said = json.loads(durable.read(os.path.join(self.place, naming.FLIP), MOST_FLIP).decode())
             flip = Flip(said["origin"], said["to"], said["before"], str(said["run"]), said["done"] is True)
-            flip = flip._replace(back=said.get("back") is True)
+            flip = flip._replace(back=said.get("back") is True, first=str(said.get("first", "")))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
@@ -196,7 +198,7 @@ class Releases:
             raise Refused("there is no release %s" % to, "see `nile releases` for those that there are")
         self._staged = earlier is not None or current != to
         if earlier is not None:
-            self._write(earlier._replace(run=run))
+            self._write(earlier._replace(run=run, first=earlier.first or earlier.run))
         elif self._staged:
             self._write(Flip(current, to, before, run, back=back))
 
