@@ -219,7 +219,8 @@ class Releases:
         if current not in (flip.origin, flip.to):
             raise self._crossed(flip)
         if not self.is_whole(flip.to):
-            raise Refused("there is no release %s any more" % flip.to, END_IT)
+            remedy = "take it back by `nile releases --rollback`, or bring it by `nile sync --release %s`"
+            raise Refused("there is no release %s any more" % flip.to, remedy % flip.to)
         if current != flip.to:
             self._lead(naming.CURRENT, flip.to)
         if flip.origin:
@@ -239,9 +240,11 @@ class Releases:
         if self.current() not in (flip.origin, flip.to):
             raise self._crossed(flip)
         if flip.origin and not self.is_whole(flip.origin):
-            remedy = (
-                "use `nile releases --finish`" if not flip.done else "name another by `nile rollback --to`"
-            )
+            remedy = "name another by `nile rollback --to`"
+            if not flip.done:
+                remedy = "go through with it by `nile releases --finish`"
+                if not self.is_whole(flip.to):
+                    remedy = "bring %s by `nile sync --release %s`" % (flip.to, flip.to)
             raise Refused("there is no release %s any more" % flip.origin, remedy)
         self._lead(naming.CURRENT, flip.origin)
         self._lead(naming.PREVIOUS, self._if_whole(flip.before))
