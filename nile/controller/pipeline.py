@@ -80,8 +80,7 @@ class Pipeline:
         failure = self.failure
         if not isinstance(failure, NileError):
             return Recorded(decision, kept=failure is None)
-        why = f"{failure.where}: {failure.message}" if failure.where else failure.message
-        return Recorded(decision, False, why, failure.remedy or "")
+        return Recorded(decision, False, _in_one_line(failure), failure.remedy or "")
 
     def drain(self) -> None:
         """Nobody looks any more: pass everything as shown, until the end."""
@@ -109,7 +108,7 @@ class Pipeline:
             self._taken_over(error)
         except Exception as error:  # raised again by the engine, once the run is over
             self.failure = error
-            text = f"the run goes on, but nothing more of it is recorded: {error}"
+            text = f"the run goes on, but nothing more of it is recorded: {_in_one_line(error)}"
             self._to_show.put((0, Notice(text)))
 
     def _batches(self) -> Iterator[list[Numbered]]:
@@ -123,3 +122,10 @@ class Pipeline:
                     return
                 batch.append(following)
             yield batch
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong, and where; the remedy is said in the end."""
+    if not isinstance(error, NileError):
+        return str(error)
+    return f"{error.where}: {error.message}" if error.where else error.message

@@ -157,7 +157,9 @@ def test_a_decision_that_cant_be_kept_says_where_and_what_helps(line: Line) -> N
     assert line.pipeline.recorded(7) == Recorded(7)
     line.fails = StoreError("can't record the run: disk is full", where="/s/runs.db", remedy="free 16 MiB")
     line.put(2, 2)
-    assert next(line.pipeline.events())
+    notice = next(line.pipeline.events())
+    assert isinstance(notice, Notice)
+    assert notice.text.endswith("recorded: /s/runs.db: can't record the run: disk is full")
     kept = line.pipeline.recorded(8)
     assert (kept.kept, kept.remedy) == (False, "free 16 MiB")
     assert kept.reason == "/s/runs.db: can't record the run: disk is full"
