@@ -39,7 +39,6 @@ from nile.cascade import (
     Listening,
     Publish,
     ReadStdin,
-    Recorded,
     RootSaid,
     RootWorkerEnded,
     Send,
@@ -378,7 +377,7 @@ class Engine:
         for committed in self._ledger.stored(number):
             self._give(committed)
         for decided in self._ledger.decided():
-            self._give(Recorded(decided, kept=self._pipeline.failure is None))
+            self._give(self._pipeline.recorded(decided))
 
     def _shown(self, number: int) -> None:
         self._stirred.set()

@@ -10,7 +10,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from nile.errors import TakenOverError
+from nile.cascade import Recorded
+from nile.errors import NileError, TakenOverError
 from nile.events import Event, Notice
 
 BATCH = 2000
@@ -77,6 +78,13 @@ class Pipeline:
             yield event
             self._shown(number)
 
+    def recorded(self, decision: int) -> Recorded:
+        """What became of the record of a decision that has come so far."""
+        failure = self.failure
+        if not isinstance(failure, NileError):
+            return Recorded(decision, kept=failure is None)
+        return Recorded(decision, False, _in_one_line(failure), failure.remedy or "")
+
     def drain(self) -> None:
         """Nobody looks any more: pass everything as shown, until the end."""
         while (item := self._to_show.get()) is not None:
@@ -104,7 +112,7 @@ class Pipeline:
             self._taken_over(error)
         except Exception as error:  # raised again by the engine, once the run is over
             self.failure = error
-            text = f"the run goes on, but nothing more of it is recorded: {error}"
+            text = f"the run goes on, but nothing more of it is recorded: {_in_one_line(error)}"
             self._to_show.put((0, Notice(text)))
 
     def _batches(self) -> Iterator[list[Numbered]]:
@@ -118,3 +126,10 @@ class Pipeline:
                     return
                 batch.append(following)
             yield batch
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong, and where; the remedy is said in the end."""
+    if not isinstance(error, NileError):
+        return str(error)
+    return f"{error.where}: {error.message}" if error.where else error.message

@@ -20,6 +20,7 @@ import struct
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.meeting import Listener
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.running import Ending, Running
 from nile.agent.worker.working import WORK
 
@@ -234,13 +235,14 @@ class Receive:
         if not self._asked:
             return  # nothing was begun
         try:
-            if self._ending.code == "" and self._clean:
-                remove(self._dest, self._temporary)
-            elif self._keep:
-                inner = rsyncs.inner_directory(self._dest, self._temporary)
-                shutil.rmtree(inner, ignore_errors=True)
-            else:
-                sweep(self._dest, self._temporary)
+            with WORK.told():
+                if self._ending.code == "" and self._clean:
+                    remove(self._dest, self._temporary)
+                elif self._keep:
+                    inner = rsyncs.inner_directory(self._dest, self._temporary)
+                    shutil.rmtree(inner, ignore_errors=True)
+                else:
+                    sweep(self._dest, self._temporary)
         except OSError as error:
             if self._ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
@@ -308,7 +310,7 @@ def remove(parent: bytes, temporary: bytes) -> None:
     path = os.path.join(parent, temporary)
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path))
+            as_owner(parent, os.stat(parent), lambda: remove_tree(path))
     except FileNotFoundError:
         pass  # rsync has removed it
     except RecursionError:
