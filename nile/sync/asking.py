@@ -26,6 +26,8 @@ LEAST = 100
 """Files, or blocks of 64 KiB, that a worker which looks at a tree has to get on by, to be at it still ..."""
 STILL_S = 600.0
 """... within so long: a slow disk gives a hundred times as many, and some steps have nothing to count."""
+MOVED_S = 60.0
+"""For one that says so to get on again."""
 EACH_S = 100e-6
 """For what has then to be computed of each of them: thirty times what it takes."""
 MOST_COMPUTING_S = 3600.0
@@ -40,6 +42,8 @@ class _Work:
     """None: it has to speak, and has said nothing since."""
     anew: bool = False
     """It was asked something since that was looked at last."""
+    moved_s: float = float("-inf")
+    """When it last said that it got on."""
 
 
 class Asking:
@@ -97,7 +101,7 @@ class Asking:
             work.since_s = t
         if message.get("alive") is True:  # it is at it
             if (done := count(message["done"])) >= work.done + LEAST:
-                work.done, work.since_s = done, t
+                work.done, work.since_s, work.moved_s = done, t, t
             return
         if answer is None:
             return
@@ -107,6 +111,10 @@ class Asking:
         elif do not in SEVERAL:
             raise ValueError("a part of an answer that has none")
         yield from answer({**message, "from": node_id}, t)
+
+    def gets_on(self, node_id: int, t: float) -> bool:
+        """Does a worker say that it is at something, and gets on?"""
+        return t - self._work[node_id].moved_s < MOVED_S
 
     def stands_still(self, node_id: int, t: float, known: int = 0) -> bool:
         """Does a worker say that it is at something, and yet doesn't get on, for too long?

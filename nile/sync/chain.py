@@ -132,7 +132,7 @@ class Chain:
     def overdue(self, t: float) -> list[Target]:
         """Hosts whose workers hang: they haven't said what they have to say."""
         asked = (*self._members, *self._leaving.values())
-        late = [member for member in asked if member.due_s and t > member.due_s]
+        late = [each for each in asked if each.due_s and self._means.late(each.target.id, each.due_s, t)]
         late += [member for member in self._members if member.complete and self._is_late(member, t)]
         return [member.target for member in late]
 

@@ -50,6 +50,10 @@ class Means:
         taking_away_s = min(MOST_TAKING_AWAY_S, doomed * EACH_S)
         return self.bulk.entries * EACH_S + self.bulk.size / LEAST_RATE + taking_away_s
 
+    def late(self, node_id: int, due_s: float, t: float) -> bool:
+        """Should it have answered by now? Not yet where it gets on with what it first has to take away."""
+        return t > due_s and (t > due_s + self.work_s(0) or not self.asking.gets_on(node_id, t))
+
     def terms(self, max_delete: int, **copy: Any) -> dict[str, Any]:
         """What is copied, and how, but for what is named: all that take part are told the same."""
         options = self.options

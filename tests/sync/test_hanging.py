@@ -45,6 +45,22 @@ def test_one_that_never_says_where_it_waits(node: int) -> None:
     fails_alone(it, node)
 
 
+@pytest.mark.parametrize("gets_on", [True, False])
+def test_one_that_takes_away_much_before_it_waits(gets_on: bool) -> None:
+    it = workers()
+    it.source = {"entries": 10_000}
+    join, asked = it.chain.join, []
+    it.chain.join = lambda node, message: asked.append(message) if node == 3 else join(node, message)  # type: ignore[method-assign,func-returns-value]
+    it.run()
+    for step in range(1, 6):
+        it._say(3, asked[0]["n"], alive=True, done=step * LEAST if gets_on else 1, more=True)
+        it.go_on()
+        wait(it, 20.0)
+    assert (3 in it.judged) is not gets_on
+    wait(it)
+    fails_alone(it, 3)
+
+
 def test_one_that_never_says_that_it_has_left() -> None:
     it = workers()
     it.chain.holds = True
