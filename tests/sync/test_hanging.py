@@ -48,9 +48,9 @@ def test_one_that_never_says_where_it_waits(node: int) -> None:
 @pytest.mark.parametrize("gets_on", [True, False])
 def test_one_that_takes_away_much_before_it_waits(gets_on: bool) -> None:
     it = workers()
-    it.source = {"entries": 10_000}
+    it.source = {"entries": 20_000}
     join, asked = it.chain.join, []
-    it.chain.join = lambda node, message: asked.append(message) if node == 3 else join(node, message)  # type: ignore[method-assign,func-returns-value]
+    it.chain.join = lambda node, message: asked.append(message) if node == 3 else join(node, message)  # type: ignore[method-assign]
     it.run()
     for step in range(1, 6):
         it._say(3, asked[0]["n"], alive=True, done=step * LEAST if gets_on else 1, more=True)

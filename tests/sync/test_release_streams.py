@@ -129,7 +129,7 @@ def on_nth(number: int, do: str) -> Callable[[int, Message], bool]:
     def says(_: int, message: Message) -> bool:
         nonlocal count
         count += message["do"] == do
-        return message["do"] == do and count == number + 1
+        return count == number + 1 and bool(message["do"] == do)
 
     return says
 
@@ -215,13 +215,23 @@ class TestHostsThatDiffer:
         assert site.releases("2") == [tree(site.source)] * 4
         assert site.releases("1") == before
 
-    def test_what_was_changed_and_looks_the_same_is_found(self, site: Site) -> None:
-        """Attributes aren't compared before: rsync lacks what wasn't recorded for that host."""
-        os.setxattr(site.on(3, "releases/1/lib/attribute"), "user.colour", b"red")
+    def test_so_is_one_on_which_only_an_attribute_differs(self, site: Site) -> None:
         os.setxattr(site.on(3, "releases/1/lib/same"), "user.kept", LONG + b"more")
         before = site.releases("1")
         patch(site)
         it = well(site.deliver("2"))
+        assert (told(it, "join"), len(told(it, "push"))) == ([1, 2, 4], 1)
+        assert site.releases("2") == [tree(site.source)] * 4
+        assert site.releases("1") == before
+
+    def test_what_looks_the_same_and_isnt_is_found_where_contents_count(self, site: Site) -> None:
+        """rsync lacks what wasn't recorded for that host, and its release before stays as it is."""
+        about = site.on(3, "releases/1/lib/same").stat()
+        write(site.on(3), "releases/1/lib/same", "SAME" * 50)
+        os.utime(site.on(3, "releases/1/lib/same"), ns=(0, about.st_mtime_ns))
+        before = site.releases("1")
+        patch(site)
+        it = well(site.deliver("2", checksum=True))
         assert (told(it, "join"), len(told(it, "push"))) == ([1, 2, 3, 4], 1)
         assert site.releases("2") == [tree(site.source)] * 4
         assert site.releases("1") == before

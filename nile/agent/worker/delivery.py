@@ -27,6 +27,7 @@ from nile.agent.worker.receiving import as_owner
 from nile.agent.worker.releases import Refused, Releases
 from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.scanning import scan
+from nile.agent.worker.trees import has_attributes
 from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
@@ -104,7 +105,8 @@ class Delivery(Place):
             manifest.groups.update(found.groups)
         # No contents are read here: where they count, rsync compares them, and lacks what it can't link.
         like = beside.fingerprints(terms._replace(checksum=False))[1]
-        return fingerprint, joined(kept.fingerprint(terms), like)
+        attributes = [_attributes(self.basis, beside), _attributes(self.dest, kept)]
+        return fingerprint, joined(kept.fingerprint(terms), like, *attributes)
 
     def _look_beside(self, names: "List[bytes]", patterns: "Patterns") -> Manifest:
         if self._beside is None:
@@ -218,6 +220,23 @@ def coming(source: "Manifest", found: "Manifest", basis: "Manifest", terms: "Ter
                 total += entry.size
                 counted.add(entry.group)
     return total
+
+
+def _attributes(top: bytes, manifest: Manifest) -> bytes:
+    """Which of these have which extended attributes and ACLs.
+
+    They are in no manifest. But where a long one isn't what it is where a recording was made, an
+    rsync that reads that has no value to put in its place, and says nothing.
+    """
+    found = []
+    for entry in manifest.entries:
+        WORK.done += 1
+        place = os.path.join(top, entry.path)
+        if entry.kind in (FILE, DIRECTORY) and has_attributes(place):
+            from nile.agent.worker.attributes import taken  # few trees have any
+
+            found.append((entry.path, sorted(taken(place, True, True))))
+    return repr(found).encode()
 
 
 def _by_path(beside: "Optional[Manifest]") -> "Dict[bytes, Tuple[int, int]]":
