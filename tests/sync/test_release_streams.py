@@ -297,6 +297,8 @@ class TestBrokenOff:
         assert died.judged == {}
         assert site.releases("1") == before
         assert site.current() == ["1"] * 4
+        if do != "seal":  # it would be set in place where an earlier try has linked it
+            (site.source / "lib/same").chmod(0o640)
         again = well(site.deliver("2"))
         if do not in ("approve", "scan", "seal"):  # these got new names, each some of them
             streamed(again, *HOSTS)
