@@ -266,9 +266,7 @@ class Sync:
             if (found := self._counting.estimate(target)) is not None:
                 self._ways.pace.expect(target.id, target.name, found.move)
         if self._options.streams:
-            # A stream has all files in it: none of a release can be linked to those of the one before.
-            unlinked = [target for target in differing if not target.current]
-            yield from self._streams.begin(unlinked, self._survey, self._counting.estimate, t)
+            yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
 
     def _tell(self, differing: list[Target]) -> Errands:
         """Say what differs before it is mended; where there is only more, that isn't what is mended."""

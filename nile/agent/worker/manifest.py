@@ -116,7 +116,7 @@ class Manifest:
             directories.update(repr([(entry.path, compared.aspects(entry)) for entry in inner]).encode())
             names.update(repr([entry.path for entry in inner]).encode())
         words = repr(tuple(terms)).encode()
-        return _digest(words, files.digest(), directories.digest()), _digest(
+        return joined(words, files.digest(), directories.digest()), joined(
             words, files.digest(), names.digest()
         )
 
@@ -131,7 +131,8 @@ class Manifest:
         return other
 
 
-def _digest(*parts: bytes) -> bytes:
+def joined(*parts: bytes) -> bytes:
+    """One fingerprint of several."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=DIGEST_BYTES).digest()
 
 
