@@ -94,6 +94,8 @@ class EngineOptions:
     bundle: Callable[[], Bundle] = agent_bundle
     check_ours: Callable[[], None] = lambda: None
     """Raises TakenOverError where another root has taken the run over; asked after every long sleep."""
+    observe: Callable[[Sequence[Event]], None] = lambda _: None
+    """Told of all events, in a thread that waits for no terminal; it must neither raise nor wait."""
 
 
 class Engine:
@@ -108,6 +110,7 @@ class Engine:
             lambda number: self._post(self._stored, number),
             lambda number: self._post(self._shown, number),
             lambda error: self._post(self._fail, error),
+            options.observe,
         )
         self._inbox: deque[tuple[Input, Credit | None]] = deque()
         self._pumping = True  # nothing is applied before the run begins

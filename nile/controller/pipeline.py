@@ -21,6 +21,7 @@ Numbered = tuple[int, Event]
 class Pipeline:
     """`record` commits a batch, in a thread of its own.
 
+    `observe` is told of all of them too, in that thread, whether the store takes them or not.
     `stored(n)` and `shown(n)` are called in the store's and in the caller's
     thread: everything up to number n is; `taken_over(error)` in the store's.
     """
@@ -31,11 +32,13 @@ class Pipeline:
         stored: Callable[[int], None],
         shown: Callable[[int], None],
         taken_over: Callable[[Exception], None],
+        observe: Callable[[Sequence[Event]], None] = lambda _: None,
     ) -> None:
         self._record = record
         self._stored = stored
         self._shown = shown
         self._taken_over = taken_over
+        self._observe = observe
         self.failure: Exception | None = None
         """Why the store records no more. The run goes on: its commands matter more than its record."""
         self._to_store: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
@@ -96,6 +99,7 @@ class Pipeline:
                 break  # nothing may be told to anybody any more
             # Also where nothing can be kept any more: the run has to come to its end.
             self._stored(batch[-1][0])
+            self._observe([event for _, event in batch])
             for item in batch:
                 self._to_show.put(item)
         self._to_show.put(None)

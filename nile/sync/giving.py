@@ -255,7 +255,10 @@ class Giving:
         )
 
     def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Errands:
-        """One side of a copy says how it ended. What the first one says that has trouble is why."""
+        """One side of a copy says how it ended. What the first one says that has trouble is why.
+
+        But for an end that only was an rsync's: it may have said to the other side what it means.
+        """
         if message.get("code"):
             trouble = (words(message["code"]), words(message["reason"]), message.get("retry") is True)
             if trouble[0] == Code.SOURCE_CHANGED and (side != "push" or target.giver != ROOT_ID):
@@ -263,7 +266,8 @@ class Giving:
             # Whoever gives learns of a full disk, or of no rights, only that the other one went away.
             known = target.trouble
             told = target.abandoned and trouble[0] == STOPPED
-            if not told and (known is None or (known[2] and not trouble[2])):
+            clearer = known is not None and _is_vague(known[0]) and not _is_vague(trouble[0])
+            if not told and (known is None or ((known[2] or clearer) and not trouble[2])):
                 target.trouble = trouble
         target.ends.add(side)
         if side == "push" and target.trouble and "receive" not in target.ends:
@@ -286,3 +290,8 @@ class Giving:
         elif not retry or len(target.failed_from) >= TRIES:
             target.step = Step.OVER
             yield Judge(target.id, Judgement(Verdict.FAILED, code_of(code, Code.COPY), reason))
+
+
+def _is_vague(code: str) -> bool:
+    """Is it a word of workers only, for which there is no verdict's?"""
+    return code_of(code, Code.COPY) is Code.COPY
