@@ -4,12 +4,14 @@ A path is bytes, within the transfer, without a slash at either end; the top
 directory of a transfer with a trailing slash is b".", as in rsync's lists.
 """
 
-import hashlib
+import operator
 from typing import NamedTuple
+
+from nile.agent.worker.hashing import blake2b, digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Tuple
+    from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
     # (ctime in ns, mtime in ns, size, inode, device): what can't stay the same when somebody writes.
     Mark = Tuple[int, int, int, int, int]
@@ -77,7 +79,8 @@ class Manifest:
     """
 
     def __init__(self, entries: "Iterable[Entry]", checksum: bool = False) -> None:
-        self.entries: "List[Entry]" = sorted(entries)
+        # By the path alone, which no two have in common: entries as a whole take three times as long.
+        self.entries: "List[Entry]" = sorted(entries, key=operator.itemgetter(0))
         self.checksum = checksum
         self.users: "Dict[int, bytes]" = {}
         self.groups: "Dict[int, bytes]" = {}
@@ -106,19 +109,20 @@ class Manifest:
         A directory's time is seldom that of another host's, and no file has to be sent for it.
         """
         compared = Comparable(self, terms)
-        files, directories, names = (hashlib.blake2b(digest_size=DIGEST_BYTES) for _ in range(3))
+        files, directories, names = (blake2b(digest_size=DIGEST_BYTES) for _ in range(3))
         for start in range(0, len(self.entries), _AT_ONCE):
             part = self.entries[start : start + _AT_ONCE]
             inner = [entry for entry in part if entry.kind == DIRECTORY]
-            outer = [entry for entry in part if entry.kind != DIRECTORY]
+            outer = [entry for entry in part if entry.kind == FILE]
+            others = [entry for entry in part if entry.kind not in (DIRECTORY, FILE)]
             # What repr gives of bytes, numbers and None is the same in every Python, and never ambiguous.
-            files.update(repr([(entry.path, compared.aspects(entry)) for entry in outer]).encode())
-            directories.update(repr([(entry.path, compared.aspects(entry)) for entry in inner]).encode())
+            files.update(repr(compared.columns(outer)).encode())
+            files.update(repr([(entry.path, compared.aspects(entry)) for entry in others]).encode())
+            directories.update(repr(compared.columns(inner)).encode())
             names.update(repr([entry.path for entry in inner]).encode())
         words = repr(tuple(terms)).encode()
-        return _digest(words, files.digest(), directories.digest()), _digest(
-            words, files.digest(), names.digest()
-        )
+        attributes, without = ((words, files.digest(), each.digest()) for each in (directories, names))
+        return digest(repr(attributes).encode()), digest(repr(without).encode())
 
     def owned_as(self, users: "Dict[int, int]", groups: "Dict[int, int]") -> "Manifest":
         """This tree as it is where these ids are other numbers: what a target should look like there."""
@@ -129,10 +133,6 @@ class Manifest:
         other = Manifest(entries, self.checksum)
         other.missing, other.mounts, other.unreadable = self.missing, self.mounts, self.unreadable
         return other
-
-
-def _digest(*parts: bytes) -> bytes:
-    return hashlib.blake2b(repr(parts).encode(), digest_size=DIGEST_BYTES).digest()
 
 
 class Comparable:
@@ -149,6 +149,11 @@ class Comparable:
             ({}, {}) if terms.owner == "numbers" else (manifest.users, manifest.groups)
         )
 
+    @property
+    def names(self) -> "Tuple[Dict[int, bytes], Dict[int, bytes]]":
+        """What of the names of users and groups counts."""
+        return self._users, self._groups
+
     def aspects(self, entry: Entry) -> "Tuple[Any, ...]":
         """Values in the order of ASPECTS; None where it doesn't count for this kind on these terms."""
         terms, kind = self._terms, entry.kind
@@ -164,6 +169,34 @@ class Comparable:
             entry.digest if is_file and terms.checksum else None,
             entry.group if terms.links else None,
         )
+
+    def columns(self, entries: "Sequence[Entry]") -> "List[Any]":
+        """What `aspects` gives of these, of which all are files or all directories: aspect by aspect.
+
+        Ten times as fast, so most of what is in a tree is fingerprinted by it.
+        """
+        if not entries:
+            return []
+        terms = self._terms
+        paths, kinds, modes, sizes, times, uids, gids, _, _, groups, digests = zip(*entries)  # noqa: B905
+        is_file = kinds[0] == FILE
+        columns: "List[Any]" = [
+            paths,
+            kinds[0],
+            sizes if is_file else None,
+            modes if terms.perms else None,
+            None if terms.owner == "none" else self._owners(uids, gids),
+        ]
+        if terms.times:
+            columns.append(list(map(self._time, times)) if terms.whole_seconds else times)
+        columns.append(digests if is_file and terms.checksum else None)
+        columns.append(groups if terms.links and any(groups) else None)
+        return columns
+
+    def _owners(self, uids: "Sequence[int]", gids: "Sequence[int]") -> "List[Any]":
+        users = {uid: self._owner(uid, 0)[0] for uid in set(uids)}
+        groups = {gid: self._owner(0, gid)[1] for gid in set(gids)}
+        return [list(map(users.get, uids)), list(map(groups.get, gids))]
 
     def _time(self, mtime_ns: int) -> int:
         return mtime_ns // 10**9 if self._terms.whole_seconds else mtime_ns

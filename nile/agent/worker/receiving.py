@@ -14,12 +14,12 @@ its --timeout.
 import errno
 import os
 import select
-import shutil
 import stat
 import struct
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.meeting import Listener
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.running import Ending, Running
 from nile.agent.worker.working import WORK
 
@@ -237,7 +237,10 @@ class Receive:
                 remove(self._dest, self._temporary)
             elif self._keep:
                 inner = rsyncs.inner_directory(self._dest, self._temporary)
-                shutil.rmtree(inner, ignore_errors=True)
+                try:
+                    remove_tree(inner)
+                except OSError:
+                    pass  # whoever sweeps tries again
             else:
                 sweep(self._dest, self._temporary)
         except OSError as error:
@@ -307,7 +310,7 @@ def remove(parent: bytes, temporary: bytes) -> None:
     path = os.path.join(parent, temporary)
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path))
+            as_owner(parent, os.stat(parent), lambda: remove_tree(path))
     except FileNotFoundError:
         pass  # rsync has removed it
     except RecursionError:

@@ -7,13 +7,13 @@ meanwhile is listed; nothing here raises for it.
 
 import errno
 import grp
-import hashlib
 import itertools
 import os
 import pwd
 import stat
 import time
 
+from nile.agent.worker.hashing import blake2b
 from nile.agent.worker.manifest import (
     BLOCK,
     CHARACTER,
@@ -44,6 +44,7 @@ BUFFER = 1 << 20  # bytes read at once
 AT_ONCE = 1000  # names that are listed
 TICK_S = 0.02  # more than the step of the clock that the kernel stamps files by
 _ROUNDS = 3
+_KIND = 0o170000  # the bits of a mode that say so (S_IFMT)
 _KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIRECTORY,
@@ -137,6 +138,8 @@ class Walker:
 
     def _below(self, place: bytes, prefix: bytes, device: int) -> "Iterator[Found]":
         left = [(place, prefix)]
+        # What is asked of every entry of every host is asked here: each name costs.
+        alone, picky, is_directory = len(self._roots) == 1, bool(self._patterns.texts), stat.S_ISDIR
         while left:
             place, prefix = left.pop()
             try:
@@ -147,15 +150,15 @@ class Walker:
             for entry in listed:
                 WORK.done += 1
                 path = prefix + entry.name
-                if entry.name.startswith(TEMPORARY) or self._excludes(path, entry):
+                if entry.name.startswith(TEMPORARY) or (picky and self._excludes(path, entry)):
                     continue
                 try:
                     seen = entry.stat(follow_symlinks=False)
                 except OSError as error:
                     self.unreadable.append((path, _reason(error)))
                     continue
-                directory = stat.S_ISDIR(seen.st_mode)
-                if self._take(path, directory):
+                directory = is_directory(seen.st_mode)
+                if alone or self._take(path, directory):
                     yield path, entry.path, seen
                 if seen.st_dev != device:
                     self.mounts.append(path)
@@ -188,9 +191,11 @@ class _Scanner:
 
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode
-        kind = _KINDS[stat.S_IFMT(mode)]
-        target, device = b"", 0
-        if kind == SYMLINK:
+        kind = _KINDS[mode & _KIND]
+        size, target, device = 0, b"", 0
+        if kind == FILE:
+            size = seen.st_size
+        elif kind == SYMLINK:
             try:
                 target = os.readlink(place)
             except OSError as error:
@@ -198,7 +203,6 @@ class _Scanner:
                 return
         elif kind in (BLOCK, CHARACTER):
             device = seen.st_rdev
-        size = seen.st_size if kind == FILE else 0
         self._entries[path] = Entry(
             path, kind, mode & 0o7777, size, seen.st_mtime_ns, seen.st_uid, seen.st_gid, target, device
         )
@@ -206,7 +210,7 @@ class _Scanner:
         self._places[path] = place
         if seen.st_nlink > 1 and kind != DIRECTORY:
             self._linked[path] = (seen.st_dev, seen.st_ino)
-        else:
+        elif self._linked:
             self._linked.pop(path, None)
 
     def _settle(self, since: float) -> None:
@@ -282,7 +286,7 @@ def digest(place: bytes, identity: "Tuple[int, ...]", buffer: bytearray) -> byte
         seen = os.fstat(fd)
         if (seen.st_ino, seen.st_dev) != identity:
             raise OSError(errno.ESTALE, "replaced while it was looked at")
-        hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        hasher = blake2b(digest_size=DIGEST_BYTES)
         view = memoryview(buffer)
         while True:
             count = file.readinto(buffer)
