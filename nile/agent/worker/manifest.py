@@ -5,6 +5,7 @@ directory of a transfer with a trailing slash is b".", as in rsync's lists.
 """
 
 import operator
+import struct
 from typing import NamedTuple
 
 from nile.agent.worker.hashing import blake2b, digest
@@ -116,9 +117,9 @@ class Manifest:
             outer = [entry for entry in part if entry.kind == FILE]
             others = [entry for entry in part if entry.kind not in (DIRECTORY, FILE)]
             # What repr gives of bytes, numbers and None is the same in every Python, and never ambiguous.
-            files.update(repr(compared.columns(outer)).encode())
+            files.update(compared.columns(outer))
             files.update(repr([(entry.path, compared.aspects(entry)) for entry in others]).encode())
-            directories.update(repr(compared.columns(inner)).encode())
+            directories.update(compared.columns(inner))
             names.update(repr([entry.path for entry in inner]).encode())
         words = repr(tuple(terms)).encode()
         attributes, without = ((words, files.digest(), each.digest()) for each in (directories, names))
@@ -133,6 +134,14 @@ class Manifest:
         other = Manifest(entries, self.checksum)
         other.missing, other.mounts, other.unreadable = self.missing, self.mounts, self.unreadable
         return other
+
+
+def _numbers(values: "Sequence[int]") -> bytes:
+    """The same for the same numbers, and for no others: as 64 bits each, or written out if one has more."""
+    try:
+        return b"q" + struct.pack("!%dq" % len(values), *values)
+    except struct.error:
+        return repr(list(values)).encode()
 
 
 class Comparable:
@@ -170,33 +179,32 @@ class Comparable:
             entry.group if terms.links else None,
         )
 
-    def columns(self, entries: "Sequence[Entry]") -> "List[Any]":
+    def columns(self, entries: "Sequence[Entry]") -> bytes:
         """What `aspects` gives of these, of which all are files or all directories: aspect by aspect.
 
-        Ten times as fast, so most of what is in a tree is fingerprinted by it.
+        Most of what is in a tree is fingerprinted by it: it takes a fifth of the time.
         """
         if not entries:
-            return []
+            return b""
         terms = self._terms
         paths, kinds, modes, sizes, times, uids, gids, _, _, groups, digests = zip(*entries)  # noqa: B905
         is_file = kinds[0] == FILE
-        columns: "List[Any]" = [
-            paths,
-            kinds[0],
-            sizes if is_file else None,
-            modes if terms.perms else None,
-            None if terms.owner == "none" else self._owners(uids, gids),
-        ]
+        columns = [kinds[0], b"\0".join(paths)]
+        columns += [_numbers(modes)] if terms.perms else []
+        columns += [_numbers(sizes)] if is_file else []
+        columns += [self._owners(uids, gids)] if terms.owner != "none" else []
         if terms.times:
-            columns.append(list(map(self._time, times)) if terms.whole_seconds else times)
-        columns.append(digests if is_file and terms.checksum else None)
-        columns.append(groups if terms.links and any(groups) else None)
-        return columns
+            columns.append(_numbers(list(map(self._time, times)) if terms.whole_seconds else times))
+        columns += [repr(digests).encode()] if is_file and terms.checksum else []
+        columns += [repr(groups).encode()] if terms.links and any(groups) else []
+        return repr(list(map(len, columns))).encode() + b"".join(columns)
 
-    def _owners(self, uids: "Sequence[int]", gids: "Sequence[int]") -> "List[Any]":
+    def _owners(self, uids: "Sequence[int]", gids: "Sequence[int]") -> bytes:
         users = {uid: self._owner(uid, 0)[0] for uid in set(uids)}
         groups = {gid: self._owner(0, gid)[1] for gid in set(gids)}
-        return [list(map(users.get, uids)), list(map(groups.get, gids))]
+        if len(users) == 1 and len(groups) == 1:  # as mostly
+            return repr(self._owner(uids[0], gids[0])).encode()
+        return repr([list(map(users.get, uids)), list(map(groups.get, gids))]).encode()
 
     def _time(self, mtime_ns: int) -> int:
         return mtime_ns // 10**9 if self._terms.whole_seconds else mtime_ns

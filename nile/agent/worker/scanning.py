@@ -44,7 +44,8 @@ BUFFER = 1 << 20  # bytes read at once
 AT_ONCE = 1000  # names that are listed
 TICK_S = 0.02  # more than the step of the clock that the kernel stamps files by
 _ROUNDS = 3
-_KIND = 0o170000  # the bits of a mode that say so (S_IFMT)
+_KIND = 0o170000  # the bits of a mode that say so (S_IFMT),
+_REGULAR = stat.S_IFREG  # and what they are of a file
 _KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIRECTORY,
@@ -183,11 +184,25 @@ class _Scanner:
         began = time.time()
         self._walker = Walker(roots, patterns)
         self._unreadable = self._walker.unreadable
-        for path, place, seen in self._walker:
-            self._add(path, place, seen)
+        self._add_all()
         if source:
             self._settle(began)
             self._try_reading()
+
+    def _add_all(self) -> None:
+        """What `_add` does for each that there is; most are plain files, and done here: it counts."""
+        entries, marks, places, linked = self._entries, self._marks, self._places, self._linked
+        new = tuple.__new__
+        for path, place, seen in self._walker:
+            mode = seen.st_mode
+            if mode & _KIND != _REGULAR or seen.st_nlink > 1 or path in linked:
+                self._add(path, place, seen)
+                continue
+            size, mtime = seen.st_size, seen.st_mtime_ns
+            fields = (path, FILE, mode & 0o7777, size, mtime, seen.st_uid, seen.st_gid, b"", 0, b"", b"")
+            entries[path] = new(Entry, fields)
+            marks[path] = seen.st_ctime_ns, mtime, size, seen.st_ino, seen.st_dev
+            places[path] = place
 
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode
