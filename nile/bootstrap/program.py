@@ -73,27 +73,26 @@ MODULES = (
 )
 _BEGIN = "worker.begin"
 RARE = frozenset(
-    f"worker.{name}"
-    for name in [
-        "recording",
-        "archive",
-        "archiving",
-        "attributes",
-        "forking",
-        "ownership",
-        "restoring",
-        "unpacking",
-        "taping",
-        "inuse",
-        "durable",
-        "releases",
-        "delivery",
-        "releasing",
-        "fetching",
-        "shelf",
-        "limits",
-        "gathering",
-    ]
+    {
+        "worker.recording",
+        "worker.archive",
+        "worker.archiving",
+        "worker.attributes",
+        "worker.forking",
+        "worker.ownership",
+        "worker.restoring",
+        "worker.unpacking",
+        "worker.taping",
+        "worker.inuse",
+        "worker.durable",
+        "worker.releases",
+        "worker.delivery",
+        "worker.releasing",
+        "worker.fetching",
+        "worker.shelf",
+        "worker.limits",
+        "worker.gathering",
+    }
 )
 """Of these, what no host needs that has an older copy and gets a patch. It travels as source to all."""
 
