@@ -6,15 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
 
 from nile.agent.worker import messages
 from nile.agent.worker.archiving import FEATURES
-from nile.bootstrap.program import PYTHON, worker_program
+from nile.agent.worker.compare import compare
+from nile.agent.worker.manifest import Comparable, Entry, Manifest, Terms
+from nile.bootstrap.program import PYTHON, compiled, worker_program
 from tests.agent.parent import PYTHONS
 from tests.agent.worker.copying import installed
 
@@ -126,3 +130,40 @@ def test_a_traceback_has_files_and_lines_whether_it_was_compiled_here_or_there(
         said.append(answer["reason"])
     assert said[0] == said[1]
     assert "(nile/agent/worker/service.py:" in said[0]
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """It, and all that are in it."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from codes(const)
+
+
+def lines(code: CodeType) -> list[int | None]:
+    """The line of each of its instructions."""
+    return [line for start, end, line in code.co_lines() for _ in range(start, end, 2)]
+
+
+@pytest.mark.parametrize("module", ["rsync", "service", "chain", "packing"])
+def test_code_has_the_lines_of_its_source_and_nothing_more_of_it(module: str) -> None:
+    file = f"nile/agent/worker/{module}.py"
+    source = (Path(__file__).parents[3] / file).read_text()
+    sent = list(codes(compiled(file.removesuffix(".py").replace("/", "."), source)))
+    whole = list(codes(compile(source, file, "exec", dont_inherit=True)))
+    assert [lines(code) for code in sent] == [lines(code) for code in whole]
+    assert {code.co_filename for code in sent} == {file}
+    assert sum(len(code.co_linetable) for code in sent) < sum(len(code.co_linetable) for code in whole) / 2
+
+
+def test_what_is_alike_is_not_looked_at_file_by_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    aspects = Comparable.aspects
+    monkeypatch.setattr(Comparable, "aspects", lambda *each: (looked.append(each), aspects(*each))[1])
+    entries = [Entry(b"%04d" % number, b"f", 0o644, 7, number, 0, 0) for number in range(1000)]
+    entries += [Entry(b"d%03d" % number, b"d", 0o755, 0, number, 0, 0) for number in range(100)]
+    source, found = Manifest(entries), Manifest([entries[0]._replace(mtime_ns=7), *entries[1:]])
+    assert source.fingerprint(Terms()) != found.fingerprint(Terms())
+    assert not looked
+    assert compare(source, found, Terms()).changed == [(b"0000", ("mtime",))]
+    assert len(looked) == 2
