@@ -492,10 +492,12 @@ def test_one_is_asked_what_differs_while_others_still_look() -> None:
     it = Workers(tree([0, 0, 0]), {}, method=Method.RSYNC)
     scan, compare, asked = it._scan, it._compare, list[int]()
     it._scan = lambda node_id, message: None if node_id == 3 else scan(node_id, message)  # type: ignore[method-assign]
-    it._compare = lambda node_id, message: (  # type: ignore[method-assign]
-        asked.append(node_id),
-        compare(node_id, message),
-    )
+
+    def comparing(node_id: int, message: dict[str, Any]) -> None:
+        asked.append(node_id)
+        compare(node_id, message)
+
+    it._compare = comparing  # type: ignore[method-assign]
     it.run()
     assert len(asked) == 1  # the other that has the same needn't say it as well
     assert [target.step for target in it.sync._targets.values()] == [

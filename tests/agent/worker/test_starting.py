@@ -159,7 +159,12 @@ def test_code_has_the_lines_of_its_source_and_nothing_more_of_it(module: str) ->
 def test_what_is_alike_is_not_looked_at_file_by_file(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
     aspects = Comparable.aspects
-    monkeypatch.setattr(Comparable, "aspects", lambda *each: (looked.append(each), aspects(*each))[1])
+
+    def look(compared: Comparable, entry: Entry) -> tuple[Any, ...]:
+        looked.append(entry)
+        return aspects(compared, entry)
+
+    monkeypatch.setattr(Comparable, "aspects", look)
     entries = [Entry(b"%04d" % number, b"f", 0o644, 7, number, 0, 0) for number in range(1000)]
     entries += [Entry(b"d%03d" % number, b"d", 0o755, 0, number, 0, 0) for number in range(100)]
     source, found = Manifest(entries), Manifest([entries[0]._replace(mtime_ns=7), *entries[1:]])
