@@ -14,9 +14,7 @@ from nile.agent.worker.copies import meant
 from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
-from nile.agent.worker.taping import Tape
 from nile.agent.worker.underway import COME_S
-from nile.agent.worker.unpacking import Unpacking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.reports import Event, Progress, Result
     from nile.agent.worker.running import Ending
+    from nile.agent.worker.taping import Tape
     from nile.agent.worker.trees import Source
 
     Message = Dict[str, Any]
@@ -81,6 +80,8 @@ class Seat:
         """
         recorded = message["recorded"]
         if recorded.get("archive"):
+            from nile.agent.worker.unpacking import Unpacking  # only hosts without rsync need it
+
             copy = meant(message, frozenset())
             self._applying = Unpacking(self._loop, copy, dest, self._applied, self._moved)
         else:
@@ -221,6 +222,8 @@ class Streaming:
 
     def record(self, message: "Message", rsync: "Optional[rsyncs.Rsync]", source: "Source") -> None:
         """Record what a copy would send. Raises OSError where nothing can be spooled."""
+        from nile.agent.worker.taping import Tape  # no host has one
+
         number = message["n"]
         self._tapes[number] = Tape(
             self._loop,
