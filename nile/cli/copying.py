@@ -180,11 +180,11 @@ def run_all(
 def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
     """Copy, or compare, one SRC... and DEST; the exit code."""
     from nile.bootstrap.identity import make_identity
-    from nile.sync import Sync
+    from nile.sync import Paths, Sync
 
     def job(run_id: str) -> MakeJob:
-        return lambda address, tree: Sync(
-            what, run_id, tree, address, partial(secrets.token_bytes, 32), make_identity
+        return lambda neighbours, tree: Sync(
+            what, run_id, tree, Paths(neighbours), partial(secrets.token_bytes, 32), make_identity
         )
 
     return run(select(selection), job, given)
@@ -204,4 +204,4 @@ def _elevated(job: Callable[[str], MakeJob], run_id: str) -> MakeJob:
     from nile.sync import Elevated
 
     make = job(run_id)
-    return lambda address, tree: Elevated(make(address, tree))
+    return lambda neighbours, tree: Elevated(make(neighbours, tree))

@@ -209,3 +209,26 @@ def sshd_with(lab: Lab, host: str, port: int, *lines: str) -> Iterator[None]:
     finally:
         procs.kill_tree(daemon.pid)
         daemon.wait()
+
+
+@contextlib.contextmanager
+def only_ssh(lab: Lab, action: str) -> Iterator[None]:
+    """A firewall on each machine of a lab: of what comes from others it lets in what is from or to port 22.
+
+    `action` is `blackhole` (nothing is said of it) or `prohibit` (ICMP says so). A host that boots has none.
+    """
+    closed = f"pref 5 iif eth0 ipproto tcp sport 1024-65534 dport 1024-65534 {action}"
+    # What is for the machine itself is looked up first, so that must come after the rule.
+    up = ("add pref 10 lookup local", f"add {closed}", "delete pref 0")
+    down = ("add pref 0 lookup local", f"delete {closed}", "delete pref 10")
+    ends = [lab.root_argv([]), *(lab.host_argv(host, []) for host in lab.names)]
+    try:
+        for end in ends:
+            for words in up:
+                subprocess.run([*end, "ip", "rule", *words.split()], check=True)
+        yield
+    finally:
+        ends = [lab.root_argv([]), *(lab.host_argv(host, []) for host in pids(lab))]
+        for end in ends:
+            for words in down:
+                subprocess.run([*end, "ip", "rule", *words.split()], check=False, capture_output=True)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nile.agent.worker import messages
 from nile.bootstrap.program import PYTHON, worker_program
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Job, Judge, Reach, Tell
+from nile.cascade.work import Errand, Job, Judge, Reach, Tell, Vouch
 from nile.events import Decision, HostOutput, Notice
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -132,6 +134,8 @@ class Local:
             elif isinstance(errand, Reach):  # all are on one machine
                 answer = {"n": errand.number, "port": errand.port}
                 self._carry_out(self._job.heard(errand.giver, answer, 0.0))
+            elif isinstance(errand, Vouch):
+                pytest.fail("nobody may log in to another")
             elif isinstance(errand.event, Decision):
                 if self._dies(ROOT_ID, {"do": "decide"}):
                     raise Killed

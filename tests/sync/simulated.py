@@ -10,7 +10,7 @@ from typing import Any
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Job, Judge, Reach, Tell
+from nile.cascade.work import Errand, Job, Judge, Reach, Tell, Vouch
 from nile.events import Decision
 from nile.topology.model import ROOT_ID
 
@@ -82,6 +82,8 @@ class Simulated:
                 self._tell(errand.node_id, errand.message)
             elif isinstance(errand, Reach):
                 self._reach(errand)
+            elif isinstance(errand, Vouch):
+                self._vouch(errand)
             elif isinstance(errand, Judge):
                 assert errand.node_id not in self.judged, "it has its verdict"
                 self.judged[errand.node_id] = errand.judgement
@@ -105,6 +107,9 @@ class Simulated:
 
     def _reach(self, errand: Reach) -> None:
         self._say(errand.giver, errand.number, port=errand.port + 1000)
+
+    def _vouch(self, errand: Vouch) -> None:
+        self._say(ROOT_ID, errand.number, answer=b"signed", refused="", spent=0)
 
     def _end(self, node_id: int) -> None:
         """Its worker is no more."""

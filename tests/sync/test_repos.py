@@ -9,15 +9,16 @@ import pytest
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Reach
+from nile.cascade.work import Neighbours, Reach
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
-from nile.sync import Ask, Method, Purpose, Repos
+from nile.sync import Ask, Method, Paths, Purpose, Repos
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.simulated import Message, Simulated
 from tests.sync.workers import Workers
 
 TWO_STAGES = [0, 0, 1, 1, 2, 2]
+NEIGHBOURS = Neighbours(lambda _, taker: f"h{taker}")
 
 
 class Several(Simulated):
@@ -36,9 +37,7 @@ class Several(Simulated):
             part.tree = self.tree
             self.parts.append(part)
             shares.append((part.options, names))
-        self.job = Repos(
-            shares, "run", self.tree, lambda _, taker: f"h{taker}", lambda: b"s" * 32, lambda: b"PEM"
-        )
+        self.job = Repos(shares, "run", self.tree, Paths(NEIGHBOURS), lambda: b"s" * 32, lambda: b"PEM")
         for part, turn in zip(self.parts, self.job._turns, strict=True):
             part.sync = turn.sync
         self.dropped: list[tuple[int, int]] = []

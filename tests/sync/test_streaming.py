@@ -231,7 +231,7 @@ class TestWhatComesToNothing:
 
     def test_where_hosts_cant_reach_each_other_they_are_copied_to(self) -> None:
         it = workers()
-        it.chain.blocked = {(giver, taker) for giver in range(6) for taker in range(6)}
+        it.chain.blocked = it.chain.locked = set(EVERYBODY)
         it.run()
         all_ok(it)
         assert len(it.copies) == 5
@@ -267,6 +267,172 @@ class TestWhatComesToNothing:
         it.chain.holds = False
         all_ok(it)
         assert len(it.copies) == 5
+
+
+EVERYBODY = {(giver, taker) for giver in range(6) for taker in range(6)}
+
+
+class TestThroughSsh:
+    """Where a host reaches no port of another one but ssh's."""
+
+    def behind_a_firewall(self, **options: Any) -> Workers:
+        it = workers(**options)
+        it.chain.blocked = set(EVERYBODY)
+        it.logins = set(EVERYBODY)
+        return it
+
+    def test_each_host_gets_it_once_from_the_one_before_it(self) -> None:
+        it = self.behind_a_firewall()
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        assert sorted(it.chain.served) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+        assert sorted(it.chain.by_ssh) == sorted(it.chain.served)
+        assert "left out" not in notices(it)
+        assert "5 of 5 hosts got the stream through ssh: " in notices(it)
+        assert "(refused)" in notices(it)
+
+    def test_the_root_signs_for_each_login_once(self) -> None:
+        it = self.behind_a_firewall()
+        it.run()
+        assert sorted(each.taker for each in it.vouched) == [2, 3, 4, 5]
+        assert {(each.binds, each.request, each.budget_left) for each in it.vouched} == {
+            ((b"bound",), b"sign", 1)
+        }
+
+    def test_only_those_go_through_it_that_need_it(self) -> None:
+        it = workers()
+        it.logins = set(EVERYBODY)
+        it.chain.blocked = {(2, 3)}
+        it.run()
+        all_ok(it)
+        assert it.chain.by_ssh == [(2, 3)]
+        told = "1 of 5 hosts got the stream through ssh: h2 reaches no other port of h3 (refused)"
+        assert told in notices(it)
+
+    def test_what_is_known_of_the_ways_holds_for_the_next_stream(self) -> None:
+        it = self.behind_a_firewall()
+        it.has |= {1: "old", 2: "old", 3: "older", 4: "older", 5: "oldest"}
+        it.run()
+        tries = [(giver, by_ssh) for giver, _, by_ssh in it.chain.tried]
+        assert tries.count((ROOT_ID, False)) <= 2
+        assert it.chain.tried[-1][2]
+
+    def test_who_dies_is_skipped(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        it.run()
+        it.die(3)
+        it.go_on()
+        assert it.chain.served[-1] == it.chain.by_ssh[-1] == (2, 4)
+        assert it.chain.tried[-1] == (2, 4, True), "nobody tries again what is known to lead nowhere"
+        it.chain.holds = False
+        it.chain.flow()
+        it.go_on()
+        assert it.copies == []
+
+    def test_who_lets_nobody_in_is_left_out(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.locked = {(giver, 3) for giver in range(6)}
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [3]
+        assert (2, 4) in it.chain.served
+
+    def test_where_nobody_lets_anybody_in_they_are_copied_to(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.locked = set(EVERYBODY)
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert "through ssh" not in notices(it)
+
+    def test_where_only_the_root_reaches_hosts_they_are_copied_to(self) -> None:
+        """A stream that the root feeds to each of them by itself is no stream."""
+        it = self.behind_a_firewall()
+        it.logins = set()
+        it.chain.holds = True
+        it.run()
+        all_ok(it)
+        assert it.chain.served == [(ROOT_ID, 1)]
+        assert len(it.copies) == 5
+
+    def test_a_root_without_a_way_over_its_links_serves_nobody(self) -> None:
+        it = self.behind_a_firewall()
+        it._reach = lambda errand: it._say(errand.giver, errand.number, code="dropped", reason="so")  # type: ignore[method-assign]
+        it.run()
+        assert it.chain.served == []
+        assert "(so)" in notices(it)
+
+    @pytest.mark.parametrize(
+        "lie",
+        [
+            {"binds": "no list"},
+            {"binds": ["no bytes"]},
+            {"request": "no bytes"},
+            {"serial": -1},
+            {"link": "none"},
+        ],
+    )
+    def test_a_request_that_is_none_is_a_lie(self, lie: dict[str, Any]) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        it._vouch = lambda errand: None  # type: ignore[method-assign]
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        words: dict[str, Any] = {"link": seat.link, "serial": 1, "binds": [], "request": b"sign"}
+        it._say(2, seat.number, more=True, **{**words, **lie})
+        it.go_on()
+        assert it.judged[2].code is Code.AGENT
+
+    def test_nothing_is_signed_for_one_who_was_let_in(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        words: dict[str, Any] = {"link": seat.link, "serial": 1, "binds": [], "request": b"sign"}
+        it._say(2, seat.number, more=True, **words)
+        while 2 not in it.judged:
+            assert it.step()
+        assert it.judged[2].code is Code.AGENT
+        assert len([each for each in it.vouched if each.taker == 3]) == 1
+
+    def test_nothing_is_signed_for_one_who_is_led_nowhere(self) -> None:
+        """By a port of its own, or for a way that is given up."""
+        it = workers()
+        it.logins = set(EVERYBODY)
+        it.chain.holds = True
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        words: dict[str, Any] = {"serial": 1, "binds": [], "request": b"sign", "more": True}
+        it._say(2, seat.number, link=seat.link + 1000, **words)
+        it.go_on()
+        assert (it.vouched, it.judged) == ([], {})
+        it._say(2, seat.number, link=seat.link, **words)
+        it.go_on()
+        assert it.vouched == []
+        assert it.judged[2].code is Code.AGENT
+
+    def test_signatures_that_arent_bound_are_counted(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        asked: list[Any] = []
+        it._vouch = asked.append  # type: ignore[method-assign]
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        (first,) = [each for each in asked if each.taker == 3]
+        it.chain.signed = lambda *_: None  # type: ignore[method-assign]
+        it._say(ROOT_ID, first.number, answer=b"signed", refused="", spent=1)
+        while it.step():
+            pass
+        it._say(2, seat.number, more=True, link=seat.link, serial=8, binds=[], request=b"sign")
+        while it.step():
+            pass
+        assert [each.budget_left for each in asked if each.taker == 3] == [1, 0]
 
 
 class TestWhoIsLost:
