@@ -29,6 +29,8 @@ TRIES_FROM = 3
 """Ways from one node that come to nothing, before that one is left out."""
 HOPELESS = 4
 """Ways that came to nothing before any led anywhere: these hosts can't reach each other."""
+MOST_APART = 4
+"""Members that the root feeds because the one before them may not log in there: each takes of its port."""
 ORPHAN_S = 1.5
 """How long a member waits for a feeder of which nobody says that it is gone."""
 ANSWER_S = 60.0
@@ -74,6 +76,8 @@ class Chain:
         self._open = True
         self._failed_from: Counter[int] = Counter()
         self._failures = 0
+        self._apart = 0
+        """Members that are fed by the root for that reason."""
         self._reached: set[int] = set()
         """Ids of nodes that have reached another one."""
         self.sent: Counter[int] = Counter()
@@ -304,6 +308,10 @@ class Chain:
         hopeless = not self._reached and self._failures >= min(HOPELESS, TRIES * len(self._members))
         if hopeless or (feeder is None and self._failed_from[ROOT_ID] >= TRIES_FROM):
             yield from self.dissolve(reason, t)
+        elif self._apart < MOST_APART and self._paths.apart(giver, fed.target.id):
+            self._apart += 1
+            yield from self._feed(fed, None, t)
+            yield from self._settle()
         elif not self._hosts.attached(fed.target.id) or fed.failed >= TRIES:
             yield from self._leave_out(fed, reason, t, True)
         elif feeder is not None and self._failed_from[giver] >= TRIES_FROM:

@@ -44,6 +44,10 @@ class Paths:
         shut = (giver, taker) in self._shut or self._more_shut[giver == ROOT_ID] > 0
         return shut and self._may(giver, taker)
 
+    def apart(self, giver: int, taker: int) -> bool:
+        """Are they two hosts of which the route file says that the one doesn't log in to the other?"""
+        return not self._may(giver, taker)
+
     def found(self, giver: int, taker: int, *, by_ssh: bool) -> None:
         """The one was led to the other."""
         if not by_ssh:

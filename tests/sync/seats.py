@@ -12,6 +12,7 @@ from nile.topology.model import ROOT_ID
 Message = dict[str, Any]
 Say = Callable[..., None]
 DIGEST = b"d" * 32
+DENIED = "a banner\nPermission denied (publickey)."
 WRITTEN = 1 << 20
 """Bytes that a recording says that it has so far."""
 
@@ -161,7 +162,8 @@ class Seats:
             assert taker.loopback is by_ssh, "it waits elsewhere"
             self.tried.append((giver, taker.node, by_ssh))
             if by_ssh and (giver, taker.node) in self.locked:
-                self.tell(giver, number, "successor", "ssh", link=message["n"])
+                event = {"kind": "successor", "code": "ssh", "reason": DENIED, "offset": 0}
+                self.say(giver, number, event=event, more=True, link=message["n"])
                 return
             if by_ssh and giver != ROOT_ID:
                 assert message["login"] == {"to": taker.node}

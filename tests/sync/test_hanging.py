@@ -86,7 +86,8 @@ def test_one_that_was_recorded_against_and_never_says_that_it_is_over() -> None:
 def test_a_recording_that_nobody_wants_any_more_is_ended(blocked: bool) -> None:
     it = workers()
     it.chain.unfinished = True
-    it.chain.blocked = {(giver, taker) for giver in range(6) for taker in range(6) if blocked}
+    everybody = range(6 if blocked else 0)
+    it.chain.blocked = it.chain.locked = {(giver, taker) for giver in everybody for taker in everybody}
     it.run()
     assert it.chain.forgotten == list(it.chain.recordings)[: int(blocked)]
     if blocked:

@@ -12,7 +12,7 @@ from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import Asking
-from nile.sync.chain import ORPHAN_S
+from nile.sync.chain import MOST_APART, ORPHAN_S
 from nile.sync.delivery import STUCK_S
 from nile.sync.holdups import CALM_S, HELD_S, REPORT_S
 from nile.topology.model import ROOT_ID
@@ -235,24 +235,24 @@ class TestWhatComesToNothing:
         it.run()
         all_ok(it)
         assert len(it.copies) == 5
-        assert "refused" in notices(it)
+        assert "(Permission denied (publickey).)" in notices(it)
 
     def test_where_the_root_cant_reach_them_they_are_copied_to(self) -> None:
         it = workers()
-        it.chain.blocked = {(ROOT_ID, taker) for taker in range(6)}
+        it.chain.blocked = it.chain.locked = {(ROOT_ID, taker) for taker in range(6)}
         it.run()
         all_ok(it)
 
     def test_one_that_cant_be_reached_is_left_out(self) -> None:
         it = workers()
-        it.chain.blocked = {(giver, 3) for giver in range(6)}
+        it.chain.blocked = it.chain.locked = {(giver, 3) for giver in range(6)}
         it.run()
         all_ok(it)
         assert [taker for _, taker in it.copies] == [3]
 
     def test_one_that_reaches_nobody_is_left_out(self) -> None:
         it = workers(tree([0, 0, 0, 0, 0, 0, 0]))
-        it.chain.blocked = {(2, taker) for taker in range(8)}
+        it.chain.blocked = it.chain.locked = {(2, taker) for taker in range(8)}
         it.run()
         all_ok(it)
         assert 2 in {taker for _, taker in it.copies}
@@ -278,7 +278,6 @@ class TestThroughSsh:
     def behind_a_firewall(self, **options: Any) -> Workers:
         it = workers(**options)
         it.chain.blocked = set(EVERYBODY)
-        it.logins = set(EVERYBODY)
         return it
 
     def test_each_host_gets_it_once_from_the_one_before_it(self) -> None:
@@ -302,7 +301,6 @@ class TestThroughSsh:
 
     def test_only_those_go_through_it_that_need_it(self) -> None:
         it = workers()
-        it.logins = set(EVERYBODY)
         it.chain.blocked = {(2, 3)}
         it.run()
         all_ok(it)
@@ -357,6 +355,25 @@ class TestThroughSsh:
         assert it.chain.served == [(ROOT_ID, 1)]
         assert len(it.copies) == 5
 
+    def test_behind_each_gateway_it_begins_at_the_root(self) -> None:
+        it = self.behind_a_firewall()
+        near, far = {1, 2, 3}, {4, 5}
+        it.logins = {way for way in EVERYBODY if set(way) <= near or set(way) <= far}
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        assert sorted(it.chain.served) == [(0, 1), (0, 4), (1, 2), (2, 3), (4, 5)]
+        assert "left out" not in notices(it)
+
+    def test_the_root_feeds_only_a_few_that_are_kept_apart(self) -> None:
+        it = self.behind_a_firewall(plan=tree([0] * 14))
+        it.chain.blocked = {(giver, taker) for giver in range(15) for taker in range(15)}
+        it.logins = {(giver, giver + 1) for giver in range(1, 15, 2)}
+        it.run()
+        all_ok(it)
+        fed = [taker for giver, taker in it.chain.served if giver == ROOT_ID]
+        assert len(fed) == 1 + MOST_APART
+
     def test_a_root_without_a_way_over_its_links_serves_nobody(self) -> None:
         it = self.behind_a_firewall()
         it._reach = lambda errand: it._say(errand.giver, errand.number, code="dropped", reason="so")  # type: ignore[method-assign]
@@ -402,7 +419,6 @@ class TestThroughSsh:
     def test_nothing_is_signed_for_one_who_is_led_nowhere(self) -> None:
         """By a port of its own, or for a way that is given up."""
         it = workers()
-        it.logins = set(EVERYBODY)
         it.chain.holds = True
         it.run()
         seat = it.chain.of(2)

@@ -71,8 +71,8 @@ class Workers(Simulated):
         self.copies: list[tuple[int, int]] = []
         """(giver, taker) of all copies that were begun."""
         self.wrote: set[int] = set()
-        self.logins: set[tuple[int, int]] = set()
-        """(giver, taker): who may log in to whom."""
+        self.logins: set[tuple[int, int]] | None = None
+        """(giver, taker): who may log in to whom; None: each to all."""
         self.vouched: list[Vouch] = []
         self._receiving: dict[int, int] = {}
         self._recorded: dict[int, int] = {}
@@ -80,7 +80,7 @@ class Workers(Simulated):
         self.chain = Seats(self._say, self._became, self._dead)
 
     def _login(self, giver: int, taker: int) -> Message | None:
-        return {"to": taker} if (giver, taker) in self.logins else None
+        return {"to": taker} if self.logins is None or (giver, taker) in self.logins else None
 
     def tick(self, t: float) -> None:
         """It is so late now."""
