@@ -294,7 +294,7 @@ class Chain:
         """A feeder got to the one that it is to feed."""
         if giver != ROOT_ID or not fed.by_ssh:  # that leads to all of them
             self._reached.add(giver)
-        fed.found = True
+        self._leading.found(fed)
         self._paths.found(giver, fed.target.id, by_ssh=fed.by_ssh)
         self.through_ssh.pop(fed.target.id, None)
         if fed.by_ssh:
@@ -302,16 +302,19 @@ class Chain:
 
     def _broke(self, feeder: Member | None, fed: Member, reason: str, t: float) -> Errands:
         giver = feeder.target.id if feeder else ROOT_ID
-        self._failures += 1
-        self._failed_from[giver] += 1
-        fed.failed += 1
-        hopeless = not self._reached and self._failures >= min(HOPELESS, TRIES * len(self._members))
-        if hopeless or (feeder is None and self._failed_from[ROOT_ID] >= TRIES_FROM):
-            yield from self.dissolve(reason, t)
-        elif self._apart < MOST_APART and self._paths.apart(giver, fed.target.id):
+        if self._apart < MOST_APART and self._paths.apart(giver, fed.target.id):
             self._apart += 1
             yield from self._feed(fed, None, t)
             yield from self._settle()
+            return
+        self._leading.lost(fed)
+        self._failures += 1
+        self._failed_from[giver] += 1
+        fed.failed += 1
+        many = self._failures >= min(HOPELESS, TRIES * len(self._members))
+        hopeless = many and not self._reached and not self._leading.looking
+        if hopeless or (feeder is None and self._failed_from[ROOT_ID] >= TRIES_FROM):
+            yield from self.dissolve(reason, t)
         elif not self._hosts.attached(fed.target.id) or fed.failed >= TRIES:
             yield from self._leave_out(fed, reason, t, True)
         elif feeder is not None and self._failed_from[giver] >= TRIES_FROM:

@@ -16,8 +16,8 @@ from nile.topology.model import ROOT_ID
 class Leading:
     """Ways of one stream, which the root serves under the number `recording`.
 
-    `root_said(member, message, t)` hears the root's worker, of what it serves to one; `lost(member,
-    reason, t)`: the root has no way to one.
+    `root_said(member, message, t)` hears the root's worker, of what it serves to one; `no_way(member,
+    reason, t)`: the root has none to one.
     """
 
     def __init__(
@@ -26,16 +26,22 @@ class Leading:
         recording: int,
         identity: bytes,
         root_said: Callable[[Member, dict[str, Any], float], Errands],
-        lost: Callable[[Member, str, float], Errands],
+        no_way: Callable[[Member, str, float], Errands],
     ) -> None:
         self._asking = means.asking
         self._paths = means.paths
         self._recording = recording
         self._identity = identity
         self._root_said = root_said
-        self._lost = lost
+        self._no_way = no_way
         self._links: dict[int, Member] = {}
         """By the number of the words by which its feeder was told of it, as long as these hold."""
+        self._looking: set[Member] = set()
+
+    @property
+    def looking(self) -> bool:
+        """Is a host about to find another one through ssh? It takes longer than to see a port closed."""
+        return bool(self._looking)
 
     def holder(self, link: int) -> Member | None:
         """To whom words of that number lead still."""
@@ -45,12 +51,24 @@ class Leading:
         """Words that led to it hold no more."""
         self._links.pop(member.link, None)
         member.link = 0
+        self._looking.discard(member)
+
+    def found(self, member: Member) -> None:
+        """Its feeder has come."""
+        member.found = True
+        self._looking.discard(member)
+
+    def lost(self, member: Member) -> None:
+        """Its feeder hasn't come, or is gone."""
+        self._looking.discard(member)
 
     def prepare(self, member: Member) -> dict[str, Any]:
         """It is to wait for its feeder: what it has to know of the way by which that comes."""
         member.found = member.signing = False
         member.unbound = 0
         member.by_ssh = self._paths.by_ssh(member.giver, member.target.id)
+        if member.by_ssh and member.feeder is not None:
+            self._looking.add(member)
         return {"loopback": member.by_ssh}
 
     def lead(self, member: Member, port: int) -> Errands:
@@ -72,7 +90,7 @@ class Leading:
             where = {"address": LOOPBACK, "port": count(message["port"]), "loopback": True}
             yield from self._tell(member, where)
         else:
-            yield from self._lost(member, words(message["reason"]), t)
+            yield from self._no_way(member, words(message["reason"]), t)
 
     def _tell(self, member: Member, where: dict[str, Any]) -> Errands:
         feeder, fields = member.feeder, {**where, "secret": member.secret}

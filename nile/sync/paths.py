@@ -45,8 +45,8 @@ class Paths:
         return shut and self._may(giver, taker)
 
     def apart(self, giver: int, taker: int) -> bool:
-        """Are they two hosts of which the route file says that the one doesn't log in to the other?"""
-        return not self._may(giver, taker)
+        """Did the one reach no port of the other, and the route file says that it doesn't log in there?"""
+        return (giver, taker) in self._shut and not self._may(giver, taker)
 
     def found(self, giver: int, taker: int, *, by_ssh: bool) -> None:
         """The one was led to the other."""

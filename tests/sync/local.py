@@ -15,10 +15,11 @@ import pytest
 
 from nile.agent.worker import messages
 from nile.bootstrap.program import PYTHON, worker_program
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Job, Judge, Reach, Tell, Vouch
+from nile.cascade.work import Errand, Job, Judge, Reach, Tell
 from nile.events import Decision, HostOutput, Notice
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree

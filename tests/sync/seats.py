@@ -180,7 +180,7 @@ class Seats:
         assert message["what"] == number
         taker = self._by_port.get(told["port"])
         gone = taker is None or taker.over or taker.port != told["port"]
-        if seat is None or not seat.over:
+        if seat is not None and not seat.over and seat.link == message["link"]:
             self._found(giver, told, number, seat, None if gone else taker, True)
 
     def _found(

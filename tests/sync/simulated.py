@@ -7,10 +7,11 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Errand, Job, Judge, Reach, Tell, Vouch
+from nile.cascade.work import Errand, Job, Judge, Reach, Tell
 from nile.events import Decision
 from nile.topology.model import ROOT_ID
 

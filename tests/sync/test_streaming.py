@@ -305,7 +305,7 @@ class TestThroughSsh:
         it.run()
         all_ok(it)
         assert it.chain.by_ssh == [(2, 3)]
-        told = "1 of 5 hosts got the stream through ssh: h2 reaches no other port of h3 (refused)"
+        told = "1 of 5 hosts got the stream through ssh: h0002 reaches no other port of h0003 (refused)"
         assert told in notices(it)
 
     def test_what_is_known_of_the_ways_holds_for_the_next_stream(self) -> None:
@@ -347,13 +347,15 @@ class TestThroughSsh:
 
     def test_where_only_the_root_reaches_hosts_they_are_copied_to(self) -> None:
         """A stream that the root feeds to each of them by itself is no stream."""
-        it = self.behind_a_firewall()
+        it = workers(tree([0] * 14))
+        it.chain.blocked = {(giver, taker) for giver in range(15) for taker in range(15)}
         it.logins = set()
         it.chain.holds = True
         it.run()
         all_ok(it)
-        assert it.chain.served == [(ROOT_ID, 1)]
-        assert len(it.copies) == 5
+        assert {giver for giver, _ in it.chain.served} <= {ROOT_ID}
+        assert len(it.chain.served) <= 1 + MOST_APART
+        assert len(it.copies) == 14
 
     def test_behind_each_gateway_it_begins_at_the_root(self) -> None:
         it = self.behind_a_firewall()
@@ -366,7 +368,7 @@ class TestThroughSsh:
         assert "left out" not in notices(it)
 
     def test_the_root_feeds_only_a_few_that_are_kept_apart(self) -> None:
-        it = self.behind_a_firewall(plan=tree([0] * 14))
+        it = workers(tree([0] * 14))
         it.chain.blocked = {(giver, taker) for giver in range(15) for taker in range(15)}
         it.logins = {(giver, giver + 1) for giver in range(1, 15, 2)}
         it.run()
@@ -378,7 +380,7 @@ class TestThroughSsh:
         it = self.behind_a_firewall()
         it._reach = lambda errand: it._say(errand.giver, errand.number, code="dropped", reason="so")  # type: ignore[method-assign]
         it.run()
-        assert it.chain.served == []
+        assert [way for way in it.chain.served if ROOT_ID in way] == []
         assert "(so)" in notices(it)
 
     @pytest.mark.parametrize(
@@ -400,8 +402,8 @@ class TestThroughSsh:
         assert seat is not None
         words: dict[str, Any] = {"link": seat.link, "serial": 1, "binds": [], "request": b"sign"}
         it._say(2, seat.number, more=True, **{**words, **lie})
-        it.go_on()
-        assert it.judged[2].code is Code.AGENT
+        with pytest.raises((TypeError, ValueError)):
+            it.step()
 
     def test_nothing_is_signed_for_one_who_was_let_in(self) -> None:
         it = self.behind_a_firewall()
@@ -411,9 +413,8 @@ class TestThroughSsh:
         assert seat is not None
         words: dict[str, Any] = {"link": seat.link, "serial": 1, "binds": [], "request": b"sign"}
         it._say(2, seat.number, more=True, **words)
-        while 2 not in it.judged:
-            assert it.step()
-        assert it.judged[2].code is Code.AGENT
+        with pytest.raises(ValueError, match="no login"):
+            it.step()
         assert len([each for each in it.vouched if each.taker == 3]) == 1
 
     def test_nothing_is_signed_for_one_who_is_led_nowhere(self) -> None:
@@ -428,15 +429,15 @@ class TestThroughSsh:
         it.go_on()
         assert (it.vouched, it.judged) == ([], {})
         it._say(2, seat.number, link=seat.link, **words)
-        it.go_on()
+        with pytest.raises(ValueError, match="no login"):
+            it.step()
         assert it.vouched == []
-        assert it.judged[2].code is Code.AGENT
 
     def test_signatures_that_arent_bound_are_counted(self) -> None:
         it = self.behind_a_firewall()
         it.chain.holds = True
         asked: list[Any] = []
-        it._vouch = asked.append  # type: ignore[method-assign]
+        it._vouch = asked.append  # type: ignore[method-assign,assignment]
         it.run()
         seat = it.chain.of(2)
         assert seat is not None

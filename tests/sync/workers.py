@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Neighbours, Reach, Vouch
+from nile.cascade.work import Neighbours, Reach
 from nile.sync import Method, Paths, Sync, SyncOptions
 from nile.sync.queues import AT_ONE_TIME
 from nile.sync.targets import Step

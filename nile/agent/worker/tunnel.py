@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 PARTING_S = 1.0  # for an ssh that has closed its end to say why, and go
+AGENT = "/agent"  # as SignSocket calls it
+MOST_PATH = 107  # bytes of a socket's path
 MOST_SAID = 2000  # bytes of what it says that are kept: the last
 _MEMORY = ("/dev/shm", "/run/user/%d" % os.getuid())
 
@@ -129,7 +131,7 @@ class Papers:
     @property
     def path(self) -> str:
         """The socket's."""
-        return self._place + "/agent"
+        return self._place + AGENT
 
     def answer(self, serial: int, body: bytes) -> None:
         """To what was asked under that number."""
@@ -152,9 +154,9 @@ class Papers:
         """In a directory that nobody else may enter, in the command's scratch: that goes with the agent."""
         failed = OSError(errno.ENOENT, "there is no memory file system for the signing socket")
         for base in (os.environ.get("NILE_SCRATCH"),) + _MEMORY:
-            if base is None:
-                continue
             place = "%s/nile-%s" % (base, os.urandom(8).hex())
+            if base is None or len(os.fsencode(place + AGENT)) > MOST_PATH:
+                continue
             try:
                 os.mkdir(place, 0o700)
                 self._place = place
@@ -204,13 +206,15 @@ class Tunnel:
         self._refused = ""
         self._timer = -1
         try:
-            self._begin(login, port, ask)
+            client = self._begin(login, port, ask)
         except OSError as error:
             self._give_back()
             self._later("agent", error.strerror or str(error))
-        if self._client is not None:
+            return
+        self._client = client
+        if client is not None:
             introduction = Introduction(secret, "dialler", os.urandom(NONCE))
-            self._handshake = Handshake(loop, self._client, introduction, deadline, self._judged)
+            self._handshake = Handshake(loop, client, introduction, deadline, self._judged)
 
     def answer(self, serial: int, body: bytes, refused: str) -> None:
         """The root has signed; or it hasn't, and says why."""
@@ -228,15 +232,15 @@ class Tunnel:
             client.close()
         self._give_back()
 
-    def _begin(self, login: "Message", port: int, ask: "Ask") -> None:
+    def _begin(self, login: "Message", port: int, ask: "Ask") -> "Optional[Client]":
         env = dict(os.environ)
         ssh = sshlogin.find_ssh(env)
         if ssh is None:
             self._later("no-ssh", "there is no ssh client")
-            return
+            return None
         self._papers = Papers(self._loop, login, self._pid, ask)
         argv = tunnel_argv(ssh, login, self._papers.known_hosts, port)
-        self._client = Client(self._loop, argv, dict(env, SSH_AUTH_SOCK=self._papers.path), self._ended)
+        return Client(self._loop, argv, dict(env, SSH_AUTH_SOCK=self._papers.path), self._ended)
 
     def _pid(self) -> int:
         return self._client.pid if self._client is not None else 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nile.agent import sshlogin
 from nile.agent.signsocket import SIGN_REQUEST, message, string
 from nile.agent.worker import tunnel
 from nile.agent.worker.loop import Loop
@@ -105,10 +106,10 @@ class Asked:
 
 
 def settle(loop: Loop) -> None:
-    """Until every child of ours is over."""
+    """Until every child of ours is over, and what it said is read."""
 
     def look() -> None:
-        if loop._children:
+        if loop._children or len(loop._ready) > 1:  # the loop's own pipe
             loop.at(loop.now() + 0.005, look)
         else:
             loop.stop()
@@ -157,6 +158,7 @@ def test_whoever_listens_and_doesnt_know_the_secret_is_nobody(loop: Loop, scratc
     loop.run()
     assert ends.code("dialler") == "secret"
     listener.close()
+    settle(loop)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +179,9 @@ def test_it_says_why_there_is_no_way(
     Asked().lead(loop, 1, ends("dialler"), 2.0 if code == "timeout" else LONGEST_S)
     loop.run()
     assert ends.code("dialler") == code
-    assert reason in ends.said["dialler"][2]
     assert not loop._children, "ssh is over"
+    settle(loop)
+    assert reason in ends.said["dialler"][2]
     assert (list(scratch.iterdir()), descriptors()) == ([], before)
 
 
@@ -188,10 +191,11 @@ def test_the_reason_of_the_root_counts_for_more_than_what_ssh_makes_of_it(loop: 
     Asked(b"\5", "no signature for h2: so").lead(loop, 1, ends("dialler"))
     loop.run()
     assert ends.said["dialler"][1:] == ("signing", "no signature for h2: so")
+    settle(loop)
 
 
 def test_without_an_ssh_there_is_no_way(loop: Loop, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tunnel.sshlogin, "find_ssh", lambda env: None)
+    monkeypatch.setattr(sshlogin, "find_ssh", lambda env: None)
     ends = Ends(loop)
     Asked().lead(loop, 1, ends("dialler"))
     assert ends.said == {}, "not from within"
@@ -226,6 +230,7 @@ def test_a_path_that_is_too_long_is_left_for_another(
     loop.run()
     assert (ends.code("listener"), ends.code("dialler")) == ("", "")
     ends.close()
+    settle(loop)
     assert list(scratch.iterdir()) == [long]
     assert list(long.iterdir()) == []
 
