@@ -219,11 +219,11 @@ def only_ssh(lab: Lab, *, drops: bool = False) -> Iterator[None]:
     told. A host that boots has none.
     """
     closed = "ipproto tcp sport 1024-65534 dport 1024-65534"
-    up, down = (f"add {closed} prohibit",), (f"delete {closed} prohibit",)
+    up, down = [f"add {closed} prohibit"], [f"delete {closed} prohibit"]
     if drops:  # what is for the machine itself is looked up first: that has to come after the rule
         closed = f"pref 5 iif eth0 {closed} blackhole"
-        up = ("add pref 10 lookup local", f"add {closed}", "delete pref 0")
-        down = ("add pref 0 lookup local", f"delete {closed}", "delete pref 10")
+        up = ["add pref 10 lookup local", f"add {closed}", "delete pref 0"]
+        down = ["add pref 0 lookup local", f"delete {closed}", "delete pref 10"]
     ends = [lab.root_argv([]), *(lab.host_argv(host, []) for host in lab.names)]
     try:
         for end in ends:
