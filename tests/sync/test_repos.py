@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
@@ -18,7 +19,7 @@ from tests.sync.simulated import Message, Simulated
 from tests.sync.workers import Workers
 
 TWO_STAGES = [0, 0, 1, 1, 2, 2]
-NEIGHBOURS = Neighbours(lambda _, taker: f"h{taker}")
+NEIGHBOURS = Neighbours(lambda _, taker: f"h{taker}", lambda _, taker: {"to": taker})
 
 
 class Several(Simulated):
@@ -58,6 +59,11 @@ class Several(Simulated):
     def _reach(self, errand: Reach) -> None:
         part = self.parts[errand.number % len(self.parts)]
         part._say(errand.giver, errand.number, port=errand.port + 1000, agent=True)
+
+    def _vouch(self, errand: Vouch) -> None:
+        part = self.parts[errand.number % len(self.parts)]
+        part.vouched.append(errand)
+        part._say(ROOT_ID, errand.number, answer=b"signed", refused="", spent=0, agent=True)
 
     def _tell(self, node: int, message: Message) -> None:
         repo = message["repo"]
@@ -102,6 +108,20 @@ def test_each_has_its_turn_and_every_host_gets_all(seed: int) -> None:
     ]
     assert [repo for repo, node in it.dropped if node == ROOT_ID] == [0, 1, 2]
     assert [text.split(":")[0] for text in texts(it, Notice)] == ["/dst0", "/dst1", "/dst2"]
+
+
+def test_what_is_known_of_the_ways_holds_for_all_of_them() -> None:
+    """Where hosts reach each other through ssh only, the root signs for each, and ports are tried once."""
+    it = Several(tree([0] * 4), [{"method": Method.STREAM}] * 3)
+    for part in it.parts:
+        part.chain.blocked = {(giver, taker) for giver in range(5) for taker in range(5)}
+    it.run()
+    assert {judged.verdict for judged in it.judged.values()} == {Verdict.OK}
+    for part in it.parts:
+        assert sorted(part.chain.by_ssh) == [(0, 1), (1, 2), (2, 3), (3, 4)]
+        assert sorted(each.taker for each in part.vouched) == [2, 3, 4]
+        tried = [by_ssh for _, _, by_ssh in part.chain.tried]
+        assert tried.count(False) == (4 if part is it.parts[0] else 0)
 
 
 def test_a_host_gets_only_what_is_for_it() -> None:

@@ -58,6 +58,7 @@ while True:
             sys.exit(0)
         os.write(other[fd], data)
 """
+DEAF = FORWARD.replace("sys.exit(0)", "del other[fd]")
 REFUSE = """
 sys.exit("bad permissions" if sign() == b"\\0\\0\\0\\1\\5" else 1)
 """
@@ -71,12 +72,12 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the command of a run gets; its PATH has nothing in it but the ssh of a test."""
+    """What the command of a run gets; the first ssh in its PATH is that of a test."""
     found = tmp_path / "scratch"
     found.mkdir()
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("NILE_SCRATCH", str(found))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     return found
 
 
@@ -137,6 +138,17 @@ def test_two_meet_through_ssh(loop: Loop, scratch: Path) -> None:
     far.close()
     settle(loop)
     assert descriptors() == before
+
+
+def test_an_ssh_that_doesnt_end_by_itself_is_ended(loop: Loop, scratch: Path) -> None:
+    ssh(scratch, DEAF)
+    ends, asked = Ends(loop, 2), Asked()
+    listener = Listener(loop, LOOPBACK, SECRET, deadline(loop), ends("listener"))
+    asked.lead(loop, listener.port, ends("dialler"))
+    loop.run()
+    ends.connection("dialler").close()
+    settle(loop)
+    ends.close()
 
 
 def test_its_command_line() -> None:
