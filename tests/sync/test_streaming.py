@@ -355,6 +355,7 @@ class TestThroughSsh:
         all_ok(it)
         assert {giver for giver, _ in it.chain.served} <= {ROOT_ID}
         assert len(it.chain.served) <= 1 + MOST_APART
+        assert len([way for way in it.chain.tried if not way[2]]) <= 14 + 4, "nobody tries for long"
         assert len(it.copies) == 14
 
     def test_behind_each_gateway_it_begins_at_the_root(self) -> None:
@@ -366,6 +367,17 @@ class TestThroughSsh:
         assert it.copies == []
         assert sorted(it.chain.served) == [(0, 1), (0, 4), (1, 2), (2, 3), (4, 5)]
         assert "left out" not in notices(it)
+
+    def test_a_way_that_was_found_is_found_again_as_it_was(self) -> None:
+        it = workers()
+        it.chain.holds = True
+        it.run()
+        seat, feeder = it.chain.of(3), it.chain.of(2)
+        assert seat is not None
+        assert feeder is not None
+        it.chain.tell(2, feeder.number, "successor", "timeout", link=feeder.link)
+        it.go_on()
+        assert it.chain.tried[-1] == (2, 3, False)
 
     def test_the_root_feeds_only_a_few_that_are_kept_apart(self) -> None:
         it = workers(tree([0] * 14))
