@@ -345,6 +345,16 @@ class TestThroughSsh:
         assert len(it.copies) == 5
         assert "through ssh" not in notices(it)
 
+    def test_where_hosts_let_in_nobody_but_the_root_they_are_copied_to(self) -> None:
+        """That it reaches one of them says nothing of the others."""
+        it = self.behind_a_firewall()
+        it.chain.locked = {(giver, taker) for giver, taker in EVERYBODY if giver != ROOT_ID}
+        it.chain.holds = True
+        it.run()
+        all_ok(it)
+        assert it.chain.served == [(ROOT_ID, 1)]
+        assert len(it.copies) == 5
+
     def test_where_only_the_root_reaches_hosts_they_are_copied_to(self) -> None:
         """A stream that the root feeds to each of them by itself is no stream."""
         it = workers(tree([0] * 14))
