@@ -64,6 +64,7 @@ MODULES = (
     "worker.shelf",
     "worker.limits",
     "worker.gathering",
+    "worker.bencode",
     "worker.service",
     "worker.parts",
 )
