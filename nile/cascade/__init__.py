@@ -11,6 +11,7 @@ from nile.cascade.actions import (
     Send,
     Sign,
     TellRoot,
+    Vouch,
 )
 from nile.cascade.heritage import Heritage, Known
 from nile.cascade.inputs import (
@@ -28,10 +29,11 @@ from nile.cascade.inputs import (
     StdinEnded,
     StdinRead,
     Ticked,
+    Vouched,
 )
 from nile.cascade.machine import BEATS_TO_NOTE, Cascade
 from nile.cascade.orders import CascadeOptions
-from nile.cascade.work import Errand, Job, Tell, Worker
+from nile.cascade.work import Errand, Job, Neighbours, Tell, Worker
 
 __all__ = [
     "BEATS_TO_NOTE",
@@ -52,6 +54,7 @@ __all__ = [
     "Known",
     "Listen",
     "Listening",
+    "Neighbours",
     "Publish",
     "ReadStdin",
     "Recorded",
@@ -66,5 +69,7 @@ __all__ = [
     "Tell",
     "TellRoot",
     "Ticked",
+    "Vouch",
+    "Vouched",
     "Worker",
 ]

@@ -55,6 +55,18 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
+class Vouch:
+    """Decide on a worker's request to sign for a login that the job planned; answered by `Vouched`."""
+
+    number: int
+    taker: int
+    binds: tuple[bytes, ...]
+    request: bytes
+    budget_left: int
+    """As of `Sign`: of this login."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadStdin:
     """Standard input may be read: at most `size` bytes."""
 
@@ -82,4 +94,4 @@ class Finish:
     """Every host has its verdict and every agent was told to end."""
 
 
-Action = Adopt | Carry | Send | Publish | Sign | ReadStdin | TellRoot | Listen | Finish
+Action = Adopt | Carry | Send | Publish | Sign | Vouch | ReadStdin | TellRoot | Listen | Finish

@@ -63,6 +63,17 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
+class Vouched:
+    """The root's answer to the request of that number. The rest as of `Signed`."""
+
+    number: int
+    answer: bytes
+    note: str = ""
+    refused: str = ""
+    spent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StdinRead:
     """Bytes of standard input, to be broadcast."""
 
@@ -134,6 +145,7 @@ Input = (
     | FrameReceived
     | Committed
     | Signed
+    | Vouched
     | StdinRead
     | StdinEnded
     | RootSaid

@@ -33,6 +33,7 @@ from nile.cascade.inputs import (
     StdinEnded,
     StdinRead,
     Ticked,
+    Vouched,
     frame_name,
 )
 from nile.cascade.mending import Mender
@@ -128,7 +129,7 @@ class Cascade:
                 return self._stdin.data(data)
             case StdinEnded():
                 return self._stdin.end()
-            case RootSaid() | RootWorkerEnded() | Listening() | Answered() | Recorded():
+            case RootSaid() | RootWorkerEnded() | Listening() | Answered() | Recorded() | Vouched():
                 return self._work.handle(event, t)
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)

@@ -17,12 +17,12 @@ from typing import Any, Protocol
 from nile.agent import wire
 from nile.agent.wire import WireError
 from nile.agent.worker import messages
-from nile.cascade.actions import Action, Listen, Publish, TellRoot
+from nile.cascade.actions import Action, Listen, Publish, TellRoot, Vouch
 from nile.cascade.hosts import Host
-from nile.cascade.inputs import Answered, Listening, Recorded, RootSaid, RootWorkerEnded
+from nile.cascade.inputs import Answered, Listening, Recorded, RootSaid, RootWorkerEnded, Vouched
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.events import Asked
+from nile.events import Asked, Notice
 from nile.topology.model import ROOT_ID
 
 WINDOW = 128 * 1024
@@ -71,7 +71,17 @@ class Reach:
     port: int
 
 
-Errand = Tell | Judge | Reach | Publish
+Errand = Tell | Judge | Reach | Vouch | Publish
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """How nodes find each other, by their ids."""
+
+    address: Callable[[int, int], str]
+    """(giver, taker): where one node reaches another; the root's id is `ROOT_ID`."""
+    login: Callable[[int, int], dict[str, Any] | None] = lambda giver, taker: None
+    """What one host needs to log in to another (see nile.agent.worker.tunnel); None where it may not."""
 
 
 class Job(Protocol):
@@ -197,7 +207,7 @@ class Work:
         return actions
 
     def handle(
-        self, event: RootSaid | RootWorkerEnded | Listening | Answered | Recorded, t: float
+        self, event: RootSaid | RootWorkerEnded | Listening | Answered | Recorded | Vouched, t: float
     ) -> list[Action]:
         """What comes from the root's own worker, from the user, or from the store."""
         match event:
@@ -216,6 +226,10 @@ class Work:
             case Recorded(number, kept, reason, remedy):
                 lost = {"code": "store", "reason": reason, "remedy": remedy}
                 return self.reached(ROOT_ID, {"number": number, **({} if kept else lost)}, t)
+            case Vouched(number, answer, note, refused, spent):
+                notes: list[Action] = [Publish(Notice(note))] if note else []
+                said = {"answer": answer, "refused": refused, "spent": spent}
+                return notes + self.reached(ROOT_ID, {"number": number, **said}, t)
 
     def verdicts(self, hosts: list[Host], t: float) -> list[Action]:
         """These have their verdicts. What follows from that may bring about others: all are taken out."""
@@ -272,7 +286,7 @@ class Work:
                 case Publish(event=Asked() as asked):
                     self._asked = self._open = self._asked + 1
                     actions.append(replace(errand, event=replace(asked, number=self._asked)))
-                case Publish():
+                case Publish() | Vouch():
                     actions.append(errand)
                 case Judge(node_id, judgement):
                     actions += self._judge(self._tree[node_id], judgement, t)

@@ -180,13 +180,13 @@ def run_all(
 def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
     """Copy, or compare, one SRC... and DEST; the exit code."""
     from nile.bootstrap.identity import made_ahead, make_identity
-    from nile.sync import Sync
+    from nile.sync import Paths, Sync
 
     identity = made_ahead() if what.streams and not what.plain else make_identity
 
     def job(run_id: str) -> MakeJob:
-        return lambda address, tree: Sync(
-            what, run_id, tree, address, partial(secrets.token_bytes, 32), identity
+        return lambda neighbours, tree: Sync(
+            what, run_id, tree, Paths(neighbours), partial(secrets.token_bytes, 32), identity
         )
 
     return run(select(selection), job, given)
@@ -206,4 +206,4 @@ def _elevated(job: Callable[[str], MakeJob], run_id: str) -> MakeJob:
     from nile.sync import Elevated
 
     make = job(run_id)
-    return lambda address, tree: Elevated(make(address, tree))
+    return lambda neighbours, tree: Elevated(make(neighbours, tree))

@@ -58,7 +58,7 @@ def command(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -
         check_name(host)
 
     def job(run_id: str) -> MakeJob:
-        return lambda _address, tree: Gather(what, run_id, tree, partial(secrets.token_bytes, 32))
+        return lambda _, tree: Gather(what, run_id, tree, partial(secrets.token_bytes, 32))
 
     return run(chosen, job, given)
 

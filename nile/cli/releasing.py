@@ -96,6 +96,6 @@ def run(selection: SelectionOptions, what: ReleasesOptions, given: dict[str, Any
     from nile.sync import Releases
 
     def job(run_id: str) -> MakeJob:
-        return lambda address, tree: Releases(what, run_id, tree)
+        return lambda _, tree: Releases(what, run_id, tree)
 
     return copying.run(select(selection), job, {**given, "gather": not given["as_json"]})

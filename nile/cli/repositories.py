@@ -26,7 +26,7 @@ def run_repositories(
 ) -> int:
     """Do to each of them what `how` says; the exit code."""
     from nile.bootstrap.identity import make_identity
-    from nile.sync import Repos
+    from nile.sync import Paths, Repos
 
     if paths:
         remedy = "leave SRC and DEST out, or write them into the file"
@@ -35,8 +35,8 @@ def run_repositories(
     shares = repositories(Path(given["repos"]), chosen, how)
 
     def job(run_id: str) -> MakeJob:
-        return lambda address, tree: Repos(
-            shares, run_id, tree, address, partial(secrets.token_bytes, 32), make_identity
+        return lambda neighbours, tree: Repos(
+            shares, run_id, tree, Paths(neighbours), partial(secrets.token_bytes, 32), make_identity
         )
 
     return run(chosen, job, given)

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 
 from nile.agent import wire
 from nile.agent.handshake import Bundle
@@ -43,22 +42,22 @@ from nile.cascade import (
     RootWorkerEnded,
     Send,
     Sign,
-    Signed,
     Started,
     StdinEnded,
     StdinRead,
     TellRoot,
     Ticked,
+    Vouch,
 )
 from nile.cascade.ledger import Credit, Ledger
 from nile.controller.branches import Branches, Dial
 from nile.controller.pipeline import Pipeline
 from nile.controller.rootworker import RootWorker
+from nile.controller.signatures import Signatory, Signatures
 from nile.controller.tunnels import KINDS, Tunnels
 from nile.events import Event, HostOutput
 from nile.topology.model import Plan
 from nile.transport.base import ResolvedLogin, Transport
-from nile.transport.signing import SignReply
 
 BEAT_S = 1.0
 SLEPT_S = 5.0
@@ -70,15 +69,6 @@ GOODBYE_S = 2.0
 def new_run_id() -> str:
     """128 random bits: names a run on every host, and can't be guessed."""
     return secrets.token_hex(16)
-
-
-class Signatory(Protocol):
-    """Decides on relays' requests to sign (see nile.transport.signing)."""
-
-    async def sign(
-        self, child: ResolvedLogin, binds: Sequence[bytes], request: bytes, budget_left: int
-    ) -> SignReply:
-        """Never raises for a bad request: a refusal is an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +112,9 @@ class Engine:
         self._stirred = asyncio.Event()
         self._tasks: asyncio.TaskGroup
         self._branches: Branches
-        self._signing: dict[int, asyncio.Task[None]] = {}
+        self._signatures = Signatures(
+            options.signatory, self._login_to, lambda task: self._tasks.create_task(task), self._give
+        )
         self._tunnels = Tunnels(self._send_to, self._cascade.route, self._carried_less)
         self._worker = RootWorker(
             lambda data: self._give(RootSaid(data)), lambda reason: self._give(RootWorkerEnded(reason))
@@ -233,8 +225,7 @@ class Engine:
         await self._until(lambda: self._branches.empty and self._ledger.settled)
         self._branches.close()
         self._worker.close()
-        for task in self._signing.values():
-            task.cancel()  # an ssh-agent that never answers must not keep the run from ending
+        self._signatures.close()
         self._forget_stdin()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
@@ -340,7 +331,9 @@ class Engine:
             case Carry(entry):
                 self._branches.carry(entry, self._dial(action))
             case Sign():
-                self._begin_signing(action)
+                self._signatures.sign(action)
+            case Vouch():
+                self._signatures.vouch(action)
             case ReadStdin(size):
                 self._read_stdin(size)
             case Listen():
@@ -359,17 +352,8 @@ class Engine:
             port, reason = 0, f"the root can't listen: {error.strerror}"
         self._give(Listening(action.number, port, reason))
 
-    def _begin_signing(self, action: Sign) -> None:
-        """One at a time for each login: whoever asks anew has given up what was asked before."""
-        before = self._signing.pop(action.child_id, None)
-        if before is not None:
-            before.cancel()
-        self._signing[action.child_id] = self._tasks.create_task(self._sign(action))
-
-    async def _sign(self, action: Sign) -> None:
-        login = self._options.logins[self._options.plan.node(action.child_id).host]
-        reply = await self._options.signatory.sign(login, action.binds, action.request, action.budget_left)
-        self._give(Signed(action, reply.response, reply.note, reply.reason, reply.spent))
+    def _login_to(self, node_id: int) -> ResolvedLogin:
+        return self._options.logins[self._options.plan.node(node_id).host]
 
     # The store and the terminal.
 

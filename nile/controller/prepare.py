@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nile.bootstrap import KeptBundle
-from nile.cascade import CascadeOptions, Heritage, Job, Worker
+from nile.cascade import CascadeOptions, Heritage, Job, Neighbours, Worker
 from nile.cascade.tree import Tree
 from nile.controller.engine import Engine, EngineOptions
 from nile.errors import UsageError
@@ -16,6 +16,7 @@ from nile.events import Code, Event
 from nile.options import ExecOptions, Signing
 from nile.topology.model import ROOT_ID, Plan
 from nile.topology.places import cache_directory
+from nile.topology.reach import may_log_in
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import Ask, KeyRing
 from nile.transport.remedies import remedy_for
@@ -23,9 +24,7 @@ from nile.transport.resolve import resolve_logins
 from nile.transport.root import RootTransport
 from nile.transport.signing import SigningAuthority
 
-Address = Callable[[int, int], str]
-"""(giver, taker): where one node reaches another, by ids; the root's is `ROOT_ID`."""
-MakeJob = Callable[[Address, Tree], Job]
+MakeJob = Callable[[Neighbours, Tree], Job]
 
 
 def prepare(
@@ -75,7 +74,7 @@ def prepare(
         remedy=lambda code, host: remedy(logins, code, host),
         heritage=heritage,
         worker=_worker(sudo) if job else None,
-        job=functools.partial(job, functools.partial(address, plan, logins)) if job else None,
+        job=functools.partial(job, neighbours(plan, logins)) if job else None,
     )
     return Engine(
         EngineOptions(
@@ -100,10 +99,20 @@ def _worker(sudo: str) -> Worker:
     return Worker(command(sudo), kept_program(kept), kept_reach_code(kept))
 
 
-def address(plan: Plan, logins: Mapping[str, ResolvedLogin], giver: int, taker: int) -> str:
-    """Where one node reaches another: from outside the root's way, from any host the inside's."""
-    login = logins[plan.node(taker).host]
-    return login.hostname_root if giver == ROOT_ID else login.hostname_inside
+def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:
+    """How nodes of a plan find each other."""
+
+    def address(giver: int, taker: int) -> str:
+        """From outside the root's way, from any host the inside's."""
+        login = logins[plan.node(taker).host]
+        return login.hostname_root if giver == ROOT_ID else login.hostname_inside
+
+    def login(giver: int, taker: int) -> dict[str, Any] | None:
+        if not may_log_in(plan, giver, taker):
+            return None
+        return {**plan_login(logins[plan.node(taker).host]), "connect": plan.timeouts.connect_s}
+
+    return Neighbours(address, login)
 
 
 def plan_login(login: ResolvedLogin) -> dict[str, Any]:

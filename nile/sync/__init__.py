@@ -4,6 +4,7 @@ from nile.sync.course import Sync
 from nile.sync.elevated import Elevated
 from nile.sync.gathering import Gather
 from nile.sync.options import Ask, GatherOptions, Method, Purpose, Quorum, SyncOptions
+from nile.sync.paths import Paths
 from nile.sync.releases import Deed, Releases, ReleasesOptions
 from nile.sync.repos import Repos
 
@@ -14,6 +15,7 @@ __all__ = [
     "Gather",
     "GatherOptions",
     "Method",
+    "Paths",
     "Purpose",
     "Quorum",
     "Releases",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nile.cascade import Errand, Publish, Tell
+from nile.cascade import Errand, Publish, Tell, Vouch
 from nile.cascade.work import Reach
 from nile.events import Decision
 from nile.sync.judging import SILENT_S
@@ -86,6 +86,12 @@ class Asking:
         self._last = number = self._last + 1
         self._waiting[number] = (giver, "reach", answer)
         return Reach(number, giver, taker, port)
+
+    def vouch(self, taker: int, binds: list[bytes], request: bytes, left: int, answer: Answer) -> Vouch:
+        """Have the root sign for a login to that host, or refuse to; `left`: signatures not bound to it."""
+        self._last = number = self._last + 1
+        self._waiting[number] = (ROOT_ID, "vouch", answer)
+        return Vouch(number, taker, tuple(binds), request, left)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
         """An answer, or one of several; raises ValueError where another one was asked."""

@@ -16,9 +16,11 @@ from typing import Any
 from nile.agent.worker.ring import APPLIER
 from nile.sync.asking import Errands
 from nile.sync.holdups import Holdups
+from nile.sync.leading import Leading
 from nile.sync.means import Means
 from nile.sync.member import Member, Members
 from nile.sync.targets import Target, count, words
+from nile.sync.wording import said_by_ssh
 from nile.topology.model import ROOT_ID
 
 TRIES = 2
@@ -27,6 +29,8 @@ TRIES_FROM = 3
 """Ways from one node that come to nothing, before that one is left out."""
 HOPELESS = 4
 """Ways that came to nothing before any led anywhere: these hosts can't reach each other."""
+MOST_APART = 4
+"""Members that the root feeds because the one before them may not log in there: each takes of its port."""
 ORPHAN_S = 1.5
 """How long a member waits for a feeder of which nobody says that it is gone."""
 ANSWER_S = 60.0
@@ -58,28 +62,32 @@ class Chain:
         self._asking = means.asking
         self._hosts = means.hosts
         self._ways = means.ways
-        self._recording = recording
+        self._paths = means.paths
         self._terms = {**terms, "identity": identity}
-        self._identity = identity
+        self._leading = Leading(means, recording, identity, self._root_said, partial(self._broke, None))
         self._over = over
         self._members = Members()
         self._holdups = Holdups(self._members)
         self._orphans: dict[Member, float] = {}
         """Those whom nobody feeds, and since when."""
-        self._links: dict[int, Member] = {}
-        """By the number of the words by which its feeder was told of it, as long as these hold."""
         self._digest: bytes | None = None
         self._leaving: dict[int, Member] = {}
         """By id, those that have yet to say that they have stopped."""
         self._open = True
         self._failed_from: Counter[int] = Counter()
         self._failures = 0
+        self._apart = 0
+        """Members that are fed by the root for that reason."""
         self._reached: set[int] = set()
         """Ids of nodes that have reached another one."""
         self.sent: Counter[int] = Counter()
         """Bytes, by who sent them."""
         self.left_out: list[tuple[str, str]] = []
         """Names of hosts that were left out, and why."""
+        self.joined = 0
+        """Hosts that were ever in it."""
+        self.through_ssh: dict[int, int] = {}
+        """By id of a host that got it through ssh, of whom last."""
         self.heard_s = t
         """When anybody last said anything."""
 
@@ -93,13 +101,14 @@ class Chain:
     def join(self, targets: list[Target], t: float, heads: int = 1) -> Errands:
         """These follow, in this order; so many of them, evenly spread, are fed by the root."""
         self.heard_s = t
+        self.joined += len(targets)
         parts = min(heads, len(targets))
         first = {part * len(targets) // parts for part in range(1, parts)}
         for at, target in enumerate(targets):
             before = self._members.last if at not in first else None
             member = Member(target, before, secret=self._means.secret(), due_s=t + ANSWER_S)
             self._ways.left(target.id)
-            fields = {"secret": member.secret, **self._terms}
+            fields = {"secret": member.secret, **self._leading.prepare(member), **self._terms}
             tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
             member.number = member.asked = tell.message["n"]
             self._members.add(member)
@@ -181,6 +190,8 @@ class Chain:
             yield from self._waits(member, message, t)
         elif "event" in message:
             yield from self._event(member, message, t)
+        elif "request" in message:
+            yield from self._leading.sign(member, message)
         elif "progress" in message:
             self._ways.got(member.target.id, count(message["progress"]["received"]))
             self._ways.held(member.target.id, float(message["progress"]["successor_s"]))
@@ -215,7 +226,7 @@ class Chain:
             elif not member.complete:
                 self._orphans[member] = t
         elif kind == "successor":
-            fed = self._links.get(count(message["link"]))
+            fed = self._leading.holder(count(message["link"]))
             if fed is not None and fed.feeder is member:
                 yield from self._of_way(member, fed, code, reason, t)
         elif kind == "held":
@@ -224,7 +235,7 @@ class Chain:
 
     def _root_said(self, fed: Member, message: dict[str, Any], t: float) -> Errands:
         """The root's worker, of what it serves to one member."""
-        current = message["n"] in self._links
+        current = self._leading.holder(message["n"]) is fed
         if message.get("more") is not True:
             self.sent[ROOT_ID] += count(message.get("sent", 0))
             if current and message.get("code") and not fed.complete:
@@ -243,11 +254,10 @@ class Chain:
         """It is to get the rest from that one: first it has to say where it waits."""
         self._members.feed(member, feeder)
         self._orphans.pop(member, None)
-        self._links.pop(member.link, None)
-        member.link = 0
+        self._leading.end(member)
         member.due_s = t + ANSWER_S
         member.secret = self._means.secret()
-        fields = {"what": member.number, "secret": member.secret}
+        fields = {"what": member.number, "secret": member.secret, **self._leading.prepare(member)}
         tell = self._asking.ask(member.target.id, "predecessor", fields, partial(self._waits, member))
         member.asked = tell.message["n"]
         yield tell
@@ -272,44 +282,50 @@ class Chain:
             raise ValueError("a port that is none")
         if member.feeder is not None and not member.feeder.inside:
             self._members.feed(member, None)
-        feeder = member.feeder
-        giver = feeder.target.id if feeder else ROOT_ID
-        where = {
-            "address": self._means.address(giver, member.target.id),
-            "port": port,
-            "secret": member.secret,
-        }
-        if feeder is None:
-            fields = {"what": self._recording, "identity": self._identity, **where}
-            tell = self._asking.ask(ROOT_ID, "serve", fields, partial(self._root_said, member))
-        else:
-            tell = self._asking.ask(giver, "successor", {"what": feeder.number, **where}, None)
-            feeder.told_last = False
-        member.link = tell.message["n"]
-        self._links[member.link] = member
-        yield tell
+        yield from self._leading.lead(member, port)
 
     def _of_way(self, feeder: Member | None, fed: Member, code: str, reason: str, t: float) -> Errands:
         """What became of the way from one to the next."""
         if code == "through":
             return
-        giver = feeder.target.id if feeder else ROOT_ID
+        giver, taker = feeder.target.id if feeder else ROOT_ID, fed.target.id
         if not code:
-            self._reached.add(giver)
-            self._ways.began(giver, fed.target.id, t, anew=False)
+            self._find(giver, fed)
+            self._ways.began(giver, taker, t, anew=False)
             self._failed_from[giver] = fed.failed = 0
         elif code == "gone":  # it has these bytes no more; the root has them
             yield from self._feed(fed, None, t)
             yield from self._settle()
-        elif not fed.complete:
-            yield from self._broke(feeder, fed, reason, t)
+        elif fed.complete:
+            return
+        elif not fed.found and self._paths.failed(giver, taker, code, reason, by_ssh=fed.by_ssh):
+            yield from self._feed(fed, feeder, t)
+        else:
+            yield from self._broke(feeder, fed, said_by_ssh(reason) if code == "ssh" else reason, t)
+
+    def _find(self, giver: int, fed: Member) -> None:
+        """A feeder got to the one that it is to feed."""
+        if giver != ROOT_ID or not fed.by_ssh:  # that leads to all of them
+            self._reached.add(giver)
+        self._leading.found(fed)
+        self._paths.found(giver, fed.target.id, by_ssh=fed.by_ssh)
+        self.through_ssh.pop(fed.target.id, None)
+        if fed.by_ssh:
+            self.through_ssh[fed.target.id] = giver
 
     def _broke(self, feeder: Member | None, fed: Member, reason: str, t: float) -> Errands:
         giver = feeder.target.id if feeder else ROOT_ID
+        if self._apart < MOST_APART and self._paths.apart(giver, fed.target.id):
+            self._apart += 1
+            yield from self._feed(fed, None, t)
+            yield from self._settle()
+            return
+        self._leading.lost(fed)
         self._failures += 1
         self._failed_from[giver] += 1
         fed.failed += 1
-        hopeless = not self._reached and self._failures >= min(HOPELESS, TRIES * len(self._members))
+        many = self._failures >= min(HOPELESS, TRIES * len(self._members))
+        hopeless = many and not self._reached and not self._leading.looking
         if hopeless or (feeder is None and self._failed_from[ROOT_ID] >= TRIES_FROM):
             yield from self.dissolve(reason, t)
         elif not self._hosts.attached(fed.target.id) or fed.failed >= TRIES:
@@ -333,7 +349,7 @@ class Chain:
         """It gets nothing more; `says`: it has yet to say that it has stopped."""
         if not member.inside:
             return
-        feeder = member.feeder
+        feeder, link = member.feeder, member.link
         self._remove(member)
         self._holdups.changed(t)
         self.left_out.append((member.target.name, reason))
@@ -342,8 +358,8 @@ class Chain:
             member.due_s = t + ANSWER_S
             self._asking.expect(member.target.id)
             yield self._asking.ask(member.target.id, "leave", {"what": member.number}, None)
-        if feeder is None and member.link:
-            yield self._asking.ask(ROOT_ID, "leave", {"what": member.link}, None)
+        if feeder is None and link:
+            yield self._asking.ask(ROOT_ID, "leave", {"what": link}, None)
         yield from self._feed_all(member, feeder if feeder is not None and feeder.inside else None, t)
         yield from self._settle()
 
@@ -354,7 +370,7 @@ class Chain:
     def _remove(self, member: Member) -> None:
         self._members.remove(member)
         self._orphans.pop(member, None)
-        self._links.pop(member.link, None)
+        self._leading.end(member)
         self._holdups.left(member)
 
     def _settle(self) -> Errands:

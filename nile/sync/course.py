@@ -29,6 +29,7 @@ from nile.sync.giving import Giving
 from nile.sync.judging import SILENT_S, broke_rules, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
+from nile.sync.paths import Paths
 from nile.sync.roster import Roster
 from nile.sync.silence import Silence
 from nile.sync.streaming import Streams
@@ -45,8 +46,7 @@ HAS_MORE = Judgement(
 class Sync:
     """The job of a run that copies, says what it would copy, or verifies (see nile.cascade.work.Job).
 
-    `address(giver, taker)` is where a giver reaches a taker; `secret()` gives 32 random bytes,
-    `identity()` what `sealing.Tls` takes.
+    `secret()` gives 32 random bytes, `identity()` what `sealing.Tls` takes.
     `only` are the ids of those asked hosts that it is for; None: of all of them.
     """
 
@@ -55,7 +55,7 @@ class Sync:
         options: SyncOptions,
         run: str,
         hosts: Hosts,
-        address: Callable[[int, int], str],
+        paths: Paths,
         secret: Callable[[], bytes],
         identity: Callable[[], bytes],
         only: frozenset[int] | None = None,
@@ -63,7 +63,7 @@ class Sync:
         self._options = options
         self._hosts = hosts
         self._targets = Roster(hosts, only)
-        means = Means(options, run, hosts, address, secret)
+        means = Means(options, run, hosts, paths, secret)
         self._asking, self._ways, self._bulk = means.asking, means.ways, means.bulk
         self._silence = Silence(hosts, means.asking, "the place to copy to")
         self._survey = Survey(means, self._targets, self._fail, self._stop)

@@ -227,7 +227,7 @@ class Giving:
         """It is known where the taker waits: have the giver go there, or first a way to it opened."""
         giver, taker = attempt.giver, attempt.target.id
         if not self._options.over_links:
-            yield self.push(attempt, self._means.address(giver, taker), port, t)
+            yield self.push(attempt, self._means.paths.address(giver, taker), port, t)
         elif giver in (ROOT_ID, self._hosts[taker].parent):
             yield self._asking.reach(giver, taker, port, attempt.reached)
         else:

@@ -11,6 +11,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.sync.asking import Asking
 from nile.sync.options import SyncOptions
 from nile.sync.pace import Pace
+from nile.sync.paths import Paths
 from nile.sync.ways import Ways
 
 EACH_S = 0.01
@@ -31,12 +32,12 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """See `course.Sync` for `address` and `secret`."""
+    """See `course.Sync` for `secret`."""
 
     options: SyncOptions
     run: str
     hosts: Hosts
-    address: Callable[[int, int], str]
+    paths: Paths
     secret: Callable[[], bytes]
     asking: Asking = field(default_factory=Asking)
     ways: Ways = field(default_factory=lambda: Ways(Pace()))

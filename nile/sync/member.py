@@ -8,6 +8,7 @@ from typing import Any
 
 from nile.agent.worker.ring import APPLIER, SUCCESSOR
 from nile.sync.targets import Target
+from nile.topology.model import ROOT_ID
 
 STILL = 0.5
 """A member stands still, that did so for this part of the time between two reports."""
@@ -26,6 +27,14 @@ class Member:
     asked: int = 0
     """The number of the last question where it waits for its feeder."""
     secret: bytes = b""
+    by_ssh: bool = False
+    """Its feeder is to come through ssh,"""
+    found: bool = False
+    """and has come, by whatever way."""
+    signing: bool = False
+    """A signature for that login is being decided on."""
+    unbound: int = 0
+    """Signatures for that login that aren't bound to this host."""
     link: int = 0
     """The number of the words by which its feeder was told where it waits."""
     told_last: bool = False
@@ -49,6 +58,11 @@ class Member:
     report_s: float = float("-inf")
     """when the last one came, and what it said of these."""
     report: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def giver(self) -> int:
+        """The id of its feeder."""
+        return self.feeder.target.id if self.feeder else ROOT_ID
 
     def reports(self, progress: dict[str, Any], t: float) -> None:
         """It says how far it is; raises KeyError, TypeError or ValueError."""

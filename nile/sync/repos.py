@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nile.cascade import Errand, Publish, Tell
+from nile.cascade import Errand, Publish, Tell, Vouch
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge, Reach
@@ -22,6 +22,7 @@ from nile.sync.asking import Errands
 from nile.sync.course import Sync
 from nile.sync.judging import broke_rules
 from nile.sync.options import SyncOptions
+from nile.sync.paths import Paths
 from nile.sync.targets import count
 from nile.topology.model import ROOT_ID
 
@@ -47,7 +48,7 @@ class Repos:
         repositories: Sequence[tuple[SyncOptions, frozenset[str]]],
         run: str,
         hosts: Hosts,
-        address: Callable[[int, int], str],
+        paths: Paths,
         secret: Callable[[], bytes],
         identity: Callable[[], bytes],
     ) -> None:
@@ -56,7 +57,7 @@ class Repos:
         for options, names in repositories:
             ids = frozenset(host.id for host in asked if host.name in names)
             name = options.dest.decode("utf-8", "backslashreplace")
-            self._turns.append(_Turn(name, Sync(options, run, hosts, address, secret, identity, ids), ids))
+            self._turns.append(_Turn(name, Sync(options, run, hosts, paths, secret, identity, ids), ids))
         self._at = 0
         self._wanting = Counter(node_id for turn in self._turns for node_id in turn.ids)
         self._started: set[int] = set()
@@ -170,7 +171,7 @@ class Repos:
             match errand:
                 case Tell(node_id, message):
                     yield Tell(node_id, {**message, "repo": self._at})
-                case Reach():
+                case Reach() | Vouch():
                     yield replace(errand, number=errand.number * len(self._turns) + self._at)
                 case Publish():
                     yield self._named(errand, turn)

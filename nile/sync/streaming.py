@@ -21,7 +21,7 @@ from nile.sync.judging import OWN_FAULT
 from nile.sync.means import Means
 from nile.sync.survey import Survey
 from nile.sync.targets import Difference, Step, Target
-from nile.sync.wording import left_out, which_way
+from nile.sync.wording import left_out, through_ssh, which_way
 from nile.topology.model import ROOT_ID
 
 RING = 32 << 20
@@ -148,12 +148,20 @@ class Streams:
             self.sent.update(chain.sent)
             if chain.left_out and not delivery.archive:
                 yield Publish(Notice(left_out(chain.left_out)))
+            if chain.through_ssh:
+                yield self._through_ssh(chain.through_ssh, chain.joined)
         self.sent[ROOT_ID] += delivery.root_sent
         if delivery.archive:
             yield from self._finish_archive(delivery)
         else:
             self._finish_recording(delivery)
         yield from self._go_on(t)
+
+    def _through_ssh(self, ways: dict[int, int], of: int) -> Publish:
+        """Say how the data went, and why."""
+        giver, taker, why = self.means.paths.why(next(iter(ways.values())))
+        names = self.means.hosts.name(giver), self.means.hosts.name(taker)
+        return Publish(Notice(through_ssh(len(ways), of, names, why)))
 
     def _finish_recording(self, delivery: Delivery) -> None:
         again = [target for target in delivery.again if target.step is Step.STREAMING]

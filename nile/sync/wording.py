@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from nile.cascade.lastwords import classify
 from nile.sync.targets import Difference
 from nile.sync.ways import Way
 from nile.topology.amounts import size
@@ -100,6 +101,20 @@ def left_out(whom: Sequence[tuple[str, str]]) -> str:
     name, reason = whom[0]
     others = f", and {len(whom) - 1} more" if len(whom) > 1 else ""
     return f"left out of the stream, to be served by another host: {name} ({reason}){others}"
+
+
+def said_by_ssh(said: str) -> str:
+    """What the last words of an ssh mean that was to lead to a port."""
+    if "administratively prohibited" in said:
+        return "its sshd forwards to no port (AllowTcpForwarding, DisableForwarding)"
+    return classify(said, 255).reason
+
+
+def through_ssh(takers: int, of: int, names: tuple[str, str], why: str) -> str:
+    """How many hosts got a stream through ssh, and why: of one, from whom and to whom."""
+    giver, taker = names
+    which = f"{takers} of {of} hosts got the stream through ssh"
+    return f"{which}: {giver} reaches no other port of {taker} ({why})"
 
 
 def summary(sent: Mapping[int, int], began_s: float, now_s: float) -> str:

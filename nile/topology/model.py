@@ -77,6 +77,8 @@ class Plan:
     """The route file, or None where there is none."""
     spares: tuple[PlanNode, ...] = ()
     """Gateways that can take the place of others and have none in the tree; their ids follow."""
+    flat: bool = False
+    """No host logs in to another one: the route file wants it so."""
 
     def node(self, node_id: int) -> PlanNode:
         """The node of an id from 1 on."""

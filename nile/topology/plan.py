@@ -32,7 +32,8 @@ def plan(routes: Routes, asked: Sequence[str]) -> Plan:
         for number, name in enumerate(_spares(routes, [node.host for node in nodes]), len(nodes) + 1)
     )
     specs = {node.host: routes.spec(node.host) for node in (*nodes, *spares)}
-    return Plan(nodes, specs, routes.limits, routes.timeouts, routes.source, spares)
+    flat = routes.tree is TreeMode.FLAT
+    return Plan(nodes, specs, routes.limits, routes.timeouts, routes.source, spares, flat)
 
 
 def _spares(routes: Routes, names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from nile.topology.model import HostSpec, RelayRole
+from nile.topology.model import HostSpec, Plan, RelayRole
 
 Zone = frozenset[str]
 """The gateways through which a zone's hosts are reachable; empty for the open zone."""
@@ -33,6 +33,12 @@ def can_log_in(parent: HostSpec | None, child: HostSpec) -> bool:
     if not child.via:
         return True
     return parent is not None and (parent.name in child.via or zone(parent) == zone(child))
+
+
+def may_log_in(plan: Plan, giver: int, taker: int) -> bool:
+    """Whether one host of a plan may log in to another, be it above that in the tree or not; by ids."""
+    parent, child = (plan.specs[plan.node(each).host] for each in (giver, taker))
+    return not plan.flat and may_relay(parent) and can_log_in(parent, child)
 
 
 def levels(specs: Iterable[HostSpec], lookup: Callable[[str], HostSpec]) -> dict[Zone, int]:

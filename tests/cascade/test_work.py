@@ -20,6 +20,8 @@ from nile.cascade import (
     Started,
     Tell,
     TellRoot,
+    Vouch,
+    Vouched,
     Worker,
 )
 from nile.cascade.actions import Action
@@ -27,7 +29,7 @@ from nile.cascade.inputs import Answered, FrameReceived, Interrupted, Recorded, 
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import WINDOW, Judge, NoJob
-from nile.events import Asked, HostResult, Verdict
+from nile.events import Asked, HostResult, Notice, Verdict
 from nile.options import ExecOptions
 from tests.simulation.trees import tree
 from tests.support.plans import make_plan
@@ -184,6 +186,18 @@ def test_it_hears_of_its_decision_from_the_store() -> None:
     (first, second) = [message for what, node_id, message in run.job.told if what == "heard"]
     assert first == {"number": 7, "n": 7}
     assert (second["n"], second["code"]) == (8, "store")
+
+
+def test_a_signature_is_decided_on_by_the_root_and_told_as_by_its_worker() -> None:
+    run = Run()
+    asked = Vouch(7, 2, (b"bind",), b"request", 1)
+    assert asked in run.tell(asked)
+    noted = run.cascade.apply(Vouched(7, b"signed", "an old ssh", "", 1), 1.0)
+    run.cascade.apply(Vouched(8, b"refusal", refused="no"), 1.0)
+    assert [action.event for action in noted if isinstance(action, Publish)] == [Notice("an old ssh")]
+    first, second = [told[1:] for told in run.job.told if "answer" in told[2]]
+    assert first == (0, {"n": 7, "number": 7, "answer": b"signed", "refused": "", "spent": 1})
+    assert second == (0, {"n": 8, "number": 8, "answer": b"refusal", "refused": "no", "spent": 0})
 
 
 def test_an_answer_counts_once_and_for_the_last_question_only() -> None:

@@ -209,3 +209,29 @@ def sshd_with(lab: Lab, host: str, port: int, *lines: str) -> Iterator[None]:
     finally:
         procs.kill_tree(daemon.pid)
         daemon.wait()
+
+
+@contextlib.contextmanager
+def only_ssh(lab: Lab, *, drops: bool = False) -> Iterator[None]:
+    """A firewall on each machine of a lab, which lets TCP through to others from or to port 22 alone.
+
+    One that `drops` does so to what comes in, without a word; else nothing goes out, and whoever sends is
+    told. A host that boots has none.
+    """
+    closed = "ipproto tcp sport 1024-65534 dport 1024-65534"
+    up, down = [f"add {closed} prohibit"], [f"delete {closed} prohibit"]
+    if drops:  # what is for the machine itself is looked up first: that has to come after the rule
+        closed = f"pref 5 iif eth0 {closed} blackhole"
+        up = ["add pref 10 lookup local", f"add {closed}", "delete pref 0"]
+        down = ["add pref 0 lookup local", f"delete {closed}", "delete pref 10"]
+    ends = [lab.root_argv([]), *(lab.host_argv(host, []) for host in lab.names)]
+    try:
+        for end in ends:
+            for words in up:
+                subprocess.run([*end, "ip", "rule", *words.split()], check=True)
+        yield
+    finally:
+        ends = [lab.root_argv([]), *(lab.host_argv(host, []) for host in pids(lab))]
+        for end in ends:
+            for words in down:
+                subprocess.run([*end, "ip", "rule", *words.split()], check=False, capture_output=True)

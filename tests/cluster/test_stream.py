@@ -130,20 +130,3 @@ def test_disks_that_fill_up_early_or_late_are_their_own_alone(nile: Nile, source
     bad = {host: result["code"] for host, result in done.results.items() if result["verdict"] != "ok"}
     assert bad == dict.fromkeys(WHEN, "disk-full"), [done.results[host]["reason"] for host in WHEN]
     copied(nile, source, "/srv/copy", [host for host in HOSTS if host not in WHEN])
-
-
-def test_hosts_that_can_only_be_logged_in_to_are_copied_to(nile: Nile, source: Path) -> None:
-    """From no port but ssh's is anything sent to another host: no stream reaches any."""
-    for large in source.glob("big*"):
-        large.unlink()
-    rule = "ipproto tcp sport 1024-65534 dport 1024-65534 prohibit"
-    ends = [nile.lab.root_argv([]), *(nile.lab.host_argv(host, []) for host in HOSTS)]
-    for end in ends:
-        subprocess.run([*end, "ip", "rule", "add", *rule.split()], check=True)
-    try:
-        done = sync(nile, "--all", "--method", "stream", "--json", f"{source}/", "/srv/copy").all_ok()
-    finally:
-        for end in ends:
-            subprocess.run([*end, "ip", "rule", "delete", *rule.split()], check=True)
-    assert [text for text in done.notices if "left out of the stream" in text]
-    copied(nile, source, "/srv/copy", HOSTS)

@@ -13,8 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nile.agent.worker import messages
 from nile.bootstrap.program import PYTHON, worker_program
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
@@ -154,6 +157,8 @@ class Local:
                 answer = {"n": errand.number, "port": errand.port}
                 self._waiting[errand.port] = errand.taker
                 self._carry_out(self._job.heard(errand.giver, answer, 0.0))
+            elif isinstance(errand, Vouch):
+                pytest.fail("nobody may log in to another")
             elif isinstance(errand.event, Decision):
                 if self._dies(ROOT_ID, {"do": "decide"}):
                     raise Killed

@@ -12,6 +12,7 @@ from nile.topology.model import ROOT_ID
 Message = dict[str, Any]
 Say = Callable[..., None]
 DIGEST = b"d" * 32
+DENIED = "a banner\nPermission denied (publickey)."
 WRITTEN = 1 << 20
 """Bytes that a recording says that it has so far."""
 
@@ -31,6 +32,8 @@ class Seat:
     """The number of the words by which it was told whom it feeds."""
     last: bool = False
     complete: bool = False
+    loopback: bool = False
+    """It waits for what comes through ssh."""
     confirmed: bool = False
     """It knows that what it has is what the root has."""
     over: bool = False
@@ -40,6 +43,7 @@ class Seat:
 class Seats:
     """What goes wrong is set by name: `blocked` (giver, taker), `diverges`, `refuses_stream`, `forgets`.
 
+    Those that are `blocked` reach each other through ssh, but for those that are `locked` too.
     `forgets` are nodes that have lost what a new successor of theirs wants. `spoils` is a code with which
     recordings end, by their count from 0.
     """
@@ -48,6 +52,11 @@ class Seats:
     became: Callable[[int], None]
     dead: set[int]
     blocked: set[tuple[int, int]] = field(default_factory=set)
+    locked: set[tuple[int, int]] = field(default_factory=set)
+    by_ssh: list[tuple[int, int]] = field(default_factory=list)
+    """Of those ways that were found, the ones through ssh."""
+    tried: list[tuple[int, int, bool]] = field(default_factory=list)
+    """(giver, taker, through ssh) of all ways that were tried."""
     diverges: set[int] = field(default_factory=set)
     refuses_stream: set[int] = field(default_factory=set)
     diverged: str = "diverged"
@@ -77,6 +86,8 @@ class Seats:
     _by_node: dict[int, Seat] = field(default_factory=dict)
     """The last one of each."""
     _by_port: dict[int, Seat] = field(default_factory=dict)
+    _signing: dict[tuple[int, int], tuple[Message, int, Seat | None]] = field(default_factory=dict)
+    """By giver and link: what is told, and to whom, once the root has signed."""
 
     def record(self, message: Message, ended: Callable[[], None]) -> None:
         """The root's worker records; `ended()` tells the one against whom."""
@@ -103,12 +114,12 @@ class Seats:
         assert not self.of(node), "it has a place already"
         seat = self._by_node[node] = Seat(node, message["n"], confirmed=not message["hashed"])
         self.seats.append(seat)
-        self._wait(seat)
+        self._wait(seat, message)
         self.say(node, message["n"], port=seat.port, more=True)
 
-    def _wait(self, seat: Seat) -> None:
+    def _wait(self, seat: Seat, message: Message) -> None:
         self.ports += 1
-        seat.port, seat.fed_by = self.ports, None
+        seat.port, seat.fed_by, seat.loopback = self.ports, None, message["loopback"]
         self._by_port[seat.port] = seat
 
     def of(self, node: int) -> Seat | None:
@@ -123,7 +134,7 @@ class Seats:
             self.say(node, message["n"])
             return
         assert seat.number == message["what"]
-        self._wait(seat)
+        self._wait(seat, message)
         self.say(node, message["n"], port=seat.port)
 
     def serve(self, message: Message) -> None:
@@ -142,10 +153,47 @@ class Seats:
             self._lead(node, message, seat.number, seat)
 
     def _lead(self, giver: int, message: Message, number: int, seat: Seat | None) -> None:
-        taker = self._by_port.get(message["port"])
-        if taker is not None and (taker.over or taker.port != message["port"]):
+        port = message["port"] - (1000 if message.get("loopback") else 0)
+        taker = self._by_port.get(port)
+        if taker is not None and (taker.over or taker.port != port):
             taker = None
-        if taker is None or (giver, taker.node) in self.blocked or taker.node in self.dead:
+        by_ssh = "login" in message or "loopback" in message
+        if taker is not None:
+            assert taker.loopback is by_ssh, "it waits elsewhere"
+            self.tried.append((giver, taker.node, by_ssh))
+            if by_ssh and (giver, taker.node) in self.locked:
+                event = {"kind": "successor", "code": "ssh", "reason": DENIED, "offset": 0}
+                self.say(giver, number, event=event, more=True, link=message["n"])
+                return
+            if by_ssh and giver != ROOT_ID:
+                assert message["login"] == {"to": taker.node}
+                request: Message = {"serial": 7, "binds": [b"bound"], "request": b"sign"}
+                self.say(giver, number, more=True, link=message["n"], **request)
+                self._signing[giver, message["n"]] = (message, number, seat)
+                return
+        self._found(giver, message, number, seat, taker, by_ssh)
+
+    def signed(self, giver: int, message: Message) -> None:
+        """The root has signed."""
+        assert (message["answer"], message["serial"], message["refused"]) == (b"signed", 7, "")
+        told, number, seat = self._signing.pop((giver, message["link"]))
+        assert message["what"] == number
+        taker = self._by_port.get(told["port"])
+        gone = taker is None or taker.over or taker.port != told["port"]
+        if seat is not None and not seat.over and seat.link == message["link"]:
+            self._found(giver, told, number, seat, None if gone else taker, True)
+
+    def _found(
+        self,
+        giver: int,
+        message: Message,
+        number: int,
+        seat: Seat | None,
+        taker: Seat | None,
+        by_ssh: bool,
+    ) -> None:
+        blocked = taker is not None and not by_ssh and (giver, taker.node) in self.blocked
+        if taker is None or blocked or taker.node in self.dead:
             self.tell(giver, number, "successor", "refused", link=message["n"])
             self.refused += [(giver, message["port"])] if taker is None else []
             return
@@ -155,6 +203,7 @@ class Seats:
             self.tell(taker.node, taker.number, "predecessor", "gone")
             return
         self.served.append((giver, taker.node))
+        self.by_ssh += [(giver, taker.node)] if by_ssh else []
         taker.fed_by = giver
         taker.recording = message["what"] if giver == ROOT_ID else 0
         if seat is not None:

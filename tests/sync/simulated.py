@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
@@ -82,6 +83,8 @@ class Simulated:
                 self._tell(errand.node_id, errand.message)
             elif isinstance(errand, Reach):
                 self._reach(errand)
+            elif isinstance(errand, Vouch):
+                self._vouch(errand)
             elif isinstance(errand, Judge):
                 assert errand.node_id not in self.judged, "it has its verdict"
                 self.judged[errand.node_id] = errand.judgement
@@ -105,6 +108,9 @@ class Simulated:
 
     def _reach(self, errand: Reach) -> None:
         self._say(errand.giver, errand.number, port=errand.port + 1000)
+
+    def _vouch(self, errand: Vouch) -> None:
+        self._say(ROOT_ID, errand.number, answer=b"signed", refused="", spent=0)
 
     def _end(self, node_id: int) -> None:
         """Its worker is no more."""

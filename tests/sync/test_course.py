@@ -565,6 +565,9 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
     it.chain.blocked = {
         (chance.randint(0, size), chance.randint(1, size)) for _ in range(chance.randint(0, 9))
     }
+    it.chain.locked = {way for way in it.chain.blocked if chance.random() < 0.5}
+    ways = [(giver, taker) for giver in range(1, size + 1) for taker in range(1, size + 1)]
+    it.logins = {way for way in ways if chance.random() < 0.7}
     for some in (it.chain.diverges, it.chain.refuses_stream, it.chain.forgets):
         some |= {node for node in it.has if chance.random() < 0.05}
     it.chain.spoils = {0: "spool-full"} if chance.random() < 0.1 else {}

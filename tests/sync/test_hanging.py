@@ -172,7 +172,8 @@ def test_while_the_root_looks_at_the_source_a_chain_waits() -> None:
 def test_a_recording_that_nobody_wants_any_more_is_ended(blocked: bool) -> None:
     it = workers()
     it.chain.unfinished = True
-    it.chain.blocked = {(giver, taker) for giver in range(6) for taker in range(6) if blocked}
+    everybody = range(6 if blocked else 0)
+    it.chain.blocked = it.chain.locked = {(giver, taker) for giver in everybody for taker in everybody}
     it.run()
     assert it.chain.forgotten == list(it.chain.recordings)[: int(blocked)]
     if blocked:

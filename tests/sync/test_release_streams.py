@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from nile.bootstrap.identity import make_identity
+from nile.cascade import Neighbours
 from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
-from nile.sync import Method, Quorum, Sync, SyncOptions
+from nile.sync import Method, Paths, Quorum, Sync, SyncOptions
 from tests.agent.worker.copying import tree
 from tests.agent.worker.trees import make_all_kinds, write
 from tests.sync.local import DEST, Local, Message
@@ -43,7 +44,8 @@ class Site:
         run = f"run{next(RUN)}"
 
         def job(hosts: Tree) -> Sync:
-            return Sync(what, run, hosts, lambda *_: "127.0.0.1", lambda: os.urandom(32), make_identity)
+            paths = Paths(Neighbours(lambda *_: "127.0.0.1"))
+            return Sync(what, run, hosts, paths, lambda: os.urandom(32), make_identity)
 
         return Local(self.place, len(HOSTS), job, down, **hooks)
 

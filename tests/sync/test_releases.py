@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from nile.bootstrap.identity import make_identity
+from nile.cascade import Neighbours
 from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
-from nile.sync import Deed, Method, Purpose, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
+from nile.sync import Deed, Method, Paths, Purpose, Quorum, Releases, ReleasesOptions, Sync, SyncOptions
 from tests.sync.local import DEST, Local, Message
 
 HOSTS = (1, 2, 3)
@@ -47,7 +48,14 @@ class Site:
         run = f"run{next(RUN)}"
 
         def job(hosts: Tree) -> Sync:
-            return Sync(what, run, hosts, lambda *_: "127.0.0.1", lambda: os.urandom(32), make_identity)
+            return Sync(
+                what,
+                run,
+                hosts,
+                Paths(Neighbours(lambda *_: "127.0.0.1")),
+                lambda: os.urandom(32),
+                make_identity,
+            )
 
         return self._run(job, down, dies)
 

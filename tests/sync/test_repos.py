@@ -6,18 +6,20 @@ from typing import Any
 
 import pytest
 
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Reach
+from nile.cascade.work import Neighbours, Reach
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
-from nile.sync import Ask, Method, Purpose, Repos
+from nile.sync import Ask, Method, Paths, Purpose, Repos
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.simulated import Message, Simulated
 from tests.sync.workers import Workers
 
 TWO_STAGES = [0, 0, 1, 1, 2, 2]
+NEIGHBOURS = Neighbours(lambda _, taker: f"h{taker}", lambda _, taker: {"to": taker})
 
 
 class Several(Simulated):
@@ -36,9 +38,7 @@ class Several(Simulated):
             part.tree = self.tree
             self.parts.append(part)
             shares.append((part.options, names))
-        self.job = Repos(
-            shares, "run", self.tree, lambda _, taker: f"h{taker}", lambda: b"s" * 32, lambda: b"PEM"
-        )
+        self.job = Repos(shares, "run", self.tree, Paths(NEIGHBOURS), lambda: b"s" * 32, lambda: b"PEM")
         for part, turn in zip(self.parts, self.job._turns, strict=True):
             part.sync = turn.sync
         self.dropped: list[tuple[int, int]] = []
@@ -59,6 +59,11 @@ class Several(Simulated):
     def _reach(self, errand: Reach) -> None:
         part = self.parts[errand.number % len(self.parts)]
         part._say(errand.giver, errand.number, port=errand.port + 1000, agent=True)
+
+    def _vouch(self, errand: Vouch) -> None:
+        part = self.parts[errand.number % len(self.parts)]
+        part.vouched.append(errand)
+        part._say(ROOT_ID, errand.number, answer=b"signed", refused="", spent=0, agent=True)
 
     def _tell(self, node: int, message: Message) -> None:
         repo = message["repo"]
@@ -103,6 +108,20 @@ def test_each_has_its_turn_and_every_host_gets_all(seed: int) -> None:
     ]
     assert [repo for repo, node in it.dropped if node == ROOT_ID] == [0, 1, 2]
     assert [text.split(":")[0] for text in texts(it, Notice)] == ["/dst0", "/dst1", "/dst2"]
+
+
+def test_what_is_known_of_the_ways_holds_for_all_of_them() -> None:
+    """Where hosts reach each other through ssh only, the root signs for each, and ports are tried once."""
+    it = Several(tree([0] * 4), [{"method": Method.STREAM}] * 3)
+    for part in it.parts:
+        part.chain.blocked = {(giver, taker) for giver in range(5) for taker in range(5)}
+    it.run()
+    assert {judged.verdict for judged in it.judged.values()} == {Verdict.OK}
+    for part in it.parts:
+        assert sorted(part.chain.by_ssh) == [(0, 1), (1, 2), (2, 3), (3, 4)]
+        assert sorted(each.taker for each in part.vouched) == [2, 3, 4]
+        tried = [by_ssh for _, _, by_ssh in part.chain.tried]
+        assert tried.count(False) == (4 if part is it.parts[0] else 0)
 
 
 def test_a_host_gets_only_what_is_for_it() -> None:

@@ -12,7 +12,7 @@ from nile.cascade.hosts import Contact
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import Asking
-from nile.sync.chain import ORPHAN_S
+from nile.sync.chain import MOST_APART, ORPHAN_S
 from nile.sync.delivery import STUCK_S
 from nile.sync.holdups import CALM_S, HELD_S, REPORT_S
 from nile.topology.model import ROOT_ID
@@ -231,28 +231,28 @@ class TestWhatComesToNothing:
 
     def test_where_hosts_cant_reach_each_other_they_are_copied_to(self) -> None:
         it = workers()
-        it.chain.blocked = {(giver, taker) for giver in range(6) for taker in range(6)}
+        it.chain.blocked = it.chain.locked = set(EVERYBODY)
         it.run()
         all_ok(it)
         assert len(it.copies) == 5
-        assert "refused" in notices(it)
+        assert "(Permission denied (publickey).)" in notices(it)
 
     def test_where_the_root_cant_reach_them_they_are_copied_to(self) -> None:
         it = workers()
-        it.chain.blocked = {(ROOT_ID, taker) for taker in range(6)}
+        it.chain.blocked = it.chain.locked = {(ROOT_ID, taker) for taker in range(6)}
         it.run()
         all_ok(it)
 
     def test_one_that_cant_be_reached_is_left_out(self) -> None:
         it = workers()
-        it.chain.blocked = {(giver, 3) for giver in range(6)}
+        it.chain.blocked = it.chain.locked = {(giver, 3) for giver in range(6)}
         it.run()
         all_ok(it)
         assert [taker for _, taker in it.copies] == [3]
 
     def test_one_that_reaches_nobody_is_left_out(self) -> None:
         it = workers(tree([0, 0, 0, 0, 0, 0, 0]))
-        it.chain.blocked = {(2, taker) for taker in range(8)}
+        it.chain.blocked = it.chain.locked = {(2, taker) for taker in range(8)}
         it.run()
         all_ok(it)
         assert 2 in {taker for _, taker in it.copies}
@@ -267,6 +267,211 @@ class TestWhatComesToNothing:
         it.chain.holds = False
         all_ok(it)
         assert len(it.copies) == 5
+
+
+EVERYBODY = {(giver, taker) for giver in range(6) for taker in range(6)}
+
+
+class TestThroughSsh:
+    """Where a host reaches no port of another one but ssh's."""
+
+    def behind_a_firewall(self, **options: Any) -> Workers:
+        it = workers(**options)
+        it.chain.blocked = set(EVERYBODY)
+        return it
+
+    def test_each_host_gets_it_once_from_the_one_before_it(self) -> None:
+        it = self.behind_a_firewall()
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        assert sorted(it.chain.served) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+        assert sorted(it.chain.by_ssh) == sorted(it.chain.served)
+        assert "left out" not in notices(it)
+        assert "5 of 5 hosts got the stream through ssh: " in notices(it)
+        assert "(refused)" in notices(it)
+
+    def test_the_root_signs_for_each_login_once(self) -> None:
+        it = self.behind_a_firewall()
+        it.run()
+        assert sorted(each.taker for each in it.vouched) == [2, 3, 4, 5]
+        assert {(each.binds, each.request, each.budget_left) for each in it.vouched} == {
+            ((b"bound",), b"sign", 1)
+        }
+
+    def test_only_those_go_through_it_that_need_it(self) -> None:
+        it = workers()
+        it.chain.blocked = {(2, 3)}
+        it.run()
+        all_ok(it)
+        assert it.chain.by_ssh == [(2, 3)]
+        told = "1 of 5 hosts got the stream through ssh: h0002 reaches no other port of h0003 (refused)"
+        assert told in notices(it)
+
+    def test_what_is_known_of_the_ways_holds_for_the_next_stream(self) -> None:
+        it = self.behind_a_firewall()
+        it.has |= {1: "old", 2: "old", 3: "older", 4: "older", 5: "oldest"}
+        it.run()
+        tries = [(giver, by_ssh) for giver, _, by_ssh in it.chain.tried]
+        assert tries.count((ROOT_ID, False)) <= 2
+        assert it.chain.tried[-1][2]
+
+    def test_who_dies_is_skipped(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        it.run()
+        it.die(3)
+        it.go_on()
+        assert it.chain.served[-1] == it.chain.by_ssh[-1] == (2, 4)
+        assert it.chain.tried[-1] == (2, 4, True), "nobody tries again what is known to lead nowhere"
+        it.chain.holds = False
+        it.chain.flow()
+        it.go_on()
+        assert it.copies == []
+
+    def test_who_lets_nobody_in_is_left_out(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.locked = {(giver, 3) for giver in range(6)}
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [3]
+        assert (2, 4) in it.chain.served
+
+    def test_where_nobody_lets_anybody_in_they_are_copied_to(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.locked = set(EVERYBODY)
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert "through ssh" not in notices(it)
+
+    def test_where_hosts_let_in_nobody_but_the_root_they_are_copied_to(self) -> None:
+        """That it reaches one of them says nothing of the others."""
+        it = self.behind_a_firewall()
+        it.chain.locked = {(giver, taker) for giver, taker in EVERYBODY if giver != ROOT_ID}
+        it.chain.holds = True
+        it.run()
+        all_ok(it)
+        assert it.chain.served == [(ROOT_ID, 1)]
+        assert len(it.copies) == 5
+
+    def test_where_only_the_root_reaches_hosts_they_are_copied_to(self) -> None:
+        """A stream that the root feeds to each of them by itself is no stream."""
+        it = workers(tree([0] * 14))
+        it.chain.blocked = {(giver, taker) for giver in range(15) for taker in range(15)}
+        it.logins = set()
+        it.chain.holds = True
+        it.run()
+        all_ok(it)
+        assert {giver for giver, _ in it.chain.served} <= {ROOT_ID}
+        assert len(it.chain.served) <= 1 + MOST_APART
+        assert len([way for way in it.chain.tried if not way[2]]) <= 14 + 4, "nobody tries for long"
+        assert len(it.copies) == 14
+
+    def test_behind_each_gateway_it_begins_at_the_root(self) -> None:
+        it = self.behind_a_firewall()
+        near, far = {1, 2, 3}, {4, 5}
+        it.logins = {way for way in EVERYBODY if set(way) <= near or set(way) <= far}
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        assert sorted(it.chain.served) == [(0, 1), (0, 4), (1, 2), (2, 3), (4, 5)]
+        assert "left out" not in notices(it)
+
+    def test_a_way_that_was_found_is_found_again_as_it_was(self) -> None:
+        it = workers()
+        it.chain.holds = True
+        it.run()
+        seat, feeder = it.chain.of(3), it.chain.of(2)
+        assert seat is not None
+        assert feeder is not None
+        it.chain.tell(2, feeder.number, "successor", "timeout", link=feeder.link)
+        it.go_on()
+        assert it.chain.tried[-1] == (2, 3, False)
+
+    def test_the_root_feeds_only_a_few_that_are_kept_apart(self) -> None:
+        it = workers(tree([0] * 14))
+        it.chain.blocked = {(giver, taker) for giver in range(15) for taker in range(15)}
+        it.logins = {(giver, giver + 1) for giver in range(1, 15, 2)}
+        it.run()
+        all_ok(it)
+        fed = [taker for giver, taker in it.chain.served if giver == ROOT_ID]
+        assert len(fed) == 1 + MOST_APART
+
+    def test_a_root_without_a_way_over_its_links_serves_nobody(self) -> None:
+        it = self.behind_a_firewall()
+        it._reach = lambda errand: it._say(errand.giver, errand.number, code="dropped", reason="so")  # type: ignore[method-assign]
+        it.run()
+        assert [way for way in it.chain.served if ROOT_ID in way] == []
+        assert "(so)" in notices(it)
+
+    @pytest.mark.parametrize(
+        "lie",
+        [
+            {"binds": "no list"},
+            {"binds": ["no bytes"]},
+            {"request": "no bytes"},
+            {"serial": -1},
+            {"link": "none"},
+        ],
+    )
+    def test_a_request_that_is_none_is_a_lie(self, lie: dict[str, Any]) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        it._vouch = lambda errand: None  # type: ignore[method-assign]
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        words: dict[str, Any] = {"link": seat.link, "serial": 1, "binds": [], "request": b"sign"}
+        it._say(2, seat.number, more=True, **{**words, **lie})
+        with pytest.raises((TypeError, ValueError)):
+            it.step()
+
+    def test_nothing_is_signed_for_one_who_was_let_in(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        words: dict[str, Any] = {"link": seat.link, "serial": 1, "binds": [], "request": b"sign"}
+        it._say(2, seat.number, more=True, **words)
+        with pytest.raises(ValueError, match="no login"):
+            it.step()
+        assert len([each for each in it.vouched if each.taker == 3]) == 1
+
+    def test_nothing_is_signed_for_one_who_is_led_nowhere(self) -> None:
+        """By a port of its own, or for a way that is given up."""
+        it = workers()
+        it.chain.holds = True
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        words: dict[str, Any] = {"serial": 1, "binds": [], "request": b"sign", "more": True}
+        it._say(2, seat.number, link=seat.link + 1000, **words)
+        it.go_on()
+        assert (it.vouched, it.judged) == ([], {})
+        it._say(2, seat.number, link=seat.link, **words)
+        with pytest.raises(ValueError, match="no login"):
+            it.step()
+        assert it.vouched == []
+
+    def test_signatures_that_arent_bound_are_counted(self) -> None:
+        it = self.behind_a_firewall()
+        it.chain.holds = True
+        asked: list[Any] = []
+        it._vouch = asked.append  # type: ignore[method-assign,assignment]
+        it.run()
+        seat = it.chain.of(2)
+        assert seat is not None
+        (first,) = [each for each in asked if each.taker == 3]
+        it.chain.signed = lambda *_: None  # type: ignore[method-assign]
+        it._say(ROOT_ID, first.number, answer=b"signed", refused="", spent=1)
+        while it.step():
+            pass
+        it._say(2, seat.number, more=True, link=seat.link, serial=8, binds=[], request=b"sign")
+        while it.step():
+            pass
+        assert [each.budget_left for each in asked if each.taker == 3] == [1, 0]
 
 
 class TestWhoIsLost:

@@ -191,10 +191,10 @@ class TestWhatComesToNothing:
 
     def test_one_that_cant_be_reached_needs_rsync(self) -> None:
         it = Bare(tree([0, 0, 0]), {1, 2, 3})
-        it.chain.blocked = {(giver, 2) for giver in range(4)}
+        it.chain.blocked = it.chain.locked = {(giver, 2) for giver in range(4)}
         it.run()
         assert codes(it) == {1: None, 2: Code.NO_RSYNC, 3: None}
-        assert it.judged[2].reason == "no rsync there, and no stream: refused"
+        assert it.judged[2].reason == "no rsync there, and no stream: Permission denied (publickey)."
         assert it.judged[2].remedy == "install rsync (3.1 or later) there"
         assert list(it.archives.values()) == [[1, 2, 3], [2]]
 

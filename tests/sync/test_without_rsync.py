@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from nile.bootstrap.identity import make_identity
+from nile.cascade import Neighbours
 from nile.cascade.tree import Tree
 from nile.events import Code
-from nile.sync import Method, Sync, SyncOptions
+from nile.sync import Method, Paths, Sync, SyncOptions
 from tests.agent.parent import PYTHONS
 from tests.agent.worker.copying import tree
 from tests.agent.worker.trees import make_all_kinds
@@ -49,7 +50,9 @@ def sync(
     run = f"run{next(RUN)}"
 
     def job(hosts: Tree) -> Sync:
-        return Sync(what, run, hosts, lambda *_: "127.0.0.1", lambda: os.urandom(32), make_identity)
+        return Sync(
+            what, run, hosts, Paths(Neighbours(lambda *_: "127.0.0.1")), lambda: os.urandom(32), make_identity
+        )
 
     return Local(place, count, job, (), dies, bare, python)
 

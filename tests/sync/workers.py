@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
+from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
-from nile.cascade.work import Reach
-from nile.sync import Method, Sync, SyncOptions
+from nile.cascade.work import Neighbours, Reach
+from nile.sync import Method, Paths, Sync, SyncOptions
 from nile.sync.queues import AT_ONE_TIME
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID, Plan
@@ -40,7 +41,7 @@ class Workers(Simulated):
             SyncOptions(**what),
             "run",
             self.tree,
-            lambda _, taker: f"h{taker}",
+            Paths(Neighbours(lambda _, taker: f"h{taker}", self._login)),
             lambda: b"s" * 32,
             lambda: b"PEM",
         )
@@ -73,10 +74,16 @@ class Workers(Simulated):
         self.copies: list[tuple[int, int]] = []
         """(giver, taker) of all copies that were begun."""
         self.wrote: set[int] = set()
+        self.logins: set[tuple[int, int]] | None = None
+        """(giver, taker): who may log in to whom; None: each to all."""
+        self.vouched: list[Vouch] = []
         self._receiving: dict[int, int] = {}
         self._recorded: dict[int, int] = {}
         """By host against which something is recorded, the number of what it was asked for that."""
         self.chain = Seats(self._say, self._became, self._dead)
+
+    def _login(self, giver: int, taker: int) -> Message | None:
+        return {"to": taker} if self.logins is None or (giver, taker) in self.logins else None
 
     def tick(self, t: float) -> None:
         """It is so late now."""
@@ -274,6 +281,13 @@ class Workers(Simulated):
 
     def _successor(self, node_id: int, message: Message) -> None:
         self.chain.successor(node_id, message)
+
+    def _signed(self, node_id: int, message: Message) -> None:
+        self.chain.signed(node_id, message)
+
+    def _vouch(self, errand: Vouch) -> None:
+        self.vouched.append(errand)
+        super()._vouch(errand)
 
     def _last(self, node_id: int, message: Message) -> None:
         self.chain.last(node_id, message)

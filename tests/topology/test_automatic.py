@@ -258,6 +258,7 @@ def test_the_advice_for_leaves_is_branches_alone() -> None:
 def test_flat() -> None:
     flat = Routes(tree=TreeMode.FLAT)
     assert {node.stage for node in plan(flat, names(100)).nodes} == {1}
+    assert (plan(flat, names(2)).flat, plan(Routes(), names(2)).flat) == (True, False)
     behind = site(host("n1", via=("g",))).override(tree=TreeMode.FLAT)
     with pytest.raises(PlanError, match="n1 is reachable only through g"):
         plan(behind, ("n1",))

@@ -29,6 +29,7 @@ ssl) is imported where it is needed, if nothing lighter does.
     lookup      the addresses of a name
     meeting     how two workers find each other, and are sure of it
     sealing     and that nobody else reads what they say
+    tunnel      or through ssh, where only its port is open
     rsync       which rsync there is, and how it is called
     running     an rsync that runs, and how it ended
     pushing     from a worker to another by rsync: the sender's side

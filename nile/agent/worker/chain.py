@@ -45,8 +45,11 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Union
 
     from nile.agent.worker.loop import Loop
-    from nile.agent.worker.meeting import Connection
+    from nile.agent.worker.meeting import Connection, Met
     from nile.agent.worker.sealing import Tls
+    from nile.agent.worker.tunnel import Tunnel
+
+    Way = Union[Dial, Tunnel]
 
     Told = Callable[[Event], None]
     Done = Callable[[Result], None]
@@ -100,7 +103,7 @@ class Node:
         self._readers.awaited = 0
         self._listener: "Optional[Listener]" = None
         self._upstream: "Optional[Upstream]" = None
-        self._dial: "Optional[Dial]" = None
+        self._dial: "Optional[Way]" = None
         self._downstream: "Optional[Downstream]" = None
         self._applier: "Optional[Applier]" = None
         self._hold = -1
@@ -116,25 +119,40 @@ class Node:
 
     # What it is told to do
 
-    def predecessor(self, address: str, secret: bytes, deadline: float) -> int:
+    def predecessor(self, address: str, secret: bytes, deadline: float, sealed: bool = True) -> int:
         """Await a predecessor at this address; the port. Once it came, it takes the place of the one before.
 
-        Only the last call counts. Raises OSError where the address isn't ours; ValueError if all is over.
+        Only the last call counts. Not `sealed`: it is met in the clear, as what leads here is sealed itself.
+        Raises OSError where the address isn't ours; ValueError if all is over.
         """
         if self._finished or self._file is not None:
             raise ValueError("it needs no predecessor")
         if self._listener is not None:
             self._listener.close()
-        self._listener = Listener(self._loop, address, secret, deadline, self._met, self._tls)
+        tls = self._tls if sealed else None
+        self._listener = Listener(self._loop, address, secret, deadline, self._met, tls)
         return self._listener.port
 
-    def successor(self, address: str, port: int, secret: bytes, deadline: float) -> None:
-        """Pass the stream on to whoever awaits us there, and no more to the one before."""
+    def successor(
+        self,
+        address: str,
+        port: int,
+        secret: bytes,
+        deadline: float,
+        lead: "Optional[Callable[[Met], Way]]" = None,
+    ) -> None:
+        """Pass the stream on to whoever awaits us there, and no more to the one before.
+
+        `lead` leads there by another way than to that address.
+        """
         if self._finished or self._failed[0]:
             return
         self._leave_successor()
         self._readers.awaited = max(self._forwarded, self._stream.begin)
-        self._dial = Dial(self._loop, address, port, secret, deadline, self._dialled, self._tls)
+        if lead is not None:
+            self._dial = lead(self._dialled)
+        else:
+            self._dial = Dial(self._loop, address, port, secret, deadline, self._dialled, self._tls)
         self._move()
 
     def last(self) -> None:

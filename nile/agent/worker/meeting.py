@@ -42,6 +42,8 @@ _CODES = {
     errno.EHOSTUNREACH: "no-route",
     errno.ENETUNREACH: "no-route",
     errno.EADDRNOTAVAIL: "no-route",
+    errno.EACCES: "no-route",  # a rule of this host's forbids it
+    errno.EPERM: "no-route",
     errno.ETIMEDOUT: "timeout",
 }
 

@@ -19,6 +19,7 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     join      take a place in a chain, and apply what comes
     approve   the digest of a stream: who has another one may not use it
     predecessor, successor, last, leave   what becomes of that place
+    signed    what the root says to a request for a signature, for a login to the successor
     look, seal, stage, flip, ...   of releases: see nile.agent.worker.releasing
     collect   have the directory that gets files of hosts  (the root's worker)
     offer     wait for who takes files from here, at the port that is answered first
@@ -64,8 +65,9 @@ SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or l
 OWNERS = ("none", "names", "numbers")
 # What takes no time (but `_readied`), and must not be broken into: only then is it known what to stop.
 QUICK = frozenset(
-    "receive push abandon record serve forget join approve predecessor successor last leave".split()
+    "receive push abandon record serve forget join approve predecessor successor signed last leave".split()
 )
+PASSED_ON = frozenset(["serve", "predecessor", "successor", "signed"])  # to the streams, as they are
 
 
 class Service:
@@ -129,7 +131,8 @@ class Service:
             self._say(number, answer)
 
     def _carry_out(self, message: "Message") -> "Optional[Message]":
-        own = getattr(self, "_do_" + message["do"], None)
+        do = message["do"]
+        own = getattr(self._streams(), do) if do in PASSED_ON else getattr(self, "_do_" + do, None)
         answer: "Optional[Message]" = own(message) if own is not None else self._releases().do(message)
         return answer
 
@@ -286,21 +289,12 @@ class Service:
         assert self._source is not None
         self._streams().record(message, self._copies.rsync, self._source)
 
-    def _do_serve(self, message: "Message") -> None:
-        self._streams().serve(message)
-
     def _do_forget(self, message: "Message") -> None:
         self._streams().forget(message["what"])
 
     def _do_join(self, message: "Message") -> "Message":
         place = self._readied()
         return self._streams().join(message, self._copies.rsync, place.dest, place.basis)
-
-    def _do_predecessor(self, message: "Message") -> "Message":
-        return self._streams().predecessor(message)
-
-    def _do_successor(self, message: "Message") -> None:
-        self._streams().successor(message)
 
     def _do_last(self, message: "Message") -> None:
         self._streams().last(message["what"])

@@ -2,7 +2,8 @@
 
 Every message names the question `what` that began what it is about. Events of
 a node (see reports) go on as answers to that question, those of a successor
-with the number of the message that named it: `link`.
+with the number of the message that named it: `link`. So do an ssh's requests
+for a signature, where ssh leads to that successor; `signed` answers them.
 """
 
 import os
@@ -12,6 +13,7 @@ from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
 from nile.agent.worker.copies import meant
 from nile.agent.worker.lookup import EVERYWHERE
+from nile.agent.worker.meeting import Dial
 from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
 from nile.agent.worker.underway import COME_S
@@ -21,15 +23,19 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
 
     from nile.agent.worker.applying import Fed
+    from nile.agent.worker.chain import Way
     from nile.agent.worker.loop import Loop
+    from nile.agent.worker.meeting import Met
     from nile.agent.worker.reports import Event, Progress, Result
     from nile.agent.worker.running import Ending
     from nile.agent.worker.taping import Tape
     from nile.agent.worker.trees import Source
+    from nile.agent.worker.tunnel import Tunnel
 
     Message = Dict[str, Any]
     Say = Callable[[int, Message], None]
 
+LOOPBACK = "127.0.0.1"
 ALIVE_S = 10.0  # between two words that rsync is at it
 MOVE = 100  # things that rsync has done count for as many, however few they were
 REACH_S = 6.0  # for a neighbour to be found: it waits already
@@ -51,6 +57,7 @@ class Seat:
         self._number = number
         self._say = say
         self._link = 0
+        self._tunnel: "Optional[Tunnel]" = None  # the last that led, or is to lead, to a successor
         self._alive = float("-inf")  # when that was said
         self._moves = 0
         self._complete = False
@@ -106,7 +113,7 @@ class Seat:
             self._applying.abort()
             raise
         try:
-            return self.await_predecessor(message["secret"])
+            return self.await_predecessor(message)
         except OSError:
             self.stop()
             raise
@@ -116,18 +123,48 @@ class Seat:
         """Is there a node, or was there one?"""
         return self._node is not None or self._result is not None
 
-    def await_predecessor(self, secret: bytes) -> int:
+    def await_predecessor(self, message: "Message") -> int:
         """Where a predecessor is awaited from now on; raises ValueError if none is needed any more."""
         if self._node is None or self._complete:
             raise ValueError("it has everything")
-        return self._node.predecessor(EVERYWHERE, secret, self._loop.now() + COME_S)
+        loopback = message.get("loopback", False)  # ssh leads there, and seals what comes
+        address, deadline = LOOPBACK if loopback else EVERYWHERE, self._loop.now() + COME_S
+        return self._node.predecessor(address, message["secret"], deadline, not loopback)
 
     def successor(self, message: "Message") -> None:
         """Pass it on to that one."""
         if self._node is not None:
             self._link = message["n"]
             deadline = self._loop.now() + REACH_S
-            self._node.successor(message["address"], message["port"], message["secret"], deadline)
+            where = (message["address"], message["port"], message["secret"])
+            self._node.successor(*where, deadline=deadline, lead=self._other_way(message))
+
+    def _other_way(self, message: "Message") -> "Optional[Callable[[Met], Way]]":
+        """By ssh, where a login to the host is given; or in the clear to a port of ours that leads there."""
+        loop, port, secret = self._loop, message["port"], message["secret"]
+        login = message.get("login")
+        if login is None and not message.get("loopback"):
+            return None
+
+        def ask(serial: int, binds: "List[bytes]", request: bytes) -> None:
+            words = {"serial": serial, "binds": binds, "request": request}
+            self._say(self._number, {"link": message["n"], "more": True, **words})
+
+        def lead(met: "Met") -> "Way":
+            if login is None:
+                return Dial(loop, LOOPBACK, port, secret, loop.now() + REACH_S, met)
+            from nile.agent.worker.tunnel import Tunnel  # few need it, and what it is made of
+
+            deadline = loop.now() + login["connect"] + REACH_S
+            self._tunnel = Tunnel(loop, login, port, secret, deadline, ask, met)
+            return self._tunnel
+
+        return lead
+
+    def signed(self, message: "Message") -> None:
+        """What the root says to a request for a signature."""
+        if self._tunnel is not None and message["link"] == self._link:
+            self._tunnel.answer(message["serial"], message["answer"], message["refused"])
 
     def last(self) -> None:
         """Pass it on to nobody."""
@@ -270,7 +307,7 @@ class Streaming:
         """Await another one; answers with the port, or that none is needed."""
         seat = self._seats.get(message["what"])
         try:
-            return {"port": seat.await_predecessor(message["secret"])} if seat is not None else {}
+            return {"port": seat.await_predecessor(message)} if seat is not None else {}
         except ValueError:
             return {}
 
@@ -279,6 +316,12 @@ class Streaming:
         seat = self._seats.get(message["what"])
         if seat is not None:
             seat.successor(message)
+
+    def signed(self, message: "Message") -> None:
+        """What becomes of a request for a signature."""
+        seat = self._seats.get(message["what"])
+        if seat is not None:
+            seat.signed(message)
 
     def last(self, number: int) -> None:
         """Pass it on to nobody."""

@@ -1,0 +1,66 @@
+"""Requests for signatures that are being decided, of relays and of workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from nile.cascade import Sign, Signed, Vouch, Vouched
+from nile.transport.base import ResolvedLogin
+from nile.transport.signing import SignReply
+
+
+class Signatory(Protocol):
+    """Decides on relays' requests to sign (see nile.transport.signing)."""
+
+    async def sign(
+        self, child: ResolvedLogin, binds: Sequence[bytes], request: bytes, budget_left: int
+    ) -> SignReply:
+        """Never raises for a bad request: a refusal is an answer."""
+
+
+class Signatures:
+    """`login(id)` is the login to a host; `start` begins a task of the run; `give` gets the answers."""
+
+    def __init__(
+        self,
+        signatory: Signatory,
+        login: Callable[[int], ResolvedLogin],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        give: Callable[[Signed | Vouched], None],
+    ) -> None:
+        self._signatory = signatory
+        self._login = login
+        self._start = start
+        self._give = give
+        self._logins: dict[int, asyncio.Task[None]] = {}
+        self._others: set[asyncio.Task[None]] = set()
+
+    def sign(self, action: Sign) -> None:
+        """One at a time for each login: whoever asks anew has given up what was asked before."""
+        before = self._logins.pop(action.child_id, None)
+        if before is not None:
+            before.cancel()
+        self._logins[action.child_id] = self._start(self._sign(action))
+
+    def vouch(self, action: Vouch) -> None:
+        """For a login that a job planned."""
+        task = self._start(self._vouch(action))
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+    def close(self) -> None:
+        """Decide on nothing more: an ssh-agent that never answers must not keep the run from ending."""
+        for task in (*self._logins.values(), *self._others):
+            task.cancel()
+
+    async def _sign(self, action: Sign) -> None:
+        login = self._login(action.child_id)
+        reply = await self._signatory.sign(login, action.binds, action.request, action.budget_left)
+        self._give(Signed(action, reply.response, reply.note, reply.reason, reply.spent))
+
+    async def _vouch(self, action: Vouch) -> None:
+        login = self._login(action.taker)
+        reply = await self._signatory.sign(login, action.binds, action.request, action.budget_left)
+        self._give(Vouched(action.number, reply.response, reply.note, reply.reason, reply.spent))

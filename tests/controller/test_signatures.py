@@ -1,0 +1,107 @@
+"""Requests for signatures: what the root decides goes to whoever asked, and the end waits for none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from nile.cascade import Sign, Signed, Vouch, Vouched
+from nile.controller.prepare import neighbours
+from nile.controller.signatures import Signatures
+from nile.options import Kex, Signing, SshClient
+from nile.topology.model import HostSpec, RelayRole
+from nile.transport.base import PublicKey, ResolvedLogin
+from nile.transport.signing import SignReply
+from tests.simulation.trees import tree
+
+KEY = PublicKey(b"blob", "me@here")
+
+
+def login(name: str) -> ResolvedLogin:
+    where = (name, f"{name}.out", f"{name}.in", 2222, "me", name, (f"{name} ssh-ed25519 AAAA",), (KEY,))
+    return ResolvedLogin(*where, ("Compression=no",), SshClient.ASYNCSSH, Kex.FAST, Signing.AUTO)
+
+
+class Signatory:
+    """Signs what it is asked to, once it is `let`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Sequence[bytes], bytes, int]] = []
+        self.let = asyncio.Event()
+
+    async def sign(
+        self, child: ResolvedLogin, binds: Sequence[bytes], request: bytes, budget_left: int
+    ) -> SignReply:
+        self.asked.append((child.host, binds, request, budget_left))
+        await self.let.wait()
+        return SignReply(b"signed " + request, note="so", spent=1)
+
+
+async def test_both_kinds_are_answered() -> None:
+    signatory, given = Signatory(), list[Any]()
+    asked = Sign(1, 2, 3, 4, (b"bind",), b"one", 5)
+    async with asyncio.TaskGroup() as tasks:
+        made = Signatures(signatory, lambda node_id: login(f"h{node_id}"), tasks.create_task, given.append)
+        made.sign(asked)
+        made.vouch(Vouch(7, 3, (b"bound",), b"two", 1))
+        made.vouch(Vouch(8, 3, (), b"three", 0))
+        signatory.let.set()
+    assert signatory.asked == [
+        ("h2", (b"bind",), b"one", 5),
+        ("h3", (b"bound",), b"two", 1),
+        ("h3", (), b"three", 0),
+    ]
+    assert given == [
+        Signed(asked, b"signed one", "so", "", 1),
+        Vouched(7, b"signed two", "so", "", 1),
+        Vouched(8, b"signed three", "so", "", 1),
+    ]
+
+
+async def test_whoever_asks_anew_has_given_up_what_was_asked_before() -> None:
+    signatory, given = Signatory(), list[Any]()
+    async with asyncio.TaskGroup() as tasks:
+        made = Signatures(signatory, lambda node_id: login(f"h{node_id}"), tasks.create_task, given.append)
+        made.sign(Sign(1, 2, 3, 4, (), b"one", 5))
+        await asyncio.sleep(0)
+        made.sign(again := Sign(1, 2, 3, 5, (), b"two", 5))
+        signatory.let.set()
+    assert [each.asked for each in given] == [again]
+
+
+async def test_nothing_is_waited_for_in_the_end() -> None:
+    signatory, given = Signatory(), list[Any]()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        made = Signatures(signatory, lambda node_id: login(f"h{node_id}"), tasks.create_task, given.append)
+        made.sign(Sign(1, 2, 3, 4, (), b"one", 5))
+        made.vouch(Vouch(7, 3, (), b"two", 1))
+        await asyncio.sleep(0)
+        made.close()
+    assert given == []
+
+
+def test_who_finds_whom_where_and_by_what_login() -> None:
+    plan = tree([0, 1, 1])
+    gate, leaf, behind = (node.host for node in plan.nodes)
+    specs = {
+        gate: HostSpec(gate, gate, gate),
+        leaf: HostSpec(leaf, leaf, leaf, relay=RelayRole.NO),
+        behind: HostSpec(behind, behind, behind, via=(gate,)),
+    }
+    plan = replace(plan, specs=specs)
+    logins = {name: login(name) for name in specs}
+    it = neighbours(plan, logins)
+    assert it.address(0, 2) == f"{leaf}.out"
+    assert it.address(1, 2) == f"{leaf}.in"
+    found = it.login(1, 3)
+    assert found is not None
+    assert (found["address"], found["port"], found["user"]) == (f"{behind}.in", 2222, "me")
+    assert found["known_hosts"] == [f"{behind} ssh-ed25519 AAAA"]
+    assert found["identities"] == [[b"blob", "me@here"]]
+    assert found["connect"] == plan.timeouts.connect_s
+    assert it.login(3, 1) is not None, "to whom there is a way from anywhere"
+    assert it.login(2, 1) is None, "a leaf logs in nowhere"
+    assert it.login(2, 3) is None
+    assert neighbours(replace(plan, flat=True), logins).login(1, 3) is None
