@@ -70,6 +70,7 @@ MODULES = (
     "worker.shelf",
     "worker.limits",
     "worker.gathering",
+    "worker.bencode",
     "worker.service",
     "worker.parts",
 )

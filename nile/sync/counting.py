@@ -163,6 +163,4 @@ class Counting:
         found = target.found
         if found is None:
             return (b"", target.owner)
-        # How much is to come depends on what a copy may be linked to.
-        terms = f"{target.owner} {target.current}"
-        return (found.fingerprint if self._exact else found.like, terms)
+        return (found.fingerprint if self._exact else found.like, target.owner)

@@ -52,6 +52,8 @@ class Workers(Simulated):
         self.free: dict[int, int] = defaultdict(lambda: 10 * SIZE)
         self.refuses: dict[int, Message] = {}
         self.breaks: dict[int, tuple[str, bool]] = {}
+        self.taker_says = ("link", True)
+        """What the taker of a copy that breaks says: code, retry."""
         self.garbles: set[int] = set()
         self.misses: set[int] = set()
         """Copies whose giver finds no way to the taker, which goes on waiting."""
@@ -128,6 +130,9 @@ class Workers(Simulated):
     def _print(self, node_id: int) -> bytes:
         return self.has[node_id].encode().ljust(32, b".")
 
+    def _like(self, node_id: int) -> bytes:
+        return self._print(node_id)
+
     def _read(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
         prints = dict.fromkeys(("none", "names", "numbers"), self._print(ROOT_ID))
@@ -158,7 +163,7 @@ class Workers(Simulated):
 
     def _scan(self, node_id: int, message: Message) -> None:
         found: Message = {"entries": self.entries[node_id], "files": 9, "bytes": SIZE}
-        found["like"] = self._print(node_id)
+        found["like"] = self._like(node_id)
         self._say(node_id, message["n"], fingerprint=self._print(node_id), **found)
 
     def _pack(self, node_id: int, message: Message) -> None:
@@ -203,7 +208,8 @@ class Workers(Simulated):
         if number in self.breaks:
             code, retry = self.breaks[number]
             self._say(node_id, message["n"], code=code, reason=f"so: {code}", retry=retry, sent=10)
-            self._say(taker, receiving, code="link", reason="cut", retry=True)
+            code, retry = self.taker_says
+            self._say(taker, receiving, code=code, reason=f"so: {code}", retry=retry)
             return
         self.wrote.add(taker)
         kept = " and more" if taker in self.keeps and not self.options.delete else ""

@@ -70,4 +70,8 @@ For a stream that is passed down a chain of hosts:
     unpacking   that, at a host
     taping      a recording at the root, that chains begin with
     streaming   what the root has done with all that
+
+For a swarm:
+
+    bencode     what torrents and trackers speak                  pure
 """

@@ -122,8 +122,9 @@ class Manifest:
             directories.update(compared.columns(inner))
             names.update(repr([entry.path for entry in inner]).encode())
         words = repr(tuple(terms)).encode()
-        attributes, without = ((words, files.digest(), each.digest()) for each in (directories, names))
-        return digest(repr(attributes).encode()), digest(repr(without).encode())
+        return joined(words, files.digest(), directories.digest()), joined(
+            words, files.digest(), names.digest()
+        )
 
     def owned_as(self, users: "Dict[int, int]", groups: "Dict[int, int]") -> "Manifest":
         """This tree as it is where these ids are other numbers: what a target should look like there."""
@@ -134,6 +135,11 @@ class Manifest:
         other = Manifest(entries, self.checksum)
         other.missing, other.mounts, other.unreadable = self.missing, self.mounts, self.unreadable
         return other
+
+
+def joined(*parts: bytes) -> bytes:
+    """One fingerprint of several."""
+    return digest(repr(parts).encode())
 
 
 def _numbers(values: "Sequence[int]") -> bytes:

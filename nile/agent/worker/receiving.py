@@ -38,6 +38,7 @@ ASKING_S = 30.0  # for the sender to start its rsync and ask
 LEAVE_S = 10.0  # for rsync to end once the sender has hung up
 NOTHING = 256 * 1024  # bytes: a disk with no more than that is full
 LINGER_S = 2.0  # for the sender to take the last words
+OWN = ("disk-full", "not-writable")  # counts, though whoever gives had it stopped
 ERRORS = {
     errno.ENOSPC: ("disk-full", "no space is left"),
     errno.EDQUOT: ("disk-full", "no space is left"),
@@ -196,7 +197,7 @@ class Receive:
         self._loop.forget(self._timer)
         if self._connection is not None:
             self._loop.unwatch(self._connection.fileno())
-        if self._cause is not None:
+        if self._cause is not None and self._ending.code not in OWN:
             self._ending.instead(self._cause.code, self._cause.reason, self._cause.retry)
         self._tidy()
         if self._connection is None:
@@ -233,16 +234,17 @@ class Receive:
         if not self._asked:
             return  # nothing was begun
         try:
-            if self._ending.code == "" and self._clean:
-                remove(self._dest, self._temporary)
-            elif self._keep:
-                inner = rsyncs.inner_directory(self._dest, self._temporary)
-                try:
-                    remove_tree(inner)
-                except OSError:
-                    pass  # whoever sweeps tries again
-            else:
-                sweep(self._dest, self._temporary)
+            with WORK.told():
+                if self._ending.code == "" and self._clean:
+                    remove(self._dest, self._temporary)
+                elif self._keep:
+                    inner = rsyncs.inner_directory(self._dest, self._temporary)
+                    try:
+                        remove_tree(inner)
+                    except OSError:
+                        pass  # whoever sweeps tries again
+                else:
+                    sweep(self._dest, self._temporary)
         except OSError as error:
             if self._ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)

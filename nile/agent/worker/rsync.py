@@ -227,7 +227,7 @@ def client_argv(
     argv += ["--bwlimit=%d" % copy.bwlimit] if copy.bwlimit is not None else []
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
-    argv += ["--link-dest=" + os.fsdecode(copy.link_dest)] if copy.link_dest else []
+    argv += _beside(copy)
     if "modify-window-ns" in rsync.has & known_since(peer):
         argv.append("--modify-window=-1")
     argv += ["--debug=SEND1", "--outbuf=L"] if phases else []
@@ -275,6 +275,7 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     argv = [rsync.path, "--read-batch=-", how + copy.flags(), "--info=NAME1"] + _owners(copy)
     argv += ["--delete-delay"] if copy.delete else []
     argv += ["--max-delete=%d" % copy.max_delete] if copy.delete and copy.max_delete is not None else []
+    argv += _beside(copy)
     argv += ["--modify-window=-1"] if "modify-window-ns" in known_since(recorded) else []
     argv += ["--checksum-seed=%d" % SEED, "--delay-updates", "--partial-dir=" + name]
     argv += ["--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]
@@ -284,6 +285,10 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
 def _owners(copy: Copy) -> "List[str]":
     numbers = ["--numeric-ids"] if copy.numeric_ids else []
     return numbers + (["--chown=" + copy.chown] if copy.chown is not None else [])
+
+
+def _beside(copy: Copy) -> "List[str]":
+    return ["--link-dest=" + os.fsdecode(copy.link_dest)] if copy.link_dest else []
 
 
 def _filters(excludes: "Sequence[bytes]", own: str) -> "List[str]":

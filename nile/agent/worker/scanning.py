@@ -11,6 +11,7 @@ import itertools
 import os
 import pwd
 import stat
+import sys
 import time
 
 from nile.agent.worker.hashing import blake2b
@@ -57,7 +58,17 @@ _KINDS = {
 }
 
 
-def scan(roots: "Roots", patterns: "Patterns", checksum: bool = False, source: bool = False) -> Manifest:
+class TooManyError(Exception):
+    """There is more than can be in a manifest: the rest isn't looked at."""
+
+
+def scan(
+    roots: "Roots",
+    patterns: "Patterns",
+    checksum: bool = False,
+    source: bool = False,
+    most: int = sys.maxsize,
+) -> Manifest:
     """The manifest of these roots: (path on disk, name within the transfer).
 
     The name is one component, or b"": then the directory's contents are at the
@@ -65,8 +76,9 @@ def scan(roots: "Roots", patterns: "Patterns", checksum: bool = False, source: b
     is taken before all others, else the first; directories are merged.
     With `checksum` contents are hashed. With `source` it is also seen to that
     files can be read, and that whoever writes to one later leaves a mark.
+    Raises TooManyError where there are more than `most`.
     """
-    scanner = _Scanner(roots, patterns, source)
+    scanner = _Scanner(roots, patterns, source, most)
     if checksum:
         scanner.read()
     return scanner.manifest(checksum)
@@ -176,7 +188,7 @@ class Walker:
 class _Scanner:
     """From what the walker finds to the entries of a manifest."""
 
-    def __init__(self, roots: "Roots", patterns: "Patterns", source: bool) -> None:
+    def __init__(self, roots: "Roots", patterns: "Patterns", source: bool, most: int) -> None:
         self._entries: "Dict[bytes, Entry]" = {}
         self._marks: "Dict[bytes, Mark]" = {}
         self._places: "Dict[bytes, bytes]" = {}
@@ -184,16 +196,21 @@ class _Scanner:
         began = time.time()
         self._walker = Walker(roots, patterns)
         self._unreadable = self._walker.unreadable
-        self._add_all()
+        self._add_all(most)
         if source:
             self._settle(began)
             self._try_reading()
 
-    def _add_all(self) -> None:
-        """What `_add` does for each that there is; most are plain files, and done here: it counts."""
+    def _add_all(self, most: int) -> None:
+        """What `_add` does for each that there is; most are plain files, and done here: it counts.
+
+        Raises TooManyError.
+        """
         entries, marks, places, linked = self._entries, self._marks, self._places, self._linked
         new = tuple.__new__
         for path, place, seen in self._walker:
+            if len(entries) > most:
+                raise TooManyError
             mode = seen.st_mode
             if mode & _KIND != _REGULAR or seen.st_nlink > 1 or path in linked:
                 self._add(path, place, seen)
@@ -203,6 +220,8 @@ class _Scanner:
             entries[path] = new(Entry, fields)
             marks[path] = seen.st_ctime_ns, mtime, size, seen.st_ino, seen.st_dev
             places[path] = place
+        if len(entries) > most:
+            raise TooManyError
 
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode

@@ -38,7 +38,7 @@ from nile.agent.worker import messages, target
 from nile.agent.worker.copies import Copies
 from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
 from nile.agent.worker.messages import CantError
-from nile.agent.worker.packing import pack, unpack
+from nile.agent.worker.packing import MOST_ENTRIES, pack, unpack
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
 from nile.agent.worker.receiving import ERRORS
@@ -185,7 +185,7 @@ class Service:
 
     def _do_read(self, message: "Message") -> "Message":
         source = Source(message["sources"], self._patterns(message))
-        source.read(message["checksum"])
+        source.read(message["checksum"], MOST_ENTRIES)
         manifest = source.manifest
         if manifest.missing or manifest.unreadable:
             raise CantError("source", *source.why_not())
@@ -248,12 +248,9 @@ class Service:
             raise CantError("not-writable", "%s can't be looked at: %s" % (os.fsdecode(path), reason))
         seen_here(found, message["users"], message["groups"])
         self._found = found
-        fingerprint, like = found.fingerprints(self._terms(message["owner"], message))
-        return {
-            "fingerprint": fingerprint,
-            "like": like,
-            "entries": len(found.entries),
-        }
+        terms = self._terms(message["owner"], message)
+        fingerprint, like = place.fingerprints(found, self._looked, terms)
+        return {"fingerprint": fingerprint, "like": like, "entries": len(found.entries)}
 
     def _do_source(self, message: "Message") -> None:
         self._chunks.append(message["chunk"])
@@ -268,7 +265,7 @@ class Service:
         return answer
 
     def _do_receive(self, message: "Message") -> "Message":
-        place = self._readied()
+        place = self._readied(message.get("recorded", False))
         return self._copies.receive(message, place.dest, place.temporary, place.basis)
 
     def _do_push(self, message: "Message") -> None:
@@ -297,7 +294,7 @@ class Service:
 
     def _do_join(self, message: "Message") -> "Message":
         place = self._readied()
-        return self._streams().join(message, self._copies.rsync, place.dest)
+        return self._streams().join(message, self._copies.rsync, place.dest, place.basis)
 
     def _do_predecessor(self, message: "Message") -> "Message":
         return self._streams().predecessor(message)
@@ -361,10 +358,10 @@ class Service:
         assert self._place is not None
         return self._place
 
-    def _readied(self) -> "Place":
+    def _readied(self, recorded: bool = False) -> "Place":
         """For a copy that begins: what an earlier try left may be much, so this can be broken into."""
         with WORK.announced():
-            self._opened().make_ready(self._looked[1])
+            self._opened().make_ready(self._looked[1], recorded)
         return self._opened()
 
     @staticmethod

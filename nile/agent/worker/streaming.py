@@ -67,11 +67,16 @@ class Seat:
         self._node = Node(self._loop, file, -1, self._told, self._node_done, tls=tls)
 
     def join(
-        self, rsync: "Optional[rsyncs.Rsync]", message: "Message", dest: bytes, tls: "Optional[Tls]"
+        self,
+        rsync: "Optional[rsyncs.Rsync]",
+        message: "Message",
+        dest: bytes,
+        basis: bytes,
+        tls: "Optional[Tls]",
     ) -> int:
         """Apply what comes, and pass it on; the port at which the predecessor is awaited.
 
-        Raises rsync.Refusal, OSError.
+        Files are linked to those in `basis` where they are the same. Raises rsync.Refusal, OSError.
         """
         recorded = message["recorded"]
         if recorded.get("archive"):
@@ -82,6 +87,7 @@ class Seat:
         else:
             assert rsync is not None
             copy, version = meant(message, frozenset(recorded["has"])), tuple(recorded["version"])
+            copy.link_dest = basis
             self._applying = Applying(self._loop, rsync, copy, dest, version, self._applied, self._moved)
         self._hashed = message.get("hashed", True)
         try:
@@ -246,12 +252,14 @@ class Streaming:
 
     # At a host.
 
-    def join(self, message: "Message", rsync: "Optional[rsyncs.Rsync]", dest: bytes) -> "Message":
+    def join(
+        self, message: "Message", rsync: "Optional[rsyncs.Rsync]", dest: bytes, basis: bytes = b""
+    ) -> "Message":
         """Take a place in a chain; answers with the port at which the predecessor is awaited."""
         number, tls = message["n"], self._sealed(message)
         seat = self._seat(number)
         try:
-            return {"port": seat.join(rsync, message, dest, tls), "more": True}
+            return {"port": seat.join(rsync, message, dest, basis, tls), "more": True}
         except rsyncs.Refusal as refusal:
             return {"code": refusal.code, "reason": refusal.reason}
         finally:
