@@ -202,7 +202,10 @@ class _Scanner:
             self._try_reading()
 
     def _add_all(self, most: int) -> None:
-        """What `_add` does for each that there is; most are plain files, and done here: it counts."""
+        """What `_add` does for each that there is; most are plain files, and done here: it counts.
+
+        Raises TooManyError.
+        """
         entries, marks, places, linked = self._entries, self._marks, self._places, self._linked
         new = tuple.__new__
         for path, place, seen in self._walker:
@@ -217,6 +220,8 @@ class _Scanner:
             entries[path] = new(Entry, fields)
             marks[path] = seen.st_ctime_ns, mtime, size, seen.st_ino, seen.st_dev
             places[path] = place
+        if len(entries) > most:
+            raise TooManyError
 
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode
