@@ -62,6 +62,9 @@ MODULES = (
     "worker.limits",
     "worker.gathering",
     "worker.bencode",
+    "worker.announcing",
+    "worker.register",
+    "worker.tracker",
     "worker.service",
     "worker.parts",
 )

@@ -64,7 +64,8 @@ class Peer:
         params.flags &= ~lt.torrent_flags.auto_managed
         params.flags |= lt.torrent_flags.paused
         self.said: list[Any] = []
-        self.session = lt.session({**QUIET, **settings})
+        chosen: Any = {**QUIET, **settings}
+        self.session = lt.session(chosen)
         self.handle = self.session.add_torrent(params)
 
     def start(self, trackers: Sequence[str] = ()) -> None:
@@ -89,6 +90,17 @@ class Peer:
         """Has there been such an alert?"""
         return any(name == kind and word in message for name, message in self.said)
 
+    def close(self) -> None:
+        """Tell trackers that it stops, and be gone: a session that ends lets no other thread run."""
+        self.handle.pause()
+        self.wait(self._has_stopped, "it has stopped")
+        del self.session, self.handle
+
+    def _has_stopped(self) -> bool:
+        kinds = [kind for kind, _ in self.said]
+        answers = kinds.count("tracker_reply_alert") + kinds.count("tracker_error_alert")
+        return "torrent_paused_alert" in kinds and kinds.count("tracker_announce_alert") == answers
+
     def words(self) -> str:
         """What was said, for whoever wonders."""
         return "\n".join(f"{kind}: {message}" for kind, message in self.said[-30:])
@@ -96,11 +108,11 @@ class Peer:
 
 @contextmanager
 def peers(*makers: Callable[[], Peer]) -> Iterator[list[Peer]]:
-    """Peers that are gone afterwards; those that announce themselves tell their tracker."""
+    """Peers that are gone afterwards."""
     made: list[Peer] = []
     try:
         made.extend(make() for make in makers)
         yield made
     finally:
         for peer in made:
-            del peer.session, peer.handle
+            peer.close()
