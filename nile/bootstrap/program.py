@@ -65,6 +65,8 @@ MODULES = (
     "worker.announcing",
     "worker.register",
     "worker.tracker",
+    "worker.signers",
+    "worker.signatures",
     "worker.service",
     "worker.parts",
 )

@@ -72,4 +72,6 @@ For a swarm:
     announcing  what a tracker is asked and answers               pure
     register    whom it knows                                     pure
     tracker     that by HTTP, at the root
+    signers     whose signatures count on a host
+    signatures  whether one of them signed what is delivered
 """

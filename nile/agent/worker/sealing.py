@@ -74,7 +74,7 @@ class Tls:
         if protocol == module.PROTOCOL_TLS_SERVER and hasattr(context, "num_tickets"):
             context.num_tickets = 0  # nobody comes back
         context.load_verify_locations(cadata=identity[max(0, identity.find(_BEGIN)) :].decode("ascii"))
-        fd = _in_memory(identity)
+        fd = in_memory(identity)
         try:
             context.load_cert_chain("/proc/self/fd/%d" % fd)
         finally:
@@ -216,7 +216,7 @@ def _why(error: Exception) -> str:
     return reason.replace("_", " ").lower() or getattr(error, "strerror", None) or str(error)
 
 
-def _in_memory(data: bytes) -> int:
+def in_memory(data: bytes) -> int:
     """A descriptor of a file that has no name, with this in it; it never touches a disk. Raises OSError."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("identity")

@@ -561,7 +561,7 @@ def test_an_identity_leaves_nothing_open_and_has_no_name() -> None:
 def test_where_there_are_no_files_in_memory_one_without_a_name_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
     before = descriptors()
-    fd = sealing._in_memory(IDENTITY)
+    fd = sealing.in_memory(IDENTITY)
     assert os.fstat(fd).st_nlink == 0
     assert os.fstat(fd).st_mode & 0o777 == 0o600
     os.close(fd)
