@@ -56,6 +56,11 @@ class Swarm:
         for ports in self._hosts.values():
             yield from ports.values()
 
+    @property
+    def addresses(self) -> int:
+        """How many of them have peers."""
+        return len(self._hosts)
+
     def counts(self) -> "Tuple[int, int]":
         """How many have it all, and how many don't."""
         seeds = [peer.seeds for peer in self.peers()]
@@ -164,8 +169,7 @@ class Register:
             raise Refused(200, "this torrent isn't registered here")
         swarm.expire(now)
         at = packed(address)
-        seeds, others = swarm.counts()
-        interval = max(INTERVAL_S, (seeds + others) // MOST_A_SECOND)
+        interval = max(INTERVAL_S, swarm.addresses // MOST_A_SECOND)
         self._note(swarm, asked, at, now + PATIENCE * interval)
         seeds, others = swarm.counts()
         answer: "Dict[bytes, Any]" = {
