@@ -1,15 +1,13 @@
-"""The tracker on loopback: by urllib, by hand, by real libtorrent and aria2 peers."""
+"""The tracker on loopback: by urllib and by hand."""
 
 from __future__ import annotations
 
 import errno
 import os
 import resource
-import shutil
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -23,11 +21,12 @@ from nile.agent.worker.lookup import listening
 from nile.agent.worker.tracker import MOST_FROM_ONE, MOST_REQUEST, Tracker
 from tests.agent.parent import wait_until
 from tests.agent.worker.tracking import Served, a_tracker
-from tests.support.torrents import LONGEST_S, NAME, Peer, peers, torrent
+from tests.support.torrents import torrent
 from tests.transport.servers import free_port
 
 CONTENT = os.urandom(300_000)
 METAINFO, HASH = torrent(CONTENT)
+SOON_S = tracker.REQUEST_S / 2  # before it would be for being slow
 _OPENER = build_opener(ProxyHandler({}))
 
 
@@ -118,7 +117,7 @@ def test_it_listens_at_one_address_and_port_if_told_so() -> None:
     port = free_port()
     with a_tracker("127.0.0.1", port) as served:
         assert served.tracker.port == port
-        assert fetch_status(served) == 200
+        assert b" 200 OK" in said_by_hand(served, b"GET /scrape HTTP/1.1\r\n\r\n")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("::1", port), timeout=5)
         with pytest.raises(OSError, match="in use") as caught:
@@ -130,8 +129,12 @@ def test_it_listens_at_one_address_and_port_if_told_so() -> None:
 
 
 def test_a_port_that_is_taken_isnt_had_for_one_kind_only() -> None:
-    with listening("") as taken, pytest.raises(OSError, match="in use"):
-        listening("", taken.getsockname()[1])
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        taken.bind(("::", 0))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            listening("", taken.getsockname()[1])
 
 
 def fetch_status(served: Served) -> int:
@@ -211,10 +214,10 @@ def test_who_takes_no_answer_is_left(served: Served, monkeypatch: pytest.MonkeyP
 def test_who_comes_too_often_takes_its_own_place(served: Served) -> None:
     def talk() -> tuple[list[bool], int]:
         many = [
-            socket.create_connection(("127.0.0.1", served.tracker.port), timeout=20)
+            socket.create_connection(("127.0.0.1", served.tracker.port), timeout=SOON_S)
             for _ in range(MOST_FROM_ONE + 2)
         ]
-        other = socket.create_connection(("::1", served.tracker.port), timeout=20)
+        other = socket.create_connection(("::1", served.tracker.port), timeout=SOON_S)
         try:
             gone = [hung_up(connection) for connection in many[:2]]
             other.sendall(b"GET /scrape HTTP/1.1\r\n\r\n")
@@ -234,7 +237,9 @@ def test_when_there_are_too_many_the_first_goes(served: Served, monkeypatch: pyt
     monkeypatch.setattr(tracker, "MOST_VISITS", 2)
 
     def talk() -> tuple[bool, int]:
-        idle = [socket.create_connection(("127.0.0.1", served.tracker.port), timeout=20) for _ in range(3)]
+        idle = [
+            socket.create_connection(("127.0.0.1", served.tracker.port), timeout=SOON_S) for _ in range(3)
+        ]
         try:
             return hung_up(idle[0]), fetch(f"{served.url('::1')}/scrape")[0]
         finally:
@@ -244,134 +249,60 @@ def test_when_there_are_too_many_the_first_goes(served: Served, monkeypatch: pyt
     assert served.during(talk) == (True, 200)
 
 
-def test_without_descriptors_it_waits_and_goes_on(served: Served) -> None:
-    """None is free, and it has no visit to end."""
-    waiting = socket.socket()
-    waiting.setblocking(False)
-    waiting.connect_ex(("127.0.0.1", served.tracker.port))
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """None is free."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
-    filled = []
-
-    def free() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
+    filled: list[int] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
     try:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 filled.append(os.dup(0))
-            except OSError:
-                break
-        served.loop.at(served.loop.now() + 0.1, served.loop.stop)
-        served.loop.run()
-        assert served.tracker._pause >= 0
+        yield
     finally:
-        free()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for fd in filled:
             os.close(fd)
-    assert fetch_status(served) == 200
-    waiting.close()
 
 
-# Real peers.
+def turn(served: Served, condition: Callable[[], object]) -> None:
+    """Run the loop until this is so."""
+
+    def look() -> None:
+        if condition():
+            served.loop.stop()
+        else:
+            served.loop.at(served.loop.now() + 0.005, look)
+
+    served.loop._stopped = False
+    look()
+    served.loop.run()
 
 
-def test_two_libtorrent_peers_find_each_other(served: Served, tmp_path: Path) -> None:
-    tiers = [f"{served.url()}/announce"]
-
-    def share() -> tuple[bytes, dict[bytes, Any]]:
-        with peers(
-            lambda: Peer(tmp_path / "seed", METAINFO, CONTENT), lambda: Peer(tmp_path / "other", METAINFO)
-        ) as (seed, other):
-            seed.start(tiers)
-            seed.wait(lambda: seed.heard("tracker_reply_alert"), "the tracker answers the seed")
-            other.start(tiers)
-            other.wait_whole()
-            other.wait(lambda: served.register.scrape([HASH], 0)[b"files"][HASH][b"downloaded"], "completed")
-            found = served.register.scrape([HASH], 0)[b"files"][HASH]
-        return (tmp_path / "other" / NAME).read_bytes(), found
-
-    content, found = served.during(share)
-    assert content == CONTENT
-    assert found == {b"complete": 2, b"downloaded": 1, b"incomplete": 0}
-    gone = served.register.scrape([HASH], 0)[b"files"][HASH]
-    assert gone[b"complete"] == 0, "they said that they stop"
+def test_without_descriptors_it_waits_and_goes_on(served: Served) -> None:
+    """It has no visit to end."""
+    with socket.socket() as waiting:
+        with no_descriptors():
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", served.tracker.port))
+            turn(served, lambda: served.tracker._pause >= 0)
+        assert fetch_status(served) == 200
 
 
-def test_libtorrent_finds_who_was_introduced_over_ipv6(served: Served, tmp_path: Path) -> None:
-    def share() -> bytes:
-        with peers(
-            lambda: Peer(tmp_path / "seed", METAINFO, CONTENT, listen_interfaces="[::1]:0"),
-            lambda: Peer(tmp_path / "other", METAINFO, listen_interfaces="[::1]:0"),
-        ) as (seed, other):
-            seed.start()
-            seed.wait(lambda: seed.handle.status().is_seeding, "the seed has looked at what it has")
-            served.register.introduce(HASH, "::1", seed.session.listen_port(), True)
-            other.start([f"{served.url('::1')}/announce"])
-            other.wait_whole()
-        return (tmp_path / "other" / NAME).read_bytes()
-
-    assert served.during(share) == CONTENT
-
-
-def test_a_libtorrent_peer_that_isnt_planned_finds_nobody(served: Served, tmp_path: Path) -> None:
-    served.register.introduce(HASH, "127.0.0.1", 9, True)
-    served.register.plan({"::1": ()})
-
-    def share() -> tuple[bool, int]:
-        with peers(lambda: Peer(tmp_path / "other", METAINFO)) as (other,):
-            other.start([f"{served.url()}/announce"])
-            other.wait(lambda: other.heard("tracker_error_alert", "403"), "the tracker refuses")
-            return other.heard("tracker_reply_alert"), other.handle.status().list_peers
-
-    assert served.during(share) == (False, 0)
-
-
-@contextmanager
-def aria2(url: str, place: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """aria2c, which fetches a metainfo and what that is of."""
-    place.mkdir()
-    program = shutil.which("aria2c")
-    assert program, "the tests of the tracker need aria2 (package aria2)"
-    options = [
-        "--no-conf",
-        "--enable-dht=false",
-        "--enable-dht6=false",
-        "--bt-enable-lpd=false",
-        "--seed-time=0",
-    ]
-    options += [
-        "--follow-torrent=mem",
-        "--enable-peer-exchange=false",
-        "--disable-ipv6=false",
-        "--no-proxy=*",
-    ]
-    argv = [program, *options, *more, f"--dir={place}", url]
-    with (place / "log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def test_aria2_gets_metainfo_and_peers_here(served: Served, tmp_path: Path) -> None:
-    metainfo, info_hash = torrent(CONTENT)
-    said = bencode.decode(metainfo)
-    assert isinstance(said, dict)
-    said[b"announce"] = f"{served.url()}/announce".encode()
-    served.register.add(info_hash, bencode.encode(said))
-
-    def share() -> int:
-        with peers(lambda: Peer(tmp_path / "seed", METAINFO, CONTENT)) as (seed,):
-            seed.start([f"{served.url()}/announce"])
-            seed.wait(lambda: seed.heard("tracker_reply_alert"), "the tracker answers the seed")
-            with aria2(f"{served.url()}/metainfo/{info_hash.hex()}.torrent", tmp_path / "aria2") as process:
-                return process.wait(LONGEST_S)
-
-    assert served.during(share) == 0, (tmp_path / "aria2" / "log").read_text()
-    assert (tmp_path / "aria2" / NAME).read_bytes() == CONTENT
-    assert sum(served.register.scrape([HASH], 0)[b"files"][HASH].values()) == 0, "they said that they stop"
+def test_without_descriptors_the_first_visit_makes_room(served: Served) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", served.tracker.port), SOON_S) as idle,
+        socket.socket() as late,
+    ):
+        turn(served, lambda: served.tracker._visits)
+        (visit,) = served.tracker._visits
+        with no_descriptors():
+            late.setblocking(False)
+            late.connect_ex(("127.0.0.1", served.tracker.port))
+            turn(served, lambda: served.tracker._visits and visit not in served.tracker._visits)
+        assert hung_up(idle)
 
 
 def test_the_answers_are_of_what_bep_3_asks_for(served: Served) -> None:
