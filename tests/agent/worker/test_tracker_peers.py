@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nile.agent.worker import bencode
+from nile.bootstrap.authority import Authority
 from tests.agent.worker.tracking import Served, a_tracker
 from tests.support.torrents import LONGEST_S, NAME, Peer, peers, torrent
 
@@ -47,6 +48,29 @@ def test_two_libtorrent_peers_find_each_other(served: Served, tmp_path: Path) ->
     assert found == {b"complete": 2, b"downloaded": 1, b"incomplete": 0}
     gone = served.register.scrape([HASH], 0)[b"files"][HASH]
     assert gone[b"complete"] == 0, "they said that they stop"
+
+
+def test_peers_with_certificates_find_each_other_too(served: Served, tmp_path: Path) -> None:
+    """They announce the port at which they speak TLS."""
+    authority = Authority()
+    metainfo, info_hash = torrent(CONTENT, ssl_cert=authority.certificate.encode())
+    served.register.add(info_hash, metainfo)
+
+    def sealed(name: str, content: bytes | None = None) -> Peer:
+        peer = Peer(tmp_path / name, metainfo, content, listen_interfaces="127.0.0.1:0s")
+        identity = authority.issue(NAME)
+        peer.handle.set_ssl_certificate_buffer(identity.certificate, identity.key, "")
+        return peer
+
+    def share() -> bytes:
+        with peers(lambda: sealed("seed", CONTENT), lambda: sealed("other")) as (seed, other):
+            seed.start([f"{served.url()}/announce"])
+            seed.wait(lambda: seed.heard("tracker_reply_alert"), "the tracker answers the seed")
+            other.start([f"{served.url()}/announce"])
+            other.wait_whole()
+        return (tmp_path / "other" / NAME).read_bytes()
+
+    assert served.during(share) == CONTENT
 
 
 def test_libtorrent_finds_who_was_introduced_over_ipv6(served: Served, tmp_path: Path) -> None:
