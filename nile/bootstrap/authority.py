@@ -21,6 +21,21 @@ CLOCKS_OFF = timedelta(days=1)
 """So much may a host's clock be behind."""
 VALID = timedelta(days=30)
 ANY_NAME = "*"
+DH_PARAMETERS = """\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""What libtorrent's `set_ssl_certificate` wants besides: ffdhe2048 of RFC 7919, the same for all.
+
+Nothing is encrypted by it, since peers agree on an elliptic curve. But without
+it libtorrent says `torrent_error_alert`, though it goes on.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import ssl
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from nile.bootstrap.authority import Authority, PeerIdentity
+from nile.bootstrap.authority import DH_PARAMETERS, Authority, PeerIdentity
 from tests.support.torrents import NAME, Peer, peers, torrent
 
 CONTENT = os.urandom(100_000)
@@ -24,7 +25,7 @@ def sealed(place: Path, metainfo: bytes, identity: PeerIdentity | None, content:
     """A peer that shows this, and listens for TLS only."""
     peer = Peer(place, metainfo, content, **LISTEN)
     if identity is not None:
-        peer.handle.set_ssl_certificate_buffer(identity.certificate, identity.key, "")
+        peer.handle.set_ssl_certificate_buffer(identity.certificate, identity.key, DH_PARAMETERS)
     return peer
 
 
@@ -50,6 +51,8 @@ def shared(
         dialler.handle.connect_peer(("127.0.0.1", listener.session.ssl_listen_port()))
         dialler.wait(lambda: parted(dialler) or other.handle.status().is_seeding, "they share, or part")
         whole = other.handle.status().is_seeding
+        for peer in (seed, other):
+            assert not (whole and peer.heard("torrent_error_alert")), peer.words()
         assert whole or other.handle.status().total_download == 0
         assert whole or seed.handle.status().total_payload_upload == 0
     return (tmp_path / "other" / name).read_bytes() if whole else None
@@ -116,6 +119,19 @@ def test_how_long_certificates_are_valid() -> None:
         certificate = x509.load_pem_x509_certificate(text.encode())
         assert certificate.not_valid_before_utc == now - timedelta(days=1)
         assert certificate.not_valid_after_utc == now + timedelta(days=29)
+
+
+def test_the_parameters_are_those_of_the_rfc() -> None:
+    """RFC 7919, A.1: p = 2^2048 - 2^1984 + (floor(2^1918 e) + 560316) 2^64 - 1."""
+    guard = 128
+    total, term, number = 0, 1 << (1918 + guard), 0
+    while term:
+        total += term
+        number += 1
+        term //= number
+    wanted = 2**2048 - 2**1984 + ((total >> guard) + 560316) * 2**64 - 1
+    parameters = base64.b64decode("".join(DH_PARAMETERS.splitlines()[1:-1]))
+    assert b"\x02\x82\x01\x01\0" + wanted.to_bytes(256, "big") + b"\x02\x01\x02" in parameters
 
 
 def test_every_peer_has_a_key_of_its_own() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nile.agent.worker import bencode
-from nile.bootstrap.authority import Authority
+from nile.bootstrap.authority import DH_PARAMETERS, Authority
 from tests.agent.worker.tracking import Served, a_tracker
 from tests.support.torrents import LONGEST_S, NAME, Peer, peers, torrent
 
@@ -59,7 +59,7 @@ def test_peers_with_certificates_find_each_other_too(served: Served, tmp_path: P
     def sealed(name: str, content: bytes | None = None) -> Peer:
         peer = Peer(tmp_path / name, metainfo, content, listen_interfaces="127.0.0.1:0s")
         identity = authority.issue(NAME)
-        peer.handle.set_ssl_certificate_buffer(identity.certificate, identity.key, "")
+        peer.handle.set_ssl_certificate_buffer(identity.certificate, identity.key, DH_PARAMETERS)
         return peer
 
     def share() -> bytes:
