@@ -91,8 +91,7 @@ def test_a_key_that_doesnt(line: bytes) -> None:
 @given(st.lists(st.sampled_from([b'"', b"\\", b",", b" ", b"=", b"no-pty", b"command", b"x", key(), b"\n"])))
 def test_whatever_is_in_the_file_a_command_binds(words: list[bytes]) -> None:
     text = b"".join(words)
-    for signer in listed(text, NOW):
-        assert signer.blob == blob()
+    assert all(signer.blob.startswith(blob()) for signer in listed(text, NOW))
     assert numbers(b'command="x",' + text.replace(b"\n", b"")) == []
 
 
