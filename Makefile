@@ -75,7 +75,9 @@ needs:
 test-needs:
 	@$(find_needs)
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish)
+		# Only its program is wanted, and no service that listens.
+		if [ -d /run/systemd/system ] && ! command -v opentracker >/dev/null; then systemctl --quiet mask opentracker; fi
+		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish aria2 opentracker)
 	elif [ -n "$$missing" ]; then
 		echo "Install it with:  sudo apt-get install$$missing" >&2
 		exit 1
@@ -135,7 +137,7 @@ demo: needs
 
 check: test-needs
 	@$(find_needs)
-	$(call install,.installed-test,.[test])
+	$(call install,.installed-test,.[test,swarm])
 	set -x
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

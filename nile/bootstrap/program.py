@@ -74,6 +74,11 @@ MODULES = (
     "worker.limits",
     "worker.gathering",
     "worker.bencode",
+    "worker.announcing",
+    "worker.register",
+    "worker.tracker",
+    "worker.signers",
+    "worker.signatures",
     "worker.service",
     "worker.parts",
 )

@@ -75,4 +75,9 @@ For a stream that is passed down a chain of hosts:
 For a swarm:
 
     bencode     what torrents and trackers speak                  pure
+    announcing  what a tracker is asked and answers               pure
+    register    whom it knows                                     pure
+    tracker     that by HTTP, at the root
+    signers     whose signatures count on a host
+    signatures  whether one of them signed what is delivered
 """

@@ -3,6 +3,7 @@
 And a socket that listens at one of ours, or at all of them.
 """
 
+import errno
 import os
 import select
 import socket
@@ -86,23 +87,25 @@ def _place(words: "List[str]") -> "Tuple[Any, ...]":
     return (words[0],) + tuple(int(word) for word in words[1:])
 
 
-def listening(address: str) -> socket.socket:
-    """A socket at any port of it, or of EVERYWHERE. It doesn't block. Raises OSError."""
+def listening(address: str, port: int = 0) -> socket.socket:
+    """A socket at this port (0: any) of it, or of EVERYWHERE. It doesn't block. Raises OSError."""
     try:
-        return _bound(address or "::")
-    except OSError:
-        if address != EVERYWHERE:
+        return _bound(address or "::", port)
+    except OSError as error:
+        if address != EVERYWHERE or error.errno == errno.EADDRINUSE:
             raise
-        return _bound("0.0.0.0")  # here is no IPv6
+        return _bound("0.0.0.0", port)  # here is no IPv6
 
 
-def _bound(address: str) -> socket.socket:
+def _bound(address: str, port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setblocking(False)
+        if port:  # connections that were to it may linger
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address == "::":
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listening.bind((address, 0))
+        listening.bind((address, port))
         listening.listen(128)
     except OSError:
         listening.close()
