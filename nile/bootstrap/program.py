@@ -48,6 +48,7 @@ MODULES = (
     "worker.archiving",
     "worker.applying",
     "worker.ownership",
+    "worker.dressing",
     "worker.restoring",
     "worker.unpacking",
     "worker.taping",
@@ -62,6 +63,9 @@ MODULES = (
     "worker.limits",
     "worker.gathering",
     "worker.bencode",
+    "worker.directories",
+    "worker.assembling",
+    "worker.merging",
     "worker.service",
     "worker.parts",
 )

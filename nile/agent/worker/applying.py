@@ -149,7 +149,7 @@ class Fed:
     def _moved(self) -> "Tuple[int, ...]":
         """What changes while anything goes on: the bytes that wait, and what the processes have done."""
         waiting = fcntl.ioctl(self._reader, termios.FIONREAD, b"\0" * 4)
-        return struct.unpack("i", waiting) + _done_by(self._running.pid)
+        return struct.unpack("i", waiting) + done_by(self._running.pid)
 
     # The end
 
@@ -214,7 +214,7 @@ class Applying(Fed):
             ending.instead("diverged", "what is here isn't what the delta was made for", True)
 
 
-def _done_by(session: int) -> "Tuple[int, ...]":
+def done_by(session: int) -> "Tuple[int, ...]":
     """How much the processes of this session have computed, read and written, and called for that."""
     done = [0] * 5
     for name in os.listdir("/proc"):

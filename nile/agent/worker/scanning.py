@@ -188,7 +188,7 @@ class _Scanner:
 
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode
-        kind = _KINDS[stat.S_IFMT(mode)]
+        kind = kind_of(mode)
         target, device = b"", 0
         if kind == SYMLINK:
             try:
@@ -333,6 +333,11 @@ def _names(numbers: "Iterable[int]", find: "Callable[[int], str]") -> "Dict[int,
         except KeyError:
             pass  # it has none
     return found
+
+
+def kind_of(mode: int) -> bytes:
+    """One of KINDS."""
+    return _KINDS[stat.S_IFMT(mode)]
 
 
 def mark(seen: os.stat_result) -> "Mark":
