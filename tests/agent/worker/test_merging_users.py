@@ -22,7 +22,7 @@ from nile.agent.worker.trees import Source
 from nile.bootstrap.program import MODULES, _stripped
 from tests.agent.parent import PYTHONS
 from tests.agent.worker.conftest import NOBODY, as_nobody
-from tests.agent.worker.copying import NAME, tree
+from tests.agent.worker.copying import NAME
 from tests.agent.worker.merging import bare, bring, download, here, merged
 from tests.agent.worker.test_archive import plant
 from tests.agent.worker.test_merging import RIGHTS, attributes_of, everything, pairs, rsync
@@ -35,13 +35,13 @@ from tests.agent.worker.unpacking import read, same, well
 @settings(max_examples=25)
 @given(pairs(), st.booleans())
 def test_it_is_what_the_rsync_of_a_user_makes(pair: tuple[list[Any], list[Any]], delete: bool) -> None:
-    """Whose rsync has to be able to read it all; what he may not change he has made himself."""
+    """Whose rsync has to be able to read it all, and deletes nothing from what is closed to himself."""
     source_tree, host_tree = (
         [
-            (where, name, (kind, value, mode if mode is None else mode | 0o500), mtime_ns, NOBODY)
+            (where, name, (kind, value, mode if mode is None else mode | least), mtime_ns, NOBODY)
             for where, name, (kind, value, mode), mtime_ns, _ in each
         ]
-        for each in pair
+        for each, least in zip(pair, (0o500, 0o700), strict=True)
     )
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -57,7 +57,7 @@ def test_it_is_what_the_rsync_of_a_user_makes(pair: tuple[list[Any], list[Any]],
             status = rsync(source.paths[0], place / "theirs", *["--delete-delay"] * delete)
             ending, _ = bring(source, place / "ours", delete)
             assert (ending.code, status) in (("", 0), ("partial", 23)), (ending.fields(), status)
-            assert tree(place / "ours") == tree(place / "theirs")
+            assert everything(place / "ours", source) == everything(place / "theirs", source)
 
         as_nobody(check)
 
