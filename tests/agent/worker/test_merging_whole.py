@@ -23,6 +23,7 @@ from nile.agent.worker.trees import Source
 from tests.agent.worker.copying import NAME, contents, litter, tree
 from tests.agent.worker.merging import bare, bring, download, here, merged, own
 from tests.agent.worker.test_archive_whole import HOSTILE, entry
+from tests.agent.worker.test_archive_whole import content as holding
 from tests.agent.worker.trees import make_all_kinds, write
 from tests.agent.worker.unpacking import packed, read, unpack, well
 
@@ -168,6 +169,29 @@ def whole(dest: Path) -> None:
         name = path.replace("link/", "dir/") if (dest / "link").is_symlink() else path
         assert content.decode() in {each[name] for each in (OLD, NEW, EXTRA) if name in each}, path
     assert litter(dest) == []
+
+
+def test_a_file_whose_place_a_directory_cant_get_has_it_again(tmp_path: Path, source: Source) -> None:
+    dest = host(tmp_path / "dest")
+    really = os.rename
+
+    def work(what: Merge, terms: Terms) -> None:
+        def rename(old: bytes, new: bytes, **where: int) -> None:
+            if new == b"was a file" and old != b"old":
+                if (dest / "was a file").exists():
+                    raise NotADirectoryError
+                fails()
+            really(old, new, **where)
+
+        os.rename = rename  # type: ignore[assignment]
+        merging.merge(0, what, terms)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_work", work)
+        patch.setattr(os, "rename", really)
+        ending, _ = merged(bare(source), merge_of(source, dest))
+    assert ending.code == "disk-full"
+    assert (dest / "was a file").read_text() == "old"
 
 
 def test_half_an_archive_changes_nothing(tmp_path: Path, source: Source) -> None:
@@ -318,6 +342,14 @@ def test_a_hostile_archive_changes_nothing(tmp_path: Path, which: str) -> None:
     assert ending.code in ("corrupt", "files", "not-writable", "incomplete"), ending.fields()
     receiving.remove(os.fsencode(tmp_path / "dest"), NAME)
     assert tree(tmp_path) == before
+
+
+def test_content_in_an_archive_without_contents_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "src/a", "evil")
+    what = merge_of(read(f"{tmp_path}/src/"), tmp_path / "dest")
+    made = entry(b"a", size=4), holding(b"good")
+    ending, _ = merged(HEAD + b"".join(made) + archive.end(1), what)
+    assert (ending.code, (tmp_path / "dest/a").exists()) == ("corrupt", False)
 
 
 LINKED = ["dir", "dir/below"]
