@@ -60,6 +60,7 @@ MODULES = (
     "worker.archiving",
     "worker.applying",
     "worker.ownership",
+    "worker.dressing",
     "worker.restoring",
     "worker.unpacking",
     "worker.taping",
@@ -79,6 +80,9 @@ MODULES = (
     "worker.tracker",
     "worker.signers",
     "worker.signatures",
+    "worker.directories",
+    "worker.assembling",
+    "worker.merging",
     "worker.service",
     "worker.parts",
 )

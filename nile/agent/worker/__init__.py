@@ -67,6 +67,7 @@ For a stream that is passed down a chain of hosts:
     attributes  extended attributes and ACLs
     archiving   the source as an archive
     ownership   whose files are to be
+    dressing    all that files have beside their content
     restoring   an archive, done to a directory
     unpacking   that, at a host
     taping      a recording at the root, that chains begin with
@@ -80,4 +81,7 @@ For a swarm:
     tracker     that by HTTP, at the root
     signers     whose signatures count on a host
     signatures  whether one of them signed what is delivered
+    directories found step by step, where no link is followed
+    assembling  what is new, made of an archive and what was downloaded
+    merging     that, brought to its place in what is there
 """

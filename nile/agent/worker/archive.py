@@ -3,13 +3,16 @@
 Messages of a kind (one byte), a length (u32) and that many bytes:
 
     H   {version, users, groups}: names of the ids that occur        first, once
+        (of one without contents `has`, too: what of attributes was looked at)
     N   {users, groups}: names of ids that ACLs have                 before the entry that has them
     E   an entry; those of one directory come after it
     D   an offset (u64) in the file that came last, and what is there; the rest of it is a hole
     Z   how many entries there were (u64)                             last, once
 
 Entries are sorted by path. Of names that are hard-linked, the first one has the
-content, and the others say which one that is. Whoever reads takes the other
+content, and the others say which one that is. An archive *without contents* has
+no D at all: what is in files travels otherwise. It has a version of its own, so
+that nobody ever takes its files for empty ones. Whoever reads takes the other
 side to be hostile: all is bounded, and what isn't as it has to be is a ValueError.
 """
 
@@ -32,12 +35,13 @@ from nile.agent.worker.manifest import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Tuple, Union
+    from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
     Names = Dict[int, bytes]
     Attributes = List[Tuple[bytes, bytes]]
 
 VERSION = 1
+BARE = 2  # the version of one without contents
 CHUNK = 256 * 1024  # bytes of a file in one message
 MOST_MESSAGE = 4 << 20
 MOST_NAMES = 100 * 1000  # of users and groups
@@ -57,6 +61,13 @@ class Owners(NamedTuple):
     groups: "Names"
 
 
+class Looked(NamedTuple):
+    """Whether extended attributes and ACLs were looked at: where not, there is nothing to be said of them."""
+
+    xattrs: bool
+    acls: bool
+
+
 class Item(NamedTuple):
     """An entry, with its extended attributes and ACLs: (name, value) as the kernel has them."""
 
@@ -74,9 +85,12 @@ class Data(NamedTuple):
 # To write it.
 
 
-def head(owners: Owners) -> bytes:
-    """The first message."""
-    return _message(b"H", wire.dumps(dict(_names(owners), version=VERSION)))
+def head(owners: Owners, bare: "Optional[Looked]" = None) -> bytes:
+    """The first message; with `bare` of an archive without contents."""
+    about = _names(owners)
+    if bare is None:
+        return _message(b"H", wire.dumps(dict(about, version=VERSION)))
+    return _message(b"H", wire.dumps(dict(about, version=BARE, has=list(bare))))
 
 
 def more_names(owners: Owners) -> bytes:
@@ -119,15 +133,20 @@ def _message(kind: bytes, body: bytes) -> bytes:
 # To read it.
 
 
-def read(stream: "BinaryIO") -> "Iterator[Union[Owners, Item, Data]]":
-    """All of it up to its end, behind which there has to be nothing. ValueError, EOFError if torn."""
+def read(stream: "BinaryIO", version: int = VERSION) -> "Iterator[Union[Owners, Looked, Item, Data]]":
+    """All of it up to its end, behind which there has to be nothing. ValueError, EOFError if torn.
+
+    Only one without contents (BARE) says what was `Looked` at, before all else.
+    """
     messages = _messages(stream)
     try:
         kind, body = next(messages, (b"", b""))
         if kind != b"H":
             raise ValueError("an archive without a head")
-        owners = _owners(body, VERSION)
+        owners = _owners(body, version)
         names = len(owners.users) + len(owners.groups)
+        if version == BARE:
+            yield _looked(body)
         yield owners
         count, before, size = 0, b"", 0
         for kind, body in messages:
@@ -137,7 +156,7 @@ def read(stream: "BinaryIO") -> "Iterator[Union[Owners, Item, Data]]":
                     raise ValueError("an archive that isn't sorted")
                 before, count = one.entry.path, count + 1
                 linked = one.entry.group not in (b"", before)
-                size = 0 if linked else one.entry.size
+                size = 0 if linked or version == BARE else one.entry.size
                 yield one
             elif kind == b"D":
                 part = Data(_OFFSET.unpack_from(body)[0], body[_OFFSET.size :])
@@ -188,6 +207,11 @@ def _owners(body: bytes, version: int = 0) -> Owners:
     return Owners(_pairs(value["users"], _id), _pairs(value["groups"], _id))
 
 
+def _looked(body: bytes) -> Looked:
+    xattrs, acls = wire.loads(body)["has"]
+    return Looked(xattrs is True, acls is True)
+
+
 def _item(body: bytes) -> Item:
     kind, mode, size, mtime_ns, uid, gid, device, *lengths = _ENTRY.unpack_from(body)
     if _ENTRY.size + sum(lengths) != len(body):
@@ -205,16 +229,16 @@ def _item(body: bytes) -> Item:
         raise ValueError("an archive with a hard link that can't be")
     if device and kind not in (BLOCK, CHARACTER):
         raise ValueError("an archive with an entry that can't be")
-    if not _leads_inside(path) and not (path == TOP and kind == DIRECTORY):
+    if not leads_inside(path) and not (path == TOP and kind == DIRECTORY):
         raise ValueError("an archive with a path that leads elsewhere")
-    if group and not _leads_inside(group):
+    if group and not leads_inside(group):
         raise ValueError("an archive with a hard link that leads elsewhere")
     entry = Entry(path, kind, mode, size, mtime_ns, uid, gid, target, device, group)
     pairs = wire.loads(packed) if packed else []
     return Item(entry, list(_pairs(pairs, _bytes).items()))
 
 
-def _leads_inside(path: bytes) -> bool:
+def leads_inside(path: bytes) -> bool:
     """Below the top, and to nothing that a look at a tree passes over."""
     inside = b"/" + path
     odd = len(path) > _LONGEST or _is_too_deep(path) or b"\0" in path or _ODD.search(inside + b"/")

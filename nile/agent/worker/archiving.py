@@ -13,7 +13,7 @@ import os
 import stat
 
 from nile.agent.worker import archive, attributes
-from nile.agent.worker.archive import Owners
+from nile.agent.worker.archive import Looked, Owners
 from nile.agent.worker.forking import Failure, Working
 from nile.agent.worker.manifest import FILE, TOP
 from nile.agent.worker.recording import Spooled
@@ -21,7 +21,7 @@ from nile.agent.worker.scanning import mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO, FrozenSet, Iterator, Optional, Set, Tuple
+    from typing import BinaryIO, FrozenSet, Iterator, List, Optional, Set, Tuple
 
     from nile.agent.worker.archive import Attributes
     from nile.agent.worker.loop import Loop
@@ -77,29 +77,45 @@ class Archiving(Spooled):
 def write(fd: int, source: "Source", has: "FrozenSet[str]" = FEATURES) -> None:
     """Write the archive to a file or a pipe. Raises Failure where the source isn't as it was."""
     with io.open(fd, "wb", buffering=archive.CHUNK) as out:
-        _Writer(out, source, has).write()
+        _Writer(out, source, has, False).write(source.manifest.entries)
+
+
+def write_bare(
+    fd: int, source: "Source", has: "FrozenSet[str]" = FEATURES, paths: "Optional[bytes]" = None
+) -> None:
+    """Write one without contents: those of files travel otherwise, and are put to it by `merging`.
+
+    With `paths` (a zero byte between them) only of these, and of all without which they can't be done, as
+    `Source.named` has it. Raises Failure as `write` does; it may block as that does, so have a child do it.
+    """
+    entries = source.manifest.entries if paths is None else source.chosen(paths)
+    with io.open(fd, "wb", buffering=archive.CHUNK) as out:
+        _Writer(out, source, has, True).write(entries)
 
 
 class _Writer:
-    def __init__(self, out: "BinaryIO", source: "Source", has: "FrozenSet[str]") -> None:
+    def __init__(self, out: "BinaryIO", source: "Source", has: "FrozenSet[str]", bare: bool) -> None:
         self._out = out
         self._source = source
         self._has = has
+        self._bare = bare
         manifest = source.manifest
         self._users: "Set[int]" = {entry.uid for entry in manifest.entries}
         self._groups: "Set[int]" = {entry.gid for entry in manifest.entries}
 
-    def write(self) -> None:
+    def write(self, entries: "List[Entry]") -> None:
         manifest = self._source.manifest
-        self._out.write(archive.head(Owners(manifest.users, manifest.groups)))
-        for entry in manifest.entries:
+        looked = [each in self._has and attributes.can() for each in ("xattrs", "ACLs")]
+        bare = Looked(*looked) if self._bare else None
+        self._out.write(archive.head(Owners(manifest.users, manifest.groups), bare))
+        for entry in entries:
             try:
                 self._write(entry)
             except OSError as error:
                 gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
                 code = "source-changed" if gone else "source"
                 raise Failure(code, error.strerror or "it can't be read", name=entry.path) from None
-        self._out.write(archive.end(len(manifest.entries)))
+        self._out.write(archive.end(len(entries)))
 
     def _write(self, entry: "Entry") -> None:
         place = self._place(entry.path)
@@ -110,7 +126,7 @@ class _Writer:
             self._out.write(archive.item(entry, found))
         except ValueError as error:
             raise Failure("source", str(error), name=entry.path) from None
-        if entry.kind == FILE and not linked:
+        if entry.kind == FILE and not linked and not self._bare:
             self._write_content(entry, place)
 
     def _place(self, path: bytes) -> bytes:

@@ -91,6 +91,27 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
     )
 
 
+def lacking(source: "Manifest", target: "Manifest") -> "List[Entry]":
+    """Files of which a target needs the content, for `merging`; of hard-linked names it is the first one.
+
+    Both have to be known in full. Contents count where both were read, else size and time have to do.
+    """
+    read = source.checksum and target.checksum
+
+    def like(entry: "Entry") -> "Tuple[Any, ...]":
+        return entry.size, entry.mtime_ns, entry.digest if read else b""
+
+    there = {entry.path: like(entry) for entry in target.entries if entry.kind == FILE}
+    return [
+        entry
+        for entry in source.entries
+        if entry.kind == FILE
+        and entry.size
+        and entry.group in (b"", entry.path)
+        and (there.get(entry.path) != like(entry) or (read and not entry.digest))
+    ]
+
+
 def _touched(
     source: "Manifest",
     changed: "List[Tuple[bytes, Tuple[str, ...]]]",

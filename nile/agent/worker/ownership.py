@@ -10,7 +10,7 @@ from nile.agent.worker.scanning import numbers_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Union
+    from typing import Callable, Dict, Tuple, Union
 
     from nile.agent.worker.archive import Owners
     from nile.agent.worker.manifest import Entry
@@ -38,17 +38,26 @@ class Ownership:
             self._users.update(users)
             self._groups.update(groups)
 
-    def give(self, place: "Union[bytes, int]", entry: "Entry") -> None:
+    def give(self, place: "Union[bytes, int]", entry: "Entry", follow: bool = False) -> None:
         """Have the file there belong to whom it should. Raises OSError."""
-        uid, gid = self._uid(entry.uid), self._gid(entry.gid)
-        if not self._root:
-            uid, gid = _KEEP, gid if gid in self._own else _KEEP
+        uid, gid = self._wanted(entry)
         if (uid, gid) == (_KEEP, _KEEP):
             return
         if isinstance(place, int):
             os.chown(place, uid, gid)
         else:
-            os.chown(place, uid, gid, follow_symlinks=False)
+            os.chown(place, uid, gid, follow_symlinks=follow)
+
+    def is_right(self, entry: "Entry", seen: os.stat_result) -> bool:
+        """Does what is seen belong to whom it should, as far as we may change that?"""
+        uid, gid = self._wanted(entry)
+        return uid in (_KEEP, seen.st_uid) and gid in (_KEEP, seen.st_gid)
+
+    def _wanted(self, entry: "Entry") -> "Tuple[int, int]":
+        uid, gid = self._uid(entry.uid), self._gid(entry.gid)
+        if self._root:
+            return uid, gid
+        return _KEEP, gid if gid in self._own else _KEEP
 
     def acl(self, value: bytes) -> bytes:
         """An ACL, with the numbers of here."""

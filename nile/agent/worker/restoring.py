@@ -10,54 +10,44 @@ was opened once; a path has to lie below directories that this archive has
 made; links are made and never followed; and what is there isn't overwritten.
 """
 
+import contextlib
 import errno
 import io
 import os
-import stat
-import time
-from typing import NamedTuple
 
 from nile.agent.worker import attributes
 from nile.agent.worker.archive import Data, Item, Owners, read
+from nile.agent.worker.dressing import Dressing, Terms
 from nile.agent.worker.forking import Failure
-from nile.agent.worker.manifest import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, TOP
-from nile.agent.worker.ownership import Ownership
+from nile.agent.worker.manifest import DIRECTORY, FILE, TOP
 from nile.agent.worker.receiving import ERRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO, Dict, List, Optional, Set, Union
-
-    from nile.agent.worker.manifest import Entry
+    from typing import BinaryIO, Dict, Iterator, List, Optional, Set
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_KINDS = {FIFO: stat.S_IFIFO, SOCKET: stat.S_IFSOCK, BLOCK: stat.S_IFBLK, CHARACTER: stat.S_IFCHR}
 _BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _OWN = 0o700  # what a directory may be done to by us, as long as it is filled
 
 
-class Terms(NamedTuple):
-    """Whose files are to be: see `ownership`."""
-
-    numeric_ids: bool = False
-    chown: str = ""
-
-
 def restore(fd: int, dest: bytes, temporary: bytes, terms: Terms) -> None:
-    """Do the archive that is read from `fd` to `dest`. Raises Failure; then nothing of it has its name.
+    """Do the archive that is read from `fd` to `dest`. Raises Failure; then nothing of it has its name."""
+    with failing(dest), io.open(fd, "rb") as stream:
+        restorer = _Restorer(Places(dest, temporary), terms)
+        try:
+            restorer.take(stream)
+            restorer.finish()
+        except BaseException:
+            restorer.undo()
+            raise
 
-    `dest`/`temporary`/`temporary` has to be there, empty and ours.
-    """
-    os.umask(0o077)
+
+@contextlib.contextmanager
+def failing(dest: bytes) -> "Iterator[None]":
+    """Whatever comes to nothing here is a Failure."""
     try:
-        with io.open(fd, "rb") as stream:
-            restorer = _Restorer(_Places(dest, temporary), terms)
-            try:
-                restorer.take(stream)
-                restorer.finish()
-            except BaseException:
-                restorer.undo()
-                raise
+        yield
     except EOFError as error:
         raise Failure("broken", str(error), True) from None
     except ValueError as error:
@@ -69,10 +59,14 @@ def restore(fd: int, dest: bytes, temporary: bytes, terms: Terms) -> None:
         raise Failure(code, reason, name=name) from None
 
 
-class _Places:
-    """The destination, and the directory where all of it is made first, in which we work from now on."""
+class Places:
+    """The destination, and the directory where all of it is made first, in which we work from now on.
+
+    That is `dest`/`temporary`/`temporary`, which has to be there, empty and ours. What we make is ours alone.
+    """
 
     def __init__(self, dest: bytes, temporary: bytes) -> None:
+        os.umask(0o077)
         self.dest = os.open(dest, _DIRECTORY)
         outer = os.open(temporary, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.dest)
         self.inner = os.open(temporary, _DIRECTORY | os.O_NOFOLLOW, dir_fd=outer)
@@ -85,10 +79,9 @@ class _Places:
 
 
 class _Restorer:
-    def __init__(self, places: _Places, terms: Terms) -> None:
+    def __init__(self, places: Places, terms: Terms) -> None:
         self._places = places
-        self._root = os.geteuid() == 0
-        self._owners = Ownership(terms.numeric_ids, terms.chown)
+        self._dressing = Dressing(terms)
         self._known: "Set[bytes]" = {b""}  # directories that were made
         self._directories: "List[Item]" = []
         self._tops: "List[bytes]" = []  # what is to get its place in the destination
@@ -106,8 +99,8 @@ class _Restorer:
             if isinstance(message, Data):
                 self._write(message)
             elif isinstance(message, Owners):
-                self._owners.learn(message)
-            else:
+                self._dressing.learn(message)
+            elif isinstance(message, Item):
                 self._close()
                 self._make(message)
         self._close()
@@ -127,7 +120,7 @@ class _Restorer:
             os.mkdir(path, _OWN)
             self._known.add(path)
             self._directories.append(item)
-        elif entry.group in self._skipped or not self._may(entry):
+        elif entry.group in self._skipped or not self._dressing.may(entry):
             self._skip(path)
         elif entry.group not in (b"", path):
             os.link(entry.group, path, follow_symlinks=False)
@@ -135,23 +128,13 @@ class _Restorer:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file, self._item = os.open(path, flags, 0o600), item
         else:
-            self._make_special(entry)
-            self._dress(path, item)
-
-    def _may(self, entry: "Entry") -> bool:
-        """Only root makes devices; rsync leaves them out where it isn't, and they are missed in the end."""
-        return self._root or entry.kind not in (BLOCK, CHARACTER)
+            self._dressing.make(path, entry)
+            self._dressing.dress(path, item)
 
     def _skip(self, path: bytes) -> None:
         self._skipped.add(path)
         if b"/" not in path:
             self._tops.pop()
-
-    def _make_special(self, entry: "Entry") -> None:
-        if entry.kind == SYMLINK:
-            os.symlink(entry.target, entry.path)
-        else:
-            os.mknod(entry.path, _KINDS[entry.kind] | 0o600, entry.device)
 
     def _write(self, data: Data) -> None:
         content, offset = memoryview(data.content), data.offset
@@ -163,25 +146,9 @@ class _Restorer:
         """The file that came last is whole."""
         if self._item is not None:
             os.ftruncate(self._file, self._item.entry.size)
-            self._dress(self._file, self._item)
+            self._dressing.dress(self._file, self._item)
             os.close(self._file)
             self._item = None
-
-    def _dress(self, place: "Union[bytes, int]", item: Item) -> None:
-        """Owner, attributes, mode and times, in the order in which none takes away another."""
-        entry, link = item.entry, item.entry.kind == SYMLINK
-        self._owners.give(place, entry)
-        acls = [(name, value) for name, value in item.attributes if name in attributes.ACLS]
-        others = [pair for pair in item.attributes if pair[0] not in attributes.ACLS]
-        attributes.put(place, others, self._root)
-        if not link:
-            os.chmod(place, entry.mode)
-        attributes.put(place, [(name, self._owners.acl(value)) for name, value in acls], self._root)
-        now = int(time.time() * 1e9)
-        if isinstance(place, int):
-            os.utime(place, ns=(now, entry.mtime_ns))
-        else:
-            os.utime(place, ns=(now, entry.mtime_ns), follow_symlinks=False)
 
     # The end.
 
@@ -199,12 +166,12 @@ class _Restorer:
         for name in self._tops:
             self._place(name, tops.get(name))
         if self._itself is not None:
-            self._dress(self._places.dest, self._itself)
+            self._dressing.dress(self._places.dest, self._itself)
 
     def _dress_directory(self, item: Item) -> None:
         fd = os.open(item.entry.path, _DIRECTORY | os.O_NOFOLLOW)
         try:
-            self._dress(fd, item)
+            self._dressing.dress(fd, item)
         finally:
             os.close(fd)
 
@@ -222,7 +189,7 @@ class _Restorer:
             os.rename(name, name, src_dir_fd=self._places.inner, dst_dir_fd=self._places.dest)
             self._placed.append(name)
             if directory is not None:
-                self._dress(fd, directory)
+                self._dressing.dress(fd, directory)
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -232,12 +199,12 @@ class _Restorer:
         places = self._places
         for name in self._placed:
             try:
-                if not self._root and name in self._known:
+                if not self._dressing.root and name in self._known:
                     _open_up(self._places.dest, name)
                 os.rename(name, name, src_dir_fd=places.dest, dst_dir_fd=places.inner)
             except OSError:
                 continue  # somebody else was quicker
-        for item in self._directories if not self._root else ():
+        for item in self._directories if not self._dressing.root else ():
             try:
                 _open_up(places.inner, item.entry.path)
             except OSError:

@@ -209,7 +209,7 @@ class _Scanner:
         entries, marks, places, linked = self._entries, self._marks, self._places, self._linked
         new = tuple.__new__
         for path, place, seen in self._walker:
-            if len(entries) >= most:
+            if len(entries) > most:
                 raise TooManyError
             mode = seen.st_mode
             if mode & _KIND != _REGULAR or seen.st_nlink > 1 or path in linked:
@@ -225,7 +225,7 @@ class _Scanner:
 
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode
-        kind = _KINDS[mode & _KIND]
+        kind = kind_of(mode)
         size, target, device = 0, b"", 0
         if kind == FILE:
             size = seen.st_size
@@ -371,6 +371,11 @@ def _names(numbers: "Iterable[int]", find: "Callable[[int], str]") -> "Dict[int,
         except KeyError:
             pass  # it has none
     return found
+
+
+def kind_of(mode: int) -> bytes:
+    """One of KINDS."""
+    return _KINDS[mode & _KIND]
 
 
 def mark(seen: os.stat_result) -> "Mark":

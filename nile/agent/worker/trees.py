@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
     from nile.agent.worker.compare import Difference
-    from nile.agent.worker.manifest import Terms
+    from nile.agent.worker.manifest import Entry, Terms
     from nile.agent.worker.patterns import Patterns
 
 HOLES_FROM = 1 << 20  # bytes
@@ -85,19 +85,24 @@ class Source:
         means nothing, and a "./" brings the top along. (By its own name that would come with all that is
         in it. Where it is none of the source's, but the directory that this is in, it must not come.)
         """
+        top = any(not name for _, name in self.roots)
+        form = b"./%s\0" if top else b"/%s\0"
+        below = [entry.path for entry in self.chosen(paths) if entry.path != TOP]
+        # Nothing at all would be taken for everything.
+        return b"".join(form % path for path in below) or (
+            b".\0" if top else form % self.manifest.entries[0].path
+        )
+
+    def chosen(self, paths: bytes) -> "List[Entry]":
+        """The entries of what is `named`, in order."""
         wanted = set(paths.split(b"\0")).union(self.attributed)
         entries = self.manifest.entries
         groups = {entry.group for entry in entries if entry.group and entry.path in wanted}
-        top = any(not name for _, name in self.roots)
-        form = b"./%s\0" if top else b"/%s\0"
-        named = [
-            entry.path
+        return [
+            entry
             for entry in entries
             if entry.kind == DIRECTORY or entry.path in wanted or (entry.group and entry.group in groups)
         ]
-        below = [path for path in named if path != TOP]
-        # Nothing at all would be taken for everything.
-        return b"".join(form % path for path in below) or (b".\0" if top else form % entries[0].path)
 
     @property
     def attributed(self) -> "Set[bytes]":

@@ -2,8 +2,9 @@
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Fed
+from nile.agent.worker.dressing import Terms
 from nile.agent.worker.forking import Working
-from nile.agent.worker.restoring import Terms, restore
+from nile.agent.worker.restoring import restore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
