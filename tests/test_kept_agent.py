@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from nile.bootstrap import KeptBundle, agent_bundle, kept
+from nile.bootstrap import (
+    KeptBundle,
+    agent_bundle,
+    kept,
+    kept_program,
+    kept_reach_code,
+    program,
+    reach_code,
+)
+from nile.bootstrap.program import worker_program
 
 OTHER = "another Python's"
 
@@ -123,3 +132,11 @@ def test_old_ones_go(cache: Path) -> None:
     assert len(left) == kept.MOST_FILES
     assert left[0] == "agent-04", left
     assert left[-1] == "agent-new"
+
+
+def test_what_only_copies_need_is_packed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = kept_program(cache), kept_reach_code(cache)
+    assert whole == (worker_program(), reach_code())
+    monkeypatch.setattr(kept, "reach_code", None)
+    monkeypatch.setattr(program, "worker_program", None)
+    assert (kept_program(cache), kept_reach_code(cache)) == whole

@@ -1,5 +1,12 @@
 """From the agent's source text to the bytes that travel."""
 
-from nile.bootstrap.kept import KeptBundle, agent_bundle, carrier_code, kept_program, reach_code
+from nile.bootstrap.kept import (
+    KeptBundle,
+    agent_bundle,
+    carrier_code,
+    kept_program,
+    kept_reach_code,
+    reach_code,
+)
 
-__all__ = ["KeptBundle", "agent_bundle", "carrier_code", "kept_program", "reach_code"]
+__all__ = ["KeptBundle", "agent_bundle", "carrier_code", "kept_program", "kept_reach_code", "reach_code"]

@@ -21,10 +21,11 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import nile.agent
+from nile.agent import wire
 from nile.agent.handshake import Bundle
 
 MOST_BYTES = 1 << 20
-MOST_FILES = 12
+MOST_FILES = 20
 """Versions in turn don't push each other out; what is older goes."""
 
 _PREFIX = "agent-"
@@ -73,15 +74,29 @@ class KeptBundle(Bundle):
 
 def kept_program(directory: Path) -> bytes:
     """The worker's program (see nile.bootstrap.program), from `directory` if it is there."""
-    from nile.bootstrap import program
 
-    try:
-        path = directory / f"{_PREFIX}{content_key()}-worker"
-    except OSError:
+    def make() -> bytes:
+        from nile.bootstrap import program
+
         return program.worker_program()
+
+    return _kept(directory, "worker", make)
+
+
+def kept_reach_code(directory: Path) -> dict[str, bytes]:
+    """See `reach_code`; from `directory` if it is there."""
+    code: dict[str, bytes] = wire.loads(_kept(directory, "reach", lambda: wire.dumps(reach_code())))
+    return code
+
+
+def _kept(directory: Path, kind: str, make: Callable[[], bytes]) -> bytes:
+    try:
+        path = directory / f"{_PREFIX}{content_key()}-{kind}"
+    except OSError:
+        return make()
     data = read(path)
     if data is None:
-        data = program.worker_program()
+        data = make()
         write(path, data)
     return data
 

@@ -179,12 +179,14 @@ def run_all(
 
 def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
     """Copy, or compare, one SRC... and DEST; the exit code."""
-    from nile.bootstrap.identity import make_identity
+    from nile.bootstrap.identity import made_ahead, make_identity
     from nile.sync import Paths, Sync
+
+    identity = made_ahead() if what.streams and not what.plain else make_identity
 
     def job(run_id: str) -> MakeJob:
         return lambda neighbours, tree: Sync(
-            what, run_id, tree, Paths(neighbours), partial(secrets.token_bytes, 32), make_identity
+            what, run_id, tree, Paths(neighbours), partial(secrets.token_bytes, 32), identity
         )
 
     return run(select(selection), job, given)

@@ -92,10 +92,11 @@ def prepare(
 
 
 def _worker(sudo: str) -> Worker:
-    from nile.bootstrap import kept_program, reach_code  # few runs have any
+    from nile.bootstrap import kept_program, kept_reach_code  # few runs have any
     from nile.bootstrap.program import command
 
-    return Worker(command(sudo), kept_program(cache_directory()), reach_code())
+    kept = cache_directory()
+    return Worker(command(sudo), kept_program(kept), kept_reach_code(kept))
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

@@ -1,14 +1,15 @@
 """How copies differ from the source, as the hosts say that get its manifest. Pure.
 
 Before a copy begins, one host of those that have the same answers for all of
-them: an estimate, that people are shown and asked about. Whether a host that
-got its copy has all of the source only that host itself is asked.
+them: an estimate, that people are shown and asked about. It is asked as soon as
+it is known to differ, while others still look at what they have. Whether a host
+that got its copy has all of the source only that host itself is asked.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from nile.cascade import Tell
@@ -43,10 +44,12 @@ class Counting:
         self._checksum = checksum
         self._exact = exact
         self._estimates: dict[Group, Difference] = {}
-        self._groups: deque[list[Target]] = deque()
+        self._members: defaultdict[Group, list[Target]] = defaultdict(list)
+        """Those of them that may yet be asked."""
+        self._groups: deque[Group] = deque()
         """Those of which there is no estimate, and nobody is asked for one."""
-        self._asked: dict[int, list[Target]] = {}
-        """Groups by who of them is asked."""
+        self._asked: dict[int, Group] = {}
+        """By the id of the one that is asked."""
         self._each: deque[Target] = deque()
         """Those that got their copy, and have yet to be asked."""
         self._own: dict[Target, Difference] = {}
@@ -74,22 +77,15 @@ class Counting:
         own, self._own = self._own, {}
         return sorted(own.items(), key=lambda each: each[0].id)
 
-    def begin(self, differing: Iterable[Target]) -> None:
-        """What these have is to be known."""
-        groups: defaultdict[Group, list[Target]] = defaultdict(list)
-        for target in differing:
-            groups[self._group(target)].append(target)
-        self._groups.extend(groups.values())
-
     @property
     def complete(self) -> bool:
-        """Is there an estimate for all of these?"""
-        return not self._group_without() and not self._asked
+        """Is there an estimate for all that differ?"""
+        return self._group_without() is None and not self._asked
 
     def go_on(self) -> Errands:
         """Ask one of each group of which there is no estimate, and each of those that got their copy."""
         if not self._packed:
-            if (self._group_without() or self._each) and not self._packing:
+            if (self._group_without() is not None or self._each) and not self._packing:
                 self._packing = True
                 yield self._ask(ROOT_ID, "pack", {}, self._pack)
             return
@@ -97,9 +93,9 @@ class Counting:
             yield from self._compare(target)
 
     def _next(self) -> Target | None:
-        if group := self._group_without():
+        if (group := self._group_without()) is not None:
             self._groups.popleft()
-            target = group.pop()
+            target = self._members[group].pop()
             self._asked[target.id] = group
             return target
         while self._each:
@@ -108,24 +104,33 @@ class Counting:
                 return target
         return None
 
-    def _group_without(self) -> list[Target]:
-        """The first one without an estimate, but for those that are over; empty: there is none."""
+    def _group_without(self) -> Group | None:
+        """The first one without an estimate that has members who can be asked."""
         while self._groups:
-            group = self._groups[0]
-            while group and group[-1].step is Step.OVER:
-                group.pop()
-            if group:
-                return group
-            self._groups.popleft()
-        return []
+            members = self._members[self._groups[0]]
+            while members and members[-1].step is Step.OVER:
+                members.pop()
+            if members:
+                return self._groups[0]
+            del self._members[self._groups.popleft()]
+        return None
 
     def _moved(self, target: Target, before: Step) -> None:
-        if target.step is Step.COMPARING:
+        if target.step is Step.DIFFERS and before is Step.SCANNING:
+            self._differs(target)
+        elif target.step is Step.COMPARING:
             self._each.append(target)
         elif target.step is Step.OVER:  # another one of its group has to answer
             self._comparing.discard(target.id)
             if (group := self._asked.pop(target.id, None)) is not None:
                 self._groups.appendleft(group)
+
+    def _differs(self, target: Target) -> None:
+        """What it has is to be known."""
+        group = self._group(target)
+        if group not in self._members:
+            self._groups.append(group)
+        self._members[group].append(target)
 
     def _pack(self, message: dict[str, Any], _t: float) -> Errands:
         chunk = message["chunk"]
@@ -158,6 +163,4 @@ class Counting:
         found = target.found
         if found is None:
             return (b"", target.owner)
-        # How much is to come depends on what a copy may be linked to.
-        terms = f"{target.owner} {target.current}"
-        return (found.fingerprint if self._exact else found.like, terms)
+        return (found.fingerprint if self._exact else found.like, target.owner)

@@ -90,7 +90,7 @@ class Sync:
         )
         self._shown: Counter[int] = Counter()
         """Bytes of differences that were shown, by host."""
-        self._counted = self._begun = self._asked = False
+        self._begun = self._asked = False
         self._stopped: Judgement | None = None
 
     # What happens.
@@ -229,13 +229,10 @@ class Sync:
 
     def _begin_copying(self, t: float) -> Errands:
         """Once every host has said what it has, and what would change there is known."""
-        if self._asked or not self._survey.sources or self._targets.count(*UNSETTLED):
+        if self._asked or not self._survey.sources:
             return
-        if not self._counted:
-            self._counted = True
-            self._counting.begin(self._targets.at(Step.DIFFERS))
         yield from self._counting.go_on()
-        if not self._counting.complete:
+        if self._targets.count(*UNSETTLED) or not self._counting.complete:
             return
         differing = self._targets.at(Step.DIFFERS)
         if not self._options.copies:
@@ -266,9 +263,7 @@ class Sync:
             if (found := self._counting.estimate(target)) is not None:
                 self._ways.pace.expect(target.id, target.name, found.move)
         if self._options.streams:
-            # A stream has all files in it: none of a release can be linked to those of the one before.
-            unlinked = [target for target in differing if not target.current]
-            yield from self._streams.begin(unlinked, self._survey, self._counting.estimate, t)
+            yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
 
     def _tell(self, differing: list[Target]) -> Errands:
         """Say what differs before it is mended; where there is only more, that isn't what is mended."""

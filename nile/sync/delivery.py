@@ -94,7 +94,7 @@ class Delivery:
         if self._recorder is None:
             yield from self._record("", 0, t)
             return
-        fields = {"secret": self._secret, "loopback": True}
+        fields = {"secret": self._secret, "loopback": True, "recorded": True}
         tell = self._asking.ask(self._recorder.id, "receive", fields, self._received)
         self._receiving, self._due_s = tell.message["n"], t + ANSWER_S
         yield tell
@@ -125,8 +125,11 @@ class Delivery:
     def _record(self, address: str, port: int, t: float) -> Errands:
         streams, recorder = self._streams, self._recorder
         terms = self._terms()
+        # Whoever applies it links files to its own current release, whatever that is called.
+        beside = streams.means.options.linked_to(recorder.current if recorder else "")
         fields = {
             **terms,
+            "copy": {**terms["copy"], "link_dest": beside},
             "address": address,
             "port": port,
             "secret": self._secret,
@@ -204,7 +207,7 @@ class Delivery:
         if self._recorded:
             return
         others = [each for each in self.targets if each is not self._recorder and each.step is Step.STREAMING]
-        self.left += others
+        self.again += others
         yield from self._end_recording(t)
         yield from self._streams.finish(self, t)
 

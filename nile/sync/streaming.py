@@ -96,6 +96,8 @@ class Streams:
     def _group(self, targets: list[Target], source: Survey, found: Difference | None) -> Group:
         """How it is to be recorded what they lack."""
         oldest = min(targets, key=_version)
+        if oldest.current:  # what isn't named has to be linked there, so all of it is to be known
+            return Group(targets, oldest, b"")
         only = self._only(source, found)
         alone = found is not None and self._all_is_sent(source, found, only) and _reads(oldest, source.rsync)
         return Group(targets, None if alone else oldest, only)
@@ -120,7 +122,7 @@ class Streams:
         for target in differing:
             if target.rsync is not None and target.found is not None:
                 has = FAMILIES & set(target.rsync["has"])
-                key = (target.found.like, target.owner, frozenset(has))
+                key = (target.found.like, target.owner, bool(target.current), frozenset(has))
                 groups.setdefault(key, []).append(target)
         return [targets for targets in groups.values() if len(targets) >= LEAST]
 

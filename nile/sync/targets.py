@@ -150,7 +150,10 @@ class Target:
     so_far_s: float = 0.0
     """and when that was."""
     current: str = ""
-    """The release that is current there, where a release is delivered: a copy is linked to that."""
+    """The release that is current there, where a release is delivered: a copy is linked to that.
+
+    Where it is the same, `found.like` says so, whatever it is called.
+    """
     whole: bool = False
     """The release that is delivered is there already."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nile.lab import Lab
+from tests.agent.worker.copying import tree
 from tests.cluster.faults import cut, freeze
 from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
@@ -98,6 +99,28 @@ def test_release_patch_and_rollback(nile: Nile, source: Path) -> None:
     assert "current  1\nprevious 2\n" in back.out
     listed = command(nile, "releases", "-w", SET, DEST)
     assert (listed.code, listed.out) == (0, back.out)
+
+
+def test_what_differs_from_the_release_before_comes_as_one_stream(nile: Nile, source: Path) -> None:
+    """And that one stays as it is. Little is sent by the root, whatever the releases have."""
+    (source / "big").write_bytes(os.urandom(5_000_000))
+    deliver(nile, source, "1").all_ok()
+    before = [tree(on(nile, host, "releases/1")) for host in HOSTS]
+    (source / "lib/f07").write_bytes(os.urandom(40_000))
+    (source / "run").chmod(0o700)
+    done = deliver(nile, source, "2", "--method", "stream").all_ok()
+    assert "one stream for 6 hosts that have the same" in done.notices
+    (sent,) = [text for text in done.notices if " by the root, " in text]
+    by_root = sent.partition(": ")[2].partition(" by the root")[0]
+    assert by_root.endswith("KiB"), sent
+    assert 40 <= float(by_root.split()[0]) <= 80, sent
+    assert [tree(on(nile, host, "releases/2")) for host in HOSTS] == [tree(source)] * 6
+    assert [tree(on(nile, host, "releases/1")) for host in HOSTS] == before
+    for host in HOSTS:
+        old, new = (on(nile, host, f"releases/{version}") for version in "12")
+        linked = {name for name in ("big", "lib/f08", "lib/f07", "run") if (old / name).samefile(new / name)}
+        assert linked == {"big", "lib/f08"}
+        assert not list(old.parent.glob(".nile-[!f]*"))
 
 
 def test_what_would_be_otherwise_is_said_and_nothing_is_done(nile: Nile, source: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Errand, Job, Judge, Reach, Tell
-from nile.events import Decision, HostOutput, Notice
+from nile.events import Decision, HostOutput, Notice, Verdict
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 
@@ -38,6 +40,7 @@ class Local:
 
     `dies(node id, message)` says whether the root dies before it says this. The workers hear of that as of
     any root's death: their input ends. Hosts that are `bare` have no rsync, and run on `python`.
+    `loses(node id, message)` gives the host that dies when this is said, or none.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Local:
         dies: Callable[[int, Message], bool] = lambda node_id, message: False,
         bare: Iterable[int] = (),
         python: str = sys.executable,
+        loses: Callable[[int, Message], int | None] = lambda node_id, message: None,
     ) -> None:
         self.tree = Tree(tree([0] * count), {})
         for host in self.tree.hosts.values():
@@ -58,6 +62,11 @@ class Local:
         self._dies = dies
         self._bare = set(bare)
         self._python = python
+        self._loses = loses
+        self._lost: list[int] = []
+        self._waiting: dict[int, int] = {}
+        """By port, the host that waits there for who copies to it by way of the tree."""
+        self.told: list[tuple[int, Message]] = []
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._buffers: dict[int, bytearray] = {}
         self.judged: dict[int, Judgement] = {}
@@ -98,8 +107,20 @@ class Local:
             assert t < LONGEST_S, {node_id: self.judged.get(node_id) for node_id in hosts}
             while self._stored:
                 self._carry_out(self._job.heard(ROOT_ID, {"n": self._stored.pop(0)}, t))
+            while self._lost:
+                self._lose(self._lost.pop())
             self._hear(t)
             self._carry_out(self._job.tick(t))
+
+    def _lose(self, node_id: int) -> None:
+        """All of it is gone at once, rsync too."""
+        process = self._processes[node_id]
+        process.send_signal(signal.SIGSTOP)
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.killpg(int(child), signal.SIGKILL)
+        process.kill()
+        self._judge(node_id, Judgement(Verdict.LOST))
 
     def _start(self, node_id: int) -> None:
         pipe = subprocess.PIPE
@@ -134,6 +155,7 @@ class Local:
                 self._judge(errand.node_id, errand.judgement)
             elif isinstance(errand, Reach):  # all are on one machine
                 answer = {"n": errand.number, "port": errand.port}
+                self._waiting[errand.port] = errand.taker
                 self._carry_out(self._job.heard(errand.giver, answer, 0.0))
             elif isinstance(errand, Vouch):
                 pytest.fail("nobody may log in to another")
@@ -148,6 +170,9 @@ class Local:
     def _tell(self, node_id: int, message: Message) -> None:
         if self._dies(node_id, message):
             raise Killed
+        if (lost := self._loses(node_id, message)) is not None:
+            self._lost.append(lost)
+        self.told.append((node_id, message))
         process = self._processes[node_id]
         assert process.stdin
         process.stdin.write(messages.pack(self._there(node_id, message)))
@@ -156,6 +181,8 @@ class Local:
     def _there(self, node_id: int, message: Message) -> Message:
         """With the paths of whoever is to have it."""
         whose = message["to"] if message["do"] == "push" else node_id
+        if message["do"] == "record" and message["address"]:
+            whose = self._waiting[message["port"]]
         own = os.fsencode(self._place / str(whose))
 
         def named(value: object) -> object:

@@ -41,6 +41,9 @@ class Hosts(Workers):
         self.refuses[node_id] = {**own, **self.refuses.get(node_id, {})}
         super()._open(node_id, message)
 
+    def _like(self, node_id: int) -> bytes:
+        return self._print(node_id) + self.current[node_id].encode()
+
     def _push(self, node_id: int, message: Message) -> None:
         assert message["dest"] == b"/dst/releases/.nile-making-7"
         self.linked[message["to"]] = message["copy"]["link_dest"]
@@ -128,12 +131,25 @@ def test_copies_are_linked_to_each_hosts_own_current_release() -> None:
     assert it.flipped == {1, 2}
 
 
-def test_those_that_have_nothing_to_link_to_are_served_by_a_stream() -> None:
+def test_those_that_have_one_to_link_to_and_those_that_have_none_have_a_stream_each() -> None:
+    """What isn't named has to be linked: of those that have one, all is recorded beside that."""
     it = Hosts([0] * 5, {}, method=Method.AUTO)
     it.current |= dict.fromkeys((1, 2, 3), "")
+    it.paths = b"a"
     it.run()
-    assert {taker for _, taker in it.copies} == {4, 5}
+    assert it.copies == []
+    recorded = {(each["copy"]["link_dest"], each["only"], each["address"]) for each in it.chain.recorded}
+    assert recorded == {(b"", b"a", ""), (b"/dst/releases/6", b"", "127.0.0.1")}
+    assert not any("link_dest" in each["copy"] for each in it.chain.joined), "each host knows its own"
     assert it.wrote == {1, 2, 3, 4, 5} == it.flipped
+
+
+def test_one_that_has_what_no_other_has_to_link_to_is_copied_to() -> None:
+    it = Hosts([0] * 4, {}, method=Method.AUTO)
+    it.current[3] = "5"
+    it.run()
+    assert it.linked == {3: b"/dst/releases/5"}
+    assert it.flipped == {1, 2, 3, 4}
 
 
 def test_the_second_try_is_made_without_links() -> None:

@@ -545,33 +545,61 @@ def test_with_a_question_a_silence_begins(step: Step) -> None:
     assert "has said nothing" in it.judged[1].reason
 
 
-def comparing(node: int) -> tuple[Workers, list[int]]:
+def comparing() -> tuple[Workers, int, list[int]]:
     """Of three hosts that have the same one is asked what differs, and doesn't say; and what it was asked."""
     it = Workers(tree([0, 0, 0]), {}, method=Method.RSYNC)
-    compare, asked = it._compare, []
+    compare, asked = it._compare, list[tuple[int, int]]()
     it._compare = lambda node_id, message: (  # type: ignore[method-assign]
-        asked.append(message["n"]) if node_id == node else compare(node_id, message)
+        compare(node_id, message)
+        if asked and asked[0][0] != node_id
+        else asked.append((node_id, message["n"]))
     )
     it.run()
     assert not it.judged
-    return it, asked
+    return it, asked[0][0], [number for _, number in asked]
+
+
+def well_but(it: Workers, node: int) -> None:
+    """All others are."""
+    assert {other for other, judged in it.judged.items() if judged.verdict is Verdict.OK} == {1, 2, 3} - {
+        node
+    }
 
 
 def test_one_that_never_says_what_differs_is_given_up_and_another_one_asked() -> None:
-    it, asked = comparing(3)
+    it, node, asked = comparing()
     assert len(asked) == 1
     wait(it, SILENT_S + 40.0)
-    assert "has said nothing" in it.judged[3].reason
-    assert (it.judged[1].verdict, it.judged[2].verdict) == (Verdict.OK, Verdict.OK)
+    assert "has said nothing" in it.judged[node].reason
+    well_but(it, node)
 
 
 def test_those_that_wait_for_it_have_nothing_to_say() -> None:
-    it, (number,) = comparing(3)
+    it, node, (number,) = comparing()
     while not it.judged:
-        it._say(3, number, alive=True, done=7, more=True)
+        it._say(node, number, alive=True, done=7, more=True)
         wait(it, 20.0)
-    assert "doesn't get on" in it.judged[3].reason
-    assert (it.judged[1].verdict, it.judged[2].verdict) == (Verdict.OK, Verdict.OK)
+    assert "doesn't get on" in it.judged[node].reason
+    well_but(it, node)
+
+
+def test_one_is_asked_what_differs_while_others_still_look() -> None:
+    it = Workers(tree([0, 0, 0]), {}, method=Method.RSYNC)
+    scan, compare, asked = it._scan, it._compare, list[int]()
+    it._scan = lambda node_id, message: None if node_id == 3 else scan(node_id, message)  # type: ignore[method-assign]
+
+    def comparing(node_id: int, message: dict[str, Any]) -> None:
+        asked.append(node_id)
+        compare(node_id, message)
+
+    it._compare = comparing  # type: ignore[method-assign]
+    it.run()
+    assert len(asked) == 1  # the other that has the same needn't say it as well
+    assert [target.step for target in it.sync._targets.values()] == [
+        Step.DIFFERS,
+        Step.DIFFERS,
+        Step.SCANNING,
+    ]
 
 
 def test_a_long_manifest_has_its_time_to_come() -> None:

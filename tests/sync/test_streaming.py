@@ -513,6 +513,7 @@ class TestWhoIsLost:
         it.die(1)
         it.go_on()
         assert {node: it.has[node] for node in range(2, 6)} == dict.fromkeys(range(2, 6), "new")
+        assert it.copies == [], "another one is recorded against"
 
     @pytest.mark.parametrize("node", [1, 3])
     def test_a_recording_that_goes_on_while_one_dies(self, node: int) -> None:

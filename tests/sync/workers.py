@@ -137,6 +137,9 @@ class Workers(Simulated):
     def _print(self, node_id: int) -> bytes:
         return self.has[node_id].encode().ljust(32, b".")
 
+    def _like(self, node_id: int) -> bytes:
+        return self._print(node_id)
+
     def _read(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
         prints = dict.fromkeys(("none", "names", "numbers"), self._print(ROOT_ID))
@@ -167,7 +170,7 @@ class Workers(Simulated):
 
     def _scan(self, node_id: int, message: Message) -> None:
         found: Message = {"entries": self.entries[node_id], "files": 9, "bytes": SIZE}
-        found["like"] = self._print(node_id)
+        found["like"] = self._like(node_id)
         self._say(node_id, message["n"], fingerprint=self._print(node_id), **found)
 
     def _pack(self, node_id: int, message: Message) -> None:

@@ -1,9 +1,13 @@
 """What copies files on the hosts of a run: a program of its own, under the agent, where a command would be.
 
 It runs on Python 3.6 to 3.14 with nothing but the standard library, and is
-shipped as source, like the agent; the root has one too, beside itself. The
-root tells each worker what to do and hears what came of it; what is copied
-goes from worker to worker.
+shipped as code for hosts of the root's Python and as source for all others;
+the root has one too, beside itself. The root tells each worker what to do and
+hears what came of it; what is copied goes from worker to worker.
+
+A patch is mostly what a worker costs before it does anything. So what of the
+standard library takes long to import (subprocess, tempfile, shutil, hashlib,
+ssl) is imported where it is needed, if nothing lighter does.
 
     begin       from what was shipped to modules: the first that runs
     messages    what the root and it say to each other            pure
@@ -13,6 +17,7 @@ goes from worker to worker.
     working     that it gets on with what takes long
     removing    trees that are removed, entry by entry
     patterns    which files are left out, as rsync has it         pure
+    hashing     digests and proofs                                pure
     manifest    what is in a tree, as one value                   pure
     packing     as it travels                                     pure
     compare     how two of them differ                            pure

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LEAVE_S = 10.0  # for rsync to go on, or to end, once the stream has ended
 # All that rsync has to say of a file that it put together from the wrong pieces; its status is 0.
-_WRONG = re.compile("^(?:WARNING|ERROR): .* failed verification -- update", re.MULTILINE)
+_WRONG = "^(?:WARNING|ERROR): .* failed verification -- update"
 _LOOKS = 4  # in the time that it may stand still, at least
 LOOK_S = 5.0
 
@@ -89,7 +89,7 @@ class Fed:
             os.close(null)
         # Its end is told also to who doesn't ask: there is nothing to be read here.
         loop.watch(self._reader, 0, self._stream_ended)
-        self._seen = self._moved()
+        self._seen: "Tuple[int, ...]" = ()  # it has only begun: a look at all processes would say nothing
         self._since = loop.now()
         self._timer = -1
         self._look_later()
@@ -212,7 +212,8 @@ class Applying(Fed):
 
     def _judge(self, ending: Ending) -> None:
         """Is it the copy that is at fault?"""
-        if _WRONG.search(ending.words) or ending.code in ("partial", "protocol", "vanished"):
+        wrong = ending.words and re.search(_WRONG, ending.words, re.MULTILINE)
+        if wrong or ending.code in ("partial", "protocol", "vanished"):
             ending.instead("diverged", "what is here isn't what the delta was made for", True)
 
 

@@ -60,13 +60,18 @@ def compare(source: "Manifest", target: "Manifest", terms: Terms, most: int = MO
     extra = [entry for entry in target.entries if entry.path not in common]
     changed: "List[Tuple[bytes, Tuple[str, ...]]]" = []
     moved: "List[Entry]" = []
+    alike = ours.names == theirs.names
     for entry in source.entries:
         if entry.path not in common:
             continue
-        here = _aspects(ours, entry, our_links)
-        if here == _aspects(theirs, there[entry.path], their_links) and _known(entry, terms):
+        other = there[entry.path]
+        # Most are equal in all that there is to them: then it needn't be asked what of it counts.
+        if alike and entry == other and not entry.group and _known(entry, terms):
             continue
-        what = _differing(here, _aspects(theirs, there[entry.path], their_links))
+        here, found = _aspects(ours, entry, our_links), _aspects(theirs, other, their_links)
+        if here == found and _known(entry, terms):
+            continue
+        what = _differing(here, found)
         changed.append((entry.path, what))
         # Where rsync compares contents, those that are as they should be aren't sent for their time.
         if _MOVED.intersection(what) and not (terms.checksum and what == ("mtime",)):

@@ -4,12 +4,15 @@ A path is bytes, within the transfer, without a slash at either end; the top
 directory of a transfer with a trailing slash is b".", as in rsync's lists.
 """
 
-import hashlib
+import operator
+import struct
 from typing import NamedTuple
+
+from nile.agent.worker.hashing import blake2b, digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Tuple
+    from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
     # (ctime in ns, mtime in ns, size, inode, device): what can't stay the same when somebody writes.
     Mark = Tuple[int, int, int, int, int]
@@ -77,7 +80,8 @@ class Manifest:
     """
 
     def __init__(self, entries: "Iterable[Entry]", checksum: bool = False) -> None:
-        self.entries: "List[Entry]" = sorted(entries)
+        # By the path alone, which no two have in common: entries as a whole take three times as long.
+        self.entries: "List[Entry]" = sorted(entries, key=operator.itemgetter(0))
         self.checksum = checksum
         self.users: "Dict[int, bytes]" = {}
         self.groups: "Dict[int, bytes]" = {}
@@ -106,17 +110,19 @@ class Manifest:
         A directory's time is seldom that of another host's, and no file has to be sent for it.
         """
         compared = Comparable(self, terms)
-        files, directories, names = (hashlib.blake2b(digest_size=DIGEST_BYTES) for _ in range(3))
+        files, directories, names = (blake2b(digest_size=DIGEST_BYTES) for _ in range(3))
         for start in range(0, len(self.entries), _AT_ONCE):
             part = self.entries[start : start + _AT_ONCE]
             inner = [entry for entry in part if entry.kind == DIRECTORY]
-            outer = [entry for entry in part if entry.kind != DIRECTORY]
+            outer = [entry for entry in part if entry.kind == FILE]
+            others = [entry for entry in part if entry.kind not in (DIRECTORY, FILE)]
             # What repr gives of bytes, numbers and None is the same in every Python, and never ambiguous.
-            files.update(repr([(entry.path, compared.aspects(entry)) for entry in outer]).encode())
-            directories.update(repr([(entry.path, compared.aspects(entry)) for entry in inner]).encode())
+            files.update(compared.columns(outer))
+            files.update(repr([(entry.path, compared.aspects(entry)) for entry in others]).encode())
+            directories.update(compared.columns(inner))
             names.update(repr([entry.path for entry in inner]).encode())
         words = repr(tuple(terms)).encode()
-        return _digest(words, files.digest(), directories.digest()), _digest(
+        return joined(words, files.digest(), directories.digest()), joined(
             words, files.digest(), names.digest()
         )
 
@@ -131,8 +137,17 @@ class Manifest:
         return other
 
 
-def _digest(*parts: bytes) -> bytes:
-    return hashlib.blake2b(repr(parts).encode(), digest_size=DIGEST_BYTES).digest()
+def joined(*parts: bytes) -> bytes:
+    """One fingerprint of several."""
+    return digest(repr(parts).encode())
+
+
+def _numbers(values: "Sequence[int]") -> bytes:
+    """The same for the same numbers, and for no others: as 64 bits each, or written out if one has more."""
+    try:
+        return b"q" + struct.pack("!%dq" % len(values), *values)
+    except struct.error:
+        return repr(list(values)).encode()
 
 
 class Comparable:
@@ -149,6 +164,11 @@ class Comparable:
             ({}, {}) if terms.owner == "numbers" else (manifest.users, manifest.groups)
         )
 
+    @property
+    def names(self) -> "Tuple[Dict[int, bytes], Dict[int, bytes]]":
+        """What of the names of users and groups counts."""
+        return self._users, self._groups
+
     def aspects(self, entry: Entry) -> "Tuple[Any, ...]":
         """Values in the order of ASPECTS; None where it doesn't count for this kind on these terms."""
         terms, kind = self._terms, entry.kind
@@ -164,6 +184,33 @@ class Comparable:
             entry.digest if is_file and terms.checksum else None,
             entry.group if terms.links else None,
         )
+
+    def columns(self, entries: "Sequence[Entry]") -> bytes:
+        """What `aspects` gives of these, of which all are files or all directories: aspect by aspect.
+
+        Most of what is in a tree is fingerprinted by it: it takes a fifth of the time.
+        """
+        if not entries:
+            return b""
+        terms = self._terms
+        paths, kinds, modes, sizes, times, uids, gids, _, _, groups, digests = zip(*entries)  # noqa: B905
+        is_file = kinds[0] == FILE
+        columns = [kinds[0], b"\0".join(paths)]
+        columns += [_numbers(modes)] if terms.perms else []
+        columns += [_numbers(sizes)] if is_file else []
+        columns += [self._owners(uids, gids)] if terms.owner != "none" else []
+        if terms.times:
+            columns.append(_numbers(list(map(self._time, times)) if terms.whole_seconds else times))
+        columns += [repr(digests).encode()] if is_file and terms.checksum else []
+        columns += [repr(groups).encode()] if terms.links and any(groups) else []
+        return repr(list(map(len, columns))).encode() + b"".join(columns)
+
+    def _owners(self, uids: "Sequence[int]", gids: "Sequence[int]") -> bytes:
+        users = {uid: self._owner(uid, 0)[0] for uid in set(uids)}
+        groups = {gid: self._owner(0, gid)[1] for gid in set(gids)}
+        if len(users) == 1 and len(groups) == 1:  # as mostly
+            return repr(self._owner(uids[0], gids[0])).encode()
+        return repr([list(map(users.get, uids)), list(map(groups.get, gids))]).encode()
 
     def _time(self, mtime_ns: int) -> int:
         return mtime_ns // 10**9 if self._terms.whole_seconds else mtime_ns

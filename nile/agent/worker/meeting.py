@@ -5,8 +5,8 @@ port, and it is closed as soon as the right one came.
 
     dialler   a nonce of 32 bytes
     listener  a nonce of 32 bytes
-    dialler   HMAC-SHA256(secret, "dialler" + both nonces, the dialler's first)
-    listener  HMAC-SHA256(secret, "listener" + both nonces, the dialler's first)
+    dialler   BLAKE2b-256 of "dialler" + both nonces (the dialler's first), keyed by the secret
+    listener  BLAKE2b-256 of "listener" + both nonces (the dialler's first), keyed by the secret
 
 The roles differ, so that nothing can be reflected; a stranger who says
 nothing, or nonsense, holds nobody up. Given a `sealing.Tls`, all of this and
@@ -15,12 +15,11 @@ first. Else it is neither encrypted nor signed.
 """
 
 import errno
-import hashlib
-import hmac
 import os
 import select
 import socket
 
+from nile.agent.worker import hashing
 from nile.agent.worker.lookup import LookUp, listening
 
 TYPE_CHECKING = False
@@ -86,7 +85,7 @@ class Introduction:
             self._theirs = word
             return self._nonce if self._role == "listener" else self._proof("dialler")
         other = "dialler" if self._role == "listener" else "listener"
-        self.proven = hmac.compare_digest(word, self._proof(other))
+        self.proven = hashing.same(word, self._proof(other))
         self.failed = not self.proven
         return self._proof("listener") if self.proven and self._role == "listener" else b""
 
@@ -94,7 +93,7 @@ class Introduction:
         both = [self._nonce, self._theirs]
         if self._role == "listener":
             both.reverse()
-        return hmac.new(self._secret, role.encode() + b"".join(both), hashlib.sha256).digest()
+        return hashing.proof(self._secret, role.encode() + b"".join(both))
 
 
 class Handshake:

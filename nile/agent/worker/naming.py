@@ -11,12 +11,12 @@ MOST_LETTERS = 100
 LATEST_S = 120.0  # from staging to the flip: who hears of it later may have stood still, and the root be gone
 END_IT = "end it by `nile releases --finish`, or take it back by `nile releases --rollback`"
 AS_IS = "`nile releases --as-is` ends it and leaves `current` so; `nile rollback --to NAME` changes that then"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,%d}\Z" % (MOST_LETTERS - 1))
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,%d}\Z" % (MOST_LETTERS - 1)
 
 
 def is_name(text: object) -> bool:
     """May a release be called so? Letters, digits and . _ + - are allowed, the first one is no sign."""
-    return isinstance(text, str) and _NAME.match(text) is not None
+    return isinstance(text, str) and re.match(_NAME, text) is not None
 
 
 def whole(dest: bytes, name: str) -> bytes:

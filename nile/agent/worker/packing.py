@@ -43,7 +43,7 @@ _LONGEST = 4096  # bytes of a path or of a link's target: PATH_MAX
 _HEAD = struct.Struct("!cI")
 _ABSENT = bytes(DIGEST_BYTES)  # of a file that couldn't be read
 # An empty component, "." or "..", in paths that NULs enclose.
-_ODD = re.compile(rb"[\0/]\.{0,2}(?=[\0/])")
+_ODD = rb"[\0/]\.{0,2}(?=[\0/])"
 
 
 def pack(manifest: Manifest) -> "Iterator[bytes]":
@@ -253,7 +253,7 @@ def _paths(joined: bytes, count: int, before: bytes) -> "List[bytes]":
     if max(map(len, paths)) > _LONGEST:
         raise ValueError("a manifest with a path that is too long")
     named = [path for path in paths if path != TOP]
-    if named and _ODD.search(b"\0%b\0" % b"\0".join(named)):
+    if named and re.search(_ODD, b"\0%b\0" % b"\0".join(named)):
         raise ValueError("a manifest with a path that leads elsewhere")
     for path in paths:
         if path <= before:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Callable, Iterable, List, Match, Optional, Set, Tuple
 
 LONGEST = 4095  # bytes; rsync drops a longer one
-_WILD = re.compile(rb"[*?[]")
+_WILD = rb"[*?[]"
 _CLASSES = {
     b"alnum": b"0-9A-Za-z",
     b"alpha": b"A-Za-z",
@@ -74,13 +74,15 @@ def _check(pattern: bytes) -> None:
 
 def _any_of(expressions: "List[bytes]") -> "Callable[[bytes], Optional[Match[bytes]]]":
     """The `fullmatch` of what matches one of these."""
+    if not expressions:
+        return lambda path: None
     text = b"|".join(b"(?:%b)" % expression for expression in expressions)
-    return re.compile(text or rb"(?!)", re.DOTALL).fullmatch
+    return re.compile(text, re.DOTALL).fullmatch
 
 
 def _expression(body: bytes, pattern: bytes) -> bytes:
     """A pattern without its last slash, as a regular expression."""
-    if not _WILD.search(body):
+    if not re.search(_WILD, body):
         translated = re.escape(body)  # a backslash is one
     else:
         translated = b"".join(_translate(body, pattern))

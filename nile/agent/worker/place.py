@@ -8,9 +8,12 @@ from nile.agent.worker.receiving import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
+    from nile.agent.worker.manifest import Manifest, Terms
     from nile.agent.worker.patterns import Patterns
+
+    Looked = Tuple[List[Tuple[bytes, bytes]], Patterns]
 
 
 class Place:
@@ -47,8 +50,15 @@ class Place:
     def tidy(self, patterns: "Patterns") -> None:
         """It is about to be looked at."""
 
-    def make_ready(self, patterns: "Patterns") -> None:
-        """A copy begins."""
+    def fingerprints(self, found: "Manifest", looked: "Looked", terms: "Terms") -> "Tuple[bytes, bytes]":
+        """Of what was `found`, and one that is equal where a copy has to bring the same files.
+
+        `looked` is where what was found is. See `Manifest.fingerprints`.
+        """
+        return found.fingerprints(terms)
+
+    def make_ready(self, patterns: "Patterns", recorded: bool = False) -> None:
+        """A copy begins; `recorded`: of what it would bring only a recording is made."""
 
     def close(self) -> None:
         """What the run was to do there is done."""

@@ -14,7 +14,6 @@ its --timeout.
 import errno
 import os
 import select
-import shutil
 import stat
 import struct
 
@@ -240,7 +239,10 @@ class Receive:
                     remove(self._dest, self._temporary)
                 elif self._keep:
                     inner = rsyncs.inner_directory(self._dest, self._temporary)
-                    shutil.rmtree(inner, ignore_errors=True)
+                    try:
+                        remove_tree(inner)
+                    except OSError:
+                        pass  # whoever sweeps tries again
                 else:
                     sweep(self._dest, self._temporary)
         except OSError as error:

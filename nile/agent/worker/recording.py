@@ -16,12 +16,12 @@ last hundred bytes (see pushing, and applying for what it does before that).
 import errno
 import os
 import select
-import shutil
-import tempfile
 
 from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.manifest import TEMPORARY
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.pushing import CHUNK, Push
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.ring import Digest
 from nile.agent.worker.running import Ending
 
@@ -147,9 +147,26 @@ def _nameless(directory: bytes) -> int:
     except OSError as error:
         if error.errno not in _NO_TMPFILE:
             raise
-    fd, path = tempfile.mkstemp(prefix=b".nile-sync-", dir=directory)
+    import tempfile  # it takes long to load, and most have O_TMPFILE
+
+    fd, path = tempfile.mkstemp(prefix=TEMPORARY, dir=directory)
     os.unlink(path)
     return fd
+
+
+def own_directory(within: bytes) -> bytes:
+    """A new directory in there that only we may enter. Raises OSError."""
+    path = os.path.join(within, TEMPORARY + os.urandom(16).hex().encode())
+    os.mkdir(path, 0o700)
+    return path
+
+
+def dispose(directory: bytes) -> None:
+    """Remove it, with all that is in it; what can't be removed stays."""
+    try:
+        remove_tree(directory)
+    except OSError:
+        pass
 
 
 class Spooled:
@@ -274,7 +291,7 @@ class Recording(Spooled):
         `connection` is a non-blocking socket of a meeting; it is ours from now on, and closed.
         Raises OSError where there can be no FIFO in the directory of the spool.
         """
-        self._directory = tempfile.mkdtemp(prefix=b".nile-sync-", dir=spool.directory)  # only we may enter
+        self._directory = own_directory(spool.directory)
         try:
             listed = self._write(names) if names else b""
             fifo = os.path.join(self._directory, b"batch")
@@ -308,4 +325,4 @@ class Recording(Spooled):
         self._part()
 
     def _part(self) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
+        dispose(self._directory)

@@ -13,14 +13,14 @@ granted can't be taken back; so where a new successor begins far behind, there
 is a hard end besides: nothing is written over what a reader hasn't had.
 """
 
-import hashlib
 import zlib
+
+from nile.agent.worker.hashing import DIGEST, blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Tuple, Union
 
-DIGEST = 32  # bytes
 MOST_STEP = 1024 * 1024  # bytes: what is granted is said anew after as many at the latest
 APPLIER = "applier"
 SUCCESSOR = "successor"
@@ -30,7 +30,7 @@ class Digest:
     """What no other stream has: BLAKE2b of its bytes, in order. Where it isn't `wanted`, it is b""."""
 
     def __init__(self, wanted: bool) -> None:
-        self._hash = hashlib.blake2b(digest_size=DIGEST) if wanted else None
+        self._hash = blake2b(digest_size=DIGEST) if wanted else None
 
     def add(self, data: "Union[bytes, memoryview]") -> None:
         """These bytes follow."""

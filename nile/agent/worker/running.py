@@ -47,14 +47,15 @@ _STATUSES = {
     255: ("broken", True),
 }
 # What it says of a file counts for more than the status, which is 11 or 23 for all of these.
-_FULL = re.compile(rb"No space left on device|Disk quota exceeded")
+# What is looked for once something went wrong: all of it is compiled only then.
+_FULL = rb"No space left on device|Disk quota exceeded"
 _WRITES = rb"mkstemp|mkdir|write|rename|symlink|mknod|link|unlink|delete_file|recv_generator|change_dir|chdir"
-_BARRED = re.compile(
+_BARRED = (
     rb"Read-only file system|(?:" + _WRITES + rb')\b[^"]*"?.*"? failed: (?:Permission denied|Not a directory)'
 )
-_GONE = re.compile(rb"(?:Broken pipe|Connection reset by peer|Connection timed out) \(\d+\)")
-_NAMED = re.compile(rb'"(.*)"|^(?:WARNING|ERROR): (.*) failed verification -- update')
-_ESCAPED = re.compile(rb"\\#([0-3][0-7][0-7])")
+_GONE = rb"(?:Broken pipe|Connection reset by peer|Connection timed out) \(\d+\)"
+_NAMED = rb'"(.*)"|^(?:WARNING|ERROR): (.*) failed verification -- update'
+_ESCAPED = rb"\\#([0-3][0-7][0-7])"
 
 
 class Ending:
@@ -105,11 +106,11 @@ def ending(status: "Optional[int]", signum: "Optional[int]", said: bytes) -> End
         code, retry = _STATUSES.get(status or 0, ("failed", False))
         result = Ending(code, "rsync ended with status %d" % (status or 0) if status else "", retry)
     if result.code in ("files", "partial", "broken"):
-        if _FULL.search(said):
+        if re.search(_FULL, said):
             result.instead("disk-full", "no space is left")
-        elif _BARRED.search(said):
+        elif re.search(_BARRED, said):
             result.instead("not-writable", "the destination can't be written")
-        elif result.code == "files" and _GONE.search(said):
+        elif result.code == "files" and re.search(_GONE, said):
             result.instead("broken", "the other end is gone", True)
     result.status, result.signal = status, signum
     result.names = _names(said)
@@ -120,11 +121,11 @@ def ending(status: "Optional[int]", signum: "Optional[int]", said: bytes) -> End
 def _names(said: bytes) -> "List[bytes]":
     """The files that its lines speak of, in order, each once, as they are called."""
     found: "Dict[bytes, None]" = {}
-    for line in said.split(b"\n"):
-        named = _NAMED.search(line)
+    for line in said.split(b"\n") if said else []:
+        named = re.search(_NAMED, line)
         if named and len(found) < MOST_NAMES:
             name = named.group(1) or named.group(2) or b""
-            found[_ESCAPED.sub(lambda match: bytes([int(match.group(1), 8)]), name)] = None
+            found[re.sub(_ESCAPED, lambda match: bytes([int(match.group(1), 8)]), name)] = None
     return list(found)
 
 

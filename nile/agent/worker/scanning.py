@@ -7,7 +7,6 @@ meanwhile is listed; nothing here raises for it.
 
 import errno
 import grp
-import hashlib
 import itertools
 import os
 import pwd
@@ -15,6 +14,7 @@ import stat
 import sys
 import time
 
+from nile.agent.worker.hashing import blake2b
 from nile.agent.worker.manifest import (
     BLOCK,
     CHARACTER,
@@ -45,6 +45,8 @@ BUFFER = 1 << 20  # bytes read at once
 AT_ONCE = 1000  # names that are listed
 TICK_S = 0.02  # more than the step of the clock that the kernel stamps files by
 _ROUNDS = 3
+_KIND = 0o170000  # the bits of a mode that say so (S_IFMT),
+_REGULAR = stat.S_IFREG  # and what they are of a file
 _KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIRECTORY,
@@ -149,6 +151,8 @@ class Walker:
 
     def _below(self, place: bytes, prefix: bytes, device: int) -> "Iterator[Found]":
         left = [(place, prefix)]
+        # What is asked of every entry of every host is asked here: each name costs.
+        alone, picky, is_directory = len(self._roots) == 1, bool(self._patterns.texts), stat.S_ISDIR
         while left:
             place, prefix = left.pop()
             try:
@@ -159,15 +163,15 @@ class Walker:
             for entry in listed:
                 WORK.done += 1
                 path = prefix + entry.name
-                if entry.name.startswith(TEMPORARY) or self._excludes(path, entry):
+                if entry.name.startswith(TEMPORARY) or (picky and self._excludes(path, entry)):
                     continue
                 try:
                     seen = entry.stat(follow_symlinks=False)
                 except OSError as error:
                     self.unreadable.append((path, _reason(error)))
                     continue
-                directory = stat.S_ISDIR(seen.st_mode)
-                if self._take(path, directory):
+                directory = is_directory(seen.st_mode)
+                if alone or self._take(path, directory):
                     yield path, entry.path, seen
                 if seen.st_dev != device:
                     self.mounts.append(path)
@@ -192,19 +196,35 @@ class _Scanner:
         began = time.time()
         self._walker = Walker(roots, patterns)
         self._unreadable = self._walker.unreadable
-        for path, place, seen in self._walker:
-            self._add(path, place, seen)
-            if len(self._entries) > most:
-                raise TooManyError
+        self._add_all(most)
         if source:
             self._settle(began)
             self._try_reading()
 
+    def _add_all(self, most: int) -> None:
+        """What `_add` does for each that there is; most are plain files, and done here: it counts."""
+        entries, marks, places, linked = self._entries, self._marks, self._places, self._linked
+        new = tuple.__new__
+        for path, place, seen in self._walker:
+            if len(entries) >= most:
+                raise TooManyError
+            mode = seen.st_mode
+            if mode & _KIND != _REGULAR or seen.st_nlink > 1 or path in linked:
+                self._add(path, place, seen)
+                continue
+            size, mtime = seen.st_size, seen.st_mtime_ns
+            fields = (path, FILE, mode & 0o7777, size, mtime, seen.st_uid, seen.st_gid, b"", 0, b"", b"")
+            entries[path] = new(Entry, fields)
+            marks[path] = seen.st_ctime_ns, mtime, size, seen.st_ino, seen.st_dev
+            places[path] = place
+
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode
-        kind = _KINDS[stat.S_IFMT(mode)]
-        target, device = b"", 0
-        if kind == SYMLINK:
+        kind = _KINDS[mode & _KIND]
+        size, target, device = 0, b"", 0
+        if kind == FILE:
+            size = seen.st_size
+        elif kind == SYMLINK:
             try:
                 target = os.readlink(place)
             except OSError as error:
@@ -212,7 +232,6 @@ class _Scanner:
                 return
         elif kind in (BLOCK, CHARACTER):
             device = seen.st_rdev
-        size = seen.st_size if kind == FILE else 0
         self._entries[path] = Entry(
             path, kind, mode & 0o7777, size, seen.st_mtime_ns, seen.st_uid, seen.st_gid, target, device
         )
@@ -220,7 +239,7 @@ class _Scanner:
         self._places[path] = place
         if seen.st_nlink > 1 and kind != DIRECTORY:
             self._linked[path] = (seen.st_dev, seen.st_ino)
-        else:
+        elif self._linked:
             self._linked.pop(path, None)
 
     def _settle(self, since: float) -> None:
@@ -296,7 +315,7 @@ def digest(place: bytes, identity: "Tuple[int, ...]", buffer: bytearray) -> byte
         seen = os.fstat(fd)
         if (seen.st_ino, seen.st_dev) != identity:
             raise OSError(errno.ESTALE, "replaced while it was looked at")
-        hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        hasher = blake2b(digest_size=DIGEST_BYTES)
         view = memoryview(buffer)
         while True:
             count = file.readinto(buffer)

@@ -251,12 +251,9 @@ class Service:
             raise CantError("not-writable", "%s can't be looked at: %s" % (os.fsdecode(path), reason))
         seen_here(found, message["users"], message["groups"])
         self._found = found
-        fingerprint, like = found.fingerprints(self._terms(message["owner"], message))
-        return {
-            "fingerprint": fingerprint,
-            "like": like,
-            "entries": len(found.entries),
-        }
+        terms = self._terms(message["owner"], message)
+        fingerprint, like = place.fingerprints(found, self._looked, terms)
+        return {"fingerprint": fingerprint, "like": like, "entries": len(found.entries)}
 
     def _do_source(self, message: "Message") -> None:
         self._chunks.append(message["chunk"])
@@ -271,7 +268,7 @@ class Service:
         return answer
 
     def _do_receive(self, message: "Message") -> "Message":
-        place = self._readied()
+        place = self._readied(message.get("recorded", False))
         return self._copies.receive(message, place.dest, place.temporary, place.basis)
 
     def _do_push(self, message: "Message") -> None:
@@ -297,7 +294,7 @@ class Service:
 
     def _do_join(self, message: "Message") -> "Message":
         place = self._readied()
-        return self._streams().join(message, self._copies.rsync, place.dest)
+        return self._streams().join(message, self._copies.rsync, place.dest, place.basis)
 
     def _do_last(self, message: "Message") -> None:
         self._streams().last(message["what"])
@@ -355,10 +352,10 @@ class Service:
         assert self._place is not None
         return self._place
 
-    def _readied(self) -> "Place":
+    def _readied(self, recorded: bool = False) -> "Place":
         """For a copy that begins: what an earlier try left may be much, so this can be broken into."""
         with WORK.announced():
-            self._opened().make_ready(self._looked[1])
+            self._opened().make_ready(self._looked[1], recorded)
         return self._opened()
 
     @staticmethod

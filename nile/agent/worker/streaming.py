@@ -12,14 +12,11 @@ from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
 from nile.agent.worker.copies import meant
-from nile.agent.worker.lookup import EVERYWHERE
+from nile.agent.worker.lookup import EVERYWHERE, LOOPBACK
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.sealing import Tls
 from nile.agent.worker.streams import File
-from nile.agent.worker.taping import Tape
-from nile.agent.worker.tunnel import LOOPBACK, Tunnel
 from nile.agent.worker.underway import COME_S
-from nile.agent.worker.unpacking import Unpacking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +28,9 @@ if TYPE_CHECKING:
     from nile.agent.worker.meeting import Met
     from nile.agent.worker.reports import Event, Progress, Result
     from nile.agent.worker.running import Ending
+    from nile.agent.worker.taping import Tape
     from nile.agent.worker.trees import Source
+    from nile.agent.worker.tunnel import Tunnel
 
     Message = Dict[str, Any]
     Say = Callable[[int, Message], None]
@@ -74,19 +73,27 @@ class Seat:
         self._node = Node(self._loop, file, -1, self._told, self._node_done, tls=tls)
 
     def join(
-        self, rsync: "Optional[rsyncs.Rsync]", message: "Message", dest: bytes, tls: "Optional[Tls]"
+        self,
+        rsync: "Optional[rsyncs.Rsync]",
+        message: "Message",
+        dest: bytes,
+        basis: bytes,
+        tls: "Optional[Tls]",
     ) -> int:
         """Apply what comes, and pass it on; the port at which the predecessor is awaited.
 
-        Raises rsync.Refusal, OSError.
+        Files are linked to those in `basis` where they are the same. Raises rsync.Refusal, OSError.
         """
         recorded = message["recorded"]
         if recorded.get("archive"):
+            from nile.agent.worker.unpacking import Unpacking  # only hosts without rsync need it
+
             copy = meant(message, frozenset())
             self._applying = Unpacking(self._loop, copy, dest, self._applied, self._moved)
         else:
             assert rsync is not None
             copy, version = meant(message, frozenset(recorded["has"])), tuple(recorded["version"])
+            copy.link_dest = basis
             self._applying = Applying(self._loop, rsync, copy, dest, version, self._applied, self._moved)
         self._hashed = message.get("hashed", True)
         try:
@@ -145,6 +152,8 @@ class Seat:
         def lead(met: "Met") -> "Way":
             if login is None:
                 return Dial(loop, LOOPBACK, port, secret, loop.now() + REACH_S, met)
+            from nile.agent.worker.tunnel import Tunnel  # few need it
+
             deadline = loop.now() + login["connect"] + REACH_S
             self._tunnel = Tunnel(loop, login, port, secret, deadline, ask, met)
             return self._tunnel
@@ -249,6 +258,8 @@ class Streaming:
 
     def record(self, message: "Message", rsync: "Optional[rsyncs.Rsync]", source: "Source") -> None:
         """Record what a copy would send. Raises OSError where nothing can be spooled."""
+        from nile.agent.worker.taping import Tape  # no host has one
+
         number = message["n"]
         self._tapes[number] = Tape(
             self._loop,
@@ -277,12 +288,14 @@ class Streaming:
 
     # At a host.
 
-    def join(self, message: "Message", rsync: "Optional[rsyncs.Rsync]", dest: bytes) -> "Message":
+    def join(
+        self, message: "Message", rsync: "Optional[rsyncs.Rsync]", dest: bytes, basis: bytes = b""
+    ) -> "Message":
         """Take a place in a chain; answers with the port at which the predecessor is awaited."""
         number, tls = message["n"], self._sealed(message)
         seat = self._seat(number)
         try:
-            return {"port": seat.join(rsync, message, dest, tls), "more": True}
+            return {"port": seat.join(rsync, message, dest, basis, tls), "more": True}
         except rsyncs.Refusal as refusal:
             return {"code": refusal.code, "reason": refusal.reason}
         finally:

@@ -1,9 +1,7 @@
 """One recording at the root's worker: made once, kept in a file, and sent on by any number of chains."""
 
 import os
-import shutil
 import sys
-import tempfile
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import done_by
@@ -12,7 +10,7 @@ from nile.agent.worker.copies import meant
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
 from nile.agent.worker.receiving import Receive
-from nile.agent.worker.recording import Recording, Spool, Spooled
+from nile.agent.worker.recording import Recording, Spool, Spooled, dispose, own_directory
 from nile.agent.worker.streams import File
 from nile.agent.worker.underway import COME_S
 
@@ -99,7 +97,7 @@ class Tape:
 
     def _record_against_nothing(self, directory: bytes) -> None:
         """What hosts get that have nothing yet: an empty directory here stands for theirs."""
-        self._local = tempfile.mkdtemp(prefix=b".nile-sync-", dir=directory)
+        self._local = own_directory(directory)
         message = self._message
         dest = os.path.join(self._local, b"copy")
         self._empty = Receive(
@@ -166,7 +164,7 @@ class Tape:
         if self._way is None and self._empty is None:
             self._loop.forget(self._looking)
             if self._local:
-                shutil.rmtree(self._local, ignore_errors=True)
+                dispose(self._local)
             idle, self._idle = self._idle, None
             if idle is not None:
                 idle()
@@ -227,4 +225,8 @@ class Tape:
 def spool_directory() -> str:
     """Where there is room: what is temporary and outlives a boot is on a disk, by hier(7)."""
     chosen = os.environ.get("TMPDIR", "/var/tmp")
-    return chosen if os.access(chosen, os.W_OK | os.X_OK) else tempfile.gettempdir()
+    if os.access(chosen, os.W_OK | os.X_OK):
+        return chosen
+    import tempfile
+
+    return tempfile.gettempdir()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nile.agent.worker.lock import Lock
 
 MOST_LINKS = 40  # that one path goes through, as the kernel has it
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\Z")
+_RUN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\Z"
 _TOPS = "bin boot dev etc home lib lib32 lib64 libx32 media mnt opt proc root run sbin srv sys tmp usr var"
 _BELOW_USR = "bin games include lib lib32 lib64 libexec libx32 local sbin share src tmp"
 _BELOW_VAR = "cache crash db lib local lock log mail opt run spool tmp"
@@ -287,7 +287,7 @@ def space(dest: bytes) -> Space:
 
 def temporary(dest: bytes, run: str) -> bytes:
     """Make this run's own directory in the destination, empty and for this user only; raises OSError."""
-    if not _RUN.match(run):
+    if not re.match(_RUN, run):
         raise ValueError("%r is no name of a run" % run)
     path = os.path.join(dest, TEMPORARY + os.fsencode(run))
     with Unnoticed(dest):

@@ -404,6 +404,7 @@ def test_what_is_asked_of_a_reader() -> None:
         ),
         *("--filter=-p .nile-sync-r1/", "--", "/dest"),
     ]
+    assert words(link_dest=b"/r/1")[4] == "--link-dest=/r/1"
     assert set(words(delete=True, chown="a:b", numeric_ids=True, excludes=[b"x"])) - set(words()) == {
         *("--delete-delay", "--chown=a:b", "--numeric-ids", "--exclude=x"),
     }

@@ -208,3 +208,76 @@ def test_room_is_needed_for_what_is_in_no_release(dest: Path, source: Path) -> N
         scan([(os.fsencode(source), b"")], Patterns(), source=True), found, [b""], Patterns(), TERMS
     )
     assert size == 70 + len("deep/c" * 1000) + 500
+
+
+def looked(dest: Path, name: str = "2") -> tuple[Delivery, bytes]:
+    """As a run begins: it is tidied, and looked at; the fingerprint of what a copy finds."""
+    delivery = taken(dest, name)
+    where, patterns = [(delivery.dest, b"")], Patterns()
+    delivery.tidy(patterns)
+    found = scan(where, patterns)
+    delivery.abandon()
+    return delivery, delivery.fingerprints(found, (where, patterns), TERMS)[1]
+
+
+class TestWhatACopyFinds:
+    """It is the same where the current release is the same, and what stays of an earlier try."""
+
+    def test_what_is_current_matters_and_not_what_it_is_called(self, dest: Path, source: Path) -> None:
+        like = looked(dest)[1]
+        (dest / "releases/1").rename(dest / "releases/0")
+        (dest / "current").unlink()
+        (dest / "current").symlink_to("releases/0")
+        assert looked(dest)[1] == like
+        (dest / "releases/0").chmod(0o700)  # rsync makes a directory with the attributes of the source's
+        assert looked(dest)[1] == like
+        (dest / "releases/0/a").chmod(0o600)
+        assert looked(dest)[1] != like
+        (dest / "current").unlink()
+        assert looked(dest)[1] != like
+
+    def test_of_an_earlier_try_only_what_is_nowhere_else(self, dest: Path, source: Path) -> None:
+        like = looked(dest)[1]
+        (source / "a").chmod(0o600)
+        bring(dest, "2", source).abandon()
+        making = dest / "releases/.nile-making-2"
+        assert (making / "a").stat().st_nlink == 1
+        assert (making / "b").stat().st_nlink == 4
+        delivery, found = looked(dest)
+        assert found == like
+        delivery.make_ready(Patterns())
+        assert [path for path in making.rglob("*") if path.is_file() and not path.is_symlink()] == []
+        (making / "a").write_text("own")
+        own = looked(dest)[1]
+        assert own != like
+        (making / "again").hardlink_to(making / "a")
+        assert looked(dest)[1] not in (own, like)
+        delivery.make_ready(Patterns())
+        assert (making / "again").samefile(making / "a")
+
+    def test_once_a_copy_has_begun_only_what_came_of_it(self, dest: Path, source: Path) -> None:
+        delivery = bring(dest, "2", source)
+        where, patterns = [(delivery.dest, b"")], Patterns()
+        found = scan(where, patterns)
+        assert delivery.fingerprints(found, (where, patterns), TERMS) == found.fingerprints(TERMS)
+
+    def test_for_a_recording_directories_are_there_and_nothing_in_them(
+        self, dest: Path, source: Path, tmp_path: Path
+    ) -> None:
+        making = dest / "releases/.nile-making-2"
+        for name in ("deep/er", "closed/below", "led/away"):
+            (dest / "releases/1" / name).mkdir(parents=True)
+        (making / "closed").mkdir(parents=True)
+        (making / "closed").chmod(0o500)
+        (making / "led").symlink_to(tmp_path)
+        delivery, _ = looked(dest)
+        delivery.make_ready(Patterns(), recorded=True)
+        assert {str(path.relative_to(making)) for path in making.rglob("*")} == {
+            "deep",
+            "deep/er",
+            "closed",
+            "closed/below",
+            "led",
+        }
+        assert (making / "closed").stat().st_mode & 0o777 == 0o500
+        assert not (tmp_path / "away").exists()

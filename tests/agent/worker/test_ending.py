@@ -47,7 +47,7 @@ def test_but_into_what_goes_before_it_over_all_that_an_earlier_try_left(
     order: list[str] = []
 
     class Untidy(Place):
-        def make_ready(self, patterns: Patterns) -> None:
+        def make_ready(self, patterns: Patterns, recorded: bool = False) -> None:
             assert signal.getitimer(signal.ITIMER_REAL)[0] > 0, "it doesn't say that it is at it"
             os.kill(os.getpid(), signal.SIGTERM)
             order.append("made ready")

@@ -44,7 +44,8 @@ def flip(releasing: Releasing, name: str = "1") -> dict[str, Any]:
 def test_a_delivery_to_its_end(tmp_path: Path) -> None:
     said = flip(delivered(tmp_path, "1"))
     assert (said["current"], said["previous"], said["names"], said["half"]) == ("1", "", ["1"], [])
-    assert said["flip"] == {"origin": "", "to": "1", "before": "", "run": "r", "done": True, "back": False}
+    made = {"origin": "", "to": "1", "before": "", "run": "r", "done": True, "back": False, "first": ""}
+    assert said["flip"] == made
     assert "code" not in asked(Releasing(), "look", dest=os.fsencode(tmp_path), hold=True)  # it is free again
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import select
 import socket
 import ssl
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -626,7 +628,8 @@ def _program() -> str:
     sources = {"nile": "", "nile.agent": "", "nile.agent.worker": ""}
     sources |= {f"nile.agent.{name}": (place / f"{name.replace('.', '/')}.py").read_text() for name in names}
     begin = sources["nile.agent.worker.begin"]
-    return f"{begin}\nsys.meta_path.insert(0, Finder({sources!r}))\n{NODE}"
+    part = zlib.compress(marshal.dumps(sources, 2))
+    return f"{begin}\nsys.meta_path.insert(0, Finder([{part!r}]))\n{NODE}"
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parents[1].name)

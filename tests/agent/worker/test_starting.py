@@ -1,0 +1,174 @@
+"""What a worker costs before it does anything: counted in what it compiles and imports, not in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from nile.agent.worker import messages
+from nile.agent.worker.archiving import FEATURES
+from nile.agent.worker.compare import compare
+from nile.agent.worker.manifest import Comparable, Entry, Manifest, Terms
+from nile.bootstrap.program import PYTHON, compiled, worker_program
+from tests.agent.parent import PYTHONS
+from tests.agent.worker.copying import installed
+
+WITHIN_S = 30.0
+# Says at the end what it compiled of ours, and what it has imported.
+_WATCHED = f"""
+import os, sys
+compiled = []
+sys.addaudithook(lambda event, args: compiled.append(str(args[1])) if event == "compile" else None)
+def report(status, exit=os._exit):
+    imported = sorted(sys.modules)
+    import json
+    print(json.dumps([[name for name in compiled if "nile/" in name], imported]), file=sys.stderr, flush=True)
+    exit(status)
+os._exit = report
+{PYTHON}
+"""
+HEAVY = {"subprocess", "tempfile", "shutil", "random", "hashlib", "_hashlib", "hmac", "ssl", "asyncio"}
+"""Of the standard library, 3 to 15 ms each: by the clock of 600 hosts on two cores."""
+NOT_FOR_A_PATCH = {"archiving", "attributes", "gathering", "recording", "releases", "restoring", "taping"}
+
+
+def messages_of_a_patch(dest: Path) -> bytes:
+    """All that a host is asked that gets a stream in the clear."""
+    found = installed()
+    recorded = {"version": list(found.version), "has": sorted(FEATURES & found.has)}
+    copy: dict[str, Any] = dict.fromkeys(("delete", "checksum", "whole", "numeric_ids", "bwlimit"), False)
+    look = {"do": "scan", "roots": [b""], "excludes": [], "checksum": False, "owner": "names"}
+    asked = [
+        {"do": "open", "dest": os.fsencode(dest), "write": True, "delete": False, "run": "r1"},
+        {**look, "users": [[0, b"root"]], "groups": [[0, b"root"]]},
+        {
+            "do": "join",
+            "temporary": b".nile-sync-r1",
+            "copy": {**copy, "excludes": [], "chown": b"", "max_delete": None},
+            "recorded": recorded,
+            "ring": 1 << 20,
+            "hashed": False,
+            "identity": b"",
+            "secret": bytes(32),
+        },
+    ]
+    return b"".join(messages.pack({"n": number, **each}) for number, each in enumerate(asked))
+
+
+def patched(program: bytes, dest: Path, python: Path = Path(sys.executable)) -> tuple[list[str], set[str]]:
+    """The files of ours that a worker compiled for that, and the modules that it has then."""
+    dest.mkdir()
+    done = subprocess.run(
+        [str(python), "-BISc", _WATCHED],
+        input=program + messages_of_a_patch(dest),
+        capture_output=True,
+        timeout=WITHIN_S,
+        check=True,
+    )
+    answers = list(messages.unpack(bytearray(), done.stdout))
+    assert {answer["n"]: answer.get("code", "") for answer in answers[:3]} == {0: "", 1: "", 2: ""}
+    assert answers[2]["port"] > 0
+    compiled, modules = json.loads(done.stderr)
+    return compiled, set(modules)
+
+
+@pytest.fixture(scope="module")
+def other() -> bytes:
+    """The program as it is for a Python that is none of the root's."""
+    magic = MAGIC_NUMBER.hex().encode()
+    program = worker_program()
+    assert program.count(b"%b " % magic) == 1
+    return program.replace(magic, b"0" * len(magic))
+
+
+def test_a_host_of_the_roots_python_compiles_nothing(tmp_path: Path) -> None:
+    compiled, modules = patched(worker_program(), tmp_path / "d")
+    assert compiled == []
+    assert "nile.agent.worker.chain" in modules
+
+
+def test_a_host_of_another_python_gets_the_source(other: bytes, tmp_path: Path) -> None:
+    compiled, modules = patched(other, tmp_path / "d")
+    assert "nile/agent/worker/chain.py" in compiled
+    assert modules == patched(worker_program(), tmp_path / "e")[1]
+
+
+@pytest.mark.parametrize("python", [each for each in PYTHONS if "/3.13" in str(each)] or PYTHONS[-1:])
+def test_a_real_one_does(python: Path, tmp_path: Path) -> None:
+    assert "nile/agent/worker/chain.py" in patched(worker_program(), tmp_path / "d", python)[0]
+
+
+def test_a_patch_imports_nothing_that_is_slow_and_not_needed(tmp_path: Path) -> None:
+    _, modules = patched(worker_program(), tmp_path / "d")
+    assert not HEAVY & modules
+    assert not {f"nile.agent.worker.{name}" for name in NOT_FOR_A_PATCH} & modules
+
+
+def test_a_traceback_has_files_and_lines_whether_it_was_compiled_here_or_there(
+    other: bytes, tmp_path: Path
+) -> None:
+    wrong = messages.pack({"n": 1, "do": "scan"})
+    said = []
+    for program in (worker_program(), other):
+        done = subprocess.run(
+            [sys.executable, "-BISc", PYTHON],
+            input=program + wrong,
+            capture_output=True,
+            timeout=WITHIN_S,
+            check=True,
+        )
+        (answer,) = messages.unpack(bytearray(), done.stdout)
+        said.append(answer["reason"])
+    assert said[0] == said[1]
+    assert "(nile/agent/worker/service.py:" in said[0]
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """It, and all that are in it."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from codes(const)
+
+
+def lines(code: CodeType) -> list[int | None]:
+    """The line of each of its instructions."""
+    return [line for start, end, line in code.co_lines() for _ in range(start, end, 2)]
+
+
+@pytest.mark.parametrize("module", ["rsync", "service", "chain", "packing"])
+def test_code_has_the_lines_of_its_source_and_nothing_more_of_it(module: str) -> None:
+    file = f"nile/agent/worker/{module}.py"
+    source = (Path(__file__).parents[3] / file).read_text()
+    sent = list(codes(compiled(file.removesuffix(".py").replace("/", "."), source)))
+    whole = list(codes(compile(source, file, "exec", dont_inherit=True)))
+    assert [lines(code) for code in sent] == [lines(code) for code in whole]
+    assert {code.co_filename for code in sent} == {file}
+    assert sum(len(code.co_linetable) for code in sent) < sum(len(code.co_linetable) for code in whole) / 2
+
+
+def test_what_is_alike_is_not_looked_at_file_by_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    aspects = Comparable.aspects
+
+    def look(compared: Comparable, entry: Entry) -> tuple[Any, ...]:
+        looked.append(entry)
+        return aspects(compared, entry)
+
+    monkeypatch.setattr(Comparable, "aspects", look)
+    entries = [Entry(b"%04d" % number, b"f", 0o644, 7, number, 0, 0) for number in range(1000)]
+    entries += [Entry(b"d%03d" % number, b"d", 0o755, 0, number, 0, 0) for number in range(100)]
+    source, found = Manifest(entries), Manifest([entries[0]._replace(mtime_ns=7), *entries[1:]])
+    assert source.fingerprint(Terms()) != found.fingerprint(Terms())
+    assert not looked
+    assert compare(source, found, Terms()).changed == [(b"0000", ("mtime",))]
+    assert len(looked) == 2
