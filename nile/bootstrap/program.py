@@ -89,6 +89,9 @@ MODULES = (
 _BEGIN = "worker.begin"
 RARE = frozenset(
     {
+        "sshlogin",
+        "signsocket",
+        "worker.tunnel",
         "worker.recording",
         "worker.archive",
         "worker.archiving",

@@ -125,7 +125,7 @@ class Refusing:
     async def sign(
         self, child: ResolvedLogin, binds: Sequence[bytes], request: bytes, budget_left: int
     ) -> SignReply:
-        """See `nile.controller.engine.Signatory`."""
+        """See `nile.controller.signatures.Signatory`."""
         return SignReply(REFUSAL, Code.SIGNING, "no")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nile.agent.worker.loop import Loop
 
 EVERYWHERE = ""
+LOOPBACK = "127.0.0.1"
 _LOOK_UP = """if 1:
     import socket, sys
     try:

@@ -15,6 +15,7 @@ import socket
 
 from nile.agent import processes, sshlogin
 from nile.agent.signsocket import SignSocket
+from nile.agent.worker.lookup import LOOPBACK
 from nile.agent.worker.meeting import DEAD_S, NONCE, Handshake, Introduction
 from nile.agent.worker.sealing import in_memory
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     Message = Dict[str, Any]
     Ask = Callable[[int, List[bytes], bytes], None]
 
-LOOPBACK = "127.0.0.1"
 PARTING_S = 1.0  # for an ssh that has closed its end to say why, and go
 AGENT = "/agent"  # as SignSocket calls it
 MOST_PATH = 107  # bytes of a socket's path

@@ -17,9 +17,10 @@ import pytest
 from nile.agent import sshlogin
 from nile.agent.signsocket import SIGN_REQUEST, message, string
 from nile.agent.worker import tunnel
+from nile.agent.worker.lookup import LOOPBACK
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.meeting import Listener
-from nile.agent.worker.tunnel import LOOPBACK, Tunnel
+from nile.agent.worker.tunnel import Tunnel
 from tests.agent.worker.chaining import descriptors
 from tests.agent.worker.copying import LONGEST_S, SECRET, a_loop
 from tests.agent.worker.test_meeting import OTHER, Ends, deadline
