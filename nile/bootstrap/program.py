@@ -62,6 +62,13 @@ MODULES = (
     "worker.limits",
     "worker.gathering",
     "worker.bencode",
+    "worker.metainfo",
+    "worker.begin",
+    "worker.peerprogram",
+    "worker.peering",
+    "worker.placing",
+    "worker.swarming",
+    "worker.excuses",
     "worker.service",
     "worker.parts",
 )

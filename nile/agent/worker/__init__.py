@@ -8,6 +8,7 @@ goes from worker to worker.
     begin       from what was shipped to modules: the first that runs
     messages    what the root and it say to each other            pure
     service     messages of the root in, answers out
+    excuses     why it can't do what it is asked to
     parts       the same for several repositories in one run
     loop        descriptors, children and times: what it waits for
     working     that it gets on with what takes long
@@ -69,4 +70,9 @@ For a stream that is passed down a chain of hosts:
 For a swarm:
 
     bencode     what torrents and trackers speak                  pure
+    metainfo    files of the source as a torrent
+    peerprogram libtorrent, in a process of its own
+    peering     that process, as the worker has it
+    placing     what it brought gets its names
+    swarming    the root's seed, and the peer of a host
 """

@@ -19,6 +19,10 @@ class Finder:
         spec: "Any" = type(sys.__spec__)
         return spec(name, self, is_package=True) if name in self._sources else None
 
+    def get_source(self, name: str) -> str:
+        """Its text, as importlib.abc.InspectLoader has it: for whoever passes it on."""
+        return self._sources[name]
+
     def create_module(self, spec: "Any") -> None:
         """The usual one."""
 
