@@ -154,6 +154,10 @@ class Swarmed(Workers):
         self.pushed.append(message)
         super()._push(node_id, message)
 
+    def _seal(self, node_id: int, message: Message) -> None:
+        """What is brought gets its name; these go no further."""
+        assert not self.numbers, "something of a swarm is still there"
+
     def _close(self, node_id: int, message: Message) -> None:
         assert node_id not in self.numbers, "others still need it"
         super()._close(node_id, message)

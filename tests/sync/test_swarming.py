@@ -85,6 +85,20 @@ class TestAllGoesWell:
         all_ok(it)
         assert it.copies == []
 
+    @pytest.mark.parametrize("mute", [set(), {2}])
+    def test_a_release_gets_its_name_once_the_swarm_is_over(self, mute: set[int]) -> None:
+        it = swarm(release="r1", delete=True, max_delete=10**6)
+        it.refuses = {each: {"release": {"current": "", "whole": False}} for each in it.has}
+        it.mute, it.TICKS = mute, 20
+        it.run()
+        assert bool(it.when("seal")) is not bool(mute)
+
+    def test_hosts_that_have_a_release_are_served_by_rsync(self) -> None:
+        it = swarm(release="r1", delete=True, max_delete=10**6)
+        it.refuses = {each: {"release": {"current": "r0", "whole": False}} for each in it.has}
+        it.run()
+        assert (len(it.copies), it.torrents) == (5, [])
+
 
 class TestWhatATorrentDoesntCarry:
     def test_rsync_mends_it_and_compares_no_contents(self) -> None:
@@ -355,4 +369,5 @@ class TestWhoIsToldOfWhom:
         it = swarm(wide(AT_ONE_TIME * 2))
         it.run()
         all_ok(it)
+        assert it.copies == []
         assert it.most_starting <= AT_ONE_TIME

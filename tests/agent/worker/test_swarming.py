@@ -22,7 +22,7 @@ from nile.agent.worker.manifest import Manifest
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
-from nile.agent.worker.scanning import scan
+from nile.agent.worker.scanning import changed_since, scan
 from nile.agent.worker.swarming import OWN, Swarming
 from nile.agent.worker.trees import Source
 from tests.agent.worker.copying import NAME, a_loop
@@ -194,6 +194,19 @@ def test_a_host_that_is_complete_serves_the_next_one_without_the_seed(swarm: Swa
     swarm.join(2, swarm.port(11))
     swarm.until(lambda: swarm.has(12, "complete"))
     same(top, swarm.dest(2))
+
+
+def test_a_copy_that_others_are_given_looks_untouched_until_nobody_is(swarm: Swarm) -> None:
+    swarm.join(1, swarm.seed())
+    swarm.until(lambda: swarm.has(11, "complete"))
+    roots = [(os.fsencode(swarm.dest(1)), b"")]
+    found = scan(roots, Patterns())
+    swarm.hosts[1].unpeer({"n": 7, "what": 11})
+    swarm.last(11)
+    assert changed_since(found, roots, Patterns()) == []
+    swarm.hosts[1].clear()
+    assert not list(swarm.dest(1).glob(".nile-sync-*"))
+    assert changed_since(found, roots, Patterns()) == FILES  # by ctime alone
 
 
 def test_what_is_there_already_isnt_fetched(swarm: Swarm, top: Path) -> None:
