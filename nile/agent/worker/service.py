@@ -169,7 +169,7 @@ class Service:
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end."""
         self._loop.at(self._loop.now() + STOP_S, self._leave)
-        all_of_them = (self._copies, self._streaming, self._gathering, self._swarming)
+        all_of_them = (self._swarming, self._copies, self._streaming, self._gathering)
         used = [each for each in all_of_them if each is not None]
 
         def stop_next() -> None:
@@ -181,6 +181,8 @@ class Service:
         stop_next()
 
     def _leave(self) -> None:
+        if self._swarming is not None:
+            self._swarming.leave()
         if self._place is not None:
             self._place.abandon()
             self._place = None

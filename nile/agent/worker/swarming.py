@@ -13,6 +13,7 @@ what they sent; a host also that it is `complete`. From then on it has the files
 and serves the others until it is told to stop.
 """
 
+import contextlib
 import os
 import zlib
 
@@ -206,7 +207,8 @@ class Taker(Part):
 
     def clear(self) -> None:
         """Remove the directory. A file that loses a name looks as if somebody had written to it."""
-        receiving.remove(self._dest, os.path.basename(self._directory))
+        with contextlib.suppress(OSError):  # then the next run removes it
+            receiving.remove(self._dest, os.path.basename(self._directory))
 
 
 def directory(place: "Place") -> bytes:
@@ -317,6 +319,12 @@ class Swarming:
         """Nobody is served any more, neither so nor otherwise."""
         while self._ended:
             self._ended.pop().clear()
+
+    def leave(self) -> None:
+        """There is no time left to wait for those that haven't ended."""
+        self._ended += self._parts.values()
+        self._parts.clear()
+        self.clear()
 
     def stop(self, idle: "Callable[[], None]") -> None:
         """End all of them; `idle()` is called once nothing is left."""

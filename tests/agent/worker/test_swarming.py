@@ -206,7 +206,7 @@ def test_a_copy_that_others_are_given_looks_untouched_until_nobody_is(swarm: Swa
     assert changed_since(found, roots, Patterns()) == []
     swarm.hosts[1].clear()
     assert not list(swarm.dest(1).glob(".nile-sync-*"))
-    assert changed_since(found, roots, Patterns()) == FILES  # by ctime alone
+    assert set(changed_since(found, roots, Patterns())) >= set(FILES)  # by ctime alone
 
 
 def test_what_is_there_already_isnt_fetched(swarm: Swarm, top: Path) -> None:
