@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 CHUNK = 64 * 1024  # bytes of a packed torrent in one message
 OWN = "-swarm"  # after the name of the run's own directory
 MOST_NAMED = 3
+MOST_ADDRESSES = 4  # of one host
 
 
 class Part:
@@ -81,8 +82,8 @@ class Part:
         return found
 
     def _tell_of(self, addresses: "List[str]", port: int) -> None:
-        # One is enough; of several the first is the one that a dialler would take.
-        self._peering.tell({"do": "peers", "peers": [[address, port] for address in addresses[:1]]})
+        # A peer notices that it is the same one at another address.
+        self._peering.tell({"do": "peers", "peers": [[each, port] for each in addresses[:MOST_ADDRESSES]]})
 
     def limit(self, limit: int) -> None:
         """Send no more than so many bytes a second; 0: as many as it can."""

@@ -111,9 +111,9 @@ class Swarm:
         self.port(10 + host)
         self.connect(10 + host, *others)
 
-    def connect(self, number: int, *ports: int) -> None:
+    def connect(self, number: int, *ports: int, address: str = "127.0.0.1") -> None:
         worker = self.root if number == SEED else self.hosts[number - 10]
-        worker.peers({"n": 8, "what": number, "peers": [["127.0.0.1", port] for port in ports]})
+        worker.peers({"n": 8, "what": number, "peers": [[address, port] for port in ports]})
 
     def has(self, number: int, what: str) -> bool:
         return any(what in fields for fields in self.said[number])
@@ -184,6 +184,15 @@ def test_two_hosts_get_all_files_and_the_seed_sends_less_than_both_got(swarm: Sw
     assert sum(swarm.progress(10 + host)["got"] for host in (1, 2)) >= 2 * size
     assert swarm.last(SEED)["sent"] <= 2 * size + 100_000
     assert peers() == []
+
+
+def test_the_seed_goes_to_a_host_by_its_name(swarm: Swarm, top: Path) -> None:
+    swarm.seed()
+    swarm.begin(1)
+    swarm.connect(SEED, swarm.port(11), address="localhost")
+    swarm.connect(SEED, 1, address="no.such.name.invalid")
+    swarm.until(lambda: swarm.has(11, "complete"))
+    same(top, swarm.dest(1))
 
 
 def test_a_host_that_is_complete_serves_the_next_one_without_the_seed(swarm: Swarm, top: Path) -> None:
