@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     Message = Dict[str, Any]
 
+OLDEST = 2  # of libtorrent's versions
 REPORT_S = 0.5
 NAMES = 200  # files of which the places are told in one message
 _TCP_ONLY = {
@@ -247,5 +248,7 @@ def main() -> None:
     """Be a peer; what goes wrong here is said on standard error."""
     import libtorrent
 
+    if int(libtorrent.__version__.split(".")[0]) < OLDEST:
+        raise SystemExit("libtorrent %s is too old" % libtorrent.__version__)
     Peer(libtorrent).run()
     os._exit(0)  # nobody waits for connections to be closed in order

@@ -328,6 +328,17 @@ def test_the_first_python_that_has_it_is_taken(swarm: Swarm, monkeypatch: pytest
     swarm.until(lambda: swarm.has(11, "complete"))
 
 
+def test_one_that_is_too_old_is_none(swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "libtorrent.py").write_text("__version__ = '1.2.9.0'\n")
+    old = tmp_path / "old"
+    old.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    old.chmod(0o755)
+    monkeypatch.setattr(peering, "pythons", lambda given: [given])
+    swarm.seed()
+    swarm.begin(1, python=str(old))
+    assert swarm.last(11)["code"] == "no-libtorrent"
+
+
 def test_where_a_file_has_only_one_name(swarm: Swarm, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placing, "can_link", lambda directory: False)
     swarm.join(1, swarm.seed())
