@@ -107,10 +107,12 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a job decided is in the store; or can't be, and then it isn't `kept`."""
+    """What a job decided is in the store; or can't be, for that `reason`, and then it isn't `kept`."""
 
     number: int
     kept: bool = True
+    reason: str = "the store of runs takes no record of it"
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from nile.topology.model import ROOT_ID
 
 WINDOW = 128 * 1024
 """Bytes that may be on their way to one worker: said, and not yet read by it."""
+GAP_S = 5.0
+"""The root does something every second: where that takes longer, it was kept from its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,11 @@ Errand = Tell | Judge | Reach | Publish
 
 
 class Job(Protocol):
-    """Decides what workers do. Times are seconds since the run began; errands are carried out in order."""
+    """Decides what workers do. Errands are carried out in order.
+
+    Times are seconds since the run began, without those in which the root was kept from its work (it was
+    stopped, or the machine had too much to do): nobody could be heard then, and nobody is judged for that.
+    """
 
     def begin(self, t: float) -> Iterable[Errand]:
         """The run begins; the root's worker listens already."""
@@ -102,6 +108,9 @@ class Job(Protocol):
     def tick(self, t: float) -> Iterable[Errand]:
         """Time passed; about once a second."""
 
+    def missed(self, seconds: float) -> None:
+        """For so long the root was kept from its work: times leave it out, and clocks of hosts don't."""
+
 
 class NoJob:
     """The job of a run that has none: see `Job`."""
@@ -111,6 +120,9 @@ class NoJob:
         return ()
 
     started = heard = lied = over = root_lost = answered = interrupted = tick = begin
+
+    def missed(self, seconds: float) -> None:
+        """Nothing."""
 
 
 @dataclass(slots=True)
@@ -148,16 +160,20 @@ class Work:
         """Questions to the user."""
         self._open = 0
         """The number of the one that isn't answered; 0: there is none."""
+        self._last_s = 0.0
+        """When anything happened last,"""
+        self._missed_s = 0.0
+        """and for how long, in all, the root was kept from its work."""
 
     # What happens.
 
     def begin(self, t: float) -> list[Action]:
         """The run begins."""
-        return self._run(self._job.begin(t), t)
+        return self._run(self._job.begin(self._time(t)), t)
 
     def started(self, host: Host, t: float) -> list[Action]:
         """Its worker runs."""
-        return self._run(self._job.started(host.id, t), t)
+        return self._run(self._job.started(host.id, self._time(t)), t)
 
     def output(self, host: Host, data: bytes, t: float) -> list[Action]:
         """Bytes that its worker said."""
@@ -169,15 +185,15 @@ class Work:
             for message in messages.unpack(self._talks[node_id].heard, data):
                 actions += self._hear(node_id, message, t)
         except WireError as error:
-            actions += self._run(self._job.lied(node_id, str(error)[:200], t), t)
+            actions += self._run(self._job.lied(node_id, str(error)[:200], self._time(t)), t)
         return actions
 
     def _hear(self, node_id: int, message: Mapping[str, Any], t: float) -> list[Action]:
         actions: list[Action] = []
         try:
-            self._run(self._job.heard(node_id, dict(message), t), t, actions)
+            self._run(self._job.heard(node_id, dict(message), self._time(t)), t, actions)
         except (KeyError, TypeError, ValueError) as error:
-            actions += self._run(self._job.lied(node_id, str(error)[:200], t), t)
+            actions += self._run(self._job.lied(node_id, str(error)[:200], self._time(t)), t)
         return actions
 
     def handle(
@@ -191,14 +207,14 @@ class Work:
                 found = {"port": port} if port else {"code": "dropped", "reason": reason}
                 return self.reached(ROOT_ID, {"number": number, **found}, t)
             case RootWorkerEnded(reason):
-                return self._run(self._job.root_lost(reason, t), t)
+                return self._run(self._job.root_lost(reason, self._time(t)), t)
             case Answered(number, yes) if number == self._open:
                 self._open = 0
-                return self._run(self._job.answered(yes, t), t)
+                return self._run(self._job.answered(yes, self._time(t)), t)
             case Answered():
                 return []  # another one has been asked since
-            case Recorded(number, kept):
-                lost = {"code": "store", "reason": "the store of runs takes no record of it"}
+            case Recorded(number, kept, reason, remedy):
+                lost = {"code": "store", "reason": reason, "remedy": remedy}
                 return self.reached(ROOT_ID, {"number": number, **({} if kept else lost)}, t)
 
     def verdicts(self, hosts: list[Host], t: float) -> list[Action]:
@@ -208,16 +224,24 @@ class Work:
             host = hosts.pop(0)
             if talk := self._talks.pop(host.id, None):
                 talk.said.clear()
-            actions += self._run(self._job.over(host.id, t), t)
+            actions += self._run(self._job.over(host.id, self._time(t)), t)
         return actions
 
     def interrupted(self, t: float) -> list[Action]:
         """The run is to end."""
-        return self._run(self._job.interrupted(t), t)
+        return self._run(self._job.interrupted(self._time(t)), t)
 
     def tick(self, t: float) -> list[Action]:
         """Time passed."""
-        return self._run(self._job.tick(t), t)
+        return self._run(self._job.tick(self._time(t)), t)
+
+    def _time(self, t: float) -> float:
+        """The time that the job goes by."""
+        gap_s, self._last_s = t - self._last_s, t
+        if gap_s > GAP_S:
+            self._missed_s += gap_s
+            self._job.missed(gap_s)
+        return t - self._missed_s
 
     # What is said.
 

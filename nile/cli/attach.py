@@ -48,7 +48,7 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
     from nile.store import RunContext
 
     allow_descriptors()
-    options, notices = handover.exec, list[str]()
+    options, notices, control = handover.exec, list[str](), recorded.control_of(record.run)
     with store.recorder(RunContext.here(tuple(sys.argv))) as recorder:
 
         def take_over() -> Heritage:
@@ -65,6 +65,7 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
             notices=notices,
             take_over=take_over,
             check_ours=recorder.check_ours,
+            observe=control.observe,
         )
         known = store.results(record)
         said = f"{options.command}: {len(known)} of {len(handover.hosts)} hosts had their verdict"
@@ -74,5 +75,5 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
         if record.interrupted:
             engine.interrupt(options.grace_s)
         show = Show(screen, store, record.run, given, known)
-        unrecorded = show.follow(engine, options.grace_s)
+        unrecorded = show.follow(engine, control, options.grace_s)
     return finish(screen, show, unrecorded, given)

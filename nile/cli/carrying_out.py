@@ -30,7 +30,7 @@ def carry_out(
     `nile.store.Handover`), and `job(run id)` what the run does on its hosts beside a command.
     """
     from nile.cli.following import Show, finish
-    from nile.cli.recorded import plan_text, screen, store_path
+    from nile.cli.recorded import control_of, plan_text, screen, store_path
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
     from nile.report.text import visible
@@ -44,6 +44,7 @@ def carry_out(
     context = RunContext.here(given.get("argv") or tuple(sys.argv), plan_text(chosen.plan))
     with Store(store_path()) as store, store.recorder(context, handover) as recorder:
         notices: list[str] = []
+        control = control_of(run_id)
         engine = prepare(
             run_id,
             chosen.plan,
@@ -53,11 +54,12 @@ def carry_out(
             ask_secret,
             notices=notices,
             check_ours=recorder.check_ours,
+            observe=control.observe,
             job=None if job is None else job(run_id),
             sudo=given.get("sudo_user") or ("root" if given.get("sudo") else ""),
         )
         for notice in notices:
             out.err.write(f"nile: {visible(notice)}\n")
         show = Show(out, store, run_id, given)
-        unrecorded = show.follow(engine, options.grace_s)
+        unrecorded = show.follow(engine, control, options.grace_s)
     return finish(out, show, unrecorded, given)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nile.cli.question import Question
+    from nile.control import Control
     from nile.controller import Engine
     from nile.errors import StoreError
     from nile.events import Event, HostResult
@@ -60,14 +61,18 @@ class Show:
             renderers.append(self._progress)
         self._renderer = Several(renderers)
 
-    def follow(self, engine: Engine, grace_s: float) -> StoreError | None:
-        """Run the engine and show its events, until the end; what kept the store from recording all of it."""
+    def follow(self, engine: Engine, control: Control, grace_s: float) -> StoreError | None:
+        """Run the engine and show its events, until the end; what kept the store from recording all of it.
+
+        Meanwhile `control` answers for it, to other terminals.
+        """
         from nile.cli.interrupts import Interrupts
         from nile.cli.question import Question
         from nile.errors import StoreError, TakenOverError
         from nile.events import Asked
 
-        with Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
+        serving = control.serving(engine.interrupt)
+        with serving, Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
             try:
                 for event in engine.events(IDLE_S, grace_s):
                     interrupts.wait_while_paused()

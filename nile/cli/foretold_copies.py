@@ -22,13 +22,18 @@ ANYWHERE = "/srv"
 
 def foreseen(plan: Plan, source: str, dest: str | None, rate: float) -> Foreseen:
     """Read the source, and foresee the copy; raises UsageError where the source can't be read."""
+    from nile.agent.worker.messages import CantError
+    from nile.agent.worker.packing import MOST_ENTRIES
     from nile.agent.worker.patterns import Patterns
     from nile.agent.worker.trees import Source
     from nile.sync.forecast import foresee
 
     sources, _ = places((source, dest or ANYWHERE))
     read = Source(sources, Patterns([]))
-    read.read(checksum=False)
+    try:
+        read.read(checksum=False, most=MOST_ENTRIES)
+    except CantError as error:
+        raise UsageError(str(error), where="--sync", remedy=error.fields["remedy"]) from None
     if read.manifest.missing or read.manifest.unreadable:
         reason, remedy = read.why_not()
         raise UsageError(reason, where="--sync", remedy=remedy)

@@ -12,6 +12,7 @@ from nile.errors import UsageError
 from nile.events import Verdict
 
 if TYPE_CHECKING:
+    from nile.control import Control
     from nile.report import Screen
     from nile.store import RunRecord, Store
     from nile.topology.model import Plan
@@ -25,6 +26,20 @@ def store_path() -> Path:
     from nile.topology.places import state_directory
 
     return state_directory() / FILE_NAME
+
+
+def control_of(run_id: str) -> Control:
+    """What answers for a run of this process while it is under way."""
+    from nile.control import Control
+
+    return Control(control_directory(), run_id)
+
+
+def control_directory() -> Path:
+    """Where runs under way have their sockets."""
+    from nile.topology.places import state_directory
+
+    return state_directory() / "control"
 
 
 def open_store() -> Store:

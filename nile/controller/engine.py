@@ -39,7 +39,6 @@ from nile.cascade import (
     Listening,
     Publish,
     ReadStdin,
-    Recorded,
     RootSaid,
     RootWorkerEnded,
     Send,
@@ -95,6 +94,8 @@ class EngineOptions:
     bundle: Callable[[], Bundle] = agent_bundle
     check_ours: Callable[[], None] = lambda: None
     """Raises TakenOverError where another root has taken the run over; asked after every long sleep."""
+    observe: Callable[[Sequence[Event]], None] = lambda _: None
+    """Told of all events, in a thread that waits for no terminal; it must neither raise nor wait."""
 
 
 class Engine:
@@ -109,6 +110,7 @@ class Engine:
             lambda number: self._post(self._stored, number),
             lambda number: self._post(self._shown, number),
             lambda error: self._post(self._fail, error),
+            options.observe,
         )
         self._inbox: deque[tuple[Input, Credit | None]] = deque()
         self._pumping = True  # nothing is applied before the run begins
@@ -375,7 +377,7 @@ class Engine:
         for committed in self._ledger.stored(number):
             self._give(committed)
         for decided in self._ledger.decided():
-            self._give(Recorded(decided, kept=self._pipeline.failure is None))
+            self._give(self._pipeline.recorded(decided))
 
     def _shown(self, number: int) -> None:
         self._stirred.set()

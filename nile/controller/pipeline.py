@@ -10,7 +10,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from nile.errors import TakenOverError
+from nile.cascade import Recorded
+from nile.errors import NileError, TakenOverError
 from nile.events import Event, Notice
 
 BATCH = 2000
@@ -20,6 +21,7 @@ Numbered = tuple[int, Event]
 class Pipeline:
     """`record` commits a batch, in a thread of its own.
 
+    `observe` is told of all of them too, in that thread, whether the store takes them or not.
     `stored(n)` and `shown(n)` are called in the store's and in the caller's
     thread: everything up to number n is; `taken_over(error)` in the store's.
     """
@@ -30,11 +32,13 @@ class Pipeline:
         stored: Callable[[int], None],
         shown: Callable[[int], None],
         taken_over: Callable[[Exception], None],
+        observe: Callable[[Sequence[Event]], None] = lambda _: None,
     ) -> None:
         self._record = record
         self._stored = stored
         self._shown = shown
         self._taken_over = taken_over
+        self._observe = observe
         self.failure: Exception | None = None
         """Why the store records no more. The run goes on: its commands matter more than its record."""
         self._to_store: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
@@ -74,6 +78,13 @@ class Pipeline:
             yield event
             self._shown(number)
 
+    def recorded(self, decision: int) -> Recorded:
+        """What became of the record of a decision that has come so far."""
+        failure = self.failure
+        if not isinstance(failure, NileError):
+            return Recorded(decision, kept=failure is None)
+        return Recorded(decision, False, _in_one_line(failure), failure.remedy or "")
+
     def drain(self) -> None:
         """Nobody looks any more: pass everything as shown, until the end."""
         while (item := self._to_show.get()) is not None:
@@ -88,6 +99,7 @@ class Pipeline:
                 break  # nothing may be told to anybody any more
             # Also where nothing can be kept any more: the run has to come to its end.
             self._stored(batch[-1][0])
+            self._observe([event for _, event in batch])
             for item in batch:
                 self._to_show.put(item)
         self._to_show.put(None)
@@ -100,7 +112,7 @@ class Pipeline:
             self._taken_over(error)
         except Exception as error:  # raised again by the engine, once the run is over
             self.failure = error
-            text = f"the run goes on, but nothing more of it is recorded: {error}"
+            text = f"the run goes on, but nothing more of it is recorded: {_in_one_line(error)}"
             self._to_show.put((0, Notice(text)))
 
     def _batches(self) -> Iterator[list[Numbered]]:
@@ -114,3 +126,10 @@ class Pipeline:
                     return
                 batch.append(following)
             yield batch
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong, and where; the remedy is said in the end."""
+    if not isinstance(error, NileError):
+        return str(error)
+    return f"{error.where}: {error.message}" if error.where else error.message

@@ -40,6 +40,7 @@ def prepare(
     notices: list[str] | None = None,
     take_over: Callable[[], Heritage] | None = None,
     check_ours: Callable[[], None] = lambda: None,
+    observe: Callable[[Sequence[Event]], None] = lambda _: None,
     job: MakeJob | None = None,
     sudo: str = "",
 ) -> Engine:
@@ -47,7 +48,7 @@ def prepare(
 
     With `take_over` it goes on with a run whose root died: that is called last,
     once nothing can keep this root from it any more. `check_ours` raises
-    TakenOverError where another root did so with this very run.
+    TakenOverError where another root did so with this very run; `observe` is told of all events.
     A `job` is what the run's workers are told to do, in place of a command;
     `sudo` is the user as whom they are started, by sudo, if it isn't who logs in.
     With `relays_only` no asked host is logged in to, only those above them.
@@ -86,6 +87,7 @@ def prepare(
             record=record,
             bundle=lambda: KeptBundle(cache_directory()),
             check_ours=check_ours,
+            observe=observe,
         )
     )
 

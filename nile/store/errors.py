@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,24 @@ UNWRITABLE = (
 )
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
+ENOUGH = "16 MiB"
+"""What a run of 600 hosts takes, some times over: a log of 4 MiB, and the rows."""
+NOTHING = 64 * 1024
+"""Bytes; the first thing that a store needs beside itself is half of that."""
+
 
 def primary_code(error: sqlite3.Error) -> int:
     """SQLite's primary result code of an error; 0 where the module itself raised it."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_full(place: Path) -> bool:
+    """SQLite calls it an error of the disk where it can't make its side files."""
+    try:
+        about = os.statvfs(place)
+    except OSError:
+        return False
+    return about.f_bavail * about.f_frsize < NOTHING
 
 
 def damaged(path: Path, what: str) -> StoreError:
@@ -36,8 +51,11 @@ def damaged(path: Path, what: str) -> StoreError:
 
 
 def _remedy(path: Path, code: int) -> str:
-    if code == sqlite3.SQLITE_FULL:
-        return f"free some space on the file system of {path.parent}, or set XDG_STATE_HOME to another place"
+    if code == sqlite3.SQLITE_FULL or _is_full(path.parent):
+        return (
+            f"free {ENOUGH} on the file system of {path.parent}; or, if it can't wait, have another store, "
+            "in memory: XDG_STATE_HOME=/dev/shm/$USER before the command, and before `nile show` of that run"
+        )
     if code in BUSY:
         return "another process holds the store: wait for it to end, or see which with: fuser " + str(path)
     if code in UNWRITABLE:

@@ -10,6 +10,7 @@ from typing import Any
 from nile.cascade import Errand, Publish, Tell
 from nile.cascade.work import Reach
 from nile.events import Decision
+from nile.sync.judging import SILENT_S
 from nile.sync.targets import count
 from nile.topology.model import ROOT_ID
 
@@ -42,6 +43,8 @@ class _Work:
     """None: it has to speak, and has said nothing since."""
     anew: bool = False
     """It was asked something since that was looked at last."""
+    alive_s: float = float("-inf")
+    """When it last said that it is at it."""
 
 
 class Asking:
@@ -98,6 +101,7 @@ class Asking:
         if work.since_s is None:
             work.since_s = t
         if message.get("alive") is True:  # it is at it
+            work.alive_s = t
             if (done := count(message["done"])) >= work.done + LEAST:
                 work.done, work.since_s = done, t
             return
@@ -118,3 +122,8 @@ class Asking:
         work = self._work[node_id]
         computing_s = min(MOST_COMPUTING_S, max(work.done, known) * EACH_S)
         return work.since_s is not None and t - work.since_s > STILL_S + computing_s
+
+    def is_at_it(self, node_id: int, t: float, known: int = 0) -> bool:
+        """Is a worker looking at files? It said so not long ago, and gets on; so it may do nothing else."""
+        lately = t - self._work[node_id].alive_s <= SILENT_S
+        return lately and not self.stands_still(node_id, t, known)

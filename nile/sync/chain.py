@@ -129,12 +129,25 @@ class Chain:
             if (since_s := self._orphans.get(member)) is not None:
                 yield from self._look_after(member, since_s, t)
 
+    def leave_out_late(self, t: float) -> Errands:
+        """Those that have still to make room for what comes: the others needn't wait for that."""
+        for member in self._members:
+            late = member.due_s is not None and t > member.due_s and member.asked == member.number
+            if late and self._asking.is_at_it(member.target.id, t):
+                yield from self._leave_out(member, "it still takes away what an earlier copy left", t, True)
+
     def overdue(self, t: float) -> list[Target]:
         """Hosts whose workers hang: they haven't said what they have to say."""
-        asked = (*self._members, *self._leaving.values())
-        late = [member for member in asked if member.due_s and t > member.due_s]
+        late = [member for member in (*self._members, *self._leaving.values()) if self._hangs(member, t)]
         late += [member for member in self._members if member.complete and self._is_late(member, t)]
         return [member.target for member in late]
+
+    def _hangs(self, member: Member, t: float) -> bool:
+        """Has it to answer, and doesn't? To take away what is unfinished it has its time."""
+        if member.due_s is not None and not self._hosts.attached(member.target.id):
+            member.due_s = t + ANSWER_S  # nothing can come from it
+        late = member.due_s is not None and t > member.due_s
+        return late and (member.inside or not self._asking.is_at_it(member.target.id, t))
 
     def _is_late(self, member: Member, t: float) -> bool:
         """Has it said nothing for too long, or only that it is at it for longer than there is work for?"""
@@ -327,6 +340,7 @@ class Chain:
         if says:
             self._leaving[member.target.id] = member
             member.due_s = t + ANSWER_S
+            self._asking.expect(member.target.id)
             yield self._asking.ask(member.target.id, "leave", {"what": member.number}, None)
         if feeder is None and member.link:
             yield self._asking.ask(ROOT_ID, "leave", {"what": member.link}, None)

@@ -26,10 +26,11 @@ from nile.sync.counting import Counting
 from nile.sync.demand import Demand
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import SILENT_S, broke_rules, silent, unfit
+from nile.sync.judging import SILENT_S, broke_rules, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.roster import Roster
+from nile.sync.silence import Silence
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
 from nile.sync.swarming import Swarm
@@ -65,6 +66,7 @@ class Sync:
         self._targets = Roster(hosts, only)
         means = Means(options, run, hosts, address, secret)
         self._asking, self._ways, self._bulk = means.asking, means.ways, means.bulk
+        self._silence = Silence(hosts, means.asking, "the place to copy to")
         self._survey = Survey(means, self._targets, self._fail, self._stop)
         self._counting = Counting(
             self._targets,
@@ -81,7 +83,12 @@ class Sync:
             run, options.dest, options.release, quorum=options.quorum, keep=options.keep, delivered=True
         )
         self._flipping = Flipping(
-            order, self._targets, self._asking, self._fail, lambda target, _: iter([self._done(target)])
+            order,
+            self._targets,
+            self._asking,
+            self._fail,
+            lambda target, _: iter([self._done(target)]),
+            hosts.attached,
         )
         self._shown: Counter[int] = Counter()
         """Bytes of differences that were shown, by host."""
@@ -175,15 +182,14 @@ class Sync:
         yield from self._go_on(t)
         yield from self._progress(t)
 
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work."""
+        self._flipping.missed(seconds)
+
     def _judge_silence(self, target: Target, t: float) -> Errands:
         """It has to speak: does its worker hang?"""
-        if not self._hosts.attached(target.id):  # nothing can come from it
-            self._asking.expect(target.id)
-        if self._asking.begins_anew(target.id):
-            target.heard_s = t
-        still = self._asking.stands_still(target.id, t, self._bulk.entries)
         patience_s = SILENT_S + (self._counting.coming_s if self._counting.is_asked(target) else 0.0)
-        if judgement := silent(target, t, "the place to copy to", still, patience_s):
+        if judgement := self._silence.judge(target, t, self._bulk.entries, patience_s):
             yield from self._fail(target, judgement)
 
     def _progress(self, t: float) -> Errands:

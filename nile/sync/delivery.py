@@ -169,7 +169,7 @@ class Delivery:
             yield from self._failed(message, t)
         else:
             self._recorded = self._complete = True
-            self._due_s = None if self._free else t + ANSWER_S
+            self._await_free(t)
             self._streams.means.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
             yield from self.chain.digested(message.get("digest") if self._streams.hashed else None)
             yield from self._join_last(t)
@@ -195,8 +195,8 @@ class Delivery:
         recorder = self._recorder
         if recorder is not None and recorder.step is Step.STREAMING:
             self.left.append(recorder)
+            self._await_free(t)
             if not self._free:
-                self._due_s = t + ANSWER_S
                 yield self._asking.ask(recorder.id, "abandon", {"what": self._receiving}, None)
 
     def _come_to_nothing(self, t: float) -> Errands:
@@ -271,16 +271,32 @@ class Delivery:
     def look_after(self, t: float) -> Errands:
         """Some time has passed."""
         chain, late = self.chain, []
-        if self._due_s is not None and t > self._due_s and self._recorder is not None:
+        if self._recorder is not None and self._hangs(self._recorder, t):
             late.append(self._recorder)
         if chain is not None:
             yield from chain.look_after(t)
+            yield from chain.leave_out_late(t)
             late += chain.overdue(t)
+            if self._asking.is_at_it(ROOT_ID, t, self._streams.means.bulk.entries):
+                chain.heard_s = t  # as long as the root looks at the source, it has nothing for anybody
             if chain.active and t - chain.heard_s > STUCK_S:
                 yield from chain.dissolve(f"nobody said anything for {STUCK_S:.0f} s", t)
         for target in late:
             reason = "its worker hangs: it doesn't say what became of the stream"
             yield from self._streams.fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+
+    def _await_free(self, t: float) -> None:
+        """Whom it was recorded against has to say that this is over."""
+        self._due_s = None if self._free or self._recorder is None else t + ANSWER_S
+        if self._due_s is not None and self._recorder is not None:
+            self._asking.expect(self._recorder.id)
+
+    def _hangs(self, recorder: Target, t: float) -> bool:
+        """Has it to answer, and doesn't? To take away what is unfinished, first or last, it has its time."""
+        means = self._streams.means
+        if self._due_s is not None and not means.hosts.attached(recorder.id):
+            self._due_s = t + ANSWER_S  # nothing can come from it
+        return self._due_s is not None and t > self._due_s and not self._asking.is_at_it(recorder.id, t)
 
     def forget(self) -> Errands:
         """Have the root give the room back."""

@@ -61,3 +61,7 @@ class Elevated:
     def tick(self, t: float) -> Errands:
         """Time passed."""
         return self._with_ends(self._job.tick(t))
+
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work."""
+        self._job.missed(seconds)

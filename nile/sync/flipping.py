@@ -38,8 +38,9 @@ MOST_S = 60.0
 WORD_S = 30.0
 """For the word to flip, to get to the last host: with less than that left nobody is told."""
 
-STORE = "run it again once the root can write to its store again: `nile runs` says what is wrong with it"
-FINISH = "`nile releases --finish` does, once it can be"
+STORE = "see that the store of runs can be written, or give it another place by XDG_STATE_HOME"
+LATE = "run it again; if that takes as long again, give the store of runs a faster disk by XDG_STATE_HOME"
+FINISH = "mend that; then `nile releases --finish` writes it down"
 
 
 class Phase(StrEnum):
@@ -72,7 +73,10 @@ class Order:
 
 
 class Flipping:
-    """`fail(target, judgement)` gives a verdict, `done(target, message)` one of `ok`."""
+    """`fail(target, judgement)` gives a verdict, `done(target, message)` one of `ok`.
+
+    `attached(id)` says whether anything can come from a host.
+    """
 
     def __init__(
         self,
@@ -81,18 +85,24 @@ class Flipping:
         asking: Asking,
         fail: Callable[[Target, Judgement], Errands],
         done: Callable[[Target, Mapping[str, Any]], Errands],
+        attached: Callable[[int], bool],
     ) -> None:
         self._order = order
         self._targets = targets
         self._asking = asking
         self._fail = fail
         self._done = done
+        self._attached = attached
+        self._away_s: dict[int, float] = {}
+        """Until when those were out of reach that had to do something then."""
         self._phase = Phase.WAITING
         self._members: list[Target] = []
         self._refused = 0
         self._since_s = 0.0
-        self._unrecorded = ""
-        """Why the store hasn't what was decided, or had it too late."""
+        self._missed_s = 0.0
+        """For how long the root was kept from its work since then."""
+        self._unrecorded = self._remedy = ""
+        """Why the store hasn't what was decided, or had it too late; and what helps."""
         self._interrupted = False
         self._open = Standing()
 
@@ -115,13 +125,17 @@ class Flipping:
 
     def look_after(self, t: float) -> Errands:
         """One that says that it is at it, and never gets there, holds up nobody."""
-        quick = self._phase in (Phase.STAGING, Phase.UNSTAGING, Phase.FLIPPING)
-        if quick and t - self._since_s > MOST_S:
-            for target in [each for each in self._members if each.step is Step.CLOSING]:
+        if self._phase not in (Phase.STAGING, Phase.UNSTAGING, Phase.FLIPPING):
+            return
+        for target in [each for each in self._members if each.step is Step.CLOSING]:
+            away, why = not self._attached(target.id), "its file system may hang"
+            if away and self._phase is Phase.STAGING:  # for those that are ready the word would grow too old
+                why = "it is out of reach"
+            elif away:  # it hears of it once it is back
+                self._away_s[target.id] = t
+            if t - max(self._since_s, self._away_s.get(target.id, 0.0)) > MOST_S:
                 self._refused += 1
-                reason = (
-                    f"it had to {self._phase.value}, and hasn't in {MOST_S:.0f} s: its file system may hang"
-                )
+                reason = f"it had to {self._phase.value}, and hasn't in {MOST_S:.0f} s: {why}"
                 yield from self._fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
 
     def go_on(self, t: float) -> Errands:
@@ -157,8 +171,10 @@ class Flipping:
     def _decided(self, message: dict[str, Any], t: float) -> Errands:
         """It is in the store; or can't be, and nobody who looks later could tell what was to be."""
         self._unrecorded = words(message["reason"]) if message.get("code") else ""
-        if (waited_s := t - self._since_s) > LATEST_S - WORD_S and not self._unrecorded:
+        self._remedy = words(message.get("remedy", "")) or STORE
+        if (waited_s := t - self._since_s + self._missed_s) > LATEST_S - WORD_S and not self._unrecorded:
             self._unrecorded = f"{waited_s:.0f} s after hosts were asked to be ready it was decided: too late"
+            self._remedy = LATE
         if self._interrupted:
             return
         self._members = [target for target in self._members if target.step is not Step.OVER]
@@ -169,6 +185,10 @@ class Flipping:
         """The user wants the run to end: what all were told is all that they are told."""
         self._interrupted = True
 
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work: on hosts a word grows too old all the same."""
+        self._missed_s += seconds
+
     def end(self) -> Errands:
         """Nothing more is heard of any host: say who has flipped, if they aren't all through with it."""
         for text in self._open.said(self._targets, self._order.to, self._order.dest):
@@ -176,7 +196,7 @@ class Flipping:
         self._open = Standing()
 
     def _ask(self, phase: Phase, t: float) -> Errands:
-        self._phase, self._since_s = phase, t
+        self._phase, self._since_s, self._missed_s = phase, t, 0.0
         fields: dict[str, Any] = {}
         if phase is Phase.STAGING:
             fields = {"to": self._order.to, "run": self._order.run, "back": self._order.back}
@@ -221,7 +241,7 @@ class Flipping:
         what = "the release is there, and not current: " if self._order.delivered else "nothing was flipped: "
         remedy = "run it again once the others are well, or with another --quorum"
         if self._unrecorded:
-            remedy = STORE
+            remedy = self._remedy
         for target in self._members:
             yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, what + lacking, remedy))
 

@@ -143,6 +143,9 @@ class Gather:
                 yield from self._judge(giver, STANDS_STILL, t)
         yield from self._go_on(t)
 
+    def missed(self, seconds: float) -> None:
+        """Nothing depends on the hosts' clocks."""
+
     # A turn.
 
     def _go_on(self, t: float) -> Errands:

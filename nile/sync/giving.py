@@ -12,7 +12,7 @@ from nile.cascade.work import Judge
 from nile.events import Code, Verdict
 from nile.sync.asking import LOOPBACK, Errands
 from nile.sync.demand import Demand
-from nile.sync.judging import STALLED_S, stalled
+from nile.sync.judging import STALLED_S, hangs, stalled
 from nile.sync.means import Means
 from nile.sync.queues import Queues
 from nile.sync.roster import Roster
@@ -28,6 +28,8 @@ MOST_BEYOND = 2
 MOST_NAME = 8192
 TRIES = 4
 """Copies that are begun for one host before it is given up."""
+ANSWER_S = 60.0
+"""For a worker to say how a copy ended: that the other side has ended it, or that it was told to end it."""
 
 STOPPED = "stopped"
 """How a worker says that it ended something because it was told to."""
@@ -102,37 +104,94 @@ class Giving:
         self.sent: Counter[int] = Counter()
         self.began_s = 0.0
         self.broken: Judgement | None = None
+        self._root_hangs: Judgement | None = None
+        self._looked_s = 0.0
+        """When it was looked last how far all are."""
 
     # Whom.
 
     def look_after(self, t: float) -> Errands:
-        """Copies of whose giver nothing more is to be heard, and those of which nobody says anything."""
+        """Copies of whose giver nothing more is to be heard, and those of which nothing comes."""
         self._queues.again()
         for target in self._targets.at(Step.COPYING):
             if self._unheard(target):
                 yield from self._ended(target, t)
-            elif t - max(target.heard_s, target.begun_s) > STALLED_S:
+            elif target.doubted_s is not None:
+                yield from self._look_who_hangs(target, target.doubted_s, t)
+            elif why := self._overdue(target, t):
+                yield from self._doubt(target, why, t)
+        self._looked_s = t
+
+    def _overdue(self, target: Target, t: float) -> Judgement | None:
+        """Of what nothing was heard for too long. While its giver looks at files, it can't give any."""
+        assert target.giver is not None
+        if target.pushing and self._asking.is_at_it(target.giver, t, self._means.bulk.entries):
+            target.heard_s = t
+            target.so_far_s += t - self._looked_s
+        silent_s = t - max(target.heard_s, target.begun_s)
+        patience_s = STALLED_S + self._means.work_s(target.may_delete)
+        if silent_s > (ANSWER_S if target.trouble and "receive" in target.ends else STALLED_S):
+            return stalled("the copy to it", silent_s)
+        return stalled("progress of the copy to it", patience_s) if t - target.so_far_s > patience_s else None
+
+    def _doubt(self, target: Target, why: Judgement, t: float) -> Errands:
+        """One of the two sides may hang: have both end it. From the root there is no other way to try."""
+        target.doubted_s, target.abandoned = t, True
+        if "receive" not in target.ends:
+            target.trouble = target.trouble or (Code.AGENT, why.reason, target.giver != ROOT_ID)
+            yield self._abandon(target)
+        if target.pushing and "push" not in target.ends:
+            assert target.giver is not None
+            yield self._asking.ask(target.giver, "abandon", {"what": target.pushing}, None)
+
+    def _look_who_hangs(self, target: Target, since_s: float, t: float) -> Errands:
+        """That one is failed, and not who has to do with it; one that is out of reach can't have said it."""
+        giver = target.giver
+        assert giver is not None
+        asked = [target.id] * ("receive" not in target.ends) + [giver] * ("push" not in target.ends)
+        if not all(map(self._hosts.attached, asked)):
+            target.doubted_s = t
+        elif t - since_s <= ANSWER_S:
+            return
+        elif "receive" not in target.ends:
+            assert target.trouble is not None
+            target.step = Step.OVER
+            yield Judge(target.id, hangs(f"{target.trouble[1]}, and it doesn't end it"))
+        elif giver == ROOT_ID:
+            reason = f"the root hangs: it was to copy to {target.name}, and doesn't end that"
+            remedy = "see that the source can be read"
+            self._root_hangs = Judgement(Verdict.FAILED, Code.SOURCE, reason, remedy)
+            if target.trouble is None:
+                yield from self._check(target)
+            else:
                 target.step = Step.OVER
-                yield Judge(target.id, stalled("the copy to it", STALLED_S))
-            elif t - target.so_far_s > (patience_s := STALLED_S + self._means.work_s(target.may_delete)):
-                target.step = Step.OVER
-                yield Judge(target.id, stalled("progress of the copy to it", patience_s))
+                yield Judge(target.id, self._root_hangs)
+        elif self._targets[giver].step is not Step.OVER:  # its takers follow from its verdict
+            self._targets[giver].step = Step.OVER
+            yield Judge(giver, hangs(f"it was to copy to {target.name}, and doesn't end that"))
 
     def gets_on(self, target: Target, so_far: int, t: float) -> None:
         """So many bytes have been sent to it; not for ever more than there are."""
         bulk = self._means.bulk
         if target.so_far + LEAST_BYTES <= so_far <= MOST_BEYOND * (bulk.size + bulk.entries * MOST_NAME):
             target.so_far, target.so_far_s = so_far, t
+            if target.giver is not None:  # when it last looked at files counts no more
+                self._asking.expect(target.giver)
 
     def go_on(self, t: float) -> Errands:
         """Begin what can begin: those first that have most to serve in turn."""
         for target, giver in self._queues.next(t):
-            yield from self._begin(target, giver, t)
+            if giver == ROOT_ID and self._root_hangs is not None:
+                target.step = Step.OVER
+                yield Judge(target.id, self._root_hangs)
+            else:
+                yield from self._begin(target, giver, t)
 
     def gone(self, target: Target, t: float) -> Errands:
         """It has its verdict: whom it served has to be served by another."""
         for taker in self._queues.served_by(target.id):
-            taker.trouble = taker.trouble or (Code.LINK, f"{target.name}, which copied to it, is gone", True)
+            if taker.trouble is None and "receive" not in taker.ends:
+                taker.trouble = (Code.LINK, f"{target.name}, which copied to it, is gone", True)
             taker.ends.add("push")
             yield self._abandon(taker)
             yield from self._ended(taker, t)
@@ -147,7 +206,7 @@ class Giving:
         giver = target.giver
         broke = target.trouble is not None and "receive" in target.ends
         away = giver is not None and giver != ROOT_ID and not self._hosts[giver].alive
-        return broke and (away or not target.pushed)
+        return broke and (away or not target.pushing)
 
     # How.
 
@@ -156,7 +215,8 @@ class Giving:
         target.giver, target.begun_s = giver, t
         target.step = Step.COPYING
         target.so_far, target.so_far_s = 0, t
-        target.ends, target.trouble, target.pushed, target.abandoned = set(), None, False, False
+        target.ends, target.trouble, target.pushing = set(), None, 0
+        target.abandoned, target.doubted_s = False, None
         attempt = _Attempt(self, target, giver, self._means.secret())
         fields = {"secret": attempt.secret, "loopback": self._options.over_links}
         tell = self._asking.ask(target.id, "receive", fields, attempt.received)
@@ -178,10 +238,11 @@ class Giving:
         """Have the giver copy to whoever waits at that address."""
         target = attempt.target
         self.ways.began(attempt.giver, target.id, t)
-        target.pushed = True
         where = {"address": address, "port": port, "secret": attempt.secret, "to": target.id}
         fields = {**self._terms(target), **where, "peer": target.rsync}
-        return self._asking.ask(attempt.giver, "push", fields, attempt.pushed)
+        tell = self._asking.ask(attempt.giver, "push", fields, attempt.pushed)
+        target.pushing = tell.message["n"]
+        return tell
 
     def _terms(self, target: Target) -> dict[str, Any]:
         options = self._options
@@ -194,15 +255,19 @@ class Giving:
         )
 
     def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Errands:
-        """One side of a copy says how it ended. What the first one says that has trouble is why."""
+        """One side of a copy says how it ended. What the first one says that has trouble is why.
+
+        But for an end that only was an rsync's: it may have said to the other side what it means.
+        """
         if message.get("code"):
             trouble = (words(message["code"]), words(message["reason"]), message.get("retry") is True)
             if trouble[0] == Code.SOURCE_CHANGED and (side != "push" or target.giver != ROOT_ID):
                 trouble = (Code.COPY, trouble[1], True)  # nobody but the root knows the source
             # Whoever gives learns of a full disk, or of no rights, only that the other one went away.
             known = target.trouble
-            told = side == "receive" and target.abandoned and trouble[0] == STOPPED
-            if known is None or (known[2] and not trouble[2] and not told):
+            told = target.abandoned and trouble[0] == STOPPED
+            clearer = known is not None and _is_vague(known[0]) and not _is_vague(trouble[0])
+            if not told and (known is None or ((known[2] or clearer) and not trouble[2])):
                 target.trouble = trouble
         target.ends.add(side)
         if side == "push" and target.trouble and "receive" not in target.ends:
@@ -225,3 +290,8 @@ class Giving:
         elif not retry or len(target.failed_from) >= TRIES:
             target.step = Step.OVER
             yield Judge(target.id, Judgement(Verdict.FAILED, code_of(code, Code.COPY), reason))
+
+
+def _is_vague(code: str) -> bool:
+    """Is it a word of workers only, for which there is no verdict's?"""
+    return code_of(code, Code.COPY) is Code.COPY

@@ -74,3 +74,8 @@ def silent(
 def stalled(of: str, seconds: float, why: str = "") -> Judgement:
     """Nothing was heard for so long `of` what a host gives or gets."""
     return Judgement(Verdict.FAILED, Code.AGENT, f"nothing was heard of {of} for {seconds:.0f} s{why}")
+
+
+def hangs(why: str) -> Judgement:
+    """Of a worker that doesn't say what it has to say."""
+    return Judgement(Verdict.FAILED, Code.AGENT, f"its worker hangs: {why}")

@@ -21,14 +21,16 @@ from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Asking, Errands
 from nile.sync.flipping import STORE, Flipping, Order
-from nile.sync.judging import broke_rules, silent, told
+from nile.sync.judging import broke_rules, told
 from nile.sync.options import Quorum
 from nile.sync.roster import Roster
-from nile.sync.shelf import Flip, Shelf
+from nile.sync.shelf import Flip, Shelf, interrupted_runs
+from nile.sync.silence import Silence
 from nile.sync.targets import SPEAKING, Step, Target, words
-from nile.sync.wording import settling_decided, some_hosts
+from nile.sync.wording import settling_decided, some_hosts, stays_current, taken_back_too
 
 RUN_SHOWN = 8  # of a run's id: enough to find it again
+OTHERS = "wait until it has ended, or stop it; or leave those hosts out, and end it there later"
 _RUN = re.compile(r"[a-z0-9]{4,100}")
 
 
@@ -70,12 +72,15 @@ class Releases:
         self._targets = Roster(hosts)
         self._asking = Asking()
         order = Order(run, options.dest, options.to, quorum=options.quorum, keep=options.keep)
-        self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done)
+        self._silence = Silence(hosts, self._asking, "the file system")
+        self._flipping = Flipping(order, self._targets, self._asking, self._fail, self._done, hosts.attached)
         self._shelves: dict[int, Shelf] = {}
         self._refused = 0
+        self._busy: list[str] = []
+        """Names of hosts that another run has."""
         self._begun = self._interrupted = False
-        self._concerned: dict[int, str] = {}
-        """Runs whose flip is to be ended, by host."""
+        self._concerned: dict[int, Flip] = {}
+        """Those that are to be ended, by host."""
         self._settling: set[int] = set()
         """Those that were told to end a flip, and haven't said that they have."""
 
@@ -135,10 +140,14 @@ class Releases:
     def tick(self, t: float) -> Errands:
         """One may hang."""
         for target in self._targets.values():
-            if target.step in SPEAKING and (judgement := silent(target, t, "the file system")):
+            if target.step in SPEAKING and (judgement := self._silence.judge(target, t)):
                 yield from self._fail(target, judgement)
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)
+
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work."""
+        self._flipping.missed(seconds)
 
     # What follows.
 
@@ -146,6 +155,8 @@ class Releases:
         target = self._targets[message["from"]]
         if message.get("code"):
             self._refused += 1
+            if message["code"] == Code.BUSY:
+                self._busy.append(target.name)
             yield from self._fail(target, told(message))
             return
         shelf = self._shelves[target.id] = Shelf.of(message)
@@ -199,32 +210,53 @@ class Releases:
         """End what was interrupted: each host its own flip, of those that runs with such hosts have made."""
         deed = self._options.deed
         shelves = {target.id: self._shelves[target.id] for target in ready}
-        runs = {flip.run for shelf in shelves.values() if (flip := shelf.interrupted)}
+        runs = interrupted_runs(shelves.values())
         if not runs:
             yield Publish(Notice("no flip was interrupted on any of these hosts that can be reached"))
         for target in ready:
             shelf, flip = shelves[target.id], shelves[target.id].flip
             if deed is Deed.LEAVE and shelf.interrupted and not shelf.crossed:  # it would be frozen half-way
                 yield from self._fail(target, _unfinished(shelf, shelf.interrupted))
-            elif flip is not None and flip.run in runs and (deed is Deed.UNDO or not flip.done):
-                self._concerned[target.id] = flip.run
+            elif flip is not None and not runs.isdisjoint(flip.runs) and (deed is Deed.UNDO or not flip.done):
+                self._concerned[target.id] = flip
             else:
                 yield from self._done(target, None)
-        if self._concerned:
+        if self._concerned and self._busy:  # two that end it at one time could end it two ways
+            yield from self._leave_to_others()
+        elif self._concerned:
+            yield from self._tell_of(shelves)
             names = [self._targets[each].name for each in self._concerned]
             text = settling_decided(deed.value, self._options.dest, names)
             yield self._asking.decide(text, self._decided)
 
+    def _leave_to_others(self) -> Errands:
+        reason = f"nothing was ended, since another run is at {some_hosts(self._busy)}"
+        for node_id in self._concerned:
+            judgement = Judgement(Verdict.FAILED, Code.BUSY, reason, OTHERS)
+            yield from self._fail(self._targets[node_id], judgement)
+
+    def _tell_of(self, shelves: Mapping[int, Shelf]) -> Errands:
+        """Where a flip is taken back that was over, and where the same release stays, by one of its own."""
+        if self._options.deed is not Deed.UNDO:
+            return
+        others = {each: shelf.flip for each, shelf in shelves.items() if each not in self._concerned}
+        for to in sorted({flip.to for flip in self._concerned.values()}):
+            over = [each for each, flip in self._concerned.items() if flip.to == to and flip.done]
+            stays = [each for each, flip in others.items() if flip and flip.to == to == shelves[each].current]
+            for ids, text in ((over, taken_back_too), (stays, stays_current)):
+                if ids:
+                    yield Publish(Notice(text(to, [self._targets[each].name for each in ids])))
+
     def _decided(self, message: dict[str, Any], t: float) -> Errands:
         """Which flips are to be ended is in the store; or can't be."""
-        for node_id, run in self._concerned.items():
+        for node_id, flip in self._concerned.items():
             target = self._targets[node_id]
             if target.step is Step.READY and message.get("code"):
-                reason = words(message["reason"])
-                yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, reason, STORE))
+                reason, remedy = words(message["reason"]), words(message.get("remedy", "")) or STORE
+                yield from self._fail(target, Judgement(Verdict.FAILED, Code.QUORUM, reason, remedy))
             elif target.step is Step.READY and not self._interrupted:
                 self._settling.add(target.id)
-                yield self._last(target, "settle", {"how": self._options.deed.value, "run": run}, t)
+                yield self._last(target, "settle", {"how": self._options.deed.value, "run": flip.run}, t)
 
     def _end(self) -> Errands:
         """Nothing more is heard of any host."""

@@ -133,6 +133,11 @@ class Repos:
         if (turn := self._turn) is not None:
             yield from self._follow(turn.sync.tick(t), t)
 
+    def missed(self, seconds: float) -> None:
+        """The root was kept from its work."""
+        if (turn := self._turn) is not None:
+            turn.sync.missed(seconds)
+
     # What follows.
 
     def _begin_turn(self, t: float) -> Errands:

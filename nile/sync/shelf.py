@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,13 @@ class Flip:
     done: bool
     back: bool = False
     """It went to that which was current before, and to go back from there would be forward."""
+    first: str = ""
+    """The run that began it, where `run` has taken it up; "": that began it."""
+
+    @property
+    def runs(self) -> frozenset[tuple[str, str]]:
+        """Each run that had to do with it, and where that led: what tells it from others."""
+        return frozenset((run, self.to) for run in (self.run, self.first) if run)
 
     @property
     def words(self) -> str:
@@ -46,7 +53,7 @@ class Shelf:
         flip = None
         if said is not None:
             flip = Flip(name(said["origin"]), name(said["to"]), words(said["run"]), said["done"] is True)
-            flip = replace(flip, back=said["back"] is True)
+            flip = replace(flip, back=said["back"] is True, first=words(said.get("first", "")))
         return cls(
             name(message["current"]),
             name(message["previous"]),
@@ -101,6 +108,21 @@ class Shelf:
             fate = "crossed" if self.crossed else "flipped" if self.flipped else "not flipped"
             lines.append(("flip", f"{flip.words}: {fate}"))
         return self.standing() + _lines(lines)
+
+
+def interrupted_runs(shelves: Collection[Shelf]) -> set[tuple[str, str]]:
+    """Of all flips that were interrupted: the `runs` that had to do with them, on any of these hosts.
+
+    A run that is given once more takes up the flip that it finds: on some hosts it is the one's then, and on
+    others, where it was over before, still the other's.
+    """
+    flips = [shelf.flip for shelf in shelves if shelf.flip is not None]
+    runs = {run for flip in flips if not flip.done for run in flip.runs}
+    known = 0
+    while known < len(runs):
+        known = len(runs)
+        runs.update(run for flip in flips if not runs.isdisjoint(flip.runs) for run in flip.runs)
+    return runs
 
 
 def _names(value: object) -> tuple[str, ...]:

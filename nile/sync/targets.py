@@ -132,8 +132,10 @@ class Target:
     """When the next copy to it may begin."""
     abandoned: bool = False
     """It was told to wait no more."""
-    pushed: bool = False
-    """Its giver was told to begin."""
+    pushing: int = 0
+    """The number of what its giver was asked for the copy under way; 0: it wasn't yet."""
+    doubted_s: float | None = None
+    """When both sides were told to end the copy, of which nothing comes: who hangs won't say that it has."""
     ends: set[str] = field(default_factory=set)
     """Which sides of the copy under way have said how it ended."""
     trouble: tuple[str, str, bool] | None = None

@@ -18,9 +18,11 @@ QUICK_BYTES_S = 64 * 1024
 LEAST_BYTES = 16 * 1024
 """What has to pass between the two in STALLED_S, both ways: more than only to say that they are there."""
 EACH_S = 1e-3
-"""For the root to look at each file that it may have already, while nothing passes, ..."""
+"""For the root to look at each file that it may have already, while nothing passes; ..."""
+LEAST_RATE = 10e6
+"""... bytes a second in which it reads these, to put a file together of which little changed; ..."""
 MOST_LOOKING_S = 3600.0
-"""... and for all of them: a host may say that it has any number."""
+"""... and for all of that: a host may say that it has any number."""
 MOST_LINES = 100
 """Files that a host may name in one answer."""
 
@@ -103,7 +105,8 @@ class Turn:
     @property
     def patience_s(self) -> float:
         """For how long nothing need come: the root may be looking at what it has."""
-        return STALLED_S + min(MOST_LOOKING_S, self.has.get("entries", 0) * EACH_S)
+        looking_s = self.has.get("entries", 0) * EACH_S + self.has.get("bytes", 0) / LEAST_RATE
+        return STALLED_S + min(MOST_LOOKING_S, looking_s)
 
     def gets_on(self, so_far: int) -> bool:
         """So many bytes have passed: is that worth a word?"""

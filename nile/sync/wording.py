@@ -53,6 +53,17 @@ def settling_decided(how: str, dest: bytes, names: Sequence[str]) -> str:
     )
 
 
+def taken_back_too(to: str, names: Sequence[str]) -> str:
+    """On which hosts a flip is taken back that was over there."""
+    return f"the flip to {to} is taken back also where it was over: {some_hosts(names)}"
+
+
+def stays_current(to: str, names: Sequence[str]) -> str:
+    """On which hosts a release stays that is taken back on others."""
+    where = some_hosts(names)
+    return f"{to} stays current on {where}, by a flip of another run, which is over: see `nile rollback`"
+
+
 def dry_run(found: Difference, delete: bool) -> bytes:
     """The lines of a difference that say what would be done."""
     kept = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,14 @@ from tests.bench.document import machine
 TITLE = """# Benchmarks of copies
 
 Written by `make bench`; don't edit. Each host is a network namespace on one machine, with a real sshd, a port
-and an uplink of a set rate; the root is one more. {tries}. Copies are compared by content after
-every try: where one isn't equal, there is no figure.
+and an uplink of a set rate; the root is one more. {tries}; within a section the ways take turns. Copies are
+compared by content after every try: where one isn't equal, there is no figure.
 
 F/R is the size over the rate of a port: no way can be faster. Nile's clock runs from when its tree stands
 until the last host's verdict, when every copy was looked at; what it took until then is *set-up*. That of the
 others runs from the first login, and they compare nothing. All hosts share this machine's {cores} cores:
-where these are the bound, what a host does counts as many times as there are hosts.
+where these are the bound, what a host does counts as many times as there are hosts. Their files are on a
+memory file system: a disk that all of them share would be measured, and not the network.
 """
 
 
@@ -30,16 +32,22 @@ class Line:
 
 
 class Page:
-    """What is said goes to standard output at once, and to a file in the end."""
+    """What is said goes to standard output at once, and to a file in the end: a section for each case."""
 
     def __init__(self) -> None:
-        self._text: list[str] = []
-        self._aims: list[str] = []
+        self._sections: dict[str, list[str]] = {}
+        self._aims: dict[str, list[str]] = {}
+        self._case = ""
+
+    def begin(self, case: str) -> None:
+        """What follows is of this case."""
+        self._case = case
+        self._sections[case], self._aims[case] = [], []
 
     def say(self, text: str) -> None:
         """A line, or several."""
         print(text, flush=True)
-        self._text.append(text)
+        self._sections[self._case].append(text)
 
     def head(self, title: str, bound_s: float) -> None:
         """The first lines of a section with a table of ways."""
@@ -48,27 +56,38 @@ class Page:
 
     def title(self, title: str) -> None:
         """A section."""
-        self.say(f"\n## {title}\n")
+        self.say(f"## {title}\n")
 
     def aim(self, what: str, most: float, reached: float, unit: str = "") -> None:
         """Is it at most that?"""
-        verdict = "met" if reached <= most else "missed"
-        self._aims.append(f"| {what}: at most {most:g}{unit} | {reached:.2f}{unit} | {verdict} |")
-        print(self._aims[-1], flush=True)
+        self._judge(f"{what}: at most {most:g}{unit}", f"{reached:.2f}{unit}", met=reached <= most)
 
     def at_least(self, what: str, least: float, reached: float, unit: str = "") -> None:
         """Is it at least that?"""
-        verdict = "met" if reached >= least else "missed"
-        self._aims.append(f"| {what}: at least {least:g}{unit} | {reached:.0f}{unit} | {verdict} |")
-        print(self._aims[-1], flush=True)
+        self._judge(f"{what}: at least {least:g}{unit}", f"{reached:.0f}{unit}", met=reached >= least)
 
-    def write(self, file: Path, tries: int, cores: int) -> None:
-        """All that was said, with the aims behind the introduction and the machine at the end."""
+    def _judge(self, aim: str, reached: str, *, met: bool) -> None:
+        line = f"| {aim} | {reached} | {'met' if met else 'missed'} |"
+        print(line, flush=True)
+        self._aims[self._case].append(line)
+
+    def write(self, file: Path, tries: int, cores: int, order: Sequence[str]) -> None:
+        """All that was said, aims at the end of each section; of other cases the file keeps what it has."""
         how = f"Medians of {tries} tries" if tries > 1 else "Single tries"
+        sections = dict(_SECTION.findall(file.read_text(encoding="utf-8"))) if file.exists() else {}
+        sections |= {case: self._section(case) for case in self._sections}
         parts = [TITLE.format(tries=how, cores=cores)]
-        parts += ["\n".join(["| aim | reached | |", "|---|---|---|", *self._aims])] if self._aims else []
-        parts += [*self._text, "", *machine(())]
+        parts += [f"<!-- {case} -->\n{sections[case]}\n<!-- end -->\n" for case in order if case in sections]
+        parts += machine(())
         file.write_text("\n".join(parts) + "\n", encoding="utf-8")
+
+    def _section(self, case: str) -> str:
+        aims = self._aims[case]
+        table = ["", "| aim | reached | |", "|---|---|---|", *aims] if aims else []
+        return "\n".join([*self._sections[case], *table])
+
+
+_SECTION = re.compile(r"^<!-- (\w+) -->\n(.*?)\n<!-- end -->$", re.MULTILINE | re.DOTALL)
 
 
 def plot(file: Path, hosts: Sequence[int], lines: Sequence[Line], title: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from nile.cascade import (
     Worker,
 )
 from nile.cascade.actions import Action
-from nile.cascade.inputs import Answered, FrameReceived, Interrupted, Recorded, RootWorkerEnded
+from nile.cascade.inputs import Answered, FrameReceived, Interrupted, Recorded, RootWorkerEnded, Ticked
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import WINDOW, Judge, NoJob
@@ -74,8 +74,8 @@ class Job(NoJob):
 class Run:
     """A run of two hosts, the second below the first, whose job does what a test says."""
 
-    def __init__(self) -> None:
-        self.job = Job()
+    def __init__(self, job: Callable[[], Job] = Job) -> None:
+        self.job = job()
         plan = tree([0, 1])
         names = tuple(node.host for node in plan.nodes)
         options = CascadeOptions(
@@ -267,3 +267,51 @@ def test_an_agent_says_anew_how_much_its_command_read() -> None:
     effects = agent.frame(Frame(wire.RESUME, 0, 1, (), wire.dumps({"stdout": 0, "stderr": 0, "ask": 3})), 0.0)
     said = [effect[1] for effect in effects if effect[0] == "up" and effect[1].type == wire.TAKEN]
     assert [frame.value() for frame in said] == [123]
+
+
+class Timed(Job):
+    """Notes when it hears anything, and what it missed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+        self.missed_s: list[float] = []
+
+    def heard(self, node_id: int, message: dict[str, Any], t: float) -> Iterable[Errand]:  # type: ignore[override]
+        self.times.append(t)
+        return super().heard(node_id, message, t)
+
+    def tick(self, t: float) -> Iterable[Errand]:  # type: ignore[override]
+        self.times.append(t)
+        return ()
+
+    def missed(self, seconds: float) -> None:
+        self.missed_s.append(seconds)
+
+
+def test_a_jobs_time_leaves_out_what_the_root_was_kept_from() -> None:
+    """Whatever comes first afterwards: nobody could be heard meanwhile."""
+    run = Run(Timed)
+    job = run.job
+    assert isinstance(job, Timed)
+    for second in (1.0, 2.0, 3.0):
+        run.cascade.apply(Ticked(True), second)
+    run.cascade.apply(RootSaid(message({"x": 1})), 1003.5)
+    for second in (1004.0, 1005.0, 2005.0):
+        run.cascade.apply(Ticked(True), second)
+    assert job.times == [1.0, 2.0, 3.0, 3.0, 3.5, 4.5, 4.5]
+    assert job.missed_s == [1000.5, 1000.0]
+
+
+def test_but_verdicts_have_the_time_of_the_run() -> None:
+    run = Run(Timed)
+    run.begin(1)
+    run.cascade.apply(Ticked(True), 500.0)
+    run.job.errands = [Judge(1, Judgement(Verdict.OK))]
+    actions = run.cascade.apply(RootSaid(message({"x": 1})), 501.0)
+    (result,) = [
+        action.event
+        for action in actions
+        if isinstance(action, Publish) and isinstance(action.event, HostResult)
+    ]
+    assert result.t_end_s == 501.0

@@ -31,6 +31,7 @@ LOSSES = [
     (("freeze", "h010", 0.1), ("cut", "h004", 0.5), ("crash", "h005", 0.9)),
     (("cut", "h007", 0.1), ("crash", "h009", 0.5), ("freeze", "h002", 0.9)),
 ]
+WHEN = {"h002": 0.1, "h006": 0.5, "h011": 0.9}
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +71,18 @@ def arrived(nile: Nile, host: str) -> int:
     return sum(path.stat().st_size for path in {*found, *unfinished})
 
 
+def reaches(nile: Nile, host: str, part: float) -> None:
+    """Wait until so much of the copy has come to a host."""
+    patiently(lambda: arrived(nile, host) >= part * SIZE, f"{host} has {part:.0%}", 30.0)
+
+
 @pytest.mark.parametrize("losses", LOSSES)
 def test_whoever_is_lost_whenever_costs_nobody_else(
     nile: Nile, source: Path, losses: tuple[tuple[str, str, float], ...]
 ) -> None:
     with Started(nile, "--all", "--method", "stream", f"{source}/", "/srv/copy") as started:
         for deed, host, part in losses:
-            patiently(
-                lambda host=host, part=part: arrived(nile, host) >= part * SIZE,  # type: ignore[misc]
-                f"{host} has {part:.0%}",
-                30.0,
-            )
+            reaches(nile, host, part)
             DEEDS[deed](nile.lab, host)
         done = started.wait()
     lost = {host for _, host, _ in losses}
@@ -98,20 +100,36 @@ def test_a_slow_host_is_served_by_another_one_afterwards(nile: Nile, source: Pat
     copied(nile, source, "/srv/copy", HOSTS)
 
 
-def test_a_disk_that_is_full_is_its_own_alone(nile: Nile, source: Path) -> None:
-    on(nile, "h006", "/srv/copy").mkdir()
-    nile.lab.run_on("h006", ["mount", "-t", "tmpfs", "-o", f"size={SIZE + 1_000_000}", "full", "/srv/copy"])
+def test_hosts_that_become_slow_early_or_late_get_theirs(nile: Nile, source: Path) -> None:
+    with Started(nile, "--all", "--method", "stream", f"{source}/", "/srv/copy") as started:
+        for host, part in WHEN.items():
+            reaches(nile, host, part)
+            nile.lab.slow(host)
+        done = started.wait().all_ok()
+    assert [text for text in done.notices if "(it is slow)" in text]
+    copied(nile, source, "/srv/copy", HOSTS)
+
+
+def test_disks_that_fill_up_early_or_late_are_their_own_alone(nile: Nile, source: Path) -> None:
+    spare = 1_000_000
+    for host in WHEN:
+        on(nile, host, "/srv/copy").mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE + spare}", "full", "/srv/copy"]
+        nile.lab.run_on(host, mount)
     try:
         with Started(nile, "--all", "--method", "stream", f"{source}/", "/srv/copy") as started:
-            patiently(lambda: arrived(nile, "h006") > SIZE // 2, "half of it is there", 30.0)
-            with contextlib.suppress(OSError):  # it may be full by now
-                (on(nile, "h006", "/srv/copy") / "another's").write_bytes(bytes(SIZE // 3))
+            for host, part in WHEN.items():
+                reaches(nile, host, part)
+                rest = int(SIZE * (1 - part) / 2) + spare
+                with contextlib.suppress(OSError):  # it may be full by now
+                    (on(nile, host, "/srv/copy") / "another's").write_bytes(bytes(rest))
             done = started.wait()
     finally:
-        nile.lab.run_on("h006", ["umount", "/srv/copy"])
+        for host in WHEN:
+            nile.lab.run_on(host, ["umount", "/srv/copy"])
     bad = {host: result["code"] for host, result in done.results.items() if result["verdict"] != "ok"}
-    assert bad == {"h006": "disk-full"}, done.results["h006"]["reason"]
-    copied(nile, source, "/srv/copy", [host for host in HOSTS if host != "h006"])
+    assert bad == dict.fromkeys(WHEN, "disk-full"), [done.results[host]["reason"] for host in WHEN]
+    copied(nile, source, "/srv/copy", [host for host in HOSTS if host not in WHEN])
 
 
 def test_hosts_that_can_only_be_logged_in_to_are_copied_to(nile: Nile, source: Path) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from nile.cascade import Recorded
 from nile.controller.pipeline import BATCH, Pipeline
-from nile.errors import TakenOverError
+from nile.errors import StoreError, TakenOverError
 from nile.events import Event, Notice
 
 DEADLINE_S = 10.0
@@ -148,3 +149,17 @@ def test_once_another_root_has_the_run_nothing_is_told_to_anybody(line: Line) ->
     assert list(line.pipeline.events()) == []
     assert (line.stored, line.taken_over) == ([], [line.fails])
     assert line.pipeline.failure is line.fails
+
+
+def test_a_decision_that_cant_be_kept_says_where_and_what_helps(line: Line) -> None:
+    line.put(1, 1)
+    assert next(line.pipeline.events())
+    assert line.pipeline.recorded(7) == Recorded(7)
+    line.fails = StoreError("can't record the run: disk is full", where="/s/runs.db", remedy="free 16 MiB")
+    line.put(2, 2)
+    notice = next(line.pipeline.events())
+    assert isinstance(notice, Notice)
+    assert notice.text.endswith("recorded: /s/runs.db: can't record the run: disk is full")
+    kept = line.pipeline.recorded(8)
+    assert (kept.kept, kept.remedy) == (False, "free 16 MiB")
+    assert kept.reason == "/s/runs.db: can't record the run: disk is full"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nile.errors import StoreError
-from nile.events import HostOutput
-from nile.store import Recorder, Store, schema
+from nile.events import HostOutput, HostResult, HostStarted, HostUp, Verdict
+from nile.store import Recorder, Store, errors, schema
 from tests.store import sample
 
 REPOSITORY = Path(__file__).parents[2]
@@ -109,12 +109,46 @@ def test_a_full_disk_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
         recorder.record([sample.started(), HostOutput("n1", "stdout", 0, b"before")])
         (pages,) = recorder._db.execute("PRAGMA page_count").fetchone()
         recorder._db.execute(f"PRAGMA max_page_count = {pages + 2}")
-        with pytest.raises(StoreError, match=r"runs\.db: can't record the run: (.|\n)*free some space"):
+        with pytest.raises(StoreError, match=r"runs\.db: can't record the run: (.|\n)*free 16 MiB on"):
             recorder.record([HostOutput("n1", "stdout", 6, b"x" * 100_000)])
         recorder._db.execute("PRAGMA max_page_count = 10000")
         recorder.record([HostOutput("n1", "stdout", 6, b" after")])
     with Store(path) as store:
         assert store.read_output(store.run("last"), "n1", "stdout", 100) == (b"before after", False)
+
+
+def test_another_place_helps_where_there_is_no_room(tmp_path: Path) -> None:
+    """What the remedy says: a directory that isn't there yet is made."""
+    path = tmp_path / "shm" / "ada" / "nile" / "runs.db"
+    made(path)
+    with Store(path) as store:
+        assert store.run("last").run == "5eed0001"
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_to_be_freed_is_enough_for_a_large_run(tmp_path: Path) -> None:
+    path, hosts = tmp_path / "runs.db", [f"h{number:03}" for number in range(600)]
+    size = 0
+    with Recorder(path) as recorder:
+        recorder.record([sample.started(hosts=hosts)])
+        for host in hosts:  # one by one takes most
+            recorder.record([HostUp(host, "root", 1, 0.1, 0.2), HostStarted(host, 0.3)])
+            recorder.record([HostOutput(host, "stdout", 0, b"current  2\nprevious 1\n")])
+            recorder.record([HostResult(host, Verdict.OK, path=("root", host), stage=1, t_end_s=1.0)])
+            size = max(size, sum(each.stat().st_size for each in tmp_path.iterdir()))
+    assert 2 * size < int(errors.ENOUGH.removesuffix(" MiB")) << 20
+
+
+def test_where_its_side_files_find_no_room_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite calls it an error of the disk."""
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 9, 1, 1, 9, 9, 9, 0, 255)))
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    said = r"free 16 MiB on the file system of (.|\n)*XDG_STATE_HOME=/dev/shm"
+    with pytest.raises(StoreError, match=said), errors.mapped(tmp_path / "runs.db", "open it"):
+        raise error
 
 
 def test_a_store_that_stays_locked_says_who_may_hold_it(

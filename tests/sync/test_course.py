@@ -160,6 +160,14 @@ def test_what_no_try_mends_is_not_tried_again() -> None:
     assert len(it.copies) == 1
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_what_a_host_knows_of_its_own_counts_more_than_a_status_of_rsync(seed: int) -> None:
+    it = Workers(tree([0]), {}, seed)
+    it.breaks, it.taker_says = {0: ("files", False)}, ("disk-full", False)
+    it.run()
+    assert codes(it) == {1: Code.DISK_FULL}
+
+
 def test_tries_end() -> None:
     it = Workers(tree([0]), {})
     it.breaks = dict.fromkeys(range(100), ("link", True))

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from nile.agent.worker.naming import LATEST_S
+from nile.cascade.hosts import Contact
 from nile.events import Code, Notice, Verdict
 from nile.sync import Method, Quorum
-from nile.sync.flipping import STORE
+from nile.sync.flipping import LATE, MOST_S, STORE
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.simulated import Message
@@ -182,6 +183,7 @@ class TestDeciding:
         assert all(did == ["seal", "stage", "unstage"] for node, did in it.did.items() if node)
         assert set(it.codes.values()) == {Code.QUORUM}
         assert it.judged[1].reason == "the release is there, and not current: no record"
+        assert it.judged[1].remedy == STORE
         assert not [text for text in it.notices if "isn't over" in text]
 
     @pytest.mark.parametrize(("waits_s", "flips"), [(LATEST_S - 35, True), (LATEST_S - 25, False)])
@@ -196,7 +198,24 @@ class TestDeciding:
         if not flips:
             assert all(did == ["seal", "stage", "unstage"] for node, did in it.did.items() if node)
             assert "95 s after hosts were asked to be ready" in it.judged[1].reason
-            assert it.judged[1].remedy == STORE
+            assert it.judged[1].remedy == LATE
+
+    def test_nor_where_the_root_was_kept_from_its_work_meanwhile(self) -> None:
+        """Its own clock left that out; those of the hosts go on."""
+        it = Hosts([0] * 3, {})
+        it.stores = None
+        it.run()
+        it.sync.missed(LATEST_S)
+        it.recorded()
+        assert it.flipped == set()
+        assert "it was decided: too late" in it.judged[1].reason
+
+    def test_what_the_store_says_is_passed_on(self) -> None:
+        it = Hosts([0] * 3, {})
+        it.stores = {"code": "store", "reason": "/s/runs.db: disk is full", "remedy": "free some"}
+        it.run()
+        assert it.judged[1].reason == "the release is there, and not current: /s/runs.db: disk is full"
+        assert it.judged[1].remedy == "free some"
 
     def test_nor_where_too_few_are_there_by_then(self) -> None:
         it = Hosts([0] * 3, {}, quorum=Quorum(6600))
@@ -405,6 +424,58 @@ def test_one_that_hangs_while_it_flips_is_waited_for_a_minute() -> None:
     it.tick(80.0)
     assert it.codes == {1: None, 2: Code.AGENT}
     assert it.did[1][-1] == "confirm"
+
+
+class TestOutOfReach:
+    """A host whose link is lost, and mended, while it has to do something."""
+
+    def held(self, held: str, **options: Any) -> tuple[Hosts, list[int]]:
+        """What host 2 was asked, and doesn't do yet."""
+        it, asked = Hosts([0] * 4, {}, **options), list[int]()
+        act = it._act
+
+        def slowly(node_id: int, message: Message, what: str, after: str = "") -> bool:
+            if (node_id, what) == (2, held):
+                asked.append(message["n"])
+                return False
+            return act(node_id, message, what, after)
+
+        it._act = slowly  # type: ignore[method-assign]
+        it.run()
+        it.tree[2].contact = Contact.WAITING
+        return it, asked
+
+    def wait(self, it: Hosts, seconds: float) -> None:
+        end = it.t + seconds
+        while it.t < end:
+            it.tick(it.t + 5.0)
+
+    @pytest.mark.parametrize("what", ["flip", "seal", "confirm"])
+    def test_it_is_waited_for_until_it_is_back_or_lost(self, what: str) -> None:
+        it, (number,) = self.held(what)
+        self.wait(it, 5 * MOST_S)
+        assert 2 not in it.judged
+        it.tree[2].contact = Contact.UP
+        self.wait(it, 10.0)
+        assert 2 not in it.judged
+        it.did[2].append(what)
+        it._say(2, number)
+        it.go_on()
+        assert set(it.codes.values()) == {None}
+
+    def test_but_not_while_others_are_staged(self) -> None:
+        it, _ = self.held("stage", quorum=Quorum(7500))
+        self.wait(it, MOST_S + 10.0)
+        assert "it is out of reach" in it.judged[2].reason
+        assert it.flipped == {1, 3, 4}
+
+    def test_once_it_is_back_it_has_to_do_it(self) -> None:
+        it, _ = self.held("flip")
+        self.wait(it, 5 * MOST_S)
+        it.tree[2].contact = Contact.UP
+        self.wait(it, MOST_S + 30.0)
+        assert it.judged[2].code is Code.AGENT
+        assert it.codes == {1: None, 2: Code.AGENT, 3: None, 4: None}
 
 
 @pytest.mark.parametrize("seed", range(200))

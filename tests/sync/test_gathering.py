@@ -383,6 +383,19 @@ class TestSlow:
         it.tick(STALLED_S + MOST_LOOKING_S + 100.0)
         assert set(it.judged) == {1, 2}
 
+    def test_and_at_the_bytes_of_large_ones(self) -> None:
+        """A log that has hardly grown: the root reads and writes all of it, and the host has said it all."""
+        it = Hosts(2)
+        it.trickles = {1, 2}
+        it.offers = {1: {"has": {**HAS, "bytes": 10**10}}, 2: {"has": {**HAS, "bytes": 10**15}}}
+        it.run()
+        it.tick(STALLED_S + 900.0)
+        assert not it.judged
+        it.tick(STALLED_S + 1100.0)
+        assert set(it.judged) == {1}
+        it.tick(STALLED_S + MOST_LOOKING_S + 100.0)
+        assert set(it.judged) == {1, 2}
+
     def test_hosts_that_are_slow_keep_no_turn_from_others(self) -> None:
         it = Hosts(2 * AT_ONE_TIME)
         it.trickles = set(range(1, AT_ONE_TIME + 1))

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
-from nile.cascade.hosts import Contact
+from nile.cascade import Finish
+from nile.cascade.actions import Action
+from nile.cascade.hosts import Contact, Host
+from nile.cascade.verdicts import Judgement
+from nile.cascade.work import Work
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import LEAST, STILL_S
-from nile.sync.chain import MOST_LAST_S
+from nile.sync.chain import ANSWER_S, MOST_LAST_S
 from nile.sync.counting import AT_ONE_TIME, SLOW_LINK
 from nile.sync.delivery import STUCK_S
 from nile.sync.judging import SILENT_S, STALLED_S
@@ -46,17 +50,7 @@ def test_one_that_never_says_where_it_waits(node: int) -> None:
 
 
 def test_one_that_never_says_that_it_has_left() -> None:
-    it = workers()
-    it.chain.holds = True
-    it.run()
-    leave, seat = it.chain.leave, it.chain.of(3)
-    assert seat is not None
-    it.chain.leave = lambda node, message: it.chain.cut(seat) if node == 3 else leave(node, message)  # type: ignore[method-assign]
-    it.t += 3.0
-    it.chain.tell(2, it.chain.of(2).number, "held", "successor")  # type: ignore[union-attr]
-    it.go_on()
-    it.chain.holds = False
-    it.chain.flow()
+    it, _ = left()
     wait(it)
     fails_alone(it, 3)
 
@@ -80,6 +74,98 @@ def test_one_that_was_recorded_against_and_never_says_that_it_is_over() -> None:
     it._receiving.clear()
     wait(it)
     fails_alone(it, 1)
+
+
+def gets_on(it: Workers, node: int, seconds: float, each: int = LEAST) -> None:
+    """For so long it says that it is at it, and how far: by so many things each time."""
+    end, done = it.t + seconds, 0
+    while it.t < end:
+        done += each
+        it._say(node, 1, alive=True, done=done, more=True)
+        wait(it, 20.0)
+
+
+def left() -> tuple[Workers, int]:
+    """A host is left out, and hasn't said yet that it has left; and the number of its place."""
+    it = workers()
+    it.chain.holds = True
+    it.run()
+    leave, seat = it.chain.leave, it.chain.of(3)
+    assert seat is not None
+    it.chain.leave = lambda node, message: it.chain.cut(seat) if node == 3 else leave(node, message)  # type: ignore[method-assign]
+    it.t += 3.0
+    it.chain.tell(2, it.chain.of(2).number, "held", "successor")  # type: ignore[union-attr]
+    it.go_on()
+    it.chain.holds = False
+    it.chain.flow()
+    return it, seat.number
+
+
+def test_one_that_is_left_out_may_have_much_to_take_away() -> None:
+    it, number = left()
+    gets_on(it, 3, 10 * ANSWER_S)
+    assert 3 not in it.judged
+    it._say(3, number, code="stopped", reason="it was told to stop", sent=0)
+    it.go_on()
+    all_ok(it)
+
+
+def test_but_it_has_to_get_on() -> None:
+    it, _ = left()
+    gets_on(it, 3, STILL_S + 2 * ANSWER_S, each=1)
+    fails_alone(it, 3)
+
+
+def test_one_that_is_left_out_and_out_of_reach_has_its_time_when_it_is_back() -> None:
+    it, _ = left()
+    it.tree[3].contact = Contact.WAITING
+    wait(it, 10 * ANSWER_S)
+    assert 3 not in it.judged
+    it.tree[3].contact = Contact.UP
+    wait(it, 2 * ANSWER_S)
+    fails_alone(it, 3)
+
+
+def test_one_that_joins_may_have_much_to_take_away_first() -> None:
+    it = workers()
+    join, asked = it.chain.join, []
+    it.chain.join = lambda node, message: asked.append(message) if node == 3 else join(node, message)  # type: ignore[method-assign]
+    it.run()
+    gets_on(it, 3, 5 * ANSWER_S)
+    assert {each for each in it.judged if it.judged[each].verdict is Verdict.OK} == {2, 4, 5}
+    assert it.has[1] == "new"  # it waits for the one that hangs below it
+    join(3, asked[0])
+    it.chain.leave(3, {"what": asked[0]["n"]})
+    wait(it)
+    all_ok(it)
+    assert "it still takes away what an earlier copy left" in notices(it)
+    assert [taker for _, taker in it.copies] == [3]
+
+
+def test_so_may_one_that_is_recorded_against() -> None:
+    it = workers()
+    it.all_is_new = False
+    asked: list[dict[str, Any]] = []
+    it._receive = lambda node_id, message: asked.append(message)  # type: ignore[method-assign]
+    it.run()
+    gets_on(it, 1, 5 * ANSWER_S)
+    assert not it.judged
+    receive = type(it)._receive
+    it._receive = lambda node_id, message: receive(it, node_id, message)  # type: ignore[method-assign]
+    receive(it, 1, asked[0])
+    wait(it)
+    all_ok(it)
+
+
+def test_while_the_root_looks_at_the_source_a_chain_waits() -> None:
+    it = workers()
+    it.chain.unfinished = True
+    it.run()
+    gets_on(it, ROOT_ID, 4 * STUCK_S)
+    assert not it.chain.forgotten
+    assert not it.judged
+    gets_on(it, ROOT_ID, STILL_S + STUCK_S + 40.0, each=1)
+    assert it.chain.forgotten
 
 
 @pytest.mark.parametrize("blocked", [True, False])
@@ -327,6 +413,12 @@ class Copying(Workers):
         else:
             super()._push(node_id, message)
 
+    def _abandon(self, node_id: int, message: dict[str, Any]) -> None:
+        if message["what"] == self.number:
+            self._say(node_id, self.number, code="stopped", reason="it was told to stop", sent=0)
+        else:
+            super()._abandon(node_id, message)
+
     def send(self, seconds: float, each: int) -> float:
         """For so long, or until somebody is judged, so much comes every five seconds; how long that took."""
         began_s, so_far = self.t, 0
@@ -334,10 +426,12 @@ class Copying(Workers):
             so_far += each
             self._say(ROOT_ID, self.number, sent_so_far=so_far, more=True)
             self._say(1, self._receiving[1], alive=True, done=so_far, more=True)
-            while any(self._queues.values()):
-                self.step()
+            while self.step():
+                pass
             self.t += 5.0
             self._carry_out(self.sync.tick(self.t))
+            while self.step():  # who is told to stop does
+                pass
         return self.t - began_s
 
 
@@ -502,3 +596,23 @@ def test_who_is_out_of_reach_can_say_nothing_and_is_judged_once_it_is_back() -> 
     assert not it.judged
     wait(it, 40.0)
     assert "has said nothing" in it.judged[1].reason
+
+
+def test_a_root_that_was_kept_from_its_work_judges_nobody_for_that() -> None:
+    it = Looking(Step.SCANNING)
+    it.run()
+    judged: list[str] = []
+
+    def judge(host: Host, judgement: Judgement, t: float) -> list[Action]:
+        judged.append(judgement.reason)
+        return []
+
+    work = Work(lambda _: it.sync, None, it.tree, lambda *_: Finish(), judge)
+    t = 0.0
+    for _ in range(int(it.t) + 20):
+        work.tick(t := t + 1.0)
+    work.tick(t := t + 10 * STILL_S)
+    assert judged == []
+    for _ in range(int(SILENT_S)):
+        work.tick(t := t + 1.0)
+    assert "has said nothing" in judged[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,83 @@ def test_what_is_current_is_not_copied_to(site: Site, source: Path, how: dict[st
     assert site.on(1, "releases/1/same").stat().st_mode & 0o777 == 0o644
     assert codes(site.copy(DEST + b"/current", purpose=Purpose.VERIFY)) == [Code.DIFFERS] * 3
     well(site.copy(DEST + b"/releases/2"))
+
+
+def test_what_was_interrupted_twice_is_taken_back_on_all_hosts_that_either_run_flipped(site: Site) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "confirm"))  # over on one host
+    site.deliver("2", dies=after(2, "confirm"))
+    told = site.releases()
+    assert codes(told).count(Code.RELEASE) == 1
+    back = well(site.releases(Deed.UNDO))
+    assert (site.now(), site.now("previous")) == (["1"] * 3, ["-"] * 3)
+    assert back.notices[0].startswith("the flip to 2 is taken back also where it was over: ")
+
+
+def test_what_brought_a_release_to_one_that_was_away_is_taken_back_there_alone(site: Site) -> None:
+    well(site.deliver("1"))
+    site.deliver("2", down=(3,), quorum=Quorum(6600))
+    site.deliver("2", dies=after(2, "flip"))
+    assert site.now() == ["2", "2", "1"]
+    back = well(site.releases(Deed.UNDO))
+    assert site.now() == ["2", "2", "1"]
+    assert "2 stays current on h[0001-0002] (2)" in back.notices[0]
+    well(site.releases(Deed.FLIP))
+    assert site.now() == ["1", "1", "1"]
+
+
+@pytest.mark.parametrize(("first", "second"), [(Deed.FINISH, Deed.UNDO), (Deed.UNDO, Deed.FINISH)])
+def test_of_two_roots_that_end_one_flip_the_second_is_refused(site: Site, first: Deed, second: Deed) -> None:
+    """It comes when the first one has decided, and is about to tell the hosts."""
+    well(site.deliver("1"))
+    site.deliver("2", dies=after(1, "flip"))
+    others: list[Local] = []
+
+    def meanwhile(_: int, message: Message) -> bool:
+        if message["do"] == "settle" and not others:
+            others.append(site.releases(second))
+        return False
+
+    well(site.releases(first, dies=meanwhile))
+    assert site.now() == [{Deed.FINISH: "2", Deed.UNDO: "1"}[first]] * 3
+    assert codes(others[0]) == [Code.BUSY] * 3
+    assert "another run writes there" in others[0].judged[1].reason
+    after_it = well(site.releases(second))
+    assert "no flip was interrupted" in after_it.notices[0]
+
+
+class TestGone:
+    """A flip was interrupted, and then somebody removed the release that it leads to."""
+
+    @pytest.fixture
+    def gone(self, site: Site) -> Site:
+        well(site.deliver("1"))
+        site.deliver("2", dies=after(1, "flip"))
+        shutil.rmtree(site.on(1, "releases/2"))
+        return site
+
+    def test_to_go_through_with_it_names_what_works(self, gone: Site) -> None:
+        it = gone.releases(Deed.FINISH)
+        assert codes(it) == [Code.RELEASE, None, None]
+        remedy = it.judged[1].remedy
+        assert "--finish" not in remedy
+        assert "nile releases --rollback" in remedy
+        assert "nile sync --release 2" in remedy
+
+    def test_to_take_it_back_works(self, gone: Site) -> None:
+        well(gone.releases(Deed.UNDO))
+        assert gone.now() == ["1"] * 3
+
+    def test_so_does_to_bring_it_again(self, gone: Site) -> None:
+        well(gone.deliver("2"))
+        assert gone.now() == ["2"] * 3
+
+    def test_where_both_are_gone_it_can_only_be_brought(self, gone: Site) -> None:
+        shutil.rmtree(gone.on(1, "releases/1"))
+        it = gone.releases(Deed.UNDO)
+        assert it.judged[1].remedy == "bring 2 by `nile sync --release 2`"
+        gone.deliver("2")
+        assert gone.now()[0] == "2"
 
 
 class TestTurnedByHand:

@@ -52,6 +52,8 @@ class Workers(Simulated):
         self.free: dict[int, int] = defaultdict(lambda: 10 * SIZE)
         self.refuses: dict[int, Message] = {}
         self.breaks: dict[int, tuple[str, bool]] = {}
+        self.taker_says = ("link", True)
+        """What the taker of a copy that breaks says: code, retry."""
         self.garbles: set[int] = set()
         self.misses: set[int] = set()
         """Copies whose giver finds no way to the taker, which goes on waiting."""
@@ -203,7 +205,8 @@ class Workers(Simulated):
         if number in self.breaks:
             code, retry = self.breaks[number]
             self._say(node_id, message["n"], code=code, reason=f"so: {code}", retry=retry, sent=10)
-            self._say(taker, receiving, code="link", reason="cut", retry=True)
+            code, retry = self.taker_says
+            self._say(taker, receiving, code=code, reason=f"so: {code}", retry=retry)
             return
         self.wrote.add(taker)
         kept = " and more" if taker in self.keeps and not self.options.delete else ""

@@ -27,6 +27,7 @@ import termios
 from nile.agent.worker import receiving
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.running import Ending, Running
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Fed:
     def _moved(self) -> "Tuple[int, ...]":
         """What changes while anything goes on: the bytes that wait, and what the processes have done."""
         waiting = fcntl.ioctl(self._reader, termios.FIONREAD, b"\0" * 4)
-        return struct.unpack("i", waiting) + _done_by(self._running.pid)
+        return struct.unpack("i", waiting) + done_by(self._running.pid)
 
     # The end
 
@@ -167,10 +168,11 @@ class Fed:
     def _tidy(self, ending: Ending) -> None:
         """Remove what is unfinished. After a success only our own directory can be there."""
         try:
-            if ending.code == "" and self._clean:
-                receiving.remove(self._dest, self._temporary)
-            else:
-                receiving.sweep(self._dest, self._temporary)
+            with WORK.told():
+                if ending.code == "" and self._clean:
+                    receiving.remove(self._dest, self._temporary)
+                else:
+                    receiving.sweep(self._dest, self._temporary)
         except OSError as error:
             if ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
@@ -214,7 +216,7 @@ class Applying(Fed):
             ending.instead("diverged", "what is here isn't what the delta was made for", True)
 
 
-def _done_by(session: int) -> "Tuple[int, ...]":
+def done_by(session: int) -> "Tuple[int, ...]":
     """How much the processes of this session have computed, read and written, and called for that."""
     done = [0] * 5
     for name in os.listdir("/proc"):

@@ -64,6 +64,11 @@ class Archiving(Spooled):
     def _end(self) -> None:
         self._working.kill()
 
+    @property
+    def pid(self) -> int:
+        """The child."""
+        return self._working.pid
+
     def _ended(self, ending: "Ending") -> None:
         ending.sent = 0  # nothing went over a connection
         self._over(ending)

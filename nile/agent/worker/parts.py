@@ -66,11 +66,13 @@ class Front(Service):
             super().end()
 
     def say_alive(self) -> None:
-        """Whoever is at it says so."""
-        if self._current is None:
+        """Whoever is at it says so; what comes of one that looks again, or cleans up, is of any of them."""
+        parts = list(self._parts.values()) if self._current is None else [self._current]
+        if not parts:
             super().say_alive()
-        elif not self._writing:
-            self._current.say_alive()
+        for part in parts:
+            if not self._writing:
+                part.say_alive()
 
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end."""

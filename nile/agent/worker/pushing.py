@@ -201,6 +201,11 @@ class Push:
         self._loop.watch(self._helper.fileno(), select.POLLIN, self._introduced)
         self._loop.watch(self._stdout, select.POLLIN, self._printed)
 
+    @property
+    def pid(self) -> int:
+        """rsync, as long as it runs; 0: it doesn't."""
+        return self._running.pid if self._running is not None else 0
+
     def stop(self, cause: "Optional[Ending]" = None) -> None:
         """End it at once; `done` is called with `stopped`, or this cause."""
         self._kill(cause or Ending("stopped", "it was told to stop"))

@@ -20,6 +20,7 @@ import struct
 
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.meeting import Listener
+from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.running import Ending, Running
 from nile.agent.worker.working import WORK
 
@@ -38,6 +39,7 @@ ASKING_S = 30.0  # for the sender to start its rsync and ask
 LEAVE_S = 10.0  # for rsync to end once the sender has hung up
 NOTHING = 256 * 1024  # bytes: a disk with no more than that is full
 LINGER_S = 2.0  # for the sender to take the last words
+OWN = ("disk-full", "not-writable")  # counts, though whoever gives had it stopped
 ERRORS = {
     errno.ENOSPC: ("disk-full", "no space is left"),
     errno.EDQUOT: ("disk-full", "no space is left"),
@@ -196,7 +198,7 @@ class Receive:
         self._loop.forget(self._timer)
         if self._connection is not None:
             self._loop.unwatch(self._connection.fileno())
-        if self._cause is not None:
+        if self._cause is not None and self._ending.code not in OWN:
             self._ending.instead(self._cause.code, self._cause.reason, self._cause.retry)
         self._tidy()
         if self._connection is None:
@@ -233,13 +235,14 @@ class Receive:
         if not self._asked:
             return  # nothing was begun
         try:
-            if self._ending.code == "" and self._clean:
-                remove(self._dest, self._temporary)
-            elif self._keep:
-                inner = rsyncs.inner_directory(self._dest, self._temporary)
-                shutil.rmtree(inner, ignore_errors=True)
-            else:
-                sweep(self._dest, self._temporary)
+            with WORK.told():
+                if self._ending.code == "" and self._clean:
+                    remove(self._dest, self._temporary)
+                elif self._keep:
+                    inner = rsyncs.inner_directory(self._dest, self._temporary)
+                    shutil.rmtree(inner, ignore_errors=True)
+                else:
+                    sweep(self._dest, self._temporary)
         except OSError as error:
             if self._ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
@@ -307,7 +310,7 @@ def remove(parent: bytes, temporary: bytes) -> None:
     path = os.path.join(parent, temporary)
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            as_owner(parent, os.stat(parent), lambda: shutil.rmtree(path))
+            as_owner(parent, os.stat(parent), lambda: remove_tree(path))
     except FileNotFoundError:
         pass  # rsync has removed it
     except RecursionError:

@@ -184,6 +184,11 @@ class Spooled:
         """End whatever writes; `_over` is called then."""
         raise NotImplementedError
 
+    @property
+    def pid(self) -> int:
+        """The process that writes, or whose children do; 0: there is none."""
+        raise NotImplementedError
+
     def _came(self) -> None:
         """The first of it came."""
 
@@ -292,6 +297,11 @@ class Recording(Spooled):
 
     def _end(self) -> None:
         self._push.stop()
+
+    @property
+    def pid(self) -> int:
+        """rsync."""
+        return self._push.pid
 
     def _came(self) -> None:
         """rsync has opened the FIFO, and all that is beside it."""

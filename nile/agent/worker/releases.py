@@ -43,7 +43,8 @@ class Refused(CantError):
 class Flip(NamedTuple):
     """A change of `current`: names of releases, "" for none; `before` is what `previous` was.
 
-    `back`: it was to that which was current before, because that was what was asked for.
+    `back`: it was to that which was current before, because that was what was asked for. `first`: the
+    run that began it, where `run` has taken it up.
     """
 
     origin: str
@@ -52,6 +53,7 @@ class Flip(NamedTuple):
     run: str
     done: bool = False
     back: bool = False
+    first: str = ""
 
     def words(self) -> str:
         """Which one it is."""
@@ -149,7 +151,7 @@ class Releases:
         try:
             said = json.loads(durable.read(os.path.join(self.place, naming.FLIP), MOST_FLIP).decode())
             flip = Flip(said["origin"], said["to"], said["before"], str(said["run"]), said["done"] is True)
-            flip = flip._replace(back=said.get("back") is True)
+            flip = flip._replace(back=said.get("back") is True, first=str(said.get("first", "")))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
@@ -196,7 +198,7 @@ class Releases:
             raise Refused("there is no release %s" % to, "see `nile releases` for those that there are")
         self._staged = earlier is not None or current != to
         if earlier is not None:
-            self._write(earlier._replace(run=run))
+            self._write(earlier._replace(run=run, first=earlier.first or earlier.run))
         elif self._staged:
             self._write(Flip(current, to, before, run, back=back))
 
@@ -217,7 +219,8 @@ class Releases:
         if current not in (flip.origin, flip.to):
             raise self._crossed(flip)
         if not self.is_whole(flip.to):
-            raise Refused("there is no release %s any more" % flip.to, END_IT)
+            remedy = "take it back by `nile releases --rollback`, or bring it by `nile sync --release %s`"
+            raise Refused("there is no release %s any more" % flip.to, remedy % flip.to)
         if current != flip.to:
             self._lead(naming.CURRENT, flip.to)
         if flip.origin:
@@ -237,9 +240,11 @@ class Releases:
         if self.current() not in (flip.origin, flip.to):
             raise self._crossed(flip)
         if flip.origin and not self.is_whole(flip.origin):
-            remedy = (
-                "use `nile releases --finish`" if not flip.done else "name another by `nile rollback --to`"
-            )
+            remedy = "name another by `nile rollback --to`"
+            if not flip.done:
+                remedy = "go through with it by `nile releases --finish`"
+                if not self.is_whole(flip.to):
+                    remedy = "bring %s by `nile sync --release %s`" % (flip.to, flip.to)
             raise Refused("there is no release %s any more" % flip.origin, remedy)
         self._lead(naming.CURRENT, flip.origin)
         self._lead(naming.PREVIOUS, self._if_whole(flip.before))

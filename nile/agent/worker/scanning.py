@@ -12,6 +12,7 @@ import itertools
 import os
 import pwd
 import stat
+import sys
 import time
 
 from nile.agent.worker.manifest import (
@@ -55,7 +56,17 @@ _KINDS = {
 }
 
 
-def scan(roots: "Roots", patterns: "Patterns", checksum: bool = False, source: bool = False) -> Manifest:
+class TooManyError(Exception):
+    """There is more than can be in a manifest: the rest isn't looked at."""
+
+
+def scan(
+    roots: "Roots",
+    patterns: "Patterns",
+    checksum: bool = False,
+    source: bool = False,
+    most: int = sys.maxsize,
+) -> Manifest:
     """The manifest of these roots: (path on disk, name within the transfer).
 
     The name is one component, or b"": then the directory's contents are at the
@@ -63,8 +74,9 @@ def scan(roots: "Roots", patterns: "Patterns", checksum: bool = False, source: b
     is taken before all others, else the first; directories are merged.
     With `checksum` contents are hashed. With `source` it is also seen to that
     files can be read, and that whoever writes to one later leaves a mark.
+    Raises TooManyError where there are more than `most`.
     """
-    scanner = _Scanner(roots, patterns, source)
+    scanner = _Scanner(roots, patterns, source, most)
     if checksum:
         scanner.read()
     return scanner.manifest(checksum)
@@ -172,7 +184,7 @@ class Walker:
 class _Scanner:
     """From what the walker finds to the entries of a manifest."""
 
-    def __init__(self, roots: "Roots", patterns: "Patterns", source: bool) -> None:
+    def __init__(self, roots: "Roots", patterns: "Patterns", source: bool, most: int) -> None:
         self._entries: "Dict[bytes, Entry]" = {}
         self._marks: "Dict[bytes, Mark]" = {}
         self._places: "Dict[bytes, bytes]" = {}
@@ -182,6 +194,8 @@ class _Scanner:
         self._unreadable = self._walker.unreadable
         for path, place, seen in self._walker:
             self._add(path, place, seen)
+            if len(self._entries) > most:
+                raise TooManyError
         if source:
             self._settle(began)
             self._try_reading()

@@ -39,7 +39,7 @@ from nile.agent.worker.copies import Copies
 from nile.agent.worker.excuses import refused, where
 from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
 from nile.agent.worker.messages import CantError
-from nile.agent.worker.packing import pack, unpack
+from nile.agent.worker.packing import MOST_ENTRIES, pack, unpack
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
 from nile.agent.worker.receiving import ERRORS
@@ -195,7 +195,7 @@ class Service:
 
     def _do_read(self, message: "Message") -> "Message":
         source = Source(message["sources"], self._patterns(message))
-        source.read(message["checksum"])
+        source.read(message["checksum"], MOST_ENTRIES)
         manifest = source.manifest
         if manifest.missing or manifest.unreadable:
             raise CantError("source", *source.why_not())

@@ -6,22 +6,22 @@ import sys
 import tempfile
 
 from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.applying import done_by
 from nile.agent.worker.archiving import FEATURES, Archiving
 from nile.agent.worker.copies import meant
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
 from nile.agent.worker.receiving import Receive
-from nile.agent.worker.recording import Recording, Spool
+from nile.agent.worker.recording import Recording, Spool, Spooled
 from nile.agent.worker.streams import File
 from nile.agent.worker.underway import COME_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, Callable, Dict, List, Optional, Union
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
     from nile.agent.worker.loop import Loop
-    from nile.agent.worker.recording import Spooled
     from nile.agent.worker.running import Ending
     from nile.agent.worker.trees import Source
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PACE_S = 0.1  # between two looks at a stream that is to go slowly
 TOLD_S = 0.5  # between two words on how much is recorded
+LOOK_S = 5.0  # between two looks at whether whoever records does anything, while nothing comes
 READ_STEP = 512 * 1024  # bytes recorded after which the chain is told
 
 
@@ -66,6 +67,8 @@ class Tape:
         self._told_s = 0.0
         self._pace = Pace(message["limit"] * 1024, loop.now())
         self._timer = -1
+        self._done: "Tuple[int, ...]" = ()  # by whoever records
+        self._looking = loop.at(loop.now() + LOOK_S, self._look)
         self._way: "Union[Dial, Spooled, None]" = None
         self._empty: "Optional[Receive]" = None
         self._idle: "Optional[Callable[[], None]]" = None
@@ -161,6 +164,7 @@ class Tape:
     def _part(self) -> None:
         """Nothing of the recording itself is left, or not much."""
         if self._way is None and self._empty is None:
+            self._loop.forget(self._looking)
             if self._local:
                 shutil.rmtree(self._local, ignore_errors=True)
             idle, self._idle = self._idle, None
@@ -180,8 +184,20 @@ class Tape:
         if may < spool.limit and self._timer < 0 and not spool.aborted:
             self._timer = self._loop.at(now + PACE_S, self._later)
         if now - self._told_s >= TOLD_S and spool.total is None:
-            self._told_s = now
-            self._say({"written": spool.written, "more": True})
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_s = self._loop.now()
+        self._say({"written": self._spool.written, "more": True})
+
+    def _look(self) -> None:
+        """It may take long until something comes: what is slow is looked at, file by file."""
+        self._looking = self._loop.at(self._loop.now() + LOOK_S, self._look)
+        pid = self._way.pid if isinstance(self._way, Spooled) else 0
+        done = done_by(pid) if pid else self._done
+        if done != self._done and self._loop.now() - self._told_s >= LOOK_S:
+            self._tell()
+        self._done = done
 
     def _later(self) -> None:
         self._timer = -1

@@ -1,10 +1,12 @@
 """The source as one value, and the ways in which two trees are held against each other."""
 
 import os
+import sys
 
 from nile.agent.worker.compare import MOST_NAMED, compare
 from nile.agent.worker.manifest import DIRECTORY, FILE, TOP, Manifest
-from nile.agent.worker.scanning import changed_since, numbers_here, scan
+from nile.agent.worker.messages import CantError
+from nile.agent.worker.scanning import TooManyError, changed_since, numbers_here, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +32,14 @@ class Source:
         self.manifest = Manifest([])
         self._attributed: "Optional[Set[bytes]]" = None
 
-    def read(self, checksum: bool) -> None:
-        """Look at all of it."""
-        self.manifest = scan(self.roots, self._patterns, checksum, source=True)
+    def read(self, checksum: bool, most: int = sys.maxsize) -> None:
+        """Look at all of it. Raises CantError where it has more than `most` files and directories."""
+        try:
+            self.manifest = scan(self.roots, self._patterns, checksum, source=True, most=most)
+        except TooManyError:
+            reason = "it has more than %d files and directories, which is the most that one copy can have"
+            remedy = "split it by --repos, or leave some of it out by --exclude"
+            raise CantError("source", reason % most, remedy) from None
 
     def why_not(self) -> "Tuple[str, str]":
         """Why it can't be copied, and the remedy."""

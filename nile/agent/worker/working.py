@@ -46,6 +46,17 @@ class Work:
             if not before:
                 self.leave()
 
+    @contextlib.contextmanager
+    def told(self) -> "Iterator[None]":
+        """As `announced`, but it isn't broken into: what was begun is being cleaned up."""
+        if not self.busy:
+            signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+        try:
+            yield
+        finally:
+            if not self.busy:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
     def leave(self) -> None:
         """The timer goes no more."""
         self.busy = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def test_what_is_too_deep_all_the_same_is_an_error_like_others(
 
     dest = os.fsencode(tmp_path)
     receiving.prepare(dest, NAME)
-    monkeypatch.setattr(shutil, "rmtree", deep)
+    monkeypatch.setattr(receiving, "remove_tree", deep)
     with pytest.raises(OSError, match="deeper than can be removed"):
         getattr(receiving, call)(dest, NAME)
     monkeypatch.setattr(os, "walk", deep)

@@ -10,8 +10,11 @@ import pytest
 
 from nile.agent.worker import scanning
 from nile.agent.worker.manifest import Entry, Manifest
+from nile.agent.worker.messages import CantError
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.scanning import changed_since, scan
+from nile.agent.worker.trees import Source
+from nile.agent.worker.working import WORK
 from tests.agent.worker.trees import by_path, top, write
 
 NONE = Patterns()
@@ -89,3 +92,16 @@ def test_a_source_that_was_written_to_a_moment_ago_is_looked_at_again(
 def test_a_manifest_from_elsewhere_tells_no_changes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="marks"):
         changed_since(Manifest([Entry(b"a", b"f", 0, 0, 0, 0, 0)]), top(tmp_path), NONE)
+
+
+def test_a_source_that_no_host_would_take_is_refused_before_all_of_it_was_looked_at(tmp_path: Path) -> None:
+    for number in range(10):
+        for name in "abcd":
+            write(tmp_path, f"{number}/{name}", "")
+    source = Source([os.fsencode(tmp_path)], NONE)
+    source.read(checksum=False, most=51)  # and the directories
+    before = WORK.done
+    with pytest.raises(CantError, match="more than 10 files and directories") as raised:
+        source.read(checksum=False, most=10)
+    assert "--repos" in raised.value.fields["remedy"]
+    assert WORK.done - before < 60  # each is listed, and then looked at

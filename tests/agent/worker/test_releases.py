@@ -326,7 +326,13 @@ class TestInterrupted:
         here.switch()
         flip(dest, "3", "run2")
         assert now(dest) == ("3", "2")
-        assert at(dest).flip() == Flip("2", "3", "1", "run2", True)
+        assert at(dest).flip() == Flip("2", "3", "1", "run2", True, first=RUN)
+
+    def test_so_is_one_that_was_taken_up_before(self, dest: Path) -> None:
+        """It goes on to be the flip of the run that began it."""
+        for run in (RUN, "run2", "run3"):
+            at(dest).stage("3", run)
+        assert at(dest).flip() == Flip("2", "3", "1", "run3", first=RUN)
 
     def test_and_where_it_is_not_gone_on_with_it_is_as_it_was(self, dest: Path) -> None:
         at(dest).stage("3", RUN)

@@ -94,3 +94,34 @@ def test_a_look_at_the_source_that_is_broken_off_leaves_nothing(place: Path) -> 
         one.close()
         assert descriptors() == before
     assert [path.name for path in place.iterdir()] == ["src"]
+
+
+def test_while_nothing_comes_it_is_said_that_somebody_works(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that is slow may have to be looked at for long before there is anything to be sent."""
+    monkeypatch.setattr(taping, "LOOK_S", 0.02)
+    monkeypatch.setattr(taping, "TOLD_S", 1000.0)
+    done = iter(range(1000))
+    monkeypatch.setattr(taping, "done_by", lambda _: (next(done) // 5,))
+    (place / "src").mkdir()
+    source = Source([os.fsencode(place / "src")], Patterns())
+    said: list[Any] = []
+    with a_loop() as loop:
+        one = Tape(loop, None, {"n": 1, "archive": True, "limit": 0}, source, list, said.append)
+        way = one._way
+        assert isinstance(way, recording.Spooled)
+        monkeypatch.setattr(type(way), "pid", 1)
+        monkeypatch.setattr(way, "_perhaps_done", lambda: None)
+
+        def look() -> None:
+            if len(said) > 2:
+                loop.stop()
+            else:
+                loop.at(loop.now() + 0.01, look)
+
+        look()
+        loop.run()
+        one.stop(lambda: None)
+        one.close()
+    assert [(each["written"] >= 0, each["more"]) for each in said] == [(True, True)] * 3

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker import messages, receiving, scanning
+from nile.agent.worker import messages, parts, receiving, scanning
 from nile.agent.worker.lock import in_use
+from nile.agent.worker.loop import Loop
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.working import WORK
 from nile.bootstrap.program import command, worker_program
+from tests.agent.worker.copying import NAME, Pair, a_loop
 from tests.agent.worker.test_parts import Worker, living, opened
 from tests.agent.worker.trees import top
 
@@ -174,3 +176,72 @@ def test_a_user_who_can_not_run_the_agents_python_is_named(tmp_path: Path) -> No
     assert answer["reason"].startswith(f"user nobody can't run the Python of the agent, {python}: ")
     assert answer["reason"].endswith("Permission denied")
     assert "install python3" in answer["remedy"]
+
+
+def test_what_cleans_up_says_that_it_gets_on_and_isnt_broken_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[bool] = []
+    monkeypatch.setattr("nile.agent.worker.working.TICK_S", 0.01)
+    monkeypatch.setattr("nile.agent.worker.working._is_closed", lambda _: True)
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(WORK.look()))
+    try:
+        with WORK.told():
+            while len(rung) < 10:
+                signal.pause()
+            WORK.stop()
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert rung.count(True) == 2
+
+
+def test_within_work_that_is_announced_it_changes_nothing() -> None:
+    with WORK.announced():
+        with WORK.told():
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL)[1] > 0
+
+
+def test_a_copy_that_comes_to_nothing_is_cleaned_up_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, dest = tmp_path / "source", tmp_path / "dest"
+    source.mkdir()
+    (source / "big").write_bytes(bytes(1 << 20))
+    timers: list[float] = []
+    sweep = receiving.sweep
+
+    def swept(dest: bytes, temporary: bytes) -> None:
+        timers.append(signal.getitimer(signal.ITIMER_REAL)[1])
+        sweep(dest, temporary)
+
+    monkeypatch.setattr(receiving, "sweep", swept)
+    with a_loop() as loop:
+        pair = Pair(loop, dest, bwlimit=100)
+        pair.after(1000, lambda: pair.receive.stop())
+        pair.run(f"{source}/")
+    assert timers
+    assert min(timers) > 0
+
+
+def test_what_is_removed_is_counted(tmp_path: Path) -> None:
+    receiving.prepare(os.fsencode(tmp_path), NAME)
+    for number in range(300):
+        (tmp_path / os.fsdecode(NAME) / str(number)).touch()
+    before = WORK.done
+    receiving.sweep(os.fsencode(tmp_path), NAME)
+    assert WORK.done - before >= 300
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_several_repositories_it_is_whose_ever_that_is() -> None:
+    """One that looks again, or cleans up, isn't asked anything just then."""
+    front = parts.Front(Loop())
+    said: list[dict[str, Any]] = []
+    front._say = lambda number, fields: said.append({**fields, "n": number})  # type: ignore[method-assign]
+    try:
+        front.say_alive()
+        front._parts = {2: parts.Part(front._loop, front, 2)}
+        front.say_alive()
+    finally:
+        front._loop.close()
+    assert [(each.get("repo"), each["alive"]) for each in said] == [(None, True), (2, True)]

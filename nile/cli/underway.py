@@ -1,0 +1,53 @@
+"""Runs under way, as commands at other terminals find them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nile.cli import recorded
+from nile.errors import UsageError
+
+if TYPE_CHECKING:
+    from nile.control import Remote
+    from nile.store import RunRecord
+
+
+def find(reference: str) -> Remote:
+    """The run's root, which may answer; UsageError where it can't, since the run is over, or elsewhere."""
+    from nile.control import Remote
+
+    with recorded.open_store() as store:
+        record = store.run(reference)
+    if refusal := why_not(record):
+        raise refusal
+    return Remote(recorded.control_directory(), record.run)
+
+
+def why_not(record: RunRecord) -> UsageError | None:
+    """Why nobody can answer for the run."""
+    from nile.store import RunState
+    from nile.store.records import is_elsewhere
+
+    where = f"run {record.run}"
+    if record.ended_at is not None:
+        return UsageError("it has ended", where=where, remedy=f"`nile show {record.run}` shows how")
+    if is_elsewhere(record.context.process):
+        remedy = "ask on the machine where it was begun"
+        return UsageError(
+            "its root is on another machine, or was there before a boot", where=where, remedy=remedy
+        )
+    if record.state is RunState.UNFINISHED:
+        remedy = f"`nile attach {record.run}` goes on with it, within its lease"
+        return UsageError("its root is dead", where=where, remedy=remedy)
+    return None
+
+
+def no_answer(reference: str, why: Exception) -> UsageError:
+    """Its root was there, and yet didn't answer: perhaps it is over by now."""
+    with recorded.open_store() as store:
+        record = store.run(reference)
+    if refusal := why_not(record):
+        return refusal
+    pid = record.context.process.split()[2]
+    remedy = f"look on at its own terminal; `kill {pid}` ends it as Ctrl-C does"
+    return UsageError(f"its root doesn't answer: {why}", where=f"run {record.run}", remedy=remedy)

@@ -1,0 +1,107 @@
+"""Where a run stands, as its events tell it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from nile.events import (
+    CopyProgress,
+    Event,
+    HostResult,
+    HostStarted,
+    HostUp,
+    Notice,
+    RunEnded,
+    RunGoesOn,
+    RunStarted,
+)
+from nile.report.jsonlines import progress_object
+
+MOST_NOTICES = 20
+"""Notices that are kept: the last ones. The store has all of them."""
+
+
+class Phase(StrEnum):
+    """How far an asked host is."""
+
+    OUT = "out"  # no agent is there yet
+    UP = "up"  # an agent is there; its command hasn't started
+    RUNNING = "running"
+    DONE = "done"  # it has its verdict
+
+
+class Standing:
+    """The state of one run. Times are seconds since it began."""
+
+    def __init__(self) -> None:
+        self._run = RunStarted("", "", None, (), (), 0.0)
+        self._phases: dict[str, Phase] = {}
+        self._since_s: dict[str, float] = {}
+        self._parents: dict[str, str] = {}
+        self._verdicts: Counter[str] = Counter()
+        self._notices: deque[str] = deque(maxlen=MOST_NOTICES)
+        self._copies: CopyProgress | None = None
+        self._interrupted = self._ended = False
+
+    def take(self, events: Iterable[Event]) -> None:
+        """These happened, after all that were taken before."""
+        for event in events:
+            self._one(event)
+
+    def _one(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self._run = event
+                self._phases = dict.fromkeys(event.hosts, Phase.OUT)
+            case HostUp():
+                self._parents[event.host] = event.parent
+                if self._phases.get(event.host) is Phase.OUT:
+                    self._enter(event.host, Phase.UP, event.t_ready_s)
+            case HostStarted():
+                self._enter(event.host, Phase.RUNNING, event.t_start_s)
+            case HostResult():
+                self._enter(event.host, Phase.DONE, event.t_end_s or 0.0)
+                self._verdicts[event.verdict] += 1
+            case CopyProgress():
+                self._copies = event
+            case Notice():
+                self._notices.append(f"{event.host}: {event.text}" if event.host else event.text)
+            case RunGoesOn():
+                self._interrupted = self._interrupted or event.interrupted
+            case RunEnded():
+                self._ended = True
+
+    def _enter(self, host: str, phase: Phase, since_s: float) -> None:
+        if host in self._phases:  # a relay that nobody asked for runs nothing
+            self._phases[host] = phase
+            self._since_s[host] = since_s
+
+    def status(self, now: float) -> dict[str, Any]:
+        """As JSON has it (docs/reference/json.md); `now` is in seconds since the epoch."""
+        hosts = [
+            {
+                "host": host,
+                "phase": str(phase),
+                "since_s": self._since_s.get(host, 0.0),
+                "parent": self._parents.get(host),
+            }
+            for host, phase in self._phases.items()
+            if phase is not Phase.DONE
+        ]
+        phases = Counter(map(str, self._phases.values()))
+        state = "ended" if self._ended else "ending" if self._interrupted else "running"
+        return {
+            "run": self._run.run,
+            "command": self._run.command,
+            "state": state,
+            "elapsed_s": round(max(0.0, now - self._run.at), 3),
+            "hosts": len(self._phases),
+            "phases": {str(phase): phases[phase] for phase in Phase},
+            "verdicts": dict(self._verdicts),
+            "open": hosts,
+            "copies": progress_object(self._copies) if self._copies else None,
+            "notices": list(self._notices),
+        }

@@ -1,0 +1,52 @@
+"""What is said over a control socket: JSON objects, one a line, one question a connection. Pure.
+
+{"do": "status"}                    the answer is `Standing.status`
+{"do": "stop", "grace_s": 5.0}      ends the run, as Ctrl-C does; again, with less, to hurry
+                                    -> {"ok": true}
+anything else                       -> {"error": "..."}
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+MOST_GRACE_S = 1e6
+MOST_QUESTION = 4096
+"""Bytes of a question. An answer has a line for each host, and no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where the run stands is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The run is to end: SIGTERM to all commands, so many seconds of grace, SIGKILL."""
+
+    grace_s: float
+
+
+Question = Status | Stop
+
+
+def line(words: dict[str, Any]) -> bytes:
+    """As it is said."""
+    return json.dumps(words, separators=(",", ":")).encode() + b"\n"
+
+
+def question(said: bytes) -> Question:
+    """What that line asks. Raises ValueError where it is no question."""
+    try:
+        words = json.loads(said)
+    except (ValueError, RecursionError):
+        raise ValueError("that is no JSON") from None
+    match words:
+        case {"do": "status"}:
+            return Status()
+        case {"do": "stop", "grace_s": int() | float() as grace_s} if not isinstance(grace_s, bool):
+            if 0 <= grace_s <= MOST_GRACE_S:
+                return Stop(float(grace_s))
+    raise ValueError("nobody here knows how to do that")

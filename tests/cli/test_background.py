@@ -1,0 +1,76 @@
+"""Runs that go on without their terminal: with a program in a run's place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.lab.helpers import eventually
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from nile.cli.background import launch
+
+def work(leaving):
+    print("asked", flush=True)
+{work}
+
+sys.exit(launch(work, lambda run: Path(sys.argv[1]), lambda run: print("begun", run)))
+"""
+LEAVES = """
+    leaving.leave("ab12")
+    print(os.getpid(), os.getsid(0), os.isatty(0), flush=True)
+    print("said to nobody", file=sys.stderr, flush=True)
+    return 7
+"""
+WAITS = """
+    import signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {15})
+    print("ready", flush=True)
+    signal.sigwait({15})
+    return 143
+"""
+
+
+def _started(work: str, log: Path) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-c", PROGRAM.format(work=work), str(log)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def test_it_goes_on_by_itself(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with _started(LEAVES, log) as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, b"asked\nbegun ab12\n", b"")
+    eventually(lambda: "nobody" in log.read_text(), "it goes on")
+    pid, session, terminal = log.read_text().split()[:3]
+    assert pid == session != str(process.pid)
+    assert terminal == "False"
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_one_that_fails_before_it_has_begun_says_so_here(tmp_path: Path) -> None:
+    with _started("    print('no such host', file=sys.stderr)\n    return 2", tmp_path / "log") as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (2, b"asked\n", b"no such host\n")
+    assert not (tmp_path / "log").exists()
+
+
+def test_one_that_is_killed_before_it_has_begun(tmp_path: Path) -> None:
+    with _started("    os.kill(os.getpid(), 9)", tmp_path / "log") as process:
+        process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_a_signal_is_the_runs(tmp_path: Path) -> None:
+    with _started(WAITS, tmp_path / "log") as process:
+        assert process.stdout is not None
+        while b"ready" not in process.stdout.readline():
+            pass
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 143

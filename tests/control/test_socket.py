@@ -1,0 +1,135 @@
+"""Both ends of a control socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from nile.control import Control, NoAnswerError, RefusedError, Remote
+from nile.control.words import MOST_QUESTION, Status, Stop, line, question
+from nile.events import RunStarted
+
+RUN = "0123456789abcdef0123456789abcdef"
+
+
+def _control(directory: Path) -> Control:
+    control = Control(directory, RUN)
+    control.observe([RunStarted(RUN, "uptime", None, ("n1", "n2"), (), at=0.0)])
+    return control
+
+
+def _ignore(_: float) -> None:
+    pass
+
+
+def test_a_run_says_where_it_stands(tmp_path: Path) -> None:
+    control = _control(tmp_path / "control")
+    with control.serving(_ignore):
+        remote = Remote(tmp_path / "control", RUN)
+        for _ in range(3):  # again and again
+            assert remote.status()["phases"]["out"] == 2
+    assert not control.trouble
+
+
+def test_a_run_is_ended(tmp_path: Path) -> None:
+    asked: list[float] = []
+    with _control(tmp_path / "control").serving(asked.append):
+        Remote(tmp_path / "control", RUN).stop(2.5)
+    assert asked == [2.5]
+
+
+def test_nothing_is_left_and_nobody_answers_any_more(tmp_path: Path) -> None:
+    with _control(tmp_path / "control").serving(_ignore):
+        pass
+    assert list((tmp_path / "control").iterdir()) == []
+    with pytest.raises(NoAnswerError):
+        Remote(tmp_path / "control", RUN).status()
+    assert "nile-control" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_only_its_user_can_open_it(tmp_path: Path) -> None:
+    with _control(tmp_path / "control").serving(_ignore):
+        assert stat.S_IMODE((tmp_path / "control").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "control" / RUN).stat().st_mode) == 0o600
+
+
+def test_a_directory_that_others_may_enter_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control").chmod(0o755)
+    control = _control(tmp_path / "control")
+    with control.serving(_ignore):
+        assert "others may enter it" in control.trouble
+        assert not (tmp_path / "control" / RUN).exists()
+
+
+def test_a_long_path_is_no_hindrance(tmp_path: Path) -> None:
+    directory = tmp_path / ("d" * 100) / ("e" * 100)
+    with _control(directory).serving(_ignore):
+        assert Remote(directory, RUN).status()["run"] == RUN
+
+
+def test_what_a_dead_root_left_gives_way(tmp_path: Path) -> None:
+    directory = tmp_path / "control"
+    directory.mkdir(mode=0o700)
+    left = socket.socket(socket.AF_UNIX)
+    here = Path.cwd()
+    try:
+        os.chdir(directory)
+        left.bind(RUN)
+    finally:
+        os.chdir(here)
+        left.close()
+    with pytest.raises(NoAnswerError):
+        Remote(directory, RUN).status()
+    with _control(directory).serving(_ignore):
+        assert Remote(directory, RUN).status()["run"] == RUN
+
+
+def test_who_says_nonsense_is_told_so(tmp_path: Path) -> None:
+    class Odd(Remote):
+        def status(self) -> dict[str, object]:
+            return self._ask({"do": "dance"})
+
+    with _control(tmp_path / "control").serving(_ignore):
+        with pytest.raises(RefusedError, match="nobody here knows"):
+            Odd(tmp_path / "control", RUN).status()
+        assert Remote(tmp_path / "control", RUN).status()["hosts"] == 2
+
+
+def test_who_hangs_up_hinders_nobody(tmp_path: Path) -> None:
+    directory = tmp_path / "control"
+    with _control(directory).serving(_ignore):
+        for said in (b"", b"x" * (2 * MOST_QUESTION), b'{"do": "status"'):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(directory / RUN))
+                connection.sendall(said)
+        assert Remote(directory, RUN).status()["hosts"] == 2
+
+
+def test_questions() -> None:
+    assert question(line({"do": "status"})) == Status()
+    assert question(line({"do": "stop", "grace_s": 3})) == Stop(3.0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b'{"do": "stop"}',
+        b'{"do": "stop", "grace_s": -1}',
+        b'{"do": "stop", "grace_s": NaN}',
+        b'{"do": "stop", "grace_s": "1"}',
+        b'{"do": "stop", "grace_s": true}',
+        b"[" * 3000,
+    ],
+)
+def test_what_is_no_question(said: bytes) -> None:
+    with pytest.raises(ValueError, match=r"JSON|nobody"):
+        question(said)

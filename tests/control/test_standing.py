@@ -1,0 +1,84 @@
+"""Where a run stands, told from its events."""
+
+from nile.control import Standing
+from nile.events import (
+    CopyProgress,
+    Event,
+    HostResult,
+    HostStarted,
+    HostUp,
+    Notice,
+    RunEnded,
+    RunGoesOn,
+    RunStarted,
+    Verdict,
+)
+
+BEGUN: list[Event] = [
+    RunStarted("ab12", "uptime", None, ("n1", "n2", "n3", "n4"), ("gw",), at=1000.0),
+    HostUp("gw", "root", 1, 0.1, 0.5),
+    HostUp("n1", "gw", 2, 0.6, 1.0),
+    HostUp("n2", "gw", 2, 0.6, 1.5),
+    HostStarted("n2", 1.6),
+    HostUp("n3", "gw", 2, 0.6, 1.2),
+    HostStarted("n3", 1.3),
+    HostResult("n3", Verdict.OK, rc=0, t_end_s=2.0),
+]
+
+
+def _status(*more: Event, now: float = 1010.0) -> dict[str, object]:
+    standing = Standing()
+    standing.take(BEGUN)
+    standing.take(more)
+    return standing.status(now)
+
+
+def test_every_asked_host_is_in_one_phase() -> None:
+    status = _status()
+    assert status["phases"] == {"out": 1, "up": 1, "running": 1, "done": 1}
+    assert status["hosts"] == 4
+    assert status["verdicts"] == {"ok": 1}
+    assert status["elapsed_s"] == 10.0
+    assert status["state"] == "running"
+
+
+def test_who_is_not_done_is_named_with_its_parent_and_since_when() -> None:
+    assert _status()["open"] == [
+        {"host": "n1", "phase": "up", "since_s": 1.0, "parent": "gw"},
+        {"host": "n2", "phase": "running", "since_s": 1.6, "parent": "gw"},
+        {"host": "n4", "phase": "out", "since_s": 0.0, "parent": None},
+    ]
+
+
+def test_a_host_that_is_attached_anew_runs_what_it_ran() -> None:
+    status = _status(HostUp("n2", "root", 1, 5.0, 1.5))
+    assert {"host": "n2", "phase": "running", "since_s": 1.6, "parent": "root"} in status["open"]  # type: ignore[operator]
+
+
+def test_its_end_is_seen() -> None:
+    assert _status(RunGoesOn(interrupted=True), RunGoesOn())["state"] == "ending"
+    assert _status(RunEnded("ab12"))["state"] == "ended"
+
+
+def test_only_the_last_notices_are_kept() -> None:
+    status = _status(*(Notice(f"number {number}", "n1") for number in range(30)))
+    assert status["notices"] == [f"n1: number {number}" for number in range(10, 30)]
+
+
+def test_copies_are_told_of() -> None:
+    status = _status(CopyProgress(4, 1, 10, 40, 0.25, 5.0, 6.0))
+    assert status["copies"] == {
+        "event": "progress",
+        "hosts": 4,
+        "complete": 1,
+        "bytes": 10,
+        "bytes_whole": 40,
+        "part": 0.25,
+        "bytes_per_s": 5,
+        "eta_s": 6.0,
+        "behind": [],
+    }
+
+
+def test_before_anything_happened_there_is_nothing_to_tell() -> None:
+    assert Standing().status(0.0)["hosts"] == 0
