@@ -290,7 +290,7 @@ class Swarm:
         seed = self._seed
         if seed is not None and seed.number:
             if not self._ending:
-                self._ending = True
+                self._ending, seed.due_s = True, t + END_S
                 yield self._asking.ask(ROOT_ID, "unpeer", {"what": seed.number}, None)
             return
         for peer in self._all:
@@ -320,6 +320,8 @@ class Swarm:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
         for peer in self._all.wanting:
             yield from self._look_after(peer, t)
+        if self._ending and self._seed is not None and self._seed.due_s is not None and t > self._seed.due_s:
+            self._seed.number = 0  # hosts needn't wait for it
         yield from self._perhaps_over(t)
         for peer in self._all:
             if not peer.inside and peer.due_s is not None and t > peer.due_s:

@@ -282,6 +282,13 @@ class TestHostsThatLieOrHang:
         it.run()
         assert {node_id: code for node_id, code in codes(it).items() if code} == {2: Code.AGENT}
 
+    def test_a_seed_that_doesnt_say_that_it_has_ended_holds_up_nobody_for_ever(self) -> None:
+        it = swarm()
+        it.mute = {ROOT_ID}
+        it.TICKS = int(END_S) + 30
+        it.run()
+        all_ok(it)
+
 
 class TestWhoIsToldOfWhom:
     @staticmethod
