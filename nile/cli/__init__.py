@@ -33,6 +33,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "exec": Entry("nile.cli.exec_cmd", "Run a command on hosts, over a tree of agents."),
     "sync": Entry("nile.cli.sync", "Copy files and directories to hosts, what differs of them."),
+    "swarm": Entry("nile.cli.swarm", "Copy with a BitTorrent swarm, which is launched and ended."),
     "verify": Entry("nile.cli.verify", "Say how what hosts have differs from a source."),
     "releases": Entry("nile.cli.releases", "Say which releases hosts have; end a flip, remove old ones."),
     "rollback": Entry("nile.cli.rollback", "Make the release before current again, on all hosts together."),

@@ -72,6 +72,8 @@ def _original(
     while True:
         run = runs[-1]
         words = run.context.argv[1:]
+        if words[:2] == ("swarm", "run"):
+            words = ("sync", "--method", "swarm", *words[2:])
         if words[:1] != ("sync",):
             _refuse(run, "was no copy by `nile sync`", f"`nile show {run.run}` says what it was")
         _enter(run)

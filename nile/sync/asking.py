@@ -21,7 +21,9 @@ Errands = Iterator[Errand]
 Answer = Callable[[dict[str, Any], float], Errands]
 """Takes a message, in which `from` is who says it, and the time."""
 
-SEVERAL = frozenset({"fetch", "join", "offer", "pack", "push", "receive", "record", "serve"})
+SEVERAL = frozenset(
+    {"fetch", "join", "offer", "pack", "peer", "push", "receive", "record", "seed", "serve", "torrent"}
+)
 """What has several answers: how far it is, and how it ended."""
 LEAST = 100
 """Files, or blocks of 64 KiB, that a worker which looks at a tree has to get on by, to be at it still ..."""

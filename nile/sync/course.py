@@ -34,6 +34,7 @@ from nile.sync.roster import Roster
 from nile.sync.silence import Silence
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
+from nile.sync.swarming import Swarm
 from nile.sync.targets import SPEAKING, UNSETTLED, Step, Target
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
@@ -77,6 +78,7 @@ class Sync:
         self._demand = Demand(self._targets, hosts)
         self._giving = Giving(means, self._targets, self._demand, self._survey.check)
         self._streams = Streams(means, self._survey.check, self._fail, identity)
+        self._swarm = Swarm(means, self._survey.check, self._fail, self._demand.look_again)
         order = Order(
             run, options.dest, options.release, quorum=options.quorum, keep=options.keep, delivered=True
         )
@@ -135,6 +137,7 @@ class Sync:
         target.step = Step.OVER
         yield from self._giving.gone(target, t)
         yield from self._streams.gone(target, t)
+        yield from self._swarm.gone(target, t)
         self._ways.gone(target.id)
         yield from self._go_on(t)
         yield from self._progress(t)
@@ -174,6 +177,7 @@ class Sync:
                 yield from self._judge_silence(target, t)
         yield from self._giving.look_after(t)
         yield from self._streams.look_after(t)
+        yield from self._swarm.look_after(t)
         yield from self._flipping.look_after(t)
         yield from self._go_on(t)
         yield from self._progress(t)
@@ -205,7 +209,7 @@ class Sync:
             yield from self._judge_copies()
             yield from self._giving.go_on(t)
             yield from self._flip(t) if self._options.release else self._close()
-            if broken := self._giving.broken or self._streams.broken:
+            if broken := self._giving.broken or self._streams.broken or self._swarm.broken:
                 yield from self._stop(broken)
 
     def _judge_copies(self) -> Errands:
@@ -264,6 +268,10 @@ class Sync:
                 self._ways.pace.expect(target.id, target.name, found.move)
         if self._options.streams:
             yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
+        elif self._options.swarms:
+            # A swarm has whole files: none of a release can be linked to those of the one before.
+            unlinked = [target for target in differing if not target.current]
+            yield from self._swarm.begin(unlinked, self._counting.estimate, t)
 
     def _tell(self, differing: list[Target]) -> Errands:
         """Say what differs before it is mended; where there is only more, that isn't what is mended."""
@@ -327,7 +335,7 @@ class Sync:
 
     def _flip(self, t: float) -> Errands:
         """A release is made current once every host has it, or won't."""
-        if not self._flipping.begun and not self._targets.wanting:
+        if not (self._flipping.begun or self._targets.wanting or self._swarm.active):
             yield from self._summarize(t)
             yield from self._flipping.begin(self._targets.at(Step.SAME), t)
         yield from self._flipping.go_on(t)
@@ -343,16 +351,17 @@ class Sync:
         return Judge(target.id, Judgement(Verdict.OK))
 
     def _summarize(self, t: float) -> Errands:
-        sent = self._giving.sent + self._streams.sent
-        began_s = min(filter(None, (self._giving.began_s, self._streams.began_s)), default=t)
+        ways = (self._giving, self._streams, self._swarm)
+        sent = sum((way.sent for way in ways), Counter[int]())
+        began_s = min(filter(None, (way.began_s for way in ways)), default=t)
         if text := summary(sent, began_s, t):
             yield Publish(Notice(text))
             way = self._ways.slowest
             names = (self._hosts.name(way.giver), self._hosts.name(way.taker)) if way else ("", "")
             for text in against_bounds(t - began_s, self._ways.most, way, names, self._options.rate):
                 yield Publish(Notice(text))
-            self._giving.sent.clear()
-            self._streams.sent.clear()
+            for each in ways:
+                each.sent.clear()
 
     def _fail(self, target: Target, judgement: Judgement) -> Errands:
         """Its worker is ended by its agent, and with it what it does."""

@@ -35,10 +35,14 @@ class Demand:
         """Those that have what the source has, and serve nobody any more; by id, and each once."""
         self._count()
         idle, self._idle = self._idle, {}
-        free = (each for each in idle if each.step is Step.SAME)
+        free = (each for each in idle if each.step is Step.SAME and not each.seeds)
         return sorted(
             (each for each in free if each.has_more or not self._wanting[each.id]), key=lambda each: each.id
         )
+
+    def look_again(self, target: Target) -> None:
+        """It seeds no more."""
+        self._idle[target] = None
 
     def _count(self) -> None:
         if self._seen == self._hosts.changes:

@@ -21,13 +21,15 @@ class Method(StrEnum):
     """How files travel.
 
     As a stream, recorded once and passed on from host to host; by rsync from host to host, over the links
-    of the tree or over connections of its own, in the clear; or as Nile chooses.
+    of the tree or over connections of its own, in the clear; in a swarm, where each host gets pieces from
+    many others; or as Nile chooses.
     """
 
     AUTO = "auto"
     STREAM = "stream"
     RSYNC = "rsync"
     RSYNC_TCP = "rsync-tcp"
+    SWARM = "swarm"
 
 
 class Ask(StrEnum):
@@ -79,6 +81,8 @@ class SyncOptions:
     """Streams aren't encrypted: anybody on the way can read them, and nobody else can join."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
+    peer_python: str = ""
+    """An interpreter on the hosts that has libtorrent; it is tried before others."""
     release: str = ""
     """Deliver it below `dest`, beside other releases, and make it the current one; "": no release."""
     quorum: Quorum = Quorum()
@@ -106,6 +110,11 @@ class SyncOptions:
     def streams(self) -> bool:
         """Are hosts that have the same served by a stream?"""
         return self.copies and self.method in (Method.AUTO, Method.STREAM)
+
+    @property
+    def swarms(self) -> bool:
+        """Do hosts that differ get their files from each other?"""
+        return self.copies and self.method is Method.SWARM
 
     @property
     def over_links(self) -> bool:

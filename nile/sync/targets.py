@@ -25,6 +25,8 @@ class Step(StrEnum):
     """It has something else than the source."""
     STREAMING = "streaming"
     """It is to be served, or is being served, by a stream."""
+    SWARMING = "swarming"
+    """It is to take part in a swarm, or does, and hasn't got all yet."""
     COPYING = "copying"
     CHECKING = "checking"
     """It got its copy, and is scanned again."""
@@ -149,6 +151,10 @@ class Target:
     """Bytes that have been sent to it, when it last got on,"""
     so_far_s: float = 0.0
     """and when that was."""
+    seeds: bool = False
+    """It has got all from a swarm, and serves it."""
+    swarmed: bool = False
+    """What it has got since it was looked at last is what a swarm carries, and nothing else."""
     current: str = ""
     """The release that is current there, where a release is delivered: a copy is linked to that.
 

@@ -45,6 +45,8 @@ class Ways:
         self._ended: dict[int, Way] = {}
         self._held: dict[int, float] = {}
         """How long a node stood still because of the one that it fed."""
+        self._shared = 0
+        """Bytes that a host got from many others: that one which got most."""
 
     def began(self, giver: int, taker: int, t: float, *, anew: bool = True) -> None:
         """Something comes to a host; not `anew`: it goes on where it was."""
@@ -77,6 +79,12 @@ class Ways:
             self._ended[taker] = way
         self.pace.over(taker, complete=True)
 
+    def shared(self, taker: int, count: int) -> None:
+        """It has everything: so many bytes, of many others, so that there is no way of which to speak."""
+        self._under_way.pop(taker, None)
+        self._shared = max(self._shared, count)
+        self.pace.over(taker, complete=True)
+
     def gone(self, taker: int) -> None:
         """It has its verdict."""
         self._under_way.pop(taker, None)
@@ -85,13 +93,13 @@ class Ways:
     @property
     def most(self) -> int:
         """What a host got: of the one that got most."""
-        return max((way.end for way in self._ended.values()), default=0)
+        return max(self._shared, *(way.end for way in self._ended.values()), 0)
 
     @property
     def slowest(self) -> Way | None:
         """The way that took longest for what went over it; None where none is known."""
         known = [way for way in self._ended.values() if way.rate > 0]
-        if not known:
+        if not known or self._shared:  # of many ways none was the slowest
             return None
         lowest = min(known, key=lambda way: way.rate)
         alike = [way for way in known if way.rate <= ALIKE * lowest.rate]

@@ -98,9 +98,34 @@ def which_way(streamed: Sequence[int], alone: int, unpack: int = 0) -> str:
 
 def left_out(whom: Sequence[tuple[str, str]]) -> str:
     """Who was left out of a stream, and why: these are served afterwards."""
+    return _served_otherwise("left out of the stream, to be served by another host", whom)
+
+
+def _served_otherwise(what: str, whom: Sequence[tuple[str, str]]) -> str:
     name, reason = whom[0]
     others = f", and {len(whom) - 1} more" if len(whom) > 1 else ""
-    return f"left out of the stream, to be served by another host: {name} ({reason}){others}"
+    return f"{what}: {name} ({reason}){others}"
+
+
+def swarm_begins(hosts: int) -> str:
+    """Which way hosts get their files."""
+    return f"a swarm of {hosts} hosts, and a seed at the root; rsync for what a torrent doesn't carry"
+
+
+def no_swarm(reason: str) -> str:
+    """That there is none, and why."""
+    return f"no swarm: {reason}; hosts are served by rsync"
+
+
+def left_to_rsync(whom: Sequence[tuple[str, str]]) -> str:
+    """Who got nothing by the swarm, or not all, and why."""
+    return _served_otherwise("left out of the swarm, to be served by rsync", whom)
+
+
+def swarm_ended(served: int, hosts: int, seed: int, sent: int) -> str:
+    """How many a swarm served, and how much of what was sent came from its seed."""
+    share = 100 * seed / sent
+    return f"the swarm served {served} of {hosts} hosts: {size(sent)} sent, {share:.1f} % by the seed"
 
 
 def said_by_ssh(said: str) -> str:

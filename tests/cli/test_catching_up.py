@@ -92,6 +92,14 @@ def test_it_is_the_same_copy_for_those_that_were_not_ok(past: Past, begun: list[
     assert given["argv"] == ("nile", "sync", "--catch-up", "5eed0001", "--json", "--wait", "5")
 
 
+def test_of_a_swarm(past: Past, begun: list[Any], site: Path) -> None:
+    past("5eed0001", "swarm", "run", "--all", "--peer-python", "/opt/python", "site/", "/srv/site")
+    assert nile("sync", "--catch-up", "last") == 0
+    ((selection, what, _),) = begun
+    assert selection.hosts == ("n[2-4]",)
+    assert (what.method, what.peer_python, what.dest) == ("swarm", "/opt/python", b"/srv/site")
+
+
 def test_of_one_that_caught_up_itself_it_repeats_the_first(past: Past, begun: list[Any], site: Path) -> None:
     past("5eed0001", *COPY)
     past("5eed0002", "sync", "--catch-up=5eed0001", verdicts={"n2": Verdict.OK, "n3": Verdict.LOST})

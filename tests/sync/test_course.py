@@ -11,6 +11,7 @@ from nile.events import Asked, Code, CopyProgress, HostOutput, Notice, Verdict
 from nile.sync import Ask, Method, Purpose
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
+from tests.sync.swarmed import Swarmed
 from tests.sync.workers import SIZE, Workers
 
 TWO_STAGES = [0, 0, 1, 1, 2, 2]
@@ -555,7 +556,7 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
     not_asked = frozenset(node for node in range(1, size) if chance.random() < 0.1)
     had = {node: chance.choice(["new", "old", "older"]) for node in range(1, size + 1)}
     method = chance.choice(list(Method))
-    it = Workers(tree(parents, not_asked), had, seed, method=method, chains=chance.choice([1, 1, 3]))
+    it = Swarmed(tree(parents, not_asked), had, seed=seed, method=method, chains=chance.choice([1, 1, 3]))
     it.breaks = {
         n: chance.choice([("link", True), ("disk-full", False)]) for n in range(60) if chance.random() < 0.2
     }
@@ -572,6 +573,11 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
         some |= {node for node in it.has if chance.random() < 0.05}
     it.chain.spoils = {0: "spool-full"} if chance.random() < 0.1 else {}
     it.chain.written = chance.choice([1, 30 << 20])
+    for some in (it.lacks, it.still, it.mute, it.away):
+        some |= {node for node in it.has if chance.random() < 0.05}
+    it.unlike = chance.random() < 0.5
+    it.slow = {node: chance.randint(2, 15) for node in it.has if chance.random() < 0.2}
+    it.seed_ends = {"code": "copy", "reason": "killed"} if chance.random() < 0.1 else None
     late = [node for node in it.has if node and chance.random() < 0.1]
     doomed = [node for node in it.has if node and chance.random() < 0.15]
     it._carry_out(it.sync.begin(0.0))
@@ -579,7 +585,7 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
         if node and node not in late:
             it.start(node)
     quiet = 0
-    while quiet < 20 and (any(it._queues.values()) or doomed or late or len(it.judged) + 1 < len(it.has)):
+    while quiet < 70 and (any(it._queues.values()) or doomed or late or len(it.judged) + 1 < len(it.has)):
         if doomed and chance.random() < 0.1:
             it.die(doomed.pop())
         elif late and chance.random() < 0.1:
@@ -592,6 +598,7 @@ def test_whatever_happens_every_host_has_one_verdict_and_ok_means_equal(seed: in
         else:
             quiet += not (doomed or late)
             it.t += 1.0
+            it.advance()
             it._carry_out(it.sync.tick(it.t))
     assert set(it.judged) == set(it.has) - {ROOT_ID}
     for node, judgement in it.judged.items():

@@ -12,6 +12,7 @@ ssl) is imported where it is needed, if nothing lighter does.
     begin       from what was shipped to modules: the first that runs
     messages    what the root and it say to each other            pure
     service     messages of the root in, answers out
+    excuses     why it can't do what it is asked to
     parts       the same for several repositories in one run
     loop        descriptors, children and times: what it waits for
     working     that it gets on with what takes long
@@ -84,4 +85,9 @@ For a swarm:
     directories found step by step, where no link is followed
     assembling  what is new, made of an archive and what was downloaded
     merging     that, brought to its place in what is there
+    metainfo    files of the source as a torrent
+    peerprogram libtorrent, in a process of its own
+    peering     that process, as the worker has it
+    placing     what it brought gets its names
+    swarming    the root's seed, and the peer of a host
 """

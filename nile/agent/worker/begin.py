@@ -19,11 +19,12 @@ class Finder:
     """Finder and loader (importlib.abc) of modules that came: `parts` are some of them each, packed.
 
     What is in the first is never looked for in those behind, nor are these unpacked before it has to be.
-    Each module is its source, or its code as bytes.
+    Each module is its source, or its code as bytes; the last part has the sources of all.
     """
 
     def __init__(self, parts: "List[bytes]") -> None:
         self._parts = list(parts)
+        self._source = parts[-1]
         self._modules: "Dict[str, Any]" = {}
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
@@ -34,6 +35,11 @@ class Finder:
             self._modules = dict(marshal.loads(zlib.decompress(self._parts.pop(0))), **self._modules)
         spec: "Any" = type(sys.__spec__)
         return spec(name, self, is_package=True) if name in self._modules else None
+
+    def get_source(self, name: str) -> str:
+        """Its text, as importlib.abc.InspectLoader has it: for whoever passes it on."""
+        source: str = marshal.loads(zlib.decompress(self._source))[name]
+        return source
 
     def create_module(self, spec: "Any") -> None:
         """The usual one."""

@@ -234,7 +234,7 @@ def client_argv(
     argv += ["--timeout=%d" % copy.stall_s, "--delay-updates"]
     name = os.fsdecode(copy.temporary)
     argv += ["--partial-dir=" + name, "--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]
-    argv += _filters(copy.excludes, "--filter=-p %s/" % name)
+    argv += _filters(copy.excludes, "--filter=-p %s*/" % name)
     # No shell stands between the two: nothing is to be escaped (given once, wildcards still would be).
     argv += ["--old-args", "--old-args"] if "old-args" in rsync.has else []
     argv += ["-e", " ".join(quoted(word) for word in helper), "--"]
@@ -279,7 +279,7 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     argv += ["--modify-window=-1"] if "modify-window-ns" in known_since(recorded) else []
     argv += ["--checksum-seed=%d" % SEED, "--delay-updates", "--partial-dir=" + name]
     argv += ["--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]
-    return argv + _filters(copy.excludes, "--filter=-p %s/" % name) + ["--", os.fsdecode(dest)]
+    return argv + _filters(copy.excludes, "--filter=-p %s*/" % name) + ["--", os.fsdecode(dest)]
 
 
 def _owners(copy: Copy) -> "List[str]":
@@ -294,6 +294,7 @@ def _beside(copy: Copy) -> "List[str]":
 def _filters(excludes: "Sequence[bytes]", own: str) -> "List[str]":
     """Ours first, since the first match counts, and again after a "!", which clears those before it.
 
+    That of a swarm is named like rsync's, and something more.
     It is "perishable", so that a directory that is to go may go with what is in it.
     """
     words = [own]

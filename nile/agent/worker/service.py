@@ -20,6 +20,7 @@ has `more`; a `code` means that it couldn't be done, and has a `reason` with it.
     approve   the digest of a stream: who has another one may not use it
     predecessor, successor, last, leave   what becomes of that place
     signed    what the root says to a request for a signature, for a login to the successor
+    torrent, peer, ...    of swarms: see nile.agent.worker.swarming
     look, seal, stage, flip, ...   of releases: see nile.agent.worker.releasing
     collect   have the directory that gets files of hosts  (the root's worker)
     offer     wait for who takes files from here, at the port that is answered first
@@ -32,11 +33,11 @@ Without standard input, and at SIGTERM, it stops what it does, cleans up and end
 
 import os
 import select
-import sys
 
 from nile.agent import wire
 from nile.agent.worker import messages, target
 from nile.agent.worker.copies import Copies
+from nile.agent.worker.excuses import refused, where
 from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.packing import MOST_ENTRIES, pack, unpack
@@ -55,16 +56,17 @@ if TYPE_CHECKING:
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.releasing import Releasing
     from nile.agent.worker.streaming import Streaming
+    from nile.agent.worker.swarming import Swarming
 
     Message = Dict[str, Any]
 
 STOP_S = 3.0  # from SIGTERM to the end, at most
 MOST_NAMED = 100
 MOST_OWNERS = 10000
-SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
 OWNERS = ("none", "names", "numbers")
 # What takes no time (but `_readied`), and must not be broken into: only then is it known what to stop.
-QUICK = frozenset(
+SWARM = frozenset("seed metainfo peer peers limit unpeer".split())
+QUICK = SWARM.union(
     "receive push abandon record serve forget join approve predecessor successor signed last leave".split()
 )
 PASSED_ON = frozenset(["serve", "predecessor", "successor", "signed"])  # to the streams, as they are
@@ -88,6 +90,7 @@ class Service:
         self._copies = Copies(loop, self._say, self._changed)
         self._streaming: "Optional[Streaming]" = None
         self._gathering: "Optional[Gathering]" = None
+        self._swarming: "Optional[Swarming]" = None
 
     # Messages.
 
@@ -122,17 +125,21 @@ class Service:
         except CantError as error:
             answer = error.fields
         except OSError as error:
-            where = os.fsdecode(error.filename) + ": " if error.filename else ""
+            path = os.fsdecode(error.filename) + ": " if error.filename else ""
             code = ERRORS.get(error.errno or 0, ("copy",))[0]
-            answer = {"code": code, "reason": "%s%s" % (where, error.strerror)}
+            answer = {"code": code, "reason": "%s%s" % (path, error.strerror)}
         except Exception as error:  # the root is to hear of it, and this worker may still be needed
-            answer = {"code": "agent", "reason": _place(error)}
+            answer = {"code": "agent", "reason": where(error)}
         if answer is not None:
             self._say(number, answer)
 
     def _carry_out(self, message: "Message") -> "Optional[Message]":
         do = message["do"]
+        if do in SWARM or do == "torrent":
+            return self._swarm(message)
         own = getattr(self._streams(), do) if do in PASSED_ON else getattr(self, "_do_" + do, None)
+        if self._swarming is not None and (own is None or do == "close"):
+            self._swarming.clear()
         answer: "Optional[Message]" = own(message) if own is not None else self._releases().do(message)
         return answer
 
@@ -165,7 +172,8 @@ class Service:
     def end(self) -> None:
         """Stop everything, clean up, and have the loop end."""
         self._loop.at(self._loop.now() + STOP_S, self._leave)
-        used = [each for each in (self._copies, self._streaming, self._gathering) if each is not None]
+        all_of_them = (self._swarming, self._copies, self._streaming, self._gathering)
+        used = [each for each in all_of_them if each is not None]
 
         def stop_next() -> None:
             if used:
@@ -176,6 +184,8 @@ class Service:
         stop_next()
 
     def _leave(self) -> None:
+        if self._swarming is not None:
+            self._swarming.leave()
         if self._place is not None:
             self._place.abandon()
             self._place = None
@@ -333,6 +343,20 @@ class Service:
             self._streaming = Streaming(self._loop, self._say, self._changed)
         return self._streaming
 
+    def _swarm(self, message: "Message") -> "Optional[Message]":
+        if self._swarming is None:
+            from nile.agent.worker.swarming import Swarming
+
+            self._swarming = Swarming(self._loop, self._say, self._changed)
+        if message["do"] == "torrent":
+            assert self._source is not None
+            return self._swarming.torrent(message, self._source)
+        if message["do"] == "peer":
+            self._swarming.peer(message, self._readied(), self._found)
+        else:
+            getattr(self._swarming, message["do"])(message)
+        return None
+
     def _gather(self) -> "Gathering":
         if self._gathering is None:
             from nile.agent.worker.gathering import Gathering
@@ -368,23 +392,3 @@ class Service:
     @staticmethod
     def _terms(owner: str, message: "Message") -> Terms:
         return Terms(owner=owner, checksum=message["checksum"])
-
-
-def refused() -> CantError:
-    """Why sudo didn't start this worker as it should have: then it is here to say that."""
-    words = os.environ["NILE_REFUSED"].strip().splitlines()
-    why = words[-1][:300] if words else "it says nothing"
-    user = os.environ.get("NILE_UNABLE", "")
-    if user:  # sudo is willing
-        reason = "user %s can't run the Python of the agent, %s: %s" % (user, sys.executable, why)
-        return CantError("no-python", reason, "let %s run it, or install python3 in /usr/bin there" % user)
-    return CantError("not-writable", "sudo refuses: %s" % why, SUDO_REMEDY)
-
-
-def _place(error: Exception) -> str:
-    """What went wrong, and where."""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    where = "%s:%d" % (at.tb_frame.f_code.co_filename, at.tb_lineno) if at is not None else ""
-    return "%s: %s (%s)" % (type(error).__name__, error, where)

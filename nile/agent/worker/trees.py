@@ -66,7 +66,7 @@ class Source:
 
     def _blocks(self, path: bytes) -> int:
         try:
-            return os.lstat(self._place(path)).st_blocks * 512
+            return os.lstat(self.place(path)).st_blocks * 512
         except OSError:
             return 0
 
@@ -111,11 +111,11 @@ class Source:
             self._attributed = {
                 entry.path
                 for entry in self.manifest.entries
-                if entry.kind == FILE and has_attributes(self._place(entry.path))
+                if entry.kind == FILE and has_attributes(self.place(entry.path))
             }
         return self._attributed
 
-    def _place(self, path: bytes) -> bytes:
+    def place(self, path: bytes) -> bytes:
         """Where it is on the disk; of several roots the first one that has it."""
         places = list(self.places(path))
         return next((place for place in places[:-1] if os.path.lexists(place)), places[-1])

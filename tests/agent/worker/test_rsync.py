@@ -138,7 +138,7 @@ def test_the_least_that_is_asked_for() -> None:
         ),
         *("--partial-dir=.nile-sync-r1", "--temp-dir=/dest/.nile-sync-r1/.nile-sync-r1"),
         *(
-            "--filter=-p .nile-sync-r1/",
+            "--filter=-p .nile-sync-r1*/",
             "--old-args",
             "--old-args",
             "-e",

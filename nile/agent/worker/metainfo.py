@@ -1,0 +1,179 @@
+"""The metainfo of a torrent (BEP 3) with files of the source, and what it says of them.
+
+Files follow each other in the order of their paths, and behind each there is
+padding (BEP 47), so that no piece has parts of two: whoever has some of the
+files needs nothing of these. A file has, beside what BEP 3 knows, its mode and
+its time under `nile`; so these are signed by the info hash, as all the rest. So
+is a number that was never used before: an info hash that nobody can guess keeps
+strangers out who don't read along.
+
+Each file is looked at before and after it was read: what isn't any more as the
+manifest has it ends it all. From then on the info hash says what each byte is.
+"""
+
+import hashlib
+import os
+import stat
+from typing import NamedTuple
+
+from nile.agent.worker import bencode
+from nile.agent.worker.forking import Failure
+from nile.agent.worker.manifest import FILE, TEMPORARY
+from nile.agent.worker.scanning import mark
+from nile.agent.worker.working import PIECE, WORK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+    from nile.agent.worker.manifest import Entry
+    from nile.agent.worker.trees import Source
+
+LEAST_PIECE, MOST_PIECE = 64 << 10, 4 << 20  # bytes
+MOST_PIECES = 2000
+PADDING = 8  # of so many bytes one may be padding, for the sake of fewer pieces
+NAME = b"nile"
+_SHA1 = 20  # bytes
+_BUFFER = 1 << 20
+
+
+class File(NamedTuple):
+    """One file of a torrent; the path is within the transfer."""
+
+    path: bytes
+    size: int
+    mode: int
+    mtime_ns: int
+
+
+def piece_size(sizes: "Sequence[int]") -> int:
+    """Bytes of a piece: so many that there are 250 to 2000, between 64 KiB and 4 MiB; a power of two.
+
+    Where files are small there are more, since each begins a piece, and what is padded has to be hashed.
+    """
+    size, total = LEAST_PIECE, sum(sizes)
+    while size < MOST_PIECE and sum(-(-each // size) for each in sizes) > MOST_PIECES:
+        size *= 2
+    while size > LEAST_PIECE and sum(-each % size for each in sizes) > total // PADDING:
+        size //= 2
+    return size
+
+
+def chosen(source: "Source", only: bytes = b"") -> "List[Entry]":
+    """The files that a torrent carries: all that have bytes, of hard links one name.
+
+    `only` are paths with a zero byte between them: then these of them. b"": all.
+    """
+    named = set(only.split(b"\0")) if only else None
+    files = [entry for entry in source.manifest.entries if entry.kind == FILE and entry.size]
+    groups = {entry.group for entry in files if named is None or entry.path in named}
+    return [
+        entry
+        for entry in files
+        if entry.group in (b"", entry.path)
+        and (named is None or entry.path in named or (entry.group and entry.group in groups))
+    ]
+
+
+def make(source: "Source", files: "Sequence[Entry]", nonce: bytes) -> bytes:
+    """The info of a torrent with these files, bencoded. Raises Failure where they aren't as they were."""
+    piece = piece_size([entry.size for entry in files])
+    pieces: "List[bytes]" = []
+    for at, entry in enumerate(files):
+        try:
+            pieces += _hashes(source, entry, piece, at + 1 < len(files))
+        except OSError as error:
+            raise Failure("source-changed", error.strerror or "it can't be read", name=entry.path) from None
+    info = {
+        b"files": list(_listed(files, piece)),
+        b"name": NAME,
+        b"nonce": nonce,
+        b"piece length": piece,
+        b"pieces": b"".join(pieces),
+        b"private": 1,
+    }
+    return bencode.encode(info)
+
+
+def _listed(files: "Sequence[Entry]", piece: int) -> "Iterator[Dict[bytes, Any]]":
+    for at, entry in enumerate(files):
+        about = [entry.mode, entry.mtime_ns]
+        yield {b"length": entry.size, b"nile": about, b"path": list(entry.path.split(b"/"))}
+        padding = -entry.size % piece
+        if padding and at + 1 < len(files):
+            yield {b"attr": b"p", b"length": padding, b"path": [b".pad", b"%d" % padding]}
+
+
+def _hashes(source: "Source", entry: "Entry", piece: int, padded: bool) -> "Iterator[bytes]":
+    """Those of the pieces of one file, of which the last one may be padded with zeros."""
+    fd = os.open(source.place(entry.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        before = source.manifest.marks[entry.path]
+        seen = os.fstat(fd)
+        if mark(seen) != before or not stat.S_ISREG(seen.st_mode):
+            raise _changed(entry)
+        for begin in range(0, entry.size, piece):
+            yield _hash(fd, entry, begin, min(entry.size, begin + piece), piece if padded else 0)
+        if mark(os.fstat(fd)) != before:
+            raise _changed(entry)
+    finally:
+        os.close(fd)
+
+
+def _hash(fd: int, entry: "Entry", begin: int, end: int, padded: int) -> bytes:
+    value, at = hashlib.sha1(), begin
+    while at < end:
+        data = os.pread(fd, min(_BUFFER, end - at), at)
+        if not data:
+            raise _changed(entry)
+        value.update(data)
+        at += len(data)
+        WORK.done += len(data) // PIECE
+    value.update(bytes(max(0, padded - (end - begin))))
+    return value.digest()
+
+
+def _changed(entry: "Entry") -> Failure:
+    return Failure("source-changed", "the source changed while it was read", name=entry.path)
+
+
+class Metainfo:
+    """What an info dictionary says. `files` are in their order, None for padding."""
+
+    def __init__(self, info: bytes) -> None:
+        """Raises ValueError where it isn't one of ours."""
+        self.info = info
+        value = bencode.decode(info)
+        try:
+            assert isinstance(value, dict)
+            self.piece: int = value[b"piece length"]
+            self.pieces: int = len(value[b"pieces"]) // _SHA1
+            self.files: "List[Optional[File]]" = [_read(each) for each in value[b"files"]]
+        except (AssertionError, KeyError, TypeError, IndexError):
+            raise ValueError("a torrent that isn't one of ours") from None
+
+    @property
+    def torrent(self) -> bytes:
+        """What is in a torrent file, as others read it."""
+        return b"d4:info" + self.info + b"e"
+
+    @property
+    def hash(self) -> bytes:
+        """The info hash."""
+        return hashlib.sha1(self.info).digest()
+
+    def numbered(self) -> "Iterator[Tuple[int, File]]":
+        """Files with their numbers, padding left out."""
+        return ((number, file) for number, file in enumerate(self.files) if file is not None)
+
+
+def _read(listed: "Dict[bytes, Any]") -> "Optional[File]":
+    if b"p" in listed.get(b"attr", b""):
+        return None
+    parts, (mode, mtime_ns) = listed[b"path"], listed[b"nile"]
+    odd = any(not part or part in (b".", b"..") or b"/" in part or b"\0" in part for part in parts)
+    if odd or not parts or parts[0].startswith(TEMPORARY):
+        raise ValueError("a torrent with a path that is none")
+    if not all(isinstance(each, int) for each in (mode, mtime_ns, listed[b"length"])):
+        raise ValueError("a torrent with a file that is none")
+    return File(b"/".join(parts), listed[b"length"], mode, mtime_ns)

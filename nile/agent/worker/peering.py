@@ -1,0 +1,222 @@
+"""A peer of a swarm, as a worker has it: a process of its own, with a Python that can import libtorrent.
+
+The worker's own Python has no packages (-S), and may be another one than that
+for which libtorrent is installed: so those that are there are tried, one after
+the other, and the first that says it is ready stays. The program travels with
+the worker, as text (see peerprogram); nothing is written to a disk for it.
+
+A peer ends when its standard input does, and so with its worker, however that
+ended; and the warden above kills what is left, as with all that runs here.
+"""
+
+import glob
+import marshal
+import os
+import select
+import sys
+import zlib
+from importlib import util
+
+from nile.agent import processes
+from nile.agent.worker import messages
+from nile.agent.worker.running import Ending, Running
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Sequence
+
+    from nile.agent.worker.loop import Loop
+
+    Message = Dict[str, Any]
+
+READY_S = 20.0  # for a Python to import libtorrent
+LEAVE_S = 1.0  # for a peer to end that was told to
+SHOWN = 200  # bytes of what it said when it failed
+PROGRAM = ("wire", "worker.messages", "worker.peerprogram")
+NONE = "no Python here has libtorrent 2.0 or later"
+# What a Python runs first: nothing is to be imported from where it happens to be.
+_READ = (
+    "import sys;"
+    "sys.path[:]=[p for p in sys.path if p];"
+    "import io,zlib;"
+    "f=io.BufferedReader(io.FileIO(0,closefd=False),1);"
+    "n=int(f.readline());"
+    "exec(zlib.decompress(f.read(n)))"
+)
+_NAMED = ("python3", "platform-python")
+_PATTERN = "python3.[0-9]*"
+_PLACES = ("/usr/local/bin", "/usr/bin", "/usr/libexec")
+
+
+def pythons(given: str = "") -> "List[str]":
+    """Interpreters to try, in order: the one that was named, our own, and those at the usual places."""
+    places = [place for place in os.environ.get("PATH", "").split(":") if place.startswith("/")]
+    found = [given, sys.executable]
+    for place in dict.fromkeys(places + list(_PLACES)):
+        found += [os.path.join(place, name) for name in _NAMED]
+        found += [path for path in sorted(glob.glob(os.path.join(place, _PATTERN))) if path[-1].isdigit()]
+    return [path for path in dict.fromkeys(found) if path and os.access(path, os.X_OK)]
+
+
+def program() -> bytes:
+    """What the peer's Python reads first: a line with a length, and so many bytes."""
+    sources = {"nile": "", "nile.agent": "", "nile.agent.worker": ""}
+    for module in PROGRAM:
+        sources["nile.agent." + module] = _text("nile.agent." + module)
+    part = zlib.compress(marshal.dumps(sources, 2))
+    text = "%s\nsys.meta_path.insert(0, Finder([%r]))\n" % (_text("nile.agent.worker.begin"), part)
+    text += "from nile.agent.worker import peerprogram\npeerprogram.main()\n"
+    packed = zlib.compress(text.encode())
+    return b"%d\n%b" % (len(packed), packed)
+
+
+def _text(module: str) -> str:
+    spec: "Any" = util.find_spec(module)
+    return str(spec.loader.get_source(module))
+
+
+class Process(Running):
+    """A Python that runs the program."""
+
+    def _begin(self, argv: "List[str]", fds: "Sequence[int]") -> int:
+        return processes.spawn(argv, dict(os.environ), fds)
+
+    def _meant(self, status: "Optional[int]", signum: "Optional[int]", said: bytes) -> Ending:
+        how = "was killed by signal %s" % signum if signum is not None else "ended with status %s" % status
+        words = said.decode("utf-8", "replace").strip().splitlines()
+        return Ending("copy", "its peer %s%s" % (how, ": %s" % words[-1][:SHOWN] if words else ""), True)
+
+
+class Peering:
+    """A peer: found, begun, and spoken with.
+
+    `said(message)` is what it says, the first is that it is `ready`. `over(code, reason)` is called once,
+    when nothing of it is left, and never from within a call of ours: code "" if it was to `stop`,
+    `no-libtorrent` if there is none.
+    """
+
+    def __init__(
+        self,
+        loop: "Loop",
+        tried: "Sequence[str]",
+        said: "Callable[[Message], None]",
+        over: "Callable[[str, str], None]",
+    ) -> None:
+        """`tried` are paths of Pythons, in order."""
+        self._loop = loop
+        self._left = list(tried)
+        self._said = said
+        self._over = over
+        self._process: "Optional[Process]" = None
+        self._in = bytearray()
+        self._out = bytearray()
+        self._stdin = self._stdout = -1
+        self._ready = self._stopping = False
+        self._timer = loop.at(loop.now(), self._try_next)
+
+    # Which one.
+
+    def _try_next(self) -> None:
+        while self._left:
+            try:
+                self._start(self._left.pop(0))
+            except OSError:
+                pass  # it isn't one after all
+            else:
+                self._timer = self._loop.at(self._loop.now() + READY_S, self._kill)
+                return
+        self._over(*(("", "") if self._stopping else ("no-libtorrent", NONE)))
+
+    def _start(self, python: str) -> None:
+        theirs_in, self._stdin = os.pipe()
+        self._stdout, theirs_out = os.pipe()
+        try:
+            # By env, which gives it its whole path as its name: by that it finds its packages.
+            argv = ["/usr/bin/env", python, "-Bc", _READ]
+            self._process = Process(self._loop, argv, [theirs_in, theirs_out], self._ended)
+        except OSError:
+            self._close()
+            raise
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+        for fd in (self._stdin, self._stdout):
+            os.set_blocking(fd, False)
+        self._in.clear()
+        self._out[:] = program()
+        self._loop.watch(self._stdout, select.POLLIN, lambda _: self._hear())
+        self._write()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    # What is said.
+
+    def tell(self, message: "Message") -> None:
+        """Say this to it."""
+        if self._stdin >= 0:
+            self._out += messages.pack(message)
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._out:
+                del self._out[: os.write(self._stdin, self._out)]
+        except BlockingIOError:
+            self._loop.watch(self._stdin, select.POLLOUT, lambda _: self._write())
+            return
+        except OSError:  # it has ended, or is about to
+            self._out.clear()
+        self._loop.unwatch(self._stdin)
+
+    def _hear(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """Was there anything?"""
+        try:
+            data = os.read(self._stdout, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.unwatch(self._stdout)
+        for message in messages.unpack(self._in, data):
+            if "ready" in message:
+                self._ready = True
+                self._loop.forget(self._timer)
+            self._said(message)
+        return bool(data)
+
+    # Its end.
+
+    def stop(self) -> None:
+        """It is to end; what it says before that is heard."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._left.clear()
+        if self._process is not None:
+            self._loop.forget(self._timer)
+            self.tell({"do": "stop"})
+            self._timer = self._loop.at(self._loop.now() + LEAVE_S, self._kill)
+
+    def _ended(self, ending: "Ending") -> None:
+        self._loop.forget(self._timer)
+        while self._ready and self._read():
+            pass  # its last words
+        self._close()
+        self._process = None
+        if self._stopping:
+            self._over("", "")
+        elif self._ready:
+            self._over(ending.code, ending.reason)
+        else:
+            self._try_next()
+
+    def _close(self) -> None:
+        for fd in (self._stdin, self._stdout):
+            if fd >= 0:
+                self._loop.unwatch(fd)
+                os.close(fd)
+        self._stdin = self._stdout = -1

@@ -1,0 +1,254 @@
+"""The peer of a swarm: libtorrent, in a process of its own below a worker.
+
+It isn't a part of the worker: the worker has `peering` start it, with a Python
+that has libtorrent, and speaks with it in its own framing. What it is told:
+
+    metainfo  a part of the torrent, in `chunk`
+    places    of a seed: where its files are, in order, a part at a time; b"": it is padding
+    start     take part: in `directory`, where file N is called N; `wanted` has a byte for each file, 0 for
+              those that aren't; `seed`: all is there; `slots`: how many are served at one time; `limit`:
+              bytes a second that go out at most, 0: as many as can
+    peers     connect to these addresses
+    limit     the same as at the start
+    stop      end
+
+and what it says:
+
+    ready     libtorrent is there, of this version
+    port      where it listens, on TCP only
+    report    how far it is, every half second
+    complete  all that is wanted is there, verified piece by piece, and written
+    error     it can't go on, and why: `code`, `reason`
+
+Without standard input it ends at once.
+"""
+
+import errno
+import os
+import select
+import socket
+import time
+
+from nile.agent.worker import messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
+    Message = Dict[str, Any]
+
+OLDEST = 2  # of libtorrent's versions
+REPORT_S = 0.5
+NAMES = 200  # files of which the places are told in one message
+_TCP_ONLY = {
+    "enable_outgoing_utp": False,
+    "enable_incoming_utp": False,
+    "mixed_mode_algorithm": 0,  # prefer_tcp
+    "enable_dht": False,
+    "enable_lsd": False,
+    "enable_upnp": False,
+    "enable_natpmp": False,
+}
+_EAGER = {
+    "connection_speed": 500,
+    "torrent_connect_boost": 255,
+    "smooth_connects": False,
+    "peer_connect_timeout": 3,
+    "handshake_timeout": 5,
+    "request_timeout": 10,
+    "piece_timeout": 5,
+    "inactivity_timeout": 60,
+    "min_reconnect_time": 1,  # the default of 60 is too long for those that have just been launched
+    "max_failcount": 100,
+    "unchoke_interval": 5,
+    "optimistic_unchoke_interval": 10,
+    "request_queue_time": 1,  # with 3, a tenth of what comes came already
+}
+_OTHERS = {
+    "user_agent": "nile",
+    "allow_multiple_connections_per_ip": True,  # hosts may have one address outside, or be one machine
+    "connections_limit": 1000,
+    "out_enc_policy": 2,  # pe_disabled: it hides what is sent from nobody
+    "in_enc_policy": 2,
+    "close_redundant_connections": True,
+    "aio_threads": 4,
+    "hashing_threads": 1,
+    "mmap_file_size_cutoff": 1 << 30,  # blocks of 16 KiB: files are read and written, and not mapped
+    "max_retry_port_bind": 0,
+}
+_CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
+TRIES = 5  # ports that are found free, and then aren't
+
+
+class Peer:
+    """One session with one torrent. `lt` is the module libtorrent."""
+
+    def __init__(self, lt: "Any") -> None:
+        self._lt = lt
+        self._metainfo = b""
+        self._places: "List[bytes]" = []
+        self._handle: "Any" = None
+        self._session: "Any" = None
+        self._port = self._tried = 0
+        self._flushing = self._complete = self._seeds = self._seeding = False
+        self._woken, self._wake = os.pipe()
+        for fd in (self._woken, self._wake):
+            os.set_blocking(fd, False)
+
+    # What it is told.
+
+    def run(self) -> None:
+        """Until it is told to stop, or nobody tells anything any more."""
+        said = bytearray()
+        say({"ready": str(self._lt.__version__)})
+        poll = select.poll()
+        for fd in (0, self._woken):
+            poll.register(fd, select.POLLIN)
+        due = time.monotonic()
+        while True:
+            ready = dict(poll.poll(max(0, int((due - time.monotonic()) * 1000) + 1)))
+            if 0 in ready:
+                data = os.read(0, 1 << 16)
+                if not data:
+                    return
+                for message in messages.unpack(said, data):
+                    if message["do"] == "stop":
+                        self._report()
+                        return
+                    getattr(self, "_do_" + message["do"])(message)
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+            self._hear()
+            if time.monotonic() >= due:
+                due = time.monotonic() + REPORT_S
+                self._report()
+
+    def _do_metainfo(self, message: "Message") -> None:
+        self._metainfo += message["chunk"]
+
+    def _do_places(self, message: "Message") -> None:
+        self._places += message["places"]
+
+    def _do_start(self, message: "Message") -> None:
+        lt, self._seeds = self._lt, message["seed"]
+        os.chdir(message["directory"])
+        parameters = lt.session_params()
+        settings: "Dict[str, Any]" = dict(_TCP_ONLY, **_EAGER)
+        settings.update(_OTHERS, unchoke_slots_limit=message["slots"], alert_mask=_alerts(lt))
+        settings["listen_interfaces"] = _everywhere()
+        known = lt.default_settings()
+        parameters.settings = {name: value for name, value in settings.items() if name in known}
+        if hasattr(parameters, "disk_io_constructor"):
+            parameters.disk_io_constructor = "pread_disk_io_constructor"
+        self._session = lt.session(parameters)
+        self._session.set_alert_fd(self._wake)
+        self._handle = self._session.add_torrent(self._torrent(message["wanted"]))
+        self._do_limit(message)
+
+    def _torrent(self, wanted: bytes) -> "Any":
+        lt, flags = self._lt, self._lt.torrent_flags
+        if hasattr(lt, "load_torrent_buffer"):
+            torrent = lt.load_torrent_buffer(self._metainfo)
+        else:
+            torrent = lt.add_torrent_params()
+            torrent.ti = lt.torrent_info(self._metainfo)
+        self._metainfo = b""
+        torrent.save_path = "."
+        names = self._places or [b"%d" % number for number in range(len(wanted))]
+        torrent.renamed_files = {number: name for number, name in enumerate(names) if name}
+        torrent.file_priorities = [4 if each else 0 for each in wanted]
+        torrent.flags = flags.disable_dht | flags.disable_lsd | flags.disable_pex
+        if self._seeds:
+            torrent.flags |= flags.seed_mode
+        return torrent
+
+    def _do_peers(self, message: "Message") -> None:
+        for address, port in message["peers"]:
+            self._handle.connect_peer((address, port))
+
+    def _do_limit(self, message: "Message") -> None:
+        # Of the torrent: limits of the session aren't for those that are near.
+        self._handle.set_upload_limit(message["limit"])
+
+    # What libtorrent tells.
+
+    def _hear(self) -> None:
+        if self._session is None:
+            return
+        for alert in self._session.pop_alerts():
+            what = alert.what()
+            if what == "listen_succeeded":
+                self._listens(alert)
+            elif what == "listen_failed":
+                self._cannot_listen(alert)
+            elif what == "torrent_finished" and not self._seeds:
+                self._flushing = True
+                self._handle.flush_cache()
+            elif what == "cache_flushed" and self._flushing and not self._complete:
+                self._complete = True
+                self._report()
+                say({"complete": True})
+            elif what in ("file_error", "torrent_error"):
+                code = "source-changed" if self._seeds else _CODES.get(alert.error.value(), "copy")
+                say({"code": code, "reason": alert.message()[:500]})
+
+    def _listens(self, alert: "Any") -> None:
+        if not self._port and "tcp" in str(alert.socket_type):
+            self._port = alert.port
+            say({"port": alert.port})
+
+    def _cannot_listen(self, alert: "Any") -> None:
+        """Somebody else was quicker (or here is no IPv6)."""
+        if not self._port and ":" not in alert.address and self._tried < TRIES:
+            self._tried += 1
+            self._session.apply_settings({"listen_interfaces": _everywhere()})
+
+    def _report(self) -> None:
+        if self._handle is None:
+            return
+        now = self._handle.status()
+        report = {
+            "at": now.total_wanted_done,
+            "whole": now.total_wanted,
+            "got": now.total_payload_download,
+            "sent": now.total_payload_upload,
+            "down": now.download_payload_rate,
+            "up": now.upload_payload_rate,
+            "peers": now.num_peers,
+            "failed": now.total_failed_bytes,
+            "state": str(now.state),
+        }
+        say({"report": report})
+        if self._seeding and not now.is_seeding:  # a piece that was asked for isn't as the torrent has it
+            say({"code": "source-changed", "reason": "the source isn't as it was when it was read"})
+        self._seeding = self._seeds and now.is_seeding
+
+
+def _everywhere() -> str:
+    """All our addresses, at one port that is free: libtorrent would take another one at each."""
+    with socket.socket() as tried:
+        tried.bind(("", 0))
+        port = tried.getsockname()[1]
+    return "0.0.0.0:%d,[::]:%d" % (port, port)
+
+
+def _alerts(lt: "Any") -> int:
+    kinds = lt.alert.category_t
+    return int(kinds.error_notification | kinds.status_notification | kinds.storage_notification)
+
+
+def say(message: "Message") -> None:
+    """To the worker."""
+    data = messages.pack(message)
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def main() -> None:
+    """Be a peer; what goes wrong here is said on standard error."""
+    import libtorrent
+
+    if int(libtorrent.__version__.split(".")[0]) < OLDEST:
+        raise SystemExit("libtorrent %s is too old" % libtorrent.__version__)
+    Peer(libtorrent).run()
+    os._exit(0)  # nobody waits for connections to be closed in order

@@ -1,0 +1,154 @@
+"""Who takes part in a swarm, and who is told of whom. Pure.
+
+Each one is told of some of those that listened before it: first its neighbours in
+the tree, then the one just before it (so that all are connected), the one two
+before, four, eight and so on (so that no way is long), then others, evenly. In a
+small swarm that is everybody. The seed goes to some of them, evenly spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from nile.cascade.tree import Tree as Hosts
+from nile.sync.targets import Target
+from nile.topology.model import ROOT_ID
+
+MOST = 20
+"""Others of whom one is told when it begins."""
+NEIGHBOURS = 8
+"""Of these, neighbours in the tree."""
+ENOUGH = 3
+"""Connections, below which one is told of more."""
+
+
+@dataclass(slots=True, eq=False)
+class Swarmer:
+    """A host of a swarm, or (without a target) the seed."""
+
+    id: int
+    target: Target | None
+    number: int = 0
+    """Of the question by which it began; 0: it has ended."""
+    port: int = 0
+    due_s: float | None = None
+    """By when it has to answer."""
+    inside: bool = True
+    """It takes part, and wasn't told to stop."""
+    complete: bool = False
+    got: int = 0
+    """Bytes that it got, files alone,"""
+    moved_s: float = 0.0
+    """and when that was last more than before."""
+    connected: int = 0
+    told_s: float = 0.0
+    """When it was last told of more others."""
+    offered: int = 0
+    """How many of all it was told of then, in turn."""
+
+
+class Swarmers:
+    """Those that take part, by id; it is iterated over them."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+        self._all: dict[int, Swarmer] = {}
+        self._listening: dict[int, Swarmer] = {}
+        """In the order in which they began to."""
+        self._wanting: dict[int, Swarmer] = {}
+        self._joined = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Swarmer]:
+        return iter(list(self._all.values()))
+
+    def of(self, node_id: int) -> Swarmer | None:
+        """The one that this host is."""
+        return self._all.get(node_id)
+
+    @property
+    def starting(self) -> int:
+        """How many don't listen yet."""
+        return len(self._all) - len(self._listening)
+
+    @property
+    def listening(self) -> int:
+        """How many do."""
+        return len(self._listening)
+
+    @property
+    def enough(self) -> int:
+        """Connections that each should have: the seed counts too."""
+        return min(ENOUGH, len(self._listening))
+
+    @property
+    def wanting(self) -> list[Swarmer]:
+        """Those that have yet to get something."""
+        return list(self._wanting.values())
+
+    @property
+    def done(self) -> bool:
+        """Are there no such?"""
+        return not self._wanting
+
+    def add(self, peer: Swarmer) -> None:
+        """It is being started."""
+        self._all[peer.id] = self._wanting[peer.id] = peer
+
+    def listens(self, peer: Swarmer) -> None:
+        """It can be reached."""
+        self._listening[peer.id] = peer
+        self._joined += 1
+
+    def completes(self, peer: Swarmer) -> None:
+        """It has all that it wants."""
+        peer.complete = True
+        self._wanting.pop(peer.id, None)
+
+    def remove(self, peer: Swarmer) -> None:
+        """It is out."""
+        for each in (self._all, self._listening, self._wanting):
+            each.pop(peer.id, None)
+
+    def is_for_seed(self, peer: Swarmer, hosts: int) -> bool:
+        """Is the one that has just begun to listen one of those that the seed goes to, of so many `hosts`?"""
+        return (self._joined - 1) % max(1, hosts // MOST) == 0
+
+    def others_for(self, peer: Swarmer) -> list[Swarmer]:
+        """Of whom one is told that has just begun to listen."""
+        before = [each for each in self._listening.values() if each is not peer]
+        back = (before[-step] for step in _doubling(len(before)))
+        spread = (before[at * len(before) // MOST] for at in range(MOST if before else 0))
+        rest = reversed(before) if len(before) <= MOST else iter(())
+        near = self._neighbours(peer)[:NEIGHBOURS]
+        return _first(MOST, [*near, *back, *spread, *rest])
+
+    def more_for(self, peer: Swarmer) -> list[Swarmer]:
+        """Of whom one is told that has too few connections: of others each time."""
+        others = [each for each in self._listening.values() if each is not peer]
+        if not others:
+            return []
+        begin, peer.offered = peer.offered % len(others), peer.offered + MOST
+        return _first(MOST, [*others[begin:], *others[:begin]])
+
+    def _neighbours(self, peer: Swarmer) -> list[Swarmer]:
+        """The one above it, those below the same one, and those below it: who of them listens."""
+        host = self._hosts[peer.id]
+        beside = self._hosts.top if host.parent == ROOT_ID else self._hosts.children(host.parent)
+        ids = [host.parent, *self._hosts.children(peer.id), *beside]
+        return [self._listening[each] for each in ids if each in self._listening and each != peer.id]
+
+
+def _doubling(most: int) -> Iterator[int]:
+    step = 1
+    while step <= most:
+        yield step
+        step *= 2
+
+
+def _first(most: int, all_of_them: Iterable[Swarmer]) -> list[Swarmer]:
+    """Each once."""
+    return list(dict.fromkeys(all_of_them))[:most]

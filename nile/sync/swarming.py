@@ -1,0 +1,366 @@
+"""A swarm: hosts that differ get their files from each other, and from a seed at the root. Pure.
+
+    torrent, at the root ----> seed, at the root
+            |                     ^
+            +----> a peer on each host, which are told of each other ----> each is checked
+
+Like a stream, a swarm only saves time. Whoever comes out of it without an equal
+copy is served as any other host (see giving): for want of libtorrent, because
+it gets nothing while others do, and for what a torrent doesn't carry. A host
+that has all is looked at right away, and serves on until the last one has all
+or is out; then the seed goes, and then they do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from nile.cascade import Publish
+from nile.cascade.verdicts import Judgement
+from nile.events import Code, Notice, Verdict
+from nile.sync.asking import Errands
+from nile.sync.means import Means
+from nile.sync.streaming import in_order
+from nile.sync.swarmers import Swarmer, Swarmers
+from nile.sync.targets import Difference, Step, Target, count, words
+from nile.sync.wording import left_to_rsync, no_swarm, swarm_begins, swarm_ended
+from nile.topology.model import ROOT_ID
+
+STILL_S = 10.0
+"""Who gets nothing for so long, while others do, is left to rsync."""
+STUCK_S = 30.0
+"""And so are all, if nobody gets anything for so long."""
+START_S = 60.0
+"""For a worker to find a Python with libtorrent, and have it listen."""
+END_S = 60.0
+"""For a worker to say that its peer has ended."""
+SLOTS, SEED_SLOTS = 4, 3
+"""Whom a peer serves at one time, and whom the seed does."""
+LONELY_S = 3.0
+"""Who knows too few others is told of more, this often."""
+MOST_METAINFO = 64 << 20
+"""Bytes of it that are on their way to hosts at one time."""
+AT_ONE_TIME = 64
+"""Hosts whose peers are being started."""
+MOST_PATHS = 512 * 1024
+"""Bytes of names, beyond which all files are in the torrent."""
+
+
+class Swarm:
+    """The swarm of a run. `broken`: why the source serves nobody; `sent`: bytes, by who sent them.
+
+    `check(target)` has a host looked at, `free(target)` says that others need it no more.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        check: Callable[[Target], Errands],
+        fail: Callable[[Target, Judgement], Errands],
+        free: Callable[[Target], None],
+    ) -> None:
+        self._means = means
+        self._options = means.options
+        self._asking = means.asking
+        self._pace = means.ways.pace
+        self._check = check
+        self._fail = fail
+        self._free = free
+        self._all = Swarmers(means.hosts)
+        self._waiting: deque[Target] = deque()
+        """Those whose peers are to be started."""
+        self._chunks: list[bytes] = []
+        self._seed: Swarmer | None = None
+        self._ending = False
+        self._hosts = 0
+        self._served = 0
+        self._left_out: list[tuple[str, str]] = []
+        self._payload: Counter[int] = Counter()
+        """Of what was sent, files alone: by who sent them, for as long as the swarm is under way."""
+        self._moved_s = 0.0
+        """When anybody last got anything, or began to listen."""
+        self.active = False
+        self.began_s = 0.0
+        self.sent: Counter[int] = Counter()
+        self.broken: Judgement | None = None
+
+    # Its beginning.
+
+    def begin(
+        self, differing: Iterable[Target], estimate: Callable[[Target], Difference | None], t: float
+    ) -> Errands:
+        """Take these hosts, in the order in which they hang in the tree."""
+        place = {node_id: at for at, node_id in enumerate(in_order(self._means.hosts))}
+        targets = sorted(differing, key=lambda target: place.get(target.id, len(place)))
+        if not targets:
+            return
+        self.active, self.began_s, self._hosts = True, t, len(targets)
+        yield Publish(Notice(swarm_begins(len(targets))))
+        for target in targets:
+            target.step = Step.SWARMING
+        self._waiting.extend(targets)
+        fields = {"only": _named(map(estimate, targets)), "nonce": self._means.secret()}
+        yield self._asking.ask(ROOT_ID, "torrent", fields, self._made)
+
+    def _made(self, message: dict[str, Any], t: float) -> Errands:
+        """The root's worker gives the torrent, a chunk at a time."""
+        if message.get("more") is True:
+            self._chunks.append(_bytes(message["chunk"]))
+        elif message.get("code"):
+            reason = words(message["reason"])
+            if message["code"] == Code.SOURCE_CHANGED:
+                remedy = "run it again once nobody writes there"
+                self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)
+            yield from self._dissolve(reason, t)
+        elif not count(message["files"]):  # it is only what a torrent doesn't carry
+            self._leave_all_waiting()
+            yield from self._perhaps_over(t)
+        else:
+            yield self._asking.ask(ROOT_ID, "seed", self._how(SEED_SLOTS, ""), self._seed_said)
+
+    def _how(self, slots: int, python: str) -> dict[str, Any]:
+        limit = (self._options.bwlimit_kib_s or 0) * 1024
+        return {"slots": slots, "limit": limit, "python": python}
+
+    def _start_next(self, t: float) -> Errands:
+        """Have peers started: so many at one time that what they are told fits into memory."""
+        most = max(1, min(AT_ONE_TIME, MOST_METAINFO // max(1, sum(map(len, self._chunks)))))
+        while self._waiting and self._seed is not None and self._all.starting < most:
+            target = self._waiting.popleft()
+            for chunk in self._chunks:
+                yield self._asking.ask(target.id, "metainfo", {"chunk": chunk}, None)
+            peer = Swarmer(target.id, target, due_s=t + START_S)
+            fields = {**self._how(SLOTS, self._options.peer_python), "all": self._options.checksum}
+            tell = self._asking.ask(target.id, "peer", fields, partial(self._said, peer))
+            peer.number = tell.message["n"]
+            self._all.add(peer)
+            yield tell
+
+    # What they say.
+
+    def _seed_said(self, message: dict[str, Any], t: float) -> Errands:
+        if self._seed is None and message.get("more") is True:
+            self._seed = Swarmer(ROOT_ID, None, number=message["n"])
+            self._moved_s = t
+            yield from self._start_next(t)
+        if message.get("more") is True:
+            assert self._seed is not None
+            self._progress(self._seed, message, t)
+            return
+        self._account(ROOT_ID, message)
+        if message.get("code") == Code.SOURCE_CHANGED:
+            remedy = "run it again once nobody writes there"
+            self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, words(message["reason"]), remedy)
+        if message.get("code") and (self._seed is None or self.broken):
+            yield from self._dissolve(f"at the root: {words(message['reason'])}", t)
+        elif self._seed is not None:
+            self._seed.number = 0
+        yield from self._perhaps_over(t)
+
+    def _said(self, peer: Swarmer, message: dict[str, Any], t: float) -> Errands:
+        if message.get("more") is not True:
+            yield from self._ended(peer, message, t)
+        elif not peer.inside:
+            return
+        elif "port" in message:
+            yield from self._listens(peer, message["port"], t)
+        elif "complete" in message:
+            yield from self._completed(peer, t)
+            yield from self._perhaps_over(t)
+        else:
+            self._progress(peer, message, t)
+
+    def _listens(self, peer: Swarmer, port: object, t: float) -> Errands:
+        """It is to connect to some of those that listen already, and the seed to it, perhaps."""
+        if peer.port or not 0 < (number := count(port)) < 1 << 16:
+            raise ValueError("a port that is none")
+        peer.port, peer.due_s, peer.moved_s, self._moved_s = number, None, t, t
+        self._means.ways.began(ROOT_ID, peer.id, t)
+        self._all.listens(peer)
+        yield from self._tell_of(peer, self._all.others_for(peer))
+        if self._seed is not None and self._all.is_for_seed(peer, self._hosts):
+            yield from self._tell_of(self._seed, [peer])
+        yield from self._start_next(t)
+
+    def _tell_of(self, teller: Swarmer, others: Iterable[Swarmer]) -> Errands:
+        """Have it connect to these. (The root can't be reached: it goes to them.)"""
+        peers = [[self._means.paths.address(teller.id, other.id), other.port] for other in others]
+        if peers and teller.number:
+            yield self._asking.ask(teller.id, "peers", {"what": teller.number, "peers": peers}, None)
+
+    def _progress(self, peer: Swarmer, message: dict[str, Any], t: float) -> None:
+        told = message.get("progress")
+        if told is None:
+            return
+        peer.connected = count(told["peers"])
+        self._payload[peer.id] = max(self._payload[peer.id], count(told["sent"]))
+        if (got := count(told["got"])) > peer.got:
+            peer.got, peer.moved_s, self._moved_s = got, t, t
+        if peer.target is not None and not peer.complete:
+            self._pace.whole([peer.id], count(told["whole"]))
+            self._means.ways.got(peer.id, count(told["at"]))
+
+    def _completed(self, peer: Swarmer, t: float) -> Errands:
+        """It has all that it is to get from here. (Owners that are asked for only rsync sets.)"""
+        target = peer.target
+        assert target is not None
+        if peer.complete:
+            raise ValueError("it is complete again")
+        self._all.completes(peer)
+        self._served += 1
+        self._moved_s = t
+        self._means.ways.shared(peer.id, peer.got)
+        target.seeds = True
+        if self._options.chown:
+            target.step = Step.DIFFERS
+        else:
+            target.swarmed = True
+            yield from self._check(target)
+
+    def _ended(self, peer: Swarmer, message: dict[str, Any], t: float) -> Errands:
+        """It takes part no more: since it was told to, or can't."""
+        self._account(peer.id, message)
+        if peer.inside and not peer.complete:
+            if message.get("code"):
+                yield from self._leave_out(peer, words(message["reason"]), tell=False)
+            else:  # it got all, and can't serve
+                yield from self._completed(peer, t)
+        self._is_out(peer)
+        yield from self._start_next(t)
+        yield from self._perhaps_over(t)
+
+    def _account(self, node_id: int, message: dict[str, Any]) -> None:
+        self._payload[node_id] = max(self._payload[node_id], count(message.get("sent", 0)))
+
+    # Who is out.
+
+    def _is_out(self, peer: Swarmer) -> None:
+        """Nothing of its peer is left, or it isn't waited for."""
+        peer.inside = False
+        self._all.remove(peer)
+        if peer.target is not None and peer.target.seeds:
+            peer.target.seeds = False
+            self._free(peer.target)
+
+    def _leave_out(self, peer: Swarmer, reason: str, *, tell: bool) -> Errands:
+        """It gets nothing more here."""
+        target = peer.target
+        assert target is not None
+        self._is_out(peer)
+        self._left_out.append((target.name, reason))
+        self._means.ways.left(target.id)
+        if target.step is Step.SWARMING:
+            target.step = Step.DIFFERS
+        if tell:
+            yield self._asking.ask(target.id, "unpeer", {"what": peer.number}, None)
+
+    def _leave_all_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().step = Step.DIFFERS
+
+    def _dissolve(self, reason: str, t: float) -> Errands:
+        """Nothing comes of it for those that haven't got all."""
+        if self._waiting and not self.broken:
+            yield Publish(Notice(no_swarm(reason)))
+        self._leave_all_waiting()
+        for peer in self._all.wanting:
+            yield from self._leave_out(peer, reason, tell=True)
+        yield from self._perhaps_over(t)
+
+    def gone(self, target: Target, t: float) -> Errands:
+        """A host has its verdict: nothing more is heard of it."""
+        if not self.active:
+            return
+        if target in self._waiting:
+            self._waiting.remove(target)
+        if (peer := self._all.of(target.id)) is not None:
+            self._is_out(peer)
+            yield from self._start_next(t)
+        yield from self._perhaps_over(t)
+
+    # Its end.
+
+    def _perhaps_over(self, t: float) -> Errands:
+        """Once all have all, or are out, the seed goes; then the others; then it is over."""
+        if not self.active or self._waiting or not self._all.done:
+            return
+        seed = self._seed
+        if seed is not None and seed.number:
+            if not self._ending:
+                self._ending, seed.due_s = True, t + END_S
+                yield self._asking.ask(ROOT_ID, "unpeer", {"what": seed.number}, None)
+            return
+        for peer in self._all:
+            if peer.inside:
+                peer.inside, peer.due_s = False, t + END_S
+                yield self._asking.ask(peer.id, "unpeer", {"what": peer.number}, None)
+        if not self._all:
+            yield from self._say_how_it_was()
+
+    def _say_how_it_was(self) -> Errands:
+        self.active = False
+        self._chunks.clear()
+        self.sent.update(self._payload)
+        if self._left_out:
+            yield Publish(Notice(left_to_rsync(self._left_out)))
+        if total := self._payload.total():
+            text = swarm_ended(self._served, self._hosts, self._payload[ROOT_ID], total)
+            yield Publish(Notice(text))
+
+    # Time passes.
+
+    def look_after(self, t: float) -> Errands:
+        """Who gets nothing, who knows too few others, and who doesn't answer?"""
+        if not self.active:
+            return
+        if self._seed is not None and self._all.listening and t - self._moved_s > STUCK_S:
+            yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
+        for peer in self._all.wanting:
+            yield from self._look_after(peer, t)
+        if self._ending and self._seed is not None and self._seed.due_s is not None and t > self._seed.due_s:
+            self._seed.number = 0  # hosts needn't wait for it
+        yield from self._perhaps_over(t)
+        for peer in self._all:
+            if not peer.inside and peer.due_s is not None and t > peer.due_s:
+                yield from self._judge_hanging(peer)
+
+    def _look_after(self, peer: Swarmer, t: float) -> Errands:
+        others_get = self._served or t - self._moved_s < STILL_S
+        if peer.due_s is not None and t > peer.due_s:
+            yield from self._leave_out(peer, "its peer doesn't start", tell=True)
+        elif not peer.port:
+            return
+        elif others_get and t - peer.moved_s > STILL_S:
+            yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s", tell=True)
+        elif peer.connected < self._all.enough and t - max(peer.told_s, peer.moved_s) > LONELY_S:
+            peer.told_s = t
+            yield from self._tell_of(peer, self._all.more_for(peer))
+            if self._seed is not None:
+                yield from self._tell_of(self._seed, [peer])
+
+    def _judge_hanging(self, peer: Swarmer) -> Errands:
+        if peer.target is not None and self._means.hosts.attached(peer.id):
+            reason = "its worker hangs: it doesn't say that its peer has ended"
+            yield from self._fail(peer.target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+
+
+def _named(differences: Iterator[Difference | None]) -> bytes:
+    """All that any of them lacks, with a zero byte between; b"" where that isn't known, or is too much."""
+    named: set[bytes] = set()
+    for found in differences:
+        if found is not None and found.only_more:
+            continue
+        if found is None or not found.paths:
+            return b""
+        named.update(found.paths.split(b"\0"))
+    paths = b"\0".join(sorted(named))
+    return paths if len(paths) <= MOST_PATHS else b""
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError("a chunk that is no bytes")
+    return value

@@ -1,0 +1,417 @@
+"""A seed and peers, each a real libtorrent, over loopback; and what becomes of the files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.agent.worker import peering, placing
+from nile.agent.worker.loop import Loop
+from nile.agent.worker.manifest import Manifest
+from nile.agent.worker.messages import CantError
+from nile.agent.worker.patterns import Patterns
+from nile.agent.worker.place import Place
+from nile.agent.worker.scanning import changed_since, scan
+from nile.agent.worker.swarming import OWN, Swarming
+from nile.agent.worker.trees import Source
+from tests.agent.worker.copying import NAME, a_loop
+
+Message = dict[str, Any]
+HOW: Message = {"slots": 4, "limit": 0, "python": sys.executable}
+SEED = 2
+"""The number by which the seed was begun; that of host N is 10 + N."""
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    with a_loop() as loop:
+        yield loop
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    """Large and small files, and what a torrent doesn't carry."""
+    top = tmp_path / "source"
+    (top / "deep/er").mkdir(parents=True)
+    (top / "big").write_bytes(os.urandom(3_000_000))
+    (top / "deep/er/small").write_bytes(b"small")
+    (top / "deep/run").write_bytes(b"#!/bin/sh\n" * 9000)
+    (top / "deep/run").chmod(0o4751)
+    (top / os.fsdecode(b"odd \xff\nname")).write_bytes(b"odd")
+    (top / "empty").touch()
+    os.utime(top / "deep/run", ns=(1, 1_234_567_890_123_456_789))
+    return top
+
+
+FILES = [b"big", b"deep/er/small", b"deep/run", b"odd \xff\nname"]
+
+
+class Swarm:
+    """The root's worker and those of hosts, in one loop."""
+
+    def __init__(self, loop: Loop, top: Path, place: Path) -> None:
+        self.loop = loop
+        self.top = top
+        self.place = place
+        self.source = Source([os.fsencode(top) + b"/"], Patterns())
+        self.source.read(False)
+        self.said: dict[int, list[Message]] = defaultdict(list)
+        self.chunks: list[bytes] = []
+        self.root = Swarming(loop, self._say, self.source.changed)
+        self.hosts: dict[int, Swarming] = {}
+        self.places: dict[int, Place] = {}
+
+    def _say(self, number: int, fields: Message) -> None:
+        self.said[number].append(fields)
+        self.loop.stop()
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Go on until then; the loop fails where that takes too long."""
+        while not condition():
+            self.loop._stopped = False
+            self.loop.run()
+
+    def seed(self, only: bytes = b"", **how: Any) -> int:
+        """Make the torrent and serve it; the port."""
+        self.root.torrent({"n": 1, "only": only, "nonce": b"n" * 32}, self.source)
+        self.chunks = [fields["chunk"] for fields in self.said[1]]
+        self.root.seed({**HOW, **how, "n": SEED})
+        return self.port(SEED)
+
+    def port(self, number: int) -> int:
+        self.until(lambda: any("port" in each or not each.get("more") for each in self.said[number]))
+        return next(int(each["port"]) for each in self.said[number] if "port" in each)
+
+    def dest(self, host: int) -> Path:
+        return self.place / str(host)
+
+    def begin(self, host: int, found: Manifest | None = None, **how: Any) -> None:
+        """Have a host's peer started."""
+        self.hosts[host] = worker = Swarming(self.loop, self._say, list)
+        self.dest(host).mkdir(exist_ok=True)
+        self.places[host] = Place(os.fsencode(self.dest(host)), NAME, True)
+        for chunk in self.chunks:
+            worker.metainfo({"n": 9, "chunk": chunk})
+        worker.peer({**HOW, "all": False, **how, "n": 10 + host}, self.places[host], found)
+
+    def join(self, host: int, *others: int, **how: Any) -> None:
+        """The same, told of the seed's port or those of others."""
+        self.begin(host, **how)
+        self.port(10 + host)
+        self.connect(10 + host, *others)
+
+    def connect(self, number: int, *ports: int, address: str = "127.0.0.1") -> None:
+        worker = self.root if number == SEED else self.hosts[number - 10]
+        worker.peers({"n": 8, "what": number, "peers": [[address, port] for port in ports]})
+
+    def has(self, number: int, what: str) -> bool:
+        return any(what in fields for fields in self.said[number])
+
+    def ended(self, number: int) -> bool:
+        return bool(self.said[number]) and not self.said[number][-1].get("more")
+
+    def last(self, number: int) -> Message:
+        self.until(lambda: self.ended(number))
+        return self.said[number][-1]
+
+    def progress(self, number: int) -> Message:
+        told: list[Message] = [each["progress"] for each in self.said[number] if "progress" in each]
+        return told[-1] if told else {"got": 0, "sent": 0, "failed": 0, "peers": 0}
+
+    def end(self) -> None:
+        """Stop all of them: nothing is left."""
+        all_of_them = [self.root, *self.hosts.values()]
+        left = list(all_of_them)
+
+        def stopped(which: Swarming) -> None:
+            left.remove(which)
+            self.loop.stop()
+
+        for each in all_of_them:
+            each.stop(partial(stopped, each))
+        self.until(lambda: not left)
+
+
+@pytest.fixture
+def swarm(loop: Loop, top: Path, tmp_path: Path) -> Iterator[Swarm]:
+    place = tmp_path / "hosts"
+    place.mkdir()
+    made = Swarm(loop, top, place)
+    yield made
+    made.end()
+    assert not loop._children
+    assert not list(place.glob("*/.nile-sync-*"))
+
+
+def peers() -> list[int]:
+    """Peer processes below this one."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if b"FileIO" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def same(top: Path, dest: Path, paths: list[bytes] = FILES) -> None:
+    for path in paths:
+        one, other = top / os.fsdecode(path), dest / os.fsdecode(path)
+        assert one.read_bytes() == other.read_bytes()
+        assert one.stat().st_mtime_ns == other.stat().st_mtime_ns
+
+
+def test_two_hosts_get_all_files_and_the_seed_sends_less_than_both_got(swarm: Swarm, top: Path) -> None:
+    port = swarm.seed()
+    for host in (1, 2):
+        swarm.join(host, port)
+    swarm.connect(12, swarm.port(11))
+    swarm.until(lambda: all(swarm.has(10 + host, "complete") for host in (1, 2)))
+    for host in (1, 2):
+        same(top, swarm.dest(host))
+        assert stat.S_IMODE((swarm.dest(host) / "deep/run").stat().st_mode) == 0o751
+        assert not (swarm.dest(host) / "empty").exists()
+        swarm.hosts[host].unpeer({"n": 7, "what": 10 + host})
+        assert "code" not in swarm.last(10 + host)
+    swarm.root.unpeer({"n": 7, "what": SEED})
+    size = sum((top / os.fsdecode(path)).stat().st_size for path in FILES)
+    assert sum(swarm.progress(10 + host)["got"] for host in (1, 2)) >= 2 * size
+    assert swarm.last(SEED)["sent"] <= 2 * size + 100_000
+    assert peers() == []
+
+
+def test_the_seed_goes_to_a_host_by_its_name(swarm: Swarm, top: Path) -> None:
+    swarm.seed()
+    swarm.begin(1)
+    swarm.connect(SEED, swarm.port(11), address="localhost")
+    swarm.connect(SEED, 1, address="no.such.name.invalid")
+    swarm.until(lambda: swarm.has(11, "complete"))
+    same(top, swarm.dest(1))
+
+
+def test_a_host_that_is_complete_serves_the_next_one_without_the_seed(swarm: Swarm, top: Path) -> None:
+    swarm.join(1, swarm.seed())
+    swarm.until(lambda: swarm.has(11, "complete"))
+    swarm.root.unpeer({"n": 7, "what": SEED})
+    swarm.last(SEED)
+    swarm.join(2, swarm.port(11))
+    swarm.until(lambda: swarm.has(12, "complete"))
+    same(top, swarm.dest(2))
+
+
+def test_a_copy_that_others_are_given_looks_untouched_until_nobody_is(swarm: Swarm) -> None:
+    swarm.join(1, swarm.seed())
+    swarm.until(lambda: swarm.has(11, "complete"))
+    roots = [(os.fsencode(swarm.dest(1)), b"")]
+    found = scan(roots, Patterns())
+    swarm.hosts[1].unpeer({"n": 7, "what": 11})
+    swarm.last(11)
+    assert changed_since(found, roots, Patterns()) == []
+    swarm.hosts[1].clear()
+    assert not list(swarm.dest(1).glob(".nile-sync-*"))
+    assert set(changed_since(found, roots, Patterns())) >= set(FILES)  # by ctime alone
+
+
+def test_what_is_there_already_isnt_fetched(swarm: Swarm, top: Path) -> None:
+    dest = swarm.dest(1)
+    dest.mkdir()
+    subprocess.run(["cp", "-p", str(top / "big"), str(dest)], check=True)
+    before = (dest / "big").stat().st_ino
+    port = swarm.seed()
+    found = scan([(os.fsencode(dest), b"")], Patterns())
+    swarm.join(1, port, found=found)
+    swarm.until(lambda: swarm.has(11, "complete"))
+    same(top, dest)
+    assert (dest / "big").stat().st_ino == before
+    swarm.hosts[1].unpeer({"n": 7, "what": 11})
+    swarm.last(11)
+    assert 0 < swarm.progress(11)["got"] < 1_000_000
+
+
+def test_who_has_everything_ends_well(swarm: Swarm, top: Path) -> None:
+    dest = swarm.dest(1)
+    subprocess.run(["cp", "-a", str(top), str(dest)], check=True)
+    port = swarm.seed()
+    swarm.join(1, port, found=scan([(os.fsencode(dest), b"")], Patterns()))
+    swarm.until(lambda: swarm.has(11, "complete"))
+
+
+def test_files_of_a_host_that_damages_them_are_used_by_nobody(swarm: Swarm, top: Path) -> None:
+    swarm.join(1, swarm.seed())
+    swarm.until(lambda: swarm.has(11, "complete"))
+    swarm.root.unpeer({"n": 7, "what": SEED})
+    swarm.last(SEED)
+    with (swarm.dest(1) / "big").open("r+b") as file:
+        file.write(b"damage" * 100_000)
+    swarm.join(2, swarm.port(11))
+    swarm.until(lambda: swarm.progress(12)["failed"])
+    assert not swarm.has(12, "complete")
+    assert list(swarm.dest(2).iterdir()) == [swarm.dest(2) / os.fsdecode(NAME + OWN.encode())]
+
+
+def test_a_source_that_changes_while_it_is_served_is_noticed(swarm: Swarm, top: Path) -> None:
+    port = swarm.seed()
+    with (top / "big").open("r+b") as file:
+        file.write(b"damage" * 500_000)
+    swarm.join(1, port)
+    assert swarm.last(SEED)["code"] == "source-changed"
+    assert not swarm.has(11, "complete")
+
+
+def test_a_source_that_changes_while_it_is_read_is_noticed(swarm: Swarm, top: Path) -> None:
+    (top / "big").write_bytes(b"another")
+    with pytest.raises(CantError) as caught:
+        swarm.seed()
+    assert caught.value.fields["code"] == "source-changed"
+    assert "big" in caught.value.fields["reason"]
+
+
+def test_what_comes_to_be_in_the_source_is_noticed(swarm: Swarm, top: Path) -> None:
+    (top / "new").write_bytes(b"new")
+    with pytest.raises(CantError, match="new"):
+        swarm.seed()
+
+
+def test_a_peer_that_is_killed(swarm: Swarm) -> None:
+    swarm.seed()
+    seed = set(peers())
+    swarm.begin(1)
+    swarm.port(11)
+    (pid,) = set(peers()) - seed
+    os.kill(pid, signal.SIGKILL)
+    last = swarm.last(11)
+    assert last["code"] == "copy"
+    assert "signal 9" in last["reason"]
+    assert not list(swarm.dest(1).iterdir())
+
+
+def test_one_that_is_stopped_in_the_middle_leaves_nothing(swarm: Swarm) -> None:
+    port = swarm.seed(limit=200_000)
+    swarm.join(1, port)
+    swarm.until(lambda: swarm.progress(11)["got"])
+    swarm.hosts[1].unpeer({"n": 7, "what": 11})
+    assert not swarm.last(11).get("code")
+    assert not swarm.has(11, "complete")
+    assert not list(swarm.dest(1).iterdir())
+
+
+def test_what_goes_out_is_limited_and_that_can_be_changed(swarm: Swarm) -> None:
+    port = swarm.seed(limit=100_000)
+    swarm.join(1, port)
+    swarm.until(lambda: swarm.progress(11)["got"])
+    began, first = time.monotonic(), swarm.progress(11)["got"]
+    swarm.until(lambda: time.monotonic() - began > 2)
+    assert swarm.progress(11)["got"] - first < 1_000_000
+    assert not swarm.has(11, "complete")
+    swarm.root.limit({"n": 7, "what": SEED, "limit": 0})
+    swarm.until(lambda: swarm.has(11, "complete"))
+
+
+def test_where_no_python_has_libtorrent(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    swarm.seed()
+    monkeypatch.setattr(peering, "pythons", lambda given: ["/nowhere/python3", "/bin/false", "/bin/true"])
+    swarm.begin(1)
+    last = swarm.last(11)
+    assert (last["code"], last["reason"]) == ("no-libtorrent", peering.NONE)
+    assert not list(swarm.dest(1).iterdir())
+
+
+def test_the_first_python_that_has_it_is_taken(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peering, "pythons", lambda given: ["/bin/false", sys.executable])
+    swarm.join(1, swarm.seed())
+    swarm.until(lambda: swarm.has(11, "complete"))
+
+
+def test_one_that_is_too_old_is_none(swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "libtorrent.py").write_text("__version__ = '1.2.9.0'\n")
+    old = tmp_path / "old"
+    old.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    old.chmod(0o755)
+    monkeypatch.setattr(peering, "pythons", lambda given: [given])
+    swarm.seed()
+    swarm.begin(1, python=str(old))
+    assert swarm.last(11)["code"] == "no-libtorrent"
+
+
+def test_where_a_file_has_only_one_name(swarm: Swarm, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "can_link", lambda directory: False)
+    swarm.join(1, swarm.seed())
+    assert "code" not in swarm.last(11)
+    assert not swarm.has(11, "complete")
+    same(top, swarm.dest(1))
+
+
+def test_a_full_disk(swarm: Swarm, mounted: Path) -> None:
+    port = swarm.seed()
+    (swarm.place / "1").symlink_to(mounted)
+    swarm.join(1, port)
+    assert swarm.last(11)["code"] == "disk-full"
+
+
+def test_nothing_is_written_where_a_link_leads(swarm: Swarm, top: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    swarm.dest(1).mkdir()
+    (swarm.dest(1) / "deep").symlink_to(outside)
+    swarm.join(1, swarm.seed())
+    swarm.until(lambda: swarm.has(11, "complete"))
+    assert not list(outside.iterdir())
+    same(top, swarm.dest(1), [b"big", b"odd \xff\nname"])
+
+
+def test_a_directory_that_is_in_the_way_stays(swarm: Swarm, top: Path) -> None:
+    (swarm.dest(1) / "big").mkdir(parents=True)
+    swarm.join(1, swarm.seed())
+    swarm.until(lambda: swarm.has(11, "complete"))
+    assert (swarm.dest(1) / "big").is_dir()
+    same(top, swarm.dest(1), FILES[1:])
+
+
+def test_a_torrent_that_cant_be_read(swarm: Swarm) -> None:
+    swarm.chunks = [b"garbage"]
+    with pytest.raises(CantError, match="can't be read"):
+        swarm.begin(1)
+
+
+def test_a_source_of_which_a_torrent_carries_nothing(swarm: Swarm, top: Path) -> None:
+    made = swarm.root.torrent({"n": 1, "only": b"empty\0deep", "nonce": b""}, swarm.source)
+    assert made == {"files": 0, "size": 0}
+
+
+PARENT = """
+import sys
+from nile.agent.worker.loop import Loop
+from nile.agent.worker.peering import Peering
+loop = Loop()
+peer = Peering(loop, [sys.executable], lambda message: print(peer._process.pid, flush=True), print)
+loop.run()
+"""
+
+
+def test_a_peer_ends_with_its_worker_however_that_ends() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
+    assert parent.stdout
+    try:
+        pid = int(parent.stdout.readline())
+        os.kill(pid, 0)
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    end = time.monotonic() + 10
+    while _lives(pid):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

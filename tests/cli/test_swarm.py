@@ -1,0 +1,67 @@
+"""`nile swarm run` is the run of `nile sync --method swarm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from nile.cli import commands
+from nile.errors import UsageError
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """(selection, what, given) of what would be carried out."""
+    found: list[Any] = []
+
+    def run(*all_of_it: Any) -> int:
+        found.append(all_of_it)
+        return 0
+
+    monkeypatch.setattr("nile.cli.copying.run_one", run)
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def nile(*words: str) -> Any:
+    return CliRunner().invoke(commands, words, catch_exceptions=False, standalone_mode=False).return_value
+
+
+WHAT = (
+    "-w",
+    "n[1-3]",
+    "--delete",
+    "--max-delete",
+    "7",
+    "--bwlimit",
+    "100",
+    "--exclude",
+    "*.o",
+    "site/",
+    "/srv/site",
+)
+
+
+def test_it_is_the_same_run(begun: list[Any]) -> None:
+    assert nile("swarm", "run", *WHAT) == nile("sync", "--method", "swarm", *WHAT) == 0
+    (one, first, _), (other, second, _) = begun
+    assert first == second
+    assert one == other
+    assert (first.method, first.swarms, first.streams) == ("swarm", True, False)
+    assert (first.max_delete, first.bwlimit_kib_s, first.excludes) == (7, 100, (b"*.o",))
+
+
+def test_a_dry_run_begins_no_swarm(begun: list[Any]) -> None:
+    nile("swarm", "run", "-n", *WHAT)
+    assert begun[0][1].swarms is False
+
+
+@pytest.mark.parametrize("words", [("-a",), ("-z",)])
+def test_letters_of_rsync_are_refused_with_a_hint(begun: list[Any], words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        nile("swarm", "run", *words, *WHAT)
+    assert begun == []

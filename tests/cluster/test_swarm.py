@@ -1,0 +1,126 @@
+"""A swarm over shaped wires, of real peers: who has no libtorrent, or dies, costs nobody else anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nile.lab import BackendName, Lab, LabSpec
+from tests.cluster.conftest import check_nothing_is_left
+from tests.cluster.faults import crash
+from tests.cluster.hosts import clear, patiently, processes
+from tests.cluster.running import Nile
+from tests.cluster.test_sync import Started, copied, on
+
+pytestmark = pytest.mark.cluster
+
+HOSTS = [f"h{number:03}" for number in range(1, 7)]
+TREE = {"h001": "h[002-003]", "h004": "h[005-006]"}
+RATE = "80mbit"
+SIZE = 12_000_000
+"""Bytes: more than one second at that rate."""
+WITHOUT = "h006"
+
+
+@pytest.fixture(scope="module")
+def peers() -> Iterator[Path]:
+    """A Python with libtorrent, where hosts see it, whatever that of the tests is."""
+    with tempfile.TemporaryDirectory(prefix="nile-test-", dir="/var/tmp") as place:
+        Path(place).chmod(0o755)
+        found = importlib.util.find_spec("libtorrent")
+        assert found is not None
+        assert found.origin is not None
+        shutil.copytree(Path(found.origin).parent, Path(place) / "libtorrent")
+        python = Path(place) / "python"
+        python.write_text(f'#!/bin/sh\nPYTHONPATH={place} exec python3 "$@"\n')
+        python.chmod(0o755)
+        yield python
+
+
+@pytest.fixture(scope="module")
+def wires(tmp_path_factory: pytest.TempPathFactory, peers: Path) -> Iterator[Lab]:
+    """Six hosts on two switches, each port and uplink with a rate; the last one sees no libtorrent."""
+    python = dict.fromkeys(HOSTS, sys.executable)
+    spec = LabSpec(hosts=6, backend=BackendName.NETNS, switches=2, rate=RATE, uplink=RATE, python=python)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "swarm", tied=True) as lab:
+        hide = ["mount", "-t", "tmpfs", "none", str(peers.parent)]
+        assert lab.run_on(WITHOUT, hide).returncode == 0
+        yield lab
+
+
+@pytest.fixture
+def nile(wires: Lab, tmp_path: Path) -> Iterator[Nile]:
+    """On all of them, in two stages; all up again afterwards, and nothing left on them."""
+    made = Nile(wires, tmp_path).with_routes(tree=TREE, timeouts={"lease": "4s", "connect": "2s"})
+    yield made
+    check_nothing_is_left(made)
+    clear(wires, HOSTS)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Large files and small ones, and some of what a torrent doesn't carry."""
+    top = tmp_path / "source"
+    (top / "deep").mkdir(parents=True)
+    for number in range(3):
+        (top / f"big{number}").write_bytes(os.urandom(SIZE // 3))
+        (top / f"deep/f{number}").write_text("x" * number)
+    (top / "deep/link").symlink_to("f1")
+    (top / "deep/hard").hardlink_to(top / "big1")
+    os.chown(top / "big2", 1234, 4321)
+    (top / "big2").chmod(0o4755)
+    return top
+
+
+def nothing_unfinished(nile: Nile) -> None:
+    """No temporary file is left on any host, nor a process."""
+    patiently(lambda: not processes(nile.lab), "no process is left", 10.0)
+    for host in HOSTS:
+        assert list(on(nile, host, "/srv").rglob(".nile-sync-*")) == []
+
+
+def arrived(nile: Nile, host: str) -> int:
+    """Bytes of a host's disk that its peer has filled."""
+    files = on(nile, host, "/srv/copy").glob(".nile-sync-*-swarm/*")
+    return sum(path.stat().st_blocks * 512 for path in files)
+
+
+def test_all_get_it_and_one_by_rsync(nile: Nile, source: Path, peers: Path) -> None:
+    words = ("swarm", "run", "--routes", str(nile.routes), "--all", "--json", "--peer-python", str(peers))
+    done = nile.command(*words, f"{source}/", "/srv/copy").all_ok()
+    copied(nile, source, "/srv/copy", HOSTS)
+    nothing_unfinished(nile)
+    said = " ".join(done.notices)
+    assert "the swarm served 5 of 6 hosts" in said
+    assert f"{WITHOUT} (no Python here has libtorrent 2.0 or later)" in said
+    again = nile.command(*words, f"{source}/", "/srv/copy").all_ok()
+    assert not [text for text in again.notices if "swarm" in text]
+
+
+def test_one_that_dies_half_way_costs_nobody_else(nile: Nile, source: Path, peers: Path) -> None:
+    words = ("--all", "--method", "swarm", "--peer-python", peers, f"{source}/", "/srv/copy")
+    with Started(nile, *words) as started:
+        patiently(lambda: arrived(nile, "h003") > SIZE // 2, "half of it is there", 30.0)
+        crash(nile.lab, "h003")
+        done = started.wait()
+    assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h003"}, done.err
+    copied(nile, source, "/srv/copy", [host for host in HOSTS if host != "h003"])
+    nile.lab.heal()
+    nothing_unfinished(nile)
+
+
+def test_nothing_is_left_where_it_is_stopped_half_way(nile: Nile, source: Path, peers: Path) -> None:
+    words = ("--all", "--method", "swarm", "--peer-python", peers, f"{source}/", "/srv/copy")
+    with Started(nile, *words) as started:
+        patiently(lambda: arrived(nile, "h001") > SIZE // 4, "some of it is there", 30.0)
+        started.process.terminate()
+        done = started.wait()
+    assert set(done.verdicts.values()) <= {"cancelled", "ok"}
+    nothing_unfinished(nile)

@@ -1,0 +1,165 @@
+"""Workers that take part in a swarm: who is connected to somebody who has something gets on, step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nile.sync import Method
+from nile.topology.model import ROOT_ID, Plan
+from tests.sync.simulated import Message
+from tests.sync.workers import SIZE, Workers
+
+STEPS = 4
+"""In which a host gets all of it; one a second."""
+HASH = b"torrent"
+
+
+class Swarmed(Workers):
+    """A run by a swarm. What goes wrong is set by name.
+
+    `lacks`: hosts without libtorrent; `still`: hosts that get nothing; `mute`: those that don't say that
+    their peer has ended; `away`: those that never listen; `unlike`: of what the swarm brings something is
+    missing; `slow`: hosts that get something only every so many seconds.
+    """
+
+    TICKS = 60
+
+    def __init__(self, plan: Plan, had: dict[int, str] | None = None, **options: Any) -> None:
+        super().__init__(plan, had or {}, **{"method": Method.SWARM, **options})
+        self.lacks: set[int] = set()
+        self.still: set[int] = set()
+        self.mute: set[int] = set()
+        self.away: set[int] = set()
+        self.unlike = False
+        self.slow: dict[int, int] = {}
+        self.made: Message = {"files": 3, "size": SIZE}
+        self.seed_ends: Message | None = None
+        """How the seed ends in the midst of it."""
+        self.numbers: dict[int, int] = {}
+        """By host, of the question to which its peer answers; those that take part."""
+        self.got: dict[int, int] = {}
+        self.links: set[frozenset[int]] = set()
+        self.told: list[tuple[int, list[int]]] = []
+        self.torrents: list[Message] = []
+        self.pushed: list[Message] = []
+        self.asked: list[tuple[int, str, float]] = []
+        self.unpeered: set[int] = set()
+        self.most_starting = 0
+        self._chunks: dict[int, bytes] = {}
+
+    def go_on(self) -> None:
+        for _ in range(self.TICKS):
+            self.all_said()
+            self.advance()
+            self.all_said()
+            self.t += 1.0
+            self._carry_out(self.job.tick(self.t))
+
+    def all_said(self) -> None:
+        while self.step():
+            pass
+
+    def die(self, node_id: int) -> None:
+        self.numbers.pop(node_id, None)
+        super().die(node_id)
+
+    def _end(self, node_id: int) -> None:
+        self.numbers.pop(node_id, None)
+        super()._end(node_id)
+
+    def _tell(self, node_id: int, message: Message) -> None:
+        self.asked.append((node_id, message["do"], self.t))
+        super()._tell(node_id, message)
+
+    def when(self, what: str) -> list[float]:
+        """When it was asked, of whomever."""
+        return [t for _, do, t in self.asked if do == what]
+
+    def advance(self) -> None:
+        """A second passes in the swarm."""
+        if ROOT_ID in self.numbers and self.seed_ends is not None:
+            self._say(ROOT_ID, self.numbers.pop(ROOT_ID), **{"sent": 0, **self.seed_ends})
+        reached = self._reached()
+        for node_id, number in list(self.numbers.items()):
+            before = self.got.get(node_id, 0)
+            slow = self.slow.get(node_id, 0)
+            gets = node_id in reached - self.still and (not slow or int(self.t) % slow == 0)
+            if node_id != ROOT_ID and gets and before < SIZE:
+                self.got[node_id] = min(SIZE, before + SIZE // STEPS)
+            got = self.got.get(node_id, 0)
+            connected = sum(node_id in link and link <= self.numbers.keys() for link in self.links)
+            told = {"at": got, "whole": SIZE, "got": got, "sent": 2 * got or 10, "peers": connected}
+            self._say(node_id, number, progress=told, more=True)
+            if before < got == SIZE:
+                self.has[node_id] = "new but" if self.unlike else "new"
+                self.wrote.add(node_id)
+                self._say(node_id, number, complete=True, more=True)
+
+    def _reached(self) -> set[int]:
+        """Those that are connected to one that has something."""
+        found = {node_id for node_id in self.numbers if node_id == ROOT_ID or self.got.get(node_id)}
+        todo = list(found)
+        while todo:
+            at = todo.pop()
+            for link in self.links:
+                if at in link and link <= self.numbers.keys():
+                    todo += link - found
+                    found |= link
+        return found
+
+    # What workers do.
+
+    def _torrent(self, node_id: int, message: Message) -> None:
+        assert node_id == ROOT_ID
+        self.torrents.append(message)
+        if not self.made.get("code") and self.made["files"]:
+            self._say(node_id, message["n"], chunk=HASH[:3], more=True)
+            self._say(node_id, message["n"], chunk=HASH[3:], more=True)
+        self._say(node_id, message["n"], **self.made)
+
+    def _seed(self, node_id: int, message: Message) -> None:
+        assert node_id == ROOT_ID
+        if ROOT_ID in self.lacks:
+            self._say(node_id, message["n"], code="no-libtorrent", reason="no Python has it", sent=0)
+            return
+        self.numbers[node_id] = message["n"]
+        self._say(node_id, message["n"], port=4000, more=True)
+
+    def _metainfo(self, node_id: int, message: Message) -> None:
+        self._chunks[node_id] = self._chunks.get(node_id, b"") + message["chunk"]
+
+    def _peer(self, node_id: int, message: Message) -> None:
+        assert self._chunks.pop(node_id) == HASH, "it hasn't got the torrent"
+        assert node_id not in self._receiving
+        self.most_starting = max(self.most_starting, len(self.sync._swarm._all._all) - len(self.numbers) + 1)
+        if node_id in self.lacks:
+            self._say(node_id, message["n"], code="no-libtorrent", reason="no Python has it", sent=0)
+        elif node_id not in self.away:
+            self.numbers[node_id] = message["n"]
+            self._say(node_id, message["n"], port=4000 + node_id, more=True)
+
+    def _peers(self, node_id: int, message: Message) -> None:
+        others = [port - 4000 for _, port in message["peers"]]
+        assert [host for host, _ in message["peers"]] == [f"h{other}" for other in others]
+        assert node_id not in others
+        self.told.append((node_id, others))
+        if self.numbers.get(node_id) == message["what"]:
+            self.links |= {frozenset({node_id, other}) for other in others}
+
+    def _unpeer(self, node_id: int, message: Message) -> None:
+        self.unpeered.add(node_id)
+        if self.numbers.get(node_id) == message["what"] and node_id not in self.mute:
+            del self.numbers[node_id]
+            self._say(node_id, message["what"], sent=2 * self.got.get(node_id, 0) or 10)
+
+    def _push(self, node_id: int, message: Message) -> None:
+        self.pushed.append(message)
+        super()._push(node_id, message)
+
+    def _seal(self, node_id: int, message: Message) -> None:
+        """What is brought gets its name; these go no further."""
+        assert not self.numbers, "something of a swarm is still there"
+
+    def _close(self, node_id: int, message: Message) -> None:
+        assert node_id not in self.numbers.keys() - self.unpeered, "others still need it"
+        super()._close(node_id, message)

@@ -1,0 +1,380 @@
+"""A swarm: who takes part, who is told of whom, who is left to rsync, and when it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nile.cascade.tree import Tree
+from nile.events import Code, Verdict
+from nile.sync.swarmers import ENOUGH, MOST, NEIGHBOURS, Swarmer, Swarmers
+from nile.sync.swarming import AT_ONE_TIME, END_S, START_S, STILL_S, STUCK_S
+from nile.topology.model import ROOT_ID
+from tests.simulation.trees import tree
+from tests.sync.many import wide
+from tests.sync.swarmed import Swarmed
+from tests.sync.test_course import codes
+from tests.sync.test_streaming import FIVE, all_ok, notices
+from tests.sync.workers import SIZE
+
+
+def swarm(plan: Any = FIVE, had: dict[int, str] | None = None, **options: Any) -> Swarmed:
+    return Swarmed(plan, had, **options)
+
+
+class TestAllGoesWell:
+    def test_each_host_gets_it_without_a_copy(self) -> None:
+        it = swarm()
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        assert it.numbers == {}
+
+    def test_hosts_that_have_it_take_no_part(self) -> None:
+        it = swarm(had={1: "new", 2: "new"})
+        it.run()
+        all_ok(it)
+        assert {node for node, do, _ in it.asked if do == "peer"} == {3, 4, 5}
+
+    def test_nothing_begins_where_nobody_lacks_anything(self) -> None:
+        it = swarm(had=dict.fromkeys(range(1, 6), "new"))
+        it.run()
+        all_ok(it)
+        assert it.torrents == []
+
+    def test_the_seed_goes_when_all_have_all_and_then_they_do(self) -> None:
+        it = swarm()
+        it.slow = {3: 4}
+        it.run()
+        all_ok(it)
+        ends = [(node, t) for node, do, t in it.asked if do == "unpeer"]
+        assert ends[0][0] == ROOT_ID
+        assert sorted(node for node, _ in ends) == [0, 1, 2, 3, 4, 5]
+
+    def test_who_is_complete_is_looked_at_at_once_and_serves_on(self) -> None:
+        it = swarm()
+        it.slow = {3: 5}
+        it.run()
+        all_ok(it)
+        scans = {node: t for node, do, t in it.asked if do == "scan"}
+        unpeered = {node: t for node, do, t in it.asked if do == "unpeer"}
+        assert scans[1] < scans[3] - 5
+        assert unpeered[1] >= scans[3]
+
+    def test_it_says_the_way_and_the_share_of_the_seed(self) -> None:
+        it = swarm()
+        it.run()
+        said = notices(it)
+        assert "a swarm of 5 hosts, and a seed at the root" in said
+        assert "the swarm served 5 of 5 hosts: 9.8 KiB sent, 0.1 % by the seed" in said
+        assert "9.8 KiB sent in" in said
+        assert "10 bytes by the root" in said
+
+    def test_how_far_hosts_are_is_told(self) -> None:
+        it = swarm()
+        it.run()
+        told = [event for event in it.published if hasattr(event, "behind")]
+        assert told[-1].complete == told[-1].hosts == 5
+        assert [event.got for event in told] == sorted(event.got for event in told)
+        assert 0 < told[0].got < 5 * SIZE
+
+    def test_one_host_alone(self) -> None:
+        it = swarm(tree([0]))
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+
+    @pytest.mark.parametrize("mute", [set(), {2}])
+    def test_a_release_gets_its_name_once_the_swarm_is_over(self, mute: set[int]) -> None:
+        it = swarm(release="r1", delete=True, max_delete=10**6)
+        it.refuses = {each: {"release": {"current": "", "whole": False}} for each in it.has}
+        it.mute, it.TICKS = mute, 20
+        it.run()
+        assert bool(it.when("seal")) is not bool(mute)
+
+    def test_hosts_that_have_a_release_are_served_by_rsync(self) -> None:
+        it = swarm(release="r1", delete=True, max_delete=10**6)
+        it.refuses = {each: {"release": {"current": "r0", "whole": False}} for each in it.has}
+        it.run()
+        assert (len(it.copies), it.torrents) == (5, [])
+
+
+class TestWhatATorrentDoesntCarry:
+    def test_rsync_mends_it_and_compares_no_contents(self) -> None:
+        it = swarm()
+        it.unlike = True
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert {each["copy"]["checksum"] for each in it.pushed} == {False}
+
+    def test_owners_that_are_asked_for(self) -> None:
+        it = swarm(chown="me:us")
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+
+    def test_nothing_of_it_at_all(self) -> None:
+        it = swarm()
+        it.made = {"files": 0, "size": 0}
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert "no swarm" not in notices(it)
+
+    def test_only_what_hosts_lack_by_name_is_in_it(self) -> None:
+        it = swarm()
+        it.paths = b"b\0a"
+        it.run()
+        assert [each["only"] for each in it.torrents] == [b"a\0b"]
+
+    def test_all_of_it_where_one_lacks_too_much_to_name(self) -> None:
+        it = swarm()
+        it.run()
+        assert [each["only"] for each in it.torrents] == [b""]
+
+    def test_contents_are_fetched_where_only_they_may_differ(self) -> None:
+        it = swarm(checksum=True)
+        it.run()
+        all_ok(it)
+
+
+class TestWhoIsLeftToRsync:
+    def test_a_host_without_libtorrent(self) -> None:
+        it = swarm()
+        it.lacks = {4}
+        it.run()
+        all_ok(it)
+        assert it.copies == [(0, 4)]
+        left = f"left out of the swarm, to be served by rsync: {it.tree[4].name} (no Python has it)"
+        assert left in notices(it)
+        assert "served 4 of 5 hosts" in notices(it)
+
+    def test_a_root_without_libtorrent(self) -> None:
+        it = swarm()
+        it.lacks = {ROOT_ID}
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert "no swarm: at the root: no Python has it" in notices(it)
+        assert not [node for node, do, _ in it.asked if do == "peer"]
+
+    def test_one_that_gets_nothing_while_others_do(self) -> None:
+        it = swarm()
+        it.still = {2}
+        it.slow = {5: 4}
+        it.run()
+        all_ok(it)
+        assert it.copies == [(1, 2)]
+        (at,) = [t for node, do, t in it.asked if (node, do) == (2, "unpeer")]
+        assert STILL_S < at < STILL_S + 4
+        assert "it got nothing for 10 s" in notices(it)
+
+    def test_nobody_gets_anything(self) -> None:
+        it = swarm()
+        it.still = {1, 2, 3, 4, 5}
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert min(it.when("unpeer")) > STUCK_S
+
+    def test_one_whose_peer_doesnt_start(self) -> None:
+        it = swarm()
+        it.away = {3}
+        it.TICKS = 90
+        it.run()
+        all_ok(it)
+        assert it.copies == [(1, 3)]
+        assert STUCK_S < min(it.when("unpeer")) < STUCK_S + 9
+
+    def test_one_whose_peer_doesnt_start_while_others_get_on(self) -> None:
+        it = swarm()
+        it.away = {3}
+        it.slow = dict.fromkeys((1, 2, 4, 5), 20)
+        it.begin()
+        it.go_on()
+        assert min(it.when("unpeer")) > START_S
+
+    def test_the_seed_is_lost_before_all_is_out(self) -> None:
+        it = swarm()
+        it.still = {1, 2, 3, 4, 5}
+        it.seed_ends = {"code": "copy", "reason": "it was killed"}
+        it.run()
+        all_ok(it)
+
+    def test_a_host_that_dies(self) -> None:
+        it = swarm()
+        it.slow = {1: 3, 2: 3, 3: 3, 4: 3, 5: 3}
+        it.begin()
+        for _ in range(4):
+            it.all_said()
+            it.advance()
+            it.t += 1
+            it._carry_out(it.job.tick(it.t))
+        it.die(1)
+        it.go_on()
+        assert it.judged.pop(1).verdict == "lost"
+        assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
+        assert it.copies == []
+
+    def test_all_die(self) -> None:
+        it = swarm()
+        it.begin()
+        it.all_said()
+        for node_id in range(1, 6):
+            it.die(node_id)
+        it.go_on()
+        assert it.numbers == {}
+        assert not it.sync._swarm.active
+
+
+class TestTroubleWithTheSource:
+    def test_it_changes_while_the_torrent_is_made(self) -> None:
+        it = swarm()
+        it.made = {"code": "source-changed", "reason": "the source changed"}
+        it.run()
+        assert codes(it) == dict.fromkeys(range(1, 6), Code.SOURCE_CHANGED)
+        assert it.wrote == set()
+
+    def test_it_changes_while_it_is_served(self) -> None:
+        it = swarm()
+        it.seed_ends = {"code": "source-changed", "reason": "the source isn't as it was"}
+        it.run()
+        assert set(codes(it).values()) == {Code.SOURCE_CHANGED}
+
+    def test_the_torrent_cant_be_made(self) -> None:
+        it = swarm()
+        it.made = {"code": "agent", "reason": "a bug"}
+        it.run()
+        all_ok(it)
+        assert "no swarm: a bug" in notices(it)
+
+
+class TestHostsThatLieOrHang:
+    @pytest.mark.parametrize("port", [0, 1 << 16, -1, "x", None])
+    def test_a_port_that_is_none(self, port: object) -> None:
+        it = swarm()
+        it.away = {2}
+        it.begin()
+        it.all_said()
+        number = it.sync._swarm._all._all[2].number
+        it._say(2, number, port=port, more=True)
+        with pytest.raises((TypeError, ValueError)):
+            it.all_said()
+
+    def test_complete_twice(self) -> None:
+        it = swarm()
+        it.still = {3}
+        it.begin()
+        for _ in range(5):
+            it.all_said()
+            it.advance()
+        it.all_said()
+        it._say(1, it.numbers[1], complete=True, more=True)
+        with pytest.raises(ValueError, match="again"):
+            it.all_said()
+
+    def test_one_that_doesnt_say_that_its_peer_has_ended(self) -> None:
+        it = swarm()
+        it.mute = {2}
+        it.TICKS = int(END_S) + 30
+        it.run()
+        assert {node_id: code for node_id, code in codes(it).items() if code} == {2: Code.AGENT}
+
+    def test_a_seed_that_doesnt_say_that_it_has_ended_holds_up_nobody_for_ever(self) -> None:
+        it = swarm()
+        it.mute = {ROOT_ID}
+        it.TICKS = int(END_S) + 30
+        it.run()
+        all_ok(it)
+
+
+class TestWhoIsToldOfWhom:
+    @staticmethod
+    def swarmers(count: int) -> tuple[Swarmers, list[Swarmer], dict[int, list[int]]]:
+        it = Swarmers(Tree(wide(count), {}))
+        all_of_them, told = [], {}
+        for node_id in range(1, count + 1):
+            peer = Swarmer(node_id, None, port=1)
+            it.add(peer)
+            it.listens(peer)
+            all_of_them.append(peer)
+            told[node_id] = [each.id for each in it.others_for(peer)]
+        return it, all_of_them, told
+
+    @pytest.mark.parametrize("count", [1, 2, 5, 21, 100, 700])
+    def test_all_are_connected_and_nobody_is_told_of_too_many(self, count: int) -> None:
+        _, _, told = self.swarmers(count)
+        assert max(map(len, told.values())) <= MOST
+        links = {frozenset({one, other}) for one, others in told.items() for other in others}
+        found, todo = {1}, [1]
+        neighbours: dict[int, set[int]] = {node_id: set() for node_id in told}
+        for link in links:
+            one, other = link
+            neighbours[one].add(other)
+            neighbours[other].add(one)
+        while todo:
+            new = neighbours[todo.pop()] - found
+            found |= new
+            todo += new
+        assert found == set(told)
+
+    def test_a_small_swarm_is_a_full_mesh(self) -> None:
+        _, _, told = self.swarmers(MOST + 1)
+        assert all(len(others) == node_id - 1 for node_id, others in told.items())
+
+    def test_no_way_is_long(self) -> None:
+        _, _, told = self.swarmers(700)
+        far = {1: 0}
+        links: dict[int, set[int]] = {node_id: set(others) for node_id, others in told.items()}
+        for one, others in told.items():
+            for other in others:
+                links[other].add(one)
+        todo = [1]
+        for at in todo:
+            for each in links[at] - far.keys():
+                far[each] = far[at] + 1
+                todo.append(each)
+        assert max(far.values()) <= 5
+
+    def test_neighbours_in_the_tree_come_first(self) -> None:
+        it, all_of_them, _ = self.swarmers(300)
+        hosts = it._hosts
+        peer = all_of_them[199]
+        near = [each.id for each in it.others_for(peer)][:NEIGHBOURS]
+        parent = hosts[peer.id].parent
+        assert near[0] == parent
+        assert {hosts[each].parent for each in near[1:]} <= {parent, peer.id}
+
+    def test_the_seed_goes_to_some_evenly(self) -> None:
+        it = swarm(wide(100))
+        it.run()
+        all_ok(it)
+        gone_to = [other for teller, others in it.told if teller == ROOT_ID for other in others]
+        assert MOST <= len(gone_to) <= 2 * MOST
+
+    def test_who_has_too_few_connections_is_told_of_others_in_turn(self) -> None:
+        it, all_of_them, _ = self.swarmers(2 * MOST + 1)
+        peer = all_of_them[-1]
+        first, second = ({each.id for each in it.more_for(peer)} for _ in range(2))
+        assert first | second == {each.id for each in all_of_them} - {peer.id}
+
+    def test_a_lonely_host_is_connected_anew(self) -> None:
+        it = swarm()
+        it.slow = dict.fromkeys(range(1, 6), 3)
+        it.begin()
+        it.all_said()
+        it.advance()
+        it.links = {link for link in it.links if 5 not in link}
+        it.go_on()
+        all_ok(it)
+        assert it.copies == []
+        assert sum(5 in link for link in it.links) >= ENOUGH
+
+    def test_only_so_many_are_started_at_one_time(self) -> None:
+        it = swarm(wide(AT_ONE_TIME * 2))
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        assert it.most_starting <= AT_ONE_TIME
