@@ -137,7 +137,7 @@ demo: needs
 
 check: test-needs
 	@$(find_needs)
-	$(call install,.installed-test,.[test,swarm])
+	$(call install,.installed-test,.[test])
 	set -x
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
