@@ -23,7 +23,9 @@ JOBS ?= 2
 SEEDS ?= 1000
 SOAK ?= --hosts 200 --faults 14
 FUZZ_SECONDS ?= 120
+# Not written where they are used: a comma there ends an argument.
 FUZZ_NEEDS := .[test,fuzz]
+BENCH_NEEDS := .[test,bench]
 
 help:
 	@sed -n '/^# make/,/^$$/s/^# //p' Makefile
@@ -157,7 +159,7 @@ check: test-needs
 
 bench: bench-needs test-needs
 	@$(find_needs)
-	$(call install,.installed-bench,.[test,bench])
+	$(call install,.installed-bench,$(BENCH_NEEDS))
 	$(BIN)/python -m compileall -q nile  # as any installed program is
 	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
 	$(BIN)/python -m tests.bench.sync_bench $(COPIES)

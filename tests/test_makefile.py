@@ -46,6 +46,14 @@ def test_an_old_python_is_not_taken(tmp_path: Path) -> None:
     assert "Missing: the ssh client" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("target", "needs"), [("check", ".[test]"), ("bench", ".[test,bench]"), ("soak", ".[test,fuzz]")]
+)
+def test_what_is_installed_is_named_whole(target: str, needs: str) -> None:
+    """A comma in what `$(call)` is given would end it."""
+    assert f"install --editable '{needs}'" in make("-n", target).stdout
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> str:
     """This Python's environment, as one that `make` has filled; its name as make wants it."""
