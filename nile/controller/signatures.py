@@ -35,7 +35,7 @@ class Signatures:
         self._start = start
         self._give = give
         self._logins: dict[int, asyncio.Task[None]] = {}
-        self._others: set[asyncio.Task[None]] = set()
+        self._others: dict[int, asyncio.Task[None]] = {}
 
     def sign(self, action: Sign) -> None:
         """One at a time for each login: whoever asks anew has given up what was asked before."""
@@ -45,14 +45,15 @@ class Signatures:
         self._logins[action.child_id] = self._start(self._sign(action))
 
     def vouch(self, action: Vouch) -> None:
-        """For a login that a job planned."""
-        task = self._start(self._vouch(action))
-        self._others.add(task)
-        task.add_done_callback(self._others.discard)
+        """For a login that a job planned; to a host there is one at a time."""
+        before = self._others.pop(action.taker, None)
+        if before is not None:
+            before.cancel()
+        self._others[action.taker] = self._start(self._vouch(action))
 
     def close(self) -> None:
         """Decide on nothing more: an ssh-agent that never answers must not keep the run from ending."""
-        for task in (*self._logins.values(), *self._others):
+        for task in (*self._logins.values(), *self._others.values()):
             task.cancel()
 
     async def _sign(self, action: Sign) -> None:

@@ -42,6 +42,8 @@ from nile.topology.model import ROOT_ID
 HAS_MORE = Judgement(
     Verdict.FAILED, Code.DIFFERS, "it has files that the source doesn't have", "--delete takes them away"
 )
+MOST_DELETED = 2**31 - 1
+"""What rsync takes for a number of files."""
 
 
 class Sync:
@@ -287,7 +289,7 @@ class Sync:
         for target in differing:
             estimate = self._counting.estimate(target)
             assert estimate is not None
-            target.may_delete = estimate.extra
+            target.may_delete = min(estimate.extra, MOST_DELETED)
             judgement = unfit(target, estimate, self._survey.room, self._options)
             if judgement is not None:
                 yield from self._fail(target, judgement)

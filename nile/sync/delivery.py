@@ -154,7 +154,10 @@ class Delivery:
         means = self._streams.means
         if self.only:  # then nothing is to go, and rsync would look for that in all directories
             return means.terms(0, delete=False, listed=True)
-        return means.terms(max((target.may_delete for target in self.targets), default=0))
+        doomed = max((target.may_delete for target in self.targets), default=0)
+        # Of who may have been given something forged, sizes and times say nothing.
+        forged = any(target.by_contents for target in self.targets)
+        return means.terms(doomed, checksum=means.options.checksum or forged)
 
     def _said(self, message: dict[str, Any], t: float) -> Errands:
         """How far the recording is, and how it ended."""

@@ -12,6 +12,9 @@ from nile.sync.member import Member
 from nile.sync.targets import count, words
 from nile.topology.model import ROOT_ID
 
+MOST_UNBOUND = 1
+"""Signatures that aren't bound to a host, for one feeder in one run: it may use it elsewhere."""
+
 
 class Leading:
     """Ways of one stream, which the root serves under the number `recording`.
@@ -65,7 +68,6 @@ class Leading:
     def prepare(self, member: Member) -> dict[str, Any]:
         """It is to wait for its feeder: what it has to know of the way by which that comes."""
         member.found = member.signing = False
-        member.unbound = 0
         member.by_ssh = self._paths.by_ssh(member.giver, member.target.id)
         if member.by_ssh and member.feeder is not None:
             self._looking.add(member)
@@ -121,15 +123,19 @@ class Leading:
         if not member.by_ssh or member.found or member.signing:
             raise ValueError("a signature for no login")
         member.signing = True
-        answer = partial(self._signed, member, {"what": feeder.number, "link": link, "serial": serial})
-        yield self._asking.vouch(member.target.id, binds, request, 1 - member.unbound, answer)
+        request_of = {"what": feeder.number, "link": link, "serial": serial}
+        answer = partial(self._signed, member, feeder.target.id, request_of)
+        left = MOST_UNBOUND - self._paths.unbound[feeder.target.id]
+        yield self._asking.vouch(member.target.id, binds, request, left, answer)
 
-    def _signed(self, member: Member, request: dict[str, Any], message: dict[str, Any], t: float) -> Errands:
+    def _signed(
+        self, member: Member, asked_by: int, request: dict[str, Any], message: dict[str, Any], t: float
+    ) -> Errands:
         """The root has decided. (Who logs in there by now may be another one.)"""
+        self._paths.unbound[asked_by] += count(message["spent"])
         feeder = member.feeder
         if request["link"] != member.link or feeder is None:
             return
         member.signing = False
-        member.unbound += count(message["spent"])
         fields = {**request, "answer": message["answer"], "refused": message["refused"]}
         yield self._asking.ask(feeder.target.id, "signed", fields, None)

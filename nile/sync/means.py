@@ -62,7 +62,8 @@ class Means:
             "numeric_ids": options.numeric_ids,
             "chown": options.chown,
             "bwlimit": 0,
-            "max_delete": max_delete,
+            # What a new release has is all of this run: nothing there is to be protected.
+            "max_delete": None if options.release else max_delete,
         }
         return {
             "dest": options.place,

@@ -33,8 +33,6 @@ class Member:
     """and has come, by whatever way."""
     signing: bool = False
     """A signature for that login is being decided on."""
-    unbound: int = 0
-    """Signatures for that login that aren't bound to this host."""
     link: int = 0
     """The number of the words by which its feeder was told where it waits."""
     told_last: bool = False

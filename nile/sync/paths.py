@@ -30,6 +30,8 @@ class Paths:
         """By how many these are more: from the root (True), and from hosts, which may share a firewall."""
         self._first: dict[bool, tuple[int, int, str]] = {}
         """The first of them (giver, taker, why)."""
+        self.unbound: Counter[int] = Counter()
+        """Signatures for logins of a giver that weren't bound to a host, by its id."""
 
     def address(self, giver: int, taker: int) -> str:
         """Where the one reaches a port of the other."""

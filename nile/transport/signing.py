@@ -100,6 +100,10 @@ class SigningAuthority:
             signature = await self._ring.sign(sign.blob, sign.data, sign.flags)
         except (_Refused, SigningFailed) as exc:
             return SignReply(REFUSAL, Code.SIGNING, f"no signature for {child.host}: {exc}")
+        except (ValueError, ArithmeticError) as exc:  # what libraries make of numbers that are no key's
+            return SignReply(
+                REFUSAL, Code.SIGNING, f"no signature for {child.host}: it makes no sense: {exc}"
+            )
         note = "" if bound else self._note(child)
         return SignReply(encode_sign_response(signature), note=note, spent=0 if bound else 1)
 

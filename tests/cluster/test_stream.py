@@ -100,16 +100,6 @@ def test_a_slow_host_is_served_by_another_one_afterwards(nile: Nile, source: Pat
     copied(nile, source, "/srv/copy", HOSTS)
 
 
-def test_hosts_that_become_slow_early_or_late_get_theirs(nile: Nile, source: Path) -> None:
-    with Started(nile, "--all", "--method", "stream", f"{source}/", "/srv/copy") as started:
-        for host, part in WHEN.items():
-            reaches(nile, host, part)
-            nile.lab.slow(host)
-        done = started.wait().all_ok()
-    assert [text for text in done.notices if "(it is slow)" in text]
-    copied(nile, source, "/srv/copy", HOSTS)
-
-
 def test_disks_that_fill_up_early_or_late_are_their_own_alone(nile: Nile, source: Path) -> None:
     spare = 1_000_000
     for host in WHEN:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nile.control import Control, NoAnswerError, RefusedError, Remote
+from nile.control.server import entered
 from nile.control.words import MOST_QUESTION, Status, Stop, line, question
 from nile.events import RunStarted
 
@@ -105,8 +106,8 @@ def test_who_hangs_up_hinders_nobody(tmp_path: Path) -> None:
     directory = tmp_path / "control"
     with _control(directory).serving(_ignore):
         for said in (b"", b"x" * (2 * MOST_QUESTION), b'{"do": "status"'):
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(str(directory / RUN))
+            with socket.socket(socket.AF_UNIX) as connection, entered(directory) as place:
+                connection.connect(f"{place}/{RUN}")
                 connection.sendall(said)
         assert Remote(directory, RUN).status()["hosts"] == 2
 

@@ -46,12 +46,12 @@ async def test_both_kinds_are_answered() -> None:
         made = Signatures(signatory, lambda node_id: login(f"h{node_id}"), tasks.create_task, given.append)
         made.sign(asked)
         made.vouch(Vouch(7, 3, (b"bound",), b"two", 1))
-        made.vouch(Vouch(8, 3, (), b"three", 0))
+        made.vouch(Vouch(8, 4, (), b"three", 0))
         signatory.let.set()
     assert signatory.asked == [
         ("h2", (b"bind",), b"one", 5),
         ("h3", (b"bound",), b"two", 1),
-        ("h3", (), b"three", 0),
+        ("h4", (), b"three", 0),
     ]
     assert given == [
         Signed(asked, b"signed one", "so", "", 1),

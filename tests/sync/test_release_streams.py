@@ -71,6 +71,7 @@ def site(tmp_path: Path) -> Site:
     for name in ("both", "one", "parted"):
         write(top, f"twins/{name}", name)
         (top / f"twins/{name}2").hardlink_to(top / f"twins/{name}")
+    write(top, "old/deep/file", "in a directory that goes")
     write(top, "closed/file", "in a directory that is read-only")
     (top / "closed").chmod(0o555)
     os.setxattr(top / "lib/same", "user.kept", LONG)
@@ -96,6 +97,7 @@ def patch(site: Site) -> None:
     write(top, "lib/attribute", "another content, too")
     os.setxattr(top / "lib/attribute", "user.colour", LONG)
     (top / "lib/gone").unlink()
+    shutil.rmtree(top / "old")
     (top / "lib/type").unlink()
     write(top, "lib/type/new", "a directory now")
     write(top, "lib/new", "new")

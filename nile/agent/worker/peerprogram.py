@@ -90,6 +90,7 @@ class Peer:
         self._handle: "Any" = None
         self._session: "Any" = None
         self._port = self._tried = 0
+        self._failed = False
         self._flushing = self._complete = self._seeds = self._seeding = False
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
@@ -184,11 +185,12 @@ class Peer:
             elif what == "torrent_finished" and not self._seeds:
                 self._flushing = True
                 self._handle.flush_cache()
-            elif what == "cache_flushed" and self._flushing and not self._complete:
+            elif what == "cache_flushed" and self._flushing and not (self._complete or self._failed):
                 self._complete = True
                 self._report()
                 say({"complete": True})
             elif what in ("file_error", "torrent_error"):
+                self._failed = True  # all pieces may be known to be right, and yet not be on the disk
                 code = "source-changed" if self._seeds else _CODES.get(alert.error.value(), "copy")
                 say({"code": code, "reason": alert.message()[:500]})
 

@@ -14,7 +14,9 @@ and serves the others until it is told to stop.
 """
 
 import contextlib
+import errno
 import os
+import stat
 import zlib
 
 from nile.agent.worker import metainfo, peering, placing, receiving, target
@@ -187,6 +189,8 @@ class Taker(Part):
         self._peering.tell(dict(self._how, do="start", directory=self._directory, wanted=wanted, seed=False))
 
     def _completed(self) -> None:
+        if self._trouble:
+            return  # what it wrote isn't there
         if self._links:
             self._place()
             self._placed = True
@@ -213,7 +217,14 @@ class Taker(Part):
 
 
 def directory(place: "Place") -> bytes:
-    """A new one, for this user only, beside that of rsync's; raises OSError."""
+    """A new one, for this user only, beside that of rsync's; raises OSError.
+
+    Also where somebody else could put another one in its place.
+    """
+    seen = os.stat(place.dest)
+    open_to_others = seen.st_mode & 0o022 and not seen.st_mode & stat.S_ISVTX
+    if seen.st_uid not in (0, os.geteuid()) or open_to_others:
+        raise OSError(errno.EPERM, "others may change what is in it", place.dest)
     return target.temporary(place.dest, os.fsdecode(place.temporary)[len(TEMPORARY) :] + OWN)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import stat
 import subprocess
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +160,8 @@ def test_on_the_oldest_python_and_on_the_latest(tmp_path: Path, python: Path) ->
     source = read(f"{tmp_path}/src/")
     sources = {"nile": "", "nile.agent": "", "nile.agent.worker": ""}
     sources |= {f"nile.agent.{module}": _stripped(module) for module in MODULES}
-    program = f"{_stripped('worker.begin')}\nsys.meta_path.insert(0, Finder({sources!r}))\n{SCRIPT}"
+    part = zlib.compress(marshal.dumps(sources, 2))
+    program = f"{_stripped('worker.begin')}\nsys.meta_path.insert(0, Finder([{part!r}]))\n{SCRIPT}"
     dest = tmp_path / "dest"
     write(dest, "dir/file", "older").chmod(0o400)
     (dest / "link").mkdir()
