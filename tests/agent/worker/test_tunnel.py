@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,14 +73,18 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the command of a run gets; the first ssh in its PATH is that of a test."""
-    found = tmp_path / "scratch"
-    found.mkdir()
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("NILE_SCRATCH", str(found))
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    return found
+def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What the command of a run gets; the first ssh in its PATH is that of a test.
+
+    Its path is short, as it is on hosts: a socket's has 107 bytes.
+    """
+    with tempfile.TemporaryDirectory(prefix="nile-") as made:
+        place = Path(made)
+        (place / "scratch").mkdir()
+        (place / "bin").mkdir()
+        monkeypatch.setenv("NILE_SCRATCH", f"{place}/scratch")
+        monkeypatch.setenv("PATH", f"{place}/bin:{os.environ['PATH']}")
+        yield place / "scratch"
 
 
 def ssh(scratch: Path, program: str, head: str = HEAD % (sys.executable, message(REQUEST))) -> None:
