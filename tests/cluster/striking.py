@@ -120,7 +120,8 @@ class Struck:
         took_s, most_s = self.took_s(), max(SLEEP_S, max(self.hit_s.values()) - self.grown_s)
         assert took_s < most_s + DETECTION_S + self.margin_s, self.grown_s
         for host, after_s in self.lost_after_s().items():
-            most_s = max(LEASE_S * self.pace + GRACE_S, CONNECT_S * self.pace)
+            # A login to it that is under way when its lease ends is waited for.
+            most_s = (LEASE_S + CONNECT_S) * self.pace + GRACE_S
             assert after_s < DETECTION_S + most_s + self.margin_s, host
 
     def took_s(self) -> float:
