@@ -14,12 +14,10 @@ from types import CodeType
 
 from nile.agent.worker import begin
 
-MODULES = (
+OFTEN = (
     "wire",
     "processes",
     "forked",
-    "sshlogin",
-    "signsocket",
     "worker.messages",
     "worker.loop",
     "worker.working",
@@ -47,24 +45,31 @@ MODULES = (
     "worker.segments",
     "worker.holding",
     "worker.sealing",
-    "worker.tunnel",
     "worker.reports",
     "worker.streams",
     "worker.upstream",
     "worker.downstream",
     "worker.chain",
+    "worker.applying",
+    "worker.streaming",
+    "worker.excuses",
+    "worker.service",
+    "worker.parts",
+)
+RARE = (
+    "sshlogin",
+    "signsocket",
+    "worker.tunnel",
     "worker.recording",
     "worker.archive",
     "worker.forking",
     "worker.attributes",
     "worker.archiving",
-    "worker.applying",
     "worker.ownership",
     "worker.dressing",
     "worker.restoring",
     "worker.unpacking",
     "worker.taping",
-    "worker.streaming",
     "worker.inuse",
     "worker.durable",
     "worker.releases",
@@ -89,53 +94,11 @@ MODULES = (
     "worker.peering",
     "worker.placing",
     "worker.swarming",
-    "worker.excuses",
-    "worker.service",
-    "worker.parts",
 )
+"""What no host needs that has an older copy and gets a patch. It travels as source to all."""
+
+MODULES = OFTEN + RARE
 _BEGIN = "worker.begin"
-RARE = frozenset(
-    {
-        "sshlogin",
-        "signsocket",
-        "worker.tunnel",
-        "worker.recording",
-        "worker.archive",
-        "worker.archiving",
-        "worker.attributes",
-        "worker.forking",
-        "worker.ownership",
-        "worker.restoring",
-        "worker.unpacking",
-        "worker.taping",
-        "worker.inuse",
-        "worker.durable",
-        "worker.releases",
-        "worker.delivery",
-        "worker.releasing",
-        "worker.fetching",
-        "worker.shelf",
-        "worker.limits",
-        "worker.gathering",
-        "worker.bencode",
-        "worker.announcing",
-        "worker.register",
-        "worker.tracker",
-        "worker.signers",
-        "worker.signatures",
-        "worker.directories",
-        "worker.assembling",
-        "worker.merging",
-        "worker.dressing",
-        "worker.metainfo",
-        "worker.begin",
-        "worker.peerprogram",
-        "worker.peering",
-        "worker.placing",
-        "worker.swarming",
-    }
-)
-"""Of these, what no host needs that has an older copy and gets a patch. It travels as source to all."""
 
 PYTHON = (
     "import io,zlib;"
