@@ -34,27 +34,27 @@ class Signatures:
         self._login = login
         self._start = start
         self._give = give
-        self._logins: dict[int, asyncio.Task[None]] = {}
-        self._others: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[type[Sign | Vouch], int], asyncio.Task[None]] = {}
 
     def sign(self, action: Sign) -> None:
-        """One at a time for each login: whoever asks anew has given up what was asked before."""
-        before = self._logins.pop(action.child_id, None)
-        if before is not None:
-            before.cancel()
-        self._logins[action.child_id] = self._start(self._sign(action))
+        """For the login of a relay to its child."""
+        self._begin((Sign, action.child_id), self._sign(action))
 
     def vouch(self, action: Vouch) -> None:
-        """For a login that a job planned; to a host there is one at a time."""
-        before = self._others.pop(action.taker, None)
-        if before is not None:
-            before.cancel()
-        self._others[action.taker] = self._start(self._vouch(action))
+        """For a login that a job planned."""
+        self._begin((Vouch, action.taker), self._vouch(action))
 
     def close(self) -> None:
         """Decide on nothing more: an ssh-agent that never answers must not keep the run from ending."""
-        for task in (*self._logins.values(), *self._others.values()):
+        for task in self._tasks.values():
             task.cancel()
+
+    def _begin(self, login: tuple[type[Sign | Vouch], int], deciding: Coroutine[Any, Any, None]) -> None:
+        """One at a time for each login: whoever asks anew has given up what was asked before."""
+        before = self._tasks.pop(login, None)
+        if before is not None:
+            before.cancel()
+        self._tasks[login] = self._start(deciding)
 
     async def _sign(self, action: Sign) -> None:
         login = self._login(action.child_id)
