@@ -57,11 +57,17 @@ class Asking:
 
     def ask(self, node_id: int, do: str, fields: dict[str, Any], answer: Answer | None) -> Tell:
         """Have a worker do something; None: it has nothing to answer."""
-        self._last = number = self._last + 1
+        number = self._await(node_id, do, answer)
         if answer is not None:
-            self._waiting[number] = (node_id, do, answer)
             self.expect(node_id)
         return Tell(node_id, {"n": number, "do": do, **fields})
+
+    def _await(self, node_id: int, do: str, answer: Answer | None) -> int:
+        """The next number; by it that one's answer is known, if there is to be one."""
+        self._last += 1
+        if answer is not None:
+            self._waiting[self._last] = (node_id, do, answer)
+        return self._last
 
     def expect(self, node_id: int) -> None:
         """From now on it has to speak: how long it said nothing before, or stood still, counts no more."""
@@ -79,20 +85,17 @@ class Asking:
 
         It has a `code` and a `reason` where the store can't take it.
         """
-        self._last = number = self._last + 1
-        self._waiting[number] = (ROOT_ID, "decide", answer)
+        number = self._await(ROOT_ID, "decide", answer)
         return Publish(Decision(text, number=number))
 
     def reach(self, giver: int, taker: int, port: int, answer: Answer) -> Reach:
         """Have a way opened from one node to a port of another: its agent answers, not its worker."""
-        self._last = number = self._last + 1
-        self._waiting[number] = (giver, "reach", answer)
+        number = self._await(giver, "reach", answer)
         return Reach(number, giver, taker, port)
 
     def vouch(self, taker: int, binds: list[bytes], request: bytes, left: int, answer: Answer) -> Vouch:
         """Have the root sign for a login to that host, or refuse to; `left`: signatures not bound to it."""
-        self._last = number = self._last + 1
-        self._waiting[number] = (ROOT_ID, "vouch", answer)
+        number = self._await(ROOT_ID, "vouch", answer)
         return Vouch(number, taker, tuple(binds), request, left)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:

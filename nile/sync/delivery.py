@@ -15,7 +15,7 @@ from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
 from nile.sync.asking import LOOPBACK, Errands
 from nile.sync.chain import ANSWER_S, Chain
-from nile.sync.judging import OWN_FAULT, not_unpacked, told
+from nile.sync.judging import OWN_FAULT, hangs, not_unpacked, told
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
@@ -288,8 +288,7 @@ class Delivery:
             if chain.active and t - chain.heard_s > STUCK_S:
                 yield from chain.dissolve(f"nobody said anything for {STUCK_S:.0f} s", t)
         for target in late:
-            reason = "its worker hangs: it doesn't say what became of the stream"
-            yield from self._streams.fail(target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+            yield from self._streams.fail(target, hangs("it doesn't say what became of the stream"))
 
     def _await_free(self, t: float) -> None:
         """Whom it was recorded against has to say that this is over."""

@@ -22,6 +22,7 @@ from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, Verdict
 from nile.sync.asking import Errands
+from nile.sync.judging import hangs
 from nile.sync.means import Means
 from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers
@@ -343,8 +344,7 @@ class Swarm:
 
     def _judge_hanging(self, peer: Swarmer) -> Errands:
         if peer.target is not None and self._means.hosts.attached(peer.id):
-            reason = "its worker hangs: it doesn't say that its peer has ended"
-            yield from self._fail(peer.target, Judgement(Verdict.FAILED, Code.AGENT, reason))
+            yield from self._fail(peer.target, hangs("it doesn't say that its peer has ended"))
 
 
 def _named(differences: Iterator[Difference | None]) -> bytes:
