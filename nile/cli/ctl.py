@@ -26,13 +26,9 @@ def command(run: str, what: str, as_json: bool) -> None:
       nile ctl last status
       nile ctl 3b7e status --json
     """
-    from nile.control import NoAnswerError, RefusedError
-
     screen = recorded.screen()
-    try:
-        status = underway.find(run).status()
-    except (NoAnswerError, RefusedError) as error:
-        raise underway.no_answer(run, error) from None
+    with underway.root_of(run) as remote:
+        status = remote.status()
     if as_json:
         screen.out.write(json.dumps(status) + "\n")
     else:

@@ -33,15 +33,11 @@ def command(run: str, grace_s: float, no_wait: bool) -> int:
 
     Exit code: 0 once the run is over, whatever became of its hosts.
     """
-    from nile.control import NoAnswerError, RefusedError
     from nile.report.wording import totals
 
     screen = recorded.screen()
-    remote = underway.find(run)
-    try:
+    with underway.root_of(run) as remote:
         remote.stop(grace_s)
-    except (NoAnswerError, RefusedError) as error:
-        raise underway.no_answer(run, error) from None
     if not no_wait:
         record = _until_over(remote)
         said = totals(record.counts, record.without_verdict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nile.cli import recorded
@@ -12,18 +14,21 @@ if TYPE_CHECKING:
     from nile.store import RunRecord
 
 
-def find(reference: str) -> Remote:
-    """The run's root, which may answer; UsageError where it can't, since the run is over, or elsewhere."""
-    from nile.control import Remote
+@contextmanager
+def root_of(reference: str) -> Iterator[Remote]:
+    """The run's root, to be asked; UsageError where it doesn't answer: the run is over, or elsewhere."""
+    from nile.control import NoAnswerError, RefusedError, Remote
 
-    with recorded.open_store() as store:
-        record = store.run(reference)
-    if refusal := why_not(record):
+    record = _record(reference)
+    if refusal := _why_not(record):
         raise refusal
-    return Remote(recorded.control_directory(), record.run)
+    try:
+        yield Remote(recorded.control_directory(), record.run)
+    except (NoAnswerError, RefusedError) as error:
+        raise _no_answer(reference, error) from None
 
 
-def why_not(record: RunRecord) -> UsageError | None:
+def _why_not(record: RunRecord) -> UsageError | None:
     """Why nobody can answer for the run."""
     from nile.store import RunState
     from nile.store.records import is_elsewhere
@@ -42,12 +47,16 @@ def why_not(record: RunRecord) -> UsageError | None:
     return None
 
 
-def no_answer(reference: str, why: Exception) -> UsageError:
+def _no_answer(reference: str, why: Exception) -> UsageError:
     """Its root was there, and yet didn't answer: perhaps it is over by now."""
-    with recorded.open_store() as store:
-        record = store.run(reference)
-    if refusal := why_not(record):
+    record = _record(reference)
+    if refusal := _why_not(record):
         return refusal
     pid = record.context.process.split()[2]
     remedy = f"look on at its own terminal; `kill {pid}` ends it as Ctrl-C does"
     return UsageError(f"its root doesn't answer: {why}", where=f"run {record.run}", remedy=remedy)
+
+
+def _record(reference: str) -> RunRecord:
+    with recorded.open_store() as store:
+        return store.run(reference)
