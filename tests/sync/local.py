@@ -117,8 +117,9 @@ class Local:
         process = self._processes[node_id]
         process.send_signal(signal.SIGSTOP)
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            with suppress(ProcessLookupError):
-                os.killpg(int(child), signal.SIGKILL)
+            for kill in (os.killpg, os.kill):  # who has just been forked may lead no group yet
+                with suppress(ProcessLookupError):
+                    kill(int(child), signal.SIGKILL)
         process.kill()
         self._judge(node_id, Judgement(Verdict.LOST))
 

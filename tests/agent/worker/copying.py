@@ -37,8 +37,9 @@ def a_loop() -> Iterator[Loop]:
         yield loop
     finally:
         for pid in loop._children:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            for kill in (os.killpg, os.kill):  # who has just been forked may lead no group yet
+                with suppress(ProcessLookupError):
+                    kill(pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         loop.close()

@@ -47,7 +47,7 @@ def plain(tmp_path: Path) -> Source:
 
 ENDS: dict[str, tuple[Callable[[Feed], object], tuple[str, ...]]] = {
     "aborted": (lambda feed: feed.applying.abort(), ("stopped",)),
-    "killed": (lambda feed: os.killpg(feed.pid, signal.SIGKILL), ("killed",)),
+    "killed": (lambda feed: os.kill(feed.pid, signal.SIGKILL), ("killed",)),
     "closed": (Feed.close, ("broken",)),
 }
 
