@@ -40,10 +40,11 @@ it libtorrent says `torrent_error_alert`, though it goes on.
 
 @dataclass(frozen=True, slots=True)
 class PeerIdentity:
-    """What one peer shows: its certificate and the private key of it, both PEM."""
+    """What one peer shows: its certificate and the private key of it, both PEM; and what goes with them."""
 
     certificate: str
     key: str
+    parameters: str = DH_PARAMETERS
 
 
 class Authority:

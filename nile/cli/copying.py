@@ -179,6 +179,7 @@ def run_all(
 
 def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any]) -> int:
     """Copy, or compare, one SRC... and DEST; the exit code."""
+    from nile.bootstrap.authority import Authority
     from nile.bootstrap.identity import made_ahead, make_identity
     from nile.sync import Paths, Sync
 
@@ -186,7 +187,13 @@ def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any
 
     def job(run_id: str) -> MakeJob:
         return lambda neighbours, tree: Sync(
-            what, run_id, tree, Paths(neighbours), partial(secrets.token_bytes, 32), identity
+            what,
+            run_id,
+            tree,
+            Paths(neighbours),
+            partial(secrets.token_bytes, 32),
+            identity,
+            authority=Authority,
         )
 
     return run(select(selection), job, given)

@@ -25,6 +25,7 @@ def run_repositories(
     selection: SelectionOptions, paths: tuple[str, ...], how: SyncOptions, given: dict[str, Any]
 ) -> int:
     """Do to each of them what `how` says; the exit code."""
+    from nile.bootstrap.authority import Authority
     from nile.bootstrap.identity import make_identity
     from nile.sync import Paths, Repos
 
@@ -36,7 +37,13 @@ def run_repositories(
 
     def job(run_id: str) -> MakeJob:
         return lambda neighbours, tree: Repos(
-            shares, run_id, tree, Paths(neighbours), partial(secrets.token_bytes, 32), make_identity
+            shares,
+            run_id,
+            tree,
+            Paths(neighbours),
+            partial(secrets.token_bytes, 32),
+            make_identity,
+            Authority,
         )
 
     return run(chosen, job, given)

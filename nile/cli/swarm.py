@@ -8,7 +8,7 @@ import click
 
 from nile.cli.common import SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
-from nile.cli.writing import copy, writing_options
+from nile.cli.writing import PLAIN, copy, writing_options
 
 EXAMPLES = """\b
 Examples:
@@ -18,7 +18,6 @@ Examples:
 OTHERWISE = {
     "method": "swarm",
     "chains": 1,
-    "plain": False,
     "delta": False,
     "release": None,
     "quorum": None,
@@ -39,6 +38,7 @@ def command() -> None:
 @comparing_options
 @sudo_options
 @writing_options
+@PLAIN
 def run(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
     """Copy SRC to the directory DEST on hosts, which give pieces of it to each other.
 

@@ -9,7 +9,7 @@ import click
 from nile.cli.common import SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
 from nile.cli.releasing import KEEP, Name, Percent
-from nile.cli.writing import copy, writing_options
+from nile.cli.writing import PLAIN, copy, writing_options
 from nile.errors import UsageError
 
 EXAMPLES = """\b
@@ -44,7 +44,7 @@ Examples:
     default=1,
     help="Begin a stream with N hosts at one time: where this machine's port is N times as fast as theirs.",
 )
-@click.option("--plain", is_flag=True, help="Don't encrypt streams: faster, for networks that are trusted.")
+@PLAIN
 @click.option(
     "--delta", is_flag=True, help="Send of changed files only what changed in them: for slow networks."
 )

@@ -17,6 +17,13 @@ from nile.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+PLAIN = click.option(
+    "--plain",
+    is_flag=True,
+    help="Don't encrypt streams and swarms: faster, for networks that are trusted.",
+)
+
+
 def writing_options(function: F) -> F:
     """What every way to copy takes beside what comparing takes."""
     for option in reversed(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
@@ -24,6 +24,7 @@ from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Errands
 from nile.sync.counting import Counting
 from nile.sync.demand import Demand
+from nile.sync.equipment import no_authority
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
 from nile.sync.judging import SILENT_S, broke_rules, unfit
@@ -39,6 +40,9 @@ from nile.sync.targets import SPEAKING, UNSETTLED, Step, Target
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
+if TYPE_CHECKING:
+    from nile.bootstrap.authority import Authority
+
 HAS_MORE = Judgement(
     Verdict.FAILED, Code.DIFFERS, "it has files that the source doesn't have", "--delete takes them away"
 )
@@ -49,7 +53,8 @@ MOST_DELETED = 2**31 - 1
 class Sync:
     """The job of a run that copies, says what it would copy, or verifies (see nile.cascade.work.Job).
 
-    `secret()` gives 32 random bytes, `identity()` what `sealing.Tls` takes.
+    `secret()` gives 32 random bytes, `identity()` what `sealing.Tls` takes, `authority()` whose certificates
+    the peers of a swarm have.
     `only` are the ids of those asked hosts that it is for; None: of all of them.
     """
 
@@ -62,6 +67,7 @@ class Sync:
         secret: Callable[[], bytes],
         identity: Callable[[], bytes],
         only: frozenset[int] | None = None,
+        authority: Callable[[], Authority] = no_authority,
     ) -> None:
         self._options = options
         self._hosts = hosts
@@ -80,7 +86,7 @@ class Sync:
         self._demand = Demand(self._targets, hosts)
         self._giving = Giving(means, self._targets, self._demand, self._survey.check)
         self._streams = Streams(means, self._survey.check, self._fail, identity)
-        self._swarm = Swarm(means, self._survey.check, self._fail, self._demand.look_again)
+        self._swarm = Swarm(means, self._survey.check, self._fail, self._demand.look_again, authority)
         order = Order(
             run, options.dest, options.release, quorum=options.quorum, keep=options.keep, delivered=True
         )

@@ -78,7 +78,7 @@ class SyncOptions:
     chains: int = 1
     """In which the hosts of one stream are: more than one where the root moves more than a host."""
     plain: bool = False
-    """Streams aren't encrypted: anybody on the way can read them, and nobody else can join."""
+    """Streams and swarms aren't encrypted: anybody on the way can read them."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
     peer_python: str = ""

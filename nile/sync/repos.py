@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Errand, Publish, Tell, Vouch
 from nile.cascade.tree import Tree as Hosts
@@ -20,11 +20,15 @@ from nile.cascade.work import Judge, Reach
 from nile.events import Asked, Code, Event, HostOutput, Notice, Verdict
 from nile.sync.asking import Errands
 from nile.sync.course import Sync
+from nile.sync.equipment import no_authority
 from nile.sync.judging import broke_rules
 from nile.sync.options import SyncOptions
 from nile.sync.paths import Paths
 from nile.sync.targets import count
 from nile.topology.model import ROOT_ID
+
+if TYPE_CHECKING:
+    from nile.bootstrap.authority import Authority
 
 
 class _Turn:
@@ -51,13 +55,15 @@ class Repos:
         paths: Paths,
         secret: Callable[[], bytes],
         identity: Callable[[], bytes],
+        authority: Callable[[], Authority] = no_authority,
     ) -> None:
         asked = [host for host in hosts.hosts.values() if host.node.asked]
         self._turns: list[_Turn] = []
         for options, names in repositories:
             ids = frozenset(host.id for host in asked if host.name in names)
             name = options.dest.decode("utf-8", "backslashreplace")
-            self._turns.append(_Turn(name, Sync(options, run, hosts, paths, secret, identity, ids), ids))
+            sync = Sync(options, run, hosts, paths, secret, identity, ids, authority)
+            self._turns.append(_Turn(name, sync, ids))
         self._at = 0
         self._wanting = Counter(node_id for turn in self._turns for node_id in turn.ids)
         self._started: set[int] = set()

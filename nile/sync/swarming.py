@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, Verdict
 from nile.sync.asking import Errands
+from nile.sync.equipment import Equipment
 from nile.sync.judging import hangs
 from nile.sync.means import Means
 from nile.sync.streaming import in_order
@@ -29,6 +30,9 @@ from nile.sync.swarmers import Swarmer, Swarmers
 from nile.sync.targets import Difference, Step, Target, count, words
 from nile.sync.wording import left_to_rsync, no_swarm, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
+
+if TYPE_CHECKING:
+    from nile.bootstrap.authority import Authority
 
 STILL_S = 10.0
 """Who gets nothing for so long, while others do, is left to rsync."""
@@ -38,8 +42,6 @@ START_S = 60.0
 """For a worker to find a Python with libtorrent, and have it listen."""
 END_S = 60.0
 """For a worker to say that its peer has ended."""
-SLOTS, SEED_SLOTS = 4, 3
-"""Whom a peer serves at one time, and whom the seed does."""
 LONELY_S = 3.0
 """Who knows too few others is told of more, this often."""
 MOST_METAINFO = 64 << 20
@@ -62,6 +64,7 @@ class Swarm:
         check: Callable[[Target], Errands],
         fail: Callable[[Target, Judgement], Errands],
         free: Callable[[Target], None],
+        authority: Callable[[], Authority],
     ) -> None:
         self._means = means
         self._options = means.options
@@ -70,6 +73,8 @@ class Swarm:
         self._check = check
         self._fail = fail
         self._free = free
+        self._authority = authority
+        self._equipment: Equipment | None = None
         self._all = Swarmers(means.hosts)
         self._waiting: deque[Target] = deque()
         """Those whose peers are to be started."""
@@ -99,11 +104,13 @@ class Swarm:
         if not targets:
             return
         self.active, self.began_s, self._hosts = True, t, len(targets)
-        yield Publish(Notice(swarm_begins(len(targets))))
+        self._equipment = Equipment(self._options, self._authority)
+        yield Publish(Notice(swarm_begins(len(targets), plain=self._options.plain)))
         for target in targets:
             target.step = Step.SWARMING
         self._waiting.extend(targets)
         fields = {"only": _named(map(estimate, targets)), "nonce": self._means.secret()}
+        fields.update(self._equipment.torrent())
         yield self._asking.ask(ROOT_ID, "torrent", fields, self._made)
 
     def _made(self, message: dict[str, Any], t: float) -> Errands:
@@ -120,11 +127,8 @@ class Swarm:
             self._leave_all_waiting()
             yield from self._perhaps_over(t)
         else:
-            yield self._asking.ask(ROOT_ID, "seed", self._how(SEED_SLOTS, ""), self._seed_said)
-
-    def _how(self, slots: int, python: str) -> dict[str, Any]:
-        limit = (self._options.bwlimit_kib_s or 0) * 1024
-        return {"slots": slots, "limit": limit, "python": python}
+            assert self._equipment is not None
+            yield self._asking.ask(ROOT_ID, "seed", self._equipment.seed(), self._seed_said)
 
     def _start_next(self, t: float) -> Errands:
         """Have peers started: so many at one time that what they are told fits into memory."""
@@ -134,8 +138,8 @@ class Swarm:
             for chunk in self._chunks:
                 yield self._asking.ask(target.id, "metainfo", {"chunk": chunk}, None)
             peer = Swarmer(target.id, target, due_s=t + START_S)
-            fields = {**self._how(SLOTS, self._options.peer_python), "all": self._options.checksum}
-            tell = self._asking.ask(target.id, "peer", fields, partial(self._said, peer))
+            assert self._equipment is not None
+            tell = self._asking.ask(target.id, "peer", self._equipment.host(), partial(self._said, peer))
             peer.number = tell.message["n"]
             self._all.add(peer)
             yield tell

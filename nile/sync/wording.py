@@ -107,9 +107,10 @@ def _served_otherwise(what: str, whom: Sequence[tuple[str, str]]) -> str:
     return f"{what}: {name} ({reason}){others}"
 
 
-def swarm_begins(hosts: int) -> str:
-    """Which way hosts get their files."""
-    return f"a swarm of {hosts} hosts, and a seed at the root; rsync for what a torrent doesn't carry"
+def swarm_begins(hosts: int, *, plain: bool) -> str:
+    """Which way hosts get their files, and whether anybody else can read them."""
+    how = "in the clear" if plain else "encrypted"
+    return f"a swarm of {hosts} hosts, and a seed at the root, {how}; rsync for what a torrent doesn't carry"
 
 
 def no_swarm(reason: str) -> str:

@@ -41,6 +41,7 @@ class Swarmed(Workers):
         self.links: set[frozenset[int]] = set()
         self.told: list[tuple[int, list[int]]] = []
         self.torrents: list[Message] = []
+        self.begun: list[tuple[int, Message]] = []
         self.pushed: list[Message] = []
         self.asked: list[tuple[int, str, float]] = []
         self.unpeered: set[int] = set()
@@ -119,6 +120,7 @@ class Swarmed(Workers):
 
     def _seed(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
+        self.begun.append((node_id, message))
         if ROOT_ID in self.lacks:
             self._say(node_id, message["n"], code="no-libtorrent", reason="no Python has it", sent=0)
             return
@@ -131,6 +133,7 @@ class Swarmed(Workers):
     def _peer(self, node_id: int, message: Message) -> None:
         assert self._chunks.pop(node_id) == HASH, "it hasn't got the torrent"
         assert node_id not in self._receiving
+        self.begun.append((node_id, message))
         self.most_starting = max(self.most_starting, len(self.sync._swarm._all._all) - len(self.numbers) + 1)
         if node_id in self.lacks:
             self._say(node_id, message["n"], code="no-libtorrent", reason="no Python has it", sent=0)

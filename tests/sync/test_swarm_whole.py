@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nile.bootstrap.authority import Authority
 from nile.cascade import Neighbours
 from nile.events import Code, Verdict
 from nile.sync import Method, Paths, Sync, SyncOptions
@@ -48,6 +49,7 @@ def run(place: Path, source: Path, dies: Any = None, **options: Any) -> Local:
             Paths(Neighbours(lambda *_: "127.0.0.1")),
             lambda: os.urandom(32),
             lambda: b"",
+            authority=Authority,
         ),
         dies=dies or (lambda node_id, message: False),
     )

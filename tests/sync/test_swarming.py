@@ -100,6 +100,31 @@ class TestAllGoesWell:
         assert (len(it.copies), it.torrents) == (5, [])
 
 
+class TestWhoMayTakePart:
+    @staticmethod
+    def identities(it: Swarmed) -> dict[int, list[str]]:
+        """What each peer was given to show, by node."""
+        return {node: message["tls"] for node, message in it.begun}
+
+    def test_each_host_has_a_certificate_of_its_own_that_goes_to_nobody_else(self) -> None:
+        it = swarm()
+        it.run()
+        all_ok(it)
+        given = self.identities(it)
+        assert sorted(given) == [0, 1, 2, 3, 4, 5]
+        assert len({key for _, key, _ in given.values()}) == 6
+        assert "CERTIFICATE" in it.torrents[0]["certificate"]
+        assert "the root, encrypted" in notices(it)
+
+    def test_in_the_clear_there_are_none(self) -> None:
+        it = swarm(plain=True)
+        it.run()
+        all_ok(it)
+        assert set(map(tuple, self.identities(it).values())) == {()}
+        assert it.torrents[0]["certificate"] == ""
+        assert "the root, in the clear" in notices(it)
+
+
 class TestWhatATorrentDoesntCarry:
     def test_rsync_mends_it_and_compares_no_contents(self) -> None:
         it = swarm()

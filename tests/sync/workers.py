@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
+from nile.bootstrap.authority import Authority
 from nile.cascade import Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
@@ -44,6 +45,7 @@ class Workers(Simulated):
             Paths(Neighbours(lambda _, taker: f"h{taker}", self._login)),
             lambda: b"s" * 32,
             lambda: b"PEM",
+            authority=Authority,
         )
         self.options = SyncOptions(**what)
         self.has = {host.id: had.get(host.id, "old") for host in self.tree.hosts.values() if host.node.asked}

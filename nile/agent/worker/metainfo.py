@@ -75,8 +75,13 @@ def chosen(source: "Source", only: bytes = b"") -> "List[Entry]":
     ]
 
 
-def make(source: "Source", files: "Sequence[Entry]", nonce: bytes) -> bytes:
-    """The info of a torrent with these files, bencoded. Raises Failure where they aren't as they were."""
+def make(
+    source: "Source", files: "Sequence[Entry]", nonce: bytes, name: bytes = NAME, certificate: bytes = b""
+) -> bytes:
+    """The info of a torrent with these files, bencoded. Raises Failure where they aren't as they were.
+
+    `certificate` is that of an authority: whoever has none that it signed may not take part (see authority).
+    """
     piece = piece_size([entry.size for entry in files])
     pieces: "List[bytes]" = []
     for at, entry in enumerate(files):
@@ -84,14 +89,16 @@ def make(source: "Source", files: "Sequence[Entry]", nonce: bytes) -> bytes:
             pieces += _hashes(source, entry, piece, at + 1 < len(files))
         except OSError as error:
             raise Failure("source-changed", error.strerror or "it can't be read", name=entry.path) from None
-    info = {
+    info: "Dict[bytes, Any]" = {
         b"files": list(_listed(files, piece)),
-        b"name": NAME,
+        b"name": name,
         b"nonce": nonce,
         b"piece length": piece,
         b"pieces": b"".join(pieces),
         b"private": 1,
     }
+    if certificate:
+        info[b"ssl-cert"] = certificate
     return bencode.encode(info)
 
 

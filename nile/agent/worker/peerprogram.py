@@ -7,7 +7,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
     places    of a seed: where its files are, in order, a part at a time; b"": it is padding
     start     take part: in `directory`, where file N is called N; `wanted` has a byte for each file, 0 for
               those that aren't; `seed`: all is there; `slots`: how many are served at one time; `limit`:
-              bytes a second that go out at most, 0: as many as can
+              bytes a second that go out at most, 0: as many as can; `tls`: a certificate, its key and
+              parameters, where whoever has none is kept out
     peers     connect to these addresses
     limit     the same as at the start
     stop      end
@@ -77,6 +78,7 @@ _OTHERS = {
     "max_retry_port_bind": 0,
 }
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
+HOW = ("slots", "limit", "tls")  # what of a start is the same for a seed and for a host
 TRIES = 5  # ports that are found free, and then aren't
 
 
@@ -90,6 +92,7 @@ class Peer:
         self._handle: "Any" = None
         self._session: "Any" = None
         self._port = self._tried = 0
+        self._tls: "List[str]" = []
         self._failed = False
         self._flushing = self._complete = self._seeds = self._seeding = False
         self._woken, self._wake = os.pipe()
@@ -136,7 +139,8 @@ class Peer:
         parameters = lt.session_params()
         settings: "Dict[str, Any]" = dict(_TCP_ONLY, **_EAGER)
         settings.update(_OTHERS, unchoke_slots_limit=message["slots"], alert_mask=_alerts(lt))
-        settings["listen_interfaces"] = _everywhere()
+        self._tls = message.get("tls", [])
+        settings["listen_interfaces"] = self._everywhere()
         known = lt.default_settings()
         parameters.settings = {name: value for name, value in settings.items() if name in known}
         if hasattr(parameters, "disk_io_constructor"):
@@ -144,7 +148,17 @@ class Peer:
         self._session = lt.session(parameters)
         self._session.set_alert_fd(self._wake)
         self._handle = self._session.add_torrent(self._torrent(message["wanted"]))
+        if self._tls:
+            self._show()
         self._do_limit(message)
+
+    def _show(self) -> None:
+        """What is shown is to be there before anybody is met."""
+        if hasattr(self._handle, "set_ssl_certificate_buffer"):
+            self._handle.set_ssl_certificate_buffer(*self._tls)
+        else:  # before 2.1 it reads files, at a time of its own
+            self._handle.set_ssl_certificate(*map(_in_memory, self._tls))
+        self._handle.resume()
 
     def _torrent(self, wanted: bytes) -> "Any":
         lt, flags = self._lt, self._lt.torrent_flags
@@ -161,6 +175,8 @@ class Peer:
         torrent.flags = flags.disable_dht | flags.disable_lsd | flags.disable_pex
         if self._seeds:
             torrent.flags |= flags.seed_mode
+        if self._tls:
+            torrent.flags |= flags.paused
         return torrent
 
     def _do_peers(self, message: "Message") -> None:
@@ -203,7 +219,14 @@ class Peer:
         """Somebody else was quicker (or here is no IPv6)."""
         if not self._port and ":" not in alert.address and self._tried < TRIES:
             self._tried += 1
-            self._session.apply_settings({"listen_interfaces": _everywhere()})
+            self._session.apply_settings({"listen_interfaces": self._everywhere()})
+
+    def _everywhere(self) -> str:
+        """All our addresses, at one port that is free: libtorrent would take another one at each."""
+        with socket.socket() as tried:
+            tried.bind(("", 0))
+            port = "%d%s" % (tried.getsockname()[1], "s" if self._tls else "")
+        return "0.0.0.0:%s,[::]:%s" % (port, port)
 
     def _report(self) -> None:
         if self._handle is None:
@@ -226,12 +249,12 @@ class Peer:
         self._seeding = self._seeds and now.is_seeding
 
 
-def _everywhere() -> str:
-    """All our addresses, at one port that is free: libtorrent would take another one at each."""
-    with socket.socket() as tried:
-        tried.bind(("", 0))
-        port = tried.getsockname()[1]
-    return "0.0.0.0:%d,[::]:%d" % (port, port)
+def _in_memory(text: str) -> str:
+    """The path of a file with this text, which is on no disk, and is there as long as this process."""
+    fd = os.memfd_create("nile")
+    with open(fd, "w", closefd=False) as file:
+        file.write(text)
+    return "/proc/self/fd/%d" % fd
 
 
 def _alerts(lt: "Any") -> int:

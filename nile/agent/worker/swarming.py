@@ -19,7 +19,7 @@ import os
 import stat
 import zlib
 
-from nile.agent.worker import metainfo, peering, placing, receiving, target
+from nile.agent.worker import metainfo, peering, peerprogram, placing, receiving, target
 from nile.agent.worker.forking import Failure
 from nile.agent.worker.lookup import LookUp
 from nile.agent.worker.manifest import FILE, TEMPORARY
@@ -57,7 +57,7 @@ class Part:
         self._number = message["n"]
         self._say = say
         self._torrent = torrent
-        self._how = {"slots": message["slots"], "limit": message["limit"]}
+        self._how = {name: message[name] for name in peerprogram.HOW if name in message}
         self._idle: "Optional[Callable[[], None]]" = None
         self._trouble: "Message" = {}
         self._sent = 0
@@ -254,7 +254,8 @@ class Swarming:
         if not files:
             return {"files": 0, "size": 0}
         try:
-            torrent = Metainfo(metainfo.make(source, files, message["nonce"]))
+            named = [message[what].encode() for what in ("name", "certificate")]
+            torrent = Metainfo(metainfo.make(source, files, message["nonce"], *named))
         except Failure as failure:
             raise CantError(failure.code, "%s: %s" % (failure, os.fsdecode(failure.name))) from None
         self._check()

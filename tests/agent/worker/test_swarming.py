@@ -29,6 +29,7 @@ from tests.agent.worker.copying import NAME, a_loop
 
 Message = dict[str, Any]
 HOW: Message = {"slots": 4, "limit": 0, "python": sys.executable}
+TORRENT: Message = {"n": 1, "only": b"", "nonce": b"n" * 32, "name": "nile", "certificate": ""}
 SEED = 2
 """The number by which the seed was begun; that of host N is 10 + N."""
 
@@ -84,7 +85,7 @@ class Swarm:
 
     def seed(self, only: bytes = b"", **how: Any) -> int:
         """Make the torrent and serve it; the port."""
-        self.root.torrent({"n": 1, "only": only, "nonce": b"n" * 32}, self.source)
+        self.root.torrent({**TORRENT, "only": only}, self.source)
         self.chunks = [fields["chunk"] for fields in self.said[1]]
         self.root.seed({**HOW, **how, "n": SEED})
         return self.port(SEED)
@@ -380,7 +381,7 @@ def test_a_torrent_that_cant_be_read(swarm: Swarm) -> None:
 
 
 def test_a_source_of_which_a_torrent_carries_nothing(swarm: Swarm, top: Path) -> None:
-    made = swarm.root.torrent({"n": 1, "only": b"empty\0deep", "nonce": b""}, swarm.source)
+    made = swarm.root.torrent({**TORRENT, "only": b"empty\0deep"}, swarm.source)
     assert made == {"files": 0, "size": 0}
 
 
