@@ -152,7 +152,7 @@ check: test-needs
 		echo "      \`sudo make check\` runs them all."
 		selected='not cluster'
 	fi
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "$$selected"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "$$selected" --durations=30 --durations-min=5
 	if [ "$$selected" = 'not alone' ]; then
 		$(BIN)/python -m pytest -m alone
 	fi
