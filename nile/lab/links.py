@@ -106,10 +106,14 @@ def mac(address: str) -> str:
 
 
 def shape(port: str, rate: str, part: float = 1, do: str = "add") -> str:
-    """The line for tc that bounds what leaves by a port, to a part of a rate."""
-    bits = int(bits_per_second(rate, "rate") * part)
+    """The line for tc that bounds what leaves by a port, to a part of a rate.
+
+    The burst is the same for every part: of a queue that is there already, a packet that is larger
+    than a burst would never leave, and all others would wait behind it.
+    """
+    bits = bits_per_second(rate, "rate")
     burst = max(BURST_MIN, int(bits / 8 * BURST_S))
-    return f"qdisc {do} dev {port} root tbf rate {bits}bit burst {burst} latency {QUEUE}"
+    return f"qdisc {do} dev {port} root tbf rate {int(bits * part)}bit burst {burst} latency {QUEUE}"
 
 
 def configure(address: str) -> None:

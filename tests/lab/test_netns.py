@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from nile.errors import LabError
-from nile.lab import BackendName, Lab, LabSpec
+from nile.lab import BackendName, Lab, LabSpec, procs
 from nile.lab.netns import PACKAGES, find_programs, inspect_python
 from tests.lab.helpers import end, eventually, ssh, start_ssh
 from tests.lab.test_server import LAB_ONLY
@@ -240,10 +240,21 @@ def test_ports_without_a_rate_have_no_quarter_of_it(netns_lab: Lab) -> None:
         netns_lab.slow("h002")
 
 
-def _transfer(lab: Lab, sender: str, receiver: str, size: int) -> float:
+@cluster
+def test_what_waits_at_a_port_that_becomes_slow_still_leaves_it(tmp_path: Path) -> None:
+    with Lab.up(LabSpec(hosts=2, backend=NETNS, rate="200mbit"), tmp_path / "fast", tied=True) as lab:
+        _transfer(lab, "h002", "h001", 5_000_000, begun=lambda: lab.slow("h002"))
+
+
+def _transfer(
+    lab: Lab, sender: str, receiver: str, size: int, begun: Callable[[], object] = lambda: None
+) -> float:
+    """Seconds that so many bytes take; `begun` is called once a tenth of them has come."""
     listen = (
-        "import socket, time; s = socket.create_server(('', 5555)); print('ready', flush=True);"
-        "c = s.accept()[0]; t = time.monotonic(); n = sum(iter(lambda: len(c.recv(65536)), 0));"
+        "import socket, sys, time; s = socket.create_server(('', 5555)); print('ready', flush=True);"
+        "c = s.accept()[0]; t = time.monotonic();"
+        "n = len(c.recv(int(sys.argv[1]) // 10, socket.MSG_WAITALL));"
+        "print('begun', flush=True); n += sum(iter(lambda: len(c.recv(65536)), 0));"
         "print(n, time.monotonic() - t)"
     )
     send = (
@@ -251,16 +262,22 @@ def _transfer(lab: Lab, sender: str, receiver: str, size: int) -> float:
         "s.sendall(bytes(int(sys.argv[2])))"
     )
     server = subprocess.Popen(
-        lab.host_argv(receiver, ["python3", "-c", listen]), stdout=subprocess.PIPE, text=True
+        lab.host_argv(receiver, ["python3", "-c", listen, str(size)]), stdout=subprocess.PIPE, text=True
     )
+    client = None
     try:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
-        assert lab.run_on(sender, ["python3", "-c", send, receiver, str(size)]).returncode == 0
+        client = subprocess.Popen(lab.host_argv(sender, ["python3", "-c", send, receiver, str(size)]))
+        assert server.stdout.readline() == "begun\n"
+        begun()
         received, took_s = server.communicate(timeout=20)[0].split()
+        assert client.wait(timeout=20) == 0
     finally:
-        server.kill()
-        server.communicate()
+        for process in (server, client):
+            if process is not None:
+                procs.kill_tree(process.pid)
+                process.communicate()
     assert int(received) == size
     return float(took_s)
 
