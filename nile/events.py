@@ -215,6 +215,72 @@ class CopyProgress:
     """Those under way that are furthest behind, the last one first."""
 
 
+class Stall(StrEnum):
+    """Why a host of a swarm gets nothing, though it lacks something."""
+
+    STARTING = "starting"  # its peer doesn't listen yet
+    ALONE = "alone"  # it is connected to nobody
+    NOTHING_NEW = "nothing-new"  # nobody whom it is connected to has what it lacks
+    CHOKED = "choked"  # those that have it serve others
+    WAITING = "waiting"  # it asked for it, and nothing comes
+    SILENT = "silent"  # nothing is heard of its peer
+
+
+class SwarmState(StrEnum):
+    """Where a host stands in a swarm."""
+
+    STARTING = "starting"  # its peer is to be started, or doesn't listen yet
+    GETTING = "getting"
+    COMPLETE = "complete"  # it has all, and serves others
+    LEFT_OUT = "left-out"  # it gets nothing more here: it is served otherwise, or is out of reach
+    ENDED = "ended"  # it had all, and takes part no more
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmHost:
+    """One host of a swarm: bytes of files, and bytes a second."""
+
+    host: str
+    state: SwarmState
+    got: int
+    """Of what it is to have,"""
+    whole: int
+    """which is so much; 0: that isn't known yet."""
+    down: int = 0
+    up: int = 0
+    peers: int = 0
+    """Connections."""
+    by_seed: int = 0
+    """Of what came: from the seed,"""
+    by_rack: int = 0
+    """from hosts of its own rack (switch, or smallest group),"""
+    by_others: int = 0
+    """and from all others."""
+    stall: Stall | None = None
+    """It gets nothing, and why;"""
+    still_s: float = 0.0
+    """for so long."""
+    reason: str = ""
+    """Why it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmProgress:
+    """Where a swarm stands, every few seconds (the more hosts, the fewer); the store doesn't keep it."""
+
+    hosts: tuple[SwarmHost, ...]
+    """Those that differed from the source when it began."""
+    seeding: bool
+    """Does the root's seed run?"""
+    seed_sent: int
+    seed_up: int
+    seed_peers: int
+    sent: int
+    """Bytes, by the seed and all hosts."""
+    serving_on: bool = False
+    """All have all, or are out, and it goes on until it is stopped."""
+
+
 Event = (
     RunStarted
     | HostUp
@@ -222,6 +288,7 @@ Event = (
     | HostOutput
     | HostResult
     | CopyProgress
+    | SwarmProgress
     | Notice
     | Asked
     | RunGoesOn

@@ -90,6 +90,7 @@ RARE = (
     "worker.merging",
     "worker.metainfo",
     "worker.begin",
+    "worker.origins",
     "worker.peerprogram",
     "worker.peering",
     "worker.placing",

@@ -82,6 +82,8 @@ class Neighbours:
     """(giver, taker): where one node reaches another; the root's id is `ROOT_ID`."""
     login: Callable[[int, int], dict[str, Any] | None] = lambda giver, taker: None
     """What one host needs to log in to another (see nile.agent.worker.tunnel); None where it may not."""
+    rack: Callable[[int], str] = lambda _: ""
+    """What hosts are kept together by, in words; "" where that isn't known."""
 
 
 class Job(Protocol):

@@ -17,8 +17,9 @@ from nile.events import (
     RunEnded,
     RunGoesOn,
     RunStarted,
+    SwarmProgress,
 )
-from nile.report.jsonlines import progress_object
+from nile.report.jsonlines import progress_object, swarm_object
 
 MOST_NOTICES = 20
 """Notices that are kept: the last ones. The store has all of them."""
@@ -44,6 +45,7 @@ class Standing:
         self._verdicts: Counter[str] = Counter()
         self._notices: deque[str] = deque(maxlen=MOST_NOTICES)
         self._copies: CopyProgress | None = None
+        self._swarm: SwarmProgress | None = None
         self._interrupted = self._ended = False
 
     def take(self, events: Iterable[Event]) -> None:
@@ -67,6 +69,8 @@ class Standing:
                 self._verdicts[event.verdict] += 1
             case CopyProgress():
                 self._copies = event
+            case SwarmProgress():
+                self._swarm = event
             case Notice():
                 self._notices.append(f"{event.host}: {event.text}" if event.host else event.text)
             case RunGoesOn():
@@ -103,5 +107,6 @@ class Standing:
             "verdicts": dict(self._verdicts),
             "open": hosts,
             "copies": progress_object(self._copies) if self._copies else None,
+            "swarm": swarm_object(self._swarm) if self._swarm else None,
             "notices": list(self._notices),
         }

@@ -14,6 +14,7 @@ from nile.controller.engine import Engine, EngineOptions
 from nile.errors import UsageError
 from nile.events import Code, Event
 from nile.options import ExecOptions, Signing
+from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, Plan
 from nile.topology.places import cache_directory
 from nile.topology.reach import may_log_in
@@ -112,7 +113,7 @@ def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:
             return None
         return {**plan_login(logins[plan.node(taker).host]), "connect": plan.timeouts.connect_s}
 
-    return Neighbours(address, login)
+    return Neighbours(address, login, lambda node_id: rack(plan.specs[plan.node(node_id).host]))
 
 
 def plan_login(login: ResolvedLogin) -> dict[str, Any]:

@@ -14,7 +14,18 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from nile.events import CopyProgress, Event, HostOutput, HostResult, Notice, RunEnded, RunStarted, Verdict
+from nile.events import (
+    CopyProgress,
+    Event,
+    HostOutput,
+    HostResult,
+    Notice,
+    RunEnded,
+    RunStarted,
+    SwarmHost,
+    SwarmProgress,
+    Verdict,
+)
 from nile.report.screen import Screen
 from nile.report.text import complete_length
 
@@ -53,6 +64,8 @@ class JsonLines:
                 self._write({"event": "notice", "host": event.host, "text": event.text})
             case CopyProgress():
                 self._write(progress_object(event))
+            case SwarmProgress():
+                self._write(swarm_object(event))
             case RunEnded():
                 self._write_unfinished()
                 self._write(summary_object(event))
@@ -175,6 +188,38 @@ def progress_object(event: CopyProgress) -> dict[str, Any]:
             }
             for copy in event.behind
         ],
+    }
+
+
+def swarm_object(event: SwarmProgress) -> dict[str, Any]:
+    """Where the swarm of a run stands."""
+    return {
+        "event": "swarm",
+        "serving_on": event.serving_on,
+        "seeding": event.seeding,
+        "seed_bytes_sent": event.seed_sent,
+        "seed_bytes_per_s": event.seed_up,
+        "seed_peers": event.seed_peers,
+        "bytes_sent": event.sent,
+        "hosts": [_swarm_host(host) for host in event.hosts],
+    }
+
+
+def _swarm_host(host: SwarmHost) -> dict[str, Any]:
+    return {
+        "host": host.host,
+        "state": str(host.state),
+        "bytes": host.got,
+        "bytes_whole": host.whole,
+        "down_bytes_per_s": host.down,
+        "up_bytes_per_s": host.up,
+        "peers": host.peers,
+        "bytes_from_seed": host.by_seed,
+        "bytes_from_rack": host.by_rack,
+        "bytes_from_others": host.by_others,
+        "stall": None if host.stall is None else str(host.stall),
+        "still_s": round(host.still_s, 1),
+        "reason": host.reason,
     }
 
 

@@ -204,6 +204,8 @@ class Sync:
         """Tell how far it is, if it is time to."""
         if (progress := self._ways.pace.due(t)) is not None:
             yield Publish(progress)
+        if (swarm := self._swarm.following.due(t)) is not None:
+            yield Publish(swarm)
 
     # What follows.
 

@@ -37,17 +37,18 @@ class Equipment:
         """What is in the torrent beside files."""
         return {"name": NAME, "certificate": self._authority.certificate if self._authority else ""}
 
-    def seed(self) -> dict[str, Any]:
-        """With what the seed begins."""
-        return self._each(SEED_SLOTS, "")
+    def seed(self, word: str) -> dict[str, Any]:
+        """With what the seed begins; `word`: what its id begins with."""
+        return {**self._each(SEED_SLOTS, word), "python": ""}
 
-    def host(self) -> dict[str, Any]:
+    def host(self, word: str) -> dict[str, Any]:
         """With what a host's peer begins; it is for that one alone."""
-        return {**self._each(SLOTS, self._options.peer_python), "all": self._options.checksum}
+        own = {"python": self._options.peer_python, "all": self._options.checksum}
+        return {**self._each(SLOTS, word), **own}
 
-    def _each(self, slots: int, python: str) -> dict[str, Any]:
+    def _each(self, slots: int, word: str) -> dict[str, Any]:
         limit = (self._options.bwlimit_kib_s or 0) * 1024
-        return {"slots": slots, "limit": limit, "python": python, "tls": self._identity()}
+        return {"slots": slots, "limit": limit, "word": word, "tls": self._identity()}
 
     def _identity(self) -> list[str]:
         """A certificate, its key, and parameters, as libtorrent takes them; none in the clear."""

@@ -41,6 +41,10 @@ class Paths:
         """What the one needs to log in to the other; None where it may not."""
         return self._neighbours.login(giver, taker)
 
+    def rack(self, node_id: int) -> str:
+        """What a host is kept together by: its switch, or its smallest group; "" where that isn't known."""
+        return self._neighbours.rack(node_id)
+
     def by_ssh(self, giver: int, taker: int) -> bool:
         """Is the one to be led to the other through ssh?"""
         shut = (giver, taker) in self._shut or self._more_shut[giver == ROOT_ID] > 0

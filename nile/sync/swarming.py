@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
-from nile.events import Code, Notice, Verdict
+from nile.events import Code, Notice, SwarmState, Verdict
 from nile.sync.asking import Errands
 from nile.sync.equipment import Equipment
+from nile.sync.following import Following
 from nile.sync.judging import hangs
 from nile.sync.means import Means
 from nile.sync.streaming import in_order
@@ -76,6 +77,7 @@ class Swarm:
         self._authority = authority
         self._equipment: Equipment | None = None
         self._all = Swarmers(means.hosts)
+        self.following = Following(means.paths.rack)
         self._waiting: deque[Target] = deque()
         """Those whose peers are to be started."""
         self._chunks: list[bytes] = []
@@ -109,6 +111,7 @@ class Swarm:
         for target in targets:
             target.step = Step.SWARMING
         self._waiting.extend(targets)
+        self.following.begin(targets, t)
         fields = {"only": _named(map(estimate, targets)), "nonce": self._means.secret()}
         fields.update(self._equipment.torrent())
         yield self._asking.ask(ROOT_ID, "torrent", fields, self._made)
@@ -128,7 +131,8 @@ class Swarm:
             yield from self._perhaps_over(t)
         else:
             assert self._equipment is not None
-            yield self._asking.ask(ROOT_ID, "seed", self._equipment.seed(), self._seed_said)
+            fields = self._equipment.seed(self.following.word(ROOT_ID))
+            yield self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
 
     def _start_next(self, t: float) -> Errands:
         """Have peers started: so many at one time that what they are told fits into memory."""
@@ -139,7 +143,8 @@ class Swarm:
                 yield self._asking.ask(target.id, "metainfo", {"chunk": chunk}, None)
             peer = Swarmer(target.id, target, due_s=t + START_S)
             assert self._equipment is not None
-            tell = self._asking.ask(target.id, "peer", self._equipment.host(), partial(self._said, peer))
+            fields = self._equipment.host(self.following.word(target.id))
+            tell = self._asking.ask(target.id, "peer", fields, partial(self._said, peer))
             peer.number = tell.message["n"]
             self._all.add(peer)
             yield tell
@@ -150,12 +155,14 @@ class Swarm:
         if self._seed is None and message.get("more") is True:
             self._seed = Swarmer(ROOT_ID, None, number=message["n"])
             self._moved_s = t
+            self.following.listens(ROOT_ID, t)
             yield from self._start_next(t)
         if message.get("more") is True:
             assert self._seed is not None
             self._progress(self._seed, message, t)
             return
         self._account(ROOT_ID, message)
+        self.following.seed_gone()
         if message.get("code") == Code.SOURCE_CHANGED:
             remedy = "run it again once nobody writes there"
             self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, words(message["reason"]), remedy)
@@ -185,6 +192,7 @@ class Swarm:
         peer.port, peer.due_s, peer.moved_s, self._moved_s = number, None, t, t
         self._means.ways.began(ROOT_ID, peer.id, t)
         self._all.listens(peer)
+        self.following.listens(peer.id, t)
         yield from self._tell_of(peer, self._all.others_for(peer))
         if self._seed is not None and self._all.is_for_seed(peer, self._hosts):
             yield from self._tell_of(self._seed, [peer])
@@ -200,6 +208,7 @@ class Swarm:
         told = message.get("progress")
         if told is None:
             return
+        self.following.report(peer.id, told, t)
         peer.connected = count(told["peers"])
         self._payload[peer.id] = max(self._payload[peer.id], count(told["sent"]))
         if (got := count(told["got"])) > peer.got:
@@ -215,6 +224,7 @@ class Swarm:
         if peer.complete:
             raise ValueError("it is complete again")
         self._all.completes(peer)
+        self.following.is_at(peer.id, SwarmState.COMPLETE)
         self._served += 1
         self._moved_s = t
         self._means.ways.shared(peer.id, peer.got)
@@ -246,6 +256,7 @@ class Swarm:
         """Nothing of its peer is left, or it isn't waited for."""
         peer.inside = False
         self._all.remove(peer)
+        self.following.out(peer.id)
         if peer.target is not None and peer.target.seeds:
             peer.target.seeds = False
             self._free(peer.target)
@@ -256,6 +267,7 @@ class Swarm:
         assert target is not None
         self._is_out(peer)
         self._left_out.append((target.name, reason))
+        self.following.is_at(target.id, SwarmState.LEFT_OUT, reason)
         self._means.ways.left(target.id)
         if target.step is Step.SWARMING:
             target.step = Step.DIFFERS
@@ -281,6 +293,7 @@ class Swarm:
             return
         if target in self._waiting:
             self._waiting.remove(target)
+            self.following.out(target.id)
         if (peer := self._all.of(target.id)) is not None:
             self._is_out(peer)
             yield from self._start_next(t)
@@ -329,7 +342,7 @@ class Swarm:
             self._seed.number = 0  # hosts needn't wait for it
         yield from self._perhaps_over(t)
         for peer in self._all:
-            if not peer.inside and peer.due_s is not None and t > peer.due_s:
+            if not peer.inside and peer.due_s is not None and t > peer.due_s and not self._at_it(peer, t):
                 yield from self._judge_hanging(peer)
 
     def _look_after(self, peer: Swarmer, t: float) -> Errands:
@@ -338,13 +351,21 @@ class Swarm:
             yield from self._leave_out(peer, "its peer doesn't start", tell=True)
         elif not peer.port:
             return
-        elif others_get and t - peer.moved_s > STILL_S:
+        elif others_get and t - peer.moved_s > STILL_S and not self._places(peer, t):
             yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s", tell=True)
         elif peer.connected < self._all.enough and t - max(peer.told_s, peer.moved_s) > LONELY_S:
             peer.told_s = t
             yield from self._tell_of(peer, self._all.more_for(peer))
             if self._seed is not None:
                 yield from self._tell_of(self._seed, [peer])
+
+    def _at_it(self, peer: Swarmer, t: float) -> bool:
+        """Does its worker look at files, or name them? Then it says nothing of its peer."""
+        return self._asking.is_at_it(peer.id, t, self._means.bulk.entries)
+
+    def _places(self, peer: Swarmer, t: float) -> bool:
+        """Does it, since it got the last of them?"""
+        return self._asking.alive_s(peer.id) > peer.moved_s and self._at_it(peer, t)
 
     def _judge_hanging(self, peer: Swarmer) -> Errands:
         if peer.target is not None and self._means.hosts.attached(peer.id):

@@ -11,6 +11,9 @@ from nile.events import (
     RunEnded,
     RunGoesOn,
     RunStarted,
+    SwarmHost,
+    SwarmProgress,
+    SwarmState,
     Verdict,
 )
 
@@ -82,3 +85,11 @@ def test_copies_are_told_of() -> None:
 
 def test_before_anything_happened_there_is_nothing_to_tell() -> None:
     assert Standing().status(0.0)["hosts"] == 0
+
+
+def test_where_its_swarm_stands() -> None:
+    assert _status()["swarm"] is None
+    swarm = SwarmProgress((SwarmHost("n1", SwarmState.COMPLETE, 5, 5),), True, 5, 0, 1, 5, serving_on=True)
+    found = _status(swarm)["swarm"]
+    assert found["serving_on"]  # type: ignore[index]
+    assert found["hosts"][0]["state"] == "complete"  # type: ignore[index]

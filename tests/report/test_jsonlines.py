@@ -27,6 +27,10 @@ from nile.events import (
     Notice,
     RunEnded,
     RunStarted,
+    Stall,
+    SwarmHost,
+    SwarmProgress,
+    SwarmState,
     Verdict,
 )
 from nile.report import JsonLines, jsonlines
@@ -313,3 +317,16 @@ def test_how_far_copies_are_is_a_line() -> None:
             {"host": "n3", "bytes": 0, "bytes_whole": 40, "bytes_per_s": 0, "eta_s": None},
         ],
     }
+
+
+def test_where_a_swarm_stands() -> None:
+    stalled = SwarmHost("n1", SwarmState.GETTING, 1, 4, by_seed=1, stall=Stall.CHOKED, still_s=3.04)
+    left = SwarmHost("n2", SwarmState.LEFT_OUT, 0, 0, reason="it got nothing")
+    (line,) = rendered(SwarmProgress((stalled, left), True, 9, 8, 7, 6))
+    seed = ("seeding", "seed_bytes_sent", "seed_bytes_per_s", "seed_peers")
+    assert [line[name] for name in seed] == [True, 9, 8, 7]
+    assert (line["bytes_sent"], line["serving_on"]) == (6, False)
+    one, other = line["hosts"]
+    assert (one["state"], one["stall"], one["still_s"]) == ("getting", "choked", 3.0)
+    assert one["bytes_from_seed"] == 1
+    assert (other["state"], other["stall"], other["reason"]) == ("left-out", None, "it got nothing")

@@ -19,7 +19,9 @@ class Swarmed(Workers):
 
     `lacks`: hosts without libtorrent; `still`: hosts that get nothing; `mute`: those that don't say that
     their peer has ended; `away`: those that never listen; `unlike`: of what the swarm brings something is
-    missing; `slow`: hosts that get something only every so many seconds.
+    missing; `slow`: hosts that get something only every so many seconds; `at_it`: those that look at files
+    for so many seconds after they were told that it is over, and only then say more than that; `names`: those
+    that take so many seconds to give files their names.
     """
 
     TICKS = 60
@@ -32,6 +34,8 @@ class Swarmed(Workers):
         self.away: set[int] = set()
         self.unlike = False
         self.slow: dict[int, int] = {}
+        self.at_it: dict[int, float] = {}
+        self.names: dict[int, float] = {}
         self.made: Message = {"files": 3, "size": SIZE}
         self.seed_ends: Message | None = None
         """How the seed ends in the midst of it."""
@@ -78,6 +82,12 @@ class Swarmed(Workers):
 
     def advance(self) -> None:
         """A second passes in the swarm."""
+        for node_id in self.at_it.keys() & self.unpeered & self.numbers.keys():
+            self.at_it[node_id] -= 1
+            self._is_at_it(node_id)
+            if self.at_it[node_id] <= 0:
+                self.mute.discard(node_id)
+                self._unpeer(node_id, {"what": self.numbers[node_id]})
         if ROOT_ID in self.numbers and self.seed_ends is not None:
             self._say(ROOT_ID, self.numbers.pop(ROOT_ID), **{"sent": 0, **self.seed_ends})
         reached = self._reached()
@@ -91,10 +101,19 @@ class Swarmed(Workers):
             connected = sum(node_id in link and link <= self.numbers.keys() for link in self.links)
             told = {"at": got, "whole": SIZE, "got": got, "sent": 2 * got or 10, "peers": connected}
             self._say(node_id, number, progress=told, more=True)
+            if got == SIZE and self.names.get(node_id, 0) > 0:
+                self.names[node_id] -= 1
+                self._is_at_it(node_id)
+                continue
+            if got == SIZE and self.names.pop(node_id, None) is not None:
+                before = 0
             if before < got == SIZE:
                 self.has[node_id] = "new but" if self.unlike else "new"
                 self.wrote.add(node_id)
                 self._say(node_id, number, complete=True, more=True)
+
+    def _is_at_it(self, node_id: int) -> None:
+        self._say(node_id, 1, alive=True, done=100 * int(self.t), more=True)
 
     def _reached(self) -> set[int]:
         """Those that are connected to one that has something."""

@@ -307,6 +307,21 @@ class TestHostsThatLieOrHang:
         it.run()
         assert {node_id: code for node_id, code in codes(it).items() if code} == {2: Code.AGENT}
 
+    def test_one_that_looks_at_its_files_for_long_says_so_and_has_time(self) -> None:
+        it = swarm()
+        it.mute, it.at_it = {2}, {2: 2 * END_S}
+        it.TICKS = int(2 * END_S) + 90
+        it.run()
+        all_ok(it)
+
+    def test_one_that_names_many_files_isnt_taken_for_one_that_gets_nothing(self) -> None:
+        it = swarm()
+        it.names = {2: 2 * STILL_S}
+        it.TICKS = int(2 * STILL_S) + 60
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+
     def test_a_seed_that_doesnt_say_that_it_has_ended_holds_up_nobody_for_ever(self) -> None:
         it = swarm()
         it.mute = {ROOT_ID}

@@ -86,6 +86,7 @@ For a swarm:
     assembling  what is new, made of an archive and what was downloaded
     merging     that, brought to its place in what is there
     metainfo    files of the source as a torrent
+    origins     from whom a peer got what                         pure
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it
     placing     what it brought gets its names

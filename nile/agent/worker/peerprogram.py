@@ -8,7 +8,7 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
     start     take part: in `directory`, where file N is called N; `wanted` has a byte for each file, 0 for
               those that aren't; `seed`: all is there; `slots`: how many are served at one time; `limit`:
               bytes a second that go out at most, 0: as many as can; `tls`: a certificate, its key and
-              parameters, where whoever has none is kept out
+              parameters, where whoever has none is kept out; `word`: what its id begins with
     peers     connect to these addresses
     limit     the same as at the start
     stop      end
@@ -17,7 +17,7 @@ and what it says:
 
     ready     libtorrent is there, of this version
     port      where it listens, on TCP only
-    report    how far it is, every half second
+    report    how far it is, every half second, and from whom it got that; once it has all, every few seconds
     complete  all that is wanted is there, verified piece by piece, and written
     error     it can't go on, and why: `code`, `reason`
 
@@ -31,6 +31,7 @@ import socket
 import time
 
 from nile.agent.worker import messages
+from nile.agent.worker.origins import Origins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 OLDEST = 2  # of libtorrent's versions
 REPORT_S = 0.5
+CALM_REPORT_S = 5.0  # of one that has all, and only serves
 NAMES = 200  # files of which the places are told in one message
 _TCP_ONLY = {
     "enable_outgoing_utp": False,
@@ -78,7 +80,7 @@ _OTHERS = {
     "max_retry_port_bind": 0,
 }
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
-HOW = ("slots", "limit", "tls")  # what of a start is the same for a seed and for a host
+HOW = ("slots", "limit", "tls", "word")  # what of a start is the same for a seed and for a host
 TRIES = 5  # ports that are found free, and then aren't
 
 
@@ -95,6 +97,7 @@ class Peer:
         self._tls: "List[str]" = []
         self._failed = False
         self._flushing = self._complete = self._seeds = self._seeding = False
+        self._origins = Origins("", lt.peer_info)
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
             os.set_blocking(fd, False)
@@ -124,7 +127,7 @@ class Peer:
                 os.read(self._woken, 4096)
             self._hear()
             if time.monotonic() >= due:
-                due = time.monotonic() + REPORT_S
+                due = time.monotonic() + (CALM_REPORT_S if self._complete else REPORT_S)
                 self._report()
 
     def _do_metainfo(self, message: "Message") -> None:
@@ -141,6 +144,9 @@ class Peer:
         settings.update(_OTHERS, unchoke_slots_limit=message["slots"], alert_mask=_alerts(lt))
         self._tls = message.get("tls", [])
         settings["listen_interfaces"] = self._everywhere()
+        if message.get("word"):
+            settings["peer_fingerprint"] = message["word"]
+            self._origins = Origins(message["word"], lt.peer_info)
         known = lt.default_settings()
         parameters.settings = {name: value for name, value in settings.items() if name in known}
         if hasattr(parameters, "disk_io_constructor"):
@@ -200,6 +206,7 @@ class Peer:
                 self._cannot_listen(alert)
             elif what == "torrent_finished" and not self._seeds:
                 self._flushing = True
+                self._look()
                 self._handle.flush_cache()
             elif what == "cache_flushed" and self._flushing and not (self._complete or self._failed):
                 self._complete = True
@@ -232,6 +239,8 @@ class Peer:
         if self._handle is None:
             return
         now = self._handle.status()
+        if not (self._complete or self._seeds):
+            self._look()
         report = {
             "at": now.total_wanted_done,
             "whole": now.total_wanted,
@@ -242,11 +251,17 @@ class Peer:
             "peers": now.num_peers,
             "failed": now.total_failed_bytes,
             "state": str(now.state),
+            "from": self._origins.bytes,
+            "useful": self._origins.useful,
+            "serving": self._origins.serving,
         }
         say({"report": report})
         if self._seeding and not now.is_seeding:  # a piece that was asked for isn't as the torrent has it
             say({"code": "source-changed", "reason": "the source isn't as it was when it was read"})
         self._seeding = self._seeds and now.is_seeding
+
+    def _look(self) -> None:
+        self._origins.look(self._handle.get_peer_info())
 
 
 def _in_memory(text: str) -> str:

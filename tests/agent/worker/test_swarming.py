@@ -187,6 +187,23 @@ def test_two_hosts_get_all_files_and_the_seed_sends_less_than_both_got(swarm: Sw
     assert peers() == []
 
 
+def test_it_is_known_of_whom_it_came(swarm: Swarm) -> None:
+    """Whoever connected to whom: of the last host, whose rack is another one, the others are."""
+    port = swarm.seed(word="-NLS0000", limit=1_000_000)
+    for host, word in enumerate(("-NLH0001", "-NLH0001", "-NLH0002"), start=1):
+        swarm.join(host, word=word)
+        swarm.connect(10 + host, *(swarm.port(10 + other) for other in range(1, host)))
+    for host in (1, 2):
+        swarm.connect(10 + host, port)
+    swarm.until(lambda: all(swarm.has(10 + host, "complete") for host in (1, 2, 3)))
+    near, nearer, far = (swarm.progress(10 + host) for host in (1, 2, 3))
+    for told in (near, nearer, far):
+        assert 0.7 * told["got"] <= sum(told["from"]) <= told["got"]
+    assert far["from"][:2] == [0, 0]
+    assert near["from"][0] + nearer["from"][0] > 0
+    assert near["from"][1] + nearer["from"][1] > 0
+
+
 def test_the_seed_goes_to_a_host_by_its_name(swarm: Swarm, top: Path) -> None:
     swarm.seed()
     swarm.begin(1)
