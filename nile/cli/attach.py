@@ -12,9 +12,12 @@ from nile.cli import recorded
 from nile.cli.common import allow_descriptors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nile.cascade import Heritage
+    from nile.events import Event
     from nile.report import Screen
-    from nile.store import Handover, RunRecord, Store
+    from nile.store import Handover, HostRecord, NoticeRecord, RunRecord, Store
 
 
 @click.command("attach", short_help="Go on with a run whose root died.")
@@ -67,7 +70,9 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
             check_ours=recorder.check_ours,
             observe=control.observe,
         )
-        known = store.results(record)
+        hosts = store.hosts(record)
+        control.observe(_recorded(hosts, store.notices(record)))
+        known = [host.result for host in hosts if host.result is not None]
         said = f"{options.command}: {len(known)} of {len(handover.hosts)} hosts had their verdict"
         for line in (said, *notices):
             screen.err.write(f"nile: {visible(line)}\n")
@@ -77,3 +82,19 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
         show = Show(screen, store, record.run, given, known)
         unrecorded = show.follow(engine, control, options.grace_s)
     return finish(screen, show, unrecorded, given)
+
+
+def _recorded(hosts: Sequence[HostRecord], notices: Sequence[NoticeRecord]) -> list[Event]:
+    """What befell the hosts up to now: their new root tells of what is new alone."""
+    from nile.events import HostStarted, HostUp, Notice
+
+    events: list[Event] = [Notice(notice.text, notice.host) for notice in notices]
+    for host in hosts:
+        if host.parent is not None and host.t_ready_s is not None:
+            since_s = host.t_connect_s or host.t_ready_s
+            events.append(HostUp(host.host, host.parent, host.stage or 1, since_s, host.t_ready_s))
+        if host.t_start_s is not None:
+            events.append(HostStarted(host.host, host.t_start_s))
+        if host.result is not None:
+            events.append(host.result)
+    return events

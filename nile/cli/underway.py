@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nile.cli import recorded
 from nile.errors import UsageError
@@ -26,6 +27,12 @@ def root_of(reference: str) -> Iterator[Remote]:
         yield Remote(recorded.control_directory(), record.run)
     except (NoAnswerError, RefusedError) as error:
         raise _no_answer(reference, error) from None
+
+
+def check_ended(record: RunRecord) -> None:
+    """UsageError where the run is over only in that its root died."""
+    if record.ended_at is None and (refusal := _why_not(record)):
+        raise refusal
 
 
 def _why_not(record: RunRecord) -> UsageError | None:
@@ -60,3 +67,52 @@ def _no_answer(reference: str, why: Exception) -> UsageError:
 def _record(reference: str) -> RunRecord:
     with recorded.open_store() as store:
         return store.run(reference)
+
+
+def describe(status: dict[str, Any]) -> list[str]:
+    """The lines of a status (see `nile.control.Standing.status`)."""
+    from nile.report.text import visible
+    from nile.report.wording import duration, plural
+
+    if status["state"] == "beginning":
+        return [f"run {status['run']} is about to begin"]
+    phases, verdicts = status["phases"], status["verdicts"]
+    done = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items(), key=_bad_last))
+    counts = [f"{phases[phase]} {WORDS[phase]}" for phase in WORDS if phases[phase]]
+    counts.append(f"{phases['done']} done" + (f" ({done})" if done else ""))
+    since = duration(status["elapsed_s"])
+    lines = [
+        f"run {status['run']}, {status['state']} for {since}: {visible(status['command'])}",
+        f"{plural(status['hosts'], 'host')}: {', '.join(counts)}",
+    ]
+    if status["copies"]:
+        from nile.topology.amounts import size
+
+        copies = status["copies"]
+        part = f"{100 * copies['part']:.0f} % of {size(copies['bytes_whole'])}"
+        lines.append(f"copied: {part}, {size(copies['bytes_per_s'])}/s")
+    return [*lines, *_still_out(status)]
+
+
+WORDS = {"out": "not reached yet", "up": "up", "running": "running"}
+
+
+def _bad_last(item: tuple[str, int]) -> tuple[bool, str]:
+    return item[0] != "ok", item[0]
+
+
+def _still_out(status: dict[str, Any]) -> list[str]:
+    """Hosts that have no verdict, by what they are at; how long the one has been that is at it longest."""
+    from nile.report.folding import heading
+    from nile.report.wording import duration
+
+    by_phase: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for host in status["open"]:
+        by_phase[host["phase"]].append(host)
+    lines = []
+    for phase, words in WORDS.items():
+        if hosts := by_phase[phase]:
+            longest = max(0.0, status["elapsed_s"] - min(host["since_s"] for host in hosts))
+            names = heading(host["host"] for host in hosts)
+            lines.append(f"{words}, for up to {duration(longest)}: {names}")
+    return lines

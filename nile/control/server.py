@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import selectors
+import select
 import socket
 import struct
 import threading
@@ -18,7 +19,9 @@ from nile.control.words import MOST_QUESTION, Status, Stop, line, question
 from nile.events import Event
 
 TURN_S = 5.0
-"""How long one who came may keep others waiting: to ask, and to take the answer."""
+"""How long one who came may keep others waiting: to ask, and to take the answer. The end waits for none."""
+PAUSE_S = 0.2
+"""For a descriptor to become free, where there is none for who comes."""
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -31,7 +34,7 @@ class Control:
     def __init__(self, directory: Path, run: str) -> None:
         self._directory = directory
         self._run = run
-        self._standing = Standing()
+        self._standing = Standing(run)
         self._lock = threading.Lock()
         self.trouble = ""
 
@@ -46,6 +49,7 @@ class Control:
         with contextlib.ExitStack() as stack:
             try:
                 listener = stack.enter_context(_listen(self._directory, self._run))
+                bound = (self._directory / self._run).lstat()
             except OSError as error:
                 self.trouble = f"{self._directory}: {error.strerror or error}"
                 yield
@@ -57,28 +61,26 @@ class Control:
             try:
                 yield
             finally:
-                (self._directory / self._run).unlink(missing_ok=True)
+                _remove(self._directory / self._run, bound)
                 waker.close()
                 thread.join()
 
     def _serve(self, listener: socket.socket, woken: socket.socket, stop: Callable[[float], None]) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(listener, selectors.EVENT_READ)
-            selector.register(woken, selectors.EVENT_READ)
-            while woken not in [key.fileobj for key, _ in selector.select()]:
-                with contextlib.suppress(OSError):
-                    connection, _ = listener.accept()
-                    with connection:
-                        self._talk(connection, stop)
+        while _ready(listener, select.POLLIN, woken):
+            try:
+                connection, _ = listener.accept()
+            except (
+                OSError
+            ):  # it is gone again; or there is no descriptor for it, and it would be told at once
+                _ready(woken, select.POLLIN, woken, time.monotonic() + PAUSE_S)
+                continue
+            with connection, contextlib.suppress(OSError):
+                self._talk(_Talk(connection, woken), stop)
 
-    def _talk(self, connection: socket.socket, stop: Callable[[float], None]) -> None:
+    def _talk(self, talk: _Talk, stop: Callable[[float], None]) -> None:
         """One question of one who came: who looks on for long comes again, and keeps nobody waiting."""
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        if _CREDENTIALS.unpack(credentials)[1] not in (0, os.geteuid()):
-            return
-        connection.settimeout(TURN_S)
-        with connection.makefile("rb") as words:
-            connection.sendall(line(self._answer(words.readline(MOST_QUESTION), stop)))
+        if talk.uid in (0, os.geteuid()):
+            talk.say(line(self._answer(talk.hear(), stop)))
 
     def _answer(self, said: bytes, stop: Callable[[float], None]) -> dict[str, Any]:
         try:
@@ -92,6 +94,59 @@ class Control:
             case Stop(grace_s):
                 stop(grace_s)
                 return {"ok": True}
+
+
+class _Talk:
+    """With one who came, for no longer than a turn, and not beyond the run's end, which `woken` tells.
+
+    Raises TimeoutError once it is over, and any other OSError where the connection breaks.
+    """
+
+    def __init__(self, connection: socket.socket, woken: socket.socket) -> None:
+        self._connection = connection
+        self._woken = woken
+        self._until = time.monotonic() + TURN_S
+        connection.setblocking(False)
+
+    @property
+    def uid(self) -> int:
+        """The user who came."""
+        said = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(said)[1])
+
+    def hear(self) -> bytes:
+        """A line, or as much of it as a question may have, or as came before the end."""
+        said = b""
+        while b"\n" not in said and len(said) < MOST_QUESTION:
+            self._wait(select.POLLIN)
+            came = self._connection.recv(MOST_QUESTION)
+            if not came:
+                break
+            said += came
+        return said.partition(b"\n")[0][:MOST_QUESTION]
+
+    def say(self, words: bytes) -> None:
+        """All of it."""
+        left = memoryview(words)
+        while left:
+            try:
+                left = left[self._connection.send(left) :]
+            except BlockingIOError:
+                self._wait(select.POLLOUT)
+
+    def _wait(self, mask: int) -> None:
+        if not _ready(self._connection, mask, self._woken, self._until):
+            raise TimeoutError
+
+
+def _ready(watched: socket.socket, mask: int, woken: socket.socket, until: float = math.inf) -> bool:
+    """Wait until that one is ready as `mask` says; False: not by then, or the run is over."""
+    poll = select.poll()
+    poll.register(watched, mask)
+    poll.register(woken, select.POLLIN)
+    left_s = max(0.0, until - time.monotonic())
+    ready = dict(poll.poll(None if until == math.inf else math.ceil(1000 * left_s)))
+    return watched.fileno() in ready and woken.fileno() not in ready
 
 
 def _listen(directory: Path, run: str) -> socket.socket:
@@ -111,6 +166,13 @@ def _listen(directory: Path, run: str) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _remove(socket_file: Path, bound: os.stat_result) -> None:
+    """Unless it is a successor's by now. As long as ours is open, no other file has its number."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(socket_file.lstat(), bound):
+            socket_file.unlink()
 
 
 @contextlib.contextmanager

@@ -35,10 +35,13 @@ class Phase(StrEnum):
 
 
 class Standing:
-    """The state of one run. Times are seconds since it began."""
+    """The state of the run of that id. Times are seconds since it began."""
 
-    def __init__(self) -> None:
-        self._run = RunStarted("", "", None, (), (), 0.0)
+    def __init__(self, run: str) -> None:
+        self._name = run
+        self._run: RunStarted | None = None
+        self._early: list[Event] = []
+        """What was told before the run's beginning: the record of a former root has it."""
         self._phases: dict[str, Phase] = {}
         self._since_s: dict[str, float] = {}
         self._parents: dict[str, str] = {}
@@ -51,13 +54,18 @@ class Standing:
     def take(self, events: Iterable[Event]) -> None:
         """These happened, after all that were taken before."""
         for event in events:
-            self._one(event)
+            if self._run is None and not isinstance(event, RunStarted):
+                self._early.append(event)
+            else:
+                self._one(event)
 
     def _one(self, event: Event) -> None:
         match event:
             case RunStarted():
                 self._run = event
                 self._phases = dict.fromkeys(event.hosts, Phase.OUT)
+                early, self._early = self._early, []
+                self.take(early)
             case HostUp():
                 self._parents[event.host] = event.parent
                 if self._phases.get(event.host) is Phase.OUT:
@@ -96,12 +104,11 @@ class Standing:
             if phase is not Phase.DONE
         ]
         phases = Counter(map(str, self._phases.values()))
-        state = "ended" if self._ended else "ending" if self._interrupted else "running"
         return {
-            "run": self._run.run,
-            "command": self._run.command,
-            "state": state,
-            "elapsed_s": round(max(0.0, now - self._run.at), 3),
+            "run": self._name,
+            "command": self._run.command if self._run else "",
+            "state": self._state(),
+            "elapsed_s": round(max(0.0, now - self._run.at), 3) if self._run else 0.0,
             "hosts": len(self._phases),
             "phases": {str(phase): phases[phase] for phase in Phase},
             "verdicts": dict(self._verdicts),
@@ -110,3 +117,8 @@ class Standing:
             "swarm": swarm_object(self._swarm) if self._swarm else None,
             "notices": list(self._notices),
         }
+
+    def _state(self) -> str:
+        if self._run is None:
+            return "beginning"
+        return "ended" if self._ended else "ending" if self._interrupted else "running"

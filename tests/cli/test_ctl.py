@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
+import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from nile.cli import commands, stop, underway
+from nile.control import Control, Standing
+from nile.errors import NileError
 from nile.events import Event, RunEnded, RunStarted
 from nile.lab import Lab
+from nile.store import Recorder, RunContext
 from tests.cluster.running import Nile
 from tests.lab.helpers import eventually
 
 HOSTS = [f"h{number:03}" for number in range(1, 5)]
+RUN = "0123456789abcdef0123456789abcdef"
 WAITS = ("-w", "h[001-004]", "--", 'test "$NILE_HOST" = h001 && exit 3; echo begun; sleep 60')
 
 
@@ -75,6 +85,21 @@ def test_a_root_that_was_killed_is_told_from_one_that_lives(nile: Nile) -> None:
         assert "nile attach" in done.err
 
 
+@pytest.mark.lab
+def test_after_an_attach_the_status_has_what_was_before(nile: Nile) -> None:
+    phases = {"out": 0, "up": 0, "running": 3, "done": 1}
+    with nile.started(*WAITS) as run:
+        eventually(lambda: _status(nile).get("phases") == phases, "three of them run")
+        run.signal(signal.SIGKILL)
+        run.wait()
+    with nile.begun("attach", "--json", "last") as run:
+        eventually(lambda: _status(nile).get("phases") == phases, "they are known to run")
+        status = _status(nile)
+        assert status["verdicts"] == {"failed": 1}
+        assert nile.command("stop", "last", "--grace", "0.5s").code == 0
+        assert run.wait().code == 130
+
+
 Record = Callable[[Sequence[Event]], None]
 
 
@@ -106,3 +131,43 @@ def ask(state: Path) -> Callable[..., str]:
         return str(result.exception)
 
     return ask
+
+
+def test_of_a_run_that_is_about_to_begin_nothing_else_is_told() -> None:
+    assert underway.describe(Standing(RUN).status(time.time())) == [f"run {RUN} is about to begin"]
+
+
+def _under_way(state: Path) -> Path:
+    """A run of this very process is recorded; where its root would answer."""
+    with Recorder(state, RunContext.here(("nile",))) as recorder:
+        recorder.record([RunStarted(RUN, "uptime", None, ("n1", "n2"), (), at=time.time())])
+    return state.parent / "control"
+
+
+def test_who_waits_for_the_end_is_told_who_is_still_out_and_doesnt_wait_for_ever(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop, "TELL_S", 0.1)
+    monkeypatch.setattr(stop, "MOST_S", 0.6)
+    control = Control(_under_way(state), RUN)
+    control.observe([RunStarted(RUN, "uptime", None, ("n1", "n2"), (), at=time.time())])
+    asked: list[float] = []
+    with control.serving(asked.append):
+        result = CliRunner().invoke(commands, ["stop", "last", "--grace", "0.1s"])
+    assert asked == [0.1]
+    assert isinstance(result.exception, NileError)
+    assert result.exception.exit_code == 1
+    assert "it was told to end, and isn't over 0.6 s after the grace" in str(result.exception)
+    assert result.stderr.count("not reached yet, for up to") == 1
+    assert "n[1-2] (2)" in result.stderr
+
+
+def test_a_root_that_is_killed_amid_its_end_is_not_said_to_be_over(state: Path) -> None:
+    def die(_: float) -> None:
+        """Its record says from now on that it was another process, which is gone."""
+        with contextlib.closing(sqlite3.connect(state)) as store, store:
+            store.execute("UPDATE run SET process = replace(process, ?, ' 4194305 ')", (f" {os.getpid()} ",))
+
+    with Control(_under_way(state), RUN).serving(die):
+        result = CliRunner().invoke(commands, ["stop", "last"])
+    assert "its root is dead" in str(result.exception)

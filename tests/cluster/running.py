@@ -182,10 +182,14 @@ class Nile:
     @contextlib.contextmanager
     def started(self, *words: str, **options: Any) -> Iterator[Running]:
         """`nile exec` in the background; killed at the end if it still runs."""
+        with self.begun(*self.exec_words(*words), **options) as running:
+            yield running
+
+    @contextlib.contextmanager
+    def begun(self, *words: str, **options: Any) -> Iterator[Running]:
+        """Any command of `nile`, in the same way."""
         settings: Json = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(
-            self.argv(*self.exec_words(*words)), env=self.environment(), **{**settings, **options}
-        )
+        process = subprocess.Popen(self.argv(*words), env=self.environment(), **{**settings, **options})
         try:
             yield Running(process)
         finally:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import select
 import socket
 import stat
 import threading
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from nile.control import Control, NoAnswerError, RefusedError, Remote
+from nile.control import Control, NoAnswerError, RefusedError, Remote, server
 from nile.control.server import entered
 from nile.control.words import MOST_QUESTION, Status, Stop, line, question
 from nile.events import RunStarted
@@ -110,6 +115,94 @@ def test_who_hangs_up_hinders_nobody(tmp_path: Path) -> None:
                 connection.connect(f"{place}/{RUN}")
                 connection.sendall(said)
         assert Remote(directory, RUN).status()["hosts"] == 2
+
+
+def _connected(directory: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    with entered(directory) as place:
+        connection.connect(f"{place}/{RUN}")
+    return connection
+
+
+class _Slow(threading.Thread):
+    """Says a byte of no question now and then, until it is hung up on."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def run(self) -> None:
+        with self._connection, contextlib.suppress(OSError):
+            while not select.select([self._connection], [], [], 0.02)[0]:
+                self._connection.send(b" ")
+
+
+def test_who_asks_byte_by_byte_has_one_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "TURN_S", 0.3)
+    directory = tmp_path / "control"
+    with _control(directory).serving(_ignore):
+        slow = _Slow(_connected(directory))
+        slow.start()
+        assert Remote(directory, RUN).status()["hosts"] == 2
+        slow.join(10.0)
+        assert not slow.is_alive(), "it was hung up on"
+
+
+def test_who_asks_byte_by_byte_doesnt_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, came = tmp_path / "control", threading.Event()
+    accept = socket.socket.accept
+
+    def accepting(listener: socket.socket) -> tuple[socket.socket, object]:
+        came.set()
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", accepting)
+    with _control(directory).serving(_ignore):
+        slow = _Slow(_connected(directory))
+        slow.start()
+        assert came.wait(10.0)
+        began = time.monotonic()
+    assert time.monotonic() - began < server.TURN_S / 2
+    slow.join(10.0)
+    assert not slow.is_alive()
+
+
+def test_a_large_answer_is_given_as_it_is_taken(tmp_path: Path) -> None:
+    directory, hosts = tmp_path / "control", tuple(f"n{number}" for number in range(20_000))
+    control = Control(directory, RUN)
+    control.observe([RunStarted(RUN, "uptime", None, hosts, (), at=0.0)])
+    with control.serving(_ignore):
+        assert len(Remote(directory, RUN).status()["open"]) == 20_000
+
+
+def test_a_successors_socket_is_left_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "control"
+    with contextlib.ExitStack() as successor:
+        with _control(directory).serving(_ignore):
+            successor.enter_context(_control(directory).serving(_ignore))
+        assert Remote(directory, RUN).status()["hosts"] == 2
+    assert list(directory.iterdir()) == []
+
+
+def test_without_descriptors_it_waits_for_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that can't be accepted is told of again and again."""
+    tried: list[float] = []
+    accept = socket.socket.accept
+
+    def starved(listener: socket.socket) -> tuple[socket.socket, object]:
+        tried.append(time.monotonic())
+        if len(tried) <= 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", starved)
+    with _control(tmp_path / "control").serving(_ignore):
+        assert Remote(tmp_path / "control", RUN).status()["hosts"] == 2
+    pauses = [after - before for before, after in pairwise(tried)]
+    assert len(pauses) == 2
+    assert min(pauses) >= server.PAUSE_S
 
 
 def test_questions() -> None:

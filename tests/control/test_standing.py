@@ -30,7 +30,7 @@ BEGUN: list[Event] = [
 
 
 def _status(*more: Event, now: float = 1010.0) -> dict[str, object]:
-    standing = Standing()
+    standing = Standing("ab12")
     standing.take(BEGUN)
     standing.take(more)
     return standing.status(now)
@@ -83,8 +83,20 @@ def test_copies_are_told_of() -> None:
     }
 
 
-def test_before_anything_happened_there_is_nothing_to_tell() -> None:
-    assert Standing().status(0.0)["hosts"] == 0
+def test_before_it_began_there_is_nothing_to_tell() -> None:
+    status = Standing("ab12").status(1e9)
+    assert (status["run"], status["state"], status["elapsed_s"]) == ("ab12", "beginning", 0.0)
+    assert (status["hosts"], status["open"]) == (0, [])
+
+
+def test_what_a_former_root_recorded_counts_once_its_successor_begins() -> None:
+    standing = Standing("ab12")
+    standing.take(BEGUN[1:])
+    assert standing.status(1010.0)["state"] == "beginning"
+    standing.take([BEGUN[0], HostUp("n2", "root", 1, 0.6, 1.5)])
+    status = standing.status(1010.0)
+    assert (status["phases"], status["verdicts"]) == (_status()["phases"], {"ok": 1})
+    assert {"host": "n2", "phase": "running", "since_s": 1.6, "parent": "root"} in status["open"]
 
 
 def test_where_its_swarm_stands() -> None:
