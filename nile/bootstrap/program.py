@@ -50,6 +50,7 @@ OFTEN = (
     "worker.upstream",
     "worker.downstream",
     "worker.chain",
+    "worker.standstill",
     "worker.applying",
     "worker.streaming",
     "worker.excuses",

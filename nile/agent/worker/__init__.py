@@ -54,6 +54,7 @@ For files that come back from hosts:
 For a stream that is passed down a chain of hosts:
 
     recording   what would be copied to one host, as a stream
+    standstill  whether what was given something to do does nothing
     applying    that stream, at a host that has the same
     ring        the last of what came, and who still needs it     pure
     segments    the words of neighbours                           pure

@@ -15,7 +15,8 @@ stands where something of another type is to come goes.
 
 rsync waits forever for the rest of half a stream, even where that has an end.
 So it is watched: where nothing of it has read, written or computed anything for
-some time, it is killed.
+some time, though it had something to read, it is killed. Where nothing comes (the
+source is slow, or looked at once more), whoever sends that is at fault, and not rsync.
 """
 
 import fcntl
@@ -27,6 +28,7 @@ import termios
 from nile.agent.worker import receiving
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.running import Ending, Running
+from nile.agent.worker.standstill import Standstill, done_by
 from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 LEAVE_S = 10.0  # for rsync to go on, or to end, once the stream has ended
 # All that rsync has to say of a file that it put together from the wrong pieces; its status is 0.
 _WRONG = "^(?:WARNING|ERROR): .* failed verification -- update"
-_LOOKS = 4  # in the time that it may stand still, at least
-LOOK_S = 5.0
 
 
 class Fed:
@@ -62,17 +62,14 @@ class Fed:
     ) -> None:
         """The destination is made if there is none; raises Refusal for what it may be (see receiving).
 
-        `moved()` is called whenever it was looked (every LOOK_S at the latest) and seen to have done
-        anything since the last time.
+        `moved()` is called time and again while it does anything (see standstill).
         """
         self._loop = loop
         self._copy = copy
         self._dest = dest
         self._temporary = copy.temporary
         self._done = done
-        self._tell = moved
         self._cause: "Optional[Ending]" = None
-        self._stall_s = float(copy.stall_s)
         try:
             self._clean = receiving.prepare(dest, copy.temporary)
         except OSError as error:
@@ -89,10 +86,9 @@ class Fed:
             os.close(null)
         # Its end is told also to who doesn't ask: there is nothing to be read here.
         loop.watch(self._reader, 0, self._stream_ended)
-        self._seen: "Tuple[int, ...]" = ()  # it has only begun: a look at all processes would say nothing
-        self._since = loop.now()
-        self._timer = -1
-        self._look_later()
+        self._standstill = Standstill(
+            loop, float(copy.stall_s), self._moved, self._stands_still, moved, lambda: not self._waiting()
+        )
 
     def _start(self, null: int) -> None:
         try:
@@ -128,34 +124,23 @@ class Fed:
     def _stream_ended(self, _: int) -> None:
         """Nobody writes any more."""
         self._loop.unwatch(self._reader)
-        self._stall_s = min(self._stall_s, LEAVE_S)
-        self._since = self._loop.now()
-        self._loop.forget(self._timer)
-        self._look_later()
+        self._standstill.given_all(LEAVE_S)
 
-    def _look_later(self) -> None:
-        self._timer = self._loop.at(self._loop.now() + min(LOOK_S, self._stall_s / _LOOKS), self._look)
-
-    def _look(self) -> None:
-        seen = self._moved()
-        if seen != self._seen:
-            self._seen, self._since = seen, self._loop.now()
-            if self._tell is not None:
-                self._tell()
-        elif self._loop.now() - self._since >= self._stall_s:
-            self._kill(Ending("timeout", "the stream stands still", True))
-            return
-        self._look_later()
+    def _stands_still(self) -> None:
+        self._kill(Ending("timeout", "the stream stands still", True))
 
     def _moved(self) -> "Tuple[int, ...]":
         """What changes while anything goes on: the bytes that wait, and what the processes have done."""
-        waiting = fcntl.ioctl(self._reader, termios.FIONREAD, b"\0" * 4)
-        return struct.unpack("i", waiting) + done_by(self._running.pid)
+        return (self._waiting(), *done_by(self._running.pid))
+
+    def _waiting(self) -> int:
+        """Bytes that it has yet to read."""
+        return int(struct.unpack("i", fcntl.ioctl(self._reader, termios.FIONREAD, b"\0" * 4))[0])
 
     # The end
 
     def _over(self, ending: Ending) -> None:
-        self._loop.forget(self._timer)
+        self._standstill.stop()
         self._loop.unwatch(self._reader)
         os.close(self._reader)
         if self._cause is not None:
@@ -215,24 +200,3 @@ class Applying(Fed):
         wrong = ending.words and re.search(_WRONG, ending.words, re.MULTILINE)
         if wrong or ending.code in ("partial", "protocol", "vanished"):
             ending.instead("diverged", "what is here isn't what the delta was made for", True)
-
-
-def done_by(session: int) -> "Tuple[int, ...]":
-    """How much the processes of this session have computed, read and written, and called for that."""
-    done = [0] * 5
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open("/proc/%s/stat" % name, "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            if int(fields[3]) != session:
-                continue
-            done[0] += int(fields[11]) + int(fields[12])
-            with open("/proc/%s/io" % name, "rb") as file:
-                lines = file.read().split(b"\n")
-        except OSError:
-            continue  # it has ended, or isn't ours to look at
-        for at, line in enumerate(lines[:4]):
-            done[1 + at] += int(line.rpartition(b" ")[2])
-    return tuple(done)

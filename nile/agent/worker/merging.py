@@ -28,7 +28,6 @@ from typing import NamedTuple
 from nile.agent import wire
 from nile.agent.worker import receiving
 from nile.agent.worker import rsync as rsyncs
-from nile.agent.worker.applying import LOOK_S, done_by
 from nile.agent.worker.archive import leads_inside
 from nile.agent.worker.assembling import Assembly, Downloads, changed, identity
 from nile.agent.worker.directories import Directories
@@ -37,6 +36,7 @@ from nile.agent.worker.forking import Failure, Working
 from nile.agent.worker.manifest import SYMLINK
 from nile.agent.worker.restoring import Places, failing
 from nile.agent.worker.running import Ending
+from nile.agent.worker.standstill import Standstill, done_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -284,14 +284,11 @@ class Merging:
     ) -> None:
         """`archive` is a descriptor to be read, from where it stands; it remains the caller's to close.
 
-        `moved()` is called whenever it was looked and seen to have done anything. Raises OSError where the
+        `moved()` is called time and again while it does anything. Raises OSError where the
         destination can't be written, or there can be no child.
         """
-        self._loop = loop
         self._what = what
         self._done = done
-        self._tell = moved
-        self._stall_s = stall_s
         self._cause: "Optional[Ending]" = None
         receiving.prepare(what.dest, what.temporary)
         self._reader, writer = os.pipe()
@@ -303,10 +300,9 @@ class Merging:
             raise
         finally:
             os.close(writer)
-        self._seen = done_by(self._working.pid)
-        self._since = loop.now()
-        self._timer = -1
-        self._look_later()
+        self._standstill = Standstill(
+            loop, stall_s, lambda: done_by(self._working.pid), self._stands_still, moved
+        )
 
     def abort(self) -> None:
         """Kill it; `done` is called with `stopped`."""
@@ -316,22 +312,11 @@ class Merging:
         self._cause = self._cause or cause
         self._working.kill()
 
-    def _look_later(self) -> None:
-        self._timer = self._loop.at(self._loop.now() + min(LOOK_S, self._stall_s / 4), self._look)
-
-    def _look(self) -> None:
-        seen = done_by(self._working.pid)
-        if seen != self._seen:
-            self._seen, self._since = seen, self._loop.now()
-            if self._tell is not None:
-                self._tell()
-        elif self._loop.now() - self._since >= self._stall_s:
-            self._kill(Ending("timeout", "it stands still", True))
-            return
-        self._look_later()
+    def _stands_still(self) -> None:
+        self._kill(Ending("timeout", "it stands still", True))
 
     def _over(self, ending: Ending) -> None:
-        self._loop.forget(self._timer)
+        self._standstill.stop()
         said = os.read(self._reader, _MOST)
         os.close(self._reader)
         if self._cause is not None:

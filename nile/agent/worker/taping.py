@@ -4,13 +4,13 @@ import os
 import sys
 
 from nile.agent.worker import rsync as rsyncs
-from nile.agent.worker.applying import done_by
 from nile.agent.worker.archiving import FEATURES, Archiving
 from nile.agent.worker.copies import meant
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
 from nile.agent.worker.receiving import Receive
 from nile.agent.worker.recording import Recording, Spool, Spooled, dispose, own_directory
+from nile.agent.worker.standstill import done_by
 from nile.agent.worker.streams import File
 from nile.agent.worker.underway import COME_S
 

@@ -191,17 +191,38 @@ def test_a_kill_among_the_renames_leaves_whole_files(tmp_path: Path) -> None:
 # A stream that stands still
 
 
-def test_a_stream_that_stands_still_is_given_up(tmp_path: Path, taped: tuple[Path, Path, bytes]) -> None:
+def test_an_rsync_that_stands_still_is_given_up(tmp_path: Path, taped: tuple[Path, Path, bytes]) -> None:
+    """There is something for it to read."""
     dest = here(tmp_path, taped)
     before = contents(dest)
     with a_loop() as loop:
         began = loop.now()
-        feed = Feed(loop, taped[2][: BIG // 2], dest, lambda _: None, delete=True, stall_s=1)
+
+        def stop(feed: Feed) -> None:
+            os.killpg(feed.pid, signal.SIGSTOP)
+            os.write(feed.applying.stdin, taped[2][BIG // 2 :][:100])
+
+        feed = Feed(loop, taped[2][: BIG // 2], dest, stop, delete=True, stall_s=1)
         ending = feed.run()
         assert loop.now() - began >= 1
     assert (ending.code, ending.retry) == ("timeout", True)
     assert contents(dest) == before
     assert litter(dest) == []
+
+
+def test_one_that_only_waits_is_not(tmp_path: Path, taped: tuple[Path, Path, bytes]) -> None:
+    """For the end, say: a source that is looked at once more may be slow."""
+    dest = here(tmp_path, taped)
+    with a_loop() as loop:
+
+        def rest(feed: Feed) -> None:
+            feed.then, feed.left = Feed.close, memoryview(taped[2])[-WITHHELD:]
+            loop.at(loop.now() + 1.2, lambda: loop.watch(feed.applying.stdin, select.POLLOUT, feed._write))
+
+        feed = Feed(loop, taped[2][:-WITHHELD], dest, rest, delete=True, stall_s=0.4)
+        ending = feed.run()
+    assert ending.code == "", ending.fields()
+    same(taped[0], dest)
 
 
 def test_the_end_of_half_a_stream_is_noticed_sooner(
