@@ -44,6 +44,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Dict, Optional, Union
 
+    from nile.agent.worker.downstream import Head
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.meeting import Connection, Met
     from nile.agent.worker.sealing import Tls
@@ -80,11 +81,12 @@ class Node:
         held_s: float = WINDOW_S,
         tls: "Optional[Tls]" = None,
         confirmed: bool = True,
+        head: "Optional[Head]" = None,
     ) -> None:
         """`source`: the file, or the size of a ring in bytes; `applier`: a pipe, ours from now on, or -1.
 
         `tls`: what both neighbours have too; None: they are met in the clear. `confirmed`: the applier
-        gets the end without `confirm`, and what comes isn't hashed.
+        gets the end without `confirm`, and what comes isn't hashed. `head`: see `downstream.Applier`.
         """
         self._loop = loop
         self._told = told
@@ -112,7 +114,9 @@ class Node:
         self._failed = ("", "")
         self._moving = self._again = self._finished = False
         if applier >= 0:
-            self._applier = Applier(loop, applier, self._stream, self._move, self._applier_failed)
+            self._applier = Applier(
+                loop, applier, self._stream, self._move, self._applier_failed, head, self.confirm
+            )
         if self._file is not None:
             self._file.changed.append(self._move)
         self._reporter = Reporter(loop, self.progress, self._keeps, self._say, progress, progress_s, held_s)

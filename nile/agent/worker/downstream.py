@@ -11,14 +11,17 @@ from nile.agent.worker.segments import Broken, States
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Callable, Optional, Tuple
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.meeting import Connection
     from nile.agent.worker.streams import Stream
 
+    Head = Tuple[int, Callable[[bytes], str]]
+
 BURST = 4 * 1024 * 1024  # bytes after which others get their turn
 GREETING_S = 5.0  # for a successor to say what it wants
+THROUGH_S = 30.0  # for one that was sent everything to get on, and at last to say that it has it
 LINGER_S = 2.0  # for a successor to take our last word
 PIPE = 256 * 1024  # bytes that a pipe should hold, where the system allows that
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; fcntl has it from 3.10 on
@@ -35,13 +38,21 @@ class Applier:
         stream: "Stream",
         ready: "Callable[[], None]",
         failed: "Callable[[str], None]",
+        head: "Optional[Head]" = None,
+        forged: "Optional[Callable[[str], None]]" = None,
     ) -> None:
-        """`fd` is ours from now on. `ready()` is called when `pump` may go on."""
+        """`fd` is ours from now on. `ready()` is called when `pump` may go on.
+
+        It gets nothing before so many bytes as `head` says were seen, and that says nothing against
+        them: else `forged(why)` is called.
+        """
         self._loop = loop
         self._fd = fd
         self._stream = stream
         self._ready = ready
         self._failed = failed
+        self._head = head
+        self._forged = forged
         self._blocked = False
         self.applied = 0
         os.set_blocking(fd, False)
@@ -57,6 +68,8 @@ class Applier:
 
     def pump(self, end: int) -> None:
         """Give it what it takes of the bytes before `end`."""
+        if self._head is not None and not self._begins_well(end):
+            return
         stop = min(end, self.applied + BURST)
         try:
             while self.open and self.applied < stop:
@@ -67,6 +80,20 @@ class Applier:
         except (OSError, ValueError) as error:
             self.close()
             self._failed(getattr(error, "strerror", None) or str(error))
+
+    def _begins_well(self, end: int) -> bool:
+        """Is it known what it begins with, and is that as it should be?"""
+        assert self._head is not None
+        size, judge = self._head
+        total = self._stream.total
+        if end < size and (total is None or total >= size):
+            return False
+        wrong = judge(bytes(self._stream.part(0, size)) if end >= size else b"")
+        if not wrong:
+            self._head = None
+        elif self._forged is not None:
+            self._forged(wrong)
+        return not wrong
 
     def close(self) -> None:
         """It gets no more: it sees the end."""
@@ -113,6 +140,7 @@ class Downstream:
         self.room = 0  # the most that it ever granted us beyond what it had
         self._parting = ("", "")
         self._last_words = b""
+        self._awaited = -1  # what it had when it was looked last, once it was sent everything
         self._more = False  # there was more to send than one burst
         self._mask = 0
         self._timer = loop.at(
@@ -197,7 +225,20 @@ class Downstream:
                 raise Broken("it wants %d of %d bytes" % (states.sent, stream.total))
             states.total = stream.total
             self._words = segments.word(segments.END, stream.total, stream.crc)
+            self._await_through()
         return bool(self._words)
+
+    def _await_through(self) -> None:
+        """It was sent everything: it has to get on, and to say in the end that it has it.
+
+        Nobody would be held up by one that doesn't, nor be done.
+        """
+        if self._awaited >= self._states.received:
+            self._end("timeout", "it was sent everything, and doesn't say that it has it")
+            return
+        self._awaited = self._states.received
+        self._loop.forget(self._timer)
+        self._timer = self._loop.at(self._loop.now() + THROUGH_S, self._await_through)
 
     def _part(self, code: str, reason: str) -> None:
         """Say why, then let it hang up first: with bytes unread, an end of ours would be a reset."""

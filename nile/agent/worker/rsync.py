@@ -32,6 +32,9 @@ SEED = 7  # of the checksums in a recording: the same for the same two trees; 0 
 STALL_S = 120  # without a byte of the other end: rsync itself says that it is alive more often than that
 _HEAD = re.compile(rb"^rsync +version v?(\d+)\.(\d+)(?:\.(\d+))?\S* +protocol version (\d+)")
 _BESIDE = (b"--link-dest", b"--copy-dest", b"--compare-dest")  # where a receiver looks for files beside
+HEAD = 4  # bytes with which a recording begins: flags, the lowest byte first, alike from 3.0 to 3.5
+# -r; -o -g -l -D -d; -H -c -A -X. Others are --compress, --iconv, --inplace, --append, --append-verify.
+_RECURSE, _FLAGS, _FLAGS_OF = 0x1, 0x9E, (0x20, 0x40, 0x400, 0x800)
 _TEMPORARY = re.compile(rb"\.nile-sync-[A-Za-z0-9_.-]+\Z")
 
 
@@ -280,6 +283,24 @@ def applying_argv(rsync: Rsync, copy: Copy, dest: bytes, recorded: "Version") ->
     argv += ["--checksum-seed=%d" % SEED, "--delay-updates", "--partial-dir=" + name]
     argv += ["--temp-dir=" + os.fsdecode(inner_directory(dest, copy.temporary))]
     return argv + _filters(copy.excludes, "--filter=-p %s*/" % name) + ["--", os.fsdecode(dest)]
+
+
+def wrong_head(head: bytes, copy: Copy) -> str:
+    """Why a recording with this head isn't one of such a copy; "": it is.
+
+    rsync takes options from there that its words don't have, and a neighbour in a chain can make it up:
+    with --inplace, say, files would be written to that have other names, and before anything is checked.
+    Options that it lacks do no harm: what they would have brought is missed in the end.
+    """
+    flags = int.from_bytes(head, "little")
+    if len(head) != HEAD or not flags:
+        return "it begins as no recording does"
+    allowed = _FLAGS | (0 if copy.listed else _RECURSE)
+    wanted = (copy.hard_links, copy.checksum, copy.acls, copy.xattrs)
+    allowed |= sum(flag for flag, is_wanted in zip(_FLAGS_OF, wanted) if is_wanted)  # noqa: B905
+    return (
+        "it has rsync do what isn't to be done (flags %#x)" % (flags & ~allowed) if flags & ~allowed else ""
+    )
 
 
 def _owners(copy: Copy) -> "List[str]":

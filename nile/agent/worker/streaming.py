@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nile.agent.worker.applying import Fed
     from nile.agent.worker.chain import Way
+    from nile.agent.worker.downstream import Head
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.meeting import Met
     from nile.agent.worker.reports import Event, Progress, Result
@@ -86,6 +87,7 @@ class Seat:
         Files are linked to those in `basis` where they are the same. Raises rsync.Refusal, OSError.
         """
         recorded = message["recorded"]
+        head: "Optional[Head]" = None
         if recorded.get("archive"):
             from nile.agent.worker.unpacking import Unpacking  # only hosts without rsync need it
 
@@ -95,6 +97,7 @@ class Seat:
             assert rsync is not None
             copy, version = meant(message, frozenset(recorded["has"])), tuple(recorded["version"])
             copy.link_dest = basis
+            head = (rsyncs.HEAD, lambda begun: rsyncs.wrong_head(begun, copy))
             self._applying = Applying(self._loop, rsync, copy, dest, version, self._applied, self._moved)
         self._hashed = message.get("hashed", True)
         try:
@@ -107,6 +110,7 @@ class Seat:
                 self._progress,
                 tls=tls,
                 confirmed=not self._hashed,
+                head=head,
             )
         except BaseException:  # no memory for its ring, say
             os.close(self._applying.stdin)

@@ -16,7 +16,7 @@ from nile.agent.worker import downstream, segments, streams
 from nile.agent.worker.chain import HELD
 from nile.agent.worker.reports import Event
 from nile.agent.worker.segments import END, FROM, THROUGH
-from tests.agent.worker.chaining import MIB, RING, SIZE, ByHand, a_chain, finished
+from tests.agent.worker.chaining import MIB, RING, SIZE, ByHand, Chain, a_chain, finished
 
 # Everything arrives
 
@@ -257,6 +257,49 @@ def test_nobody_is_done_before_its_successor_has_everything() -> None:
         last.say(segments.state(THROUGH, 1000, 1000))
         chain.wait_done()
         assert host.ended().passed
+        last.close()
+
+
+def sent_everything(chain: Chain) -> ByHand:
+    """A successor of its host, by hand, that was sent all that there is and hasn't said anything since."""
+    last = ByHand(chain)
+    chain.hosts[0].pass_to(last.listen())
+    chain.root.pass_to(chain.hosts[0].await_one())
+    finished(chain)
+    last.wait_met()
+    last.greet(0, 1000)
+    chain.wait(lambda: chain.hosts[0].node.progress().sent == 1000 and bool(chain.hosts[0].said("end")))
+    return last
+
+
+def test_but_not_for_ever_for_one_that_doesnt_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downstream, "THROUGH_S", 0.1)
+    with a_chain(1000, 1) as chain:
+        host = chain.hosts[0]
+        last = sent_everything(chain)
+        last.greet(1000, 1000)
+        chain.wait(lambda: host.said("successor") == ["", "timeout"])
+        assert host.result is None, "another one may follow"
+        host.node.last()
+        chain.wait_done()
+        chain.complete(host)
+        assert not host.ended().passed
+        last.close()
+
+
+def test_who_gets_on_slowly_may() -> None:
+    with a_chain(1000, 1) as chain:
+        host = chain.hosts[0]
+        last = sent_everything(chain)
+        below = host.node._downstream
+        assert below is not None
+        for received in (300, 600, 1000):
+            last.greet(received, 1000)
+            chain.wait(lambda received=received: host.node.progress().forwarded == received)  # type: ignore[misc]
+            below._await_through()
+            assert host.said("successor") == [""]
+        below._await_through()
+        assert host.said("successor") == ["", "timeout"]
         last.close()
 
 

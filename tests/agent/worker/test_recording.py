@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from nile.agent.worker import pushing, recording
+from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.recording import GIB, WITHHELD, FullError, Recording, Spool
 from tests.agent.worker.chaining import descriptors
 from tests.agent.worker.copying import (
+    NAME,
     a_loop,
     contents,
     copy,
@@ -124,6 +126,31 @@ def test_what_is_excluded_is_neither_sent_nor_deleted(tmp_path: Path, excludes: 
     assert apply(tape.stream, host, excludes=excludes, delete=True).code == ""
     assert contents(host) == {"a": b"1", "mine": b"1", "skip/old": b"1"}
     assert litter(host) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({}, 0x9F),
+        ({"delete": True, "whole": True, "sparse": True, "numeric_ids": True, "max_delete": 3}, 0x9F),
+        ({"hard_links": True, "checksum": True, "bwlimit": 9000}, 0xFF),
+        ({"acls": True, "xattrs": True}, 0xC9F),
+        ({"listed": True, "names": b"a\0"}, 0x9E),
+    ],
+)
+def test_what_it_begins_with_is_known(tmp_path: Path, options: dict[str, Any], flags: int) -> None:
+    """Whoever applies it compares that with what it was told."""
+    source, host = old_and_new(tmp_path)
+    head = record(source, host, **options).stream[: rsyncs.HEAD]
+    assert int.from_bytes(head, "little") == flags
+    like = rsyncs.Copy(NAME, **{name: value for name, value in options.items() if name != "names"})
+    assert rsyncs.wrong_head(head, like) == ""
+    assert rsyncs.wrong_head(b"\x02\0\0\0", like) == "", "what it lacks is missed in the end"
+    for bit in range(32):
+        more = flags | 1 << bit
+        assert bool(rsyncs.wrong_head(more.to_bytes(4, "little"), like)) is (more != flags), bit
+    for short in (b"", head[:3], bytes(4)):
+        assert rsyncs.wrong_head(short, like)
 
 
 def test_without_delete_nothing_is_deleted(tmp_path: Path) -> None:

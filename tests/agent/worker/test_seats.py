@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from nile.agent.worker import applying, chain, streaming
+from nile.agent.worker import chain, standstill, streaming
 from nile.agent.worker.chain import HELD
 from nile.agent.worker.copies import Copies
 from nile.agent.worker.loop import Loop
@@ -232,6 +232,29 @@ def test_what_was_forged_to_have_an_end_before_its_end_is_told(
         assert both.wait_ended(SEAT)["code"] in ("corrupt", "broken", "protocol")
 
 
+INPLACE, APPEND, APPEND_VERIFY, COMPRESSED, CHECKSUM = 0x1000, 0x2000, 0x4000, 0x100, 0x40
+
+
+@pytest.mark.parametrize("flags", [INPLACE, APPEND, APPEND_VERIFY, COMPRESSED, CHECKSUM, 0x8000, 1 << 31])
+@pytest.mark.parametrize("hashed", [True, False])
+def test_what_was_forged_to_have_rsync_do_something_else_never_reaches_it(
+    taped: tuple[Path, Path, bytes], dest: Path, flags: int, hashed: bool
+) -> None:
+    """With --inplace it would write to files under their names, whatever became of the digest."""
+    before = contents(dest)
+    begins = int.from_bytes(taped[2][:4], "little") | flags
+    with workers() as both:
+        both.spool(begins.to_bytes(4, "little") + taped[2][4:], finished=False)
+        both.serve(both.join(SEAT, dest, hashed=hashed))
+        seat = both.hosts._seats[SEAT]
+        ended = both.wait_ended(SEAT)
+    assert (ended["code"], "flags" in ended["reason"]) == ("corrupt", True)
+    assert seat._result is not None
+    assert seat._result.progress.applied == 0
+    assert contents(dest) == before
+    assert litter(dest) == []
+
+
 def test_an_rsync_that_ends_well_before_it_may_is_taken_for_forgery(
     taped: tuple[Path, Path, bytes], dest: Path
 ) -> None:
@@ -264,14 +287,14 @@ def test_in_the_clear_nothing_is_hashed_and_nothing_waits(
 def test_an_rsync_that_is_at_it_is_a_word_of_life(
     taped: tuple[Path, Path, bytes], dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(applying, "LOOK_S", 0.01)
+    monkeypatch.setattr(standstill, "LOOK_S", 0.01)
     monkeypatch.setattr(streaming, "ALIVE_S", 0.3)
     with workers() as both:
         port = both.join(SEAT, dest)
         one = both.hosts._seats[SEAT]._applying
         assert one is not None
         steps = iter(range(MIB))
-        monkeypatch.setattr(one, "_moved", lambda: (next(steps),))
+        monkeypatch.setattr(one._standstill, "_done", lambda: (next(steps),))
         said: list[float] = []
 
         def alive() -> int:
@@ -282,7 +305,7 @@ def test_an_rsync_that_is_at_it_is_a_word_of_life(
 
         both.wait(lambda: alive() == 3)
         assert min(after - before for before, after in pairwise(said)) > 0.28
-        monkeypatch.setattr(one, "_moved", lambda: (0,))
+        monkeypatch.setattr(one._standstill, "_done", lambda: (0,))
         quiet = both.loop.now() + 0.6
         both.wait(lambda: both.loop.now() > quiet)
         assert alive() <= 4, "it says so while nothing moves"
