@@ -16,6 +16,7 @@ from typing import Any
 from nile.agent.worker.ring import APPLIER
 from nile.sync.asking import Errands
 from nile.sync.holdups import Holdups
+from nile.sync.lateness import Lateness
 from nile.sync.leading import Leading
 from nile.sync.means import Means
 from nile.sync.member import Member, Members
@@ -33,12 +34,6 @@ MOST_APART = 4
 """Members that the root feeds because the one before them may not log in there: each takes of its port."""
 ORPHAN_S = 1.5
 """How long a member waits for a feeder of which nobody says that it is gone."""
-ANSWER_S = 60.0
-"""For a member to say where it waits, or that it has left: a worker that doesn't hangs."""
-LAST_S = 240.0
-"""For one that has everything to say anything: it renames and deletes, and says so now and then."""
-MOST_LAST_S = 1800.0
-"""For it to be through with that, and what so many files take beside."""
 MOST_PORT = 65535
 
 
@@ -68,6 +63,7 @@ class Chain:
         self._over = over
         self._members = Members()
         self._holdups = Holdups(self._members)
+        self._late = Lateness(means)
         self._orphans: dict[Member, float] = {}
         """Those whom nobody feeds, and since when."""
         self._digest: bytes | None = None
@@ -106,7 +102,8 @@ class Chain:
         first = {part * len(targets) // parts for part in range(1, parts)}
         for at, target in enumerate(targets):
             before = self._members.last if at not in first else None
-            member = Member(target, before, secret=self._means.secret(), due_s=t + ANSWER_S)
+            member = Member(target, before, secret=self._means.secret(), grew_s=t)
+            member.due.expect(t)
             self._ways.left(target.id)
             fields = {"secret": member.secret, **self._leading.prepare(member), **self._terms}
             tell = self._asking.ask(target.id, "join", fields, partial(self._said, member))
@@ -141,33 +138,26 @@ class Chain:
     def leave_out_late(self, t: float) -> Errands:
         """Those that have still to make room for what comes: the others needn't wait for that."""
         for member in self._members:
-            late = member.due_s is not None and t > member.due_s and member.asked == member.number
+            late = member.asked == member.number and member.due.is_late(self._means, member.target.id, t)
             if late and self._asking.is_at_it(member.target.id, t):
                 yield from self._leave_out(member, "it still takes away what an earlier copy left", t, True)
 
+    def leave_out_stuck(self, t: float) -> Errands:
+        """Those that say this and that, and never get to the end."""
+        for member in list(self._late.progress(self._members, t)):
+            yield from self._leave_out(member, "it doesn't get to the end", t, True)
+
     def overdue(self, t: float) -> list[Target]:
         """Hosts whose workers hang: they haven't said what they have to say."""
-        late = [member for member in (*self._members, *self._leaving.values()) if self._hangs(member, t)]
-        late += [member for member in self._members if member.complete and self._is_late(member, t)]
-        return [member.target for member in late]
-
-    def _hangs(self, member: Member, t: float) -> bool:
-        """Has it to answer, and doesn't? To take away what is unfinished it has its time."""
-        if member.due_s is not None and not self._hosts.attached(member.target.id):
-            member.due_s = t + ANSWER_S  # nothing can come from it
-        late = member.due_s is not None and t > member.due_s
-        return late and (member.inside or not self._asking.is_at_it(member.target.id, t))
-
-    def _is_late(self, member: Member, t: float) -> bool:
-        """Has it said nothing for too long, or only that it is at it for longer than there is work for?"""
-        most_s = MOST_LAST_S + self._means.work_s(member.target.may_delete)
-        return t - member.target.heard_s > LAST_S or t - member.complete_s > most_s
+        late = [*self._late.answers((*self._members, *self._leaving.values()), t)]
+        return [member.target for member in (*late, *self._late.ends(self._members, t))]
 
     # What it was.
 
-    def digested(self, digest: bytes | None) -> Errands:
-        """What a digest of all that the root has of it is; None: nobody waits for that."""
+    def digested(self, digest: bytes | None, t: float) -> Errands:
+        """All of it is there, and this is what a digest of it is; None: nobody waits for that."""
         self._digest = digest
+        self._late.whole(t)
         for member in self._members:
             yield from self._confirm(member)
 
@@ -255,7 +245,8 @@ class Chain:
         self._members.feed(member, feeder)
         self._orphans.pop(member, None)
         self._leading.end(member)
-        member.due_s = t + ANSWER_S
+        member.due.expect(t)
+        member.grew_s = t
         member.secret = self._means.secret()
         fields = {"what": member.number, "secret": member.secret, **self._leading.prepare(member)}
         tell = self._asking.ask(member.target.id, "predecessor", fields, partial(self._waits, member))
@@ -272,7 +263,7 @@ class Chain:
         """It waits at a port, or needs nobody any more."""
         if not member.inside or message["n"] != member.asked:
             return
-        member.asked, member.due_s = 0, None
+        member.asked, member.due.by_s = 0, None
         if "port" not in message:  # so whoever was to feed it feeds nobody
             self._members.feed(member, None)
             yield from self._settle()
@@ -355,7 +346,7 @@ class Chain:
         self.left_out.append((member.target.name, reason))
         if says:
             self._leaving[member.target.id] = member
-            member.due_s = t + ANSWER_S
+            member.due.expect(t)
             self._asking.expect(member.target.id)
             yield self._asking.ask(member.target.id, "leave", {"what": member.number}, None)
         if feeder is None and link:

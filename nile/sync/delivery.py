@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Verdict
 from nile.sync.asking import LOOPBACK, Errands
-from nile.sync.chain import ANSWER_S, Chain
+from nile.sync.chain import Chain
 from nile.sync.judging import OWN_FAULT, hangs, not_unpacked, told
+from nile.sync.lateness import Due
 from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
@@ -66,7 +67,7 @@ class Delivery:
         self._led = self._complete = self._joined = self._served = False
         self._free = recorder is None
         """Is nobody busy any more with what it is recorded against?"""
-        self._due_s: float | None = None
+        self._due = Due()
         """By when whom it is recorded against has to answer."""
         self.chain: Chain | None = None
         self.left: list[Target] = []
@@ -96,13 +97,14 @@ class Delivery:
             return
         fields = {"secret": self._secret, "loopback": True, "recorded": True}
         tell = self._asking.ask(self._recorder.id, "receive", fields, self._received)
-        self._receiving, self._due_s = tell.message["n"], t + ANSWER_S
+        self._receiving = tell.message["n"]
+        self._due.expect(t)
         yield tell
 
     def _received(self, message: dict[str, Any], t: float) -> Errands:
         """The one that it is recorded against waits; or it couldn't; or that is over."""
         assert self._recorder is not None
-        self._due_s = None
+        self._due.by_s = None
         if "port" in message:
             if self._led:
                 raise ValueError("it says its port again")
@@ -177,7 +179,7 @@ class Delivery:
             self._recorded = self._complete = True
             self._await_free(t)
             self._streams.means.ways.pace.whole((each.id for each in self.targets), count(message["total"]))
-            yield from self.chain.digested(message.get("digest") if self._streams.hashed else None)
+            yield from self.chain.digested(message.get("digest") if self._streams.hashed else None, t)
             yield from self._join_last(t)
         yield from self._streams.finish(self, t)
 
@@ -277,11 +279,12 @@ class Delivery:
     def look_after(self, t: float) -> Errands:
         """Some time has passed."""
         chain, late = self.chain, []
-        if self._recorder is not None and self._hangs(self._recorder, t):
+        if self._recorder is not None and self._due.hangs(self._streams.means, self._recorder.id, t):
             late.append(self._recorder)
         if chain is not None:
             yield from chain.look_after(t)
             yield from chain.leave_out_late(t)
+            yield from chain.leave_out_stuck(t)
             late += chain.overdue(t)
             if self._asking.is_at_it(ROOT_ID, t, self._streams.means.bulk.entries):
                 chain.heard_s = t  # as long as the root looks at the source, it has nothing for anybody
@@ -292,16 +295,10 @@ class Delivery:
 
     def _await_free(self, t: float) -> None:
         """Whom it was recorded against has to say that this is over."""
-        self._due_s = None if self._free or self._recorder is None else t + ANSWER_S
-        if self._due_s is not None and self._recorder is not None:
+        self._due.by_s = None
+        if not self._free and self._recorder is not None:
+            self._due.expect(t)
             self._asking.expect(self._recorder.id)
-
-    def _hangs(self, recorder: Target, t: float) -> bool:
-        """Has it to answer, and doesn't? To take away what is unfinished, first or last, it has its time."""
-        means = self._streams.means
-        if self._due_s is not None and not means.hosts.attached(recorder.id):
-            self._due_s = t + ANSWER_S  # nothing can come from it
-        return self._due_s is not None and t > self._due_s and not self._asking.is_at_it(recorder.id, t)
 
     def forget(self) -> Errands:
         """Have the root give the room back."""

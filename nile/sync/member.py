@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nile.agent.worker.ring import APPLIER, SUCCESSOR
-from nile.sync.targets import Target
+from nile.sync.lateness import Due
+from nile.sync.targets import Target, count
 from nile.topology.model import ROOT_ID
 
 STILL = 0.5
@@ -43,8 +44,12 @@ class Member:
     """since then."""
     digest_due: bool = False
     """It waits to be told the digest of all of it."""
-    due_s: float | None = None
+    due: Due = field(default_factory=Due)
     """By when it has to answer."""
+    received: int = 0
+    """Bytes that it has, as it says,"""
+    grew_s: float = float("-inf")
+    """and when these last became more, or it was to be fed by another one."""
     failed: int = 0
     """Ways to it that came to nothing."""
     held_s: float = float("-inf")
@@ -64,6 +69,8 @@ class Member:
 
     def reports(self, progress: dict[str, Any], t: float) -> None:
         """It says how far it is; raises KeyError, TypeError or ValueError."""
+        if (received := count(progress["received"])) > self.received:
+            self.received, self.grew_s = received, t
         now = tuple(float(progress[name]) for name in ("at", "applier_s", "successor_s"))
         span, applier, successor = (after - before for after, before in zip(now, self.report, strict=True))
         still = {APPLIER: applier, SUCCESSOR: successor}

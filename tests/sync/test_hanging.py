@@ -14,10 +14,10 @@ from nile.cascade.work import Work
 from nile.events import Code, Verdict
 from nile.sync import Method
 from nile.sync.asking import LEAST, STILL_S
-from nile.sync.chain import ANSWER_S, MOST_LAST_S
 from nile.sync.counting import AT_ONE_TIME, SLOW_LINK
 from nile.sync.delivery import STUCK_S
 from nile.sync.judging import SILENT_S, STALLED_S
+from nile.sync.lateness import ANSWER_S, GET_ON_S, MOST_LAST_S
 from nile.sync.targets import Step
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
@@ -211,13 +211,71 @@ def test_hosts_that_rename_and_delete_for_long_are_let_do_it() -> None:
     assert {judgement.code for judgement in it.judged.values()} == {Code.AGENT}
 
 
+def never_ends(it: Workers, node: int, seconds: float, step: int = 0, at_it: bool = False) -> None:
+    """A host gets all of a stream and never says so, but how far it is, for so long."""
+    tell = it.chain.tell
+
+    def say(node_id: int, number: int, kind: str, code: str, **more: Any) -> None:
+        if (node_id, kind) != (node, "end"):
+            tell(node_id, number, kind, code, **more)
+
+    it.chain.tell = say  # type: ignore[method-assign, assignment]
+    if not it.chain.seats:
+        it.run()
+    end, got = it.t + seconds, 0
+    while it.t < end and (seat := it.chain.of(node)) is not None:
+        got += step
+        progress = {"at": it.t, "received": got, "applier_s": 0.0, "successor_s": 0.0}
+        it._say(node, seat.number, progress=progress, more=True)
+        if at_it:
+            it._say(node, seat.number, alive=True, done=int(it.t) * 100, more=True)
+        wait(it, 20.0)
+
+
+@pytest.mark.parametrize("node", [1, 3, 5])
+def test_one_that_never_gets_to_the_end_is_left_out(node: int) -> None:
+    it = workers()
+    never_ends(it, node, 2 * GET_ON_S)
+    all_ok(it)
+    assert [taker for _, taker in it.copies] == [node]
+    assert "it doesn't get to the end" in notices(it)
+
+
+@pytest.mark.parametrize(("step", "at_it"), [(1, False), (0, True)])
+def test_who_gets_on_or_is_at_it_has_its_time(step: int, at_it: bool) -> None:
+    it = workers()
+    never_ends(it, 3, 4 * GET_ON_S, step, at_it)
+    assert "left out" not in notices(it)
+    assert 3 not in it.judged
+
+
+def test_but_who_only_says_that_it_is_at_it_not_for_ever() -> None:
+    it = workers()
+    never_ends(it, 3, 2 * MOST_LAST_S, at_it=True)
+    assert MOST_LAST_S < it.t < MOST_LAST_S + 200.0
+    all_ok(it)
+
+
+def test_who_is_out_of_reach_has_its_time_when_it_is_back() -> None:
+    it = workers()
+    never_ends(it, 3, GET_ON_S - 40.0)
+    it.tree[3].contact = Contact.WAITING
+    wait(it, STUCK_S - 40.0)
+    it.tree[3].contact = Contact.UP
+    assert "left out" not in notices(it)
+    never_ends(it, 3, GET_ON_S - 60.0)
+    assert "left out" not in notices(it)
+    wait(it)
+    all_ok(it)
+
+
 def test_a_stream_that_begins_late_has_its_time() -> None:
     it = workers(tree([0] * 6), {1: "a", 2: "a", 3: "b", 4: "b", 5: "c", 6: "c"})
     it.chain.holds = True
     it.run()
     for _ in range(20):
         for seat in [each for each in it.chain.seats if not each.over]:
-            progress = {"at": it.t, "received": 1, "applier_s": 0.0, "successor_s": 0.0}
+            progress = {"at": it.t, "received": int(it.t), "applier_s": 0.0, "successor_s": 0.0}
             it._say(seat.node, seat.number, progress=progress, more=True)
         wait(it, 20.0)
     it.chain.holds = False
