@@ -231,6 +231,7 @@ class SwarmState(StrEnum):
 
     STARTING = "starting"  # its peer is to be started, or doesn't listen yet
     GETTING = "getting"
+    PLACING = "placing"  # all has come, and is being put in its place
     COMPLETE = "complete"  # it has all, and serves others
     LEFT_OUT = "left-out"  # it gets nothing more here: it is served otherwise, or is out of reach
     ENDED = "ended"  # it had all, and takes part no more

@@ -94,7 +94,7 @@ RARE = (
     "worker.origins",
     "worker.peerprogram",
     "worker.peering",
-    "worker.placing",
+    "worker.landing",
     "worker.swarming",
 )
 """What no host needs that has an older copy and gets a patch. It travels as source to all."""

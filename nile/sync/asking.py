@@ -132,10 +132,6 @@ class Asking:
         computing_s = min(MOST_COMPUTING_S, max(work.done, known) * EACH_S)
         return work.since_s is not None and t - work.since_s > STILL_S + computing_s
 
-    def alive_s(self, node_id: int) -> float:
-        """When a worker last said that it is at it."""
-        return self._work[node_id].alive_s
-
     def is_at_it(self, node_id: int, t: float, known: int = 0) -> bool:
         """Is a worker looking at files? It said so not long ago, and gets on; so it may do nothing else."""
         lately = t - self._work[node_id].alive_s <= SILENT_S

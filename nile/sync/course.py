@@ -233,6 +233,11 @@ class Sync:
                 else:
                     target.has_more = True
                     target.step = Step.SAME
+            elif (
+                target.swarmed and target.rsync is not None
+            ):  # what can't be done there without rsync, perhaps can with it
+                target.swarmed = False
+                target.step = Step.DIFFERS
             elif not target.checked_bytes and target.rsync is not None:
                 target.checked_bytes = True
                 target.step = Step.DIFFERS

@@ -31,7 +31,7 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
     if target.whole:
         reason = f"release {options.release} is there already, and isn't as the source is"
         return Judgement(Verdict.FAILED, Code.RELEASE, reason, "give it another name")
-    if target.rsync is None and not (options.streams and target.unpacks):
+    if target.rsync is None and not (options.swarms or (options.streams and target.unpacks)):
         reason = "no rsync there" + ", and it has something already" * options.streams
         return Judgement(Verdict.FAILED, Code.NO_RSYNC, reason, INSTALL)
     if coming > target.free:
@@ -48,6 +48,11 @@ def not_unpacked(code: str, reason: str, left_out: str) -> Judgement:
     if left_out:
         return Judgement(Verdict.FAILED, Code.NO_RSYNC, f"no rsync there, and no stream: {left_out}", INSTALL)
     return Judgement(Verdict.FAILED, code_of(code, Code.COPY), reason, "" if code in OWN_FAULT else INSTALL)
+
+
+def no_other_way(reason: str) -> Judgement:
+    """Why a host without rsync got nothing by a swarm."""
+    return Judgement(Verdict.FAILED, Code.NO_RSYNC, f"no rsync there, and no swarm: {reason}", INSTALL)
 
 
 def told(message: Mapping[str, Any], code: Code | None = None) -> Judgement:

@@ -139,8 +139,5 @@ class Survey:
         unsure = self._options.chown and target.step is Step.SCANNING and self._options.copies
         if equal and (not unsure or target.whole):
             target.step = Step.SAME
-        elif target.step is Step.CHECKING and not target.swarmed:
-            target.step = Step.COMPARING
         else:
-            target.step = Step.DIFFERS
-        target.swarmed = False
+            target.step = Step.COMPARING if target.step is Step.CHECKING else Step.DIFFERS

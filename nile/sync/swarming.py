@@ -5,16 +5,17 @@
             +----> a peer on each host, which are told of each other ----> each is checked
 
 Like a stream, a swarm only saves time. Whoever comes out of it without an equal
-copy is served as any other host (see giving): for want of libtorrent, because
-it gets nothing while others do, and for what a torrent doesn't carry. A host
-that has all is looked at right away, and serves on until the last one has all
-or is out; then the seed goes, and then they do.
+copy is served as any other host (see giving): for want of libtorrent or of
+room, because it gets nothing while others do, or can't do all that an archive
+says. A host that has all puts that in its place, is looked at right away, and
+serves on until the last one has all or is out; then the seed goes, and then
+they do.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,12 @@ from nile.events import Code, Notice, SwarmState, Verdict
 from nile.sync.asking import Errands
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
-from nile.sync.judging import hangs
+from nile.sync.judging import hangs, no_other_way
 from nile.sync.means import Means
 from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers
 from nile.sync.targets import Difference, Step, Target, count, words
+from nile.sync.torrents import NO_ROOM, chunk_of, contents, fits, put_in_place
 from nile.sync.wording import left_to_rsync, no_swarm, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
 
@@ -41,6 +43,8 @@ STUCK_S = 30.0
 """And so are all, if nobody gets anything for so long."""
 START_S = 60.0
 """For a worker to find a Python with libtorrent, and have it listen."""
+MERGE_S = 240.0
+"""For a worker to say that it gets on with what came: it looks itself whether it stands still."""
 END_S = 60.0
 """For a worker to say that its peer has ended."""
 LONELY_S = 3.0
@@ -49,8 +53,6 @@ MOST_METAINFO = 64 << 20
 """Bytes of it that are on their way to hosts at one time."""
 AT_ONE_TIME = 64
 """Hosts whose peers are being started."""
-MOST_PATHS = 512 * 1024
-"""Bytes of names, beyond which all files are in the torrent."""
 
 
 class Swarm:
@@ -101,9 +103,16 @@ class Swarm:
         self, differing: Iterable[Target], estimate: Callable[[Target], Difference | None], t: float
     ) -> Errands:
         """Take these hosts, in the order in which they hang in the tree."""
+        differing = list(differing)
+        found = {target: estimate(target) for target in differing}
         place = {node_id: at for at, node_id in enumerate(in_order(self._means.hosts))}
-        targets = sorted(differing, key=lambda target: place.get(target.id, len(place)))
+        fitting = [target for target in differing if fits(target, found[target])]
+        for target in differing:
+            if target not in fitting:
+                yield from self._to_rsync(target, NO_ROOM)
+        targets = sorted(fitting, key=lambda target: place.get(target.id, len(place)))
         if not targets:
+            yield from self._say_who_is_left()
             return
         self.active, self.began_s, self._hosts = True, t, len(targets)
         self._equipment = Equipment(self._options, self._authority)
@@ -112,23 +121,20 @@ class Swarm:
             target.step = Step.SWARMING
         self._waiting.extend(targets)
         self.following.begin(targets, t)
-        fields = {"only": _named(map(estimate, targets)), "nonce": self._means.secret()}
-        fields.update(self._equipment.torrent())
+        what = contents(self._options, {target: found[target] for target in targets})
+        fields = {**what, "nonce": self._means.secret(), **self._equipment.torrent()}
         yield self._asking.ask(ROOT_ID, "torrent", fields, self._made)
 
     def _made(self, message: dict[str, Any], t: float) -> Errands:
         """The root's worker gives the torrent, a chunk at a time."""
         if message.get("more") is True:
-            self._chunks.append(_bytes(message["chunk"]))
+            self._chunks.append(chunk_of(message["chunk"]))
         elif message.get("code"):
             reason = words(message["reason"])
             if message["code"] == Code.SOURCE_CHANGED:
                 remedy = "run it again once nobody writes there"
                 self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)
             yield from self._dissolve(reason, t)
-        elif not count(message["files"]):  # it is only what a torrent doesn't carry
-            self._leave_all_waiting()
-            yield from self._perhaps_over(t)
         else:
             assert self._equipment is not None
             fields = self._equipment.seed(self.following.word(ROOT_ID))
@@ -143,7 +149,8 @@ class Swarm:
                 yield self._asking.ask(target.id, "metainfo", {"chunk": chunk}, None)
             peer = Swarmer(target.id, target, due_s=t + START_S)
             assert self._equipment is not None
-            fields = self._equipment.host(self.following.word(target.id))
+            own = self._equipment.host(self.following.word(target.id))
+            fields = {**own, **put_in_place(self._options, target)}
             tell = self._asking.ask(target.id, "peer", fields, partial(self._said, peer))
             peer.number = tell.message["n"]
             self._all.add(peer)
@@ -179,8 +186,11 @@ class Swarm:
             return
         elif "port" in message:
             yield from self._listens(peer, message["port"], t)
+        elif "merging" in message:
+            peer.due_s = t + MERGE_S
+            self.following.is_at(peer.id, SwarmState.PLACING)
         elif "complete" in message:
-            yield from self._completed(peer, t)
+            yield from self._completed(peer, words(message["trouble"]), t)
             yield from self._perhaps_over(t)
         else:
             self._progress(peer, message, t)
@@ -217,20 +227,21 @@ class Swarm:
             self._pace.whole([peer.id], count(told["whole"]))
             self._means.ways.got(peer.id, count(told["at"]))
 
-    def _completed(self, peer: Swarmer, t: float) -> Errands:
-        """It has all that it is to get from here. (Owners that are asked for only rsync sets.)"""
+    def _completed(self, peer: Swarmer, trouble: str, t: float) -> Errands:
+        """It has all that it is to get from here, but for what the `trouble` was with."""
         target = peer.target
         assert target is not None
         if peer.complete:
             raise ValueError("it is complete again")
         self._all.completes(peer)
         self.following.is_at(peer.id, SwarmState.COMPLETE)
-        self._served += 1
+        peer.due_s = None
+        self._served += not trouble
         self._moved_s = t
         self._means.ways.shared(peer.id, peer.got)
         target.seeds = True
-        if self._options.chown:
-            target.step = Step.DIFFERS
+        if trouble:
+            yield from self._to_rsync(target, trouble)
         else:
             target.swarmed = True
             yield from self._check(target)
@@ -239,10 +250,8 @@ class Swarm:
         """It takes part no more: since it was told to, or can't."""
         self._account(peer.id, message)
         if peer.inside and not peer.complete:
-            if message.get("code"):
-                yield from self._leave_out(peer, words(message["reason"]), tell=False)
-            else:  # it got all, and can't serve
-                yield from self._completed(peer, t)
+            reason = words(message["reason"]) if message.get("code") else "its peer ended"
+            yield from self._leave_out(peer, reason, tell=False)
         self._is_out(peer)
         yield from self._start_next(t)
         yield from self._perhaps_over(t)
@@ -266,25 +275,33 @@ class Swarm:
         target = peer.target
         assert target is not None
         self._is_out(peer)
-        self._left_out.append((target.name, reason))
         self.following.is_at(target.id, SwarmState.LEFT_OUT, reason)
         self._means.ways.left(target.id)
-        if target.step is Step.SWARMING:
-            target.step = Step.DIFFERS
         if tell:
             yield self._asking.ask(target.id, "unpeer", {"what": peer.number}, None)
+        yield from self._to_rsync(target, reason)
 
-    def _leave_all_waiting(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().step = Step.DIFFERS
+    def _to_rsync(self, target: Target, reason: str) -> Errands:
+        """It is served otherwise, if it can be."""
+        self._left_out.append((target.name, reason))
+        if target.rsync is None:
+            yield from self._fail(target, no_other_way(reason))
+        else:
+            target.step = Step.DIFFERS
 
     def _dissolve(self, reason: str, t: float) -> Errands:
         """Nothing comes of it for those that haven't got all."""
         if self._waiting and not self.broken:
             yield Publish(Notice(no_swarm(reason)))
-        self._leave_all_waiting()
+        while self._waiting:
+            target = self._waiting.popleft()
+            if target.rsync is None:
+                yield from self._fail(target, no_other_way(reason))
+            else:
+                target.step = Step.DIFFERS
         for peer in self._all.wanting:
-            yield from self._leave_out(peer, reason, tell=True)
+            if not (peer.port and peer.due_s):  # it has all
+                yield from self._leave_out(peer, reason, tell=True)
         yield from self._perhaps_over(t)
 
     def gone(self, target: Target, t: float) -> Errands:
@@ -322,11 +339,14 @@ class Swarm:
         self.active = False
         self._chunks.clear()
         self.sent.update(self._payload)
-        if self._left_out:
-            yield Publish(Notice(left_to_rsync(self._left_out)))
+        yield from self._say_who_is_left()
         if total := self._payload.total():
             text = swarm_ended(self._served, self._hosts, self._payload[ROOT_ID], total)
             yield Publish(Notice(text))
+
+    def _say_who_is_left(self) -> Errands:
+        if self._left_out:
+            yield Publish(Notice(left_to_rsync(self._left_out)))
 
     # Time passes.
 
@@ -348,10 +368,11 @@ class Swarm:
     def _look_after(self, peer: Swarmer, t: float) -> Errands:
         others_get = self._served or t - self._moved_s < STILL_S
         if peer.due_s is not None and t > peer.due_s:
-            yield from self._leave_out(peer, "its peer doesn't start", tell=True)
-        elif not peer.port:
+            trouble = "what came isn't put in place" if peer.port else "its peer doesn't start"
+            yield from self._leave_out(peer, trouble, tell=True)
+        elif not peer.port or peer.due_s is not None:
             return
-        elif others_get and t - peer.moved_s > STILL_S and not self._places(peer, t):
+        elif others_get and t - peer.moved_s > STILL_S:
             yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s", tell=True)
         elif peer.connected < self._all.enough and t - max(peer.told_s, peer.moved_s) > LONELY_S:
             peer.told_s = t
@@ -360,32 +381,9 @@ class Swarm:
                 yield from self._tell_of(self._seed, [peer])
 
     def _at_it(self, peer: Swarmer, t: float) -> bool:
-        """Does its worker look at files, or name them? Then it says nothing of its peer."""
+        """Does its worker look at files? Then it says nothing of its peer."""
         return self._asking.is_at_it(peer.id, t, self._means.bulk.entries)
-
-    def _places(self, peer: Swarmer, t: float) -> bool:
-        """Does it, since it got the last of them?"""
-        return self._asking.alive_s(peer.id) > peer.moved_s and self._at_it(peer, t)
 
     def _judge_hanging(self, peer: Swarmer) -> Errands:
         if peer.target is not None and self._means.hosts.attached(peer.id):
             yield from self._fail(peer.target, hangs("it doesn't say that its peer has ended"))
-
-
-def _named(differences: Iterator[Difference | None]) -> bytes:
-    """All that any of them lacks, with a zero byte between; b"" where that isn't known, or is too much."""
-    named: set[bytes] = set()
-    for found in differences:
-        if found is not None and found.only_more:
-            continue
-        if found is None or not found.paths:
-            return b""
-        named.update(found.paths.split(b"\0"))
-    paths = b"\0".join(sorted(named))
-    return paths if len(paths) <= MOST_PATHS else b""
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise TypeError("a chunk that is no bytes")
-    return value

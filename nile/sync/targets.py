@@ -154,7 +154,7 @@ class Target:
     seeds: bool = False
     """It has got all from a swarm, and serves it."""
     swarmed: bool = False
-    """What it has got since it was looked at last is what a swarm carries, and nothing else."""
+    """What it has it got from a swarm: rsync wasn't tried there yet."""
     current: str = ""
     """The release that is current there, where a release is delivered: a copy is linked to that.
 

@@ -110,7 +110,7 @@ def _served_otherwise(what: str, whom: Sequence[tuple[str, str]]) -> str:
 def swarm_begins(hosts: int, *, plain: bool) -> str:
     """Which way hosts get their files, and whether anybody else can read them."""
     how = "in the clear" if plain else "encrypted"
-    return f"a swarm of {hosts} hosts, and a seed at the root, {how}; rsync for what a torrent doesn't carry"
+    return f"a swarm of {hosts} hosts, and a seed at the root, {how}; rsync for whoever it doesn't serve"
 
 
 def no_swarm(reason: str) -> str:

@@ -46,12 +46,19 @@ def peers() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def wires(tmp_path_factory: pytest.TempPathFactory, peers: Path) -> Iterator[Lab]:
-    """Six hosts on two switches, each port and uplink with a rate; the last one sees no libtorrent."""
+    """Six hosts on two switches, each port and uplink with a rate.
+
+    The last one sees no libtorrent, and only that one has an rsync.
+    """
     python = dict.fromkeys(HOSTS, sys.executable)
     spec = LabSpec(hosts=6, backend=BackendName.NETNS, switches=2, rate=RATE, uplink=RATE, python=python)
     with Lab.up(spec, tmp_path_factory.mktemp("labs") / "swarm", tied=True) as lab:
         hide = ["mount", "-t", "tmpfs", "none", str(peers.parent)]
         assert lab.run_on(WITHOUT, hide).returncode == 0
+        rsync = shutil.which("rsync")
+        assert rsync is not None
+        for host in HOSTS[:-1]:
+            assert lab.run_on(host, ["mount", "--bind", "/dev/null", rsync]).returncode == 0
         yield lab
 
 
@@ -66,7 +73,7 @@ def nile(wires: Lab, tmp_path: Path) -> Iterator[Nile]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Large files and small ones, and some of what a torrent doesn't carry."""
+    """Large files and small ones, and all that a torrent doesn't carry."""
     top = tmp_path / "source"
     (top / "deep").mkdir(parents=True)
     for number in range(3):
@@ -76,6 +83,12 @@ def source(tmp_path: Path) -> Path:
     (top / "deep/hard").hardlink_to(top / "big1")
     os.chown(top / "big2", 1234, 4321)
     (top / "big2").chmod(0o4755)
+    os.setxattr(top / "big0", "user.color", b"red")
+    (top / "empty").mkdir(0o711)
+    os.mkfifo(top / "fifo", 0o620)
+    (top / os.fsdecode(b"odd \xff\n")).write_bytes(b"odd")
+    os.chown(top / "deep", 77, 88)
+    os.utime(top, ns=(1, 1_234_567_890_123_456_789))
     return top
 
 
@@ -92,7 +105,7 @@ def arrived(nile: Nile, host: str) -> int:
     return sum(path.stat().st_blocks * 512 for path in files)
 
 
-def test_all_get_it_and_one_by_rsync(nile: Nile, source: Path, peers: Path) -> None:
+def test_all_get_all_of_it_and_only_one_by_rsync(nile: Nile, source: Path, peers: Path) -> None:
     words = ("swarm", "run", "--routes", str(nile.routes), "--all", "--json", "--peer-python", str(peers))
     done = nile.command(*words, f"{source}/", "/srv/copy").all_ok()
     copied(nile, source, "/srv/copy", HOSTS)

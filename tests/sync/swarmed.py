@@ -19,9 +19,9 @@ class Swarmed(Workers):
 
     `lacks`: hosts without libtorrent; `still`: hosts that get nothing; `mute`: those that don't say that
     their peer has ended; `away`: those that never listen; `unlike`: of what the swarm brings something is
-    missing; `slow`: hosts that get something only every so many seconds; `at_it`: those that look at files
-    for so many seconds after they were told that it is over, and only then say more than that; `names`: those
-    that take so many seconds to give files their names.
+    missing; `trouble`: why hosts can't put in place what came; `stuck`: those that say they do, and don't;
+    `slow`: hosts that get something only every so many seconds; `at_it`: those that look at files
+    for so many seconds after they were told that it is over, and only then say more than that.
     """
 
     TICKS = 60
@@ -33,10 +33,11 @@ class Swarmed(Workers):
         self.mute: set[int] = set()
         self.away: set[int] = set()
         self.unlike = False
+        self.trouble: dict[int, str] = {}
+        self.stuck: set[int] = set()
         self.slow: dict[int, int] = {}
         self.at_it: dict[int, float] = {}
-        self.names: dict[int, float] = {}
-        self.made: Message = {"files": 3, "size": SIZE}
+        self.made: Message = {}
         self.seed_ends: Message | None = None
         """How the seed ends in the midst of it."""
         self.numbers: dict[int, int] = {}
@@ -101,16 +102,18 @@ class Swarmed(Workers):
             connected = sum(node_id in link and link <= self.numbers.keys() for link in self.links)
             told = {"at": got, "whole": SIZE, "got": got, "sent": 2 * got or 10, "peers": connected}
             self._say(node_id, number, progress=told, more=True)
-            if got == SIZE and self.names.get(node_id, 0) > 0:
-                self.names[node_id] -= 1
-                self._is_at_it(node_id)
-                continue
-            if got == SIZE and self.names.pop(node_id, None) is not None:
-                before = 0
             if before < got == SIZE:
-                self.has[node_id] = "new but" if self.unlike else "new"
-                self.wrote.add(node_id)
-                self._say(node_id, number, complete=True, more=True)
+                self._say(node_id, number, merging=True, more=True)
+                if node_id not in self.stuck:
+                    self._merge(node_id, number)
+
+    def _merge(self, node_id: int, number: int) -> None:
+        trouble = self.trouble.get(node_id, "")
+        if not trouble:
+            self._became(node_id)
+        if self.unlike:
+            self.has[node_id] = "new but"
+        self._say(node_id, number, complete=True, trouble=trouble, more=True)
 
     def _is_at_it(self, node_id: int) -> None:
         self._say(node_id, 1, alive=True, done=100 * int(self.t), more=True)
@@ -132,7 +135,7 @@ class Swarmed(Workers):
     def _torrent(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
         self.torrents.append(message)
-        if not self.made.get("code") and self.made["files"]:
+        if not self.made.get("code"):
             self._say(node_id, message["n"], chunk=HASH[:3], more=True)
             self._say(node_id, message["n"], chunk=HASH[3:], more=True)
         self._say(node_id, message["n"], **self.made)

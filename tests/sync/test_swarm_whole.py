@@ -26,6 +26,10 @@ def source(tmp_path: Path) -> Path:
     top = tmp_path / "source"
     make_all_kinds(top)
     (top / "big").write_bytes(os.urandom(2_000_000))
+    (top / "big").chmod(0o2750)
+    os.setxattr(top / "big", "user.color", b"red")
+    os.setxattr(top, "user.whole", b"yes")
+    os.utime(top, ns=(1, 1_234_567_890_123_456_789))
     return top
 
 
@@ -36,8 +40,8 @@ def place(tmp_path: Path) -> Path:
     return made
 
 
-def run(place: Path, source: Path, dies: Any = None, **options: Any) -> Local:
-    """Copy by a swarm."""
+def run(place: Path, source: Path, dies: Any = None, bare: tuple[int, ...] = (), **options: Any) -> Local:
+    """Copy by a swarm; hosts that are `bare` have no rsync."""
     what = {"sources": (os.fsencode(source) + b"/",), "dest": DEST, "method": Method.SWARM, **options}
     return Local(
         place,
@@ -52,13 +56,24 @@ def run(place: Path, source: Path, dies: Any = None, **options: Any) -> Local:
             authority=Authority,
         ),
         dies=dies or (lambda node_id, message: False),
+        bare=bare,
     )
 
 
 def all_have(it: Local, place: Path, source: Path, hosts: tuple[int, ...] = HOSTS) -> None:
+    """Without a byte by rsync."""
+    assert {message["do"] for _, message in it.told}.isdisjoint({"push", "receive", "record", "join"})
     assert {node_id: each.verdict for node_id, each in it.judged.items()} == dict.fromkeys(HOSTS, Verdict.OK)
     for host in hosts:
-        assert tree(place / str(host)) == tree(source)
+        has_all(place / str(host), source)
+
+
+def has_all(dest: Path, source: Path) -> None:
+    assert tree(dest) == tree(source)
+    for path in ("", "big"):
+        names = {name: os.getxattr(source / path, name) for name in os.listxattr(source / path)}
+        assert {name: os.getxattr(dest / path, name) for name in os.listxattr(dest / path)} == names
+    assert dest.stat().st_mtime_ns == source.stat().st_mtime_ns
 
 
 def test_a_first_delivery(place: Path, source: Path) -> None:
@@ -67,6 +82,37 @@ def test_a_first_delivery(place: Path, source: Path) -> None:
     said = " ".join(it.notices)
     assert "the swarm served 3 of 3 hosts" in said
     assert "left out" not in said
+
+
+def test_hosts_without_rsync(place: Path, source: Path) -> None:
+    (place / "1").mkdir()
+    (place / "1" / "mine").write_text("mine")
+    it = run(place, source, bare=HOSTS)
+    assert (place / "1" / "mine").read_text() == "mine"
+    (place / "1" / "mine").unlink()
+    os.utime(place / "1", ns=(1, source.stat().st_mtime_ns))
+    all_have(it, place, source)
+
+
+def test_attributes_alone(place: Path, source: Path) -> None:
+    for host in HOSTS:
+        subprocess.run(["cp", "-a", str(source), str(place / str(host))], check=True)
+    (source / "dir").chmod(0o711)
+    (source / "dir" / "file").chmod(0o604)
+    (source / "again").unlink()
+    it = run(place, source, delete=True, max_delete=1)
+    all_have(it, place, source)
+
+
+def test_owners_that_are_asked_for(place: Path, source: Path) -> None:
+    (place / "1").mkdir()
+    (place / "1" / "big").write_bytes((source / "big").read_bytes())
+    it = run(place, source, chown="1234:4321")
+    assert {node_id: each.verdict for node_id, each in it.judged.items()} == dict.fromkeys(HOSTS, Verdict.OK)
+    for host in HOSTS:
+        seen = [path.lstat() for path in (place / str(host)).rglob("*")]
+        assert {(each.st_uid, each.st_gid) for each in seen} == {(1234, 4321)}
+    assert {message["do"] for _, message in it.told}.isdisjoint({"push", "receive"})
 
 
 def test_a_patch_is_all_that_travels(place: Path, source: Path) -> None:
@@ -94,7 +140,7 @@ def test_a_release(place: Path, source: Path) -> None:
     assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
     for host in HOSTS:
         current = place / str(host) / "current"
-        assert tree(current.resolve()) == tree(source)
+        has_all(current.resolve(), source)
         assert not list((place / str(host)).rglob(".nile-sync-*"))
 
 

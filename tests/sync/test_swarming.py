@@ -9,7 +9,7 @@ import pytest
 from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
 from nile.sync.swarmers import ENOUGH, MOST, NEIGHBOURS, Swarmer, Swarmers
-from nile.sync.swarming import AT_ONE_TIME, END_S, START_S, STILL_S, STUCK_S
+from nile.sync.swarming import AT_ONE_TIME, END_S, MERGE_S, START_S, STILL_S, STUCK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.many import wide
@@ -125,8 +125,67 @@ class TestWhoMayTakePart:
         assert "the root, in the clear" in notices(it)
 
 
-class TestWhatATorrentDoesntCarry:
-    def test_rsync_mends_it_and_compares_no_contents(self) -> None:
+class TestWhatIsntPutInPlace:
+    def test_rsync_brings_it(self) -> None:
+        it = swarm()
+        it.trouble = {2: "a directory is in the way"}
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [2]
+        assert f"rsync: {it.tree[2].name} (a directory is in the way)" in notices(it)
+        assert "served 4 of 5 hosts" in notices(it)
+
+    def test_it_is_waited_for_longer_than_for_what_comes(self) -> None:
+        it = swarm()
+        it.stuck = {1, 2, 3, 4, 5}
+        it.TICKS = int(STUCK_S) + 30
+        it.begin()
+        it.go_on()
+        assert it.judged == {}
+        assert it.when("unpeer") == []
+        for node_id, number in list(it.numbers.items()):
+            if node_id != ROOT_ID:
+                it._merge(node_id, number)
+        it.go_on()
+        all_ok(it)
+        assert it.copies == []
+
+    def test_but_not_for_ever(self) -> None:
+        it = swarm()
+        it.stuck = {3}
+        it.TICKS = int(MERGE_S) + 30
+        it.begin()
+        it.go_on()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [3]
+        assert "what came isn't put in place" in notices(it)
+
+    def test_what_hosts_have_beside_the_source_stays(self) -> None:
+        it = swarm()
+        it.keeps = {2}
+        it.run()
+        assert set(codes(it).values()) == {None}
+        assert it.has[2] == "new and more"
+        assert it.copies == []
+
+    def test_hosts_without_rsync_need_none(self) -> None:
+        it = swarm()
+        it.refuses = {each: {"rsync": None} for each in range(1, 6)}
+        it.run()
+        all_ok(it)
+
+    @pytest.mark.parametrize("lacks", [{4}, {ROOT_ID}])
+    def test_but_then_it_is_all_that_they_have(self, lacks: set[int]) -> None:
+        it = swarm()
+        it.refuses = {each: {"rsync": None} for each in range(1, 6)}
+        it.lacks = lacks
+        it.run()
+        failed = {node_id for node_id, code in codes(it).items() if code == Code.NO_RSYNC}
+        assert failed == ({4} if lacks == {4} else {1, 2, 3, 4, 5})
+        assert it.copies == []
+        assert "no Python has it" in it.judged[4].reason
+
+    def test_what_still_differs_rsync_mends_and_compares_no_contents(self) -> None:
         it = swarm()
         it.unlike = True
         it.run()
@@ -138,15 +197,36 @@ class TestWhatATorrentDoesntCarry:
         it = swarm(chown="me:us")
         it.run()
         all_ok(it)
-        assert len(it.copies) == 5
+        assert it.copies == []
+        assert {each["chown"] for each in [message for _, message in it.begun if "delete" in message]} == {
+            "me:us"
+        }
 
-    def test_nothing_of_it_at_all(self) -> None:
-        it = swarm()
-        it.made = {"files": 0, "size": 0}
+    @pytest.mark.parametrize(
+        ("delete", "extra", "whole"), [(True, 3, True), (True, 0, False), (False, 3, False)]
+    )
+    def test_all_of_it_is_named_where_something_may_have_to_go(
+        self, delete: bool, extra: int, whole: bool
+    ) -> None:
+        it = swarm(delete=delete, max_delete=9)
+        it.extra[4], it.paths = extra, b"a"
+        it.has[4] = "older"
         it.run()
         all_ok(it)
-        assert len(it.copies) == 5
-        assert "no swarm" not in notices(it)
+        assert [(each["whole"], each["only"]) for each in it.torrents] == [(whole, b"a")]
+        assert {
+            (each["delete"], each["max_delete"])
+            for each in [message for _, message in it.begun if "delete" in message]
+        } == {(delete, 0), (delete, extra)}
+
+    def test_one_without_room_for_it_is_left_to_rsync(self) -> None:
+        it = swarm()
+        it.source = {"room": SIZE // 2}
+        it.free[2] = SIZE - 1
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [2]
+        assert f"{it.tree[2].name} (no room there" in notices(it)
 
     def test_only_what_hosts_lack_by_name_is_in_it(self) -> None:
         it = swarm()
@@ -296,7 +376,7 @@ class TestHostsThatLieOrHang:
             it.all_said()
             it.advance()
         it.all_said()
-        it._say(1, it.numbers[1], complete=True, more=True)
+        it._say(1, it.numbers[1], complete=True, trouble="", more=True)
         with pytest.raises(ValueError, match="again"):
             it.all_said()
 
@@ -313,14 +393,6 @@ class TestHostsThatLieOrHang:
         it.TICKS = int(2 * END_S) + 90
         it.run()
         all_ok(it)
-
-    def test_one_that_names_many_files_isnt_taken_for_one_that_gets_nothing(self) -> None:
-        it = swarm()
-        it.names = {2: 2 * STILL_S}
-        it.TICKS = int(2 * STILL_S) + 60
-        it.run()
-        all_ok(it)
-        assert it.copies == []
 
     def test_a_seed_that_doesnt_say_that_it_has_ended_holds_up_nobody_for_ever(self) -> None:
         it = swarm()

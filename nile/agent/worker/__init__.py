@@ -90,6 +90,6 @@ For a swarm:
     origins     from whom a peer got what                         pure
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it
-    placing     what it brought gets its names
+    landing     where it puts what comes, and how that gets to its place
     swarming    the root's seed, and the peer of a host
 """

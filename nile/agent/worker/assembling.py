@@ -68,30 +68,33 @@ class _First(NamedTuple):
 class Downloads:
     """A directory of files that were downloaded, and checked: ours alone, in the destination's file system.
 
-    `names` is where in it the content of a path is, if not at the path itself. Raises OSError, Failure.
+    `names` is where in it the content of a path is, if not at the path itself; with `links` it stays there,
+    too. Raises OSError, Failure.
     """
 
-    def __init__(self, directory: bytes, names: "Dict[bytes, bytes]") -> None:
+    def __init__(self, directory: bytes, names: "Dict[bytes, bytes]", links: bool = False) -> None:
         top = os.open(directory, _DIRECTORY)
         seen = os.fstat(top)
         if seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
             raise Failure("not-writable", "others may enter the directory of downloads", name=directory)
         self._directories = Directories(top)
         self._names = names
+        self._move = os.link if links else os.rename
+        self._links = 1 + links
 
     def take(self, entry: "Entry", made: bytes) -> int:
-        """Move a file's content to this path; gives it opened. Raises OSError, Failure if it isn't that."""
+        """Have a file's content at this path; gives it opened. Raises OSError, Failure if it isn't that."""
         at = self._names.get(entry.path, entry.path)
         if not leads_inside(at):
             raise ValueError("a download with a path that leads elsewhere")
         above, _, name = at.rpartition(b"/")
         try:
-            self._directories.within(above, lambda fd: os.rename(name, made, src_dir_fd=fd))
+            self._directories.within(above, lambda fd: self._move(name, made, src_dir_fd=fd))
         except (FileNotFoundError, NotADirectoryError):
             raise Failure("incomplete", "its content wasn't downloaded", True, entry.path) from None
         seen = os.lstat(made)  # nobody else gets at it any more
         whole = stat.S_ISREG(seen.st_mode) and seen.st_size == entry.size
-        if not whole or seen.st_nlink != 1 or seen.st_uid != os.geteuid():
+        if not whole or seen.st_nlink != self._links or seen.st_uid != os.geteuid():
             raise Failure("corrupt", "what was downloaded isn't what it should be", True, entry.path)
         return os.open(made, _CONTENT)
 

@@ -59,9 +59,10 @@ class Merge(NamedTuple):
     The archive and the files have to be known to be the root's by now. Where the first name of a file (its
     `group`) is in `dest` with its size and time, it is taken for that; its content is taken from
     `downloaded` where not, or where it is `differing`. That is a directory of our own in the file system of
-    `dest`, mode 0700, whose files are moved out of it: whoever downloads must have finished. `names` is where
-    in it they are, by path, where that isn't the path. `extras` are paths below `dest` that are deleted, as
-    they were found there and aren't at the source (not those that are excluded), at most `max_delete`.
+    `dest`, mode 0700, whose files are moved out of it: whoever downloads must have finished. With `links`
+    they get a second name, and stay there, too. `names` is where in it they are, by path, where that isn't
+    the path. `extras` are paths below `dest` that are deleted, as they were found there and aren't at the
+    source (not those that are excluded), at most `max_delete`.
     """
 
     dest: bytes
@@ -71,6 +72,7 @@ class Merge(NamedTuple):
     names: "Dict[bytes, bytes]" = {}
     extras: "Sequence[bytes]" = ()
     max_delete: "Optional[int]" = None
+    links: bool = False
 
 
 class Done(NamedTuple):
@@ -108,7 +110,7 @@ class _Merger:
             self._dressing,
             self.there,
             os.fstat(self._places.dest).st_dev,
-            Downloads(what.downloaded, what.names),
+            Downloads(what.downloaded, what.names, what.links),
             what.differing,
         )
         self._what = what

@@ -2,10 +2,12 @@
 
 Files follow each other in the order of their paths, and behind each there is
 padding (BEP 47), so that no piece has parts of two: whoever has some of the
-files needs nothing of these. A file has, beside what BEP 3 knows, its mode and
-its time under `nile`; so these are signed by the info hash, as all the rest. So
-is a number that was never used before: an info hash that nobody can guess keeps
-strangers out who don't read along.
+files needs nothing of these. Of a file it has, beside what BEP 3 knows, its time
+under `nile`. All else that a tree has is in an archive without contents (see
+archive), which is the last file and the only one marked by `archive`; `whole`
+says that it has all of the tree. So all of it is covered by the info hash, and
+so is a number that was never used before: an info hash that nobody can guess
+keeps strangers out who don't read along.
 
 Each file is looked at before and after it was read: what isn't any more as the
 manifest has it ends it all. From then on the info hash says what each byte is.
@@ -18,7 +20,7 @@ from typing import NamedTuple
 
 from nile.agent.worker import bencode
 from nile.agent.worker.forking import Failure
-from nile.agent.worker.manifest import FILE, TEMPORARY
+from nile.agent.worker.manifest import FILE, TEMPORARY, Entry
 from nile.agent.worker.scanning import mark
 from nile.agent.worker.working import PIECE, WORK
 
@@ -26,13 +28,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-    from nile.agent.worker.manifest import Entry
     from nile.agent.worker.trees import Source
 
 LEAST_PIECE, MOST_PIECE = 64 << 10, 4 << 20  # bytes
 MOST_PIECES = 2000
 PADDING = 8  # of so many bytes one may be padding, for the sake of fewer pieces
 NAME = b"nile"
+ARCHIVE = b"archive"
 _SHA1 = 20  # bytes
 _BUFFER = 1 << 20
 
@@ -42,7 +44,6 @@ class File(NamedTuple):
 
     path: bytes
     size: int
-    mode: int
     mtime_ns: int
 
 
@@ -76,26 +77,37 @@ def chosen(source: "Source", only: bytes = b"") -> "List[Entry]":
 
 
 def make(
-    source: "Source", files: "Sequence[Entry]", nonce: bytes, name: bytes = NAME, certificate: bytes = b""
+    source: "Source",
+    files: "Sequence[Entry]",
+    archive: int,
+    whole: bool,
+    nonce: bytes,
+    name: bytes = NAME,
+    certificate: bytes = b"",
 ) -> bytes:
     """The info of a torrent with these files, bencoded. Raises Failure where they aren't as they were.
 
+    `archive` is a descriptor of what says how they are put together, and all else there is; `whole`: of all.
     `certificate` is that of an authority: whoever has none that it signed may not take part (see authority).
     """
-    piece = piece_size([entry.size for entry in files])
+    size = os.fstat(archive).st_size
+    piece = piece_size([entry.size for entry in files] + [size])
     pieces: "List[bytes]" = []
-    for at, entry in enumerate(files):
+    for entry in files:
         try:
-            pieces += _hashes(source, entry, piece, at + 1 < len(files))
+            pieces += _hashes(source, entry, piece)
         except OSError as error:
             raise Failure("source-changed", error.strerror or "it can't be read", name=entry.path) from None
+    itself = Entry(ARCHIVE, FILE, 0, size, 0, 0, 0)
+    pieces += (_hash(archive, itself, at, min(size, at + piece), 0) for at in range(0, size, piece))
     info: "Dict[bytes, Any]" = {
-        b"files": list(_listed(files, piece)),
+        b"files": [*_listed(files, piece), {b"archive": 1, b"length": size, b"path": [ARCHIVE]}],
         b"name": name,
         b"nonce": nonce,
         b"piece length": piece,
         b"pieces": b"".join(pieces),
         b"private": 1,
+        b"whole": int(whole),
     }
     if certificate:
         info[b"ssl-cert"] = certificate
@@ -103,16 +115,15 @@ def make(
 
 
 def _listed(files: "Sequence[Entry]", piece: int) -> "Iterator[Dict[bytes, Any]]":
-    for at, entry in enumerate(files):
-        about = [entry.mode, entry.mtime_ns]
-        yield {b"length": entry.size, b"nile": about, b"path": list(entry.path.split(b"/"))}
+    for entry in files:
+        yield {b"length": entry.size, b"nile": [entry.mtime_ns], b"path": list(entry.path.split(b"/"))}
         padding = -entry.size % piece
-        if padding and at + 1 < len(files):
+        if padding:
             yield {b"attr": b"p", b"length": padding, b"path": [b".pad", b"%d" % padding]}
 
 
-def _hashes(source: "Source", entry: "Entry", piece: int, padded: bool) -> "Iterator[bytes]":
-    """Those of the pieces of one file, of which the last one may be padded with zeros."""
+def _hashes(source: "Source", entry: "Entry", piece: int) -> "Iterator[bytes]":
+    """Those of the pieces of one file, of which the last one is padded with zeros."""
     fd = os.open(source.place(entry.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         before = source.manifest.marks[entry.path]
@@ -120,7 +131,7 @@ def _hashes(source: "Source", entry: "Entry", piece: int, padded: bool) -> "Iter
         if mark(seen) != before or not stat.S_ISREG(seen.st_mode):
             raise _changed(entry)
         for begin in range(0, entry.size, piece):
-            yield _hash(fd, entry, begin, min(entry.size, begin + piece), piece if padded else 0)
+            yield _hash(fd, entry, begin, min(entry.size, begin + piece), piece)
         if mark(os.fstat(fd)) != before:
             raise _changed(entry)
     finally:
@@ -145,7 +156,10 @@ def _changed(entry: "Entry") -> Failure:
 
 
 class Metainfo:
-    """What an info dictionary says. `files` are in their order, None for padding."""
+    """What an info dictionary says. `files` are in their order, None for padding and for the archive.
+
+    `archive` is the number of that, and `whole` says whether it has all that the source has.
+    """
 
     def __init__(self, info: bytes) -> None:
         """Raises ValueError where it isn't one of ours."""
@@ -155,7 +169,11 @@ class Metainfo:
             assert isinstance(value, dict)
             self.piece: int = value[b"piece length"]
             self.pieces: int = len(value[b"pieces"]) // _SHA1
-            self.files: "List[Optional[File]]" = [_read(each) for each in value[b"files"]]
+            *files, archive = value[b"files"]
+            assert archive[b"archive"] == 1
+            self.files: "List[Optional[File]]" = [_read(each) for each in files] + [None]
+            self.archive = len(files)
+            self.whole = value[b"whole"] == 1
         except (AssertionError, KeyError, TypeError, IndexError):
             raise ValueError("a torrent that isn't one of ours") from None
 
@@ -170,17 +188,17 @@ class Metainfo:
         return hashlib.sha1(self.info).digest()
 
     def numbered(self) -> "Iterator[Tuple[int, File]]":
-        """Files with their numbers, padding left out."""
+        """Files with their numbers, padding and the archive left out."""
         return ((number, file) for number, file in enumerate(self.files) if file is not None)
 
 
 def _read(listed: "Dict[bytes, Any]") -> "Optional[File]":
     if b"p" in listed.get(b"attr", b""):
         return None
-    parts, (mode, mtime_ns) = listed[b"path"], listed[b"nile"]
+    parts, (mtime_ns,) = listed[b"path"], listed[b"nile"]
     odd = any(not part or part in (b".", b"..") or b"/" in part or b"\0" in part for part in parts)
     if odd or not parts or parts[0].startswith(TEMPORARY):
         raise ValueError("a torrent with a path that is none")
-    if not all(isinstance(each, int) for each in (mode, mtime_ns, listed[b"length"])):
+    if not all(isinstance(each, int) for each in (mtime_ns, listed[b"length"])):
         raise ValueError("a torrent with a file that is none")
-    return File(b"/".join(parts), listed[b"length"], mode, mtime_ns)
+    return File(b"/".join(parts), listed[b"length"], mtime_ns)

@@ -70,7 +70,7 @@ class Spool:
         self._look_at = 0
         self._changed = changed
         self._digest = Digest(hashed)
-        self._fd = _nameless(directory)
+        self._fd = nameless(directory)
         try:
             self._look()
         except FullError:
@@ -140,7 +140,7 @@ class Spool:
             self._fd = -1
 
 
-def _nameless(directory: bytes) -> int:
+def nameless(directory: bytes) -> int:
     """A new file, to read and to write, that has no name."""
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -3,32 +3,31 @@
     torrent   make the metainfo of what is to be copied: `only` of it, if that isn't b"" (the root's worker)
     seed      serve it                                                                   (the root's worker)
     metainfo  a part of it
-    peer      take part, and give the files their names once all are there
+    peer      take part, and have what comes where it belongs once all is there
     peers     connect to these: addresses and ports
     limit     bytes a second that go out at most
     unpeer    take part no more
 
 A seed and a peer answer with their port, then say how they are, and in the end
-what they sent; a host also that it is `complete`. From then on it has the files,
-and serves the others until it is told to stop.
+what they sent; a host also that it is `merging`, from time to time, once all has
+come, and then `complete`: it has what the source has, as far as that was
+`merged`. It serves the others until it is told to stop.
 """
 
-import contextlib
-import errno
 import os
-import stat
 import zlib
 
-from nile.agent.worker import metainfo, peering, peerprogram, placing, receiving, target
+from nile.agent.worker import archiving, metainfo, peering, peerprogram
 from nile.agent.worker.forking import Failure
+from nile.agent.worker.landing import Landing, wanted
 from nile.agent.worker.lookup import LookUp
-from nile.agent.worker.manifest import FILE, TEMPORARY
+from nile.agent.worker.manifest import FILE
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.metainfo import Metainfo
 from nile.agent.worker.peering import Peering
 from nile.agent.worker.peerprogram import NAMES
-from nile.agent.worker.placing import Placing
-from nile.agent.worker.working import WORK
+from nile.agent.worker.recording import nameless
+from nile.agent.worker.taping import spool_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.manifest import Manifest
     from nile.agent.worker.place import Place
+    from nile.agent.worker.running import Ending
     from nile.agent.worker.trees import Source
 
     Message = Dict[str, Any]
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     Changed = Callable[[], List[bytes]]
 
 CHUNK = 64 * 1024  # bytes of a packed torrent in one message
-OWN = "-swarm"  # after the name of the run's own directory
 MOST_NAMED = 3
 MOST_ADDRESSES = 4  # of one host
 
@@ -173,59 +172,80 @@ class Taker(Part):
         say: "Say",
         torrent: Metainfo,
         place: "Place",
-        there: "Dict[bytes, Tuple[int, int]]",
+        found: "Optional[Manifest]",
     ) -> None:
         """Raises OSError where it can't have a directory."""
-        self._dest = place.dest
-        self._wanted = set(placing.wanted(torrent.numbered(), there))
-        self._complete = self._placed = False
-        self._directory = directory(place)
-        self._links = placing.can_link(self._directory)
+        entries = found.entries if found is not None and not message["all"] else []
+        there = {entry.path: (entry.size, entry.mtime_ns) for entry in entries if entry.kind == FILE}
+        self._names = {path: b"%d" % number for number, path in wanted(torrent.numbered(), there)}
+        self._found = found
+        self._merge_as = message
+        self._is_here = self._complete = self._stopped = False
+        self._end: "Optional[Tuple[str, str]]" = None
+        """How its peer ended, before all was in its place."""
+        self._landing = Landing(place)
         super().__init__(loop, message, say, torrent)
 
     def _start(self) -> None:
+        coming = set(self._names.values()) | {b"%d" % self._torrent.archive}
         files = range(len(self._torrent.files))
-        wanted = bytes(number in self._wanted for number in files)
-        self._peering.tell(dict(self._how, do="start", directory=self._directory, wanted=wanted, seed=False))
+        wanted = bytes(b"%d" % number in coming for number in files)
+        directory = self._landing.directory
+        self._peering.tell(dict(self._how, do="start", directory=directory, wanted=wanted, seed=False))
 
     def _completed(self) -> None:
-        if self._trouble:
+        if self._trouble or self._is_here:
             return  # what it wrote isn't there
-        if self._links:
-            self._place()
-            self._placed = True
-            self._say(self._number, {"complete": True, "more": True})
+        self._is_here = True
+        self._say_merging()
+        if self._landing.links:
+            self._merge()
         else:  # a file has one name: it can't be served any more
-            self._complete = True
             self._peering.stop()
 
-    def _place(self) -> None:
-        files = ((number, file) for number, file in self._torrent.numbered() if number in self._wanted)
-        with WORK.announced():
-            Placing(self._directory, self._dest, self._links).place(files)
+    def _say_merging(self) -> None:
+        self._say(self._number, {"merging": True, "more": True})
+
+    def _merge(self) -> None:
+        how = self._merge_as
+        try:
+            self._landing.merge(
+                self._loop, self._torrent, self._names, self._found, how, self._merged, self._say_merging
+            )
+        except OSError as error:
+            self._is_merged("%s: %s" % (error.strerror, os.fsdecode(error.filename or b"")))
+
+    def _merged(self, ending: "Ending") -> None:
+        self._is_merged(ending.said() if ending.code else "")
+
+    def _is_merged(self, trouble: str) -> None:
+        if not self._stopped:
+            self._complete = True
+            self._say(self._number, {"complete": True, "trouble": trouble, "more": True})
+        if self._end is not None:
+            super()._over(*self._end)
+
+    def stop(self, idle: "Optional[Callable[[], None]]" = None) -> None:
+        """As that of any part; what isn't in its place yet gets there no more."""
+        self._stopped = True
+        self._landing.abort()
+        super().stop(idle)
+
+    def _over(self, code: str, reason: str) -> None:
+        self._end = code, reason
+        if self._is_here and not self._complete and not self._stopped:
+            if not self._landing.merging:
+                self._merge()
+        elif not self._landing.merging:
+            super()._over(code, reason)
 
     def _leave(self) -> None:
-        if self._complete:
-            self._place()
-        if not self._placed:
+        if not self._complete:
             self.clear()
 
     def clear(self) -> None:
-        """Remove the directory. A file that loses a name looks as if somebody had written to it."""
-        with contextlib.suppress(OSError):  # then the next run removes it
-            receiving.remove(self._dest, os.path.basename(self._directory))
-
-
-def directory(place: "Place") -> bytes:
-    """A new one, for this user only, beside that of rsync's; raises OSError.
-
-    Also where somebody else could put another one in its place.
-    """
-    seen = os.stat(place.dest)
-    open_to_others = seen.st_mode & 0o022 and not seen.st_mode & stat.S_ISVTX
-    if seen.st_uid not in (0, os.geteuid()) or open_to_others:
-        raise OSError(errno.EPERM, "others may change what is in it", place.dest)
-    return target.temporary(place.dest, os.fsdecode(place.temporary)[len(TEMPORARY) :] + OWN)
+        """Remove what others are served from."""
+        self._landing.clear()
 
 
 class Swarming:
@@ -250,24 +270,27 @@ class Swarming:
 
     def torrent(self, message: "Message", source: "Source") -> "Message":
         """Make it; it is said in chunks, and then what it is."""
-        files = metainfo.chosen(source, message["only"])
-        if not files:
-            return {"files": 0, "size": 0}
+        only, whole = message["only"], message["whole"] or not message["only"]
+        files = metainfo.chosen(source, only)
+        archive = nameless(os.fsencode(spool_directory()))  # it stays open, to be served
         try:
+            archiving.write_bare(os.dup(archive), source, paths=None if whole else only)
             named = [message[what].encode() for what in ("name", "certificate")]
-            torrent = Metainfo(metainfo.make(source, files, message["nonce"], *named))
+            info = metainfo.make(source, files, archive, whole, message["nonce"], *named)
+            torrent = Metainfo(info)
         except Failure as failure:
+            os.close(archive)
             raise CantError(failure.code, "%s: %s" % (failure, os.fsdecode(failure.name))) from None
         self._check()
         places = [b""] * len(torrent.files)  # of padding nothing is read
         for number, file in torrent.numbered():
             places[number] = source.place(file.path)
+        places[torrent.archive] = b"/proc/%d/fd/%d" % (os.getpid(), archive)
         self._torrent, self._places = torrent, places
         packed = zlib.compress(torrent.info, 6)
         for at in range(0, len(packed), CHUNK):
             self._say(message["n"], {"chunk": packed[at : at + CHUNK], "more": True})
-        size = sum(file.size for _, file in torrent.numbered())
-        return {"files": len(files), "size": size}
+        return {}
 
     def _check(self) -> None:
         """What was hashed is all there is: has nothing been written to, also of what was hashed first?"""
@@ -295,13 +318,8 @@ class Swarming:
             torrent = Metainfo(zlib.decompress(packed))
         except (ValueError, zlib.error) as error:
             raise CantError("copy", "what came of the torrent can't be read: %s" % error) from None
-        there = {}
-        if found is not None and not message["all"]:
-            there = {
-                entry.path: (entry.size, entry.mtime_ns) for entry in found.entries if entry.kind == FILE
-            }
         number = message["n"]
-        self._parts[number] = Taker(self._loop, message, self._end, torrent, place, there)
+        self._parts[number] = Taker(self._loop, message, self._end, torrent, place, found)
 
     # At both.
 

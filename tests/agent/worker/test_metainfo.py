@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,15 @@ def read(*places: str) -> Source:
     return source
 
 
-def made(source: Source, only: bytes = b"") -> Metainfo:
-    return Metainfo(metainfo.make(source, metainfo.chosen(source, only), NONCE))
+ARCHIVE = b"an archive"
+
+
+def made(source: Source, only: bytes = b"", nonce: bytes = NONCE) -> Metainfo:
+    with tempfile.TemporaryFile() as file:
+        file.write(ARCHIVE)
+        file.flush()
+        files = metainfo.chosen(source, only)
+        return Metainfo(metainfo.make(source, files, file.fileno(), not only, nonce))
 
 
 @pytest.fixture
@@ -73,9 +81,7 @@ def test_each_file_begins_a_piece_and_all_are_hashed(top: Path) -> None:
     assert torrent.piece == 65_536
     files = dict(torrent.numbered())
     assert [file.path for file in files.values()] == [b"a", b"b/c", b"d", b"e"]
-    padded = b"".join(
-        content + bytes(-len(content) % 65_536 if name != "e" else 0) for name, content in contents.items()
-    )
+    padded = b"".join(content + bytes(-len(content) % 65_536) for content in contents.values()) + ARCHIVE
     hashes = [hashlib.sha1(padded[at : at + 65_536]).digest() for at in range(0, len(padded), 65_536)]
     value = bencode.decode(torrent.info)
     assert isinstance(value, dict)
@@ -84,12 +90,29 @@ def test_each_file_begins_a_piece_and_all_are_hashed(top: Path) -> None:
     assert sum(each[b"length"] for each in value[b"files"]) == len(padded)
 
 
-def test_files_carry_mode_and_time(top: Path) -> None:
+def test_files_carry_their_time(top: Path) -> None:
     (top / "a").write_bytes(b"x")
-    (top / "a").chmod(0o4751)
     os.utime(top / "a", ns=(1, 1_234_567_890_123_456_789))
     (file,) = (file for _, file in made(read(f"{top}/")).numbered())
-    assert file == (b"a", 1, 0o4751, 1_234_567_890_123_456_789)
+    assert file == (b"a", 1, 1_234_567_890_123_456_789)
+
+
+def test_an_archive_is_the_last_of_its_files(top: Path) -> None:
+    (top / "a").write_bytes(b"x")
+    source = read(f"{top}/")
+    torrent = made(source)
+    assert torrent.archive not in dict(torrent.numbered())
+    assert torrent.archive == len(torrent.files) - 1
+    value = bencode.decode(torrent.info)
+    assert isinstance(value, dict)
+    assert value[b"files"][-1][b"length"] == len(ARCHIVE)
+    assert torrent.whole
+    assert not made(source, b"a").whole
+
+
+def test_a_torrent_of_an_archive_alone(top: Path) -> None:
+    torrent = made(read(f"{top}/"))
+    assert (torrent.archive, torrent.pieces, list(torrent.numbered())) == (0, 1, [])
 
 
 def test_nothing_but_files_with_bytes_and_of_hard_links_one(top: Path) -> None:
@@ -115,8 +138,7 @@ def test_paths_are_those_of_the_transfer(top: Path, tmp_path: Path) -> None:
 def test_the_info_hash_cant_be_guessed(top: Path) -> None:
     (top / "a").write_bytes(b"x")
     source = read(f"{top}/")
-    files = metainfo.chosen(source)
-    one, other = (Metainfo(metainfo.make(source, files, nonce)) for nonce in (b"1", b"2"))
+    one, other = (made(source, nonce=nonce) for nonce in (b"1", b"2"))
     assert one.hash != other.hash
     assert one.hash == hashlib.sha1(one.info).digest()
 
@@ -142,8 +164,15 @@ def test_a_file_that_isnt_any_more_as_it_was(top: Path, deed: str) -> None:
     "path", [[b".."], [b"a", b".."], [b""], [], [b"a/b"], [b"a\0"], [b".nile-sync-x", b"a"]]
 )
 def test_paths_that_lead_elsewhere_are_none(path: list[bytes]) -> None:
-    listed = {b"length": 1, b"nile": [0o644, 0], b"path": path}
-    info = {b"files": [listed], b"name": b"x", b"piece length": 65536, b"pieces": bytes(20)}
+    listed = {b"length": 1, b"nile": [0], b"path": path}
+    archive = {b"archive": 1, b"length": 1, b"path": [b"archive"]}
+    info = {
+        b"files": [listed, archive],
+        b"whole": 1,
+        b"name": b"x",
+        b"piece length": 65536,
+        b"pieces": bytes(20),
+    }
     with pytest.raises(ValueError, match="path"):
         Metainfo(bencode.encode(info))
 

@@ -1,0 +1,60 @@
+"""What is in the torrent of a run, for whom that is, and how hosts put it in place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nile.sync.options import SyncOptions
+from nile.sync.targets import Difference, Target
+
+NO_ROOM = "no room there for its files with their holes filled"
+MOST_PATHS = 512 * 1024
+"""Bytes of names, beyond which all files are in the torrent."""
+
+Found = Mapping[Target, Difference | None]
+"""How hosts differ from the source, as far as that is known."""
+
+
+def fits(target: Target, found: Difference | None) -> bool:
+    """Is there room for all that comes? Holes in files are filled on the way."""
+    return found is None or found.move <= target.free
+
+
+def contents(options: SyncOptions, found: Found) -> dict[str, Any]:
+    """What the root's worker puts in: `only` these files; `whole`: all that there is of metadata.
+
+    What a host has beside the source is known only from the whole, and owners that are asked for are for all.
+    """
+    more = options.delete and any(each is None or each.extra for each in found.values())
+    return {"only": _named(found), "whole": more or bool(options.chown)}
+
+
+def _named(found: Found) -> bytes:
+    """All that any of them lacks, with a zero byte between; b"" where that isn't known, or is too much."""
+    named: set[bytes] = set()
+    for each in found.values():
+        if each is not None and each.only_more:
+            continue
+        if each is None or not each.paths:
+            return b""
+        named.update(each.paths.split(b"\0"))
+    paths = b"\0".join(sorted(named))
+    return paths if len(paths) <= MOST_PATHS else b""
+
+
+def put_in_place(options: SyncOptions, target: Target) -> dict[str, Any]:
+    """How a host is to do that."""
+    return {
+        "delete": options.delete,
+        "max_delete": None if options.release else target.may_delete,
+        "numeric_ids": options.numeric_ids,
+        "chown": options.chown,
+    }
+
+
+def chunk_of(value: object) -> bytes:
+    """A part of a torrent, as the root's worker says it; raises TypeError."""
+    if not isinstance(value, bytes):
+        raise TypeError("a chunk that is no bytes")
+    return value
