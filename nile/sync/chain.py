@@ -21,15 +21,10 @@ from nile.sync.leading import Leading
 from nile.sync.means import Means
 from nile.sync.member import Member, Members
 from nile.sync.targets import Target, count, words
+from nile.sync.tries import Tries
 from nile.sync.wording import said_by_ssh
 from nile.topology.model import ROOT_ID
 
-TRIES = 2
-"""Ways to one member that come to nothing, before it is left out."""
-TRIES_FROM = 3
-"""Ways from one node that come to nothing, before that one is left out."""
-HOPELESS = 4
-"""Ways that came to nothing before any led anywhere: these hosts can't reach each other."""
 MOST_APART = 4
 """Members that the root feeds because the one before them may not log in there: each takes of its port."""
 ORPHAN_S = 1.5
@@ -70,8 +65,7 @@ class Chain:
         self._leaving: dict[int, Member] = {}
         """By id, those that have yet to say that they have stopped."""
         self._open = True
-        self._failed_from: Counter[int] = Counter()
-        self._failures = 0
+        self._tries = Tries()
         self._apart = 0
         """Members that are fed by the root for that reason."""
         self._reached: set[int] = set()
@@ -80,8 +74,7 @@ class Chain:
         """Bytes, by who sent them."""
         self.left_out: list[tuple[str, str]] = []
         """Names of hosts that were left out, and why."""
-        self.joined = 0
-        """Hosts that were ever in it."""
+        self._joined = 0
         self.through_ssh: dict[int, int] = {}
         """By id of a host that got it through ssh, of whom last."""
         self.heard_s = t
@@ -92,12 +85,17 @@ class Chain:
         """Is there anybody in it, or yet to say that it has left?"""
         return bool(self._members or self._leaving)
 
+    @property
+    def served(self) -> int:
+        """Hosts that got it, or are to get it yet."""
+        return self._joined - len(self.left_out)
+
     # Who is in it.
 
     def join(self, targets: list[Target], t: float, heads: int = 1) -> Errands:
         """These follow, in this order; so many of them, evenly spread, are fed by the root."""
         self.heard_s = t
-        self.joined += len(targets)
+        self._joined += len(targets)
         parts = min(heads, len(targets))
         first = {part * len(targets) // parts for part in range(1, parts)}
         for at, target in enumerate(targets):
@@ -283,7 +281,7 @@ class Chain:
         if not code:
             self._find(giver, fed)
             self._ways.began(giver, taker, t, anew=False)
-            self._failed_from[giver] = fed.failed = 0
+            self._tries.led(giver, taker)
         elif code == "gone":  # it has these bytes no more; the root has them
             yield from self._feed(fed, None, t)
             yield from self._settle()
@@ -312,16 +310,14 @@ class Chain:
             yield from self._settle()
             return
         self._leading.lost(fed)
-        self._failures += 1
-        self._failed_from[giver] += 1
-        fed.failed += 1
-        many = self._failures >= min(HOPELESS, TRIES * len(self._members))
+        self._tries.failed(giver, fed.target.id)
+        many = self._tries.many(len(self._members))
         hopeless = many and not self._reached and not self._leading.looking
-        if hopeless or (feeder is None and self._failed_from[ROOT_ID] >= TRIES_FROM):
+        if hopeless or (feeder is None and self._tries.from_nowhere(ROOT_ID)):
             yield from self.dissolve(reason, t)
-        elif not self._hosts.attached(fed.target.id) or fed.failed >= TRIES:
+        elif not self._hosts.attached(fed.target.id) or self._tries.to_nowhere(fed.target.id):
             yield from self._leave_out(fed, reason, t, True)
-        elif feeder is not None and self._failed_from[giver] >= TRIES_FROM:
+        elif feeder is not None and self._tries.from_nowhere(giver):
             yield from self._leave_out(feeder, reason, t, True)
         else:
             yield from self._feed(fed, feeder, t)
@@ -344,6 +340,7 @@ class Chain:
         self._remove(member)
         self._holdups.changed(t)
         self.left_out.append((member.target.name, reason))
+        self.through_ssh.pop(member.target.id, None)
         if says:
             self._leaving[member.target.id] = member
             member.due.expect(t)

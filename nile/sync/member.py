@@ -50,8 +50,6 @@ class Member:
     """Bytes that it has, as it says,"""
     grew_s: float = float("-inf")
     """and when these last became more, or it was to be fed by another one."""
-    failed: int = 0
-    """Ways to it that came to nothing."""
     held_s: float = float("-inf")
     """When it last said that it is held up,"""
     held_since_s: float = float("-inf")

@@ -149,7 +149,7 @@ class Streams:
             if chain.left_out and not delivery.archive:
                 yield Publish(Notice(left_out(chain.left_out)))
             if chain.through_ssh:
-                yield self._through_ssh(chain.through_ssh, chain.joined)
+                yield self._through_ssh(chain.through_ssh, chain.served)
         self.sent[ROOT_ID] += delivery.root_sent
         if delivery.archive:
             yield from self._finish_archive(delivery)

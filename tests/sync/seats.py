@@ -13,6 +13,8 @@ Message = dict[str, Any]
 Say = Callable[..., None]
 DIGEST = b"d" * 32
 DENIED = "a banner\nPermission denied (publickey)."
+MOST_TRIED = 1000
+"""Ways in all streams of a run: far more than any test has hosts."""
 WRITTEN = 1 << 20
 """Bytes that a recording says that it has so far."""
 
@@ -44,6 +46,7 @@ class Seats:
     """What goes wrong is set by name: `blocked` (giver, taker), `diverges`, `refuses_stream`, `forgets`.
 
     Those that are `blocked` reach each other through ssh, but for those that are `locked` too.
+    `liars` say of every way from and to them that it was found, and at once that it broke.
     `forgets` are nodes that have lost what a new successor of theirs wants. `spoils` is a code with which
     recordings end, by their count from 0.
     """
@@ -53,6 +56,7 @@ class Seats:
     dead: set[int]
     blocked: set[tuple[int, int]] = field(default_factory=set)
     locked: set[tuple[int, int]] = field(default_factory=set)
+    liars: set[int] = field(default_factory=set)
     by_ssh: list[tuple[int, int]] = field(default_factory=list)
     """Of those ways that were found, the ones through ssh."""
     tried: list[tuple[int, int, bool]] = field(default_factory=list)
@@ -161,6 +165,7 @@ class Seats:
         if taker is not None:
             assert taker.loopback is by_ssh, "it waits elsewhere"
             self.tried.append((giver, taker.node, by_ssh))
+            assert len(self.tried) < MOST_TRIED, "they try for ever"
             if by_ssh and (giver, taker.node) in self.locked:
                 event = {"kind": "successor", "code": "ssh", "reason": DENIED, "offset": 0}
                 self.say(giver, number, event=event, more=True, link=message["n"])
@@ -201,6 +206,10 @@ class Seats:
             self.forgets.discard(giver)
             self.tell(giver, number, "successor", "gone", link=message["n"])
             self.tell(taker.node, taker.number, "predecessor", "gone")
+            return
+        if self.liars & {giver, taker.node}:
+            for code in ("", "broken"):
+                self.tell(giver, number, "successor", code, link=message["n"])
             return
         self.served.append((giver, taker.node))
         self.by_ssh += [(giver, taker.node)] if by_ssh else []

@@ -115,6 +115,7 @@ class Papers:
         lines = "".join(line + "\n" for line in login["known_hosts"])
         self._known = in_memory(lines.encode("utf-8", "surrogateescape"))
         self._place = ""
+        self._door = -1
         self._socket: "Optional[SignSocket]" = None
         identities = [(blob, comment) for blob, comment in login["identities"]]
         try:
@@ -130,8 +131,8 @@ class Papers:
 
     @property
     def path(self) -> str:
-        """The socket's."""
-        return self._place + AGENT
+        """The socket's, for a process of our user: it has no other name."""
+        return "/proc/%d/fd/%d" % (os.getpid(), self._door)
 
     def answer(self, serial: int, body: bytes) -> None:
         """To what was asked under that number."""
@@ -144,14 +145,18 @@ class Papers:
             self._socket.close()
             self._socket = None
         self._leave()
-        if self._known >= 0:
-            os.close(self._known)
-            self._known = -1
+        for fd in (self._known, self._door):
+            if fd >= 0:
+                os.close(fd)
+        self._known = self._door = -1
 
     def _listen(
         self, loop: "Loop", identities: "List[Tuple[bytes, str]]", pid: "Callable[[], int]", ask: "Ask"
     ) -> None:
-        """In a directory that nobody else may enter, in the command's scratch: that goes with the agent."""
+        """In a directory that nobody else may enter, and that is gone at once: whoever is killed leaves none.
+
+        Under sudo no agent would take it away: it is another user's.
+        """
         failed = OSError(errno.ENOENT, "there is no memory file system for the signing socket")
         for base in (os.environ.get("NILE_SCRATCH"),) + _MEMORY:
             place = "%s/nile-%s" % (base, os.urandom(8).hex())
@@ -167,9 +172,15 @@ class Papers:
                     lambda _: identities,
                     lambda _, serial, binds, request: ask(serial, binds, request),
                 )
+                self._door = os.open(self._socket.path, os.O_PATH)
+                os.unlink(self._socket.path)
+                self._leave()
                 return
             except OSError as error:
                 failed = error
+                if self._socket is not None:
+                    self._socket.close()
+                    self._socket = None
                 self._leave()
         raise failed
 

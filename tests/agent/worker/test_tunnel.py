@@ -257,21 +257,29 @@ def test_what_is_given_up_leaves_nothing(loop: Loop, scratch: Path) -> None:
     ssh(scratch, "select.select([agent], [], [])")
     before, ends, asked = descriptors(), Ends(loop), Asked()
     led = asked.lead(loop, 1, ends("dialler"))
-    assert len(list(scratch.iterdir())) == 1
     led.close()
     settle(loop)
     assert ends.said == {}
     assert (list(scratch.iterdir()), descriptors()) == ([], before)
 
 
+def test_nothing_is_there_to_be_left_by_one_that_is_killed(loop: Loop, scratch: Path) -> None:
+    ssh(scratch, "select.select([agent], [], [])")
+    led = Asked().lead(loop, 1, Ends(loop)("dialler"))
+    assert list(scratch.iterdir()) == []
+    assert led._papers is not None
+    assert Path(led._papers.path).stat().st_nlink == 0, "its only name is that of our descriptor"
+    led.close()
+    settle(loop)
+
+
 def test_only_that_ssh_may_ask_for_a_signature(loop: Loop, scratch: Path) -> None:
     ssh(scratch, "select.select([agent], [], [])")
     asked = Asked()
     led = asked.lead(loop, 1, Ends(loop)("dialler"))
-    (place,) = scratch.iterdir()
-    assert place.stat().st_mode & 0o777 == 0o700
+    assert led._papers is not None
     stranger = socket.socket(socket.AF_UNIX)
-    stranger.connect(str(place / "agent"))
+    stranger.connect(led._papers.path)
     stranger.sendall(message(REQUEST))
     stranger.setblocking(False)
 
