@@ -27,7 +27,10 @@ class Tree:
         self.depth = max((node.stage for node in plan.nodes), default=0)
         self.relays = {host.id for host in self.hosts.values() if host.children}
         """Ids of all that are relays, or were: a new agent there has what a relay needs from the start."""
+        self._switches = {node.id: _switch(plan, node.host) for node in (*plan.nodes, *plan.spares)}
         self._gates = _gates(plan)
+        self.gateways = frozenset(gate for gates in self._gates.values() for gate in gates)
+        """Through one of which alone other hosts are reachable."""
         self.behind = Counter(gate for gates in self._gates.values() for gate in gates)
         """How many hosts whose verdict isn't in the store are reachable only through a gateway, by its id."""
         self.changes = 0
@@ -37,6 +40,10 @@ class Tree:
 
     def __getitem__(self, node_id: int) -> Host:
         return self.hosts[node_id]
+
+    def switch(self, node_id: int) -> str | None:
+        """The switch that a host hangs on; None where nobody said."""
+        return self._switches[node_id]
 
     def children(self, node_id: int) -> list[int]:
         """Ids of a node's children now, in the order in which it logs in to them."""
@@ -128,6 +135,11 @@ class Tree:
     def name(self, node_id: int) -> str:
         """A node's name; the root's for any id that isn't one."""
         return self.hosts[node_id].name if node_id in self.hosts else ROOT_NAME
+
+
+def _switch(plan: Plan, name: str) -> str | None:
+    spec = plan.specs.get(name)
+    return spec.switch if spec else None
 
 
 def _gates(plan: Plan) -> dict[int, tuple[int, ...]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nile.cascade.tree import Tree as Hosts
+from nile.sync.racks import Racks
 from nile.sync.targets import Target
 from nile.topology.model import ROOT_ID
 
@@ -58,6 +59,7 @@ class Swarmers:
         """In the order in which they began to."""
         self._wanting: dict[int, Swarmer] = {}
         self._joined = 0
+        self.racks = Racks(hosts, lambda: self._all.keys() - self._listening.keys())
 
     def __len__(self) -> int:
         return len(self._all)
@@ -79,10 +81,10 @@ class Swarmers:
         """How many do."""
         return len(self._listening)
 
-    @property
-    def enough(self) -> int:
-        """Connections that each should have: the seed counts too."""
-        return min(ENOUGH, len(self._listening))
+    def enough(self, peer: Swarmer) -> int:
+        """Connections that it should have: the seed counts too."""
+        known = len(self._all_for(peer)) + self.racks.is_gateway(peer.id)
+        return min(ENOUGH, known)
 
     @property
     def wanting(self) -> list[Swarmer]:
@@ -101,7 +103,7 @@ class Swarmers:
     def listens(self, peer: Swarmer) -> None:
         """It can be reached."""
         self._listening[peer.id] = peer
-        self._joined += 1
+        self._joined += self.racks.listens(peer.id) or not self.racks.several
 
     def completes(self, peer: Swarmer) -> None:
         """It has all that it wants."""
@@ -112,23 +114,49 @@ class Swarmers:
         """It is out."""
         for each in (self._all, self._listening, self._wanting):
             each.pop(peer.id, None)
+        self.racks.remove(peer.id)
 
     def is_for_seed(self, peer: Swarmer, hosts: int) -> bool:
         """Is the one that has just begun to listen one of those that the seed goes to, of so many `hosts`?"""
-        return (self._joined - 1) % max(1, hosts // MOST) == 0
+        most = min(hosts, self.racks.most_gateways) if self.racks.several else hosts
+        return self.racks.is_gateway(peer.id) and (self._joined - 1) % max(1, most // MOST) == 0
 
     def others_for(self, peer: Swarmer) -> list[Swarmer]:
         """Of whom one is told that has just begun to listen."""
-        before = [each for each in self._listening.values() if each is not peer]
+        if not self.racks.several:
+            return self._some(peer, self._all_for(peer))
+        outside = self.gateways_for(peer) if self.racks.is_gateway(peer.id) else []
+        return [*self._some(peer, self._known(self.racks.inside(peer.id))), *outside]
+
+    def gateways_for(self, peer: Swarmer) -> list[Swarmer]:
+        """Those of other racks of whom one is told that is a gateway now."""
+        return self._some(peer, self._known(self.racks.outside(peer.id)))
+
+    def new_gateways(self) -> list[Swarmer]:
+        """Those that have just become gateways, for others that are lost."""
+        return self._known(self.racks.fill())
+
+    def _all_for(self, peer: Swarmer) -> list[Swarmer]:
+        """All that one may be told of, in the order in which they began to listen."""
+        if not self.racks.several:
+            return [each for each in self._listening.values() if each is not peer]
+        outside = self.racks.outside(peer.id) if self.racks.is_gateway(peer.id) else []
+        return self._known([*self.racks.inside(peer.id), *outside])
+
+    def _known(self, ids: Iterable[int]) -> list[Swarmer]:
+        return [self._listening[each] for each in ids]
+
+    def _some(self, peer: Swarmer, before: list[Swarmer]) -> list[Swarmer]:
         back = (before[-step] for step in _doubling(len(before)))
         spread = (before[at * len(before) // MOST] for at in range(MOST if before else 0))
         rest = reversed(before) if len(before) <= MOST else iter(())
-        near = self._neighbours(peer)[:NEIGHBOURS]
+        allowed = set(before)
+        near = [each for each in self._neighbours(peer) if each in allowed][:NEIGHBOURS]
         return _first(MOST, [*near, *back, *spread, *rest])
 
     def more_for(self, peer: Swarmer) -> list[Swarmer]:
         """Of whom one is told that has too few connections: of others each time."""
-        others = [each for each in self._listening.values() if each is not peer]
+        others = self._all_for(peer)
         if not others:
             return []
         begin, peer.offered = peer.offered % len(others), peer.offered + MOST

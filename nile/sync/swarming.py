@@ -121,6 +121,7 @@ class Swarm:
             target.step = Step.SWARMING
         self._waiting.extend(targets)
         self.following.begin(targets, t)
+        self._all.racks.expect(target.id for target in targets)
         what = contents(self._options, {target: found[target] for target in targets})
         fields = {**what, "nonce": self._means.secret(), **self._equipment.torrent()}
         yield self._asking.ask(ROOT_ID, "torrent", fields, self._made)
@@ -204,14 +205,16 @@ class Swarm:
         self._all.listens(peer)
         self.following.listens(peer.id, t)
         yield from self._tell_of(peer, self._all.others_for(peer))
-        if self._seed is not None and self._all.is_for_seed(peer, self._hosts):
+        if self._all.is_for_seed(peer, self._hosts):
             yield from self._tell_of(self._seed, [peer])
         yield from self._start_next(t)
 
-    def _tell_of(self, teller: Swarmer, others: Iterable[Swarmer]) -> Errands:
+    def _tell_of(self, teller: Swarmer | None, others: Iterable[Swarmer]) -> Errands:
         """Have it connect to these. (The root can't be reached: it goes to them.)"""
+        if teller is None or not teller.number:
+            return
         peers = [[self._means.paths.address(teller.id, other.id), other.port] for other in others]
-        if peers and teller.number:
+        if peers:
             yield self._asking.ask(teller.id, "peers", {"what": teller.number, "peers": peers}, None)
 
     def _progress(self, peer: Swarmer, message: dict[str, Any], t: float) -> None:
@@ -356,6 +359,8 @@ class Swarm:
             return
         if self._seed is not None and self._all.listening and t - self._moved_s > STUCK_S:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
+        for peer in self._all.new_gateways():
+            yield from self._connect_outside(peer)
         for peer in self._all.wanting:
             yield from self._look_after(peer, t)
         if self._ending and self._seed is not None and self._seed.due_s is not None and t > self._seed.due_s:
@@ -374,15 +379,22 @@ class Swarm:
             return
         elif others_get and t - peer.moved_s > STILL_S:
             yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s", tell=True)
-        elif peer.connected < self._all.enough and t - max(peer.told_s, peer.moved_s) > LONELY_S:
+        elif others_get and self._all.racks.help(peer.id, peer.moved_s, t):
+            yield from self._connect_outside(peer)
+        elif peer.connected < self._all.enough(peer) and t - max(peer.told_s, peer.moved_s) > LONELY_S:
             peer.told_s = t
             yield from self._tell_of(peer, self._all.more_for(peer))
-            if self._seed is not None:
+            if self._all.racks.is_gateway(peer.id):
                 yield from self._tell_of(self._seed, [peer])
 
     def _at_it(self, peer: Swarmer, t: float) -> bool:
         """Does its worker look at files? Then it says nothing of its peer."""
         return self._asking.is_at_it(peer.id, t, self._means.bulk.entries)
+
+    def _connect_outside(self, peer: Swarmer) -> Errands:
+        """It has become a gateway of its rack."""
+        yield from self._tell_of(peer, self._all.gateways_for(peer))
+        yield from self._tell_of(self._seed, [peer])
 
     def _judge_hanging(self, peer: Swarmer) -> Errands:
         if peer.target is not None and self._means.hosts.attached(peer.id):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.bench.document import machine
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TITLE = """# Benchmarks of copies
 
@@ -34,7 +38,9 @@ class Line:
 class Page:
     """What is said goes to standard output at once, and to a file in the end: a section for each case."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = TITLE) -> None:
+        """`title` is the text above all sections; it may speak of {tries} and {cores}."""
+        self._title = title
         self._sections: dict[str, list[str]] = {}
         self._aims: dict[str, list[str]] = {}
         self._case = ""
@@ -76,7 +82,7 @@ class Page:
         how = f"Medians of {tries} tries" if tries > 1 else "Single tries"
         sections = dict(_SECTION.findall(file.read_text(encoding="utf-8"))) if file.exists() else {}
         sections |= {case: self._section(case) for case in self._sections}
-        parts = [TITLE.format(tries=how, cores=cores)]
+        parts = [self._title.format(tries=how, cores=cores)]
         parts += [f"<!-- {case} -->\n{sections[case]}\n<!-- end -->\n" for case in order if case in sections]
         parts += machine(())
         file.write_text("\n".join(parts) + "\n", encoding="utf-8")
@@ -92,11 +98,7 @@ _SECTION = re.compile(r"^<!-- (\w+) -->\n(.*?)\n<!-- end -->$", re.MULTILINE | r
 
 def plot(file: Path, hosts: Sequence[int], lines: Sequence[Line], title: str) -> None:
     """Seconds against hosts, as SVG; equal figures give equal files."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams.update({"svg.hashsalt": "nile", "svg.fonttype": "none", "font.family": "sans-serif"})
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = _figure()
     axes = figure.subplots()
     for marker, line in zip("osD^v", lines, strict=False):
         axes.plot(hosts, line.seconds, marker=marker, label=line.name)
@@ -105,3 +107,26 @@ def plot(file: Path, hosts: Sequence[int], lines: Sequence[Line], title: str) ->
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, metadata={"Date": None})
+
+
+def plot_rates(
+    file: Path, seconds: Sequence[float], rates: Mapping[str, Sequence[float]], bound: float, title: str
+) -> None:
+    """What goes to each host, in Mbit/s, against time, as SVG; `bound` is what its port moves at most."""
+    figure = _figure()
+    axes = figure.subplots()
+    for host, values in rates.items():
+        axes.plot(seconds, values, linewidth=0.9, label=host)
+    axes.axhline(bound, color="black", linestyle="--", linewidth=0.8)
+    axes.set(title=title, xlabel="seconds", ylabel="Mbit/s", xlim=(0, None), ylim=(0, 1.15 * bound))
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=2, fontsize="x-small", loc="lower center")
+    figure.savefig(file, metadata={"Date": None})
+
+
+def _figure() -> Figure:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "nile", "svg.fonttype": "none", "font.family": "sans-serif"})
+    return Figure(figsize=(7.2, 4.2), layout="constrained")

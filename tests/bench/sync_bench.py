@@ -142,8 +142,8 @@ def nile(*how: str, spare: tuple[str, ...] = ()) -> Way:
     return copy
 
 
-def in_place(site: Site, spare: str) -> Took:
-    """A stream, until all files are in their places on all hosts but the spare one.
+def in_place(site: Site, spare: str, *how: str) -> Took:
+    """A stream (or as `how` says), until all files are in their places on all hosts but the spare one.
 
     The verdict on a host that serves it afterwards comes later than its own copy.
     """
@@ -159,7 +159,7 @@ def in_place(site: Site, spare: str) -> Took:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        took = nile("--method", "stream", spare=(spare,))(site)
+        took = nile(*(how or ("--method", "stream")), spare=(spare,))(site)
     finally:
         over.set()
         watcher.join()

@@ -1,0 +1,291 @@
+"""How long swarms take, and what they send over which wires: `python -m tests.bench.swarm_bench [CASE...]`.
+
+Labs, clocks and what is compared are those of `sync_bench`. What the seed sends and what goes over uplinks
+is counted by the ports of the lab, headers included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from nile.agent.worker.metainfo import piece_size
+from tests.bench import aria2
+from tests.bench.copies_page import Line, Page, plot, plot_rates
+from tests.bench.sync_bench import (
+    CASCADE,
+    MEGABYTE,
+    PARALLEL,
+    STREAM,
+    Site,
+    Took,
+    Way,
+    fill,
+    in_place,
+    median,
+    nile,
+    site,
+)
+from tests.bench.sync_bench import WAYS as SYNC_WAYS
+from tests.bench.wires import Watch, first_pieces
+
+TITLE = """# Benchmarks of swarms
+
+Written by `make bench`; don't edit. Each host is a network namespace on one machine, with a real sshd, a port
+and an uplink of a set rate; the root is one more. {tries}; within a section the ways take turns. Copies are
+compared by content after every try: where one isn't equal, there is no figure.
+
+F/R is the size over the rate of a port: no way can be faster. Nile's clock runs from when its tree stands
+until the last host's verdict, when every copy was looked at: making the torrent and launching the peers are
+in it.
+What the root sends, and what goes over an uplink, is counted at the ports, with all headers, in copies (F).
+All hosts share this machine's {cores} cores; their files are on a memory file system.
+"""
+HOW = ("--method", "swarm", "--peer-python", sys.executable)
+BY_NILE = nile(*HOW)
+SWARM = "nile, swarm"
+FILES = 10
+SLOW = "h006"
+
+
+@dataclass(frozen=True)
+class Swarmed:
+    """One copy by a swarm: how long, and in copies what the root sent and the most on any uplink."""
+
+    took: Took
+    by_root: float
+    into: float
+    out: float
+
+
+def swarm(where: Site, size: int, way: Way = BY_NILE) -> Swarmed:
+    """Copy so many bytes, and count."""
+    where.clear()
+    with Watch(where.lab) as watch:
+        took = way(where)
+    by_root = (watch.seen[-1].by_root() - watch.seen[0].by_root()) / size
+    where.verify()
+    return Swarmed(took, by_root, *watch.copies(size))
+
+
+def tried(asked: argparse.Namespace, ways: dict[str, Callable[[], Swarmed]]) -> dict[str, list[Swarmed]]:
+    """Each way as often as it is to be, in turns."""
+    tries: dict[str, list[Swarmed]] = {name: [] for name in ways}
+    for _ in range(asked.repeat):
+        for name, way in ways.items():
+            tries[name].append(way())
+    return tries
+
+
+def head(page: Page, title: str, bound_s: float) -> None:
+    """The first lines of a table."""
+    page.title(f"{title}; F/R is {bound_s:.2f} s")
+    page.say("| way | s | F/R | set-up, s | F by the root | F into a rack | F out of one |")
+    page.say("|---|---|---|---|---|---|---|")
+
+
+def row(page: Page, name: str, tries: list[Swarmed], bound_s: float) -> Swarmed:
+    """A line: the try in the middle by time, and of the rest the middle of each."""
+    middle = median([each.took for each in tries])
+    rest = [
+        sorted(getattr(each, what) for each in tries)[len(tries) // 2] for what in ("by_root", "into", "out")
+    ]
+    words = (f"{middle.seconds:.2f}", f"{middle.seconds / bound_s:.2f}", f"{middle.set_up:.2f}")
+    page.say(f"| {' | '.join((name, *words, *(f'{each:.2f}' for each in rest)))} |")
+    return Swarmed(middle, *rest)
+
+
+def flat(asked: argparse.Namespace, page: Page) -> None:
+    """One switch."""
+    size = asked.size * MEGABYTE
+    bound_s = size * 8 / asked.rate / MEGABYTE
+    with site(asked.hosts, 1, asked.rate) as where:
+        fill(where.source, size, FILES)
+        head(page, f"{asked.size} MB to {asked.hosts} hosts on one switch at {asked.rate} Mbit/s", bound_s)
+        found = row(page, SWARM, tried(asked, {SWARM: lambda: swarm(where, size)})[SWARM], bound_s)
+    page.aim("a swarm on one switch, of F/R", 1.5, found.took.seconds / bound_s)
+    page.aim("what the seed sends, of F", 1.5, found.by_root)
+
+
+def racks(asked: argparse.Namespace, page: Page) -> None:
+    """Three switches, known and not."""
+    size = asked.size * MEGABYTE
+    bound_s = size * 8 / asked.rate / MEGABYTE
+    with site(asked.hosts, 3, asked.rate) as where:
+        fill(where.source, size, FILES)
+        head(page, f"{asked.size} MB to {asked.hosts} hosts on 3 switches at {asked.rate} Mbit/s", bound_s)
+        blind = without_switches(where)
+        ways = {SWARM: lambda: swarm(where, size), "switches unknown": lambda: swarm(blind, size)}
+        tries = tried(asked, ways)
+        found, _ = (row(page, name, each, bound_s) for name, each in tries.items())
+    page.aim("a swarm on 3 switches, of F/R", 2.0, found.took.seconds / bound_s)
+    page.aim("what goes into a rack, in copies", 2.0, found.into)
+    page.aim("what goes out of a rack, in copies", 2.0, found.out)
+
+
+def without_switches(where: Site) -> Site:
+    """The same, by a route file that doesn't say where hosts hang."""
+    content = yaml.safe_load(where.routes.read_text())
+    for group in content["groups"].values():
+        del group["switch"]
+    routes = where.routes.with_name("blind.yaml")
+    routes.write_text(yaml.safe_dump(content, sort_keys=False))
+    return Site(where.lab, routes, where.source, where.state)
+
+
+def slow(asked: argparse.Namespace, page: Page) -> None:
+    """A host with a quarter of the rate: what that costs the others."""
+    size = asked.size * MEGABYTE
+    bound_s = size * 8 / asked.rate / MEGABYTE
+    found: dict[str, list[float]] = {}
+    for switches in (1, 3):
+        with site(asked.hosts, switches, asked.rate) as where:
+            fill(where.source, size, FILES)
+            title = f"{asked.size} MB to {asked.hosts} hosts on {switches} switches at {asked.rate} Mbit/s"
+            head(page, f"{title}, until all but one have it", bound_s)
+            seconds = found[f"{switches} switches"] = []
+            for name, deed in (("that one like the others", None), ("that one at a quarter", where.lab.slow)):
+                if deed:
+                    deed(SLOW)
+                way = lambda it: in_place(it, SLOW, *HOW)  # noqa: E731
+                tries = tried(asked, {name: lambda where=where, way=way: swarm(where, size, way)})[name]
+                seconds.append(row(page, name, tries, bound_s).took.seconds)
+    for where_it_is, (without, within) in found.items():
+        page.aim(f"what a slow host costs the others, {where_it_is}", 1.2, within / without)
+
+
+def by_aria2(asked: argparse.Namespace, page: Page) -> None:
+    """Beside aria2 peers that were started by hand, on one switch; set-up counts for both."""
+    size = asked.size * MEGABYTE
+    bound_s = size * 8 / asked.rate / MEGABYTE
+    name = "aria2 by hand"
+    with site(asked.hosts, 1, asked.rate) as where:
+        fill(where.source, size, FILES)
+        head(page, f"{asked.size} MB to {asked.hosts} hosts, beside aria2 and opentracker", bound_s)
+        ways = {SWARM: lambda: swarm(where, size), name: lambda: swarm(where, size, aria2.by_hand)}
+        tries = tried(asked, ways)
+        found = {each: row(page, each, tries[each], bound_s).took for each in tries}
+    whole = found[SWARM].set_up + found[SWARM].seconds
+    page.aim("a swarm and its set-up, of aria2 from its first login", 0.9, whole / found[name].seconds)
+
+
+def start(asked: argparse.Namespace, page: Page) -> None:
+    """From the start of the program until each host's disk has as much as a piece."""
+    size = asked.size * MEGABYTE
+    piece = piece_size([size // FILES] * FILES)
+    page.title(f"From start to first piece ({piece >> 10} KiB), at {asked.rate} Mbit/s")
+    page.say("| hosts | first host, s | last host, s |\n|---|---|---|")
+    for hosts, most in ((12, 5.0), (50, 7.5)):
+        with site(hosts, 1, asked.rate) as where:
+            fill(where.source, size, FILES)
+            roots = {host: Path(f"/proc/{where.lab.pid(host)}/root") for host in where.hosts}
+            tries = []
+            for _ in range(asked.repeat):
+                where.clear()
+                done_at: dict[str, float] = {}
+                began = time.monotonic()
+                with first_pieces(roots, piece, done_at):
+                    BY_NILE(where)
+                assert len(done_at) == hosts, "not every host was seen to get a piece"
+                tries.append((max(done_at.values()) - began, min(done_at.values()) - began))
+            last, first = sorted(tries)[len(tries) // 2]
+        page.say(f"| {hosts} | {first:.2f} | {last:.2f} |")
+        page.aim(f"from start to first piece, {hosts} hosts", most, last, " s")
+
+
+WAYS: dict[str, Way] = {
+    **{name: SYNC_WAYS[name] for name in (PARALLEL, CASCADE, STREAM)},
+    SWARM: BY_NILE,
+}
+
+
+def ways(asked: argparse.Namespace, page: Page) -> None:
+    """Each way to more and more hosts: a table, and a plot."""
+    rate, size, counts = 50, max(1, asked.size // 8), (3, 6, 12, 18, 24)
+    bound_s = size * 8 / rate
+    found: dict[str, list[float]] = {name: [] for name in WAYS}
+    for count in counts:
+        with site(count, 3, rate) as where:
+            fill(where.source, size * MEGABYTE, FILES)
+            tries: dict[str, list[Took]] = {name: [] for name in WAYS}
+            for _ in range(asked.repeat):
+                for name, way in WAYS.items():
+                    where.clear()
+                    tries[name].append(way(where))
+                    where.verify()
+            for name in WAYS:
+                found[name].append(median(tries[name]).seconds)
+    page.title(f"{size} MB at {rate} Mbit/s by number of hosts, seconds; F/R is {bound_s:.2f} s")
+    page.say(f"| way | {' | '.join(f'{count} hosts' for count in counts)} |\n|---|{'---|' * len(counts)}")
+    for name, seconds in found.items():
+        page.say(f"| {name} | {' | '.join(f'{each:.1f}' for each in seconds)} |")
+    if asked.write:
+        picture = asked.write.with_suffix(".svg")
+        lines = [Line(name, seconds) for name, seconds in found.items()]
+        plot(picture, counts, lines, f"{size} MB at {rate} Mbit/s, on 3 switches")
+        page.say(f"\n![Seconds against hosts, a line for each of these ways]({picture.name})")
+
+
+def rates(asked: argparse.Namespace, page: Page) -> None:
+    """What goes to each host over time, by a stream and by a swarm."""
+    size = asked.size * MEGABYTE
+    page.title(f"What goes to each host over time: {asked.size} MB at {asked.rate} Mbit/s, on 3 switches")
+    with site(asked.hosts, 3, asked.rate) as where:
+        fill(where.source, size, FILES)
+        for word, name in (("stream", STREAM), ("swarm", SWARM)):
+            where.clear()
+            with Watch(where.lab) as watch:
+                took = WAYS[name](where)
+            where.verify()
+            seconds, found = watch.rates(where.hosts, took.clock_at)
+            mean = size * 8 / MEGABYTE / took.seconds
+            page.say(f"{name}: {took.seconds:.1f} s, {mean:.0f} Mbit/s to each host on average.\n")
+            if asked.write:
+                picture = asked.write.with_name(f"{asked.write.stem}-{word}-rates.svg")
+                plot_rates(picture, seconds, found, asked.rate, f"{name}: rate of each host")
+                page.say(f"![Mbit/s against seconds, a line for each host]({picture.name})\n")
+
+
+CASES = {
+    "flat": flat,
+    "racks": racks,
+    "slow": slow,
+    "aria2": by_aria2,
+    "start": start,
+    "ways": ways,
+    "rates": rates,
+}
+
+
+def main() -> int:
+    """Measure, and print tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all by default")
+    parser.add_argument("--hosts", type=int, default=12, help="a multiple of 3")
+    parser.add_argument("--rate", type=int, default=64, help="Mbit/s of every port and uplink")
+    parser.add_argument("--size", type=int, default=64, help="MB")
+    parser.add_argument("--repeat", type=int, default=3, help="tries; the table has medians")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page of it, and plots beside it")
+    asked = parser.parse_args()
+    if unknown := set(asked.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    page = Page(TITLE)
+    for name in asked.cases or CASES:
+        page.begin(name)
+        CASES[name](asked, page)
+        if asked.write:
+            page.write(asked.write, asked.repeat, os.cpu_count() or 1, list(CASES))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
