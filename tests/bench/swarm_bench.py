@@ -10,7 +10,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.bench.sync_bench import (
     MEGABYTE,
     PARALLEL,
     STREAM,
+    WAYS,
     Site,
     Took,
     Way,
@@ -33,8 +35,8 @@ from tests.bench.sync_bench import (
     nile,
     site,
 )
-from tests.bench.sync_bench import WAYS as SYNC_WAYS
 from tests.bench.wires import Watch, first_pieces
+from tests.cluster.peers import python_with_libtorrent
 
 TITLE = """# Benchmarks of swarms
 
@@ -48,8 +50,6 @@ in it.
 What the root sends, and what goes over an uplink, is counted at the ports, with all headers, in copies (F).
 All hosts share this machine's {cores} cores; their files are on a memory file system.
 """
-HOW = ("--method", "swarm", "--peer-python", sys.executable)
-BY_NILE = nile(*HOW)
 SWARM = "nile, swarm"
 FILES = 10
 SLOW = "h006"
@@ -65,7 +65,15 @@ class Swarmed:
     out: float
 
 
-def swarm(where: Site, size: int, way: Way = BY_NILE) -> Swarmed:
+@contextmanager
+def a_lab(asked: argparse.Namespace, switches: int, hosts: int = 0) -> Iterator[Site]:
+    """With a source; hosts have this machine's Python, for which libtorrent is there."""
+    with site(hosts or asked.hosts, switches, asked.rate, python=sys.executable) as where:
+        fill(where.source, asked.size * MEGABYTE, FILES)
+        yield where
+
+
+def swarm(where: Site, size: int, way: Way) -> Swarmed:
     """Copy so many bytes, and count."""
     where.clear()
     with Watch(where.lab) as watch:
@@ -106,10 +114,11 @@ def flat(asked: argparse.Namespace, page: Page) -> None:
     """One switch."""
     size = asked.size * MEGABYTE
     bound_s = size * 8 / asked.rate / MEGABYTE
-    with site(asked.hosts, 1, asked.rate) as where:
-        fill(where.source, size, FILES)
+    with a_lab(asked, 1) as where:
         head(page, f"{asked.size} MB to {asked.hosts} hosts on one switch at {asked.rate} Mbit/s", bound_s)
-        found = row(page, SWARM, tried(asked, {SWARM: lambda: swarm(where, size)})[SWARM], bound_s)
+        found = row(
+            page, SWARM, tried(asked, {SWARM: lambda: swarm(where, size, asked.swarm)})[SWARM], bound_s
+        )
     page.aim("a swarm on one switch, of F/R", 1.5, found.took.seconds / bound_s)
     page.aim("what the seed sends, of F", 1.5, found.by_root)
 
@@ -118,11 +127,13 @@ def racks(asked: argparse.Namespace, page: Page) -> None:
     """Three switches, known and not."""
     size = asked.size * MEGABYTE
     bound_s = size * 8 / asked.rate / MEGABYTE
-    with site(asked.hosts, 3, asked.rate) as where:
-        fill(where.source, size, FILES)
+    with a_lab(asked, 3) as where:
         head(page, f"{asked.size} MB to {asked.hosts} hosts on 3 switches at {asked.rate} Mbit/s", bound_s)
         blind = without_switches(where)
-        ways = {SWARM: lambda: swarm(where, size), "switches unknown": lambda: swarm(blind, size)}
+        ways = {
+            SWARM: lambda: swarm(where, size, asked.swarm),
+            "switches unknown": lambda: swarm(blind, size, asked.swarm),
+        }
         tries = tried(asked, ways)
         found, _ = (row(page, name, each, bound_s) for name, each in tries.items())
     page.aim("a swarm on 3 switches, of F/R", 2.0, found.took.seconds / bound_s)
@@ -146,15 +157,14 @@ def slow(asked: argparse.Namespace, page: Page) -> None:
     bound_s = size * 8 / asked.rate / MEGABYTE
     found: dict[str, list[float]] = {}
     for switches in (1, 3):
-        with site(asked.hosts, switches, asked.rate) as where:
-            fill(where.source, size, FILES)
+        with a_lab(asked, switches) as where:
             title = f"{asked.size} MB to {asked.hosts} hosts on {switches} switches at {asked.rate} Mbit/s"
             head(page, f"{title}, until all but one have it", bound_s)
             seconds = found[f"{switches} switches"] = []
             for name, deed in (("that one like the others", None), ("that one at a quarter", where.lab.slow)):
                 if deed:
                     deed(SLOW)
-                way = lambda it: in_place(it, SLOW, *HOW)  # noqa: E731
+                way = lambda it: in_place(it, SLOW, *asked.how)  # noqa: E731
                 tries = tried(asked, {name: lambda where=where, way=way: swarm(where, size, way)})[name]
                 seconds.append(row(page, name, tries, bound_s).took.seconds)
     for where_it_is, (without, within) in found.items():
@@ -166,10 +176,12 @@ def by_aria2(asked: argparse.Namespace, page: Page) -> None:
     size = asked.size * MEGABYTE
     bound_s = size * 8 / asked.rate / MEGABYTE
     name = "aria2 by hand"
-    with site(asked.hosts, 1, asked.rate) as where:
-        fill(where.source, size, FILES)
+    with a_lab(asked, 1) as where:
         head(page, f"{asked.size} MB to {asked.hosts} hosts, beside aria2 and opentracker", bound_s)
-        ways = {SWARM: lambda: swarm(where, size), name: lambda: swarm(where, size, aria2.by_hand)}
+        ways = {
+            SWARM: lambda: swarm(where, size, asked.swarm),
+            name: lambda: swarm(where, size, aria2.by_hand),
+        }
         tries = tried(asked, ways)
         found = {each: row(page, each, tries[each], bound_s).took for each in tries}
     whole = found[SWARM].set_up + found[SWARM].seconds
@@ -183,8 +195,7 @@ def start(asked: argparse.Namespace, page: Page) -> None:
     page.title(f"From start to first piece ({piece >> 10} KiB), at {asked.rate} Mbit/s")
     page.say("| hosts | first host, s | last host, s |\n|---|---|---|")
     for hosts, most in ((12, 5.0), (50, 7.5)):
-        with site(hosts, 1, asked.rate) as where:
-            fill(where.source, size, FILES)
+        with a_lab(asked, 1, hosts) as where:
             roots = {host: Path(f"/proc/{where.lab.pid(host)}/root") for host in where.hosts}
             tries = []
             for _ in range(asked.repeat):
@@ -192,7 +203,7 @@ def start(asked: argparse.Namespace, page: Page) -> None:
                 done_at: dict[str, float] = {}
                 began = time.monotonic()
                 with first_pieces(roots, piece, done_at):
-                    BY_NILE(where)
+                    asked.swarm(where)
                 assert len(done_at) == hosts, "not every host was seen to get a piece"
                 tries.append((max(done_at.values()) - began, min(done_at.values()) - began))
             last, first = sorted(tries)[len(tries) // 2]
@@ -200,27 +211,23 @@ def start(asked: argparse.Namespace, page: Page) -> None:
         page.aim(f"from start to first piece, {hosts} hosts", most, last, " s")
 
 
-WAYS: dict[str, Way] = {
-    **{name: SYNC_WAYS[name] for name in (PARALLEL, CASCADE, STREAM)},
-    SWARM: BY_NILE,
-}
-
-
 def ways(asked: argparse.Namespace, page: Page) -> None:
     """Each way to more and more hosts: a table, and a plot."""
+    all_ways: dict[str, Way] = {name: WAYS[name] for name in (PARALLEL, CASCADE, STREAM)}
+    all_ways[SWARM] = asked.swarm
     rate, size, counts = 50, max(1, asked.size // 8), (3, 6, 12, 18, 24)
     bound_s = size * 8 / rate
-    found: dict[str, list[float]] = {name: [] for name in WAYS}
+    found: dict[str, list[float]] = {name: [] for name in all_ways}
     for count in counts:
-        with site(count, 3, rate) as where:
+        with site(count, 3, rate, python=sys.executable) as where:
             fill(where.source, size * MEGABYTE, FILES)
-            tries: dict[str, list[Took]] = {name: [] for name in WAYS}
+            tries: dict[str, list[Took]] = {name: [] for name in all_ways}
             for _ in range(asked.repeat):
-                for name, way in WAYS.items():
+                for name, way in all_ways.items():
                     where.clear()
                     tries[name].append(way(where))
                     where.verify()
-            for name in WAYS:
+            for name in all_ways:
                 found[name].append(median(tries[name]).seconds)
     page.title(f"{size} MB at {rate} Mbit/s by number of hosts, seconds; F/R is {bound_s:.2f} s")
     page.say(f"| way | {' | '.join(f'{count} hosts' for count in counts)} |\n|---|{'---|' * len(counts)}")
@@ -237,12 +244,11 @@ def rates(asked: argparse.Namespace, page: Page) -> None:
     """What goes to each host over time, by a stream and by a swarm."""
     size = asked.size * MEGABYTE
     page.title(f"What goes to each host over time: {asked.size} MB at {asked.rate} Mbit/s, on 3 switches")
-    with site(asked.hosts, 3, asked.rate) as where:
-        fill(where.source, size, FILES)
-        for word, name in (("stream", STREAM), ("swarm", SWARM)):
+    with a_lab(asked, 3) as where:
+        for word, name, way in (("stream", STREAM, WAYS[STREAM]), ("swarm", SWARM, asked.swarm)):
             where.clear()
             with Watch(where.lab) as watch:
-                took = WAYS[name](where)
+                took = way(where)
             where.verify()
             seconds, found = watch.rates(where.hosts, took.clock_at)
             mean = size * 8 / MEGABYTE / took.seconds
@@ -279,11 +285,14 @@ def main() -> int:
     if unknown := set(asked.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     page = Page(TITLE)
-    for name in asked.cases or CASES:
-        page.begin(name)
-        CASES[name](asked, page)
-        if asked.write:
-            page.write(asked.write, asked.repeat, os.cpu_count() or 1, list(CASES))
+    with python_with_libtorrent() as python:
+        asked.how = ("--method", "swarm", "--peer-python", str(python))
+        asked.swarm = nile(*asked.how)
+        for name in asked.cases or CASES:
+            page.begin(name)
+            CASES[name](asked, page)
+            if asked.write:
+                page.write(asked.write, asked.repeat, os.cpu_count() or 1, list(CASES))
     return 0
 
 

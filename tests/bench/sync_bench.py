@@ -190,11 +190,14 @@ WAYS: dict[str, Way] = {
 
 
 @contextmanager
-def site(hosts: int, switches: int, rate: int, timeouts: dict[str, str] | None = None) -> Iterator[Site]:
+def site(
+    hosts: int, switches: int, rate: int, timeouts: dict[str, str] | None = None, python: str = ""
+) -> Iterator[Site]:
     """A lab: one gateway for each switch, the rest below it; ports and uplinks of so many Mbit/s.
 
     Time-outs are the default ones where none are given: a machine that plays 24
-    hosts may stand still for seconds.
+    hosts may stand still for seconds. Hosts have another `python` than this
+    machine's, if one is named.
     """
     with in_memory() as place:
         (place / "source").mkdir()
@@ -204,6 +207,7 @@ def site(hosts: int, switches: int, rate: int, timeouts: dict[str, str] | None =
             switches=switches,
             rate=f"{rate}mbit",
             uplink=f"{rate}mbit",
+            python={f"h[001-{hosts:03}]": python} if python else {},
         )
         with Lab.up(spec, place / "lab", tied=True) as lab:
             each = hosts // switches

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from nile.lab import BackendName, Lab, LabSpec
 from tests.cluster.conftest import check_nothing_is_left
 from tests.cluster.faults import crash
 from tests.cluster.hosts import clear, patiently, processes
+from tests.cluster.peers import python_with_libtorrent
 from tests.cluster.running import Nile
 from tests.cluster.test_sync import Started, copied, on
 
@@ -31,16 +29,8 @@ WITHOUT = "h006"
 
 @pytest.fixture(scope="module")
 def peers() -> Iterator[Path]:
-    """A Python with libtorrent, where hosts see it, whatever that of the tests is."""
-    with tempfile.TemporaryDirectory(prefix="nile-test-", dir="/var/tmp") as place:
-        Path(place).chmod(0o755)
-        found = importlib.util.find_spec("libtorrent")
-        assert found is not None
-        assert found.origin is not None
-        shutil.copytree(Path(found.origin).parent, Path(place) / "libtorrent")
-        python = Path(place) / "python"
-        python.write_text(f'#!/bin/sh\nPYTHONPATH={place} exec python3 "$@"\n')
-        python.chmod(0o755)
+    """A Python with libtorrent, for hosts."""
+    with python_with_libtorrent() as python:
         yield python
 
 
