@@ -384,8 +384,7 @@ class Swarm:
         elif peer.connected < self._all.enough(peer) and t - max(peer.told_s, peer.moved_s) > LONELY_S:
             peer.told_s = t
             yield from self._tell_of(peer, self._all.more_for(peer))
-            if self._all.racks.is_gateway(peer.id):
-                yield from self._tell_of(self._seed, [peer])
+            yield from self._tell_of(self._seed, [peer] if self._all.racks.is_gateway(peer.id) else [])
 
     def _at_it(self, peer: Swarmer, t: float) -> bool:
         """Does its worker look at files? Then it says nothing of its peer."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -156,6 +157,10 @@ def slow(asked: argparse.Namespace, page: Page) -> None:
     size = asked.size * MEGABYTE
     bound_s = size * 8 / asked.rate / MEGABYTE
     found: dict[str, list[float]] = {}
+
+    def others_have_it(where: Site) -> Took:
+        return in_place(where, SLOW, *asked.how)
+
     for switches in (1, 3):
         with a_lab(asked, switches) as where:
             title = f"{asked.size} MB to {asked.hosts} hosts on {switches} switches at {asked.rate} Mbit/s"
@@ -164,8 +169,7 @@ def slow(asked: argparse.Namespace, page: Page) -> None:
             for name, deed in (("that one like the others", None), ("that one at a quarter", where.lab.slow)):
                 if deed:
                     deed(SLOW)
-                way = lambda it: in_place(it, SLOW, *asked.how)  # noqa: E731
-                tries = tried(asked, {name: lambda where=where, way=way: swarm(where, size, way)})[name]
+                tries = tried(asked, {name: partial(swarm, where, size, others_have_it)})[name]
                 seconds.append(row(page, name, tries, bound_s).took.seconds)
     for where_it_is, (without, within) in found.items():
         page.aim(f"what a slow host costs the others, {where_it_is}", 1.2, within / without)
