@@ -1,8 +1,9 @@
 """Who holds up a chain, as its members say of each other. Pure.
 
 Where one is slow, all before it stand still, and say so: the last of them
-names the cause. Whoever that is, is left out; but once only because of one
-feeder: if the next one is as slow, it is the way to both of them.
+names the cause. Whoever that is, is left out. If the next one of the same
+feeder is as slow, it is the way to both of them, and it remains; unless it was
+faster before, by the same way: then it has become slow itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ REPORT_S = 2.5
 """For how long a report tells how a member fares; one that is frozen says nothing more."""
 CALM_S = 3.0
 """How long a chain has to find its pace after somebody was left out."""
+FASTER = 2.0
+"""How many times what the one before got is too much for a way that is slow."""
 
 
 class Holdups:
@@ -26,8 +29,9 @@ class Holdups:
 
     def __init__(self, members: Members) -> None:
         self._members = members
-        self._blamed: set[int] = set()
-        """Ids of nodes because of whom somebody was left out: feeders, and those whose own disk was slow."""
+        self._blamed: dict[int, float] = {}
+        """By ids of nodes because of whom somebody was left out (feeders, and those whose own disk was slow):
+        what that one got in the end, in bytes/s."""
         self._changed_s = float("-inf")
         self._held: deque[tuple[float, Member]] = deque()
         """Who said of late that it is held up, and when: the last of the chain, then the last of those who
@@ -92,7 +96,9 @@ class Holdups:
         return len(self._own_fault) > max(1, len(self._members) // 3)
 
     def _blame(self, who: int, slow: Member, t: float) -> Member | None:
-        if len(self._members) < 2 or t - self._changed_s < CALM_S or who in self._blamed:
+        if len(self._members) < 2 or t - self._changed_s < CALM_S:
             return None
-        self._blamed.add(who)
+        if who in self._blamed and slow.best <= FASTER * self._blamed[who]:
+            return None
+        self._blamed[who] = slow.pace
         return slow

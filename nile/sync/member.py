@@ -59,6 +59,10 @@ class Member:
     report_s: float = float("-inf")
     """when the last one came, and what it said of these."""
     report: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pace: float = 0.0
+    """Bytes/s that it got between these two reports,"""
+    best: float = 0.0
+    """and at best, since its feeder feeds it."""
 
     @property
     def giver(self) -> int:
@@ -67,13 +71,15 @@ class Member:
 
     def reports(self, progress: dict[str, Any], t: float) -> None:
         """It says how far it is; raises KeyError, TypeError or ValueError."""
-        if (received := count(progress["received"])) > self.received:
-            self.received, self.grew_s = received, t
+        if (grown := count(progress["received"]) - self.received) > 0:
+            self.received, self.grew_s = self.received + grown, t
         now = tuple(float(progress[name]) for name in ("at", "applier_s", "successor_s"))
         span, applier, successor = (after - before for after, before in zip(now, self.report, strict=True))
         still = {APPLIER: applier, SUCCESSOR: successor}
         most = max(still, key=lambda who: still[who])
         self.waits_for = most if still[most] > STILL * span > 0 else ""
+        self.pace = max(0, grown) / span if span > 0 else 0.0
+        self.best = max(self.best, self.pace)
         self.report_s, self.report = t, (now[0], now[1], now[2])
 
 
@@ -116,6 +122,7 @@ class Members:
     def feed(self, member: Member, feeder: Member | None) -> None:
         """It is to be fed by that one; None: by the root."""
         before, member.feeder = member.feeder, feeder
+        member.best = 0.0
         if before is not None:
             before.feeds.pop(member, None)
             if before.inside and not before.feeds:

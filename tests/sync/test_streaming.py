@@ -683,10 +683,12 @@ class TestWhoIsSlow:
         self.says(it, 1, "successor")
         assert it.chain.served[count:] == [(1, 3)]
 
-    def fares(self, it: Workers, node: int, at: float, applier_s: float, successor_s: float) -> None:
+    def fares(
+        self, it: Workers, node: int, at: float, applier_s: float, successor_s: float, received: int = 0
+    ) -> None:
         seat = it.chain.of(node)
         assert seat is not None
-        progress = {"at": at, "received": 0, "applier_s": applier_s, "successor_s": successor_s}
+        progress = {"at": at, "received": received, "applier_s": applier_s, "successor_s": successor_s}
         it._say(node, seat.number, progress=progress, more=True)
         while any(it._queues.values()):
             it.step()
@@ -720,6 +722,22 @@ class TestWhoIsSlow:
         count = len(it.chain.served)
         self.says(it, 2, "successor")
         assert it.chain.served[count:] == []
+
+    @pytest.mark.parametrize(("then", "leaves"), [(1_500_000, False), (6_000_000, True)])
+    def test_one_that_was_faster_by_the_same_way_has_become_slow_itself(
+        self, then: int, leaves: bool
+    ) -> None:
+        it = self.held_up()
+        for at, received in (1.0, 8_000_000), (2.0, 9_000_000):
+            self.fares(it, 3, at, 0.0, 0.0, received)
+        self.fares(it, 4, 2.0, 0.0, 0.0, 9_000_000)  # by the one before it: that doesn't count
+        self.says(it, 2, "successor")
+        count = len(it.chain.served)
+        self.fares(it, 4, 3.0, 0.0, 0.0, 9_000_000 + then)
+        it.t += HELD_S
+        self.fares(it, 4, 7.0, 0.0, 0.0, 9_000_000 + then)
+        self.says(it, 2, "successor")
+        assert it.chain.served[count:] == [(2, 5)] * leaves
 
     def test_a_chain_has_time_to_find_its_pace(self) -> None:
         it = self.held_up()
