@@ -28,8 +28,8 @@ class Signing(StrEnum):
     """What the root does for a relay whose ssh can't bind a signature to a host key.
 
     `auto` signs for the planned user, as often as logins were planned; `strict`
-    refuses; `through-root` has the root log in itself, end to end, while the
-    relay only carries bytes.
+    refuses, also where it is the host's sshd that can't; `through-root` has the
+    root log in itself, end to end, while the relay only carries bytes.
     """
 
     AUTO = "auto"

@@ -113,7 +113,11 @@ class Engine:
         self._tasks: asyncio.TaskGroup
         self._branches: Branches
         self._signatures = Signatures(
-            options.signatory, self._login_to, lambda task: self._tasks.create_task(task), self._give
+            options.signatory,
+            self._login_to,
+            lambda task: self._tasks.create_task(task),
+            self._give,
+            options.plan.timeouts.connect_s,
         )
         self._tunnels = Tunnels(self._send_to, self._cascade.route, self._carried_less)
         self._worker = RootWorker(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from nile.cascade import Sign, Signed, Vouch, Vouched
+from nile.events import Code
+from nile.transport.agentwire import REFUSAL
 from nile.transport.base import ResolvedLogin
 from nile.transport.signing import SignReply
 
@@ -21,7 +23,10 @@ class Signatory(Protocol):
 
 
 class Signatures:
-    """`login(id)` is the login to a host; `start` begins a task of the run; `give` gets the answers."""
+    """`login(id)` is the login to a host; `start` begins a task of the run; `give` gets the answers.
+
+    What isn't decided `within_s` is refused: nobody logs in with it any more.
+    """
 
     def __init__(
         self,
@@ -29,11 +34,13 @@ class Signatures:
         login: Callable[[int], ResolvedLogin],
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         give: Callable[[Signed | Vouched], None],
+        within_s: float,
     ) -> None:
         self._signatory = signatory
         self._login = login
         self._start = start
         self._give = give
+        self._within_s = within_s
         self._tasks: dict[tuple[type[Sign | Vouch], int], asyncio.Task[None]] = {}
 
     def sign(self, action: Sign) -> None:
@@ -57,11 +64,18 @@ class Signatures:
         self._tasks[login] = self._start(deciding)
 
     async def _sign(self, action: Sign) -> None:
-        login = self._login(action.child_id)
-        reply = await self._signatory.sign(login, action.binds, action.request, action.budget_left)
+        reply = await self._decide(action.child_id, action)
         self._give(Signed(action, reply.response, reply.note, reply.reason, reply.spent))
 
     async def _vouch(self, action: Vouch) -> None:
-        login = self._login(action.taker)
-        reply = await self._signatory.sign(login, action.binds, action.request, action.budget_left)
+        reply = await self._decide(action.taker, action)
         self._give(Vouched(action.number, reply.response, reply.note, reply.reason, reply.spent))
+
+    async def _decide(self, node_id: int, action: Sign | Vouch) -> SignReply:
+        login = self._login(node_id)
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await self._signatory.sign(login, action.binds, action.request, action.budget_left)
+        except TimeoutError:
+            reason = f"no signature for {login.host}: there was none within {self._within_s:g} s"
+            return SignReply(REFUSAL, Code.SIGNING, reason)

@@ -3,7 +3,8 @@
 The protocol is draft-miller-ssh-agent. Listing happens before a run, while
 nothing else goes on, and blocks; signing happens within one and doesn't. Each
 request has a connection of its own: agents are made for that, and a request
-that is cancelled can't leave half an answer for the next one.
+that is cancelled can't leave half an answer for the next one. But not too
+many at one time: an agent has a queue of a hundred or so, and refuses the rest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from nile.transport.wire import Reader, WireError, string
 
 MAX_MESSAGE = 256 * 1024
 LIST_TIMEOUT_S = 5.0
+MOST_AT_ONCE = 32
+"""Signatures asked of one agent. Who waits for a turn does so in the time of its own login."""
 
 
 class AgentError(Exception):
@@ -34,6 +37,7 @@ class AgentClient:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
 
     def keys(self) -> tuple[PublicKey, ...]:
         """The keys that the agent holds, in its order; raises `AgentError`."""
@@ -49,19 +53,22 @@ class AgentClient:
 
     async def sign(self, blob: bytes, data: bytes, flags: int) -> bytes:
         """A signature (algorithm and signature, RFC 4253, 6.6) by the key `blob`; raises `AgentError`."""
-        body = encode_sign_request(SignRequest(blob, data, flags))
+        async with self._turns:
+            answer = await self._ask(encode_sign_request(SignRequest(blob, data, flags)))
+        return _decode_signature(answer)
+
+    async def _ask(self, body: bytes) -> bytes:
         try:
             reader, writer = await asyncio.open_unix_connection(self.path)
         except OSError as exc:
             raise AgentError(f"the ssh-agent at {self.path} can't be asked: {exc}") from exc
         try:
             writer.write(string(body))
-            answer = await reader.readexactly(_length(await reader.readexactly(4)))
+            return await reader.readexactly(_length(await reader.readexactly(4)))
         except (OSError, EOFError) as exc:
             raise AgentError(f"the ssh-agent at {self.path} hung up") from exc
         finally:
             writer.close()
-        return _decode_signature(answer)
 
 
 def _receive(sock: socket.socket, count: int) -> bytes:

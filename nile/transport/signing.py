@@ -7,11 +7,13 @@ only if all of this holds:
 
 - it is for logging in by public key, as the planned user, with one of the
   planned keys, and nothing else can be made of it (RFC 4252, 7);
-- it can be used at the planned host only. Either ssh bound its agent
-  connection (session-bind@openssh.com, OpenSSH 8.9): then the host signed the
-  session id that is in the request, with a key that the *root's* known_hosts
-  trusts for this host. Or the request itself names such a host key
+- it can be used at the planned host only. Either the request itself names a host
+  key that the *root's* known_hosts trusts for this host
   (publickey-hostbound-v00@openssh.com), which the server compares with its own.
+  Or ssh bound its agent connection (session-bind@openssh.com, OpenSSH 8.9): then
+  such a key signed the session id that is in the request. The server compares
+  nothing then, and who holds that key may have signed another host's session:
+  to `strict` this is not enough.
 
 An older ssh says neither. Then `Signing` decides: `auto` signs for the planned
 user as many times as logins are planned, and says so once; the others refuse.
@@ -147,6 +149,11 @@ def check_binding(child: ResolvedLogin, binds: Sequence[SessionBind], userauth: 
     if userauth.host_key is not None:
         _check_host_key(child, userauth.host_key)
         return True
+    if binds and child.signing is Signing.STRICT:
+        raise _Refused(
+            "the login doesn't name its host key, so the signature might serve for another host "
+            "(sshd there is older than OpenSSH 8.9, or no OpenSSH), and the policy is `signing: strict`"
+        )
     return bool(binds)
 
 

@@ -12,6 +12,7 @@ from nile.controller.prepare import neighbours
 from nile.controller.signatures import Signatures
 from nile.options import Kex, Signing, SshClient
 from nile.topology.model import HostSpec, RelayRole
+from nile.transport.agentwire import REFUSAL
 from nile.transport.base import PublicKey, ResolvedLogin
 from nile.transport.signing import SignReply
 from tests.simulation.trees import tree
@@ -22,6 +23,10 @@ KEY = PublicKey(b"blob", "me@here")
 def login(name: str) -> ResolvedLogin:
     where = (name, f"{name}.out", f"{name}.in", 2222, "me", name, (f"{name} ssh-ed25519 AAAA",), (KEY,))
     return ResolvedLogin(*where, ("Compression=no",), SshClient.ASYNCSSH, Kex.FAST, Signing.AUTO)
+
+
+def by_id(node_id: int) -> ResolvedLogin:
+    return login(f"h{node_id}")
 
 
 class Signatory:
@@ -43,7 +48,7 @@ async def test_both_kinds_are_answered() -> None:
     signatory, given = Signatory(), list[Any]()
     asked = Sign(1, 2, 3, 4, (b"bind",), b"one", 5)
     async with asyncio.TaskGroup() as tasks:
-        made = Signatures(signatory, lambda node_id: login(f"h{node_id}"), tasks.create_task, given.append)
+        made = Signatures(signatory, by_id, tasks.create_task, given.append, 60.0)
         made.sign(asked)
         made.vouch(Vouch(7, 3, (b"bound",), b"two", 1))
         made.vouch(Vouch(8, 4, (), b"three", 0))
@@ -63,7 +68,7 @@ async def test_both_kinds_are_answered() -> None:
 async def test_whoever_asks_anew_has_given_up_what_was_asked_before() -> None:
     signatory, given = Signatory(), list[Any]()
     async with asyncio.TaskGroup() as tasks:
-        made = Signatures(signatory, lambda node_id: login(f"h{node_id}"), tasks.create_task, given.append)
+        made = Signatures(signatory, by_id, tasks.create_task, given.append, 60.0)
         made.sign(Sign(1, 2, 3, 4, (), b"one", 5))
         await asyncio.sleep(0)
         made.sign(again := Sign(1, 2, 3, 5, (), b"two", 5))
@@ -71,10 +76,23 @@ async def test_whoever_asks_anew_has_given_up_what_was_asked_before() -> None:
     assert [each.asked for each in given] == [again]
 
 
+async def test_what_takes_longer_than_a_login_is_refused() -> None:
+    """An ssh-agent that never answers would have all its turns taken by those who are gone."""
+    given = list[Any]()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        made = Signatures(Signatory(), by_id, tasks.create_task, given.append, 0.05)
+        made.sign(Sign(1, 2, 3, 4, (), b"one", 5))
+        made.vouch(Vouch(7, 3, (), b"two", 1))
+    assert [(each.answer, each.spent) for each in given] == [(REFUSAL, 0)] * 2
+    assert {each.refused for each in given} == {
+        f"no signature for {host}: there was none within 0.05 s" for host in ("h2", "h3")
+    }
+
+
 async def test_nothing_is_waited_for_in_the_end() -> None:
     signatory, given = Signatory(), list[Any]()
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        made = Signatures(signatory, lambda node_id: login(f"h{node_id}"), tasks.create_task, given.append)
+        made = Signatures(signatory, by_id, tasks.create_task, given.append, 60.0)
         made.sign(Sign(1, 2, 3, 4, (), b"one", 5))
         made.vouch(Vouch(7, 3, (), b"two", 1))
         await asyncio.sleep(0)

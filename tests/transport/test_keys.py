@@ -16,6 +16,8 @@ import pytest
 from asyncssh.public_key import decode_ssh_certificate
 
 from nile.errors import CredentialsError
+from nile.transport.agentclient import MOST_AT_ONCE, AgentClient
+from nile.transport.agentwire import SIGN_RESPONSE
 from nile.transport.base import PublicKey
 from nile.transport.keyfile import KeyFile
 from nile.transport.keys import IdentityQuery, KeyRing, SigningFailed
@@ -277,3 +279,30 @@ def test_a_security_key_in_a_file_is_left_to_agent_or_ssh(tmp_path: Path) -> Non
     assert KeyFile.read(path).public() == PublicKey(public, str(path))
     with pytest.raises(CredentialsError, match="security key"):
         KeyRing().identities(query(path))
+
+
+async def test_of_one_agent_not_too_much_is_asked_at_one_time(tmp_path: Path) -> None:
+    here, most, full = list[asyncio.StreamWriter](), 0, asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        here.append(writer)
+        most = max(most, len(here))
+        if len(here) == MOST_AT_ONCE:
+            for _ in range(1000):  # whoever else comes has come by then
+                await asyncio.sleep(0)
+            full.set()
+        await full.wait()
+        await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+        here.remove(writer)
+        writer.write(string(bytes([SIGN_RESPONSE]) + string(b"signed")))
+        writer.close()
+
+    path = str(tmp_path / "agent")
+    async with asyncio.timeout(20), await asyncio.start_unix_server(answer, path):
+        client = AgentClient(path)
+        signed = [client.sign(b"blob", b"data", 0) for _ in range(2 * MOST_AT_ONCE)]
+        async with asyncio.TaskGroup() as tasks:
+            made = [tasks.create_task(each) for each in signed]
+        assert {each.result() for each in made} == {b"signed"}
+    assert most == MOST_AT_ONCE

@@ -259,7 +259,6 @@ def child(sshd: Sshd, forge: Forge) -> ResolvedLogin:
         user="tdaq",
         identities=(PublicKey(forge.user.public_data, "forged"),),
         known_hosts=(forge.line(forge.host),),
-        signing=Signing.STRICT,
     )
 
 
@@ -274,6 +273,19 @@ def test_a_good_forgery_is_signed_so_the_bad_ones_below_fail_for_their_own_reaso
             assert forge.user.convert_to_public().verify(data, decode_sign_response(reply.response))
     bound = forge.userauth(method=HOSTBOUND, host_key=forge.host.public_data)
     assert forge.ask(child, [], forge.request(bound), tmp_path).signed
+
+
+def test_strict_signs_only_what_names_the_host_key(
+    forge: Forge, child: ResolvedLogin, tmp_path: Path
+) -> None:
+    """The planned host may have signed the session of a third one: it is in league with the relay."""
+    strict = replace(child, signing=Signing.STRICT)
+    reply = forge.ask(strict, [forge.bind()], forge.request(forge.userauth()), tmp_path, budget=1)
+    assert (reply.response, reply.code, reply.spent) == (REFUSAL, Code.SIGNING, 0)
+    assert "doesn't name its host key" in reply.reason
+    named = forge.request(forge.userauth(method=HOSTBOUND, host_key=forge.host.public_data))
+    assert forge.ask(strict, [forge.bind()], named, tmp_path).signed
+    assert forge.ask(strict, [], named, tmp_path).signed
 
 
 @pytest.mark.parametrize(
