@@ -27,7 +27,7 @@ from nile.sync.demand import Demand
 from nile.sync.equipment import no_authority
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import SILENT_S, broke_rules, unfit
+from nile.sync.judging import SILENT_S, broke_rules, came_from_nowhere, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.paths import Paths
@@ -230,6 +230,9 @@ class Sync:
             if found.only_more and not self._options.delete:
                 if self._options.purpose is Purpose.REPAIR:
                     yield from self._fail(target, HAS_MORE)
+                elif target.by_contents and found.extra > target.had_more:
+                    yield from self._show(target, found.lines)
+                    yield from self._fail(target, came_from_nowhere(found.extra, target.had_more))
                 else:
                     target.has_more = True
                     target.step = Step.SAME
@@ -302,6 +305,7 @@ class Sync:
         for target in differing:
             estimate = self._counting.estimate(target)
             assert estimate is not None
+            target.had_more = estimate.extra
             target.may_delete = min(estimate.extra, MOST_DELETED)
             judgement = unfit(target, estimate, self._survey.room, self._options)
             if judgement is not None:

@@ -55,6 +55,16 @@ def no_other_way(reason: str) -> Judgement:
     return Judgement(Verdict.FAILED, Code.NO_RSYNC, f"no rsync there, and no swarm: {reason}", INSTALL)
 
 
+def came_from_nowhere(extra: int, before: int) -> Judgement:
+    """Of a host that got a part of a stream that may have been forged: nothing is deleted, so this stays."""
+    reason = (
+        f"{extra} files are there that the source doesn't have, and {before} were: "
+        "whoever passed a stream on to it may have made up the others"
+    )
+    remedy = "look at them, and take away what isn't yours; a second run takes for given what is left"
+    return Judgement(Verdict.FAILED, Code.DIFFERS, reason, remedy)
+
+
 def told(message: Mapping[str, Any], code: Code | None = None) -> Judgement:
     """Why a worker can't do what it was asked, by its own code or by ours."""
     word, reason, remedy = words(message["code"]), words(message["reason"]), words(message.get("remedy", ""))

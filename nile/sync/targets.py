@@ -124,6 +124,8 @@ class Target:
     """The number of what its worker was asked for the copy under way."""
     has_more: bool = False
     """It has files beside those of the source: what it has is no copy to be served."""
+    had_more: int = 0
+    """How many of these there were before anything was written."""
     heard_s: float = 0.0
     """When its worker last said something."""
     may_delete: int = 0

@@ -9,7 +9,7 @@ import pytest
 
 from nile.cascade import Errand
 from nile.cascade.hosts import Contact
-from nile.events import Code, Verdict
+from nile.events import Code, HostOutput, Verdict
 from nile.sync import Method
 from nile.sync.asking import Asking
 from nile.sync.chain import MOST_APART, ORPHAN_S
@@ -198,6 +198,45 @@ class TestWhatComesToNothing:
         it.run()
         all_ok(it)
         assert [how["checksum"] for how in told] == [by_contents]
+
+    @pytest.mark.parametrize("code", ["corrupt", "diverged", "aborted", "old-rsync"])
+    @pytest.mark.parametrize(
+        ("before", "after", "plain"), [(0, 1, False), (2, 2, False), (2, 3, False), (0, 1, True)]
+    )
+    def test_files_that_only_a_forged_stream_can_have_brought_are_named(
+        self, code: str, before: int, after: int, plain: bool
+    ) -> None:
+        """Nothing is deleted, so who had some before has them still."""
+        it = workers(plain=plain)
+        it.chain.diverges, it.chain.diverged = {3, 4}, code
+        it.keeps = {3, 4, 5}
+        it.extra = dict.fromkeys(it.has, before)
+        became = it.chain.became
+
+        def came(node: int) -> None:
+            it.extra[node] = after
+            became(node)
+
+        it.chain.became = came
+        push = it._push
+
+        def pushed(node_id: int, message: dict[str, Any]) -> None:
+            it.extra[message["to"]] = after
+            push(node_id, message)
+
+        it._push = pushed  # type: ignore[method-assign]
+        it.run()
+        forged = after > before and code != "old-rsync" and not plain
+        assert codes(it)[5] is None, "what came there was the root's: whoever else writes there may"
+        assert [codes(it)[node] for node in (3, 4)] == [Code.DIFFERS if forged else None] * 2
+        if forged:
+            assert (
+                f"{after} files are there that the source doesn't have, and {before} were"
+                in it.judged[3].reason
+            )
+            assert b"extra x" in b"".join(
+                event.data for event in it.published if isinstance(event, HostOutput)
+            )
 
     def test_a_source_that_changes_fails_all(self) -> None:
         it = workers()
