@@ -140,6 +140,13 @@ class Ticked:
     settled: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Slept:
+    """The root's machine was suspended for so long: times that come with inputs leave that out."""
+
+    seconds: float
+
+
 Input = (
     Started
     | FrameReceived
@@ -155,4 +162,5 @@ Input = (
     | Recorded
     | Interrupted
     | Ticked
+    | Slept
 )

@@ -29,6 +29,7 @@ from nile.cascade.inputs import (
     RootSaid,
     RootWorkerEnded,
     Signed,
+    Slept,
     Started,
     StdinEnded,
     StdinRead,
@@ -129,7 +130,7 @@ class Cascade:
                 return self._stdin.data(data)
             case StdinEnded():
                 return self._stdin.end()
-            case RootSaid() | RootWorkerEnded() | Listening() | Answered() | Recorded() | Vouched():
+            case RootSaid() | RootWorkerEnded() | Listening() | Answered() | Recorded() | Vouched() | Slept():
                 return self._work.handle(event, t)
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)

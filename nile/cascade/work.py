@@ -19,7 +19,7 @@ from nile.agent.wire import WireError
 from nile.agent.worker import messages
 from nile.cascade.actions import Action, Listen, Publish, TellRoot, Vouch
 from nile.cascade.hosts import Host
-from nile.cascade.inputs import Answered, Listening, Recorded, RootSaid, RootWorkerEnded, Vouched
+from nile.cascade.inputs import Answered, Listening, Recorded, RootSaid, RootWorkerEnded, Slept, Vouched
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.events import Asked, Notice
@@ -209,9 +209,9 @@ class Work:
         return actions
 
     def handle(
-        self, event: RootSaid | RootWorkerEnded | Listening | Answered | Recorded | Vouched, t: float
+        self, event: RootSaid | RootWorkerEnded | Listening | Answered | Recorded | Vouched | Slept, t: float
     ) -> list[Action]:
-        """What comes from the root's own worker, from the user, or from the store."""
+        """What comes from the root's own worker, from the user, from the store, or of its machine."""
         match event:
             case RootSaid(data):
                 return self._heard(ROOT_ID, data, t)
@@ -228,6 +228,9 @@ class Work:
             case Recorded(number, kept, reason, remedy):
                 lost = {"code": "store", "reason": reason, "remedy": remedy}
                 return self.reached(ROOT_ID, {"number": number, **({} if kept else lost)}, t)
+            case Slept(seconds):
+                self._job.missed(seconds)
+                return []
             case Vouched(number, answer, note, refused, spent):
                 notes: list[Action] = [Publish(Notice(note))] if note else []
                 said = {"answer": answer, "refused": refused, "spent": spent}

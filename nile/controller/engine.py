@@ -42,6 +42,7 @@ from nile.cascade import (
     RootWorkerEnded,
     Send,
     Sign,
+    Slept,
     Started,
     StdinEnded,
     StdinRead,
@@ -62,6 +63,8 @@ from nile.transport.base import ResolvedLogin, Transport
 BEAT_S = 1.0
 SLEPT_S = 5.0
 """Nobody takes a root for dead that was silent for less."""
+NAP_S = 0.5
+"""For how long the machine has to have been suspended, all in all, before that is told."""
 GOODBYE_S = 2.0
 """How long the root waits for its children's links to close once the run is over."""
 
@@ -106,6 +109,7 @@ class Engine:
         self._pumping = True  # nothing is applied before the run begins
         self._finished = False
         self._awake_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._asleep_s = self._awake_at - time.monotonic()
         self._failure: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
@@ -316,10 +320,17 @@ class Engine:
             self._pumping = False
 
     def _look_around(self) -> None:
-        """Who slept for long may have been taken for dead: ask before anything is said to anybody."""
+        """Who slept for long may have been taken for dead: ask before anything is said to anybody.
+
+        While the machine is suspended, the clock that the run goes by stands still, and those of hosts don't.
+        """
         at, self._awake_at = self._awake_at, time.clock_gettime(time.CLOCK_BOOTTIME)
         if self._awake_at - at > SLEPT_S:
             self._options.check_ours()
+        slept_s = self._awake_at - time.monotonic() - self._asleep_s
+        if slept_s > NAP_S:
+            self._asleep_s += slept_s
+            self._inbox.appendleft((Slept(slept_s), None))
 
     def _perform(self, action: Action, credit: Credit | None) -> Credit | None:
         """Perform one action; the credit that is still nobody's."""

@@ -25,7 +25,7 @@ from nile.cascade import (
     Worker,
 )
 from nile.cascade.actions import Action
-from nile.cascade.inputs import Answered, FrameReceived, Interrupted, Recorded, RootWorkerEnded, Ticked
+from nile.cascade.inputs import Answered, FrameReceived, Interrupted, Recorded, RootWorkerEnded, Slept, Ticked
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import WINDOW, Judge, NoJob
@@ -315,6 +315,17 @@ def test_a_jobs_time_leaves_out_what_the_root_was_kept_from() -> None:
         run.cascade.apply(Ticked(True), second)
     assert job.times == [1.0, 2.0, 3.0, 3.0, 3.5, 4.5, 4.5]
     assert job.missed_s == [1000.5, 1000.0]
+
+
+def test_a_job_hears_that_the_machine_was_suspended() -> None:
+    """Its clock stood still then, and those of hosts didn't."""
+    run = Run(Timed)
+    job = run.job
+    assert isinstance(job, Timed)
+    run.cascade.apply(Ticked(True), 1.0)
+    assert run.cascade.apply(Slept(90.0), 1.5) == []
+    run.cascade.apply(Ticked(True), 2.0)
+    assert (job.times, job.missed_s) == ([1.0, 2.0], [90.0])
 
 
 def test_but_verdicts_have_the_time_of_the_run() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from nile.cascade import Errand, Publish
 from nile.cascade.work import NoJob
+from nile.controller import Engine
 from nile.controller.engine import SLEPT_S
 from nile.errors import TakenOverError
 from nile.events import (
@@ -307,3 +308,31 @@ def test_a_root_that_slept_asks_first_whether_the_run_is_still_its_own(home: Pat
         follow()
     assert verdicts(events) == {}
     all_gone(home)
+
+
+class Suspended(NoJob):
+    """Its root is suspended for a minute once it has begun: notes what it hears of that."""
+
+    def __init__(self) -> None:
+        self.run: Engine | None = None
+        self.heard_of: list[float | str] = []
+
+    def begin(self, *_: object) -> tuple[Errand, ...]:
+        assert self.run is not None
+        self.run._asleep_s -= 60.0
+        return (Publish(Decision("left", number=7)),)
+
+    def heard(self, *_: object) -> tuple[Errand, ...]:
+        self.heard_of.append("the decision")
+        return ()
+
+    def missed(self, seconds: float) -> None:
+        self.heard_of.append(round(seconds))
+
+
+def test_a_job_hears_first_that_the_machine_was_suspended(home: Path) -> None:
+    """It stands still with it, and the clock of the run too: clocks of hosts go on."""
+    job = Suspended()
+    job.run = engine(home, "true", job=lambda _: job)
+    list(job.run.events())
+    assert job.heard_of == [60, "the decision"]

@@ -209,16 +209,16 @@ def test_nor_to_flip(site: Site, deed: Deed | None) -> None:
 
 
 @pytest.mark.parametrize("how", [{}, {"release": "3"}, {"purpose": Purpose.REPAIR}])
-def test_what_is_current_is_not_copied_to(site: Site, source: Path, how: dict[str, Any]) -> None:
+@pytest.mark.parametrize("where", [b"/current", b"/releases/2"])
+def test_a_release_is_not_copied_to(site: Site, source: Path, where: bytes, how: dict[str, Any]) -> None:
     well(site.deliver("1"))
     well(site.deliver("2"))
     (source / "same").chmod(0o600)  # rsync would set the mode of the file that both have
-    it = site.copy(DEST + b"/current", **how)
+    it = site.copy(DEST + where, **how)
     assert codes(it) == [Code.DESTINATION] * 3
     assert "a release is never changed" in it.judged[1].reason
     assert site.on(1, "releases/1/same").stat().st_mode & 0o777 == 0o644
-    assert codes(site.copy(DEST + b"/current", purpose=Purpose.VERIFY)) == [Code.DIFFERS] * 3
-    well(site.copy(DEST + b"/releases/2"))
+    assert codes(site.copy(DEST + where, purpose=Purpose.VERIFY)) == [Code.DIFFERS] * 3
 
 
 def test_what_was_interrupted_twice_is_taken_back_on_all_hosts_that_either_run_flipped(site: Site) -> None:

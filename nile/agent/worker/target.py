@@ -91,14 +91,30 @@ def _bad_path(dest: bytes) -> "Optional[Refusal]":
 
 
 def _released(dest: bytes) -> "Optional[Refusal]":
-    """What is current is whole, shares files with those before, and was found equal on all hosts."""
-    link = _link_to_release(dest)
-    if link is None:
+    """A release is whole, shares files with those before, and was found equal on all hosts."""
+    link, path = _link_to_release(dest), os.path.realpath(dest)
+    release = link[1] if link is not None else _release_of(path)
+    if release is None:
         return None
-    path, release = (os.fsdecode(each) for each in link)
-    text = "'%s' leads to the release '%s', and a release is never changed" % (path, release)
-    remedy = "deliver a new one, by --release NAME; if that very one is to be changed, name its directory"
-    return Refusal("release", text, remedy)
+    shown, how = dest, "belongs to the release '%s'" % os.fsdecode(release)
+    if link is not None:
+        shown, how = link[0], "leads to the release '%s'" % os.fsdecode(release)
+    elif path in (release, os.path.dirname(release)):
+        how = "is a release" if path == release else "is where releases are"
+    text = "'%s' %s, and a release is never changed: it shares files with others" % (os.fsdecode(shown), how)
+    place = os.fsdecode(os.path.dirname(os.path.dirname(release)))
+    return Refusal("release", text, "deliver a new one to '%s', by --release NAME" % place)
+
+
+def _release_of(path: bytes) -> "Optional[bytes]":
+    """The release that this is, or is in; some name below where Nile keeps releases, for that directory."""
+    below = os.path.join(path, b"any")
+    while below != b"/":
+        place = os.path.dirname(below)
+        if os.path.basename(place) == naming.RELEASES and os.path.lexists(os.path.join(place, naming.FLIP)):
+            return below
+        below = place
+    return None
 
 
 def _link_to_release(dest: bytes) -> "Optional[Tuple[bytes, bytes]]":

@@ -103,7 +103,22 @@ class TestReleases:
         assert code(tmp_path / "srv/www/x") == "release"
         assert code(tmp_path / "srv/app/current") == "release"
 
-    @pytest.mark.parametrize("path", ["releases/2", "other/current", "releases/3", "shared", "new"])
+    @pytest.mark.parametrize(
+        "path", ["releases/2", "releases/2/lib", "releases/3", "releases/.nile-making-3", "releases", "old"]
+    )
+    def test_nor_by_their_own_names(self, app: Path, path: str) -> None:
+        """Their files have names in other releases: a mode that is set in one is set in all."""
+        (app / "old").symlink_to("releases/2")
+        refusal = refuse(os.fsencode(app / path), False)
+        assert refusal
+        assert refusal.code == "release"
+        assert f"'{app / path}' " in refusal.text
+        assert "a release is never changed" in refusal.text
+        assert refusal.remedy == f"deliver a new one to '{app}', by --release NAME"
+
+    @pytest.mark.parametrize(
+        "path", [".", "other/current", "other/releases/1", "shared", "new", "releases2/1"]
+    )
     def test_others_may_be_written_to(self, app: Path, path: str) -> None:
         (app / "other/v1").mkdir(parents=True)
         (app / "other/current").symlink_to("v1")
@@ -113,6 +128,7 @@ class TestReleases:
     def test_links_that_are_called_so_and_are_not_ours_do_not_matter(self, app: Path) -> None:
         (app / "releases/.nile-flip").unlink()
         assert code(app / "current") is None
+        assert code(app / "releases/2") is None
 
     def test_a_circle_is_not_gone_round_for_ever(self, tmp_path: Path) -> None:
         (tmp_path / "a").symlink_to("b")
