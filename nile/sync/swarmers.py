@@ -8,12 +8,15 @@ small swarm that is everybody. The seed goes to some of them, evenly spread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nile.cascade.tree import Tree as Hosts
+from nile.sync.means import Means
 from nile.sync.racks import Racks
-from nile.sync.targets import Target
+from nile.sync.targets import Target, count
 from nile.topology.model import ROOT_ID
 
 MOST = 20
@@ -22,6 +25,12 @@ NEIGHBOURS = 8
 """Of these, neighbours in the tree."""
 ENOUGH = 3
 """Connections, below which one is told of more."""
+LEAST = 64 * 1024
+"""Bytes, of what a host wants, that it has to get to get on at all,"""
+LEAST_SHARE = 100
+"""or this part of all that it wants, if that is less; and of what is let through, if little is."""
+EACH = 64 * 1024
+"""Bytes that are more than what a torrent has of one thing beside its contents."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,14 +48,56 @@ class Swarmer:
     """It takes part, and wasn't told to stop."""
     complete: bool = False
     got: int = 0
-    """Bytes that it got, files alone,"""
+    """Bytes that it has of what it wants,"""
+    counted: int = 0
+    """and had when it got on last,"""
     moved_s: float = 0.0
-    """and when that was last more than before."""
+    """which was then."""
     connected: int = 0
     told_s: float = 0.0
     """When it was last told of more others."""
     offered: int = 0
     """How many of all it was told of then, in turn."""
+
+    def gets_on(self, at: int, whole: int, most: float, t: float) -> bool:
+        """Has it so much more than before, of all that it wants? `most` bytes are let through meanwhile.
+
+        What comes twice, or has to come anew, is no more than before.
+        """
+        self.got = max(self.got, at)
+        least = max(1, min(LEAST, whole // LEAST_SHARE, int(most) // LEAST_SHARE))
+        if at < self.counted + least and not self.counted < at == whole:
+            return False
+        self.counted, self.moved_s = at, t
+        return True
+
+
+class Tally:
+    """What is sent, and how far hosts are. They may say anything: no more is believed than can be."""
+
+    def __init__(self, means: Means, still_s: float) -> None:
+        """Who doesn't get on for `still_s` is taken to get nothing."""
+        self._bulk = means.bulk
+        self.let_through = still_s * 1024 * (means.options.bwlimit_kib_s or 0)
+        """Bytes that one sends at most meanwhile; 0: any number."""
+        self.hosts = 0
+        self.sent: Counter[int] = Counter()
+        """Bytes of files alone, by who sent them."""
+
+    def account(self, node_id: int, told: Mapping[str, Any]) -> None:
+        """It has sent so much, all in all. Raises TypeError or ValueError."""
+        sent = min(count(told.get("sent", 0)), self._most * self.hosts)
+        self.sent[node_id] = max(self.sent[node_id], sent)
+
+    def far(self, told: Mapping[str, Any]) -> tuple[int, int]:
+        """What it has of all that it wants, and that. Raises KeyError, TypeError or ValueError."""
+        whole = min(count(told["whole"]), self._most)
+        return min(count(told["at"]), whole), whole
+
+    @property
+    def _most(self) -> int:
+        """Bytes: contents, and what of each thing is to be said beside, and padded."""
+        return self._bulk.size + EACH * (self._bulk.entries + 1)
 
 
 class Swarmers:

@@ -28,17 +28,17 @@ from nile.sync.following import Following
 from nile.sync.judging import hangs, no_other_way
 from nile.sync.means import Means
 from nile.sync.streaming import in_order
-from nile.sync.swarmers import Swarmer, Swarmers
+from nile.sync.swarmers import Swarmer, Swarmers, Tally
 from nile.sync.targets import Difference, Step, Target, count, words
 from nile.sync.torrents import NO_ROOM, chunk_of, contents, fits, put_in_place
-from nile.sync.wording import left_to_rsync, no_swarm, swarm_begins, swarm_ended
+from nile.sync.wording import left_to_rsync, no_swarm, seed_ended, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
 
 if TYPE_CHECKING:
     from nile.bootstrap.authority import Authority
 
 STILL_S = 10.0
-"""Who gets nothing for so long, while others do, is left to rsync."""
+"""Who doesn't get on for so long, while others do, is left to rsync."""
 STUCK_S = 30.0
 """And so are all, if nobody gets anything for so long."""
 START_S = 60.0
@@ -53,6 +53,8 @@ MOST_METAINFO = 64 << 20
 """Bytes of it that are on their way to hosts at one time."""
 AT_ONE_TIME = 64
 """Hosts whose peers are being started."""
+HASHING_S = 90.0
+"""The root's worker is given up that says for so long that it doesn't get on with the torrent."""
 
 
 class Swarm:
@@ -84,12 +86,11 @@ class Swarm:
         """Those whose peers are to be started."""
         self._chunks: list[bytes] = []
         self._seed: Swarmer | None = None
-        self._ending = False
+        self._ending = self._dissolved = False
         self._hosts = 0
         self._served = 0
         self._left_out: list[tuple[str, str]] = []
-        self._payload: Counter[int] = Counter()
-        """Of what was sent, files alone: by who sent them, for as long as the swarm is under way."""
+        self._tally = Tally(means, STILL_S)
         self._moved_s = 0.0
         """When anybody last got anything, or began to listen."""
         self.active = False
@@ -115,6 +116,7 @@ class Swarm:
             yield from self._say_who_is_left()
             return
         self.active, self.began_s, self._hosts = True, t, len(targets)
+        self._tally.hosts = len(targets)
         self._equipment = Equipment(self._options, self._authority)
         yield Publish(Notice(swarm_begins(len(targets), plain=self._options.plain)))
         for target in targets:
@@ -128,6 +130,8 @@ class Swarm:
 
     def _made(self, message: dict[str, Any], t: float) -> Errands:
         """The root's worker gives the torrent, a chunk at a time."""
+        if not self.active or self._dissolved:
+            return
         if message.get("more") is True:
             self._chunks.append(chunk_of(message["chunk"]))
         elif message.get("code"):
@@ -139,12 +143,14 @@ class Swarm:
         else:
             assert self._equipment is not None
             fields = self._equipment.seed(self.following.word(ROOT_ID))
-            yield self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
+            tell = self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
+            self._seed = Swarmer(ROOT_ID, None, number=tell.message["n"], due_s=t + START_S)
+            yield tell
 
     def _start_next(self, t: float) -> Errands:
         """Have peers started: so many at one time that what they are told fits into memory."""
         most = max(1, min(AT_ONE_TIME, MOST_METAINFO // max(1, sum(map(len, self._chunks)))))
-        while self._waiting and self._seed is not None and self._all.starting < most:
+        while self._waiting and self._serving and self._all.starting < most:
             target = self._waiting.popleft()
             for chunk in self._chunks:
                 yield self._asking.ask(target.id, "metainfo", {"chunk": chunk}, None)
@@ -160,25 +166,31 @@ class Swarm:
     # What they say.
 
     def _seed_said(self, message: dict[str, Any], t: float) -> Errands:
-        if self._seed is None and message.get("more") is True:
-            self._seed = Swarmer(ROOT_ID, None, number=message["n"])
-            self._moved_s = t
-            self.following.listens(ROOT_ID, t)
-            yield from self._start_next(t)
+        seed = self._seed
+        assert seed is not None
         if message.get("more") is True:
-            assert self._seed is not None
-            self._progress(self._seed, message, t)
+            if "port" in message and not seed.port:
+                seed.port, seed.due_s, self._moved_s = count(message["port"]), None, t
+                self.following.listens(ROOT_ID, t)
+                yield from self._start_next(t)
+            self._progress(seed, message, t)
             return
-        self._account(ROOT_ID, message)
+        seed.number = 0
+        self._tally.account(ROOT_ID, message)
         self.following.seed_gone()
         if message.get("code") == Code.SOURCE_CHANGED:
             remedy = "run it again once nobody writes there"
             self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, words(message["reason"]), remedy)
-        if message.get("code") and (self._seed is None or self.broken):
+        if message.get("code") and (not seed.port or self.broken):
             yield from self._dissolve(f"at the root: {words(message['reason'])}", t)
-        elif self._seed is not None:
-            self._seed.number = 0
+        elif message.get("code"):
+            yield Publish(Notice(seed_ended(words(message["reason"]))))
         yield from self._perhaps_over(t)
+
+    @property
+    def _serving(self) -> bool:
+        """Has the seed begun?"""
+        return self._seed is not None and self._seed.port > 0
 
     def _said(self, peer: Swarmer, message: dict[str, Any], t: float) -> Errands:
         if message.get("more") is not True:
@@ -223,12 +235,13 @@ class Swarm:
             return
         self.following.report(peer.id, told, t)
         peer.connected = count(told["peers"])
-        self._payload[peer.id] = max(self._payload[peer.id], count(told["sent"]))
-        if (got := count(told["got"])) > peer.got:
-            peer.got, peer.moved_s, self._moved_s = got, t, t
+        self._tally.account(peer.id, told)
         if peer.target is not None and not peer.complete:
-            self._pace.whole([peer.id], count(told["whole"]))
-            self._means.ways.got(peer.id, count(told["at"]))
+            at, whole = self._tally.far(told)
+            if peer.gets_on(at, whole, self._tally.let_through or whole, t):
+                self._moved_s = t
+            self._pace.whole([peer.id], whole)
+            self._means.ways.got(peer.id, at)
 
     def _completed(self, peer: Swarmer, trouble: str, t: float) -> Errands:
         """It has all that it is to get from here, but for what the `trouble` was with."""
@@ -251,16 +264,13 @@ class Swarm:
 
     def _ended(self, peer: Swarmer, message: dict[str, Any], t: float) -> Errands:
         """It takes part no more: since it was told to, or can't."""
-        self._account(peer.id, message)
+        self._tally.account(peer.id, message)
         if peer.inside and not peer.complete:
             reason = words(message["reason"]) if message.get("code") else "its peer ended"
             yield from self._leave_out(peer, reason, tell=False)
         self._is_out(peer)
         yield from self._start_next(t)
         yield from self._perhaps_over(t)
-
-    def _account(self, node_id: int, message: dict[str, Any]) -> None:
-        self._payload[node_id] = max(self._payload[node_id], count(message.get("sent", 0)))
 
     # Who is out.
 
@@ -294,6 +304,7 @@ class Swarm:
 
     def _dissolve(self, reason: str, t: float) -> Errands:
         """Nothing comes of it for those that haven't got all."""
+        self._dissolved = True
         if self._waiting and not self.broken:
             yield Publish(Notice(no_swarm(reason)))
         while self._waiting:
@@ -341,10 +352,10 @@ class Swarm:
     def _say_how_it_was(self) -> Errands:
         self.active = False
         self._chunks.clear()
-        self.sent.update(self._payload)
+        self.sent.update(self._tally.sent)
         yield from self._say_who_is_left()
-        if total := self._payload.total():
-            text = swarm_ended(self._served, self._hosts, self._payload[ROOT_ID], total)
+        if total := self._tally.sent.total():
+            text = swarm_ended(self._served, self._hosts, self._tally.sent[ROOT_ID], total)
             yield Publish(Notice(text))
 
     def _say_who_is_left(self) -> Errands:
@@ -357,7 +368,8 @@ class Swarm:
         """Who gets nothing, who knows too few others, and who doesn't answer?"""
         if not self.active:
             return
-        if self._seed is not None and self._all.listening and t - self._moved_s > STUCK_S:
+        yield from self._look_after_root(t)
+        if self._serving and self._all.listening and t - self._moved_s > STUCK_S:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
         for peer in self._all.new_gateways():
             yield from self._connect_outside(peer)
@@ -369,6 +381,17 @@ class Swarm:
         for peer in self._all:
             if not peer.inside and peer.due_s is not None and t > peer.due_s and not self._at_it(peer, t):
                 yield from self._judge_hanging(peer)
+
+    def _look_after_root(self, t: float) -> Errands:
+        """Does it get on with the torrent, and then with its seed?"""
+        if self._dissolved:
+            return
+        if self._seed is None:
+            entries = self._means.bulk.entries
+            if t - self.began_s > HASHING_S and not self._asking.is_at_it(ROOT_ID, t, entries):
+                yield from self._dissolve("the root doesn't get on with the torrent", t)
+        elif self._seed.due_s is not None and t > self._seed.due_s and not self._ending:
+            yield from self._dissolve("at the root: its seed doesn't start", t)
 
     def _look_after(self, peer: Swarmer, t: float) -> Errands:
         others_get = self._served or t - self._moved_s < STILL_S

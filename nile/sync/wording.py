@@ -118,6 +118,11 @@ def no_swarm(reason: str) -> str:
     return f"no swarm: {reason}; hosts are served by rsync"
 
 
+def seed_ended(reason: str) -> str:
+    """That the root serves nobody any more, and why."""
+    return f"the seed at the root has ended ({reason}): hosts go on with what they have"
+
+
 def left_to_rsync(whom: Sequence[tuple[str, str]]) -> str:
     """Who got nothing by the swarm, or not all, and why."""
     return _served_otherwise("left out of the swarm, to be served by rsync", whom)

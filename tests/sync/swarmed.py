@@ -38,6 +38,8 @@ class Swarmed(Workers):
         self.slow: dict[int, int] = {}
         self.at_it: dict[int, float] = {}
         self.made: Message = {}
+        self.hashes_for_ever = False
+        self.torrent_asked = 0
         self.seed_ends: Message | None = None
         """How the seed ends in the midst of it."""
         self.numbers: dict[int, int] = {}
@@ -135,6 +137,9 @@ class Swarmed(Workers):
     def _torrent(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
         self.torrents.append(message)
+        if self.hashes_for_ever:
+            self.torrent_asked = message["n"]
+            return
         if not self.made.get("code"):
             self._say(node_id, message["n"], chunk=HASH[:3], more=True)
             self._say(node_id, message["n"], chunk=HASH[3:], more=True)
@@ -147,7 +152,8 @@ class Swarmed(Workers):
             self._say(node_id, message["n"], code="no-libtorrent", reason="no Python has it", sent=0)
             return
         self.numbers[node_id] = message["n"]
-        self._say(node_id, message["n"], port=4000, more=True)
+        if ROOT_ID not in self.away:
+            self._say(node_id, message["n"], port=4000, more=True)
 
     def _metainfo(self, node_id: int, message: Message) -> None:
         self._chunks[node_id] = self._chunks.get(node_id, b"") + message["chunk"]

@@ -13,6 +13,7 @@ Each file is looked at before and after it was read: what isn't any more as the
 manifest has it ends it all. From then on the info hash says what each byte is.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -37,6 +38,7 @@ NAME = b"nile"
 ARCHIVE = b"archive"
 _SHA1 = 20  # bytes
 _BUFFER = 1 << 20
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 
 
 class File(NamedTuple):
@@ -58,6 +60,12 @@ def piece_size(sizes: "Sequence[int]") -> int:
     while size > LEAST_PIECE and sum(-each % size for each in sizes) > total // PADDING:
         size //= 2
     return size
+
+
+def pieces(files: "Sequence[Entry]") -> int:
+    """How many a torrent with these files has."""
+    size = piece_size([entry.size for entry in files])
+    return sum(-(-entry.size // size) for entry in files)
 
 
 def chosen(source: "Source", only: bytes = b"") -> "List[Entry]":
@@ -97,7 +105,8 @@ def make(
         try:
             pieces += _hashes(source, entry, piece)
         except OSError as error:
-            raise Failure("source-changed", error.strerror or "it can't be read", name=entry.path) from None
+            code = "source-changed" if error.errno in _GONE else "source"
+            raise Failure(code, error.strerror or "it can't be read", name=entry.path) from None
     itself = Entry(ARCHIVE, FILE, 0, size, 0, 0, 0)
     pieces += (_hash(archive, itself, at, min(size, at + piece), 0) for at in range(0, size, piece))
     info: "Dict[bytes, Any]" = {

@@ -5,10 +5,11 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
 
     metainfo  a part of the torrent, in `chunk`
     places    of a seed: where its files are, in order, a part at a time; b"": it is padding
-    start     take part: in `directory`, where file N is called N; `wanted` has a byte for each file, 0 for
-              those that aren't; `seed`: all is there; `slots`: how many are served at one time; `limit`:
-              bytes a second that go out at most, 0: as many as can; `tls`: a certificate, its key and
-              parameters, where whoever has none is kept out; `word`: what its id begins with
+    wanted    a byte for each file, 0 for those that aren't, in `wanted`, a part at a time
+    start     take part: in `directory`, where file N is called N; `seed`: all is there; `slots`: how many
+              are served at one time; `limit`: bytes a second that go out at most, 0: as many as can; `tls`:
+              a certificate, its key and parameters, where whoever has none is kept out; `word`: what its
+              id begins with
     peers     connect to these addresses
     limit     the same as at the start
     stop      end
@@ -79,7 +80,15 @@ _OTHERS = {
     "mmap_file_size_cutoff": 1 << 30,  # blocks of 16 KiB: files are read and written, and not mapped
     "max_retry_port_bind": 0,
 }
+# Of a torrent that comes over the tree: by default there may be 150,000 files.
+_LIMITS = {
+    "max_buffer_size": 1 << 30,
+    "max_pieces": 1 << 21,
+    "max_decode_depth": 100,
+    "max_decode_tokens": 1 << 26,
+}
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 HOW = ("slots", "limit", "tls", "word")  # what of a start is the same for a seed and for a host
 TRIES = 5  # ports that are found free, and then aren't
 
@@ -91,12 +100,13 @@ class Peer:
         self._lt = lt
         self._metainfo = b""
         self._places: "List[bytes]" = []
+        self._wanted = b""
         self._handle: "Any" = None
         self._session: "Any" = None
         self._port = self._tried = 0
         self._tls: "List[str]" = []
         self._failed = False
-        self._flushing = self._complete = self._seeds = self._seeding = False
+        self._flushing = self._complete = self._seeds = False
         self._origins = Origins("", lt.peer_info)
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
@@ -136,6 +146,9 @@ class Peer:
     def _do_places(self, message: "Message") -> None:
         self._places += message["places"]
 
+    def _do_wanted(self, message: "Message") -> None:
+        self._wanted += message["wanted"]
+
     def _do_start(self, message: "Message") -> None:
         lt, self._seeds = self._lt, message["seed"]
         os.chdir(message["directory"])
@@ -153,7 +166,7 @@ class Peer:
             parameters.disk_io_constructor = "pread_disk_io_constructor"
         self._session = lt.session(parameters)
         self._session.set_alert_fd(self._wake)
-        self._handle = self._session.add_torrent(self._torrent(message["wanted"]))
+        self._handle = self._session.add_torrent(self._torrent(self._wanted))
         if self._tls:
             self._show()
         self._do_limit(message)
@@ -169,10 +182,10 @@ class Peer:
     def _torrent(self, wanted: bytes) -> "Any":
         lt, flags = self._lt, self._lt.torrent_flags
         if hasattr(lt, "load_torrent_buffer"):
-            torrent = lt.load_torrent_buffer(self._metainfo)
+            torrent = lt.load_torrent_buffer(self._metainfo, _LIMITS)
         else:
             torrent = lt.add_torrent_params()
-            torrent.ti = lt.torrent_info(self._metainfo)
+            torrent.ti = lt.torrent_info(self._metainfo, _LIMITS)
         self._metainfo = b""
         torrent.save_path = "."
         names = self._places or [b"%d" % number for number in range(len(wanted))]
@@ -180,7 +193,7 @@ class Peer:
         torrent.file_priorities = [4 if each else 0 for each in wanted]
         torrent.flags = flags.disable_dht | flags.disable_lsd | flags.disable_pex
         if self._seeds:
-            torrent.flags |= flags.seed_mode
+            torrent.flags |= flags.seed_mode | flags.upload_mode  # never is anything written
         if self._tls:
             torrent.flags |= flags.paused
         return torrent
@@ -214,8 +227,7 @@ class Peer:
                 say({"complete": True})
             elif what in ("file_error", "torrent_error"):
                 self._failed = True  # all pieces may be known to be right, and yet not be on the disk
-                code = "source-changed" if self._seeds else _CODES.get(alert.error.value(), "copy")
-                say({"code": code, "reason": alert.message()[:500]})
+                say({"code": code_of(what, alert.error, self._seeds), "reason": alert.message()[:500]})
 
     def _listens(self, alert: "Any") -> None:
         if not self._port and "tcp" in str(alert.socket_type):
@@ -224,8 +236,12 @@ class Peer:
 
     def _cannot_listen(self, alert: "Any") -> None:
         """Somebody else was quicker (or here is no IPv6)."""
-        if not self._port and ":" not in alert.address and self._tried < TRIES:
-            self._tried += 1
+        if self._port or ":" in alert.address:
+            return
+        self._tried += 1
+        if self._tried > TRIES:
+            say({"code": "copy", "reason": "it can't listen: %s" % alert.message()[:500]})
+        else:
             self._session.apply_settings({"listen_interfaces": self._everywhere()})
 
     def _everywhere(self) -> str:
@@ -256,12 +272,22 @@ class Peer:
             "serving": self._origins.serving,
         }
         say({"report": report})
-        if self._seeding and not now.is_seeding:  # a piece that was asked for isn't as the torrent has it
+        if self._seeds and not now.is_seeding and str(now.state) != "checking_resume_data":
+            # A file, or a piece that was asked for, isn't as the torrent has it.
             say({"code": "source-changed", "reason": "the source isn't as it was when it was read"})
-        self._seeding = self._seeds and now.is_seeding
 
     def _look(self) -> None:
         self._origins.look(self._handle.get_peer_info())
+
+
+def code_of(what: str, error: "Any", seeds: bool) -> str:
+    """Why files can't be read (by a seed) or written, or a torrent goes on no more."""
+    system = error.category().name() in ("system", "generic")
+    if not seeds:
+        return _CODES.get(error.value(), "copy") if system else "copy"
+    if system:
+        return "source-changed" if error.value() in _GONE else "source"
+    return "source-changed" if what == "file_error" else "copy"  # it is shorter
 
 
 def _in_memory(text: str) -> str:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 CHUNK = 64 * 1024  # bytes of a packed torrent in one message
 MOST_NAMED = 3
+MOST_PIECES = 1 << 20  # of 600,000 small files the torrent has 80 MB, and a peer takes more than 1 GB
 MOST_ADDRESSES = 4  # of one host
 
 
@@ -121,6 +122,11 @@ class Part:
     def _start(self) -> None:
         raise NotImplementedError
 
+    def _tell_start(self, directory: bytes, wanted: bytes, *, seed: bool) -> None:
+        for at in range(0, len(wanted), CHUNK):
+            self._peering.tell({"do": "wanted", "wanted": wanted[at : at + CHUNK]})
+        self._peering.tell(dict(self._how, do="start", directory=directory, seed=seed))
+
     def _completed(self) -> None:
         """Only a taker ever is."""
 
@@ -158,8 +164,7 @@ class Seed(Part):
     def _start(self) -> None:
         for at in range(0, len(self._places), NAMES):
             self._peering.tell({"do": "places", "places": self._places[at : at + NAMES]})
-        wanted = bytes(1 for _ in self._torrent.files)
-        self._peering.tell(dict(self._how, do="start", directory=b"/", wanted=wanted, seed=True))
+        self._tell_start(b"/", bytes(1 for _ in self._torrent.files), seed=True)
 
 
 class Taker(Part):
@@ -190,8 +195,7 @@ class Taker(Part):
         coming = set(self._names.values()) | {b"%d" % self._torrent.archive}
         files = range(len(self._torrent.files))
         wanted = bytes(b"%d" % number in coming for number in files)
-        directory = self._landing.directory
-        self._peering.tell(dict(self._how, do="start", directory=directory, wanted=wanted, seed=False))
+        self._tell_start(self._landing.directory, wanted, seed=False)
 
     def _completed(self) -> None:
         if self._trouble or self._is_here:
@@ -272,6 +276,8 @@ class Swarming:
         """Make it; it is said in chunks, and then what it is."""
         only, whole = message["only"], message["whole"] or not message["only"]
         files = metainfo.chosen(source, only)
+        if metainfo.pieces(files) > MOST_PIECES:
+            raise CantError("copy", "a torrent has %d pieces at most, and of so many files" % MOST_PIECES)
         archive = nameless(os.fsencode(spool_directory()))  # it stays open, to be served
         try:
             archiving.write_bare(os.dup(archive), source, paths=None if whole else only)

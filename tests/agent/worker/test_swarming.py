@@ -86,10 +86,14 @@ class Swarm:
 
     def seed(self, only: bytes = b"", **how: Any) -> int:
         """Make the torrent and serve it; the port."""
-        self.root.torrent({**TORRENT, "only": only, "whole": not only}, self.source)
-        self.chunks = [fields["chunk"] for fields in self.said[1]]
+        self.make(only)
         self.root.seed({**HOW, **how, "n": SEED})
         return self.port(SEED)
+
+    def make(self, only: bytes = b"") -> None:
+        """The torrent, which hosts get when they begin."""
+        self.root.torrent({**TORRENT, "only": only, "whole": not only}, self.source)
+        self.chunks = [fields["chunk"] for fields in self.said[1]]
 
     def trouble(self, number: int) -> str:
         """Why what came to a host wasn't put in place; "" where it was."""

@@ -30,11 +30,12 @@ class Private(Swarm):
         return [identity.certificate, identity.key, identity.parameters]
 
     def seed(self, only: bytes = b"", **how: Any) -> int:
+        return super().seed(only, **{"tls": self.tls(), **how})
+
+    def make(self, only: bytes = b"") -> None:
         torrent = {"certificate": self.authority.certificate}
-        self.root.torrent({**TORRENT, **torrent, "only": only}, self.source)
+        self.root.torrent({**TORRENT, **torrent, "only": only, "whole": not only}, self.source)
         self.chunks = [fields["chunk"] for fields in self.said[1]]
-        self.root.seed({**HOW, "tls": self.tls(), **how, "n": SEED})
-        return self.port(SEED)
 
     @property
     def metainfo(self) -> bytes:
@@ -134,7 +135,9 @@ def test_who_has_only_the_torrent_gets_nothing(
 
 def test_in_the_clear_the_torrent_is_enough(swarm: Private, tmp_path: Path) -> None:
     """So what turns strangers away above is the certificate, and nothing else."""
-    port = Swarm.seed(swarm)
+    Swarm.make(swarm)
+    swarm.root.seed({**HOW, "n": SEED})
+    port = swarm.port(SEED)
     with peers(lambda: Peer(tmp_path / "stranger", swarm.metainfo)) as (stranger,):
         stranger.start()
         stranger.handle.connect_peer(("127.0.0.1", port))
