@@ -320,14 +320,11 @@ class Engine:
             self._pumping = False
 
     def _look_around(self) -> None:
-        """Who slept for long may have been taken for dead: ask before anything is said to anybody.
-
-        While the machine is suspended, the clock that the run goes by stands still, and those of hosts don't.
-        """
+        """Who slept for long may have been taken for dead: ask before anything is said to anybody."""
         at, self._awake_at = self._awake_at, time.clock_gettime(time.CLOCK_BOOTTIME)
         if self._awake_at - at > SLEPT_S:
             self._options.check_ours()
-        slept_s = self._awake_at - time.monotonic() - self._asleep_s
+        slept_s = self._awake_at - time.monotonic() - self._asleep_s  # which that clock leaves out
         if slept_s > NAP_S:
             self._asleep_s += slept_s
             self._inbox.appendleft((Slept(slept_s), None))

@@ -48,8 +48,9 @@ class Survey:
 
     def begin(self) -> Tell:
         """Read the source."""
-        ask = {"sources": list(self._options.sources), "streams": self._options.streams, **self._terms()}
-        return self._asking.ask(ROOT_ID, "read", ask, self._read)
+        options = self._options
+        how = {"streams": options.streams, "numeric_ids": options.numeric_ids, **self._terms()}
+        return self._asking.ask(ROOT_ID, "read", {"sources": list(options.sources), **how}, self._read)
 
     def _terms(self) -> dict[str, Any]:
         return {"excludes": list(self._options.excludes), "checksum": self._options.checksum}

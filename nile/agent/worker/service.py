@@ -202,6 +202,8 @@ class Service:
         manifest = source.manifest
         if manifest.missing or manifest.unreadable:
             raise CantError("source", *source.why_not())
+        if message["numeric_ids"]:  # nobody has to know what they are called
+            manifest.users, manifest.groups = {}, {}
         if len(manifest.users) + len(manifest.groups) > MOST_OWNERS:
             raise CantError("source", "its files have too many owners to go by name", "give --numeric-ids")
         self._source = source
