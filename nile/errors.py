@@ -65,6 +65,10 @@ class TakenOverError(StoreError):
     """Another root goes on with this run: this one has to keep still."""
 
 
+class NotOverError(NileError):
+    """A run that was told to end hasn't, for longer than is waited."""
+
+
 class LabError(NileError):
     """A lab that can't be brought up, found or acted upon."""
 

@@ -17,6 +17,7 @@ from nile.cascade.heritage import Heritage, Known
 from nile.cascade.inputs import (
     Answered,
     Committed,
+    Concluded,
     FrameReceived,
     Input,
     Interrupted,
@@ -45,6 +46,7 @@ __all__ = [
     "Cascade",
     "CascadeOptions",
     "Committed",
+    "Concluded",
     "Errand",
     "Finish",
     "FrameReceived",

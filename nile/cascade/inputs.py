@@ -127,6 +127,11 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Concluded:
+    """The user has enough of a run that lasts until then: its job comes to an end in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The user wants it to end: commands get SIGTERM, `grace_s`, SIGKILL."""
 
@@ -160,6 +165,7 @@ Input = (
     | Listening
     | Answered
     | Recorded
+    | Concluded
     | Interrupted
     | Ticked
     | Slept

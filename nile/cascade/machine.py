@@ -21,6 +21,7 @@ from nile.cascade.hosts import Contact, Host
 from nile.cascade.inputs import (
     Answered,
     Committed,
+    Concluded,
     FrameReceived,
     Input,
     Interrupted,
@@ -132,6 +133,8 @@ class Cascade:
                 return self._stdin.end()
             case RootSaid() | RootWorkerEnded() | Listening() | Answered() | Recorded() | Vouched() | Slept():
                 return self._work.handle(event, t)
+            case Concluded():
+                return self._work.concluded(t)
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)
             case Ticked(settled):

@@ -114,6 +114,9 @@ class Job(Protocol):
     def answered(self, yes: bool, t: float) -> Iterable[Errand]:
         """The user's answer to what the last `Asked` event asked; it may have become void since."""
 
+    def concluded(self, t: float) -> Iterable[Errand]:
+        """The user has enough of what lasts until then: that ends in order. What has its own end goes on."""
+
     def interrupted(self, t: float) -> Iterable[Errand]:
         """The user wants the run to end: workers are told to. What they still say is heard."""
 
@@ -131,7 +134,7 @@ class NoJob:
         """Nothing."""
         return ()
 
-    started = heard = lied = over = root_lost = answered = interrupted = tick = begin
+    started = heard = lied = over = root_lost = answered = concluded = interrupted = tick = begin
 
     def missed(self, seconds: float) -> None:
         """Nothing."""
@@ -245,6 +248,10 @@ class Work:
                 talk.said.clear()
             actions += self._run(self._job.over(host.id, self._time(t)), t)
         return actions
+
+    def concluded(self, t: float) -> list[Action]:
+        """The run is to come to its end in order."""
+        return self._run(self._job.concluded(self._time(t)), t)
 
     def interrupted(self, t: float) -> list[Action]:
         """The run is to end."""

@@ -13,8 +13,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from nile.errors import UsageError
+from nile.events import Event, SwarmProgress
+
+if TYPE_CHECKING:
+    from nile.report import Screen
 
 
 class Leaving:
@@ -23,12 +27,14 @@ class Leaving:
     def __init__(self, waiting: int, log: Callable[[str], Path]) -> None:
         self._waiting = waiting
         self._log = log
+        self.into: Path | None = None
+        """Where it shows what it does, once it has left."""
 
     def leave(self, run_id: str) -> None:
         """Go on without the terminal."""
         sys.stdout.flush()
         sys.stderr.flush()
-        path = self._log(run_id)
+        self.into = path = self._log(run_id)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.setsid()
@@ -40,11 +46,30 @@ class Leaving:
         os.close(self._waiting)
 
 
+class Departure:
+    """A renderer that shows nothing: once a swarm is under way, it has the run go on by itself."""
+
+    def __init__(self, screen: Screen, run_id: str, leaving: Leaving) -> None:
+        self._screen = screen
+        self._run_id = run_id
+        self._leaving: Leaving | None = leaving
+
+    def handle(self, event: Event) -> None:
+        """The first word of the swarm comes once its seed runs."""
+        if isinstance(event, SwarmProgress) and self._leaving is not None:
+            self._screen.detach()
+            leaving, self._leaving = self._leaving, None
+            leaving.leave(self._run_id)
+
+    def finish(self) -> None:
+        """Nothing is held."""
+
+
 def launch(work: Callable[[Leaving], int], log: Callable[[str], Path], begun: Callable[[str], None]) -> int:
     """Do `work` in a child; the exit code.
 
-    It is 0 once the run has begun, which `begun(run id)` tells the user; else that of the child,
-    which has said why. Returns in both processes.
+    It is 0 once the run has left, which `begun(run id)` tells the user; else that of the child, which has
+    said why, or had nothing to stay for. Returns in both processes.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -92,8 +117,4 @@ class _Passing:
 def _end_of(pid: int) -> int:
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code == 0:
-        raise UsageError(
-            "the run was over before it could go on by itself", remedy="`nile show last` shows it"
-        )
     return code if code > 0 else 128 - code

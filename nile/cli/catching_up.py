@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,8 +72,8 @@ def _original(
     while True:
         run = runs[-1]
         words = run.context.argv[1:]
-        if words[:2] == ("swarm", "run"):
-            words = ("sync", "--method", "swarm", *words[2:])
+        if words[:2] in (("swarm", "run"), ("swarm", "start")):
+            words = ("sync", "--method", "swarm", *_without_time(words[2:]))
         if words[:1] != ("sync",):
             _refuse(run, "was no copy by `nile sync`", f"`nile show {run.run}` says what it was")
         _enter(run)
@@ -92,6 +92,16 @@ def _original(
         if not again.params["catch_up"]:
             return runs, again
         runs.append(store.run(again.params["catch_up"]))
+
+
+def _without_time(words: Sequence[str]) -> Iterator[str]:
+    """What a swarm was begun with, but for how long it was to serve on."""
+    left = iter(words)
+    for word in left:
+        if word == "--for":
+            next(left, None)
+        elif not word.startswith("--for="):
+            yield word
 
 
 def _refuse(run: RunRecord, why: str, remedy: str) -> None:

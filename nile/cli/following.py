@@ -42,6 +42,7 @@ class Show:
         known: Sequence[HostResult] = (),
     ) -> None:
         """`known` are the verdicts that there were before."""
+        from nile.cli.background import Departure
         from nile.report import Fold, JsonLines, Live, Progress, Several, Summary
 
         self.results: list[HostResult] = []
@@ -59,6 +60,8 @@ class Show:
             renderers += [body, Summary(screen, quiet=given["quiet"])]
         if self._progress is not None:  # last: what the others write erases its line
             renderers.append(self._progress)
+        if (leaving := given.get("leaving")) is not None:
+            renderers.append(Departure(screen, run_id, leaving))
         self._renderer = Several(renderers)
 
     def follow(self, engine: Engine, control: Control, grace_s: float) -> StoreError | None:
@@ -71,7 +74,7 @@ class Show:
         from nile.errors import StoreError, TakenOverError
         from nile.events import Asked
 
-        serving = control.serving(engine.interrupt)
+        serving = control.serving(engine.interrupt, engine.conclude)
         with serving, Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
             try:
                 for event in engine.events(IDLE_S, grace_s):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,22 @@ from nile.errors import UsageError
 if TYPE_CHECKING:
     from nile.control import Remote
     from nile.store import RunRecord
+
+LOOK_S = 0.2
+"""How often it is looked whether a run is over."""
+
+
+def until_over(remote: Remote, within_s: float) -> RunRecord | None:
+    """Wait for its end; None where that doesn't come so soon."""
+    from nile.store import RunState
+
+    until = time.monotonic() + within_s
+    with recorded.open_store() as store:
+        while (record := store.run(remote.run)).state is RunState.RUNNING:
+            if time.monotonic() >= until:
+                return None
+            time.sleep(LOOK_S)
+    return record
 
 
 @contextmanager

@@ -90,6 +90,7 @@ def copy(selection: SelectionOptions, paths: tuple[str, ...], given: dict[str, A
         wait_s=given["wait_s"],
         bwlimit_kib_s=given["bwlimit"],
         rate=given["rate"],
+        serve_s=given.get("serve_s", 0.0),
         peer_python=given["peer_python"],
         **released,
     )

@@ -38,6 +38,10 @@ class Remote:
         """Have it end, as by Ctrl-C: SIGTERM to all commands, so many seconds of grace, SIGKILL."""
         self._ask({"do": "stop", "grace_s": grace_s})
 
+    def conclude(self) -> None:
+        """Have one that lasts come to its end in order."""
+        self._ask({"do": "conclude"})
+
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
             answer = json.loads(self._exchange(line(question)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nile.control.standing import Standing
-from nile.control.words import MOST_QUESTION, Status, Stop, line, question
+from nile.control.words import MOST_QUESTION, Conclude, Status, Stop, line, question
 from nile.events import Event
 
 TURN_S = 5.0
@@ -36,6 +36,7 @@ class Control:
         self._run = run
         self._standing = Standing(run)
         self._lock = threading.Lock()
+        self._conclude: Callable[[], None] = lambda: None
         self.trouble = ""
 
     def observe(self, events: Sequence[Event]) -> None:
@@ -44,8 +45,11 @@ class Control:
             self._standing.take(events)
 
     @contextlib.contextmanager
-    def serving(self, stop: Callable[[float], None]) -> Iterator[None]:
-        """Answer, in a thread of its own, in which `stop(grace_s)` is called."""
+    def serving(
+        self, stop: Callable[[float], None], conclude: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Answer, in a thread of its own, in which `stop(grace_s)` and `conclude()` are called."""
+        self._conclude = conclude
         with contextlib.ExitStack() as stack:
             try:
                 listener = stack.enter_context(_listen(self._directory, self._run))
@@ -93,6 +97,9 @@ class Control:
                     return self._standing.status(time.time())
             case Stop(grace_s):
                 stop(grace_s)
+                return {"ok": True}
+            case Conclude():
+                self._conclude()
                 return {"ok": True}
 
 

@@ -3,6 +3,8 @@
 {"do": "status"}                    the answer is `Standing.status`
 {"do": "stop", "grace_s": 5.0}      ends the run, as Ctrl-C does; again, with less, to hurry
                                     -> {"ok": true}
+{"do": "conclude"}                  a run that lasts comes to its end in order: the rest is cancelled
+                                    -> {"ok": true}
 anything else                       -> {"error": "..."}
 """
 
@@ -29,7 +31,12 @@ class Stop:
     grace_s: float
 
 
-Question = Status | Stop
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """A run that lasts is to come to its end in order."""
+
+
+Question = Status | Stop | Conclude
 
 
 def line(words: dict[str, Any]) -> bytes:
@@ -46,6 +53,8 @@ def question(said: bytes) -> Question:
     match words:
         case {"do": "status"}:
             return Status()
+        case {"do": "conclude"}:
+            return Conclude()
         case {"do": "stop", "grace_s": int() | float() as grace_s} if not isinstance(grace_s, bool):
             if 0 <= grace_s <= MOST_GRACE_S:
                 return Stop(float(grace_s))

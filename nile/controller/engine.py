@@ -30,6 +30,7 @@ from nile.cascade import (
     Carry,
     Cascade,
     CascadeOptions,
+    Concluded,
     Finish,
     FrameReceived,
     Input,
@@ -152,6 +153,10 @@ class Engine:
             thread.join()
         if self._pipeline.failure is not None:
             raise self._pipeline.failure
+
+    def conclude(self) -> None:
+        """Have a run that lasts come to its end in order: hosts that lack something are cancelled."""
+        self._post(self._give, Concluded())
 
     def interrupt(self, grace_s: float) -> None:
         """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""

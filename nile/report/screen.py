@@ -116,6 +116,13 @@ class Screen:
         """What takes away all lines that are shown, from the last one up; "" where there are none."""
         return (ERASE + UP * (self._status_lines - 1)) if self._status_lines else ""
 
+    def detach(self) -> None:
+        """Take the status away for good: from now on both go to a file."""
+        self.hide_status()
+        self.flush()
+        for sink in (self._out, self._err):
+            sink.terminal = sink.colour = False
+
     def flush(self) -> None:
         """Hand on what is buffered."""
         self._out.flush()

@@ -22,12 +22,13 @@ from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Errands
+from nile.sync.concluding import ENOUGH, give_up
 from nile.sync.counting import Counting
 from nile.sync.demand import Demand
 from nile.sync.equipment import no_authority
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import SILENT_S, broke_rules, came_from_nowhere, unfit
+from nile.sync.judging import HAS_MORE, SILENT_S, broke_rules, came_from_nowhere, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.paths import Paths
@@ -43,9 +44,6 @@ from nile.topology.model import ROOT_ID
 if TYPE_CHECKING:
     from nile.bootstrap.authority import Authority
 
-HAS_MORE = Judgement(
-    Verdict.FAILED, Code.DIFFERS, "it has files that the source doesn't have", "--delete takes them away"
-)
 MOST_DELETED = 2**31 - 1
 """What rsync takes for a number of files."""
 
@@ -112,8 +110,8 @@ class Sync:
     def started(self, node_id: int, t: float) -> Errands:
         """A host's worker runs."""
         target = self._targets[node_id]
-        if self._stopped:
-            yield from self._fail(target, self._stopped)
+        if self._stopped or self._swarm.lasting.enough:
+            yield from self._fail(target, self._stopped or ENOUGH)
         elif target.step is Step.ABSENT:
             target.heard_s = t
             yield self._survey.open(target)
@@ -171,6 +169,11 @@ class Sync:
                 Judgement(Verdict.CANCELLED, Code.CANCELLED, "too much would have been deleted")
             )
 
+    def concluded(self, t: float) -> Errands:
+        """It has served for long enough. (A release is flipped or isn't: that has its own end.)"""
+        self._swarm.lasting.enough = not self._options.release
+        yield from self.tick(t)
+
     def interrupted(self, t: float) -> Errands:
         """Workers end by themselves; nothing is flipped any more."""
         self._flipping.interrupt()
@@ -202,16 +205,16 @@ class Sync:
 
     def _progress(self, t: float) -> Errands:
         """Tell how far it is, if it is time to."""
-        if (progress := self._ways.pace.due(t)) is not None:
-            yield Publish(progress)
-        if (swarm := self._swarm.following.due(t)) is not None:
-            yield Publish(swarm)
+        for told in (self._ways.pace.due(t), self._swarm.following.due(t)):
+            if told is not None:
+                yield Publish(told)
 
     # What follows.
 
     def _go_on(self, t: float) -> Errands:
         if self._stopped:
             return
+        yield from give_up(self._swarm.lasting, self._targets, self._fail)
         if not self._begun:
             yield from self._begin_copying(t)
         if self._begun and self._options.copies:

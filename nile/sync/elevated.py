@@ -54,6 +54,10 @@ class Elevated:
         """The user's answer."""
         return self._with_ends(self._job.answered(yes, t))
 
+    def concluded(self, t: float) -> Errands:
+        """It is to end in order."""
+        return self._with_ends(self._job.concluded(t))
+
     def interrupted(self, t: float) -> Errands:
         """The run is to end."""
         return self._with_ends(self._job.interrupted(t))

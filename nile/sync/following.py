@@ -176,7 +176,7 @@ def _told(peer: _Peer, t: float) -> SwarmHost:
         state=peer.state,
         got=peer.whole if whole else peer.at,
         whole=peer.whole,
-        down=0 if stall else peer.down,
+        down=peer.down if peer.state is SwarmState.GETTING and not stall else 0,
         up=peer.up,
         peers=peer.peers,
         by_seed=seed,

@@ -122,6 +122,10 @@ class Gather:
         """Nobody is asked anything."""
         return iter(())
 
+    def concluded(self, t: float) -> Errands:
+        """It has an end of its own."""
+        return iter(())
+
     def interrupted(self, t: float) -> Errands:
         """Workers end by themselves."""
         return iter(())

@@ -19,6 +19,9 @@ INSTALL = "install rsync (3.1 or later) there"
 STALLED_S = 240.0
 """Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""
 
+HAS_MORE = Judgement(
+    Verdict.FAILED, Code.DIFFERS, "it has files that the source doesn't have", "--delete takes them away"
+)
 STANDS_STILL = Judgement(
     Verdict.FAILED, Code.AGENT, "its worker says that it is at it, but doesn't get on: its disk may hang"
 )

@@ -81,6 +81,8 @@ class SyncOptions:
     """Streams and swarms aren't encrypted: anybody on the way can read them."""
     bwlimit_kib_s: int | None = None
     """For each copy between two hosts."""
+    serve_s: float = 0.0
+    """How long a swarm goes on once all have all; it may be for ever."""
     peer_python: str = ""
     """An interpreter on the hosts that has libtorrent; it is tried before others."""
     release: str = ""

@@ -131,6 +131,10 @@ class Releases:
         """Nothing is asked."""
         yield from ()
 
+    def concluded(self, t: float) -> Errands:
+        """It has an end of its own."""
+        return iter(())
+
     def interrupted(self, t: float) -> Errands:
         """Workers end by themselves; nothing is begun any more."""
         self._begun = self._interrupted = True

@@ -131,6 +131,10 @@ class Repos:
         if (turn := self._turn) is not None:
             yield from self._follow(turn.sync.answered(yes, t), t)
 
+    def concluded(self, t: float) -> Errands:
+        """It has an end of its own."""
+        return iter(())
+
     def interrupted(self, t: float) -> Errands:
         """Workers end by themselves."""
         yield from ()

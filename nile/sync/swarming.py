@@ -23,6 +23,7 @@ from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, SwarmState, Verdict
 from nile.sync.asking import Errands
+from nile.sync.concluding import Lasting
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
 from nile.sync.judging import hangs, no_other_way
@@ -86,6 +87,7 @@ class Swarm:
         """Those whose peers are to be started."""
         self._chunks: list[bytes] = []
         self._seed: Swarmer | None = None
+        self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
         self._hosts = 0
         self._served = 0
@@ -335,6 +337,9 @@ class Swarm:
     def _perhaps_over(self, t: float) -> Errands:
         """Once all have all, or are out, the seed goes; then the others; then it is over."""
         if not self.active or self._waiting or not self._all.done:
+            return
+        if self._seed is not None and len(self._all) > 0 and self.lasting.goes_on(t):
+            self.following.serves_on()
             return
         seed = self._seed
         if seed is not None and seed.number:

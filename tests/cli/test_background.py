@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nile.cli.background import Departure, Leaving
+from nile.events import Notice, SwarmProgress
+from nile.report.screen import ERASE
 from tests.lab.helpers import eventually
+from tests.report.screens import Caught
 
 PROGRAM = """
 import os, sys
@@ -74,3 +78,27 @@ def test_a_signal_is_the_runs(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 143
+
+
+class Noted(Leaving):
+    """Only notes that it is to leave."""
+
+    def __init__(self) -> None:
+        super().__init__(-1, lambda _: Path())
+        self.left: list[str] = []
+
+    def leave(self, run_id: str) -> None:
+        self.left.append(run_id)
+
+
+def test_a_swarm_leaves_once_its_seed_runs_and_shows_no_status_from_then_on() -> None:
+    caught, noted = Caught(terminal=True, colour=True), Noted()
+    departure = Departure(caught.screen, "ab12", noted)
+    departure.handle(Notice("a swarm of 3 hosts"))
+    caught.screen.show_status("0 of 3")
+    assert (noted.left, caught.screen.has_status) == ([], True)
+    for _ in range(2):
+        departure.handle(SwarmProgress((), True, 0, 0, 0, 0))
+    assert (noted.left, caught.screen.has_status) == (["ab12"], False)
+    assert caught.err.endswith(ERASE.encode())
+    assert caught.screen.out.styled("text", "host") == "text"

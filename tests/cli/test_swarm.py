@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from nile.cli import commands
+from nile.cli.background import Leaving
 from nile.errors import UsageError
 
 
@@ -65,3 +69,28 @@ def test_letters_of_rsync_are_refused_with_a_hint(begun: list[Any], words: tuple
     with pytest.raises(UsageError):
         nile("swarm", "run", *words, *WHAT)
     assert begun == []
+
+
+class TestStart:
+    @pytest.fixture(autouse=True)
+    def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What would go on by itself does so in this process."""
+        monkeypatch.setattr("nile.cli.background.launch", lambda work, log, begun: work(Leaving(-1, log)))
+
+    def test_it_is_the_same_run_but_serves_on(self, begun: list[Any]) -> None:
+        assert nile("swarm", "run", *WHAT) == nile("swarm", "start", *WHAT) == 0
+        (one, first, _), (other, second, given) = begun
+        assert one == other
+        assert replace(second, serve_s=0.0) == first
+        assert second.serve_s == math.inf
+        assert isinstance(given["leaving"], Leaving)
+
+    def test_for_a_time(self, begun: list[Any]) -> None:
+        nile("swarm", "start", "--for", "2h", *WHAT)
+        assert begun[0][1].serve_s == 7200.0
+
+    @pytest.mark.parametrize("word", ["-n", "--json", "--repos=x", "-b", "-q"])
+    def test_what_is_of_use_only_where_one_looks_on_is_refused(self, begun: list[Any], word: str) -> None:
+        with pytest.raises((click.NoSuchOption, UsageError)):
+            nile("swarm", "start", word, *WHAT)
+        assert begun == []

@@ -227,3 +227,10 @@ def test_questions() -> None:
 def test_what_is_no_question(said: bytes) -> None:
     with pytest.raises(ValueError, match=r"JSON|nobody"):
         question(said)
+
+
+def test_one_that_lasts_comes_to_its_end(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with _control(tmp_path / "control").serving(_ignore, lambda: asked.append("conclude")):
+        Remote(tmp_path / "control", RUN).conclude()
+    assert asked == ["conclude"]

@@ -1,0 +1,116 @@
+"""Which swarm `nile swarm status` and `nile swarm stop` mean, and what is told of one that is over."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from nile.cli import commands
+from nile.errors import NileError
+from nile.events import Code, Event, HostResult, Notice, RunEnded, RunStarted, Verdict
+from nile.store import Recorder, RunContext
+from nile.store.records import process_identity
+
+STARTED = ("nile", "swarm", "start", "-w", "n[1-3]", "image/", "/srv/image")
+HOSTS = ("n1", "n2", "n3")
+Recording = Callable[..., None]
+
+
+@pytest.fixture
+def recording(state: Path) -> Recording:
+    """Records a run of that command line; it lives as long as this process does."""
+
+    def record(run: str, *more: Event, argv: tuple[str, ...] = STARTED, alive: bool = True) -> None:
+        process = process_identity(os.getpid()) if alive else ""
+        context = RunContext(argv, "/", "ada", process)
+        with Recorder(state, context, clock=lambda: 1042.0) as recorder:
+            recorder.record([RunStarted(run, " ".join(argv), None, HOSTS, (), at=1000.0), *more])
+
+    return record
+
+
+def nile(*words: str) -> Any:
+    return CliRunner().invoke(commands, ["swarm", *words])
+
+
+def refused(*words: str) -> str:
+    found = nile(*words).exception
+    assert isinstance(found, NileError)
+    return str(found)
+
+
+ENDED = (
+    Notice("the swarm served 2 of 3 hosts"),
+    HostResult("n1", Verdict.OK),
+    HostResult("n2", Verdict.OK),
+    HostResult("n3", Verdict.CANCELLED, code=Code.CANCELLED, reason="it was stopped"),
+    RunEnded("ab12", {Verdict.OK: 2, Verdict.CANCELLED: 1}, wall_s=42.0),
+)
+
+
+@pytest.mark.parametrize("what", ["status", "stop"])
+class TestWhichOne:
+    def test_none_was_ever_begun(self, state: Path, what: str) -> None:
+        assert "no run is recorded yet" in refused(what)
+
+    def test_none_is_under_way(self, recording: Recording, what: str) -> None:
+        recording("ab12", *ENDED)
+        recording("cd34", argv=("nile", "exec", "uptime"))
+        recording("ef56", alive=False)
+        assert "no swarm is under way" in refused(what)
+
+    def test_several_are(self, recording: Recording, what: str) -> None:
+        recording("ab12" * 8)
+        recording("cd34" * 8, argv=("nile", "sync", "--method", "swarm", "image/", "/srv/image"))
+        said = refused(what)
+        assert "2 swarms are under way" in said
+        assert "ab12ab12 (nile swarm start" in said
+        assert "cd34cd34 (nile sync" in said
+
+    def test_the_only_one_is_meant_though_nobody_answers_for_it_here(
+        self, recording: Recording, what: str
+    ) -> None:
+        recording("ab12")
+        recording("cd34", argv=("nile", "sync", "image/", "/srv/image"))
+        assert "run ab12: its root doesn't answer" in refused(what)
+
+    def test_one_that_is_no_swarm(self, recording: Recording, what: str) -> None:
+        recording("ab12", argv=("nile", "exec", "uptime"))
+        assert "run ab12: it is no swarm" in refused(what, "ab12")
+
+
+class TestOneThatIsOver:
+    def test_how_it_ended(self, recording: Recording) -> None:
+        recording("ab12", *ENDED)
+        said = nile("status", "ab12").output
+        assert "run ab12 ended at" in said
+        assert "after 42.0 s: 2 of 3 hosts ok, 1 cancelled" in said
+        assert "the swarm served 2 of 3 hosts" in said
+        assert "n3 (1) cancelled: it was stopped" in said
+
+    def test_the_same_for_programs(self, recording: Recording) -> None:
+        recording("ab12", *ENDED)
+        (line,) = nile("status", "--json", "ab12").output.splitlines()
+        told = json.loads(line)
+        assert (told["state"], told["swarm"], told["hosts"]) == ("ended", None, 3)
+        assert told["verdicts"] == {"ok": 2, "cancelled": 1}
+
+    def test_who_looks_on_sees_its_end_and_no_more(self, recording: Recording) -> None:
+        recording("ab12", *ENDED)
+        assert nile("status", "--watch", "ab12").output.count("run ab12 ended at") == 1
+
+    def test_one_whose_root_is_dead(self, recording: Recording) -> None:
+        recording("ab12", alive=False)
+        said = nile("status", "ab12")
+        assert "its root is dead, and its hosts end within their lease" in said.output
+        assert "3 without a verdict" in said.output
+
+    def test_there_is_nothing_to_stop(self, recording: Recording) -> None:
+        recording("ab12", *ENDED)
+        assert "it has ended" in refused("stop", "ab12")

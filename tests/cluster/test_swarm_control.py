@@ -1,0 +1,96 @@
+"""A swarm that goes on by itself: seen and ended from any terminal, and gone where its root dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.hosts import patiently, processes
+from tests.cluster.running import Json, Nile
+from tests.cluster.terminal import Terminal, command_on_terminal
+from tests.cluster.test_swarm import HOSTS, WITHOUT, arrived, nile, nothing_unfinished, peers, source, wires
+from tests.cluster.test_sync import copied
+
+pytestmark = pytest.mark.cluster
+__all__ = ["nile", "peers", "source", "wires"]  # fixtures
+
+LEASE_S = 4.0
+"""Of the hosts, see `nile`."""
+SLOW = ("--bwlimit", "500")
+"""KiB/s: it takes long enough to be looked at."""
+
+
+def start(nile: Nile, source: Path, peers: Path, *words: str) -> tuple[str, ...]:
+    chosen = ("--routes", str(nile.routes), "--all", "--peer-python", str(peers))
+    return ("swarm", "start", *chosen, *words, f"{source}/", "/srv/copy")
+
+
+def status(nile: Nile) -> Json:
+    done = nile.command("swarm", "status", "--json")
+    return json.loads(done.out) if done.code == 0 else {}
+
+
+def swarm(nile: Nile) -> Json:
+    return status(nile).get("swarm") or {"hosts": [], "serving_on": False}
+
+
+def test_it_outlives_its_terminal_and_is_seen_and_ended_from_another_one(
+    nile: Nile, source: Path, peers: Path
+) -> None:
+    """It serves on when all have all; hosts that have no libtorrent are done by then."""
+    terminal = Terminal()
+    try:
+        started = command_on_terminal(nile, terminal, *start(nile, source, peers))
+        assert started.process.wait(60) == 0, terminal.shown
+    finally:
+        terminal.close()  # whose session gets SIGHUP
+    assert b"the swarm is under way, and goes on by itself: run " in terminal.shown
+    patiently(lambda: swarm(nile)["serving_on"], "all have all", 60.0)
+    patiently(lambda: status(nile)["phases"]["done"] == 1, "the other one is done", 30.0)
+    it = status(nile)
+    assert it["verdicts"] == {"ok": 1}
+    states = {host["host"]: host["state"] for host in it["swarm"]["hosts"]}
+    assert states == {**dict.fromkeys(HOSTS, "complete"), WITHOUT: "left-out"}
+    for origin in ("seed", "rack", "others"):
+        assert sum(host[f"bytes_from_{origin}"] for host in it["swarm"]["hosts"]) > 0
+    seen = nile.command("swarm", "status").out
+    assert "6 hosts: 5 have all, 1 left out" in seen
+    assert "h[001-005] (5)" in seen
+    assert "no Python here has libtorrent" in seen
+
+    stopped = nile.command("swarm", "stop")
+    assert (stopped.code, "6 of 6 hosts ok" in stopped.out) == (0, True), stopped.err
+    copied(nile, source, "/srv/copy", HOSTS)
+    nothing_unfinished(nile)
+    assert list((nile.state / "nile/background").iterdir()) == []
+    assert "6 of 6 hosts ok" in nile.command("swarm", "status", "last").out
+
+
+def test_hosts_end_by_themselves_within_their_lease_where_the_root_dies(
+    nile: Nile, source: Path, peers: Path
+) -> None:
+    begun = nile.command(*start(nile, source, peers, *SLOW))
+    assert begun.code == 0, begun.err
+    patiently(lambda: arrived(nile, "h001") > 0, "something is there", 30.0)
+    (run,) = (json.loads(line) for line in nile.command("runs", "--json").lines())
+    os.kill(supervisor(run["run"], nile), signal.SIGKILL)
+    patiently(lambda: not processes(nile.lab), "no process is left", 3 * LEASE_S + 10.0)
+    nothing_unfinished(nile)
+    assert "its root is dead" in nile.command("swarm", "status", "last").out
+
+
+def supervisor(run: str, nile: Nile) -> int:
+    """The process that goes on with a run: its log is what it has for standard error."""
+    log = str(nile.state / "nile/background" / f"{run}.txt")
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal():
+            try:
+                if os.readlink(place / "fd/2") == log:  # noqa: PTH115
+                    return int(place.name)
+            except OSError:
+                continue
+    raise AssertionError(f"nobody writes to {log}")

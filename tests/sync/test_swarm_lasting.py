@@ -1,0 +1,122 @@
+"""A swarm that serves on once all have all: until its user has enough, or for a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from nile.events import Code, SwarmProgress, SwarmState, Verdict
+from nile.topology.model import ROOT_ID
+from tests.sync.swarmed import Swarmed
+from tests.sync.test_course import codes
+from tests.sync.test_streaming import FIVE, all_ok, notices
+
+LONG = 200
+"""Seconds: longer than anything that judges who hangs."""
+
+
+class Lasting(Swarmed):
+    """One that its user ends at `ends_s`, if ever."""
+
+    def __init__(self, serve_s: float = math.inf, ends_s: float = math.inf, **options: Any) -> None:
+        super().__init__(FIVE, None, serve_s=serve_s, **options)
+        self.ends_s = ends_s
+
+    def advance(self) -> None:
+        if self.t >= self.ends_s:
+            self.ends_s = math.inf
+            self._carry_out(self.job.concluded(self.t))
+            self.all_said()
+        super().advance()
+
+
+def run(it: Lasting, ticks: int = LONG) -> Lasting:
+    it.TICKS = ticks
+    it.run()
+    return it
+
+
+def swarm(it: Swarmed) -> SwarmProgress:
+    return [event for event in it.published if isinstance(event, SwarmProgress)][-1]
+
+
+def test_it_serves_on_and_judges_nobody() -> None:
+    it = Lasting()
+    it.TICKS = LONG
+    it.begin()
+    it.go_on()
+    assert it.judged == {}
+    assert it.numbers.keys() == {ROOT_ID, 1, 2, 3, 4, 5}
+    found = swarm(it)
+    assert found.serving_on
+    assert {host.state for host in found.hosts} == {SwarmState.COMPLETE}
+
+
+def test_its_user_ends_it() -> None:
+    it = run(Lasting(ends_s=LONG / 2))
+    all_ok(it)
+    assert it.numbers == {}
+    ends = [(node, t) for node, do, t in it.asked if do == "unpeer"]
+    assert ends[0][0] == ROOT_ID
+    assert min(t for _, t in ends) >= LONG / 2
+    assert "the swarm served 5 of 5 hosts" in notices(it)
+    assert not swarm(it).serving_on
+
+
+def test_it_ends_after_a_time() -> None:
+    it = run(Lasting(serve_s=30.0))
+    all_ok(it)
+    (first, *_) = it.when("unpeer")
+    assert 30.0 <= first < 50.0
+
+
+def test_who_lacks_something_yet_is_cancelled_then() -> None:
+    it = Lasting(ends_s=9.0)
+    it.slow = {3: 8}
+    run(it)
+    verdicts = {node_id: each.verdict for node_id, each in it.judged.items()}
+    assert verdicts == {1: Verdict.OK, 2: Verdict.OK, 3: Verdict.CANCELLED, 4: Verdict.OK, 5: Verdict.OK}
+    assert codes(it)[3] is Code.CANCELLED
+
+
+@pytest.mark.parametrize("early", [0.0, 1.0])
+def test_it_is_ended_before_it_has_begun_to_give_anything(early: float) -> None:
+    it = run(Lasting(ends_s=early))
+    assert {each.verdict for each in it.judged.values()} == {Verdict.CANCELLED}
+    assert it.numbers == {}
+
+
+def test_who_is_left_out_has_its_verdict_while_the_others_serve_on() -> None:
+    it = Lasting()
+    it.TICKS = LONG
+    it.lacks = {2}
+    it.begin()
+    it.go_on()
+    assert {node_id: each.verdict for node_id, each in it.judged.items()} == {2: Verdict.OK}
+
+
+def test_it_is_over_where_nobody_takes_part_any_more() -> None:
+    it = Lasting()
+    it.lacks = {1, 2, 3, 4, 5}
+    all_ok(run(it))
+
+
+def test_a_seed_that_ends_leaves_hosts_that_serve_each_other() -> None:
+    it = Lasting(ends_s=LONG / 2)
+    it.seed_ends = None
+    it.TICKS = 20
+    it.begin()
+    it.go_on()
+    it.seed_ends = {}
+    it.TICKS = LONG
+    it.go_on()
+    all_ok(it)
+    assert min(it.when("unpeer")) >= LONG / 2
+
+
+def test_one_that_is_over_has_nothing_to_end() -> None:
+    it = run(Lasting(serve_s=1.0))
+    all_ok(it)
+    assert list(it.job.concluded(it.t)) == []
