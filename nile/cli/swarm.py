@@ -11,6 +11,7 @@ import click
 from nile.cli import swarm_status, swarm_stop
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
+from nile.cli.swarmoptions import swarm_options
 from nile.cli.writing import PLAIN, copy, writing_options
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   nile swarm run --all image/ /srv/image      what is in image/, to /srv/image on all hosts
+  nile swarm run --all --web-seed http://mirror/image/ image/ /srv/image
+                                              and fetch from there, too
   nile swarm run -w 'n[1-40]' --peer-python /opt/swarm/bin/python3 image/ /srv/image
 """
 OTHERWISE = {
@@ -44,6 +47,7 @@ def command() -> None:
 @comparing_options
 @sudo_options
 @writing_options
+@swarm_options
 @PLAIN
 def run(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> int:
     """Copy SRC to the directory DEST on hosts, which give pieces of it to each other.
@@ -71,6 +75,7 @@ Examples:
 @comparing_options
 @sudo_options
 @writing_options
+@swarm_options
 @PLAIN
 @click.option(
     "--for",

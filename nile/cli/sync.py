@@ -9,6 +9,7 @@ import click
 from nile.cli.common import SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
 from nile.cli.releasing import KEEP, Name, Percent
+from nile.cli.swarmoptions import swarm_options
 from nile.cli.writing import PLAIN, copy, writing_options
 from nile.errors import UsageError
 
@@ -30,6 +31,7 @@ Examples:
 @comparing_options
 @sudo_options
 @writing_options
+@swarm_options
 @click.option(
     "--method",
     type=click.Choice(["auto", "stream", "rsync", "rsync-tcp", "swarm"]),

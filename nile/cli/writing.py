@@ -12,6 +12,7 @@ import click
 from nile.cli.common import Seconds, SelectionOptions
 from nile.cli.copying import run_all
 from nile.cli.rates import Rate
+from nile.cli.swarmoptions import swarm_values
 from nile.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,6 +93,7 @@ def copy(selection: SelectionOptions, paths: tuple[str, ...], given: dict[str, A
         rate=given["rate"],
         serve_s=given.get("serve_s", 0.0),
         peer_python=given["peer_python"],
+        **swarm_values(given),
         **released,
     )
     # What would be otherwise than now, where a release is current.

@@ -15,8 +15,6 @@ from nile.sync.options import SyncOptions
 if TYPE_CHECKING:
     from nile.bootstrap.authority import Authority
 
-NAME = "nile"
-"""Of the torrent, which certificates are for."""
 SLOTS, SEED_SLOTS = 4, 3
 """Whom a peer serves at one time, and whom the seed does."""
 
@@ -35,24 +33,33 @@ class Equipment:
 
     def torrent(self) -> dict[str, Any]:
         """What is in the torrent beside files."""
-        return {"name": NAME, "certificate": self._authority.certificate if self._authority else ""}
+        certificate = self._authority.certificate if self._authority else ""
+        return {"name": self._options.torrent_name, "certificate": certificate}
 
     def seed(self, word: str) -> dict[str, Any]:
         """With what the seed begins; `word`: what its id begins with."""
-        return {**self._each(SEED_SLOTS, word), "python": ""}
+        limit = self._options.seed_limit_kib_s or self._options.bwlimit_kib_s
+        return {**self._each(SEED_SLOTS, limit, word), "python": ""}
 
     def host(self, word: str) -> dict[str, Any]:
         """With what a host's peer begins; it is for that one alone."""
-        own = {"python": self._options.peer_python, "all": self._options.checksum}
-        return {**self._each(SLOTS, word), **own}
+        options = self._options
+        own = {"python": options.peer_python, "all": options.checksum, "webs": list(options.web_seeds)}
+        return {**self._each(SLOTS, options.bwlimit_kib_s, word), **own}
 
-    def _each(self, slots: int, word: str) -> dict[str, Any]:
-        limit = (self._options.bwlimit_kib_s or 0) * 1024
-        return {"slots": slots, "limit": limit, "word": word, "tls": self._identity()}
+    def _each(self, slots: int, limit_kib_s: int | None, word: str) -> dict[str, Any]:
+        return {
+            "slots": slots,
+            "limit": (limit_kib_s or 0) * 1024,
+            "word": word,
+            "tls": self._identity(),
+            "ports": list(self._options.peer_ports or ()),
+            "trackers": list(self._options.trackers),
+        }
 
     def _identity(self) -> list[str]:
         """A certificate, its key, and parameters, as libtorrent takes them; none in the clear."""
         if self._authority is None:
             return []
-        identity = self._authority.issue(NAME)
+        identity = self._authority.issue(self._options.torrent_name)
         return [identity.certificate, identity.key, identity.parameters]

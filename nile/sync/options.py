@@ -85,6 +85,15 @@ class SyncOptions:
     """How long a swarm goes on once all have all; it may be for ever."""
     peer_python: str = ""
     """An interpreter on the hosts that has libtorrent; it is tried before others."""
+    peer_ports: tuple[int, int] | None = None
+    """Where peers of a swarm listen: the first one, and the last; None: where the system has one free."""
+    seed_limit_kib_s: int | None = None
+    """For the seed of a swarm alone; None: as the others."""
+    trackers: tuple[str, ...] = ()
+    """Where else a swarm is announced."""
+    web_seeds: tuple[str, ...] = ()
+    """Where else its files are: directories with one called `torrent_name`, which is as the source."""
+    torrent_name: str = "nile"
     release: str = ""
     """Deliver it below `dest`, beside other releases, and make it the current one; "": no release."""
     quorum: Quorum = Quorum()

@@ -9,7 +9,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
     start     take part: in `directory`, where file N is called N; `seed`: all is there; `slots`: how many
               are served at one time; `limit`: bytes a second that go out at most, 0: as many as can; `tls`:
               a certificate, its key and parameters, where whoever has none is kept out; `word`: what its
-              id begins with
+              id begins with; `ports`: the first and the last where it may listen; `trackers`, `webs`: where
+              else to look for peers, and for files
     peers     connect to these addresses
     limit     the same as at the start
     stop      end
@@ -79,6 +80,9 @@ _OTHERS = {
     "hashing_threads": 1,
     "mmap_file_size_cutoff": 1 << 30,  # blocks of 16 KiB: files are read and written, and not mapped
     "max_retry_port_bind": 0,
+    "announce_to_all_trackers": True,
+    "announce_to_all_tiers": True,
+    "ssrf_mitigation": False,  # addresses of trackers and the like are the root's, and near ones are meant
 }
 # Of a torrent that comes over the tree: by default there may be 150,000 files.
 _LIMITS = {
@@ -89,7 +93,9 @@ _LIMITS = {
 }
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
-HOW = ("slots", "limit", "tls", "word")  # what of a start is the same for a seed and for a host
+# What of a start the root says.
+HOW = ("slots", "limit", "tls", "word", "ports", "trackers", "webs")
+LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 TRIES = 5  # ports that are found free, and then aren't
 
 
@@ -105,6 +111,7 @@ class Peer:
         self._session: "Any" = None
         self._port = self._tried = 0
         self._tls: "List[str]" = []
+        self._ports: "List[int]" = []
         self._failed = False
         self._flushing = self._complete = self._seeds = False
         self._origins = Origins("", lt.peer_info)
@@ -131,6 +138,7 @@ class Peer:
                 for message in messages.unpack(said, data):
                     if message["do"] == "stop":
                         self._report()
+                        self._take_leave()
                         return
                     getattr(self, "_do_" + message["do"])(message)
             if self._woken in ready:
@@ -139,6 +147,19 @@ class Peer:
             if time.monotonic() >= due:
                 due = time.monotonic() + (CALM_REPORT_S if self._complete else REPORT_S)
                 self._report()
+
+    def _take_leave(self) -> None:
+        """Trackers are to tell nobody of it any more: those that know it."""
+        if self._handle is None or not self._handle.trackers():
+            return
+        end, untold, paused = time.monotonic() + LEAVE_S, 0, False
+        self._handle.pause()
+        while time.monotonic() < end and (untold > 0 or not paused):
+            self._session.wait_for_alert(50)
+            kinds = [alert.what() for alert in self._session.pop_alerts()]
+            untold += kinds.count("tracker_announce")
+            untold -= kinds.count("tracker_reply") + kinds.count("tracker_error")
+            paused = paused or "torrent_paused" in kinds
 
     def _do_metainfo(self, message: "Message") -> None:
         self._metainfo += message["chunk"]
@@ -155,8 +176,11 @@ class Peer:
         parameters = lt.session_params()
         settings: "Dict[str, Any]" = dict(_TCP_ONLY, **_EAGER)
         settings.update(_OTHERS, unchoke_slots_limit=message["slots"], alert_mask=_alerts(lt))
-        self._tls = message.get("tls", [])
+        self._tls, self._ports = message.get("tls", []), message.get("ports", [])
         settings["listen_interfaces"] = self._everywhere()
+        if not settings["listen_interfaces"]:
+            say({"code": "copy", "reason": "no port of %d to %d is free" % tuple(self._ports)})
+            return
         if message.get("word"):
             settings["peer_fingerprint"] = message["word"]
             self._origins = Origins(message["word"], lt.peer_info)
@@ -166,7 +190,9 @@ class Peer:
             parameters.disk_io_constructor = "pread_disk_io_constructor"
         self._session = lt.session(parameters)
         self._session.set_alert_fd(self._wake)
-        self._handle = self._session.add_torrent(self._torrent(self._wanted))
+        torrent = self._torrent(self._wanted)
+        torrent.trackers, torrent.url_seeds = message.get("trackers", []), message.get("webs", [])
+        self._handle = self._session.add_torrent(torrent)
         if self._tls:
             self._show()
         self._do_limit(message)
@@ -246,10 +272,18 @@ class Peer:
 
     def _everywhere(self) -> str:
         """All our addresses, at one port that is free: libtorrent would take another one at each."""
-        with socket.socket() as tried:
-            tried.bind(("", 0))
-            port = "%d%s" % (tried.getsockname()[1], "s" if self._tls else "")
-        return "0.0.0.0:%s,[::]:%s" % (port, port)
+        first, last = self._ports or (0, 0)
+        count = last - first + 1
+        for number in range(count):
+            with socket.socket() as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:  # each begins elsewhere: there may be several on one machine
+                    tried.bind(("", first + (os.getpid() + self._tried + number) % count))
+                except OSError:
+                    continue
+                port = "%d%s" % (tried.getsockname()[1], "s" if self._tls else "")
+                return "0.0.0.0:%s,[::]:%s" % (port, port)
+        return ""
 
     def _report(self) -> None:
         if self._handle is None:
@@ -300,7 +334,8 @@ def _in_memory(text: str) -> str:
 
 def _alerts(lt: "Any") -> int:
     kinds = lt.alert.category_t
-    return int(kinds.error_notification | kinds.status_notification | kinds.storage_notification)
+    told = kinds.error_notification | kinds.status_notification | kinds.storage_notification
+    return int(told | kinds.tracker_notification)
 
 
 def say(message: "Message") -> None:

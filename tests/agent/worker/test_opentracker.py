@@ -26,13 +26,13 @@ pytestmark = pytest.mark.cluster
 
 
 @contextmanager
-def opentracker(place: Path) -> Iterator[str]:
-    """Its URL; it knows HASH alone. It becomes another user, who has to get to `place`."""
+def opentracker(place: Path, info_hash: bytes = HASH) -> Iterator[str]:
+    """Its URL; it knows that torrent alone. It becomes another user, who has to get to `place`."""
     program = shutil.which("opentracker")
     assert program, "the tests of the tracker need opentracker (package opentracker)"
     port = free_port()
     whitelist = place / "whitelist"
-    whitelist.write_text(HASH.hex() + "\n")
+    whitelist.write_text(info_hash.hex() + "\n")
     argv = [program, "-i", "127.0.0.1", "-p", str(port), "-P", str(port), "-w", str(whitelist)]
 
     def listens() -> bool:

@@ -1,0 +1,67 @@
+"""What `nile swarm run` takes for swarms alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pytest
+
+from nile.errors import UsageError
+from tests.cli.test_swarm import begun, nile
+
+__all__ = ["begun"]
+WHERE = ("-w", "n[1-3]", "site/", "/srv/site")
+
+
+def test_all_of_it_is_as_for_sync(begun: list[Any]) -> None:
+    words = ["--peer-ports", "6881-6889", "--seed-limit", "100", "--tracker", "http://t:1/announce"]
+    words += ["--tracker", "udp://u:2", "--web-seed", "http://a/x%20y/", "--web-seed", "http://b/c/x%20y"]
+    nile("swarm", "run", *words, *WHERE)
+    nile("sync", "--method", "swarm", *words, *WHERE)
+    (_, first, _), (_, second, _) = begun
+    assert first == second
+    assert (first.peer_ports, first.seed_limit_kib_s) == ((6881, 6889), 100)
+    assert first.trackers == ("http://t:1/announce", "udp://u:2")
+    assert first.web_seeds == ("http://a/", "http://b/c/")
+    assert first.torrent_name == "x y"
+
+
+def test_one_port(begun: list[Any]) -> None:
+    nile("swarm", "run", "--peer-ports", "6881", *WHERE)
+    assert begun[0][1].peer_ports == (6881, 6881)
+
+
+@pytest.mark.parametrize("ports", ["0", "5-4", "65536", "a", "1-2-3", "-1", ""])
+def test_ports_that_are_none(begun: list[Any], ports: str) -> None:
+    with pytest.raises(click.BadParameter):
+        nile("swarm", "run", f"--peer-ports={ports}", *WHERE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--tracker", "ftp://t/announce"),
+        ("--tracker", "http://"),
+        ("--tracker", "http://t:99999/"),
+        ("--tracker", "http://t/\n"),
+        ("--tracker", "https://t/announce"),  # without --plain
+        ("--web-seed", "udp://t/image"),
+        ("--web-seed", "https://t/image/"),
+        ("--web-seed", "http://mirror"),
+        ("--web-seed", "http://mirror/.."),
+        ("--web-seed", "http://mirror/a%2fb/"),
+        ("--web-seed", "http://mirror/a%00b/"),
+        ("--web-seed", "http://mirror/a", "--web-seed", "http://other/b"),
+        ("--tracker", "http://t/a") * 21,
+    ],
+)
+def test_places_that_cant_be(begun: list[Any], words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        nile("swarm", "run", *words, *WHERE)
+    assert begun == []
+
+
+def test_in_the_clear_others_may_have_certificates_of_their_own(begun: list[Any]) -> None:
+    nile("swarm", "run", "--plain", "--tracker", "https://t/announce", *WHERE)
+    assert begun[0][1].trackers == ("https://t/announce",)
