@@ -36,3 +36,8 @@ def give_up(lasting: Lasting, targets: Roster, fail: Callable[[Target, Judgement
     for target in targets.at(*(set(Step) - DONE - {Step.ABSENT})) if lasting.enough else ():
         if not (target.step is Step.CHECKING and target.seeds):
             yield from fail(target, ENOUGH)
+
+
+def seeding(targets: Roster) -> list[Target]:
+    """Those that have what the source has, and only serve a swarm yet."""
+    return [target for target in targets.at(Step.SAME) if target.seeds]

@@ -22,13 +22,13 @@ from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync.asking import Errands
-from nile.sync.concluding import ENOUGH, give_up
+from nile.sync.concluding import ENOUGH, give_up, seeding
 from nile.sync.counting import Counting
 from nile.sync.demand import Demand
 from nile.sync.equipment import no_authority
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
-from nile.sync.judging import HAS_MORE, SILENT_S, broke_rules, came_from_nowhere, unfit
+from nile.sync.judging import HAS_MORE, MOST_TO_RSYNC, SILENT_S, broke_rules, came_from_nowhere, unfit
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.paths import Paths
@@ -43,9 +43,6 @@ from nile.topology.model import ROOT_ID
 
 if TYPE_CHECKING:
     from nile.bootstrap.authority import Authority
-
-MOST_DELETED = 2**31 - 1
-"""What rsync takes for a number of files."""
 
 
 class Sync:
@@ -175,9 +172,10 @@ class Sync:
         yield from self.tick(t)
 
     def interrupted(self, t: float) -> Errands:
-        """Workers end by themselves; nothing is flipped any more."""
+        """Workers end by themselves; nothing is flipped any more. Who only serves a swarm has its copy."""
         self._flipping.interrupt()
-        yield from ()
+        for target in seeding(self._targets) if not self._options.release else ():
+            yield self._done(target)
 
     def tick(self, t: float) -> Errands:
         """A host that was out of reach may be back, and another run over."""
@@ -309,7 +307,7 @@ class Sync:
             estimate = self._counting.estimate(target)
             assert estimate is not None
             target.had_more = estimate.extra
-            target.may_delete = min(estimate.extra, MOST_DELETED)
+            target.may_delete = min(estimate.extra, MOST_TO_RSYNC)
             judgement = unfit(target, estimate, self._survey.room, self._options)
             if judgement is not None:
                 yield from self._fail(target, judgement)

@@ -15,6 +15,8 @@ OWN_FAULT = frozenset({Code.DISK_FULL, Code.NOT_WRITABLE})
 """Why a copy comes to nothing at a host, whichever way it takes."""
 SILENT_S = 60.0
 """A worker that looks at files says every few seconds that it lives; one that hangs says nothing."""
+MOST_TO_RSYNC = 2**31 - 1
+"""What rsync takes for a number of files."""
 INSTALL = "install rsync (3.1 or later) there"
 STALLED_S = 240.0
 """Two rsyncs hear from each other more often, and end where they don't: then it is a worker that hangs."""

@@ -120,3 +120,28 @@ def test_one_that_is_over_has_nothing_to_end() -> None:
     it = run(Lasting(serve_s=1.0))
     all_ok(it)
     assert list(it.job.concluded(it.t)) == []
+
+
+def test_who_has_its_copy_is_ok_also_where_it_is_broken_off() -> None:
+    it = Lasting()
+    it.slow = {3: 8}
+    it.TICKS = 9
+    it.begin()
+    it.go_on()
+    it.interrupt()
+    it.all_said()
+    assert {node_id: each.verdict for node_id, each in it.judged.items()} == dict.fromkeys(
+        (1, 2, 4, 5), Verdict.OK
+    )
+
+
+def test_a_release_that_is_broken_off_was_made_current_nowhere() -> None:
+    it = Lasting(release="r1", delete=True, max_delete=10**6)
+    it.refuses = {each: {"release": {"current": "", "whole": False}} for each in it.has}
+    it.slow = {3: 8}
+    it.TICKS = 9
+    it.begin()
+    it.go_on()
+    it.interrupt()
+    it.all_said()
+    assert it.judged == {}
