@@ -312,8 +312,8 @@ class Engine:
             return
         self._pumping = True
         try:
-            self._look_around()
             while self._inbox and not self._failure:
+                self._look_around()
                 event, credit = self._inbox.popleft()
                 for action in self._cascade.apply(event, time.monotonic()):
                     credit = self._perform(action, credit)
