@@ -2,8 +2,8 @@
 
 record, at the root ----> chain of hosts, each applies and passes on ----> each is checked
     against one of them, which is the last in the chain: what it has must not change before
-    the recording is over; or, where hosts have nothing yet, against nothing; or an archive,
-    where they have no rsync either
+    the recording is over; or, where all is to come, against nothing; or an archive, where
+    they have nothing yet
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Group:
     only: bytes
     attempt: int = 1
     archive: bool = False
-    """They have nothing, and no rsync."""
+    """They have nothing, and perhaps no rsync."""
 
 
 class Delivery:
@@ -75,6 +75,8 @@ class Delivery:
         self.again: list[Target] = []
         """Those that another attempt may serve."""
         self.archive = group.archive
+        self.bare = {target.name for target in group.targets if target.rsync is None}
+        """Names of those for which there is no other way."""
         self._reasons: dict[int, tuple[str, str]] = {}
         """By id: code and reason of those for whom nothing came of it."""
         self._failure: Judgement | None = None
@@ -192,7 +194,7 @@ class Delivery:
         if code == FULL:  # it would be full again
             self.attempt = ATTEMPTS
         yield from self._end_recording(t)
-        if self.archive:  # there is no other way, so who was served what isn't there needn't look for one
+        if self.archive:  # who was served what isn't there needn't look for another way
             self._failure = told(message, Code.COPY)
             yield from self.chain.dissolve(reason, t)
         yield from self.chain.close()

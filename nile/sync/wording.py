@@ -80,10 +80,11 @@ def other_file_systems(paths: list[bytes]) -> str:
     return f"other file systems below the source are left out: {first}{others}"
 
 
-def which_way(streamed: Sequence[int], alone: int, unpack: int = 0) -> str:
+def which_way(streamed: Sequence[int], alone: int, empty: int = 0, bare: int = 0) -> str:
     """Which way hosts get their copies, and why.
 
-    How many share each stream, how many aren't alike, and how many have no rsync, and unpack an archive.
+    How many share each stream, how many aren't alike, and how many have nothing, and unpack an archive:
+    of these `bare` have no rsync.
     """
     words = []
     if streamed:
@@ -91,8 +92,11 @@ def which_way(streamed: Sequence[int], alone: int, unpack: int = 0) -> str:
         words.append(f"{which} for {' and '.join(map(str, streamed))} hosts that have the same")
     if alone:
         words.append(f"rsync for {alone} that {'has' if alone == 1 else 'have'} what no other has")
-    if unpack:
-        words.append(f"an archive for {unpack} that {'has' if unpack == 1 else 'have'} nothing, and no rsync")
+    if empty:
+        rsync = f", {bare} of them without rsync" if bare < empty else ", and no rsync"
+        words.append(
+            f"an archive for {empty} that {'has' if empty == 1 else 'have'} nothing{rsync * (bare > 0)}"
+        )
     return "; ".join(words)
 
 

@@ -1,4 +1,4 @@
-"""Hosts that have nothing yet, and no rsync: an archive for them, and no other way."""
+"""Hosts that have nothing yet get an archive; for those without rsync there is no other way."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from tests.sync.workers import Workers
 
 
 class Bare(Workers):
-    """A run in which these hosts have no rsync, and nothing in the destination."""
+    """A run in which these hosts have no rsync, and nothing in the destination; `empty` ones have rsync."""
 
-    def __init__(self, plan: Plan, bare: set[int], **options: Any) -> None:
-        super().__init__(plan, dict.fromkeys(bare, ""), **{"method": Method.AUTO, **options})
+    def __init__(
+        self, plan: Plan, bare: set[int], empty: frozenset[int] | set[int] = frozenset(), **options: Any
+    ) -> None:
+        none = dict.fromkeys(bare | empty, "")
+        super().__init__(plan, none, **{"method": Method.AUTO, **options})
         self.archives: dict[int, list[int]] = {}
         """By the number of a recording that is an archive, the hosts that joined."""
+        self.empty = empty
         for node_id in bare:
             self.refuses[node_id] = {"rsync": None}
+        for node_id in none:
             self.entries[node_id] = 1  # the destination itself
 
     def _record(self, node_id: int, message: dict[str, Any]) -> None:
@@ -33,7 +38,7 @@ class Bare(Workers):
         super()._record(node_id, message)
 
     def _join(self, node_id: int, message: dict[str, Any]) -> None:
-        if self.refuses.get(node_id) == {"rsync": None}:
+        if self.refuses.get(node_id) == {"rsync": None} or node_id in self.empty:
             assert message["recorded"] == {"archive": True}
             self.archives[max(self.archives)].append(node_id)
         else:
@@ -90,6 +95,24 @@ def test_what_a_recording_cant_have_an_archive_can(options: Any) -> None:
     it.run()
     all_ok(it)
     assert len(it.archives) == 1
+
+
+def test_who_has_nothing_gets_it_too_rsync_or_not() -> None:
+    it = Bare(FIVE, {2}, {4, 5})
+    it.run()
+    all_ok(it)
+    assert list(it.archives.values()) == [[2, 4, 5]]
+    assert it.copies == []
+    said = notices(it)
+    assert "2 hosts that have the same; an archive for 3 that have nothing, 1 of them without rsync" in said
+
+
+def test_one_alone_that_has_rsync_is_served_by_that() -> None:
+    it = Bare(tree([0]), set(), {1})
+    it.run()
+    all_ok(it)
+    assert it.archives == {}
+    assert it.copies == [(ROOT_ID, 1)]
 
 
 def test_a_root_without_rsync_archives_all_the_same() -> None:
@@ -171,6 +194,23 @@ class TestWhatComesToNothing:
         assert it.judged[1].reason == "it isn't what it was"
         assert it.judged[1].remedy == "install rsync (3.1 or later) there"
         assert list(it.archives.values()) == [[1, 2], [1]]
+
+    @pytest.mark.parametrize("code", ["broken", "diverged", "disk-full"])
+    def test_who_has_rsync_is_served_by_that_afterwards(self, code: str) -> None:
+        it = Bare(tree([0, 0, 0]), set(), {1, 2, 3})
+        it.chain.diverges, it.chain.diverged = {1}, code
+        it.run()
+        all_ok(it)
+        assert list(it.archives.values()) == [[1, 2, 3]]
+        assert [taker for _, taker in it.copies] == [1]
+
+    def test_and_left_out_of_the_archive_it_is_named(self) -> None:
+        it = Bare(tree([0, 0, 0]), set(), {1, 2, 3})
+        it.chain.blocked = it.chain.locked = {(giver, 2) for giver in range(4)}
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [2]
+        assert "left out of the stream, to be served by another host: " in notices(it)
 
     @pytest.mark.parametrize(("spoils", "archives"), [({0: "broken"}, 2), ({0: "spool-full"}, 1)])
     def test_an_archive_that_cant_be_made(self, spoils: dict[int, str], archives: int) -> None:
