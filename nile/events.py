@@ -41,6 +41,7 @@ class Code(StrEnum):
     HOST_KEY_REVOKED = "host-key-revoked"
     AUTHENTICATION = "authentication"
     SIGNING = "signing"  # the root refused to sign, or couldn't
+    SIGNATURE = "signature"  # what came isn't signed as it should be
     LOGIN_SHELL = "login-shell"  # the login succeeded, but ended before the command of the login ran
     NO_PYTHON = "no-python"
     NO_SSH = "no-ssh"  # a relay without an ssh client

@@ -95,6 +95,9 @@ RARE = (
     "worker.peerprogram",
     "worker.peering",
     "worker.landing",
+    "worker.checking",
+    "worker.partaking",
+    "worker.taking",
     "worker.swarming",
 )
 """What no host needs that has an older copy and gets a patch. It travels as source to all."""

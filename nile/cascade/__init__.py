@@ -3,6 +3,7 @@
 from nile.cascade.actions import (
     Action,
     Adopt,
+    Attest,
     Carry,
     Finish,
     Listen,
@@ -16,6 +17,7 @@ from nile.cascade.actions import (
 from nile.cascade.heritage import Heritage, Known
 from nile.cascade.inputs import (
     Answered,
+    Attested,
     Committed,
     Concluded,
     FrameReceived,
@@ -42,6 +44,8 @@ __all__ = [
     "Action",
     "Adopt",
     "Answered",
+    "Attest",
+    "Attested",
     "Carry",
     "Cascade",
     "CascadeOptions",

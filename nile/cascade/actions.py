@@ -67,6 +67,19 @@ class Vouch:
 
 
 @dataclass(frozen=True, slots=True)
+class Attest:
+    """Sign, as the operator, what is delivered to these hosts; answered by `Attested`."""
+
+    number: int
+    takers: tuple[int, ...]
+    run: str
+    dest: bytes
+    info_hash: bytes
+    digest: bytes
+    """Of the metadata, by SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadStdin:
     """Standard input may be read: at most `size` bytes."""
 
@@ -94,4 +107,4 @@ class Finish:
     """Every host has its verdict and every agent was told to end."""
 
 
-Action = Adopt | Carry | Send | Publish | Sign | Vouch | ReadStdin | TellRoot | Listen | Finish
+Action = Adopt | Carry | Send | Publish | Sign | Vouch | Attest | ReadStdin | TellRoot | Listen | Finish

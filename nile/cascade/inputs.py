@@ -74,6 +74,19 @@ class Vouched:
 
 
 @dataclass(frozen=True, slots=True)
+class Attested:
+    """What was signed, and by whom; or why nobody did. The answer to the `Attest` of that number."""
+
+    number: int
+    body: bytes
+    signatures: tuple[bytes, ...] = ()
+    """One by each of the keys by which most of the hosts are logged in to."""
+    certified: tuple[int, ...] = ()
+    """Hosts that may be logged in to by a certificate, and so may have none of these keys."""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StdinRead:
     """Bytes of standard input, to be broadcast."""
 
@@ -158,6 +171,7 @@ Input = (
     | Committed
     | Signed
     | Vouched
+    | Attested
     | StdinRead
     | StdinEnded
     | RootSaid

@@ -20,6 +20,7 @@ from nile.cascade.heritage import inherit
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.inputs import (
     Answered,
+    Attested,
     Committed,
     Concluded,
     FrameReceived,
@@ -131,7 +132,16 @@ class Cascade:
                 return self._stdin.data(data)
             case StdinEnded():
                 return self._stdin.end()
-            case RootSaid() | RootWorkerEnded() | Listening() | Answered() | Recorded() | Vouched() | Slept():
+            case (
+                RootSaid()
+                | RootWorkerEnded()
+                | Listening()
+                | Answered()
+                | Recorded()
+                | Vouched()
+                | Attested()
+                | Slept()
+            ):
                 return self._work.handle(event, t)
             case Concluded():
                 return self._work.concluded(t)

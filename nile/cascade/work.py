@@ -17,9 +17,18 @@ from typing import Any, Protocol
 from nile.agent import wire
 from nile.agent.wire import WireError
 from nile.agent.worker import messages
-from nile.cascade.actions import Action, Listen, Publish, TellRoot, Vouch
+from nile.cascade.actions import Action, Attest, Listen, Publish, TellRoot, Vouch
 from nile.cascade.hosts import Host
-from nile.cascade.inputs import Answered, Listening, Recorded, RootSaid, RootWorkerEnded, Slept, Vouched
+from nile.cascade.inputs import (
+    Answered,
+    Attested,
+    Listening,
+    Recorded,
+    RootSaid,
+    RootWorkerEnded,
+    Slept,
+    Vouched,
+)
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.events import Asked, Notice
@@ -71,7 +80,7 @@ class Reach:
     port: int
 
 
-Errand = Tell | Judge | Reach | Vouch | Publish
+Errand = Tell | Judge | Reach | Vouch | Attest | Publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +221,9 @@ class Work:
         return actions
 
     def handle(
-        self, event: RootSaid | RootWorkerEnded | Listening | Answered | Recorded | Vouched | Slept, t: float
+        self,
+        event: RootSaid | RootWorkerEnded | Listening | Answered | Recorded | Vouched | Attested | Slept,
+        t: float,
     ) -> list[Action]:
         """What comes from the root's own worker, from the user, from the store, or of its machine."""
         match event:
@@ -238,6 +249,9 @@ class Work:
                 notes: list[Action] = [Publish(Notice(note))] if note else []
                 said = {"answer": answer, "refused": refused, "spent": spent}
                 return notes + self.reached(ROOT_ID, {"number": number, **said}, t)
+            case Attested(number, body, signatures, certified, refused):
+                signed = {"body": body, "signatures": list(signatures), "certified": list(certified)}
+                return self.reached(ROOT_ID, {"number": number, **signed, "refused": refused}, t)
 
     def verdicts(self, hosts: list[Host], t: float) -> list[Action]:
         """These have their verdicts. What follows from that may bring about others: all are taken out."""
@@ -298,7 +312,7 @@ class Work:
                 case Publish(event=Asked() as asked):
                     self._asked = self._open = self._asked + 1
                     actions.append(replace(errand, event=replace(asked, number=self._asked)))
-                case Publish() | Vouch():
+                case Publish() | Vouch() | Attest():
                     actions.append(errand)
                 case Judge(node_id, judgement):
                     actions += self._judge(self._tree[node_id], judgement, t)

@@ -27,6 +27,7 @@ from nile.cascade import (
     Action,
     Adopt,
     Answered,
+    Attest,
     Carry,
     Cascade,
     CascadeOptions,
@@ -351,6 +352,8 @@ class Engine:
                 self._signatures.sign(action)
             case Vouch():
                 self._signatures.vouch(action)
+            case Attest():
+                self._signatures.attest(action)
             case ReadStdin(size):
                 self._read_stdin(size)
             case Listen():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nile.cascade import Errand, Publish, Tell, Vouch
+from nile.cascade import Attest, Errand, Publish, Tell, Vouch
 from nile.cascade.work import Reach
 from nile.events import Decision
 from nile.sync.judging import SILENT_S
@@ -97,6 +97,13 @@ class Asking:
         """Have the root sign for a login to that host, or refuse to; `left`: signatures not bound to it."""
         number = self._await(ROOT_ID, "vouch", answer)
         return Vouch(number, taker, tuple(binds), request, left)
+
+    def attest(
+        self, takers: Iterable[int], run: str, dest: bytes, info_hash: bytes, digest: bytes, answer: Answer
+    ) -> Attest:
+        """Have the operator's keys sign what is delivered to these; the answer says so, or why not."""
+        number = self._await(ROOT_ID, "attest", answer)
+        return Attest(number, tuple(takers), run, dest, info_hash, digest)
 
     def heard(self, node_id: int, message: dict[str, Any], t: float) -> Errands:
         """An answer, or one of several; raises ValueError where another one was asked."""

@@ -7,7 +7,7 @@ root makes, and which go to that host and no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nile.sync.options import SyncOptions
@@ -30,6 +30,8 @@ class Equipment:
     def __init__(self, options: SyncOptions, authority: Callable[[], Authority]) -> None:
         self._options = options
         self._authority = None if options.plain else authority()
+        self._statement: dict[str, Any] = {}
+        self._certified: frozenset[int] = frozenset()
 
     def torrent(self) -> dict[str, Any]:
         """What is in the torrent beside files."""
@@ -41,11 +43,17 @@ class Equipment:
         limit = self._options.seed_limit_kib_s or self._options.bwlimit_kib_s
         return {**self._each(SEED_SLOTS, limit, word), "python": ""}
 
-    def host(self, word: str) -> dict[str, Any]:
+    def signed(self, message: Mapping[str, Any]) -> None:
+        """So the operator's keys say that it is theirs."""
+        self._statement = {"statement": message["body"], "signatures": message["signatures"]}
+        self._certified = frozenset(message["certified"])
+
+    def host(self, node_id: int, word: str) -> dict[str, Any]:
         """With what a host's peer begins; it is for that one alone."""
         options = self._options
         own = {"python": options.peer_python, "all": options.checksum, "webs": list(options.web_seeds)}
-        return {**self._each(SLOTS, options.bwlimit_kib_s, word), **own}
+        signed = {**self._statement, "certified": node_id in self._certified}
+        return {**self._each(SLOTS, options.bwlimit_kib_s, word), **own, **signed}
 
     def _each(self, slots: int, limit_kib_s: int | None, word: str) -> dict[str, Any]:
         return {

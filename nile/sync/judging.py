@@ -55,6 +55,11 @@ def not_unpacked(code: str, reason: str, left_out: str) -> Judgement:
     return Judgement(Verdict.FAILED, code_of(code, Code.COPY), reason, "" if code in OWN_FAULT else INSTALL)
 
 
+def source_changed(reason: str) -> Judgement:
+    """Nobody can get what isn't any more as it was."""
+    return Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, "run it again once nobody writes there")
+
+
 def no_other_way(reason: str) -> Judgement:
     """Why a host without rsync got nothing by a swarm."""
     return Judgement(Verdict.FAILED, Code.NO_RSYNC, f"no rsync there, and no swarm: {reason}", INSTALL)

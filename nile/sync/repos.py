@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nile.cascade import Errand, Publish, Tell, Vouch
+from nile.cascade import Attest, Errand, Publish, Tell, Vouch
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge, Reach
@@ -181,7 +181,7 @@ class Repos:
             match errand:
                 case Tell(node_id, message):
                     yield Tell(node_id, {**message, "repo": self._at})
-                case Reach() | Vouch():
+                case Reach() | Vouch() | Attest():
                     yield replace(errand, number=errand.number * len(self._turns) + self._at)
                 case Publish():
                     yield self._named(errand, turn)

@@ -21,18 +21,20 @@ from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
-from nile.events import Code, Notice, SwarmState, Verdict
+from nile.events import Code, Notice, SwarmState
 from nile.sync.asking import Errands
 from nile.sync.concluding import Lasting
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
-from nile.sync.judging import hangs, no_other_way
+from nile.sync.judging import hangs, no_other_way, source_changed, told
+from nile.sync.making import Making
 from nile.sync.means import Means
+from nile.sync.remarks import Remarks
 from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers, Tally
 from nile.sync.targets import Difference, Step, Target, count, words
-from nile.sync.torrents import NO_ROOM, chunk_of, contents, fits, put_in_place
-from nile.sync.wording import left_to_rsync, no_swarm, seed_ended, swarm_begins, swarm_ended
+from nile.sync.torrents import NO_ROOM, contents, fits, put_in_place
+from nile.sync.wording import no_swarm, seed_ended, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
 
 if TYPE_CHECKING:
@@ -85,13 +87,13 @@ class Swarm:
         self.following = Following(means.paths.rack)
         self._waiting: deque[Target] = deque()
         """Those whose peers are to be started."""
-        self._chunks: list[bytes] = []
+        self._making = Making(means, self._ready, self._not_made)
         self._seed: Swarmer | None = None
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
         self._hosts = 0
         self._served = 0
-        self._left_out: list[tuple[str, str]] = []
+        self._remarks = Remarks()
         self._tally = Tally(means, STILL_S)
         self._moved_s = 0.0
         """When anybody last got anything, or began to listen."""
@@ -115,7 +117,7 @@ class Swarm:
                 yield from self._to_rsync(target, NO_ROOM)
         targets = sorted(fitting, key=lambda target: place.get(target.id, len(place)))
         if not targets:
-            yield from self._say_who_is_left()
+            yield from self._remarks.say()
             return
         self.active, self.began_s, self._hosts = True, t, len(targets)
         self._tally.hosts = len(targets)
@@ -127,38 +129,37 @@ class Swarm:
         self.following.begin(targets, t)
         self._all.racks.expect(target.id for target in targets)
         what = contents(self._options, {target: found[target] for target in targets})
-        fields = {**what, "nonce": self._means.secret(), **self._equipment.torrent()}
-        yield self._asking.ask(ROOT_ID, "torrent", fields, self._made)
+        fields = {**what, **self._equipment.torrent()}
+        yield from self._making.begin([target.id for target in targets], fields)
 
-    def _made(self, message: dict[str, Any], t: float) -> Errands:
-        """The root's worker gives the torrent, a chunk at a time."""
+    def _ready(self, message: dict[str, Any], t: float) -> Errands:
+        """There is a torrent, and it is signed."""
         if not self.active or self._dissolved:
             return
-        if message.get("more") is True:
-            self._chunks.append(chunk_of(message["chunk"]))
-        elif message.get("code"):
-            reason = words(message["reason"])
-            if message["code"] == Code.SOURCE_CHANGED:
-                remedy = "run it again once nobody writes there"
-                self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, reason, remedy)
-            yield from self._dissolve(reason, t)
-        else:
-            assert self._equipment is not None
-            fields = self._equipment.seed(self.following.word(ROOT_ID))
-            tell = self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
-            self._seed = Swarmer(ROOT_ID, None, number=tell.message["n"], due_s=t + START_S)
-            yield tell
+        assert self._equipment is not None
+        self._equipment.signed(message)
+        fields = self._equipment.seed(self.following.word(ROOT_ID))
+        tell = self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
+        self._seed = Swarmer(ROOT_ID, None, number=tell.message["n"], due_s=t + START_S)
+        yield tell
+
+    def _not_made(self, code: str, reason: str, t: float) -> Errands:
+        if not self.active or self._dissolved:
+            return
+        if code == Code.SOURCE_CHANGED:
+            self.broken = source_changed(reason)
+        yield from self._dissolve(reason, t)
 
     def _start_next(self, t: float) -> Errands:
         """Have peers started: so many at one time that what they are told fits into memory."""
-        most = max(1, min(AT_ONE_TIME, MOST_METAINFO // max(1, sum(map(len, self._chunks)))))
+        most = max(1, min(AT_ONE_TIME, MOST_METAINFO // max(1, sum(map(len, self._making.chunks)))))
         while self._waiting and self._serving and self._all.starting < most:
             target = self._waiting.popleft()
-            for chunk in self._chunks:
+            for chunk in self._making.chunks:
                 yield self._asking.ask(target.id, "metainfo", {"chunk": chunk}, None)
             peer = Swarmer(target.id, target, due_s=t + START_S)
             assert self._equipment is not None
-            own = self._equipment.host(self.following.word(target.id))
+            own = self._equipment.host(target.id, self.following.word(target.id))
             fields = {**own, **put_in_place(self._options, target)}
             tell = self._asking.ask(target.id, "peer", fields, partial(self._said, peer))
             peer.number = tell.message["n"]
@@ -181,8 +182,7 @@ class Swarm:
         self._tally.account(ROOT_ID, message)
         self.following.seed_gone()
         if message.get("code") == Code.SOURCE_CHANGED:
-            remedy = "run it again once nobody writes there"
-            self.broken = Judgement(Verdict.FAILED, Code.SOURCE_CHANGED, words(message["reason"]), remedy)
+            self.broken = source_changed(words(message["reason"]))
         if message.get("code") and (not seed.port or self.broken):
             yield from self._dissolve(f"at the root: {words(message['reason'])}", t)
         elif message.get("code"):
@@ -201,6 +201,8 @@ class Swarm:
             return
         elif "port" in message:
             yield from self._listens(peer, message["port"], t)
+        elif "unchecked" in message:
+            self._remarks.unchecked(self._means.hosts.name(peer.id), words(message["unchecked"]))
         elif "merging" in message:
             peer.due_s = t + MERGE_S
             self.following.is_at(peer.id, SwarmState.PLACING)
@@ -268,8 +270,11 @@ class Swarm:
         """It takes part no more: since it was told to, or can't."""
         self._tally.account(peer.id, message)
         if peer.inside and not peer.complete:
-            reason = words(message["reason"]) if message.get("code") else "its peer ended"
-            yield from self._leave_out(peer, reason, tell=False)
+            if message.get("code") == Code.SIGNATURE and peer.target is not None:
+                yield from self._fail(peer.target, told(message))
+            else:
+                reason = words(message["reason"]) if message.get("code") else "its peer ended"
+                yield from self._leave_out(peer, reason, tell=False)
         self._is_out(peer)
         yield from self._start_next(t)
         yield from self._perhaps_over(t)
@@ -298,7 +303,7 @@ class Swarm:
 
     def _to_rsync(self, target: Target, reason: str) -> Errands:
         """It is served otherwise, if it can be."""
-        self._left_out.append((target.name, reason))
+        self._remarks.left_out(target.name, reason)
         if target.rsync is None:
             yield from self._fail(target, no_other_way(reason))
         else:
@@ -356,16 +361,12 @@ class Swarm:
 
     def _say_how_it_was(self) -> Errands:
         self.active = False
-        self._chunks.clear()
+        self._making.chunks.clear()
         self.sent.update(self._tally.sent)
-        yield from self._say_who_is_left()
+        yield from self._remarks.say()
         if total := self._tally.sent.total():
             text = swarm_ended(self._served, self._hosts, self._tally.sent[ROOT_ID], total)
             yield Publish(Notice(text))
-
-    def _say_who_is_left(self) -> Errands:
-        if self._left_out:
-            yield Publish(Notice(left_to_rsync(self._left_out)))
 
     # Time passes.
 

@@ -132,6 +132,11 @@ def left_to_rsync(whom: Sequence[tuple[str, str]]) -> str:
     return _served_otherwise("left out of the swarm, to be served by rsync", whom)
 
 
+def not_checked(whom: Sequence[tuple[str, str]]) -> str:
+    """Where nobody can tell who signed what came, and why."""
+    return _served_otherwise("taken from the tree, without a look at who signed it", whom)
+
+
 def swarm_ended(served: int, hosts: int, seed: int, sent: int) -> str:
     """How many a swarm served, and how much of what was sent came from its seed."""
     share = 100 * seed / sent

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 from nile.events import Code
 from nile.options import Signing
+from nile.transport import sshsig
 from nile.transport.agentwire import (
     REFUSAL,
     SERVICE,
@@ -39,7 +40,7 @@ from nile.transport.agentwire import (
     decode_userauth,
     encode_sign_response,
 )
-from nile.transport.base import ResolvedLogin
+from nile.transport.base import PublicKey, ResolvedLogin
 from nile.transport.hosttrust import CERTIFICATE_SUFFIX, HostKeys, Trust
 from nile.transport.keys import KeyRing, SigningFailed
 from nile.transport.sshlib import public_key
@@ -108,6 +109,13 @@ class SigningAuthority:
             )
         note = "" if bound else self._note(child)
         return SignReply(encode_sign_response(signature), note=note, spent=0 if bound else 1)
+
+    async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
+        """A signature of `body` by one of the operator's keys; raises CredentialsError.
+
+        No relay can ask for it, nor use it for a login: what it is for is in what is signed (see sshsig).
+        """
+        return await sshsig.sign(self._ring, key, namespace, body)
 
     def _note(self, child: ResolvedLogin) -> str:
         if self._noted:

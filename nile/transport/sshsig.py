@@ -31,13 +31,18 @@ def signing_keys(ring: KeyRing, query: IdentityQuery) -> tuple[PublicKey, ...]:
     keys of its users in no list. Raises `CredentialsError` where there is no key.
     """
     identities = ring.in_order(ring.identities(query))
-    keys = tuple(key for key in identities if not algorithm(key.blob).endswith(CERTIFICATE_SUFFIX))
+    keys = tuple(key for key in identities if not is_certificate(key))
     if not keys:
         raise CredentialsError(
             "there is no ssh key to sign with",
             remedy="Load one into your ssh-agent (ssh-add), or name a key file.",
         )
     return keys
+
+
+def is_certificate(key: PublicKey) -> bool:
+    """Is it one, and no bare key?"""
+    return algorithm(key.blob).endswith(CERTIFICATE_SUFFIX)
 
 
 async def sign(ring: KeyRing, key: PublicKey, namespace: str, body: bytes) -> bytes:

@@ -13,7 +13,7 @@ from nile.controller import Engine, EngineOptions, new_run_id
 from nile.events import Event, HostOutput, HostResult, Verdict
 from nile.options import ExecOptions, Kex, Limits, Signing, SshClient, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode
-from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.base import LoginFailed, PublicKey, ResolvedLogin
 from nile.transport.signing import SignReply
 from tests.support.local import LocalTransport, environment
 
@@ -27,6 +27,9 @@ class NobodySigns:
         self, child: ResolvedLogin, binds: Sequence[bytes], request: bytes, budget_left: int
     ) -> SignReply:
         raise AssertionError("a shell asked for a signature")
+
+    async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
+        raise AssertionError("nothing is delivered")
 
 
 def nine_hosts(timeouts: Timeouts, limits: Limits, not_asked: Sequence[str] = ()) -> Plan:

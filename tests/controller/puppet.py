@@ -18,7 +18,7 @@ from nile.events import Code, Event
 from nile.options import ExecOptions, Kex, Limits, Signing, SshClient, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode
 from nile.transport.agentwire import REFUSAL
-from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
+from nile.transport.base import LoginFailed, PublicKey, ResolvedLogin, SessionSink
 from nile.transport.signing import SignReply
 
 RELAY, CHILD = 1, 2
@@ -127,6 +127,9 @@ class Refusing:
     ) -> SignReply:
         """See `nile.controller.signatures.Signatory`."""
         return SignReply(REFUSAL, Code.SIGNING, "no")
+
+    async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
+        raise AssertionError("nothing is delivered")
 
 
 def engine(

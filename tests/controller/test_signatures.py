@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from nile.cascade import Sign, Signed, Vouch, Vouched
+from nile.agent.worker.signatures import Statement
+from nile.cascade import Attest, Attested, Sign, Signed, Vouch, Vouched
 from nile.controller.prepare import neighbours
-from nile.controller.signatures import Signatures
+from nile.controller.signatures import LASTS_S, MOST_KEYS, Signatures
+from nile.errors import CredentialsError
 from nile.options import Kex, Signing, SshClient
 from nile.topology.model import HostSpec, RelayRole
 from nile.transport.agentwire import REFUSAL
 from nile.transport.base import PublicKey, ResolvedLogin
 from nile.transport.signing import SignReply
+from nile.transport.wire import string
 from tests.simulation.trees import tree
 
-KEY = PublicKey(b"blob", "me@here")
+KEY = PublicKey(string(b"ssh-ed25519") + b"key", "me@here")
+OTHER = PublicKey(string(b"ssh-ed25519") + b"other", "")
+CERTIFICATE = PublicKey(string(b"ssh-ed25519-cert-v01@openssh.com") + b"key", "")
 
 
 def login(name: str) -> ResolvedLogin:
@@ -42,6 +48,50 @@ class Signatory:
         self.asked.append((child.host, binds, request, budget_left))
         await self.let.wait()
         return SignReply(b"signed " + request, note="so", spent=1)
+
+    async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
+        if key == OTHER:
+            raise CredentialsError("it is locked", where="a token")
+        return b"%b in %b of %b" % (key.blob, namespace.encode(), body)
+
+
+async def attested(*identities: tuple[PublicKey, ...]) -> Attested:
+    """What comes of it that these keys may be used for host 1, these for 2, and so on."""
+    given = list[Any]()
+
+    def find(node_id: int) -> ResolvedLogin:
+        return replace(login(f"h{node_id}"), identities=identities[node_id - 1])
+
+    async with asyncio.TaskGroup() as tasks:
+        takers = tuple(range(1, len(identities) + 1))
+        made = Signatures(Signatory(), find, tasks.create_task, given.append, 60.0)
+        made.attest(Attest(9, takers, "r1", b"/srv", b"h" * 20, b"d" * 32))
+    (answer,) = given
+    assert isinstance(answer, Attested)
+    return answer
+
+
+async def test_what_is_delivered_is_signed_for_a_day_with_the_keys_of_most_logins() -> None:
+    many = [PublicKey(string(b"ssh-ed25519") + bytes([number]), "") for number in range(5)]
+    answer = await attested((many[0], KEY), (KEY, many[1]), (many[2], many[3], KEY), (KEY,))
+    stated = Statement.unpack(answer.body)
+    assert stated[:4] == ("r1", b"/srv", b"h" * 20, b"d" * 32)
+    assert stated.serial >= (time.time() - 60) * 1000
+    assert 0 < stated.until - time.time() <= LASTS_S
+    assert len(answer.signatures) == MOST_KEYS
+    assert answer.signatures[0] == b"%b in nile-swarm of %b" % (KEY.blob, answer.body)
+    assert (answer.number, answer.certified, answer.refused) == (9, (), "")
+
+
+async def test_where_one_logs_in_by_a_certificate() -> None:
+    answer = await attested((CERTIFICATE, KEY), (KEY,), (CERTIFICATE,))
+    assert (len(answer.signatures), answer.certified) == (1, (1, 3))
+
+
+async def test_why_nothing_is_signed() -> None:
+    assert (await attested((), ())).refused == "there is no ssh key to sign with"
+    assert "it is locked" in (await attested((OTHER,))).refused
+    assert (await attested((OTHER, KEY))).refused == ""
 
 
 async def test_both_kinds_are_answered() -> None:
@@ -117,7 +167,7 @@ def test_who_finds_whom_where_and_by_what_login() -> None:
     assert found is not None
     assert (found["address"], found["port"], found["user"]) == (f"{behind}.in", 2222, "me")
     assert found["known_hosts"] == [f"{behind} ssh-ed25519 AAAA"]
-    assert found["identities"] == [[b"blob", "me@here"]]
+    assert found["identities"] == [[KEY.blob, "me@here"]]
     assert found["connect"] == plan.timeouts.connect_s
     assert it.login(3, 1) is not None, "to whom there is a way from anywhere"
     assert it.login(2, 1) is None, "a leaf logs in nowhere"

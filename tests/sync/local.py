@@ -17,7 +17,7 @@ import pytest
 
 from nile.agent.worker import messages
 from nile.bootstrap.program import PYTHON, worker_program
-from nile.cascade import Vouch
+from nile.cascade import Attest, Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
@@ -25,6 +25,7 @@ from nile.cascade.work import Errand, Job, Judge, Reach, Tell
 from nile.events import Decision, HostOutput, Notice, Verdict
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
+from tests.sync.operator import Operator
 
 LONGEST_S = 40.0
 DEST = b"/dst"
@@ -40,7 +41,7 @@ class Local:
 
     `dies(node id, message)` says whether the root dies before it says this. The workers hear of that as of
     any root's death: their input ends. Hosts that are `bare` have no rsync, and run on `python`.
-    `loses(node id, message)` gives the host that dies when this is said, or none.
+    `loses(node id, message)` gives the host that dies when this is said, or none. The `operator` signs.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Local:
         bare: Iterable[int] = (),
         python: str = sys.executable,
         loses: Callable[[int, Message], int | None] = lambda node_id, message: None,
+        operator: Operator | None = None,
     ) -> None:
         self.tree = Tree(tree([0] * count), {})
         for host in self.tree.hosts.values():
@@ -63,6 +65,9 @@ class Local:
         self._bare = set(bare)
         self._python = python
         self._loses = loses
+        self._operator = operator
+        self._program = operator.worker() if operator is not None else worker_program()
+        self._attested: Attest | None = None
         self._lost: list[int] = []
         self._waiting: dict[int, int] = {}
         """By port, the host that waits there for who copies to it by way of the tree."""
@@ -131,7 +136,7 @@ class Local:
         self._processes[node_id] = process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=env)
         self._buffers[node_id] = bytearray()
         assert process.stdin
-        process.stdin.write(worker_program())
+        process.stdin.write(self._program)
         process.stdin.flush()
 
     def _hear(self, t: float) -> None:
@@ -160,6 +165,10 @@ class Local:
                 self._carry_out(self._job.heard(errand.giver, answer, 0.0))
             elif isinstance(errand, Vouch):
                 pytest.fail("nobody may log in to another")
+            elif isinstance(errand, Attest):
+                self._attested = errand
+                signed: Message = {"body": b"", "signatures": [], "certified": [], "refused": ""}
+                self._carry_out(self._job.heard(ROOT_ID, {"n": errand.number, **signed}, 0.0))
             elif isinstance(errand.event, Decision):
                 if self._dies(ROOT_ID, {"do": "decide"}):
                     raise Killed
@@ -191,7 +200,12 @@ class Local:
                 return {key: named(inner) for key, inner in value.items()}
             return own + value[len(DEST) :] if isinstance(value, bytes) and value.startswith(DEST) else value
 
-        return {key: named(value) for key, value in message.items()}
+        there: Message = {key: named(value) for key, value in message.items()}
+        if message["do"] == "peer" and self._attested is not None and self._operator is not None:
+            dest = named(self._attested.dest)
+            assert isinstance(dest, bytes)
+            there["statement"], there["signatures"] = self._operator.attest(self._attested, dest)
+        return there
 
     def _judge(self, node_id: int, judgement: Judgement) -> None:
         if node_id in self.judged:

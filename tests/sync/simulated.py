@@ -7,7 +7,9 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
-from nile.cascade import Vouch
+import pytest
+
+from nile.cascade import Attest, Vouch
 from nile.cascade.hosts import Contact
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
@@ -85,6 +87,8 @@ class Simulated:
                 self._reach(errand)
             elif isinstance(errand, Vouch):
                 self._vouch(errand)
+            elif isinstance(errand, Attest):
+                self._attest(errand)
             elif isinstance(errand, Judge):
                 assert errand.node_id not in self.judged, "it has its verdict"
                 self.judged[errand.node_id] = errand.judgement
@@ -111,6 +115,9 @@ class Simulated:
 
     def _vouch(self, errand: Vouch) -> None:
         self._say(ROOT_ID, errand.number, answer=b"signed", refused="", spent=0)
+
+    def _attest(self, errand: Attest) -> None:
+        pytest.fail("nothing is to be signed")
 
     def _end(self, node_id: int) -> None:
         """Its worker is no more."""

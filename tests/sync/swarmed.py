@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nile.cascade import Attest
 from nile.sync import Method
 from nile.topology.model import ROOT_ID, Plan
 from tests.sync.simulated import Message
@@ -33,6 +34,12 @@ class Swarmed(Workers):
         self.mute: set[int] = set()
         self.away: set[int] = set()
         self.unlike = False
+        self.unsigned = ""
+        """Why nobody signs."""
+        self.attested: list[Attest] = []
+        self.refuses_it: dict[int, str] = {}
+        """Hosts that don't take what was signed, and why."""
+        self.unchecked: set[int] = set()
         self.trouble: dict[int, str] = {}
         self.stuck: set[int] = set()
         self.slow: dict[int, int] = {}
@@ -132,6 +139,16 @@ class Swarmed(Workers):
                     found |= link
         return found
 
+    def _attest(self, errand: Attest) -> None:
+        self.attested.append(errand)
+        signed: Message = {
+            "body": b"body",
+            "signatures": [b"one"],
+            "certified": [3],
+            "refused": self.unsigned,
+        }
+        self._say(ROOT_ID, errand.number, **signed)
+
     # What workers do.
 
     def _torrent(self, node_id: int, message: Message) -> None:
@@ -143,7 +160,7 @@ class Swarmed(Workers):
         if not self.made.get("code"):
             self._say(node_id, message["n"], chunk=HASH[:3], more=True)
             self._say(node_id, message["n"], chunk=HASH[3:], more=True)
-        self._say(node_id, message["n"], **self.made)
+        self._say(node_id, message["n"], **{"hash": b"h" * 20, "digest": b"d" * 32, **self.made})
 
     def _seed(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
@@ -165,8 +182,13 @@ class Swarmed(Workers):
         self.most_starting = max(self.most_starting, len(self.sync._swarm._all._all) - len(self.numbers) + 1)
         if node_id in self.lacks:
             self._say(node_id, message["n"], code="no-libtorrent", reason="no Python has it", sent=0)
+        elif node_id in self.refuses_it:
+            reason = self.refuses_it[node_id]
+            self._say(node_id, message["n"], code="signature", reason=reason, remedy="begin again", sent=0)
         elif node_id not in self.away:
             self.numbers[node_id] = message["n"]
+            if node_id in self.unchecked:
+                self._say(node_id, message["n"], unchecked="nobody is known", more=True)
             self._say(node_id, message["n"], port=4000 + node_id, more=True)
 
     def _peers(self, node_id: int, message: Message) -> None:

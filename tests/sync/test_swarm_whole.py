@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from nile.bootstrap.authority import Authority
-from nile.cascade import Neighbours
+from nile.cascade import Attest, Neighbours
 from nile.events import Code, Verdict
 from nile.sync import Method, Paths, Sync, SyncOptions
 from tests.agent.worker.trees import make_all_kinds
 from tests.cluster.test_sync import tree
 from tests.sync.local import DEST, Local, Message
+from tests.sync.operator import Operator
+from tests.transport.servers import keygen
 
 HOSTS = (1, 2, 3)
 
@@ -40,8 +42,21 @@ def place(tmp_path: Path) -> Path:
     return made
 
 
-def run(place: Path, source: Path, dies: Any = None, bare: tuple[int, ...] = (), **options: Any) -> Local:
-    """Copy by a swarm; hosts that are `bare` have no rsync."""
+@pytest.fixture
+def operator(tmp_path: Path) -> Operator:
+    return Operator(tmp_path / "operator")
+
+
+def run(
+    place: Path,
+    source: Path,
+    dies: Any = None,
+    bare: tuple[int, ...] = (),
+    operator: Operator | None = None,
+    **options: Any,
+) -> Local:
+    """Copy by a swarm; hosts that are `bare` have no rsync. Without an operator a new one signs."""
+    operator = operator or Operator(place.parent / os.urandom(4).hex())
     what = {"sources": (os.fsencode(source) + b"/",), "dest": DEST, "method": Method.SWARM, **options}
     return Local(
         place,
@@ -57,14 +72,16 @@ def run(place: Path, source: Path, dies: Any = None, bare: tuple[int, ...] = (),
         ),
         dies=dies or (lambda node_id, message: False),
         bare=bare,
+        operator=operator,
     )
 
 
-def all_have(it: Local, place: Path, source: Path, hosts: tuple[int, ...] = HOSTS) -> None:
-    """Without a byte by rsync."""
+def all_have(it: Local, place: Path, source: Path, signed: bool = True) -> None:
+    """Without a byte by rsync, and it was seen who signed it."""
+    assert ("without a look" in " ".join(it.notices)) is not signed
     assert {message["do"] for _, message in it.told}.isdisjoint({"push", "receive", "record", "join"})
     assert {node_id: each.verdict for node_id, each in it.judged.items()} == dict.fromkeys(HOSTS, Verdict.OK)
-    for host in hosts:
+    for host in HOSTS:
         has_all(place / str(host), source)
 
 
@@ -91,7 +108,7 @@ def test_hosts_without_rsync(place: Path, source: Path) -> None:
     assert (place / "1" / "mine").read_text() == "mine"
     (place / "1" / "mine").unlink()
     os.utime(place / "1", ns=(1, source.stat().st_mtime_ns))
-    all_have(it, place, source)
+    all_have(it, place, source, signed=False)  # there is no ssh-keygen either
 
 
 def test_attributes_alone(place: Path, source: Path) -> None:
@@ -159,3 +176,58 @@ def test_the_root_dies_in_the_middle(place: Path, source: Path) -> None:
     it = run(place, source, lambda node_id, message: message["do"] == "unpeer")
     assert it.judged == {}
     assert not list(place.rglob(".nile-sync-*"))
+
+
+def refused(it: Local, place: Path) -> set[str]:
+    """Why all hosts refused it, before any of it had its place."""
+    assert {each.code for each in it.judged.values()} == {Code.SIGNATURE}
+    assert {message["do"] for _, message in it.told}.isdisjoint({"push", "receive"})
+    for host in HOSTS:
+        assert not [path for path in (place / str(host)).rglob("*") if path.is_file()]
+    return {each.reason for each in it.judged.values()}
+
+
+def test_what_a_stranger_signed(place: Path, source: Path, operator: Operator) -> None:
+    operator.may_log_in(keygen(place.parent / "another"))
+    assert "no key that is known here" in " ".join(refused(run(place, source, operator=operator), place))
+
+
+@pytest.mark.parametrize("what", ["dest", "digest"])
+def test_what_was_signed_for_something_else(place: Path, source: Path, operator: Operator, what: str) -> None:
+    other: dict[str, Any] = {"dest": b"/etc", "digest": bytes(32)}
+    operator.says = lambda stated: stated._replace(**{what: other[what]})
+    said = " ".join(refused(run(place, source, operator=operator), place))
+    assert f"another {'archive' if what == 'digest' else what} is signed than" in said
+
+
+def test_a_signature_that_is_of_something_else(place: Path, source: Path, operator: Operator) -> None:
+    attest = operator.attest
+
+    def forged(errand: Attest, dest: bytes) -> tuple[bytes, list[bytes]]:
+        body, _ = attest(errand, dest)
+        return body, attest(errand, b"/etc")[1]
+
+    operator.attest = forged  # type: ignore[method-assign]
+    assert refused(run(place, source, operator=operator), place) == {
+        "the signature isn't of what came with it"
+    }
+
+
+def test_hosts_on_which_nobody_is_known_take_it_and_say_so(place: Path, source: Path) -> None:
+    it = run(place, source, operator=Operator(place.parent / "other", known=False))
+    assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
+    assert "taken from the tree, without a look at who signed it: " in " ".join(it.notices)
+    assert "has no key of an operator" in " ".join(it.notices)
+
+
+def test_an_older_release_that_was_signed_is_taken_no_more(
+    place: Path, source: Path, operator: Operator
+) -> None:
+    how: dict[str, Any] = {"delete": True, "max_delete": 10**6, "operator": operator}
+    assert {each.verdict for each in run(place, source, release="1", **how).judged.values()} == {Verdict.OK}
+    for host in HOSTS:  # so that the next one goes by the swarm, too
+        (place / str(host) / "current").unlink()
+    operator.serial = 999
+    it = run(place, source, release="2", **how)
+    assert {each.code for each in it.judged.values()} == {Code.SIGNATURE}
+    assert "has serial 999" in it.judged[1].reason

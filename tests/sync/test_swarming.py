@@ -125,6 +125,45 @@ class TestWhoMayTakePart:
         assert "the root, in the clear" in notices(it)
 
 
+class TestWhoSignedIt:
+    def test_it_is_signed_before_anybody_is_told_and_each_host_is_told_by_whom(self) -> None:
+        it = swarm()
+        it.run()
+        all_ok(it)
+        (errand,) = it.attested
+        assert (errand.takers, errand.run, errand.dest) == ((1, 2, 3, 4, 5), "run", b"/dst")
+        assert (errand.info_hash, errand.digest) == (b"h" * 20, b"d" * 32)
+        told = {node: message for node, message in it.begun if node != ROOT_ID}
+        assert {(each["statement"], *each["signatures"]) for each in told.values()} == {(b"body", b"one")}
+        assert {node for node, each in told.items() if each["certified"]} == {3}
+
+    def test_where_nobody_signs_there_is_no_swarm(self) -> None:
+        it = swarm()
+        it.unsigned = "there is no key"
+        it.run()
+        all_ok(it)
+        assert len(it.copies) == 5
+        assert it.begun == []
+        assert "no swarm: it isn't signed: there is no key" in notices(it)
+
+    def test_a_host_that_refuses_it_gets_it_in_no_other_way(self) -> None:
+        it = swarm()
+        it.refuses_it = {2: "another dest is signed"}
+        it.run()
+        assert {node_id: code for node_id, code in codes(it).items() if code} == {2: Code.SIGNATURE}
+        assert (it.judged[2].reason, it.judged[2].remedy) == ("another dest is signed", "begin again")
+        assert it.copies == []
+
+    def test_hosts_that_cant_tell_are_named(self) -> None:
+        it = swarm()
+        it.unchecked = {2, 4}
+        it.run()
+        all_ok(it)
+        assert it.copies == []
+        text = f"without a look at who signed it: {it.tree[2].name} (nobody is known)"
+        assert text in notices(it) or text.replace(it.tree[2].name, it.tree[4].name) in notices(it)
+
+
 class TestWhatIsntPutInPlace:
     def test_rsync_brings_it(self) -> None:
         it = swarm()

@@ -91,5 +91,8 @@ For a swarm:
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it
     landing     where it puts what comes, and how that gets to its place
-    swarming    the root's seed, and the peer of a host
+    checking    whether it was signed
+    partaking   a peer that takes part
+    taking      that of a host, until all is in its place
+    swarming    all parts of one worker in swarms
 """

@@ -48,6 +48,7 @@ class Delivery(Place):
     def __init__(self, dest: bytes, temporary: bytes, name: str) -> None:
         super().__init__(naming.making(dest, name), temporary, True)
         self.releases = Releases(dest)
+        self.signed_in = dest
         self.name = name
         self.current = ""
         self.whole = False

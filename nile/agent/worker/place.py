@@ -20,9 +20,11 @@ class Place:
     """Made, locked and cleaned where it is to be written (`write`); else only looked at.
 
     `basis` is a directory whose files a copy may be linked to where they are the same; b"": none.
+    `signed_in` is where is kept what was signed last of all that came here (see signatures); b"": nowhere.
     """
 
     basis = b""
+    signed_in = b""
 
     def __init__(self, dest: bytes, temporary: bytes, write: bool) -> None:
         self.dest = dest

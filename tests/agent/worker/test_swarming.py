@@ -15,19 +15,21 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker import landing, peering
+from nile.agent.worker import checking, landing, peering
 from nile.agent.worker.landing import OWN
 from nile.agent.worker.loop import Loop
-from nile.agent.worker.manifest import Manifest
+from nile.agent.worker.manifest import TEMPORARY, Manifest
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
 from nile.agent.worker.scanning import changed_since, scan
+from nile.agent.worker.signatures import Statement
 from nile.agent.worker.swarming import Swarming
 from nile.agent.worker.trees import Source
 from tests.agent.worker.copying import NAME, a_loop
 
 Message = dict[str, Any]
+RUN = os.fsdecode(NAME[len(TEMPORARY) :])
 HOW: Message = {"slots": 4, "limit": 0, "python": sys.executable}
 TORRENT: Message = {"n": 1, "only": b"", "whole": True, "nonce": b"n" * 32, "name": "nile", "certificate": ""}
 MERGED_AS: Message = {"all": False, "delete": False, "max_delete": 0, "numeric_ids": False, "chown": ""}
@@ -39,6 +41,16 @@ SEED = 2
 def loop() -> Iterator[Loop]:
     with a_loop() as loop:
         yield loop
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may log in to this machine."""
+
+    def signers(*_: object) -> None:
+        raise CantError("no-signers", "nobody is known")
+
+    monkeypatch.setattr(checking, "signers", signers)
 
 
 @pytest.fixture
@@ -70,6 +82,7 @@ class Swarm:
         self.source.read(False)
         self.said: dict[int, list[Message]] = defaultdict(list)
         self.chunks: list[bytes] = []
+        self.hash = self.digest = b""
         self.root = Swarming(loop, self._say, self.source.changed)
         self.hosts: dict[int, Swarming] = {}
         self.places: dict[int, Place] = {}
@@ -92,7 +105,8 @@ class Swarm:
 
     def make(self, only: bytes = b"") -> None:
         """The torrent, which hosts get when they begin."""
-        self.root.torrent({**TORRENT, "only": only, "whole": not only}, self.source)
+        made = self.root.torrent({**TORRENT, "only": only, "whole": not only}, self.source)
+        self.hash, self.digest = made["hash"], made["digest"]
         self.chunks = [fields["chunk"] for fields in self.said[1]]
 
     def trouble(self, number: int) -> str:
@@ -118,7 +132,10 @@ class Swarm:
         self.places[host] = Place(os.fsencode(self.dest(host)), NAME, True)
         for chunk in self.chunks:
             worker.metainfo({"n": 9, "chunk": chunk})
-        worker.peer({**HOW, **MERGED_AS, **how, "n": 10 + host}, self.places[host], found)
+        place = self.places[host]
+        stated = Statement(RUN, place.dest, self.hash, self.digest, 1, int(time.time()) + 60)
+        signed: Message = {"statement": stated.pack(), "signatures": [], "certified": False}
+        worker.peer({**HOW, **MERGED_AS, **signed, **how, "n": 10 + host}, self.places[host], found)
 
     def join(self, host: int, *others: int, **how: Any) -> None:
         """The same, told of the seed's port or those of others."""

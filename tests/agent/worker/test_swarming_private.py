@@ -34,7 +34,8 @@ class Private(Swarm):
 
     def make(self, only: bytes = b"") -> None:
         torrent = {"certificate": self.authority.certificate}
-        self.root.torrent({**TORRENT, **torrent, "only": only, "whole": not only}, self.source)
+        made = self.root.torrent({**TORRENT, **torrent, "only": only, "whole": not only}, self.source)
+        self.hash, self.digest = made["hash"], made["digest"]
         self.chunks = [fields["chunk"] for fields in self.said[1]]
 
     @property

@@ -1,0 +1,137 @@
+"""One peer process that takes part in a swarm, as its worker has it; and the root's, which is the seed."""
+
+from nile.agent.worker import peering, peerprogram
+from nile.agent.worker.lookup import LookUp
+from nile.agent.worker.peering import Peering
+from nile.agent.worker.peerprogram import NAMES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple
+
+    from nile.agent.worker.loop import Loop
+    from nile.agent.worker.metainfo import Metainfo
+
+    Message = Dict[str, Any]
+    Say = Callable[[int, Message], None]
+
+CHUNK = 64 * 1024  # bytes of a packed torrent in one message
+MOST_ADDRESSES = 4  # of one host
+
+
+class Part:
+    """One peer process that takes part in a swarm, for the question of this number; see `Swarming`."""
+
+    def __init__(self, loop: "Loop", message: "Message", say: "Say", torrent: "Metainfo") -> None:
+        self._loop = loop
+        self._number = message["n"]
+        self._say = say
+        self._torrent = torrent
+        self._how = {name: message[name] for name in peerprogram.HOW if name in message}
+        self._idle: "Optional[Callable[[], None]]" = None
+        self._trouble: "Message" = {}
+        self._sent = 0
+        self._known: "Dict[str, List[str]]" = {}  # addresses by name
+        self._looking: "Dict[str, Tuple[LookUp, List[int]]]" = {}  # ports that wait for the address of a name
+        self._peering = Peering(loop, peering.pythons(message["python"]), self._heard, self._over)
+
+    def connect(self, peers: "List[Any]") -> None:
+        """To these: names or addresses, and ports."""
+        for name, port in peers:
+            if name in self._known:
+                self._tell_of(self._known[name], port)
+            elif name in self._looking:
+                self._looking[name][1].append(port)
+            else:
+                self._looking[name] = (LookUp(self._loop, name, port, self._finder(name)), [port])
+
+    def _finder(self, name: str) -> "Callable[[List[Any], str], None]":
+        def found(places: "List[Any]", _: str) -> None:
+            self._known[name] = addresses = list(dict.fromkeys(place[0] for _, place in places))
+            for port in self._looking.pop(name)[1]:
+                self._tell_of(addresses, port)
+
+        return found
+
+    def _tell_of(self, addresses: "List[str]", port: int) -> None:
+        # A peer notices that it is the same one at another address.
+        self._peering.tell({"do": "peers", "peers": [[each, port] for each in addresses[:MOST_ADDRESSES]]})
+
+    def limit(self, limit: int) -> None:
+        """Send no more than so many bytes a second; 0: as many as it can."""
+        self._peering.tell({"do": "limit", "limit": limit})
+
+    def stop(self, idle: "Optional[Callable[[], None]]" = None) -> None:
+        """Take part no more; that is answered, and then `idle()` called."""
+        self._idle = idle
+        self._peering.stop()
+
+    def _heard(self, message: "Message") -> None:
+        if "ready" in message:
+            self._begin()
+        elif "port" in message:
+            self._say(self._number, {"port": message["port"], "more": True})
+        elif "report" in message:
+            self._sent = message["report"]["sent"]
+            self._say(self._number, {"progress": message["report"], "more": True})
+        elif "complete" in message:
+            self._completed()
+        elif message.get("code"):
+            self._fail(message["code"], message["reason"])
+
+    def _fail(self, code: str, reason: str) -> None:
+        self._trouble = self._trouble or {"code": code, "reason": reason}
+        self._peering.stop()
+
+    def _begin(self) -> None:
+        torrent = self._torrent.torrent
+        for at in range(0, len(torrent), CHUNK):
+            self._peering.tell({"do": "metainfo", "chunk": torrent[at : at + CHUNK]})
+        self._start()
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+    def _tell_start(self, directory: bytes, wanted: bytes, *, seed: bool) -> None:
+        for at in range(0, len(wanted), CHUNK):
+            self._peering.tell({"do": "wanted", "wanted": wanted[at : at + CHUNK]})
+        self._peering.tell(dict(self._how, do="start", directory=directory, seed=seed))
+
+    def _completed(self) -> None:
+        """Only a taker ever is."""
+
+    def _over(self, code: str, reason: str) -> None:
+        for look_up, _ in self._looking.values():
+            look_up.close()
+        if code and not self._trouble:
+            self._trouble = {"code": code, "reason": reason}
+        self._leave()
+        self._say(self._number, dict(self._trouble, sent=self._sent))
+        if self._idle is not None:
+            self._idle()
+
+    def _leave(self) -> None:
+        """It has ended."""
+
+    def clear(self) -> None:
+        """Nothing of it is needed any more."""
+
+
+class Seed(Part):
+    """The root's: it has all, and writes nothing."""
+
+    def __init__(
+        self,
+        loop: "Loop",
+        message: "Message",
+        say: "Say",
+        torrent: "Metainfo",
+        places: "List[bytes]",
+    ) -> None:
+        self._places = places
+        super().__init__(loop, message, say, torrent)
+
+    def _start(self) -> None:
+        for at in range(0, len(self._places), NAMES):
+            self._peering.tell({"do": "places", "places": self._places[at : at + NAMES]})
+        self._tell_start(b"/", bytes(1 for _ in self._torrent.files), seed=True)

@@ -1,0 +1,31 @@
+"""What is said in the end of hosts for which a swarm didn't do all that it was to do. Pure."""
+
+from __future__ import annotations
+
+from nile.cascade import Publish
+from nile.events import Notice
+from nile.sync.asking import Errands
+from nile.sync.wording import left_to_rsync, not_checked
+
+
+class Remarks:
+    """Names and reasons, in the order in which they were noted."""
+
+    def __init__(self) -> None:
+        self._left_out: list[tuple[str, str]] = []
+        self._unchecked: list[tuple[str, str]] = []
+
+    def left_out(self, name: str, reason: str) -> None:
+        """It gets nothing more by the swarm."""
+        self._left_out.append((name, reason))
+
+    def unchecked(self, name: str, reason: str) -> None:
+        """It can't tell who signed what comes."""
+        self._unchecked.append((name, reason))
+
+    def say(self) -> Errands:
+        """All of that."""
+        if self._unchecked:
+            yield Publish(Notice(not_checked(self._unchecked)))
+        if self._left_out:
+            yield Publish(Notice(left_to_rsync(self._left_out)))
