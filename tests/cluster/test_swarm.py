@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from nile.lab import BackendName, Lab, LabSpec
+from nile.lab.guest import OWN
 from tests.cluster.conftest import check_nothing_is_left
 from tests.cluster.faults import crash
 from tests.cluster.hosts import clear, patiently, processes
 from tests.cluster.peers import python_with_libtorrent
 from tests.cluster.running import Nile
 from tests.cluster.test_sync import Started, copied, on
+from tests.transport.servers import keygen
 
 pytestmark = pytest.mark.cluster
 
@@ -26,6 +28,13 @@ RATE = "80mbit"
 SIZE = 12_000_000
 """Bytes: more than one second at that rate."""
 WITHOUT = "h006"
+KNOWING, ESTRANGED = "h001", "h002"
+"""In whose home the key that logs in is listed, as sshd itself has it elsewhere; and another key alone."""
+HOME = (
+    "mount -t tmpfs none /mnt && mkdir -p -m 700 /mnt/home/.ssh /mnt/work && "
+    "{} > /mnt/home/.ssh/authorized_keys && "
+    "mount -t overlay none -o lowerdir=/root,upperdir=/mnt/home,workdir=/mnt/work /root"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +60,19 @@ def wires(tmp_path_factory: pytest.TempPathFactory, peers: Path) -> Iterator[Lab
         for host in HOSTS[:-1]:
             assert lab.run_on(host, ["mount", "--bind", "/dev/null", rsync]).returncode == 0
         yield lab
+
+
+@pytest.fixture
+def homes(wires: Lab, tmp_path: Path) -> Iterator[None]:
+    """Two hosts have lists of who may log in there."""
+    stranger = keygen(tmp_path / "stranger").with_suffix(".pub").read_text().strip()
+    lists = {KNOWING: f"cat {OWN}/authorized_keys", ESTRANGED: f"echo '{stranger}'"}
+    for host, shown in lists.items():
+        made = wires.run_on(host, ["sh", "-c", HOME.format(shown)])
+        assert made.returncode == 0, made.stderr
+    yield
+    for host in lists:
+        assert wires.run_on(host, ["umount", "-l", "/root", "/mnt"]).returncode == 0
 
 
 @pytest.fixture
@@ -106,6 +128,21 @@ def test_all_get_all_of_it_and_only_one_by_rsync(nile: Nile, source: Path, peers
     assert f"{WITHOUT} (no Python here has libtorrent 2.0 or later)" in said
     again = nile.command(*words, f"{source}/", "/srv/copy").all_ok()
     assert not [text for text in again.notices if "swarm" in text]
+
+
+def test_a_host_takes_what_its_operator_signed_and_nothing_else(
+    nile: Nile, homes: None, source: Path, peers: Path
+) -> None:
+    words = ("swarm", "run", "--routes", str(nile.routes), "--json", "--peer-python", str(peers), "-w")
+    done = nile.command(*words, "h[001-003]", f"{source}/", "/srv/copy")
+    assert done.verdicts == {KNOWING: "ok", ESTRANGED: "failed", "h003": "ok"}, done.err
+    assert "it is signed with no key that is known here" in str(done.results[ESTRANGED])
+    assert not [path for path in on(nile, ESTRANGED, "/srv").rglob("*") if path.is_file()]
+    copied(nile, source, "/srv/copy", [KNOWING, "h003"])
+    (text,) = (text for text in done.notices if "without a look at who signed it" in text)
+    assert "h003 (" in text
+    assert KNOWING not in text
+    nothing_unfinished(nile)
 
 
 def test_one_that_dies_half_way_costs_nobody_else(nile: Nile, source: Path, peers: Path) -> None:
