@@ -98,6 +98,7 @@ RARE = (
     "worker.checking",
     "worker.partaking",
     "worker.taking",
+    "worker.hosting",
     "worker.swarming",
 )
 """What no host needs that has an older copy and gets a patch. It travels as source to all."""

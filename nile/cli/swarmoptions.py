@@ -14,9 +14,11 @@ from nile.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
     _PortsType = click.ParamType[tuple[int, int]]
+    _PlaceType = click.ParamType[tuple[str, int]]
 else:
-    _PortsType = click.ParamType  # which older clicks don't let one subscribe
+    _PortsType = _PlaceType = click.ParamType  # which older clicks don't let one subscribe
 _NAME = re.compile(r"[A-Za-z0-9 !$%&'()+,;=@^_`{}~.-]{1,200}\Z")
+_PLACE = re.compile(r"(?:([A-Za-z0-9._-]{1,253})|\[([0-9a-fA-F:.]{2,45})\])(?::([0-9]{1,5}))?\Z")
 MOST = 20
 """Trackers, or other sources, of one swarm."""
 
@@ -39,6 +41,23 @@ class Ports(_PortsType):
         return first, last
 
 
+class Place(_PlaceType):
+    """An address or a name, and a port: `10.0.0.1`, `10.0.0.1:6969`, `[fd00::1]:6969`, `root.example`."""
+
+    name = "place"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """The address, without brackets, and the port: 0 where none is given."""
+        if isinstance(value, tuple):
+            return value
+        found = _PLACE.match(str(value))
+        if not found or not (found[3] is None or 0 < int(found[3]) < 1 << 16):
+            self.fail(f"{value!r} is no address; write 10.0.0.1 or [fd00::1]:6969, say", param, ctx)
+        return found[1] or found[2], int(found[3] or 0)
+
+
 def swarm_options(function: F) -> F:
     """What is for swarms alone."""
     for option in reversed(
@@ -51,6 +70,12 @@ def swarm_options(function: F) -> F:
                 metavar="KIB/S",
                 type=click.IntRange(min=1),
                 help="For a swarm: what this machine sends at most. Default: as --bwlimit.",
+            ),
+            click.option(
+                "--tracker-at",
+                metavar="ADDRESS[:PORT]",
+                type=Place(),
+                help="For a swarm: have a tracker here, for others, at this address as they see it.",
             ),
             click.option(
                 "--tracker", "trackers", metavar="URL", multiple=True, help="For a swarm: announce it there."
@@ -76,6 +101,7 @@ def swarm_values(given: dict[str, Any]) -> dict[str, Any]:
     return {
         "peer_ports": given["peer_ports"],
         "seed_limit_kib_s": given["seed_limit"],
+        "tracker_at": given["tracker_at"],
         "trackers": _few(trackers, "--tracker"),
         **_web_seeds(_few(given["web_seeds"], "--web-seed"), given["plain"]),
     }

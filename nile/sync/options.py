@@ -89,6 +89,8 @@ class SyncOptions:
     """Where peers of a swarm listen: the first one, and the last; None: where the system has one free."""
     seed_limit_kib_s: int | None = None
     """For the seed of a swarm alone; None: as the others."""
+    tracker_at: tuple[str, int] | None = None
+    """Have a tracker at the root: the address at which it is found, and the port, 0 for any."""
     trackers: tuple[str, ...] = ()
     """Where else a swarm is announced."""
     web_seeds: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers, Tally
 from nile.sync.targets import Difference, Step, Target, count, words
 from nile.sync.torrents import NO_ROOM, contents, fits, put_in_place
+from nile.sync.tracking import Tracking
 from nile.sync.wording import no_swarm, seed_ended, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
 
@@ -95,6 +96,7 @@ class Swarm:
         self._served = 0
         self._remarks = Remarks()
         self._tally = Tally(means, STILL_S)
+        self._tracking = Tracking(means)
         self._moved_s = 0.0
         """When anybody last got anything, or began to listen."""
         self.active = False
@@ -136,6 +138,7 @@ class Swarm:
         """There is a torrent, and it is signed."""
         if not self.active or self._dissolved:
             return
+        yield from self._tracking.begin()
         assert self._equipment is not None
         self._equipment.signed(message)
         fields = self._equipment.seed(self.following.word(ROOT_ID))
@@ -175,6 +178,7 @@ class Swarm:
             if "port" in message and not seed.port:
                 seed.port, seed.due_s, self._moved_s = count(message["port"]), None, t
                 self.following.listens(ROOT_ID, t)
+                yield from self._tracking.listens(seed)
                 yield from self._start_next(t)
             self._progress(seed, message, t)
             return
@@ -219,6 +223,7 @@ class Swarm:
         peer.port, peer.due_s, peer.moved_s, self._moved_s = number, None, t, t
         self._means.ways.began(ROOT_ID, peer.id, t)
         self._all.listens(peer)
+        yield from self._tracking.listens(peer)
         self.following.listens(peer.id, t)
         yield from self._tell_of(peer, self._all.others_for(peer))
         if self._all.is_for_seed(peer, self._hosts):
@@ -276,6 +281,7 @@ class Swarm:
                 reason = words(message["reason"]) if message.get("code") else "its peer ended"
                 yield from self._leave_out(peer, reason, tell=False)
         self._is_out(peer)
+        yield from self._tracking.out(peer)
         yield from self._start_next(t)
         yield from self._perhaps_over(t)
 
@@ -295,6 +301,7 @@ class Swarm:
         target = peer.target
         assert target is not None
         self._is_out(peer)
+        yield from self._tracking.out(peer)
         self.following.is_at(target.id, SwarmState.LEFT_OUT, reason)
         self._means.ways.left(target.id)
         if tell:
@@ -334,6 +341,7 @@ class Swarm:
             self.following.out(target.id)
         if (peer := self._all.of(target.id)) is not None:
             self._is_out(peer)
+            yield from self._tracking.out(peer)
             yield from self._start_next(t)
         yield from self._perhaps_over(t)
 
@@ -362,6 +370,7 @@ class Swarm:
     def _say_how_it_was(self) -> Errands:
         self.active = False
         self._making.chunks.clear()
+        yield from self._tracking.end()
         self.sent.update(self._tally.sent)
         yield from self._remarks.say()
         if total := self._tally.sent.total():

@@ -122,6 +122,23 @@ def no_swarm(reason: str) -> str:
     return f"no swarm: {reason}; hosts are served by rsync"
 
 
+def tracker_begins(address: str, port: int, info_hash: str) -> str:
+    """Where others find the swarm."""
+    host = f"[{address}]" if ":" in address else address
+    base = f"http://{host}:{port}"
+    return f"the tracker is {base}/announce, the torrent {base}/metainfo/{info_hash}.torrent"
+
+
+def no_tracker(reason: str) -> str:
+    """That there is none, and why."""
+    return f"no tracker: {reason}; hosts are told of each other without it"
+
+
+def turned_away(address: str) -> str:
+    """Who isn't answered."""
+    return f"the tracker doesn't answer {address}: it is no address of the hosts that were asked for"
+
+
 def seed_ended(reason: str) -> str:
     """That the root serves nobody any more, and why."""
     return f"the seed at the root has ended ({reason}): hosts go on with what they have"

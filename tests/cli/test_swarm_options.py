@@ -27,6 +27,26 @@ def test_all_of_it_is_as_for_sync(begun: list[Any]) -> None:
     assert first.torrent_name == "x y"
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("10.0.0.1", ("10.0.0.1", 0)),
+        ("root.example:6969", ("root.example", 6969)),
+        ("[fd00::1]:6969", ("fd00::1", 6969)),
+        ("[fd00::1]", ("fd00::1", 0)),
+    ],
+)
+def test_where_a_tracker_is(begun: list[Any], text: str, place: tuple[str, int]) -> None:
+    nile("swarm", "run", "--tracker-at", text, *WHERE)
+    assert begun[0][1].tracker_at == place
+
+
+@pytest.mark.parametrize("text", ["", "a b", "fd00::1", "a:0", "a:65536", "a:", "http://a", "[a:6969"])
+def test_where_none_can_be(begun: list[Any], text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        nile("swarm", "run", f"--tracker-at={text}", *WHERE)
+
+
 def test_one_port(begun: list[Any]) -> None:
     nile("swarm", "run", "--peer-ports", "6881", *WHERE)
     assert begun[0][1].peer_ports == (6881, 6881)

@@ -45,6 +45,9 @@ class Swarmed(Workers):
         self.slow: dict[int, int] = {}
         self.at_it: dict[int, float] = {}
         self.made: Message = {}
+        self.tracked: list[Message] = []
+        self.no_tracker = ""
+        self.strangers: list[str] = []
         self.hashes_for_ever = False
         self.torrent_asked = 0
         self.seed_ends: Message | None = None
@@ -171,6 +174,22 @@ class Swarmed(Workers):
         self.numbers[node_id] = message["n"]
         if ROOT_ID not in self.away:
             self._say(node_id, message["n"], port=4000, more=True)
+
+    def _track(self, node_id: int, message: Message) -> None:
+        assert node_id == ROOT_ID
+        self.tracked.append(message)
+        if self.no_tracker:
+            self._say(node_id, message["n"], code="copy", reason=self.no_tracker)
+            return
+        self._say(node_id, message["n"], port=6969, hash="ab" * 20, more=True)
+        for address in self.strangers:
+            self._say(node_id, message["n"], stranger=address, more=True)
+
+    def _introduce(self, node_id: int, message: Message) -> None:
+        assert node_id == ROOT_ID
+        self.tracked.append(message)
+
+    _dismiss = _untrack = _introduce
 
     def _metainfo(self, node_id: int, message: Message) -> None:
         self._chunks[node_id] = self._chunks.get(node_id, b"") + message["chunk"]

@@ -81,6 +81,7 @@ For a swarm:
     announcing  what a tracker is asked and answers               pure
     register    whom it knows                                     pure
     tracker     that by HTTP, at the root
+    hosting     that of a swarm, whose hosts it knows by name
     signers     whose signatures count on a host
     signatures  whether one of them signed what is delivered
     directories found step by step, where no link is followed

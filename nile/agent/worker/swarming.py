@@ -2,6 +2,9 @@
 
     torrent   make the metainfo of what is to be copied: `only` of it, if that isn't b"" (the root's worker)
     seed      serve it                                                                   (the root's worker)
+    track     have a tracker for who comes by himself                                    (the root's worker)
+    introduce, dismiss   whom it tells of, by name                                       (the root's worker)
+    untrack   have it no more                                                            (the root's worker)
     metainfo  a part of it
     peer      take part, and have what comes where it belongs once all is there
     peers     connect to these: addresses and ports
@@ -30,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
 
+    from nile.agent.worker.hosting import Hosting
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.manifest import Manifest
     from nile.agent.worker.partaking import Part
@@ -60,6 +64,7 @@ class Swarming:
         self._packed = b""
         self._parts: "Dict[int, Part]" = {}
         self._ended: "List[Part]" = []
+        self._hosting: "Optional[Hosting]" = None
         self._stopping = 0
 
     # At the root.
@@ -102,6 +107,29 @@ class Swarming:
         assert self._torrent is not None
         number = message["n"]
         self._parts[number] = Seed(self._loop, message, self._end, self._torrent, self._places)
+
+    def track(self, message: "Message") -> None:
+        """Have a tracker. Raises OSError where it can't listen."""
+        from nile.agent.worker.hosting import hosting  # few swarms have any
+
+        assert self._torrent is not None
+        self._hosting = hosting(self._loop, message, self._say, self._torrent)
+
+    def introduce(self, message: "Message") -> None:
+        """It is to tell of this host's peer."""
+        if self._hosting is not None:
+            self._hosting.introduce(message["name"], message["port"])
+
+    def dismiss(self, message: "Message") -> None:
+        """And no more."""
+        if self._hosting is not None:
+            self._hosting.dismiss(message["name"])
+
+    def untrack(self, _: object = None) -> None:
+        """Have it no more."""
+        if self._hosting is not None:
+            self._hosting.close()
+            self._hosting = None
 
     # At a host.
 
@@ -151,12 +179,14 @@ class Swarming:
 
     def leave(self) -> None:
         """There is no time left to wait for those that haven't ended."""
+        self.untrack()
         self._ended += self._parts.values()
         self._parts.clear()
         self.clear()
 
     def stop(self, idle: "Callable[[], None]") -> None:
         """End all of them; `idle()` is called once nothing is left."""
+        self.untrack()
         parts = list(self._parts.values())
         self._stopping = len(parts) + 1
 
