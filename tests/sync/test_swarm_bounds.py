@@ -11,7 +11,6 @@ from nile.sync.swarming import HASHING_S, START_S, STILL_S
 from nile.topology.model import ROOT_ID
 from tests.sync.swarmed import Swarmed
 from tests.sync.test_streaming import FIVE, all_ok, notices
-from tests.sync.workers import SIZE
 
 
 class Saying(Swarmed):
@@ -92,7 +91,7 @@ class TestARootThatHangs:
         it.hashes_for_ever, it.TICKS = True, int(HASHING_S) + 2
         it.run()
         it._say(ROOT_ID, it.torrent_asked, chunk=b"torrent", more=True)
-        it._say(ROOT_ID, it.torrent_asked, files=3, size=SIZE)
+        it._say(ROOT_ID, it.torrent_asked, **it.made)
         it.go_on()
         all_ok(it)
         assert it.when("seed") == []
