@@ -91,7 +91,7 @@ class TestARootThatHangs:
         it.hashes_for_ever, it.TICKS = True, int(HASHING_S) + 2
         it.run()
         it._say(ROOT_ID, it.torrent_asked, chunk=b"torrent", more=True)
-        it._say(ROOT_ID, it.torrent_asked, **it.made)
+        it._say(ROOT_ID, it.torrent_asked, hash=b"h" * 20, digest=b"d" * 32)
         it.go_on()
         all_ok(it)
         assert it.when("seed") == []
