@@ -89,8 +89,8 @@ def start(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> 
     """Copy SRC to the directory DEST on hosts as `nile swarm run` does, but return once that is under way.
 
     The swarm goes on without this terminal, and serves on when all hosts have all: `nile swarm status` says
-    how it is, `nile swarm stop` ends it. What keeps it from beginning is said here. If no host lacks
-    anything, it is over at once.
+    how it is, `nile swarm stop` ends it. Hosts that aren't there after 10 s join it later (with --delete all
+    are waited for). What keeps it from beginning is said here. If no host lacks anything, it is over at once.
     """
     from nile.cli.background import launch
 

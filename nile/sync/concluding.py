@@ -24,6 +24,10 @@ class Lasting:
         self._since_s: float | None = None
         self.enough = False
 
+    def begins_anew(self) -> None:
+        """One more lacks something."""
+        self._since_s = None
+
     def goes_on(self, t: float) -> bool:
         """Does it, though nobody lacks anything? That begins when this is asked first."""
         if self._since_s is None:

@@ -5,7 +5,7 @@
                                        +-----------|------------------------|----------+   it is as the source
                                                    +---- it came to nothing-+
 
-Nothing is written anywhere before every host has been asked what it has, so
+Nothing is written anywhere before every host has been asked what it has (but see latecomers), so
 that what can't work, and what would be deleted, is known before. A host is
 `same` only where its own scan says so: then it serves those below it.
 """
@@ -29,6 +29,7 @@ from nile.sync.equipment import no_authority
 from nile.sync.flipping import Flipping, Order
 from nile.sync.giving import Giving
 from nile.sync.judging import HAS_MORE, MOST_TO_RSYNC, SILENT_S, broke_rules, came_from_nowhere, unfit
+from nile.sync.latecomers import Latecomers
 from nile.sync.means import Means
 from nile.sync.options import Ask, Purpose, SyncOptions
 from nile.sync.paths import Paths
@@ -37,7 +38,7 @@ from nile.sync.silence import Silence
 from nile.sync.streaming import Streams
 from nile.sync.survey import Survey
 from nile.sync.swarming import Swarm
-from nile.sync.targets import SPEAKING, UNSETTLED, Step, Target
+from nile.sync.targets import SPEAKING, Step, Target
 from nile.sync.wording import against_bounds, dry_run, many_deletions, summary
 from nile.topology.model import ROOT_ID
 
@@ -95,6 +96,7 @@ class Sync:
         )
         self._shown: Counter[int] = Counter()
         """Bytes of differences that were shown, by host."""
+        self._late = Latecomers(options, self._targets)
         self._begun = self._asked = False
         self._stopped: Judgement | None = None
 
@@ -218,6 +220,7 @@ class Sync:
         if self._begun and self._options.copies:
             yield from self._counting.go_on()
             yield from self._judge_copies()
+            yield from self._welcome(t)
             yield from self._giving.go_on(t)
             yield from self._flip(t) if self._options.release else self._close()
             if broken := self._giving.broken or self._streams.broken or self._swarm.broken:
@@ -255,7 +258,7 @@ class Sync:
         if self._asked or not self._survey.sources:
             return
         yield from self._counting.go_on()
-        if self._targets.count(*UNSETTLED) or not self._counting.complete:
+        if not self._counting.complete or self._late.are_waited_for(t):
             return
         differing = self._targets.at(Step.DIFFERS)
         if not self._options.copies:
@@ -281,6 +284,7 @@ class Sync:
     def _start(self, t: float) -> Errands:
         """From now on something is written."""
         self._begun = True
+        self._late.begin()
         differing = self._targets.at(Step.DIFFERS)
         for target in differing:
             if (found := self._counting.estimate(target)) is not None:
@@ -291,6 +295,15 @@ class Sync:
             # A swarm has whole files: none of a release can be linked to those of the one before.
             unlinked = [target for target in differing if not target.current]
             yield from self._swarm.begin(unlinked, self._counting.estimate, t)
+
+    def _welcome(self, t: float) -> Errands:
+        """Those that came late to a swarm that lasts."""
+        for target in self._late.arrived(self._counting.estimate):
+            yield from self._refuse([target])
+            found = self._counting.estimate(target)
+            if target.step is Step.DIFFERS and found is not None:
+                self._ways.pace.expect(target.id, target.name, found.move)
+                yield from self._swarm.welcome(target, found, t)
 
     def _tell(self, differing: list[Target]) -> Errands:
         """Say what differs before it is mended; where there is only more, that isn't what is mended."""

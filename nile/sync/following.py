@@ -87,6 +87,11 @@ class Following:
         """These are to take part."""
         self._peers = {target.id: _Peer(target.name, heard_s=t, moved_s=t) for target in targets}
 
+    def joins(self, target: Target, t: float) -> None:
+        """One more is to."""
+        self._peers[target.id] = _Peer(target.name, heard_s=t, moved_s=t)
+        self._serving_on, self._changed = False, True
+
     def listens(self, node_id: int, t: float) -> None:
         """Its peer runs; the seed's too."""
         if node_id == ROOT_ID:

@@ -134,6 +134,18 @@ class Swarm:
         fields = {**what, **self._equipment.torrent()}
         yield from self._making.begin([target.id for target in targets], fields)
 
+    def welcome(self, target: Target, found: Difference, t: float) -> Errands:
+        """One more, late; where that can't be, it is served as any host that isn't in a swarm."""
+        if self.active and not (self._ending or self._dissolved) and fits(target, found):
+            self._hosts += 1
+            self._tally.hosts += 1
+            target.step = Step.SWARMING
+            self._waiting.append(target)
+            self._all.racks.expect([target.id])
+            self.following.joins(target, t)
+            self.lasting.begins_anew()
+            yield from self._start_next(t)
+
     def _ready(self, message: dict[str, Any], t: float) -> Errands:
         """There is a torrent, and it is signed."""
         if not self.active or self._dissolved:

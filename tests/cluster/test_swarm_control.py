@@ -20,6 +20,7 @@ __all__ = ["nile", "peers", "source", "wires"]  # fixtures
 
 LEASE_S = 4.0
 """Of the hosts, see `nile`."""
+LATE = "h005"
 SLOW = ("--bwlimit", "500")
 """KiB/s: it takes long enough to be looked at."""
 
@@ -34,6 +35,11 @@ def status(nile: Nile) -> Json:
     return json.loads(done.out) if done.code == 0 else {}
 
 
+def stands(nile: Nile) -> dict[str, str]:
+    """State by host."""
+    return {host["host"]: host["state"] for host in swarm(nile)["hosts"]}
+
+
 def swarm(nile: Nile) -> Json:
     return status(nile).get("swarm") or {"hosts": [], "serving_on": False}
 
@@ -41,20 +47,24 @@ def swarm(nile: Nile) -> Json:
 def test_it_outlives_its_terminal_and_is_seen_and_ended_from_another_one(
     nile: Nile, source: Path, peers: Path
 ) -> None:
-    """It serves on when all have all; hosts that have no libtorrent are done by then."""
+    """It serves on when all have all; hosts without libtorrent are done by then, and a late one joins."""
     terminal = Terminal()
     try:
-        started = command_on_terminal(nile, terminal, *start(nile, source, peers))
+        nile.lab.freeze(LATE)
+        words = start(nile, source, peers, "--connect-timeout", "60s")
+        started = command_on_terminal(nile, terminal, *words)
         assert started.process.wait(60) == 0, terminal.shown
     finally:
         terminal.close()  # whose session gets SIGHUP
     assert b"the swarm is under way, and goes on by itself: run " in terminal.shown
-    patiently(lambda: swarm(nile)["serving_on"], "all have all", 60.0)
+    patiently(lambda: swarm(nile)["serving_on"], "all others have all", 60.0)
+    assert LATE not in {host["host"] for host in swarm(nile)["hosts"]}
+    nile.lab.thaw(LATE)
+    patiently(lambda: stands(nile).get(LATE) == "complete", "the late one has all, too", 60.0)
     patiently(lambda: status(nile)["phases"]["done"] == 1, "the other one is done", 30.0)
     it = status(nile)
     assert it["verdicts"] == {"ok": 1}
-    states = {host["host"]: host["state"] for host in it["swarm"]["hosts"]}
-    assert states == {**dict.fromkeys(HOSTS, "complete"), WITHOUT: "left-out"}
+    assert stands(nile) == {**dict.fromkeys(HOSTS, "complete"), WITHOUT: "left-out"}
     for origin in ("seed", "rack", "others"):
         assert sum(host[f"bytes_from_{origin}"] for host in it["swarm"]["hosts"]) > 0
     seen = nile.command("swarm", "status").out

@@ -145,3 +145,71 @@ def test_a_release_that_is_broken_off_was_made_current_nowhere() -> None:
     it.interrupt()
     it.all_said()
     assert it.judged == {}
+
+
+class TestLateHosts:
+    @staticmethod
+    def late(it: Lasting, after: int, host: int = 5, ticks: int = 60) -> Lasting:
+        """That one's worker runs after so many seconds."""
+        it.begin(late=[host])
+        it.TICKS = after
+        it.go_on()
+        it.start(host)
+        it.TICKS = ticks
+        it.go_on()
+        return it
+
+    def test_one_joins_those_that_serve_on(self) -> None:
+        it = self.late(Lasting(ends_s=100.0), 40, ticks=100)
+        all_ok(it)
+        assert it.copies == []
+        peers = {node: t for node, do, t in it.asked if do == "peer"}
+        assert max(peers[host] for host in (1, 2, 3, 4)) < 20.0 < 40.0 <= peers[5]
+        assert "the swarm served 5 of 5 hosts" in notices(it)
+
+    def test_one_that_has_something_else_than_the_others_isnt_served_before_that_is_known(self) -> None:
+        it = Lasting(ends_s=100.0)
+        it.has[5] = "another"
+        all_ok(self.late(it, 40, ticks=100))
+        assert it.copies == []
+
+    def test_one_joins_those_that_are_at_it(self) -> None:
+        it = Lasting(ends_s=90.0)
+        it.slow = {3: 9}
+        all_ok(self.late(it, 20, ticks=90))
+        assert it.copies == []
+
+    def test_then_the_time_that_it_serves_on_begins_anew(self) -> None:
+        it = self.late(Lasting(serve_s=30.0), 35, ticks=80)
+        all_ok(it)
+        assert it.copies == []
+        assert min(it.when("unpeer")) >= 65.0
+
+    def test_one_that_has_it_already(self) -> None:
+        it = Lasting(ends_s=80.0)
+        it.has[5] = "new"
+        all_ok(self.late(it, 30, ticks=80))
+        assert {node for node, do, _ in it.asked if do == "peer"} == {1, 2, 3, 4}
+
+    def test_one_that_comes_when_it_is_over_is_served_by_rsync(self) -> None:
+        it = self.late(Lasting(serve_s=5.0), 40)
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [5]
+
+    def test_one_that_never_comes_is_no_hindrance(self) -> None:
+        it = Lasting()
+        it.begin(late=[5])
+        it.TICKS = 40
+        it.go_on()
+        assert swarm(it).serving_on
+        it.die(5)
+        it.go_on()
+        assert swarm(it).serving_on
+
+    @pytest.mark.parametrize("options", [{"serve_s": 0.0}, {"delete": True, "max_delete": 10}])
+    def test_all_are_waited_for_where_it_doesnt_last_or_something_is_deleted(
+        self, options: dict[str, Any]
+    ) -> None:
+        it = self.late(Lasting(ends_s=150.0, **options), 40, ticks=130)
+        all_ok(it)
+        assert min(it.when("torrent")) >= 40.0
