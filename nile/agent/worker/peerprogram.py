@@ -189,6 +189,7 @@ class Peer:
         if hasattr(parameters, "disk_io_constructor"):
             parameters.disk_io_constructor = "pread_disk_io_constructor"
         self._session = lt.session(parameters)
+        self._session.set_peer_class_filter(_no_exceptions(lt))
         self._session.set_alert_fd(self._wake)
         torrent = self._torrent(self._wanted)
         torrent.trackers, torrent.url_seeds = message.get("trackers", []), message.get("webs", [])
@@ -330,6 +331,14 @@ def _in_memory(text: str) -> str:
     with open(fd, "w", closefd=False) as file:
         file.write(text)
     return "/proc/self/fd/%d" % fd
+
+
+def _no_exceptions(lt: "Any") -> "Any":
+    # By default those at private addresses are served beside all others, however many slots there are.
+    classes = lt.ip_filter()
+    classes.add_rule("0.0.0.0", "255.255.255.255", 0)
+    classes.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 0)
+    return classes
 
 
 def _alerts(lt: "Any") -> int:
