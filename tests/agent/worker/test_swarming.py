@@ -361,6 +361,18 @@ def test_what_goes_out_is_limited_and_that_can_be_changed(swarm: Swarm) -> None:
     swarm.until(lambda: swarm.has(11, "complete"))
 
 
+def test_only_so_many_are_served_at_one_time(swarm: Swarm) -> None:
+    """Also at addresses that libtorrent takes for near, and serves beside all others by default."""
+    port, hosts = swarm.seed(slots=1, limit=100_000), (1, 2, 3)
+    for host in hosts:
+        swarm.join(host)
+    for host in hosts:
+        swarm.connect(10 + host, port)
+    swarm.until(lambda: swarm.progress(SEED)["peers"] == 3 and swarm.progress(SEED)["sent"] > 200_000)
+    swarm.until(lambda: sum(swarm.progress(10 + host)["serving"] for host in hosts) == 1)
+    assert not any(swarm.has(10 + host, "complete") for host in hosts)
+
+
 def test_where_no_python_has_libtorrent(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
     swarm.seed()
     monkeypatch.setattr(peering, "pythons", lambda given: ["/nowhere/python3", "/bin/false", "/bin/true"])
