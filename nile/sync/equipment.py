@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 SLOTS, SEED_SLOTS = 4, 3
 """Whom a peer serves at one time, and whom the seed does.
 
-Of 12 hosts on one switch, side by side: the seed with 2 sent a tenth less (1.4 F) and all took a tenth longer.
-A seed that shows each piece to one peer first (super-seeding) sends 1.15 F, and all take a fifth longer, or more.
+Of 12 hosts on one switch, side by side: with 2 the seed sent a tenth less (1.4 F), and all took a tenth
+longer. A seed that shows each piece to one peer first (super-seeding) sends 1.15 F, and all take a fifth
+longer, or more.
 """
 
 
