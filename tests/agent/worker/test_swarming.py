@@ -228,7 +228,7 @@ def test_it_is_known_of_whom_it_came(swarm: Swarm) -> None:
     swarm.until(lambda: all(swarm.has(10 + host, "complete") for host in (1, 2, 3)))
     near, nearer, far = (swarm.progress(10 + host) for host in (1, 2, 3))
     for told in (near, nearer, far):
-        assert 0.7 * told["got"] <= sum(told["from"]) <= told["got"]
+        assert 0 < sum(told["from"]) <= told["got"]
     assert far["from"][:2] == [0, 0]
     assert near["from"][0] + nearer["from"][0] > 0
     assert near["from"][1] + nearer["from"][1] > 0
