@@ -231,3 +231,15 @@ def test_an_older_release_that_was_signed_is_taken_no_more(
     it = run(place, source, release="2", **how)
     assert {each.code for each in it.judged.values()} == {Code.SIGNATURE}
     assert "has serial 999" in it.judged[1].reason
+
+
+def test_one_with_a_tracker_here_and_ports_that_were_given(place: Path, source: Path) -> None:
+    it = run(place, source, tracker_at=("127.0.0.1", 0), peer_ports=(20000, 29999), plain=True)
+    all_have(it, place, source)
+    said = " ".join(it.notices)
+    assert "in the clear" in said
+    assert "the tracker is http://127.0.0.1:" in said
+    ports = [message["port"] for _, message in it.told if message["do"] == "introduce"]
+    assert len(ports) == 1 + len(HOSTS)
+    assert all(20000 <= port <= 29999 for port in ports)
+    assert [message["do"] for _, message in it.told].count("untrack") == 1
