@@ -125,7 +125,10 @@ class HostOutput:
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """A host's verdict. `path` is (root, relays..., host) as really used, as far as it got."""
+    """A host's verdict. `path` is (root, relays..., host) as really used, as far as it got.
+
+    `peer`: by what it got its files in a swarm.
+    """
 
     host: str
     verdict: Verdict
@@ -140,6 +143,7 @@ class HostResult:
     t_connect_s: float | None = None
     t_ready_s: float | None = None
     t_end_s: float | None = None
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

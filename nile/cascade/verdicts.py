@@ -29,6 +29,7 @@ class Judgement:
     rc: int | None = None
     signal: int | None = None
     leftover: tuple[Leftover, ...] = ()
+    peer: str = ""
 
     def result(self, host: Host, path: tuple[str, ...], t_end_s: float) -> HostResult:
         """The event that says so; `path` are names from the root to the host."""
@@ -41,6 +42,7 @@ class Judgement:
             reason=self.reason,
             remedy=self.remedy,
             leftover=self.leftover,
+            peer=self.peer,
             path=path,
             stage=len(path) - 1,
             t_connect_s=host.t_connect_s,

@@ -11,6 +11,7 @@ import click
 from nile.cli import swarm_status, swarm_stop
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
+from nile.cli.fetch_peers import fetch_peers
 from nile.cli.swarmoptions import swarm_options
 from nile.cli.writing import PLAIN, copy, writing_options
 
@@ -38,6 +39,9 @@ OTHERWISE = {
 @click.group("swarm")
 def command() -> None:
     """Copy with a BitTorrent swarm: for networks that nobody knows well, and hosts that come and go."""
+
+
+command.add_command(fetch_peers)
 
 
 @command.command(

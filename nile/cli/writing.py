@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +14,9 @@ from nile.cli.copying import run_all
 from nile.cli.rates import Rate
 from nile.cli.swarmoptions import swarm_values
 from nile.errors import UsageError
+
+if TYPE_CHECKING:
+    from nile.sync.wheels import Wheel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,11 +97,21 @@ def copy(selection: SelectionOptions, paths: tuple[str, ...], given: dict[str, A
         serve_s=given.get("serve_s", 0.0),
         peer_python=given["peer_python"],
         **swarm_values(given),
+        wheels=_wheels(given["method"]),
         **released,
     )
     # What would be otherwise than now, where a release is current.
     below = b"/current" if given["release"] and given["dry_run"] else b""
     return run_all(selection, paths, how, given, below)
+
+
+def _wheels(method: str) -> tuple[Wheel, ...]:
+    """Of libtorrent, where there is to be a swarm."""
+    if method != "swarm":
+        return ()
+    from nile.controller.peerwheels import cached
+
+    return cached()
 
 
 def _release(given: dict[str, Any]) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def result_object(event: HostResult) -> dict[str, Any]:
             {"pid": left.pid, "name": left.name, "killed": left.killed, "survived": left.survived}
             for left in event.leftover
         ],
+        "peer": event.peer or None,
         "path": list(event.path),
         "stage": event.stage,
         "t_connect_s": event.t_connect_s,

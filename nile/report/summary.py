@@ -9,7 +9,7 @@ not standard error is a terminal: these lines are ours.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from nile.events import Code, Decision, Event, HostResult, Leftover, Notice, RunEnded, Verdict
 from nile.report import wording
@@ -36,6 +36,7 @@ class Summary:
         self._bad: dict[Reason, list[HostResult]] = {}
         self._away: dict[str, list[str]] = {}
         self._left: dict[tuple[str, tuple[str, ...]], dict[str, list[Leftover]]] = {}
+        self._peers: dict[str, list[str]] = {}
         self._ended: RunEnded | None = None
 
     def handle(self, event: Event) -> None:
@@ -60,6 +61,8 @@ class Summary:
         if not self._quiet:
             for words, hosts in sorted(self._away.items()):
                 err.write(f"nile: {words}: {visible(heading(hosts))}\n")
+            if self._peers:
+                err.write(f"nile: files came {_by_peer(self._peers)}\n")
             for (label, names), by_host in self._left.items():
                 err.write(f"nile: {label}: {_leftover(names, by_host)}\n")
             if self._ended:
@@ -67,6 +70,8 @@ class Summary:
         self._screen.flush()
 
     def _result(self, event: HostResult) -> None:
+        if event.peer:
+            self._peers.setdefault(event.peer, []).append(event.host)
         for label in (LEFT, SURVIVED, KILLED):
             left = [process for process in event.leftover if _label(process) == label]
             if left and not (label == KILLED and event.verdict in _ALL_KILLED):
@@ -145,6 +150,11 @@ def _named(names: tuple[str, ...], by_host: dict[str, list[Leftover]]) -> str:
         return ", ".join(named + more)
     more = [f"and {len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
     return ", ".join([*names[:NAMES_SHOWN], *more])
+
+
+def _by_peer(peers: Mapping[str, Sequence[str]]) -> str:
+    """`by libtorrent 2.1.1 to n[1-5] (5), by rsync to n6 (1)`."""
+    return ", ".join(f"by {visible(peer)} to {visible(heading(peers[peer]))}" for peer in sorted(peers))
 
 
 def _totals(ended: RunEnded) -> str:

@@ -247,12 +247,13 @@ class Recorder:
             event.t_end_s,
             event.t_connect_s,
             event.t_ready_s,
+            event.peer,
         )
         self._set_host(
             event.host,
             "verdict = ?, rc = ?, signal = ?, code = ?, reason = ?, remedy = ?, leftover = ?, path = ?,"
             " stage = ?, t_end_s = ?,"
-            " t_connect_s = coalesce(?, t_connect_s), t_ready_s = coalesce(?, t_ready_s)",
+            " t_connect_s = coalesce(?, t_connect_s), t_ready_s = coalesce(?, t_ready_s), peer = ?",
             values,
         )
 

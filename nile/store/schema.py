@@ -28,7 +28,7 @@ from pathlib import Path
 from nile.errors import StoreError
 from nile.store import errors
 
-SCHEMA = 2
+SCHEMA = 3
 FILE_NAME = "runs.db"
 BUSY_TIMEOUT_S = 30.0
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -47,6 +47,7 @@ CREATE TABLE host (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, name TEXT NOT NULL, asked INTEGER NOT NULL,
   parent TEXT, stage INTEGER, t_connect_s REAL, t_ready_s REAL, t_start_s REAL, t_end_s REAL,
   verdict TEXT, rc INTEGER, signal INTEGER, code TEXT, reason TEXT, remedy TEXT, leftover TEXT, path TEXT,
+  peer TEXT NOT NULL DEFAULT '',
   UNIQUE (run, name));
 CREATE TABLE output (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, host INTEGER NOT NULL REFERENCES host,
@@ -65,7 +66,10 @@ STEPS = {
 ALTER TABLE run ADD COLUMN handover TEXT NOT NULL DEFAULT '';
 ALTER TABLE run ADD COLUMN roots INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE run ADD COLUMN seen_at REAL;
-"""
+""",
+    2: """
+ALTER TABLE host ADD COLUMN peer TEXT NOT NULL DEFAULT '';
+""",
 }
 """From each former schema to the next one."""
 

@@ -26,7 +26,7 @@ _RUN = (
 )
 _HOST = (
     "SELECT name, asked, parent, stage, t_connect_s, t_ready_s, t_start_s, t_end_s, verdict, rc, signal,"
-    " code, reason, remedy, leftover, path FROM host WHERE run = ? ORDER BY id"
+    " code, reason, remedy, leftover, path, peer FROM host WHERE run = ? ORDER BY id"
 )
 
 
@@ -228,7 +228,7 @@ def _host_record(row: Sequence[Any]) -> HostRecord:
     name, asked, parent, stage, t_connect, t_ready, t_start, t_end, verdict, *rest = row
     result = None
     if verdict is not None:
-        rc, signal, code, reason, remedy, leftover, path = rest
+        rc, signal, code, reason, remedy, leftover, path, peer = rest
         result = HostResult(
             host=name,
             verdict=Verdict(verdict),
@@ -243,5 +243,6 @@ def _host_record(row: Sequence[Any]) -> HostRecord:
             t_connect_s=t_connect,
             t_ready_s=t_ready,
             t_end_s=t_end,
+            peer=peer,
         )
     return HostRecord(name, bool(asked), parent, stage, t_connect, t_ready, t_start, result)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
@@ -381,7 +382,7 @@ class Sync:
 
     def _done(self, target: Target) -> Judge:
         target.step = Step.OVER
-        return Judge(target.id, Judgement(Verdict.OK))
+        return Judge(target.id, Judgement(Verdict.OK, peer=target.peer))
 
     def _summarize(self, t: float) -> Errands:
         ways = (self._giving, self._streams, self._swarm)
@@ -399,7 +400,7 @@ class Sync:
     def _fail(self, target: Target, judgement: Judgement) -> Errands:
         """Its worker is ended by its agent, and with it what it does."""
         target.step = Step.OVER
-        yield Judge(target.id, judgement)
+        yield Judge(target.id, replace(judgement, peer=target.peer))
 
     def _stop(self, judgement: Judgement) -> Errands:
         """Nothing more can be done for any host; but a release that all have can be made current."""

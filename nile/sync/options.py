@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nile.agent.worker import naming
+from nile.sync.wheels import Wheel
 
 
 class Purpose(StrEnum):
@@ -96,6 +97,8 @@ class SyncOptions:
     web_seeds: tuple[str, ...] = ()
     """Where else its files are: directories with one called `torrent_name`, which is as the source."""
     torrent_name: str = "nile"
+    wheels: tuple[Wheel, ...] = ()
+    """Of libtorrent, for hosts that have none."""
     release: str = ""
     """Deliver it below `dest`, beside other releases, and make it the current one; "": no release."""
     quorum: Quorum = Quorum()

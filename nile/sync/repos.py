@@ -223,7 +223,9 @@ def _all_of(judged: Sequence[tuple[str, Judgement]]) -> Judgement:
     """Ok only where all are; else the first that isn't says why."""
     bad = [(name, judgement) for name, judgement in judged if judgement.verdict is not Verdict.OK]
     if not bad:
-        return Judgement(Verdict.OK)
+        return Judgement(
+            Verdict.OK, peer="; ".join(dict.fromkeys(each.peer for _, each in judged if each.peer))
+        )
     name, first = bad[0]
     more = f" (and {len(bad) - 1} more of {len(judged)} repositories)" if len(bad) > 1 else ""
     return replace(first, reason=f"{name}: {first.reason}{more}")

@@ -44,6 +44,10 @@ class Swarmer:
     port: int = 0
     due_s: float | None = None
     """By when it has to answer."""
+    carried: bool = False
+    """It was brought a libtorrent."""
+    program: str = ""
+    """What its peer is, and its version."""
     inside: bool = True
     """It takes part, and wasn't told to stop."""
     complete: bool = False

@@ -23,6 +23,7 @@ from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, SwarmState
 from nile.sync.asking import Errands
+from nile.sync.carrying import RSYNC, Carrying, program
 from nile.sync.concluding import Lasting
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
@@ -86,6 +87,7 @@ class Swarm:
         self._equipment: Equipment | None = None
         self._all = Swarmers(means.hosts)
         self.following = Following(means.paths.rack)
+        self._carrying = Carrying(means.asking, means.options.wheels, self._without)
         self._waiting: deque[Target] = deque()
         """Those whose peers are to be started."""
         self._making = Making(means, self._ready, self._not_made)
@@ -126,10 +128,12 @@ class Swarm:
         self._equipment = Equipment(self._options, self._authority)
         yield Publish(Notice(swarm_begins(len(targets), plain=self._options.plain)))
         for target in targets:
-            target.step = Step.SWARMING
+            target.step, target.peer = Step.SWARMING, RSYNC
         self._waiting.extend(targets)
         self.following.begin(targets, t)
         self._all.racks.expect(target.id for target in targets)
+        whole = self._means.bulk.size
+        self._carrying.coming = {to.id: whole if each is None else each.move for to, each in found.items()}
         what = contents(self._options, {target: found[target] for target in targets})
         fields = {**what, **self._equipment.torrent()}
         yield from self._making.begin([target.id for target in targets], fields)
@@ -180,12 +184,16 @@ class Swarm:
             peer.number = tell.message["n"]
             self._all.add(peer)
             yield tell
+        yield from self._carrying.go_on(t)
 
     # What they say.
 
     def _seed_said(self, message: dict[str, Any], t: float) -> Errands:
         seed = self._seed
         assert seed is not None
+        if "lacks" in message:
+            yield from self._carrying.lacks(seed, message["lacks"], t)
+            return
         if message.get("more") is True:
             if "port" in message and not seed.port:
                 seed.port, seed.due_s, self._moved_s = count(message["port"]), None, t
@@ -215,7 +223,10 @@ class Swarm:
             yield from self._ended(peer, message, t)
         elif not peer.inside:
             return
+        elif "lacks" in message:
+            yield from self._carrying.lacks(peer, message["lacks"], t)
         elif "port" in message:
+            peer.program = program(message["peer"], carried=peer.carried)
             yield from self._listens(peer, message["port"], t)
         elif "unchecked" in message:
             self._remarks.unchecked(self._means.hosts.name(peer.id), words(message["unchecked"]))
@@ -270,6 +281,7 @@ class Swarm:
         assert target is not None
         if peer.complete:
             raise ValueError("it is complete again")
+        target.peer = peer.program or target.peer
         self._all.completes(peer)
         self.following.is_at(peer.id, SwarmState.COMPLETE)
         peer.due_s = None
@@ -299,9 +311,19 @@ class Swarm:
 
     # Who is out.
 
+    def _without(self, peer: Swarmer, reason: str, t: float) -> Errands:
+        """It has no libtorrent, and isn't brought any."""
+        if peer.target is None:
+            yield from self._dissolve(f"at the root: {reason}", t)
+            return
+        yield from self._leave_out(peer, reason, tell=True)
+        yield from self._start_next(t)
+        yield from self._perhaps_over(t)
+
     def _is_out(self, peer: Swarmer) -> None:
         """Nothing of its peer is left, or it isn't waited for."""
         peer.inside = False
+        self._carrying.drop(peer)
         self._all.remove(peer)
         self.following.out(peer.id)
         if peer.target is not None and peer.target.seeds:
@@ -323,6 +345,7 @@ class Swarm:
     def _to_rsync(self, target: Target, reason: str) -> Errands:
         """It is served otherwise, if it can be."""
         self._remarks.left_out(target.name, reason)
+        target.peer = target.peer or RSYNC
         if target.rsync is None:
             yield from self._fail(target, no_other_way(reason))
         else:
@@ -385,6 +408,8 @@ class Swarm:
         yield from self._tracking.end()
         self.sent.update(self._tally.sent)
         yield from self._remarks.say()
+        if hint := self._carrying.hint:
+            yield Publish(Notice(hint))
         if total := self._tally.sent.total():
             text = swarm_ended(self._served, self._hosts, self._tally.sent[ROOT_ID], total)
             yield Publish(Notice(text))
@@ -396,7 +421,8 @@ class Swarm:
         if not self.active:
             return
         yield from self._look_after_root(t)
-        if self._serving and self._all.listening and t - self._moved_s > STUCK_S:
+        moved_s = max(self._moved_s, self._carrying.moved_s)
+        if self._serving and self._all.listening and t - moved_s > STUCK_S:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
         for peer in self._all.new_gateways():
             yield from self._connect_outside(peer)

@@ -157,6 +157,8 @@ class Target:
     """It has got all from a swarm, and serves it."""
     swarmed: bool = False
     """What it has it got from a swarm: rsync wasn't tried there yet."""
+    peer: str = ""
+    """By what it got its files in a swarm; rsync: by none."""
     current: str = ""
     """The release that is current there, where a release is delivered: a copy is linked to that.
 

@@ -154,6 +154,19 @@ def not_checked(whom: Sequence[tuple[str, str]]) -> str:
     return _served_otherwise("taken from the tree, without a look at who signed it", whom)
 
 
+def no_wheel(python: str) -> str:
+    """Why a host without libtorrent isn't brought any."""
+    return f"it has no libtorrent, and none is here that fits its {python}"
+
+
+def fetch_hint(wanted: Sequence[tuple[str, str, str]]) -> str:
+    """What brings a libtorrent for those Pythons next time: their versions, machines and libcs."""
+    words = ["nile swarm fetch-peers"]
+    for option, values in zip(("--python", "--machine", "--libc"), zip(*wanted, strict=True), strict=True):
+        words += [f"{option} {value}" for value in sorted(set(values))]
+    return f"`{' '.join(words)}` has one ready for the next swarm"
+
+
 def swarm_ended(served: int, hosts: int, seed: int, sent: int) -> str:
     """How many a swarm served, and how much of what was sent came from its seed."""
     share = 100 * seed / sent

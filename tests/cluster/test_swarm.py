@@ -18,6 +18,7 @@ from tests.cluster.hosts import clear, patiently, processes
 from tests.cluster.peers import python_with_libtorrent
 from tests.cluster.running import Nile
 from tests.cluster.test_sync import Started, copied, on
+from tests.support import wheels
 from tests.transport.servers import keygen
 
 pytestmark = pytest.mark.cluster
@@ -125,7 +126,9 @@ def test_all_get_all_of_it_and_only_one_by_rsync(nile: Nile, source: Path, peers
     nothing_unfinished(nile)
     said = " ".join(done.notices)
     assert "the swarm served 5 of 6 hosts" in said
-    assert f"{WITHOUT} (no Python here has libtorrent 2.0 or later)" in said
+    assert f"{WITHOUT} (it has no libtorrent, and none is here that fits its Python 3." in said
+    assert done.results[WITHOUT]["peer"] == "rsync"
+    assert done.results[HOSTS[0]]["peer"] == f"libtorrent {wheels.VERSION}"
     again = nile.command(*words, f"{source}/", "/srv/copy").all_ok()
     assert not [text for text in again.notices if "swarm" in text]
 
@@ -143,6 +146,24 @@ def test_a_host_takes_what_its_operator_signed_and_nothing_else(
     assert "h003 (" in text
     assert KNOWING not in text
     nothing_unfinished(nile)
+
+
+def test_one_without_libtorrent_is_brought_one_that_leaves_nothing_there(
+    nile: Nile, source: Path, peers: Path, tmp_path: Path
+) -> None:
+    wheels.fill(tmp_path / "cache/nile/peers")
+    words = ("swarm", "run", "--routes", str(nile.routes), "--all", "--peer-python", str(peers))
+    cache = str(tmp_path / "cache")
+    done = nile.command(*words, "--json", f"{source}/", "/srv/copy", XDG_CACHE_HOME=cache).all_ok()
+    assert "the swarm served 6 of 6 hosts" in " ".join(done.notices)
+    used = {host: result["peer"] for host, result in done.results.items()}
+    own = f"libtorrent {wheels.VERSION}"
+    assert used == {**dict.fromkeys(HOSTS[:-1], own), WITHOUT: f"{own}, carried"}
+    copied(nile, source, "/srv/copy", HOSTS)
+    nothing_unfinished(nile)
+    (source / "big0").write_bytes(os.urandom(SIZE))
+    again = nile.command(*words, f"{source}/", "/srv/copy", XDG_CACHE_HOME=cache)
+    assert f"nile: files came by {own} to h[001-005] (5), by {own}, carried to h006 (1)" in again.err
 
 
 def test_one_that_dies_half_way_costs_nobody_else(nile: Nile, source: Path, peers: Path) -> None:

@@ -187,3 +187,13 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_plural() -> None:
     assert (plural(1, "host"), plural(2, "host"), plural(0, "host")) == ("1 host", "2 hosts", "0 hosts")
+
+
+def test_by_what_hosts_of_a_swarm_got_their_files_is_folded() -> None:
+    def by(peer: str, *hosts: str) -> list[HostResult]:
+        return [HostResult(host, Verdict.OK, peer=peer) for host in hosts]
+
+    results = by("libtorrent 2.1.1", "n1", "n2") + by("rsync", "n5") + by("libtorrent 2.1.1, carried", "n3")
+    said = "by libtorrent 2.1.1 to n[1-2] (2), by libtorrent 2.1.1, carried to n3 (1), by rsync to n5 (1)"
+    assert summary(*results, *by("", "n9")) == [f"nile: files came {said}"]
+    assert summary(*results, quiet=True) == []

@@ -13,6 +13,7 @@ from tests.sync.workers import SIZE, Workers
 STEPS = 4
 """In which a host gets all of it; one a second."""
 HASH = b"torrent"
+PEER = "libtorrent 2.1.1.0"
 
 
 class Swarmed(Workers):
@@ -173,7 +174,7 @@ class Swarmed(Workers):
             return
         self.numbers[node_id] = message["n"]
         if ROOT_ID not in self.away:
-            self._say(node_id, message["n"], port=4000, more=True)
+            self._say(node_id, message["n"], port=4000, peer=PEER, more=True)
 
     def _track(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID
@@ -208,7 +209,7 @@ class Swarmed(Workers):
             self.numbers[node_id] = message["n"]
             if node_id in self.unchecked:
                 self._say(node_id, message["n"], unchecked="nobody is known", more=True)
-            self._say(node_id, message["n"], port=4000 + node_id, more=True)
+            self._say(node_id, message["n"], port=4000 + node_id, peer=PEER, more=True)
 
     def _peers(self, node_id: int, message: Message) -> None:
         others = [port - 4000 for _, port in message["peers"]]

@@ -13,6 +13,7 @@ from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Neighbours, Reach
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.sync import Ask, Method, Paths, Purpose, Repos
+from nile.sync.repos import _all_of
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.simulated import Message, Simulated
@@ -245,3 +246,9 @@ def test_a_worker_that_breaks_the_rules_is_of_no_use_for_any() -> None:
     it._carry_out(it.job.lied(1, "nonsense", 0.0))
     it.go_on()
     assert (it.judged[1].code, it.judged[2].verdict) == (Code.AGENT, Verdict.OK)
+
+
+def test_by_what_a_host_got_its_files_is_told_of_all_of_them() -> None:
+    judged = [("a", "libtorrent 2.1.1"), ("b", ""), ("c", "rsync"), ("d", "libtorrent 2.1.1")]
+    found = _all_of([(name, Judgement(Verdict.OK, peer=peer)) for name, peer in judged])
+    assert found == Judgement(Verdict.OK, peer="libtorrent 2.1.1; rsync")

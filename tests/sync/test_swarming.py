@@ -13,7 +13,7 @@ from nile.sync.swarming import AT_ONE_TIME, END_S, MERGE_S, START_S, STILL_S, ST
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.many import wide
-from tests.sync.swarmed import Swarmed
+from tests.sync.swarmed import PEER, Swarmed
 from tests.sync.test_course import codes
 from tests.sync.test_streaming import FIVE, all_ok, notices
 from tests.sync.workers import SIZE
@@ -403,7 +403,7 @@ class TestHostsThatLieOrHang:
         it.begin()
         it.all_said()
         number = it.sync._swarm._all._all[2].number
-        it._say(2, number, port=port, more=True)
+        it._say(2, number, port=port, peer=PEER, more=True)
         with pytest.raises((TypeError, ValueError)):
             it.all_said()
 

@@ -1,5 +1,7 @@
 """One peer process that takes part in a swarm, as its worker has it; and the root's, which is the seed."""
 
+import os
+
 from nile.agent.worker import peering, peerprogram
 from nile.agent.worker.lookup import LookUp
 from nile.agent.worker.peering import Peering
@@ -31,6 +33,7 @@ class Part:
         self._idle: "Optional[Callable[[], None]]" = None
         self._trouble: "Message" = {}
         self._sent = 0
+        self._is = ""  # which peer, of which version
         self._known: "Dict[str, List[str]]" = {}  # addresses by name
         self._looking: "Dict[str, Tuple[LookUp, List[int]]]" = {}  # ports that wait for the address of a name
         self._peering = Peering(loop, peering.pythons(message["python"]), self._heard, self._over)
@@ -57,6 +60,19 @@ class Part:
         # A peer notices that it is the same one at another address.
         self._peering.tell({"do": "peers", "peers": [[each, port] for each in addresses[:MOST_ADDRESSES]]})
 
+    def carry(self, chunk: bytes) -> None:
+        """A part of a libtorrent."""
+        self._peering.carry(chunk)
+
+    def load(self, which: int, digest: bytes) -> None:
+        """That was all of it, and that one of the Pythons that were named is to load it."""
+        places = [os.environ.get("NILE_SCRATCH", ""), self._own()]
+        self._peering.load(which, digest, [place for place in places if place])
+
+    def _own(self) -> str:
+        """A directory of ours; "" where there is none."""
+        return ""
+
     def limit(self, limit: int) -> None:
         """Send no more than so many bytes a second; 0: as many as it can."""
         self._peering.tell({"do": "limit", "limit": limit})
@@ -68,9 +84,12 @@ class Part:
 
     def _heard(self, message: "Message") -> None:
         if "ready" in message:
+            self._is = message["ready"]
             self._begin()
+        elif "lacks" in message:
+            self._say(self._number, {"lacks": message["lacks"], "more": True})
         elif "port" in message:
-            self._say(self._number, {"port": message["port"], "more": True})
+            self._say(self._number, {"port": message["port"], "peer": self._is, "more": True})
         elif "report" in message:
             self._sent = message["report"]["sent"]
             self._say(self._number, {"progress": message["report"], "more": True})

@@ -2,8 +2,10 @@
 
 The worker's own Python has no packages (-S), and may be another one than that
 for which libtorrent is installed: so those that are there are tried, one after
-the other, and the first that says it is ready stays. The program travels with
-the worker, as text (see peerprogram); nothing is written to a disk for it.
+the other, and the first that says it is ready stays. If none does, they have
+said what they are, and one of them may be brought a libtorrent (see lacking).
+The program travels with the worker, as text (see peerprogram); nothing is
+written to a disk for it.
 
 A peer ends when its standard input does, and so with its worker, however that
 ended; and the warden above kills what is left, as with all that runs here.
@@ -17,13 +19,13 @@ import sys
 import zlib
 from importlib import util
 
-from nile.agent import processes
+from nile.agent import processes, wire
 from nile.agent.worker import messages
 from nile.agent.worker.running import Ending, Running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Sequence
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
     from nile.agent.worker.loop import Loop
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 READY_S = 20.0  # for a Python to import libtorrent
 LEAVE_S = 1.0  # for a peer to end that was told to
 SHOWN = 200  # bytes of what it said when it failed
-PROGRAM = ("wire", "worker.messages", "worker.origins", "worker.peerprogram")
+PROGRAM = ("wire", "worker.messages", "worker.origins", "worker.lacking", "worker.peerprogram")
 NONE = "no Python here has libtorrent 2.0 or later"
 # What a Python runs first: nothing is to be imported from where it happens to be.
 _READ = (
@@ -90,7 +92,8 @@ class Process(Running):
 class Peering:
     """A peer: found, begun, and spoken with.
 
-    `said(message)` is what it says, the first is that it is `ready`. `over(code, reason)` is called once,
+    `said(message)` is what it says, the first is that it is `ready`, or what those Pythons are that have no
+    libtorrent (`lacks`): then it waits to be told to `load` one. `over(code, reason)` is called once,
     when nothing of it is left, and never from within a call of ours: code "" if it was to `stop`,
     `no-libtorrent` if there is none.
     """
@@ -112,20 +115,28 @@ class Peering:
         self._out = bytearray()
         self._stdin = self._stdout = -1
         self._ready = self._stopping = False
+        self._lacking: "List[Tuple[str, Message]]" = []
+        self._wheel: "List[bytes]" = []
+        self._loading = False
+        self._why = NONE
         self._timer = loop.at(loop.now(), self._try_next)
 
     # Which one.
 
     def _try_next(self) -> None:
         while self._left:
+            self._python = self._left.pop(0)
             try:
-                self._start(self._left.pop(0))
+                self._start(self._python)
             except OSError:
                 pass  # it isn't one after all
             else:
                 self._timer = self._loop.at(self._loop.now() + READY_S, self._kill)
                 return
-        self._over(*(("", "") if self._stopping else ("no-libtorrent", NONE)))
+        if self._lacking and not (self._stopping or self._loading):
+            self._said({"lacks": [facts for _, facts in self._lacking]})
+        else:
+            self._over(*(("", "") if self._stopping else ("no-libtorrent", self._why)))
 
     def _start(self, python: str) -> None:
         theirs_in, self._stdin = os.pipe()
@@ -146,6 +157,19 @@ class Peering:
         self._out[:] = program()
         self._loop.watch(self._stdout, select.POLLIN, lambda _: self._hear())
         self._write()
+
+    def carry(self, chunk: bytes) -> None:
+        """A part of the wheel that is to be loaded."""
+        self._wheel.append(chunk)
+
+    def load(self, which: int, digest: bytes, directories: "Sequence[str]") -> None:
+        """Have that one of those that lack it load the wheel; see `lacking.load`."""
+        self._left, self._loading = [self._lacking[which][0]], True
+        self._try_next()
+        for chunk in self._wheel:
+            self.tell({"do": "wheel", "chunk": chunk})
+        self._wheel = []
+        self.tell({"do": "load", "digest": digest, "directories": list(directories)})
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -181,12 +205,26 @@ class Peering:
             return False
         if not data:
             self._loop.unwatch(self._stdout)
-        for message in messages.unpack(self._in, data):
-            if "ready" in message:
-                self._ready = True
-                self._loop.forget(self._timer)
-            self._said(message)
+        try:
+            found = list(messages.unpack(self._in, data))
+        except wire.WireError:  # somebody else writes there: as a Python may that runs code of its own first
+            self._loop.unwatch(self._stdout)
+            self._kill()
+            return False
+        for message in found:
+            self._heard(message)
         return bool(data)
+
+    def _heard(self, message: "Message") -> None:
+        if "lacks" in message:
+            if not self._loading:
+                self._lacking.append((self._python, message["lacks"]))
+                self.tell({"do": "stop"})
+            return
+        if "ready" in message:
+            self._ready = True
+            self._loop.forget(self._timer)
+        self._said(message)
 
     # Its end.
 
@@ -200,6 +238,8 @@ class Peering:
             self._loop.forget(self._timer)
             self.tell({"do": "stop"})
             self._timer = self._loop.at(self._loop.now() + LEAVE_S, self._kill)
+        elif self._lacking:
+            self._timer = self._loop.at(self._loop.now(), self._try_next)
 
     def _ended(self, ending: "Ending") -> None:
         self._loop.forget(self._timer)
@@ -212,6 +252,7 @@ class Peering:
         elif self._ready:
             self._over(ending.code, ending.reason)
         else:
+            self._why = ending.reason if self._loading else NONE
             self._try_next()
 
     def _close(self) -> None:

@@ -3,6 +3,8 @@
 It isn't a part of the worker: the worker has `peering` start it, with a Python
 that has libtorrent, and speaks with it in its own framing. What it is told:
 
+    wheel     where there is no libtorrent: a part of one, in `chunk`
+    load      that was all: take it if this is its `digest`, from one of `directories` where there must be one
     metainfo  a part of the torrent, in `chunk`
     places    of a seed: where its files are, in order, a part at a time; b"": it is padding
     wanted    a byte for each file, 0 for those that aren't, in `wanted`, a part at a time
@@ -17,7 +19,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
 
 and what it says:
 
-    ready     libtorrent is there, of this version
+    lacks     there is no libtorrent: what this Python is (see lacking)
+    ready     what the peer is, and its version
     port      where it listens, on TCP only
     report    how far it is, every half second, and from whom it got that; once it has all, every few seconds
     complete  all that is wanted is there, verified piece by piece, and written
@@ -32,7 +35,7 @@ import select
 import socket
 import time
 
-from nile.agent.worker import messages
+from nile.agent.worker import lacking, messages
 from nile.agent.worker.origins import Origins
 
 TYPE_CHECKING = False
@@ -124,7 +127,7 @@ class Peer:
     def run(self) -> None:
         """Until it is told to stop, or nobody tells anything any more."""
         said = bytearray()
-        say({"ready": str(self._lt.__version__)})
+        say({"ready": "libtorrent %s" % self._lt.__version__})
         poll = select.poll()
         for fd in (0, self._woken):
             poll.register(fd, select.POLLIN)
@@ -357,9 +360,34 @@ def say(message: "Message") -> None:
 
 def main() -> None:
     """Be a peer; what goes wrong here is said on standard error."""
-    import libtorrent
-
-    if int(libtorrent.__version__.split(".")[0]) < OLDEST:
-        raise SystemExit("libtorrent %s is too old" % libtorrent.__version__)
-    Peer(libtorrent).run()
+    found = _installed()
+    if found is None:
+        say({"lacks": lacking.facts()})
+        found = _carried()
+    Peer(found).run()
     os._exit(0)  # nobody waits for connections to be closed in order
+
+
+def _installed() -> "Any":
+    """That of this Python; None where it has none of use."""
+    try:
+        import libtorrent
+    except ImportError:
+        return None
+    return libtorrent if int(libtorrent.__version__.split(".")[0]) >= OLDEST else None
+
+
+def _carried() -> "Any":
+    """The one that comes; nothing else is said before it is loaded."""
+    said, wheel = bytearray(), bytearray()
+    while True:
+        data = os.read(0, 1 << 16)
+        for message in messages.unpack(said, data):
+            if message["do"] == "wheel":
+                wheel += message["chunk"]
+            elif message["do"] == "load":
+                return lacking.load(bytes(wheel), message["digest"], message["directories"])
+            else:
+                os._exit(0)
+        if not data:
+            os._exit(0)

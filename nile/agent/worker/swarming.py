@@ -7,6 +7,8 @@
     untrack   have it no more                                                            (the root's worker)
     metainfo  a part of it
     peer      take part, and have what comes where it belongs once all is there
+    carry     a part of a libtorrent, for who has said that there is none
+    load      that was all: load it
     peers     connect to these: addresses and ports
     limit     bytes a second that go out at most
     unpeer    take part no more
@@ -148,6 +150,19 @@ class Swarming:
         self._parts[number] = Taker(self._loop, message, self._end, torrent, place, found)
 
     # At both.
+
+    def carry(self, message: "Message") -> None:
+        """A part of a libtorrent; how many there may be under way follows from the answers."""
+        part = self._parts.get(message["what"])
+        if part is not None:
+            part.carry(message["chunk"])
+        self._say(message["n"], {})
+
+    def load(self, message: "Message") -> None:
+        """That was all of it."""
+        part = self._parts.get(message["what"])
+        if part is not None:
+            part.load(message["python"], message["digest"])
 
     def peers(self, message: "Message") -> None:
         """Connect to these."""

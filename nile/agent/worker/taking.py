@@ -55,6 +55,9 @@ class Taker(Part):
         wanted = bytes(b"%d" % number in coming for number in files)
         self._tell_start(self._landing.directory, wanted, seed=False)
 
+    def _own(self) -> str:
+        return os.fsdecode(self._landing.directory)
+
     def _checked(self, trouble: "Message", note: str) -> None:
         self._is_checked = True
         if note:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from nile.agent.worker.signatures import Statement
 from nile.agent.worker.swarming import Swarming
 from nile.agent.worker.trees import Source
 from tests.agent.worker.copying import NAME, a_loop
+from tests.support import wheels
 
 Message = dict[str, Any]
 RUN = os.fsdecode(NAME[len(TEMPORARY) :])
@@ -388,6 +390,28 @@ def test_the_first_python_that_has_it_is_taken(swarm: Swarm, monkeypatch: pytest
     swarm.until(lambda: swarm.has(11, "complete"))
 
 
+def test_one_that_has_none_is_brought_one_and_takes_part(
+    swarm: Swarm, top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = wheels.pack(tmp_path).read_bytes()
+    bare = wheels.bare_python(tmp_path)
+    port = swarm.seed()
+    monkeypatch.setattr(peering, "pythons", lambda given: [given])
+    swarm.begin(1, python=str(bare))
+    swarm.until(lambda: swarm.has(11, "lacks"))
+    for at in range(0, len(wheel), 32768):
+        swarm.hosts[1].carry({"n": 6, "what": 11, "chunk": wheel[at : at + 32768]})
+    assert len(swarm.said[6]) == -(-len(wheel) // 32768)
+    digest = hashlib.sha256(wheel).digest()
+    swarm.hosts[1].load({"n": 7, "what": 11, "python": 0, "digest": digest})
+    swarm.port(11)
+    swarm.connect(11, port)
+    swarm.until(lambda: swarm.has(11, "complete"))
+    same(top, swarm.dest(1))
+    (said,) = [each["peer"] for each in swarm.said[11] if "port" in each]
+    assert said.startswith("libtorrent 2.")
+
+
 def test_one_that_is_too_old_is_none(swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "libtorrent.py").write_text("__version__ = '1.2.9.0'\n")
     old = tmp_path / "old"
@@ -396,7 +420,8 @@ def test_one_that_is_too_old_is_none(swarm: Swarm, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(peering, "pythons", lambda given: [given])
     swarm.seed()
     swarm.begin(1, python=str(old))
-    assert swarm.last(11)["code"] == "no-libtorrent"
+    swarm.until(lambda: swarm.has(11, "lacks"))
+    assert not swarm.has(11, "port")
 
 
 def test_where_a_file_has_only_one_name(swarm: Swarm, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,253 @@
+"""A swarm of hosts of which some have no libtorrent: who is brought one, and what is said of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from nile.agent.worker import messages
+from nile.cascade.work import WINDOW
+from nile.sync import carrying
+from nile.sync.carrying import AT_ONE_TIME, CHUNK, MOST_HOSTS
+from nile.sync.wheels import Name, Wheel
+from nile.topology.model import ROOT_ID
+from tests.sync.many import wide
+from tests.sync.swarmed import PEER, Swarmed
+from tests.sync.test_course import codes
+from tests.sync.test_streaming import FIVE, all_ok, notices
+from tests.sync.test_wheels import FACTS, PACKED
+from tests.sync.workers import SIZE
+
+Message = dict[str, Any]
+DATA = bytes(range(256)) * (10 * CHUNK // 256)
+LARGE = len(DATA) + 1
+
+
+def a_wheel(file: str = PACKED, data: bytes = DATA) -> Wheel:
+    return Wheel(
+        file, Name.of(file), len(data), hashlib.sha256(data).digest(), lambda at, size: data[at : at + size]
+    )
+
+
+class Brought(Swarmed):
+    """Hosts that have no libtorrent are `bare`: what their Pythons say that they are, by their ids."""
+
+    def __init__(self, bare: dict[int, list[Message]], plan: Any = FIVE, wheels: Any = None) -> None:
+        super().__init__(plan, wheels=(a_wheel(),) if wheels is None else tuple(wheels))
+        self.bare = bare
+        self.move = LARGE
+        self.free = defaultdict(lambda: 2 * LARGE)
+        self.deaf: set[int] = set()
+        """Those that don't take what is brought,"""
+        self.speechless: set[int] = set()
+        """and those that then say nothing of it."""
+        self.brought: dict[int, bytes] = {}
+        self.on_their_way: dict[int, int] = {}
+        self.loaded: dict[int, int] = {}
+        self.most_at_one_time = 0
+        self.whats: dict[int, int] = {}
+
+    def _lacks(self, node_id: int, message: Message) -> None:
+        self.whats[node_id] = message["n"]
+        self._say(node_id, message["n"], lacks=self.bare[node_id], more=True)
+
+    def _seed(self, node_id: int, message: Message) -> None:
+        if node_id in self.bare:
+            self._lacks(node_id, message)
+        else:
+            super()._seed(node_id, message)
+
+    def _peer(self, node_id: int, message: Message) -> None:
+        if node_id in self.bare:
+            self._chunks.pop(node_id)
+            self._lacks(node_id, message)
+        else:
+            super()._peer(node_id, message)
+
+    def _tell(self, node_id: int, message: Message) -> None:
+        if message["do"] == "carry":
+            self.on_their_way[node_id] = self.on_their_way.get(node_id, 0) + len(messages.pack(message))
+            assert self.on_their_way[node_id] <= WINDOW + 1024
+            under_way = len(self.sync._swarm._carrying._under_way)
+            self.most_at_one_time = max(self.most_at_one_time, under_way)
+        super()._tell(node_id, message)
+
+    def _carry(self, node_id: int, message: Message) -> None:
+        assert message["what"] == self.whats[node_id]
+        if node_id in self.deaf:
+            return
+        self.brought[node_id] = self.brought.get(node_id, b"") + message["chunk"]
+        self.on_their_way[node_id] -= len(messages.pack(message))
+        if not self.on_their_way[node_id]:
+            del self.on_their_way[node_id]
+        self._say(node_id, message["n"])
+
+    def _load(self, node_id: int, message: Message) -> None:
+        assert hashlib.sha256(self.brought[node_id]).digest() == message["digest"]
+        self.loaded[node_id] = message["python"]
+        number = self.whats[node_id]
+        if node_id not in self.speechless:
+            self.numbers[node_id] = number
+            self._say(node_id, number, port=4000 + node_id, peer=PEER, more=True)
+
+    def _unpeer(self, node_id: int, message: Message) -> None:
+        if node_id in self.bare and node_id not in self.loaded:
+            self.unpeered.add(node_id)
+            self._say(node_id, message["what"], sent=0)
+        else:
+            super()._unpeer(node_id, message)
+
+    @property
+    def peers(self) -> dict[int, str]:
+        """By what each got its files."""
+        return {node_id: judgement.peer for node_id, judgement in self.judged.items()}
+
+
+OTHER = {**FACTS, "version": [3, 6], "abi": "cp36m"}
+
+
+def test_it_is_brought_the_one_that_fits_and_takes_part() -> None:
+    it = Brought({4: [OTHER, FACTS]})
+    it.run()
+    all_ok(it)
+    assert it.copies == []
+    assert it.loaded == {4: 1}
+    assert it.brought[4] == DATA
+    assert it.peers == {**dict.fromkeys((1, 2, 3, 5), "libtorrent 2.1.1"), 4: "libtorrent 2.1.1, carried"}
+    assert "fetch-peers" not in notices(it)
+
+
+def test_so_is_the_root() -> None:
+    it = Brought({ROOT_ID: [FACTS]})
+    it.run()
+    all_ok(it)
+    assert it.copies == []
+    assert it.loaded == {ROOT_ID: 0}
+
+
+@pytest.mark.parametrize("wheels", [(), (a_wheel(PACKED.replace("x86_64", "aarch64")),)])
+def test_where_none_fits_rsync_serves_it_and_it_is_said_what_would_help(wheels: Any) -> None:
+    it = Brought({4: [OTHER], 5: [FACTS], 2: [{**FACTS, "libc": "", "libc_version": [0, 0]}]}, wheels=wheels)
+    it.run()
+    all_ok(it)
+    assert sorted(taker for _, taker in it.copies) == [2, 4, 5]
+    assert it.peers == {1: PEER[:-2], 3: PEER[:-2], 2: "rsync", 4: "rsync", 5: "rsync"}
+    said = notices(it)
+    assert "none is here that fits its Python 3." in said
+    assert "`nile swarm fetch-peers --python 3.11 --machine x86_64 --libc glibc` has one ready" in said
+
+
+def test_a_root_for_which_none_fits() -> None:
+    it = Brought({ROOT_ID: [OTHER]}, wheels=())
+    it.run()
+    all_ok(it)
+    assert len(it.copies) == 5
+    assert "no swarm: at the root: it has no libtorrent" in notices(it)
+    assert set(it.peers.values()) == {"rsync"}
+
+
+def test_it_isnt_worth_it_for_less_than_the_wheel_has() -> None:
+    it = Brought({4: [FACTS]})
+    it.move = SIZE
+    it.run()
+    all_ok(it)
+    assert it.loaded == {}
+    assert carrying.TOO_LARGE in notices(it)
+
+
+def test_but_who_has_no_rsync_needs_it() -> None:
+    it = Brought({ROOT_ID: [FACTS], 4: [FACTS]})
+    it.move = SIZE
+    it.refuses = {4: {"rsync": None}}
+    it.run()
+    all_ok(it)
+    assert it.loaded == {ROOT_ID: 0, 4: 0}
+
+
+def test_a_few_at_a_time_and_not_more_than_so_many() -> None:
+    count = MOST_HOSTS + 6
+    it = Brought({node_id: [FACTS] for node_id in range(2, count + 2)}, wide(count + 1))
+    it.run()
+    all_ok(it)
+    assert it.most_at_one_time == AT_ONE_TIME
+    assert len(it.loaded) == MOST_HOSTS
+    assert len(it.copies) == 6
+    assert carrying.TOO_MANY in notices(it)
+
+
+def test_one_that_takes_nothing_is_left_to_rsync_and_the_others_have_their_turn() -> None:
+    hosts = range(1, AT_ONE_TIME + 3)
+    it = Brought({node_id: [FACTS] for node_id in hosts}, wide(len(hosts) + 1))
+    it.deaf = set(range(1, AT_ONE_TIME + 1))
+    it.TICKS = 2 * int(carrying.START_S) + 60
+    it.run()
+    all_ok(it)
+    assert it.loaded.keys() == {AT_ONE_TIME + 1, AT_ONE_TIME + 2}
+
+
+def test_one_that_says_nothing_once_it_has_it() -> None:
+    it = Brought({4: [FACTS]})
+    it.speechless = {4}
+    it.TICKS = int(carrying.START_S) + 60
+    it.run()
+    all_ok(it)
+    assert [taker for _, taker in it.copies] == [4]
+
+
+def test_one_that_dies_on_the_way() -> None:
+    it = Brought({4: [FACTS], 5: [FACTS]})
+    it.deaf = {4}
+    it.begin()
+    it.all_said()
+    it.die(4)
+    it.go_on()
+    assert it.judged.pop(4).verdict == "lost"
+    assert set(codes(it).values()) == {None}
+    assert it.peers[5] == "libtorrent 2.1.1, carried"
+
+
+def test_a_cache_that_cant_be_read_any_more() -> None:
+    name = Name.of(PACKED)
+    it = Brought({4: [FACTS]}, wheels=[Wheel(PACKED, name, 10, b"", lambda at, size: b"")])
+    it.run()
+    all_ok(it)
+    assert it.peers[4] == "rsync"
+    assert carrying.UNREADABLE in notices(it)
+
+
+@pytest.mark.parametrize("said", [None, [], [None], [{}], [{**FACTS, "abi": 3}], "x"])
+def test_a_host_that_says_nonsense_has_failed_alone(said: Any) -> None:
+    it = Brought({})
+    it.away = {4}
+    it.begin()
+    it.all_said()
+    number = it.sync._swarm._all._all[4].number
+    it._say(4, number, lacks=said, more=True)
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        it.all_said()
+
+
+def test_one_that_lacks_what_it_was_brought() -> None:
+    it = Brought({4: [FACTS]})
+    it.speechless = {4}
+    it.begin()
+    it.all_said()
+    it._say(4, it.whats[4], lacks=[FACTS], more=True)
+    with pytest.raises(ValueError, match="lacks what it was brought"):
+        it.all_said()
+
+
+@pytest.mark.parametrize(
+    "said", ["bittorrent 1.0", "libtorrent", "libtorrent 2.1\n", "libtorrent 2.1 x", "", 3, None]
+)
+def test_a_peer_that_isnt_known(said: Any) -> None:
+    it = Brought({})
+    it.away = {2}
+    it.begin()
+    it.all_said()
+    it._say(2, it.sync._swarm._all._all[2].number, port=4002, peer=said, more=True)
+    with pytest.raises((TypeError, ValueError)):
+        it.all_said()
