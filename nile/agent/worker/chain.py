@@ -42,7 +42,7 @@ from nile.agent.worker.upstream import Upstream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Optional, Union
+    from typing import Callable, Dict, Optional, Tuple, Union
 
     from nile.agent.worker.downstream import Head
     from nile.agent.worker.loop import Loop
@@ -277,6 +277,7 @@ class Node:
             if readers.awaited is not None:
                 readers.awaited = None
                 self._say("successor", "", "", self._forwarded)
+                self._reporter.look()
 
     # The applier
 
@@ -342,15 +343,16 @@ class Node:
             self._upstream.allow(until, self._readers.ceiling(head))
         self._clock.blame(self._loop.now(), blame)
 
-    def _keeps(self) -> "Dict[str, int]":
-        """Who takes what we have, and how much of that it may keep in a ring: for `Holdup.look`."""
-        keeps = {}
+    def _keeps(self) -> "Tuple[Dict[str, int], bool]":
+        """Who takes what we have, how much of it may be kept in a ring; is it the wire? For `Holdup.look`."""
+        keeps, free = {}, False
         if self._applier is not None and self._applier.open:
             keeps[APPLIER] = 0
         if self._downstream is not None and self._readers.taken is not None:
             # Where we have no ring ourselves: it grants all of its own, or a quarter.
             keeps[SUCCESSOR] = self._ring if self._file is None else 4 * self._downstream.room
-        return keeps if not self._failed[0] else {}
+            free = self._downstream.free
+        return keeps if not self._failed[0] else {}, free
 
     # The end
 

@@ -154,6 +154,11 @@ class Downstream:
         return self._states.received if self._states.greeted and not self._parting[0] else None
 
     @property
+    def free(self) -> bool:
+        """Would it take far more than we could send? Then it waits for the wire, and not for its disk."""
+        return self._states.granted - self._states.sent > self.room // 2
+
+    @property
     def sent(self) -> int:
         """The offset up to which it was sent."""
         return self._states.sent

@@ -5,7 +5,7 @@ from nile.agent.worker.ring import APPLIER, SUCCESSOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional
+    from typing import Any, Callable, Dict, Optional, Tuple
 
     from nile.agent.worker.loop import Loop
 
@@ -107,13 +107,13 @@ class Reporter:
         self,
         loop: "Loop",
         look: "Callable[[], Progress]",
-        keeps: "Callable[[], Dict[str, int]]",
+        keeps: "Callable[[], Tuple[Dict[str, int], bool]]",
         told: "Callable[[str, str, str, int], None]",
         progress: "Optional[Callable[[Progress], None]]",
         progress_s: float,
         held_s: float,
     ) -> None:
-        """`keeps`: see `holding.Holdup.look`; `told(kind, code, reason, offset)`: an event.
+        """`keeps` and free: see `holding.Holdup.look`; `told(kind, code, reason, offset)`: an event.
 
         `progress(progress)` is called every `progress_s` seconds, if there is something new.
         """
@@ -148,7 +148,11 @@ class Reporter:
 
     def _judge(self) -> None:
         self._later("judge", self._holdup.every_s, self._judge)
-        held = self._holdup.look(self._loop.now(), self._look(), self._keeps())
+        self.look()
+
+    def look(self) -> None:
+        """Look now, too: somebody new is there, and what it takes from now on shows how fast it can be."""
+        held = self._holdup.look(self._loop.now(), self._look(), *self._keeps())
         if held is not None:
             who, why, offset = held
             self._told("held", who, why, offset)

@@ -31,6 +31,7 @@ class Node:
 
     def __init__(self, **keeps: int) -> None:
         self.keeps = keeps or {APPLIER: 0}
+        self.free = False
         self.holdup = Holdup()
         self.said: list[tuple[float, str]] = []
         self.reasons: list[str] = []
@@ -41,7 +42,7 @@ class Node:
         progress.applied, progress.forwarded = int(shown.applied), int(shown.forwarded)
         progress.applier_s, progress.successor_s = shown.applier_s, shown.successor_s
         self.now = now
-        held = self.holdup.look(now, progress, self.keeps)
+        held = self.holdup.look(now, progress, self.keeps, self.free)
         if held is not None:
             who, why, offset = held
             assert offset == (progress.applied if who == APPLIER else progress.forwarded)
@@ -129,6 +130,21 @@ def test_a_root_knows_the_best_rate_of_what_it_sent_beyond_a_ring() -> None:
     node = Node(**{SUCCESSOR: 32 * MIB}).live(9, shown)
     assert node.said == [(8.0, SUCCESSOR)]
     assert float(node.reasons[0].split()[-1]) == pytest.approx(30 - 32 * MIB / MB / 5.5, abs=0.1)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_root_knows_that_a_wire_became_slow_before_a_ring_was_filled(free: bool) -> None:
+    """If the first host's disk is slow, and not the wire, its ring is full."""
+    node = Node(**{SUCCESSOR: 32 * MIB})
+    node.free = free
+    node.live(5, lambda t: At(0, then(t, 2, 10 * MB, 3 * MB), 0, t))
+    assert node.said == [(4.0, SUCCESSOR)] * free
+
+
+def test_what_is_taken_between_two_looks_at_nearly_one_time_is_no_rate() -> None:
+    node = Node().live(2, lambda t: At(30 * MB * t))
+    node.look(2.01, At(61 * MB))
+    assert node.holdup._takers[APPLIER].best < 32 * MB
 
 
 def test_the_best_rate_is_remembered_and_the_figures_are_not() -> None:
@@ -246,23 +262,25 @@ def test_a_successor_that_stops_reading_is_named_again_and_again() -> None:
 def test_how_much_a_successor_may_keep_is_known_of_our_ring_or_of_its_grants() -> None:
     with a_chain(MIB, 1) as chain:
         (host,) = chain.hosts
-        assert (chain.root.node._keeps(), host.node._keeps()) == ({}, {APPLIER: 0})
+        assert (chain.root.node._keeps()[0], host.node._keeps()[0]) == ({}, {APPLIER: 0})
         below = ByHand(chain)
         host.pass_to(below.listen())
         below.wait_met()
         below.greet(0, 1000)
         chain.wait(lambda: host.said("successor") == [""])
-        assert host.node._keeps() == {APPLIER: 0, SUCCESSOR: RING}
+        assert host.node._keeps()[0] == {APPLIER: 0, SUCCESSOR: RING}
         below.close()
         other = ByHand(chain)
         chain.root.pass_to(other.listen())
         other.wait_met()
         other.greet(500, 1000)
-        chain.wait(lambda: chain.root.node._keeps() == {SUCCESSOR: 4 * 500})
+        chain.wait(lambda: chain.root.node._keeps()[0] == {SUCCESSOR: 4 * 500})
         other.greet(500, 1200)
-        chain.wait(lambda: chain.root.node._keeps() == {SUCCESSOR: 4 * 700})
+        chain.wait(lambda: chain.root.node._keeps() == ({SUCCESSOR: 4 * 700}, True))
+        chain.file.limit(1000)
+        chain.wait(lambda: chain.root.node._keeps() == ({SUCCESSOR: 4 * 700}, False))
         chain.file.abort("enough")
-        assert chain.root.node._keeps() == {}
+        assert chain.root.node._keeps()[0] == {}
         other.close()
 
 
