@@ -111,6 +111,18 @@ def test_hosts_without_rsync(place: Path, source: Path) -> None:
     all_have(it, place, source, signed=False)  # there is no ssh-keygen either
 
 
+def test_holes_stay_holes(place: Path, source: Path) -> None:
+    with (source / "sparse").open("wb") as file:
+        file.truncate(8_000_000)
+        file.seek(3_000_001)
+        file.write(os.urandom(1000))
+    it = run(place, source)
+    all_have(it, place, source)
+    for host in HOSTS:
+        assert (place / str(host) / "sparse").read_bytes() == (source / "sparse").read_bytes()
+        assert (place / str(host) / "sparse").stat().st_blocks * 512 < 200_000
+
+
 def test_attributes_alone(place: Path, source: Path) -> None:
     for host in HOSTS:
         subprocess.run(["cp", "-a", str(source), str(place / str(host))], check=True)
@@ -135,7 +147,7 @@ def test_owners_that_are_asked_for(place: Path, source: Path) -> None:
 def test_a_patch_is_all_that_travels(place: Path, source: Path) -> None:
     for host in HOSTS:
         subprocess.run(["cp", "-a", str(source), str(place / str(host))], check=True)
-    (source / "big").write_bytes(os.urandom(300_000))
+    (source / "big").write_bytes(os.urandom(200_000))
     it = run(place, source, delete=True, max_delete=0)
     all_have(it, place, source)
     text = next(text for text in it.notices if "the swarm served" in text)

@@ -36,6 +36,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTENT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWN = 0o700
+CHUNK = 64 * 1024  # bytes that are a hole where all of them are zero
 
 
 def identity(seen: os.stat_result) -> "Identity":
@@ -69,10 +70,16 @@ class Downloads:
     """A directory of files that were downloaded, and checked: ours alone, in the destination's file system.
 
     `names` is where in it the content of a path is, if not at the path itself; with `links` it stays there,
-    too. Raises OSError, Failure.
+    too. Of those that are `sparse` holes are made again. Raises OSError, Failure.
     """
 
-    def __init__(self, directory: bytes, names: "Dict[bytes, bytes]", links: bool = False) -> None:
+    def __init__(
+        self,
+        directory: bytes,
+        names: "Dict[bytes, bytes]",
+        links: bool = False,
+        sparse: "FrozenSet[bytes]" = frozenset(),
+    ) -> None:
         top = os.open(directory, _DIRECTORY)
         seen = os.fstat(top)
         if seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
@@ -81,6 +88,7 @@ class Downloads:
         self._names = names
         self._move = os.link if links else os.rename
         self._links = 1 + links
+        self._sparse = sparse
 
     def take(self, entry: "Entry", made: bytes) -> int:
         """Have a file's content at this path; gives it opened. Raises OSError, Failure if it isn't that."""
@@ -96,7 +104,31 @@ class Downloads:
         whole = stat.S_ISREG(seen.st_mode) and seen.st_size == entry.size
         if not whole or seen.st_nlink != self._links or seen.st_uid != os.geteuid():
             raise Failure("corrupt", "what was downloaded isn't what it should be", True, entry.path)
-        return os.open(made, _CONTENT)
+        fd = os.open(made, _CONTENT)
+        return self._with_holes(fd, made, entry) if entry.path in self._sparse else fd
+
+    @staticmethod
+    def _with_holes(full: int, made: bytes, entry: "Entry") -> int:
+        """A copy in its place, which takes no more room than what is in it."""
+        os.unlink(made)
+        fd = os.open(made, _NEW, 0o600)
+        try:
+            os.ftruncate(fd, entry.size)
+            for at in range(0, entry.size, CHUNK):
+                data = os.pread(full, CHUNK, at)
+                if data.strip(b"\0"):
+                    _write(fd, data, at)
+            return os.open(made, _CONTENT)
+        finally:
+            os.close(full)
+            os.close(fd)
+
+
+def _write(fd: int, data: bytes, at: int) -> None:
+    left = memoryview(data)
+    while left:
+        count = os.pwrite(fd, left, at)
+        left, at = left[count:], at + count
 
 
 class Assembly:

@@ -113,6 +113,7 @@ class Landing:
             extras,
             how["max_delete"],
             self.links,
+            frozenset(file.path for _, file in torrent.numbered() if file.holes),
         )
 
         def done(ending: "Ending", _: object) -> None:

@@ -60,7 +60,8 @@ class Merge(NamedTuple):
     `group`) is in `dest` with its size and time, it is taken for that; its content is taken from
     `downloaded` where not, or where it is `differing`. That is a directory of our own in the file system of
     `dest`, mode 0700, whose files are moved out of it: whoever downloads must have finished. With `links`
-    they get a second name, and stay there, too. `names` is where in it they are, by path, where that isn't
+    they get a second name, and stay there, too. Those that are `sparse` are
+    copied, without what they have of zeros. `names` is where in it they are, by path, where that isn't
     the path. `extras` are paths below `dest` that are deleted, as they were found there and aren't at the
     source (not those that are excluded), at most `max_delete`.
     """
@@ -73,6 +74,7 @@ class Merge(NamedTuple):
     extras: "Sequence[bytes]" = ()
     max_delete: "Optional[int]" = None
     links: bool = False
+    sparse: "FrozenSet[bytes]" = frozenset()
 
 
 class Done(NamedTuple):
@@ -110,7 +112,7 @@ class _Merger:
             self._dressing,
             self.there,
             os.fstat(self._places.dest).st_dev,
-            Downloads(what.downloaded, what.names, what.links),
+            Downloads(what.downloaded, what.names, what.links, what.sparse),
             what.differing,
         )
         self._what = what

@@ -3,7 +3,7 @@
 Files follow each other in the order of their paths, and behind each there is
 padding (BEP 47), so that no piece has parts of two: whoever has some of the
 files needs nothing of these. Of a file it has, beside what BEP 3 knows, its time
-under `nile`. All else that a tree has is in an archive without contents (see
+under `nile`, and whether it has holes. All else that a tree has is in an archive without contents (see
 archive), which is the last file and the only one marked by `archive`; `whole`
 says that it has all of the tree. So all of it is covered by the info hash, and
 so is a number that was never used before: an info hash that nobody can guess
@@ -23,6 +23,7 @@ from nile.agent.worker import bencode
 from nile.agent.worker.forking import Failure
 from nile.agent.worker.manifest import FILE, TEMPORARY, Entry
 from nile.agent.worker.scanning import mark
+from nile.agent.worker.trees import HOLES_FROM
 from nile.agent.worker.working import PIECE, WORK
 
 TYPE_CHECKING = False
@@ -47,6 +48,7 @@ class File(NamedTuple):
     path: bytes
     size: int
     mtime_ns: int
+    holes: bool = False
 
 
 def piece_size(sizes: "Sequence[int]") -> int:
@@ -110,7 +112,7 @@ def make(
     itself = Entry(ARCHIVE, FILE, 0, size, 0, 0, 0)
     pieces += (_hash(archive, itself, at, min(size, at + piece), 0) for at in range(0, size, piece))
     info: "Dict[bytes, Any]" = {
-        b"files": [*_listed(files, piece), {b"archive": 1, b"length": size, b"path": [ARCHIVE]}],
+        b"files": [*_listed(source, files, piece), {b"archive": 1, b"length": size, b"path": [ARCHIVE]}],
         b"name": name,
         b"nonce": nonce,
         b"piece length": piece,
@@ -123,9 +125,26 @@ def make(
     return bencode.encode(info)
 
 
-def _listed(files: "Sequence[Entry]", piece: int) -> "Iterator[Dict[bytes, Any]]":
+def has_holes(source: "Source", entry: "Entry") -> bool:
+    """Are there any worth keeping? (A file system that compresses has fewer blocks, too.)"""
+    if entry.size < HOLES_FROM:
+        return False
+    try:
+        fd = os.open(source.place(entry.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_blocks * 512 < entry.size and os.lseek(fd, 0, os.SEEK_HOLE) < entry.size
+    except OSError:  # this file system doesn't say where they are
+        return False
+    finally:
+        os.close(fd)
+
+
+def _listed(source: "Source", files: "Sequence[Entry]", piece: int) -> "Iterator[Dict[bytes, Any]]":
     for entry in files:
-        yield {b"length": entry.size, b"nile": [entry.mtime_ns], b"path": list(entry.path.split(b"/"))}
+        about = [entry.mtime_ns] + [1] * has_holes(source, entry)
+        yield {b"length": entry.size, b"nile": about, b"path": list(entry.path.split(b"/"))}
         padding = -entry.size % piece
         if padding:
             yield {b"attr": b"p", b"length": padding, b"path": [b".pad", b"%d" % padding]}
@@ -204,10 +223,10 @@ class Metainfo:
 def _read(listed: "Dict[bytes, Any]") -> "Optional[File]":
     if b"p" in listed.get(b"attr", b""):
         return None
-    parts, (mtime_ns,) = listed[b"path"], listed[b"nile"]
+    parts, (mtime_ns, *holes) = listed[b"path"], listed[b"nile"]
     odd = any(not part or part in (b".", b"..") or b"/" in part or b"\0" in part for part in parts)
     if odd or not parts or parts[0].startswith(TEMPORARY):
         raise ValueError("a torrent with a path that is none")
     if not all(isinstance(each, int) for each in (mtime_ns, listed[b"length"])):
         raise ValueError("a torrent with a file that is none")
-    return File(b"/".join(parts), listed[b"length"], mtime_ns)
+    return File(b"/".join(parts), listed[b"length"], mtime_ns, bool(holes))

@@ -94,7 +94,7 @@ def test_files_carry_their_time(top: Path) -> None:
     (top / "a").write_bytes(b"x")
     os.utime(top / "a", ns=(1, 1_234_567_890_123_456_789))
     (file,) = (file for _, file in made(read(f"{top}/")).numbered())
-    assert file == (b"a", 1, 1_234_567_890_123_456_789)
+    assert file == (b"a", 1, 1_234_567_890_123_456_789, False)
 
 
 def test_an_archive_is_the_last_of_its_files(top: Path) -> None:
