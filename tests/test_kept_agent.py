@@ -48,6 +48,16 @@ def test_gives_what_the_bundle_gives(
     assert KeptBundle(cache).packed(relay, magic) == bundle.packed(relay, magic)
 
 
+def test_nothing_is_packed_any_more_once_all_is_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = KeptBundle(cache)
+    bundle.have_all()
+    unmade(monkeypatch)
+    for again in (bundle, KeptBundle(cache)):
+        for relay in (True, False):
+            for magic in (bundle.magic, OTHER):
+                assert again.packed(relay, magic) == agent_bundle().packed(relay, magic)
+
+
 def test_only_the_user_can_get_at_it(cache: Path) -> None:
     KeptBundle(cache).packed(True, OTHER)
     (file,) = cache.iterdir()

@@ -1,4 +1,4 @@
-"""The agent packed once and kept: making it takes 60 ms of CPU, in which a root logs in to ten hosts.
+"""The agent packed once and kept: making it takes 0.8 s of CPU, in which a root logs in to a hundred hosts.
 
 What is kept lies in the user's cache directory, under a name made of all that
 went into it: the agent's modules, the code that packs them, the Python that
@@ -39,6 +39,11 @@ class KeptBundle(Bundle):
         super().__init__((), (), MAGIC_NUMBER.hex())
         self._directory = directory
         self._ready: dict[str, bytes] = {}
+
+    def have_all(self) -> None:
+        """Have whatever a host may want before any login is under way: none may stand still for that."""
+        for relay, magic in ((True, self.magic), (False, self.magic), (False, "")):
+            self.packed(relay, magic)
 
     def packed(self, relay: bool, magic: str) -> bytes:
         """See `Bundle.packed`."""

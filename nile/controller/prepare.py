@@ -64,6 +64,8 @@ def prepare(
             where=f"run {run}",
             remedy="attach as the user who started it, with the same ssh configuration, within the lease",
         )
+    bundle = KeptBundle(cache_directory())
+    bundle.have_all()
     heritage = take_over() if take_over is not None else None
     cascade = CascadeOptions(
         run=run,
@@ -85,7 +87,7 @@ def prepare(
             transport=lambda: RootTransport(ring),
             signatory=SigningAuthority(ring),
             record=record,
-            bundle=lambda: KeptBundle(cache_directory()),
+            bundle=lambda: bundle,
             check_ours=check_ours,
             observe=observe,
         )

@@ -1,0 +1,35 @@
+"""What is made ready before a run begins: from then on nothing may keep its loop from its work."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from nile.agent.handshake import Bundle
+from nile.bootstrap import kept
+from nile.controller import prepare
+from nile.options import ExecOptions
+from tests.controller.test_signatures import login
+from tests.simulation.trees import tree
+
+
+def test_the_agent_is_packed_before_the_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plan = tree([0, 1])
+    hosts = [node.host for node in plan.nodes]
+    logins = {name: login(name) for name in hosts}
+    module = importlib.import_module("nile.controller.prepare")
+    monkeypatch.setattr(module, "resolve_logins", lambda *_, **__: logins)
+    whole, made = kept.agent_bundle(), list[str]()
+
+    def make() -> Bundle:
+        made.append("again")
+        return whole
+
+    monkeypatch.setattr(kept, "agent_bundle", make)
+    for run in ("first", "second"):
+        engine = prepare(run, plan, hosts, ExecOptions("hostname"), lambda _: None, None)
+        engine._loop.close()
+        assert made == ["again"], "the second run finds it"
