@@ -45,6 +45,11 @@ class Leaving:
         os.write(self._waiting, run_id.encode())
         os.close(self._waiting)
 
+    def forget(self) -> None:
+        """What it showed isn't needed: the store has all of it."""
+        if self.into is not None:
+            self.into.unlink(missing_ok=True)
+
 
 class Departure:
     """A renderer that shows nothing: once a swarm is under way, it has the run go on by itself."""
@@ -73,6 +78,7 @@ def launch(work: Callable[[Leaving], int], log: Callable[[str], Path], begun: Ca
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # Ctrl-Z: who stands still never leaves
     reader, writer = os.pipe()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED | {signal.SIGINT})
     pid = os.fork()
@@ -86,6 +92,7 @@ def launch(work: Callable[[Leaving], int], log: Callable[[str], Path], begun: Ca
         run_id = words.read().decode()
         if not run_id:
             return _end_of(pid)
+    signal.signal(signal.SIGTSTP, before)
     begun(run_id)
     return 0
 
@@ -117,4 +124,4 @@ class _Passing:
 def _end_of(pid: int) -> int:
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    return code if code > 0 else 128 - code
+    return code if code >= 0 else 128 - code

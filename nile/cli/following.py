@@ -27,6 +27,8 @@ def finish(screen: Screen, show: Show, unrecorded: StoreError | None, given: dic
     if unrecorded is not None:
         screen.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
         return max(1, code)
+    if (leaving := given.get("leaving")) is not None:
+        leaving.forget()
     return code
 
 
@@ -60,7 +62,8 @@ class Show:
             renderers += [body, Summary(screen, quiet=given["quiet"])]
         if self._progress is not None:  # last: what the others write erases its line
             renderers.append(self._progress)
-        if (leaving := given.get("leaving")) is not None:
+        self._leaves = (leaving := given.get("leaving")) is not None
+        if leaving is not None:
             renderers.append(Departure(screen, run_id, leaving))
         self._renderer = Several(renderers)
 
@@ -76,6 +79,7 @@ class Show:
 
         serving = control.serving(engine.interrupt, engine.conclude)
         with serving, Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
+            self._look_at(control)
             try:
                 for event in engine.events(IDLE_S, grace_s):
                     interrupts.wait_while_paused()
@@ -92,6 +96,16 @@ class Show:
                 failure = error
             self._renderer.finish()
         return failure
+
+    def _look_at(self, control: Control) -> None:
+        """Where nobody can ask it from elsewhere, that is said; UsageError where it is to go on by itself."""
+        from nile.errors import UsageError
+
+        if control.trouble and self._leaves:
+            remedy = "see that you can write there, and nobody else; `nile swarm run` stays at its terminal"
+            raise UsageError(f"no other terminal could end it: {control.trouble}", remedy=remedy)
+        if control.trouble:
+            self._say(f"nile: no other terminal can look at this run, or end it: {control.trouble}\n")
 
     def _handle(self, event: Event | None) -> None:
         from nile.events import HostResult, RunEnded, RunStarted

@@ -99,10 +99,7 @@ def start(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> 
     from nile.cli.background import launch
 
     def work(leaving: Leaving) -> int:
-        code = copy(selection, paths, {**OTHERWISE, **ATTENDED, **given, "leaving": leaving})
-        if leaving.into is not None:
-            leaving.into.unlink(missing_ok=True)  # the store has all of it
-        return code
+        return copy(selection, paths, {**OTHERWISE, **ATTENDED, **given, "leaving": leaving})
 
     return launch(work, _log, _begun)
 

@@ -61,8 +61,8 @@ def _state(record: RunRecord) -> State:
             return remote.status(), []
     except UsageError:
         with recorded.open_store() as store:
-            if store.run(record.run).state == "running":
-                raise  # it is there, and doesn't answer
+            if underway.may_live(store.run(record.run)):
+                raise  # it doesn't answer, or not here
         return swarming.end_of(record)
 
 

@@ -12,9 +12,6 @@ from nile.errors import UsageError
 if TYPE_CHECKING:
     from nile.store import RunRecord, Store
 
-LOOKED_AT = 500
-"""Runs, the latest ones, of which those are looked for that are under way."""
-
 
 def meant(reference: str) -> RunRecord:
     """The run of that name; "": the only swarm under way. UsageError where there is none, or several."""
@@ -25,7 +22,7 @@ def meant(reference: str) -> RunRecord:
                 remedy = f"`nile show {record.run}` and `nile ctl {record.run} status` say what it is"
                 raise UsageError("it is no swarm", where=f"run {record.run}", remedy=remedy)
             return record
-        found = [run for run in store.runs(LOOKED_AT) if run.state == "running" and is_swarm(run)]
+        found = [run for run in store.not_ended() if run.state == "running" and is_swarm(run)]
     if not found:
         remedy = "`nile swarm start` begins one; give RUN for one that has ended (`nile runs` lists them)"
         raise UsageError("no swarm is under way", remedy=remedy)

@@ -52,6 +52,15 @@ def check_ended(record: RunRecord) -> None:
         raise refusal
 
 
+def may_live(record: RunRecord) -> bool:
+    """Is its root there, or where it can't be seen?"""
+    from nile.store import RunState
+    from nile.store.records import is_elsewhere
+
+    elsewhere = record.ended_at is None and is_elsewhere(record.context.process)
+    return elsewhere or record.state is RunState.RUNNING
+
+
 def _why_not(record: RunRecord) -> UsageError | None:
     """Why nobody can answer for the run."""
     from nile.store import RunState
@@ -66,9 +75,21 @@ def _why_not(record: RunRecord) -> UsageError | None:
             "its root is on another machine, or was there before a boot", where=where, remedy=remedy
         )
     if record.state is RunState.UNFINISHED:
-        remedy = f"`nile attach {record.run}` goes on with it, within its lease"
-        return UsageError("its root is dead", where=where, remedy=remedy)
+        return UsageError("its root is dead", where=where, remedy=_remedy(record))
     return None
+
+
+def _remedy(record: RunRecord) -> str | None:
+    """What to do about one whose root is dead."""
+    from nile.controller import check_attachable
+    from nile.errors import NileError
+
+    try:
+        with recorded.open_store() as store:
+            check_attachable(store, record, time.time())
+    except NileError as error:
+        return error.remedy
+    return f"`nile attach {record.run}` goes on with it, within its lease"
 
 
 def _no_answer(reference: str, why: Exception) -> UsageError:

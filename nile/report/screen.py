@@ -7,6 +7,7 @@ since a program reads them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import TextIO
@@ -37,6 +38,7 @@ class Sink:
         self._stream = stream
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self._binary = getattr(stream, "buffer", None)
+        self._may_lose = False
         self.terminal = stream.isatty() if terminal is None else terminal
         plain = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
         self.colour = (self.terminal and not plain) if colour is None else colour
@@ -51,10 +53,11 @@ class Sink:
 
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are."""
-        if self._binary is not None:
-            self._binary.write(data)
-        else:
-            self._stream.write(data.decode(self._encoding, "backslashreplace"))
+        with self._losing():
+            if self._binary is not None:
+                self._binary.write(data)
+            else:
+                self._stream.write(data.decode(self._encoding, "backslashreplace"))
 
     def from_host(self, data: bytes) -> bytes:
         """A line of a host as this stream is to get it: bare in a pipe, visible on a terminal."""
@@ -68,9 +71,18 @@ class Sink:
 
     def flush(self) -> None:
         """Hand on what is buffered."""
-        if self._binary is not None:
-            self._binary.flush()
-        self._stream.flush()
+        with self._losing():
+            if self._binary is not None:
+                self._binary.flush()
+            self._stream.flush()
+
+    def detach(self) -> None:
+        """From now on it is a file, and what that can't take, on a full disk say, is lost."""
+        self.terminal = self.colour = False
+        self._may_lose = True
+
+    def _losing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.suppress(OSError) if self._may_lose else contextlib.nullcontext()
 
 
 class Screen:
@@ -120,8 +132,8 @@ class Screen:
         """Take the status away for good: from now on both go to a file."""
         self.hide_status()
         self.flush()
-        for sink in (self._out, self._err):
-            sink.terminal = sink.colour = False
+        self._out.detach()
+        self._err.detach()
 
     def flush(self) -> None:
         """Hand on what is buffered."""

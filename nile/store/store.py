@@ -63,6 +63,12 @@ class Store:
         rows = self._rows(f"{_RUN} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
         return [self._run_record(row) for row in rows]
 
+    def not_ended(self) -> list[RunRecord]:
+        """All runs without an end, newest first: they are under way, or their roots died."""
+        return [
+            self._run_record(row) for row in self._rows(f"{_RUN} WHERE ended_at IS NULL ORDER BY id DESC", ())
+        ]
+
     def run(self, reference: str) -> RunRecord:
         """The run that an id, a unique beginning of one, or the word `last` names; else UsageError."""
         if reference == LAST:

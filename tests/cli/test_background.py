@@ -31,6 +31,26 @@ LEAVES = """
     print("said to nobody", file=sys.stderr, flush=True)
     return 7
 """
+FULL = """
+    from nile.cli.background import Departure
+    from nile.events import SwarmProgress
+    from nile.report import Screen, Sink
+    screen = Screen(Sink(sys.stdout), Sink(sys.stderr))
+    Departure(screen, "ab12", leaving).handle(SwarmProgress((), True, 0, 0, 0, 0))
+    screen.err.write("said to nobody" * 10000)
+    screen.flush()
+    Path(sys.argv[2]).write_text("it went on")
+    os._exit(0)
+"""
+STANDS = """
+    def ignores(pid):
+        (ignored,) = [line for line in open(f"/proc/{pid}/status") if line.startswith("SigIgn")]
+        return bool(int(ignored.split()[1], 16) & 1 << signal.SIGTSTP - 1)
+
+    import signal
+    print(ignores(os.getpid()), ignores(os.getppid()))
+    return 0
+"""
 WAITS = """
     import signal
     signal.pthread_sigmask(signal.SIG_BLOCK, {15})
@@ -40,8 +60,8 @@ WAITS = """
 """
 
 
-def _started(work: str, log: Path) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-c", PROGRAM.format(work=work), str(log)]
+def _started(work: str, *files: Path) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-c", PROGRAM.format(work=work), *map(str, files)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
 
@@ -62,6 +82,25 @@ def test_one_that_fails_before_it_has_begun_says_so_here(tmp_path: Path) -> None
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (2, b"asked\n", b"no such host\n")
     assert not (tmp_path / "log").exists()
+
+
+def test_one_that_has_nothing_to_do_is_over_at_once(tmp_path: Path) -> None:
+    with _started("    return 0", tmp_path / "log") as process:
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_a_full_disk_ends_nothing_that_goes_on_by_itself(tmp_path: Path) -> None:
+    with _started(FULL, Path("/dev/full"), tmp_path / "on") as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, b"asked\nbegun ab12\n", b"")
+    eventually((tmp_path / "on").exists, "it goes on")
+
+
+def test_neither_stands_still_by_a_key_before_it_has_left(tmp_path: Path) -> None:
+    with _started(STANDS, tmp_path / "log") as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, b"asked\nTrue True\n", b"")
 
 
 def test_one_that_is_killed_before_it_has_begun(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,18 @@ from nile.store.records import process_identity
 STARTED = ("nile", "swarm", "start", "-w", "n[1-3]", "image/", "/srv/image")
 HOSTS = ("n1", "n2", "n3")
 Recording = Callable[..., None]
+DEAD = process_identity(os.getpid()).rsplit(" ", 2)[0] + " 1 1"
+ELSEWHERE = "another-boot pid:[1] 7 7"
 
 
 @pytest.fixture
 def recording(state: Path) -> Recording:
     """Records a run of that command line; it lives as long as this process does."""
 
-    def record(run: str, *more: Event, argv: tuple[str, ...] = STARTED, alive: bool = True) -> None:
-        process = process_identity(os.getpid()) if alive else ""
+    def record(
+        run: str, *more: Event, argv: tuple[str, ...] = STARTED, alive: bool = True, process: str = ""
+    ) -> None:
+        process = process or (process_identity(os.getpid()) if alive else DEAD)
         context = RunContext(argv, "/", "ada", process)
         with Recorder(state, context, clock=lambda: 1042.0) as recorder:
             recorder.record([RunStarted(run, " ".join(argv), None, HOSTS, (), at=1000.0), *more])
@@ -80,6 +86,22 @@ class TestWhichOne:
         recording("cd34", argv=("nile", "sync", "image/", "/srv/image"))
         assert "run ab12: its root doesn't answer" in refused(what)
 
+    def test_one_with_any_number_of_runs_since(self, recording: Recording, state: Path, what: str) -> None:
+        recording("ab12")
+        recording("cd34", RunEnded("cd34"), argv=("nile", "exec", "uptime"))
+        columns = "command, argv, directory, user, process, plan, started_at, ended_at"
+        with contextlib.closing(sqlite3.connect(state)) as store, store:
+            store.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)"
+                f" INSERT INTO run (name, {columns})"
+                f" SELECT 'ef' || i, {columns} FROM run, n WHERE name = 'cd34'"
+            )
+        assert "run ab12: its root doesn't answer" in refused(what)
+
+    def test_one_that_is_elsewhere(self, recording: Recording, what: str) -> None:
+        recording("ab12", process=ELSEWHERE)
+        assert "its root is on another machine, or was there before a boot" in refused(what, "ab12")
+
     def test_one_that_is_no_swarm(self, recording: Recording, what: str) -> None:
         recording("ab12", argv=("nile", "exec", "uptime"))
         assert "run ab12: it is no swarm" in refused(what, "ab12")
@@ -110,6 +132,13 @@ class TestOneThatIsOver:
         said = nile("status", "ab12")
         assert "its root is dead, and its hosts end within their lease" in said.output
         assert "3 without a verdict" in said.output
+
+    def test_nobody_can_go_on_with_it_then(self, recording: Recording) -> None:
+        recording("ab12", alive=False)
+        said = refused("stop", "ab12")
+        assert "its root is dead" in said
+        assert "nile attach" not in said
+        assert "run it again: a run that copies goes on where this one ended" in said
 
     def test_there_is_nothing_to_stop(self, recording: Recording) -> None:
         recording("ab12", *ENDED)
