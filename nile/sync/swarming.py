@@ -14,9 +14,8 @@ they do.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
@@ -27,14 +26,16 @@ from nile.sync.carrying import RSYNC, Carrying, program
 from nile.sync.concluding import Lasting
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
+from nile.sync.introducing import Introducing
 from nile.sync.judging import hangs, no_other_way, source_changed, told
+from nile.sync.launching import START_S, Launching
 from nile.sync.making import Making
 from nile.sync.means import Means
 from nile.sync.remarks import Remarks
 from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers, Tally
 from nile.sync.targets import Difference, Step, Target, count, words
-from nile.sync.torrents import NO_ROOM, contents, fits, put_in_place
+from nile.sync.torrents import NO_ROOM, contents, fits
 from nile.sync.tracking import Tracking
 from nile.sync.wording import no_swarm, seed_ended, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
@@ -46,18 +47,10 @@ STILL_S = 10.0
 """Who doesn't get on for so long, while others do, is left to rsync."""
 STUCK_S = 30.0
 """And so are all, if nobody gets anything for so long."""
-START_S = 60.0
-"""For a worker to find a Python with libtorrent, and have it listen."""
 MERGE_S = 240.0
 """For a worker to say that it gets on with what came: it looks itself whether it stands still."""
 END_S = 60.0
 """For a worker to say that its peer has ended."""
-LONELY_S = 3.0
-"""Who knows too few others is told of more, this often."""
-MOST_METAINFO = 64 << 20
-"""Bytes of it that are on their way to hosts at one time."""
-AT_ONE_TIME = 64
-"""Hosts whose peers are being started."""
 HASHING_S = 90.0
 """The root's worker is given up that says for so long that it doesn't get on with the torrent."""
 
@@ -86,12 +79,11 @@ class Swarm:
         self._authority = authority
         self._equipment: Equipment | None = None
         self._all = Swarmers(means.hosts)
+        self._introducing = Introducing(means, self._all)
         self.following = Following(means.paths.rack)
         self._carrying = Carrying(means.asking, means.options.wheels, self._without)
-        self._waiting: deque[Target] = deque()
-        """Those whose peers are to be started."""
+        self._launching = Launching(means, self._all, self.following, self._said)
         self._making = Making(means, self._ready, self._not_made)
-        self._seed: Swarmer | None = None
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
         self._hosts = 0
@@ -128,10 +120,9 @@ class Swarm:
         self._equipment = Equipment(self._options, self._authority)
         yield Publish(Notice(swarm_begins(len(targets), plain=self._options.plain)))
         for target in targets:
-            target.step, target.peer = Step.SWARMING, RSYNC
-        self._waiting.extend(targets)
+            target.peer = RSYNC
+        self._launching.wait(targets)
         self.following.begin(targets, t)
-        self._all.racks.expect(target.id for target in targets)
         whole = self._means.bulk.size
         self._carrying.coming = {to.id: whole if each is None else each.move for to, each in found.items()}
         what = contents(self._options, {target: found[target] for target in targets})
@@ -143,9 +134,7 @@ class Swarm:
         if self.active and not (self._ending or self._dissolved) and fits(target, found):
             self._hosts += 1
             self._tally.hosts += 1
-            target.step = Step.SWARMING
-            self._waiting.append(target)
-            self._all.racks.expect([target.id])
+            self._launching.wait([target])
             self.following.joins(target, t)
             self.lasting.begins_anew()
             yield from self._start_next(t)
@@ -159,7 +148,7 @@ class Swarm:
         self._equipment.signed(message)
         fields = self._equipment.seed(self.following.word(ROOT_ID))
         tell = self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
-        self._seed = Swarmer(ROOT_ID, None, number=tell.message["n"], due_s=t + START_S)
+        self._introducing.seed = Swarmer(ROOT_ID, None, number=tell.message["n"], due_s=t + START_S)
         yield tell
 
     def _not_made(self, code: str, reason: str, t: float) -> Errands:
@@ -170,20 +159,8 @@ class Swarm:
         yield from self._dissolve(reason, t)
 
     def _start_next(self, t: float) -> Errands:
-        """Have peers started: so many at one time that what they are told fits into memory."""
-        most = max(1, min(AT_ONE_TIME, MOST_METAINFO // max(1, sum(map(len, self._making.chunks)))))
-        while self._waiting and self._serving and self._all.starting < most:
-            target = self._waiting.popleft()
-            for chunk in self._making.chunks:
-                yield self._asking.ask(target.id, "metainfo", {"chunk": chunk}, None)
-            peer = Swarmer(target.id, target, due_s=t + START_S)
-            assert self._equipment is not None
-            own = self._equipment.host(target.id, self.following.word(target.id))
-            fields = {**own, **put_in_place(self._options, target)}
-            tell = self._asking.ask(target.id, "peer", fields, partial(self._said, peer))
-            peer.number = tell.message["n"]
-            self._all.add(peer)
-            yield tell
+        if self._serving and self._equipment is not None:
+            yield from self._launching.go_on(self._making.chunks, self._equipment, t)
         yield from self._carrying.go_on(t)
 
     # What they say.
@@ -214,6 +191,10 @@ class Swarm:
         yield from self._perhaps_over(t)
 
     @property
+    def _seed(self) -> Swarmer | None:
+        return self._introducing.seed
+
+    @property
     def _serving(self) -> bool:
         """Has the seed begun?"""
         return self._seed is not None and self._seed.port > 0
@@ -240,7 +221,7 @@ class Swarm:
             self._progress(peer, message, t)
 
     def _listens(self, peer: Swarmer, port: object, t: float) -> Errands:
-        """It is to connect to some of those that listen already, and the seed to it, perhaps."""
+        """It can be reached."""
         if peer.port or not 0 < (number := count(port)) < 1 << 16:
             raise ValueError("a port that is none")
         peer.port, peer.due_s, peer.moved_s, self._moved_s = number, None, t, t
@@ -248,18 +229,8 @@ class Swarm:
         self._all.listens(peer)
         yield from self._tracking.listens(peer)
         self.following.listens(peer.id, t)
-        yield from self._tell_of(peer, self._all.others_for(peer))
-        if self._all.is_for_seed(peer, self._hosts):
-            yield from self._tell_of(self._seed, [peer])
+        yield from self._introducing.listens(peer, self._hosts)
         yield from self._start_next(t)
-
-    def _tell_of(self, teller: Swarmer | None, others: Iterable[Swarmer]) -> Errands:
-        """Have it connect to these. (The root can't be reached: it goes to them.)"""
-        if teller is None or not teller.number:
-            return
-        peers = [[self._means.paths.address(teller.id, other.id), other.port] for other in others]
-        if peers:
-            yield self._asking.ask(teller.id, "peers", {"what": teller.number, "peers": peers}, None)
 
     def _progress(self, peer: Swarmer, message: dict[str, Any], t: float) -> None:
         told = message.get("progress")
@@ -354,10 +325,9 @@ class Swarm:
     def _dissolve(self, reason: str, t: float) -> Errands:
         """Nothing comes of it for those that haven't got all."""
         self._dissolved = True
-        if self._waiting and not self.broken:
+        if self._launching and not self.broken:
             yield Publish(Notice(no_swarm(reason)))
-        while self._waiting:
-            target = self._waiting.popleft()
+        for target in self._launching.drop_all():
             if target.rsync is None:
                 yield from self._fail(target, no_other_way(reason))
             else:
@@ -371,8 +341,7 @@ class Swarm:
         """A host has its verdict: nothing more is heard of it."""
         if not self.active:
             return
-        if target in self._waiting:
-            self._waiting.remove(target)
+        if self._launching.drop(target):
             self.following.out(target.id)
         if (peer := self._all.of(target.id)) is not None:
             self._is_out(peer)
@@ -384,7 +353,7 @@ class Swarm:
 
     def _perhaps_over(self, t: float) -> Errands:
         """Once all have all, or are out, the seed goes; then the others; then it is over."""
-        if not self.active or self._waiting or not self._all.done:
+        if not self.active or self._launching or not self._all.done:
             return
         if self._seed is not None and len(self._all) > 0 and self.lasting.goes_on(t):
             self.following.serves_on()
@@ -425,7 +394,7 @@ class Swarm:
         if self._serving and self._all.listening and t - moved_s > STUCK_S:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
         for peer in self._all.new_gateways():
-            yield from self._connect_outside(peer)
+            yield from self._introducing.outside(peer)
         for peer in self._all.wanting:
             yield from self._look_after(peer, t)
         if self._ending and self._seed is not None and self._seed.due_s is not None and t > self._seed.due_s:
@@ -456,20 +425,13 @@ class Swarm:
         elif others_get and t - peer.moved_s > STILL_S:
             yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s", tell=True)
         elif others_get and self._all.racks.help(peer.id, peer.moved_s, t):
-            yield from self._connect_outside(peer)
-        elif peer.connected < self._all.enough(peer) and t - max(peer.told_s, peer.moved_s) > LONELY_S:
-            peer.told_s = t
-            yield from self._tell_of(peer, self._all.more_for(peer))
-            yield from self._tell_of(self._seed, [peer] if self._all.racks.is_gateway(peer.id) else [])
+            yield from self._introducing.outside(peer)
+        else:
+            yield from self._introducing.more(peer, t)
 
     def _at_it(self, peer: Swarmer, t: float) -> bool:
         """Does its worker look at files? Then it says nothing of its peer."""
         return self._asking.is_at_it(peer.id, t, self._means.bulk.entries)
-
-    def _connect_outside(self, peer: Swarmer) -> Errands:
-        """It has become a gateway of its rack."""
-        yield from self._tell_of(peer, self._all.gateways_for(peer))
-        yield from self._tell_of(self._seed, [peer])
 
     def _judge_hanging(self, peer: Swarmer) -> Errands:
         if peer.target is not None and self._means.hosts.attached(peer.id):

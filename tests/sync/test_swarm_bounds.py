@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from nile.sync.launching import START_S
 from nile.sync.swarmers import LEAST, Swarmer
-from nile.sync.swarming import HASHING_S, START_S, STILL_S
+from nile.sync.swarming import HASHING_S, STILL_S
 from nile.topology.model import ROOT_ID
 from tests.sync.swarmed import Swarmed
 from tests.sync.test_streaming import FIVE, all_ok, notices

@@ -8,8 +8,9 @@ import pytest
 
 from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
+from nile.sync.launching import AT_ONE_TIME, START_S
 from nile.sync.swarmers import ENOUGH, MOST, NEIGHBOURS, Swarmer, Swarmers
-from nile.sync.swarming import AT_ONE_TIME, END_S, MERGE_S, START_S, STILL_S, STUCK_S
+from nile.sync.swarming import END_S, MERGE_S, STILL_S, STUCK_S
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.many import wide

@@ -1,0 +1,49 @@
+"""Whom peers of a swarm are told of: they connect to nobody else. Pure.
+
+The root can't be reached: its seed is told of hosts, and goes to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nile.sync.asking import Errands
+from nile.sync.means import Means
+from nile.sync.swarmers import Swarmer, Swarmers
+
+LONELY_S = 3.0
+"""Who knows too few others is told of more, this often."""
+
+
+class Introducing:
+    """Makes those of a swarm known to each other. `seed` is the root's, once there is one."""
+
+    def __init__(self, means: Means, all_of_them: Swarmers) -> None:
+        self._means = means
+        self._all = all_of_them
+        self.seed: Swarmer | None = None
+
+    def listens(self, peer: Swarmer, hosts: int) -> Errands:
+        """It is to connect to some of those that listen already, and the seed to it, perhaps."""
+        yield from self._tell_of(peer, self._all.others_for(peer))
+        if self._all.is_for_seed(peer, hosts):
+            yield from self._tell_of(self.seed, [peer])
+
+    def more(self, peer: Swarmer, t: float) -> Errands:
+        """If it knows too few others, it is told of more."""
+        if peer.connected < self._all.enough(peer) and t - max(peer.told_s, peer.moved_s) > LONELY_S:
+            peer.told_s = t
+            yield from self._tell_of(peer, self._all.more_for(peer))
+            yield from self._tell_of(self.seed, [peer] if self._all.racks.is_gateway(peer.id) else [])
+
+    def outside(self, peer: Swarmer) -> Errands:
+        """It has become a gateway of its rack."""
+        yield from self._tell_of(peer, self._all.gateways_for(peer))
+        yield from self._tell_of(self.seed, [peer])
+
+    def _tell_of(self, teller: Swarmer | None, others: Iterable[Swarmer]) -> Errands:
+        if teller is None or not teller.number:
+            return
+        peers = [[self._means.paths.address(teller.id, other.id), other.port] for other in others]
+        if peers:
+            yield self._means.asking.ask(teller.id, "peers", {"what": teller.number, "peers": peers}, None)
