@@ -135,7 +135,8 @@ def test_whoever_is_lost_is_skipped_through_another_tunnel(nile: Nile, plain: Pa
             (client,) = [each for each in ssh_clients(lab, ["h004"]) if "-W" in each.argv]
             os.kill(client.pid, signal.SIGKILL)
         else:
-            (worker,) = [each for each in processes(lab, ["h004"]) if "io,zlib" in " ".join(each.argv)]
+            # It may have a child, which is a copy of it.
+            worker, *_ = [each for each in processes(lab, ["h004"]) if "io,zlib" in " ".join(each.argv)]
             os.kill(worker.pid, signal.SIGKILL)
         done = started.wait()
         let_in = witness.let_in("h005")
@@ -165,7 +166,7 @@ def test_a_host_that_forwards_to_no_port_is_left_out(nile: Nile, source: Path) -
         "left out of the stream, to be served by another host: "
         "h004 (its sshd forwards to no port (AllowTcpForwarding, DisableForwarding))"
     ]
-    assert through_ssh(done)[0].startswith("7 of 8 hosts ")
+    assert through_ssh(done)[0].startswith("7 of 7 hosts got ")
     copied(nile, source, "/srv/copy")
 
 
@@ -188,7 +189,7 @@ def test_hosts_without_rsync_get_what_they_never_had(nile: Nile, source: Path) -
     finally:
         for host in bare:
             nile.lab.run_on(host, ["umount", program])
-    assert sorted(text.split(" hosts ")[0] for text in through_ssh(done)) == ["3 of 3", "5 of 5"]
+    assert [text.split(" hosts ")[0] for text in through_ssh(done)] == ["8 of 8"]
 
 
 def test_nobody_logs_in_to_whom_the_route_file_keeps_apart(nile: Nile, source: Path) -> None:  # noqa: F811

@@ -83,7 +83,13 @@ def test_nothing_has_its_name_before_the_end(tmp_path: Path, plain: Source) -> N
 
 
 def test_one_that_stands_still_is_killed(tmp_path: Path, plain: Source) -> None:
-    ending = unpack(packed(plain)[:-9], tmp_path / "dest", lambda _: None, stall_s=1)
+    stream = packed(plain)
+
+    def stop(feed: Feed) -> None:
+        os.kill(feed.pid, signal.SIGSTOP)
+        os.write(feed.applying.stdin, stream[-9:-4])
+
+    ending = unpack(stream[:-9], tmp_path / "dest", stop, stall_s=1)
     assert (ending.code, ending.retry) == ("timeout", True)
     assert list((tmp_path / "dest").iterdir()) == []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,19 +34,22 @@ def opentracker(place: Path, info_hash: bytes = HASH) -> Iterator[str]:
     whitelist.write_text(info_hash.hex() + "\n")
     argv = [program, "-i", "127.0.0.1", "-p", str(port), "-P", str(port), "-w", str(whitelist)]
 
-    def listens() -> bool:
+    def knows() -> bool:
+        """It listens before it has read what it is to know. (Who is stopped isn't remembered.)"""
+        fields = {"info_hash": info_hash, "peer_id": b"-XX0000-nobody here.", "port": 9, "event": "stopped"}
+        fields |= {"uploaded": 0, "downloaded": 0, "left": 1, "compact": 1}
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            status, body = fetch(f"http://127.0.0.1:{port}/announce?{urlencode(fields).replace('+', '%20')}")
         except OSError:
             return False
-        return True
+        return status == 200 and b"failure reason" not in body
 
     with (
         (place / "log").open("wb") as log,
         subprocess.Popen(argv, stdout=log, stderr=log) as process,
     ):
         try:
-            wait_until(lambda: listens() or process.poll() is not None, "opentracker listens")
+            wait_until(lambda: knows() or process.poll() is not None, "opentracker knows it")
             assert process.poll() is None, (place / "log").read_text()
             yield f"http://127.0.0.1:{port}"
         finally:
