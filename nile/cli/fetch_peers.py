@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import product
 
 import click
 
@@ -80,14 +81,9 @@ def fetch_peers(
         _list()
         return 0
     failed: list[NileError] = []
-    for python in (
-        peerwheels.asked(version, machine, libc)
-        for libc in libcs
-        for machine in machines
-        for version in pythons
-    ):
+    for libc, machine, version in product(libcs, machines, pythons):
         try:
-            path, known = peerwheels.fetch(python)
+            path, known = peerwheels.fetch(peerwheels.asked(version, machine, libc))
         except NileError as error:
             failed.append(error)
         else:

@@ -106,12 +106,16 @@ def copy(selection: SelectionOptions, paths: tuple[str, ...], given: dict[str, A
 
 
 def _wheels(method: str) -> tuple[Wheel, ...]:
-    """Of libtorrent, where there is to be a swarm."""
+    """Of libtorrent, where there is to be a swarm; without them hosts that have none are served by rsync."""
     if method != "swarm":
         return ()
-    from nile.controller.peerwheels import cached
+    from nile.controller.peerwheels import PeersError, cached
 
-    return cached()
+    try:
+        return cached()
+    except PeersError as error:
+        click.echo(f"nile: hosts without libtorrent aren't brought any: {error}", err=True)
+        return ()
 
 
 def _release(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The cache of wheels of libtorrent: filled by pip when it is asked for, and read by runs.
 
 A wheel lies there under its own name, with a file beside it in the format of sha256sum(1). What has none, or
-lies in a directory to which others may write, is taken for nothing.
+lies in a directory to which others may write, is taken for nothing; what isn't as that says is fetched anew,
+and goes to no host.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from nile.errors import NileError
@@ -61,16 +61,26 @@ def _wheels(place: Path) -> Iterator[Wheel]:
         with suppress(OSError, ValueError):
             name = Name.of(path.name)
             digest = bytes.fromhex(path.with_name(path.name + SUM).read_text().split()[0])
-            yield Wheel(path.name, name, path.stat().st_size, digest, partial(_read, path))
+            yield Wheel(path.name, name, path.stat().st_size, digest, _Contents(path, digest).read)
 
 
-def _read(path: Path, at: int, size: int) -> bytes:
-    """Nothing where it can't be read: hosts do without it then."""
-    try:
-        with path.open("rb") as file:
-            return os.pread(file.fileno(), size, at)
-    except OSError:
-        return b""
+class _Contents:
+    """Of a wheel, which is looked at before any of it is used; few runs need any."""
+
+    def __init__(self, path: Path, digest: bytes) -> None:
+        self._path = path
+        self._digest = digest
+        self._is_whole: bool | None = None
+
+    def read(self, at: int, size: int) -> bytes:
+        """Nothing where it can't be read, or is damaged: hosts do without it then."""
+        try:
+            with self._path.open("rb") as file:
+                if self._is_whole is None:
+                    self._is_whole = hashlib.file_digest(file, "sha256").digest() == self._digest
+                return os.pread(file.fileno(), size, at) if self._is_whole else b""
+        except OSError:
+            return b""
 
 
 def asked(version: tuple[int, int], machine: str, libc: str) -> Python:
@@ -89,7 +99,7 @@ def fetch(python: Python) -> tuple[Path, bool]:
     """
     wanted = VERSIONS.get(python.version, VERSION)
     for wheel in cached():
-        if wheel.name.version == wanted and wheel.name.fits(python):
+        if wheel.name.version == wanted and wheel.name.fits(python) and wheel.read(0, 1):
             return directory() / wheel.file, True
     try:
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,7 +116,8 @@ def _download(python: Python, version: str, place: Path) -> None:
     platform = f"{LIBCS[python.libc][0]}_{python.machine}"
     which = ["--python-version", _dotted(python.version), "--implementation", "cp", "--abi", python.abi]
     how = ["--only-binary", ":all:", "--no-deps", "--no-input", "--disable-pip-version-check", "--quiet"]
-    argv = [sys.executable, "-m", "pip", "download", *how, *which, "--platform", platform]
+    # -P: else a pip, or what pip imports, would be looked for in the current directory first.
+    argv = [sys.executable, "-P", "-m", "pip", "download", *how, *which, "--platform", platform]
     ran = subprocess.run(
         [*argv, "--dest", str(place), f"{NAME}=={version}"],
         stdin=subprocess.DEVNULL,

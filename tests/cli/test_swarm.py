@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from nile.cli import commands
 from nile.cli.background import Leaving
 from nile.errors import UsageError
+from tests.support import wheels
 
 
 @pytest.fixture
@@ -94,3 +95,19 @@ class TestStart:
         with pytest.raises((click.NoSuchOption, UsageError)):
             nile("swarm", "start", word, *WHAT)
         assert begun == []
+
+
+def test_a_cache_that_others_may_write_to_is_said_and_not_used(
+    begun: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = tmp_path / "cache/nile/peers"
+    wheels.fill(place)
+    place.chmod(0o777)
+    found = CliRunner().invoke(commands, ["swarm", "run", *WHAT], standalone_mode=False)
+    assert found.return_value == 0
+    assert "others may write there" in found.stderr
+    assert begun[0][1].wheels == ()
+    place.chmod(0o700)
+    nile("swarm", "run", *WHAT)
+    assert len(begun[1][1].wheels) == 1

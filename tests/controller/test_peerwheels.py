@@ -124,6 +124,32 @@ def test_what_has_no_digest_or_another_name_is_taken_for_nothing(cache: Path) ->
     assert peerwheels.cached() == ()
 
 
+def test_a_damaged_one_is_fetched_again_and_used_by_nobody(tmp_path: Path) -> None:
+    wheel = made(tmp_path / "index")
+    path, _ = peerwheels.fetch(python())
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    (damaged,) = peerwheels.cached()
+    assert damaged.read(0, 10) == b""
+    assert peerwheels.fetch(python()) == (path, False)
+    assert path.read_bytes() == wheel.read_bytes()
+    (mended,) = peerwheels.cached()
+    assert mended.read(0, 10) == wheel.read_bytes()[:10]
+
+
+def test_pip_and_what_it_needs_arent_looked_for_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path / "index")
+    (tmp_path / "here").mkdir()
+    for name in ("pip", "zipfile", "typing"):
+        (tmp_path / "here" / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    peerwheels.fetch(python())
+    assert not (tmp_path / "imported").exists()
+
+
 def test_a_cache_that_others_may_write_to_is_refused(cache: Path) -> None:
     cache.mkdir(parents=True)
     cache.chmod(0o777)
@@ -171,3 +197,11 @@ def test_a_python_for_which_there_is_none() -> None:
     found = nile("--python", "3.6").exception
     assert isinstance(found, NileError)
     assert "no libtorrent 2.0 for Python 3.6" in str(found)
+
+
+def test_the_others_that_were_asked_for_are_fetched_all_the_same(tmp_path: Path, cache: Path) -> None:
+    wheel = made(tmp_path / "index")
+    some = nile("--python", "3.6", "--python", "3.11", "--machine", "x86_64")
+    assert some.output == f"{cache / wheel.name}\n"
+    assert isinstance(some.exception, PeersError)
+    assert "for Python 3.6" in str(some.exception)
