@@ -92,6 +92,7 @@ RARE = (
     "worker.metainfo",
     "worker.begin",
     "worker.origins",
+    "worker.memory",
     "worker.lacking",
     "worker.peerprogram",
     "worker.peering",

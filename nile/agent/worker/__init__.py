@@ -89,6 +89,7 @@ For a swarm:
     merging     that, brought to its place in what is there
     metainfo    files of the source as a torrent
     origins     from whom a peer got what                         pure
+    memory      text in a file that is on no disk
     lacking     what a Python without libtorrent may be brought
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 READY_S = 20.0  # for a Python to import libtorrent
 LEAVE_S = 1.0  # for a peer to end that was told to
 SHOWN = 200  # bytes of what it said when it failed
-PROGRAM = ("wire", "worker.messages", "worker.origins", "worker.lacking", "worker.peerprogram")
+PROGRAM = (
+    "wire",
+    "worker.messages",
+    "worker.origins",
+    "worker.lacking",
+    "worker.memory",
+    "worker.peerprogram",
+)
 NONE = "no Python here has libtorrent 2.0 or later"
 # What a Python runs first: nothing is to be imported from where it happens to be.
 _READ = (

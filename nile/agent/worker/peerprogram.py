@@ -36,6 +36,7 @@ import socket
 import time
 
 from nile.agent.worker import lacking, messages
+from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
 
 TYPE_CHECKING = False
@@ -206,7 +207,7 @@ class Peer:
         if hasattr(self._handle, "set_ssl_certificate_buffer"):
             self._handle.set_ssl_certificate_buffer(*self._tls)
         else:  # before 2.1 it reads files, at a time of its own
-            self._handle.set_ssl_certificate(*map(_in_memory, self._tls))
+            self._handle.set_ssl_certificate(*map(in_memory, self._tls))
         self._handle.resume()
 
     def _torrent(self, wanted: bytes) -> "Any":
@@ -326,14 +327,6 @@ def code_of(what: str, error: "Any", seeds: bool) -> str:
     if system:
         return "source-changed" if error.value() in _GONE else "source"
     return "source-changed" if what == "file_error" else "copy"  # it is shorter
-
-
-def _in_memory(text: str) -> str:
-    """The path of a file with this text, which is on no disk, and is there as long as this process."""
-    fd = os.memfd_create("nile")
-    with open(fd, "w", closefd=False) as file:
-        file.write(text)
-    return "/proc/self/fd/%d" % fd
 
 
 def _no_exceptions(lt: "Any") -> "Any":

@@ -72,15 +72,17 @@ def test_hosts_of_the_run_get_all(swarm: Private, top: Path) -> None:
         same(top, swarm.dest(host), PATHS)
 
 
+@pytest.mark.parametrize("hidden", ["", "import os; del os.memfd_create\n"])
 def test_a_libtorrent_that_takes_certificates_from_files_only(
-    swarm: Private, top: Path, tmp_path: Path
+    swarm: Private, top: Path, tmp_path: Path, hidden: str
 ) -> None:
-    """As those before 2.1: what is there then is hidden from both peers."""
+    """As those before 2.1, and on Python 3.7: what is there then is hidden from both peers."""
     path = Path(libtorrent.__file__).parent.parent
     (tmp_path / "old").mkdir()
     (tmp_path / "old/sitecustomize.py").write_text(
         f"import sys; sys.path.insert(0, {str(path)!r})\n"
         "import libtorrent; del libtorrent.torrent_handle.set_ssl_certificate_buffer\n"
+        f"{hidden}"
     )
     old = tmp_path / "python"
     old.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/old exec {sys.executable} "$@"\n')
