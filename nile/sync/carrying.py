@@ -30,10 +30,15 @@ MOST_PYTHONS = 32
 """Of one host."""
 START_S = 60.0
 """For a host to take a chunk, and to load it all."""
+LEAST_RATE = 32 * 1024
+"""Bytes a second that it has to take of a wheel, all in all: others wait for their turn."""
 TOO_MANY = f"it has no libtorrent, and {MOST_HOSTS} others are brought one already"
 TOO_LARGE = "it has no libtorrent, and one that fits is larger than what it is to get"
 _PROGRAM = re.compile(r"(libtorrent|aria2) (\d{1,4}(?:\.\d{1,4}){1,2})(?:\.\d{1,4})*", re.ASCII)
-UNREADABLE = "it has no libtorrent, and the cache of those that fit can't be read"
+UNREADABLE = (
+    "it has no libtorrent, and the one here that fits can't be read, or is damaged: "
+    "`nile swarm fetch-peers` fetches that anew"
+)
 
 
 def program(said: object, *, carried: bool) -> str:
@@ -47,11 +52,15 @@ def program(said: object, *, carried: bool) -> str:
 
 @dataclass(slots=True, eq=False)
 class _Load:
-    """One wheel, on its way to one host; `python`: which of those there is to load it."""
+    """One wheel, on its way to one host; `python`: which of those there is to load it.
+
+    By `most_s` the host has to have all of it, however it gets on.
+    """
 
     peer: Swarmer
     wheel: Wheel
     python: int
+    most_s: float = 0.0
     at: int = 0
     in_flight: int = 0
 
@@ -107,12 +116,13 @@ class Carrying:
         while self._waiting and len(self._under_way) < AT_ONE_TIME:
             load = self._waiting.popleft()
             self._under_way[load.peer.id] = load
+            load.most_s = t + START_S + load.wheel.size / LEAST_RATE
             yield from self._send(load, t)
 
     def _send(self, load: _Load, t: float) -> Errands:
         """What there is room for on the way; once it has all, it is to load it."""
         peer, wheel = load.peer, load.wheel
-        peer.due_s = t + START_S
+        peer.due_s = min(t + START_S, load.most_s)
         while load.at < wheel.size and load.in_flight < IN_FLIGHT:
             chunk = wheel.read(load.at, CHUNK)
             if not chunk:
@@ -125,7 +135,7 @@ class Carrying:
             yield self._asking.ask(peer.id, "carry", fields, partial(self._taken, load))
         if not load.in_flight:
             del self._under_way[peer.id]
-            peer.carried = True
+            peer.carried, peer.due_s = True, t + START_S
             fields = {"what": peer.number, "python": load.python, "digest": wheel.digest}
             yield self._asking.ask(peer.id, "load", fields, None)
 

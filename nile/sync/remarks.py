@@ -13,19 +13,19 @@ class Remarks:
 
     def __init__(self) -> None:
         self._left_out: list[tuple[str, str]] = []
-        self._unchecked: list[tuple[str, str]] = []
+        self._unchecked: dict[str, str] = {}
 
     def left_out(self, name: str, reason: str) -> None:
         """It gets nothing more by the swarm."""
         self._left_out.append((name, reason))
 
     def unchecked(self, name: str, reason: str) -> None:
-        """It can't tell who signed what comes."""
-        self._unchecked.append((name, reason))
+        """It can't tell who signed what comes; it may say so any number of times."""
+        self._unchecked.setdefault(name, reason)
 
     def say(self) -> Errands:
         """All of that."""
         if self._unchecked:
-            yield Publish(Notice(not_checked(self._unchecked)))
+            yield Publish(Notice(not_checked(list(self._unchecked.items()))))
         if self._left_out:
             yield Publish(Notice(left_to_rsync(self._left_out)))

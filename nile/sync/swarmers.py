@@ -43,7 +43,9 @@ class Swarmer:
     """Of the question by which it began; 0: it has ended."""
     port: int = 0
     due_s: float | None = None
-    """By when it has to answer."""
+    """By when it has to answer,"""
+    most_s: float | None = None
+    """and, from when it puts in place what came, to be through with that, whatever it says meanwhile."""
     carried: bool = False
     """It was brought a libtorrent."""
     program: str = ""

@@ -28,6 +28,7 @@ from nile.sync.equipment import Equipment
 from nile.sync.following import Following
 from nile.sync.introducing import Introducing
 from nile.sync.judging import hangs, no_other_way, source_changed, told
+from nile.sync.lateness import MOST_LAST_S
 from nile.sync.launching import START_S, Launching
 from nile.sync.making import Making
 from nile.sync.means import Means
@@ -212,8 +213,7 @@ class Swarm:
         elif "unchecked" in message:
             self._remarks.unchecked(self._means.hosts.name(peer.id), words(message["unchecked"]))
         elif "merging" in message:
-            peer.due_s = t + MERGE_S
-            self.following.is_at(peer.id, SwarmState.PLACING)
+            self._puts_in_place(peer, t)
         elif "complete" in message:
             yield from self._completed(peer, words(message["trouble"]), t)
             yield from self._perhaps_over(t)
@@ -231,6 +231,15 @@ class Swarm:
         self.following.listens(peer.id, t)
         yield from self._introducing.listens(peer, self._hosts)
         yield from self._start_next(t)
+
+    def _puts_in_place(self, peer: Swarmer, t: float) -> None:
+        """It has all, and says now and then that it gets on with that; not for ever."""
+        if not peer.port or peer.complete or peer.target is None:
+            raise ValueError("it puts in place what it hasn't got")
+        if peer.most_s is None:
+            peer.most_s = t + MOST_LAST_S + self._means.work_s(peer.target.may_delete)
+        peer.due_s = min(t + MERGE_S, peer.most_s)
+        self.following.is_at(peer.id, SwarmState.PLACING)
 
     def _progress(self, peer: Swarmer, message: dict[str, Any], t: float) -> None:
         told = message.get("progress")
@@ -252,6 +261,8 @@ class Swarm:
         assert target is not None
         if peer.complete:
             raise ValueError("it is complete again")
+        if not peer.port:
+            raise ValueError("it is complete, and took no part")
         target.peer = peer.program or target.peer
         self._all.completes(peer)
         self.following.is_at(peer.id, SwarmState.COMPLETE)

@@ -188,6 +188,53 @@ def test_one_that_takes_nothing_is_left_to_rsync_and_the_others_have_their_turn(
     assert it.loaded.keys() == {AT_ONE_TIME + 1, AT_ONE_TIME + 2}
 
 
+class Slow(Brought):
+    """Host 4 takes a part every so often."""
+
+    EACH_S = 20
+    seconds = 0
+    taken = False
+
+    def __init__(self, bare: dict[int, list[Message]]) -> None:
+        super().__init__(bare)
+        self.later: list[Message] = []
+
+    def _carry(self, node_id: int, message: Message) -> None:
+        if node_id != 4 or self.taken:
+            super()._carry(node_id, message)
+        else:
+            self.later.append(message)
+
+    def advance(self) -> None:
+        super().advance()
+        self.seconds += 1
+        if self.later and self.seconds % self.EACH_S == 0 and 4 not in self.unpeered:
+            self.taken = True
+            self._carry(4, self.later.pop(0))
+            self.taken = False
+
+
+def test_one_that_takes_too_little_of_it_is_left_to_rsync() -> None:
+    it = Slow({4: [FACTS]})
+    it.TICKS = 120
+    it.run()
+    all_ok(it)
+    assert [taker for _, taker in it.copies] == [4]
+    (at,) = [t for node, do, t in it.asked if (node, do) == (4, "unpeer")]
+    most_s = carrying.START_S + len(DATA) / carrying.LEAST_RATE
+    assert most_s < at < most_s + 5
+
+
+def test_one_that_takes_enough_of_it_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carrying, "LEAST_RATE", CHUNK / Slow.EACH_S)
+    it = Slow({4: [FACTS]})
+    it.TICKS = 12 * Slow.EACH_S
+    it.run()
+    all_ok(it)
+    assert it.copies == []
+    assert it.peers[4] == "libtorrent 2.1.1, carried"
+
+
 def test_one_that_says_nothing_once_it_has_it() -> None:
     it = Brought({4: [FACTS]})
     it.speechless = {4}

@@ -8,10 +8,11 @@ import pytest
 
 from nile.sync.launching import START_S
 from nile.sync.swarmers import LEAST, Swarmer
-from nile.sync.swarming import HASHING_S, STILL_S
+from nile.sync.swarming import HASHING_S, MERGE_S, STILL_S
 from nile.topology.model import ROOT_ID
 from tests.sync.swarmed import Swarmed
 from tests.sync.test_streaming import FIVE, all_ok, notices
+from tests.sync.workers import SIZE
 
 
 class Saying(Swarmed):
@@ -129,3 +130,61 @@ class TestARootThatHangs:
         all_ok(it)
         assert "the seed at the root has ended (big: Input/output error)" in notices(it)
         assert it.copies == []
+
+
+class PutsInPlace(Swarmed):
+    """Those that are `stuck` say every second that they get on."""
+
+    def advance(self) -> None:
+        super().advance()
+        for node_id in self.stuck & self.numbers.keys():
+            if self.got.get(node_id) == SIZE:
+                self._say(node_id, self.numbers[node_id], merging=True, more=True)
+
+
+class TestWhoSaysTheSameForEver:
+    def test_it_is_waited_for_until_it_should_be_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nile.sync.swarming.MOST_LAST_S", MERGE_S + 60)
+        it = PutsInPlace(FIVE)
+        it.stuck, it.TICKS = {3}, int(MERGE_S) + 100
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == [3]
+        assert "what came isn't put in place" in notices(it)
+        (at,) = [t for node, do, t in it.asked if (node, do) == (3, "unpeer")]
+        assert MERGE_S + 60 < at < MERGE_S + 80
+
+    def test_of_who_cant_tell_who_signed_it_is_noted_once(self) -> None:
+        it = Swarmed(FIVE)
+        it.begin()
+        it.all_said()
+        for number in range(100):
+            it._say(2, it.numbers[2], unchecked=f"reason {number}", more=True)
+        it.go_on()
+        all_ok(it)
+        (said,) = [text for each in it.published if "who signed it" in (text := getattr(each, "text", ""))]
+        assert said.endswith(f": {it.tree[2].name} (reason 0)")
+
+
+@pytest.mark.parametrize("said", [{"merging": True}, {"complete": True, "trouble": ""}])
+def test_what_is_said_of_all_before_there_is_a_peer(said: dict[str, Any]) -> None:
+    it = Swarmed(FIVE)
+    it.away = {2}
+    it.begin()
+    it.all_said()
+    it._say(2, it.sync._swarm._all._all[2].number, **said, more=True)
+    with pytest.raises(ValueError, match="it "):
+        it.all_said()
+
+
+def test_what_is_said_of_all_once_it_is_in_its_place() -> None:
+    it = Swarmed(FIVE)
+    it.still = {3}
+    it.begin()
+    for _ in range(5):
+        it.all_said()
+        it.advance()
+    it.all_said()
+    it._say(1, it.numbers[1], merging=True, more=True)
+    with pytest.raises(ValueError, match="hasn't got"):
+        it.all_said()
