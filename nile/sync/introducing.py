@@ -31,7 +31,7 @@ class Introducing:
 
     def more(self, peer: Swarmer, t: float) -> Errands:
         """If it knows too few others, it is told of more."""
-        if peer.connected < self._all.enough(peer) and t - max(peer.told_s, peer.moved_s) > LONELY_S:
+        if t - max(peer.told_s, peer.moved_s) > LONELY_S and peer.connected < self._all.enough(peer):
             peer.told_s = t
             yield from self._tell_of(peer, self._all.more_for(peer))
             yield from self._tell_of(self.seed, [peer] if self._all.racks.is_gateway(peer.id) else [])

@@ -80,6 +80,12 @@ class Racks:
         own = self._of(node_id)
         return [each for rack in self._racks.values() if rack is not own for each in rack.gateways]
 
+    def known_to(self, node_id: int) -> int:
+        """Of how many a host may be told: those inside, and of a gateway those outside."""
+        own = self._of(node_id)
+        outside = (len(rack.gateways) for rack in self._racks.values() if rack is not own)
+        return len(own.listening) - (node_id in own.listening) + self.is_gateway(node_id) * sum(outside)
+
     def fill(self) -> Iterator[int]:
         """Make gateways where others are lost: who becomes one."""
         for rack in self._racks.values() if self.several else ():

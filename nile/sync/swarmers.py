@@ -140,8 +140,7 @@ class Swarmers:
 
     def enough(self, peer: Swarmer) -> int:
         """Connections that it should have: the seed counts too."""
-        known = len(self._all_for(peer)) + self.racks.is_gateway(peer.id)
-        return min(ENOUGH, known)
+        return min(ENOUGH, self.racks.known_to(peer.id) + self.racks.is_gateway(peer.id))
 
     @property
     def wanting(self) -> list[Swarmer]:

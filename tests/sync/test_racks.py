@@ -11,7 +11,7 @@ import pytest
 from nile.cascade.tree import Tree
 from nile.events import Verdict
 from nile.sync.racks import GATEWAYS, HELP_S
-from nile.sync.swarmers import MOST, Swarmer, Swarmers
+from nile.sync.swarmers import ENOUGH, MOST, Swarmer, Swarmers
 from nile.sync.swarming import STILL_S
 from nile.topology.model import ROOT_ID, Plan
 from tests.simulation.trees import tree, with_gateways
@@ -144,6 +144,20 @@ def test_who_alone_reaches_others_is_a_gateway_whenever_it_begins() -> None:
     assert Graph(plan, order).gateways()["sw0"] == {1, 4}
     alone = Graph(plan, [each for each in order if each != 4])
     assert alone.gateways()["sw0"] == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "plan", [tree([0]), tree([0] * 12), in_racks(tree([0] * 12), 5), in_racks(tree([0] * 4), 2)]
+)
+def test_connections_that_are_enough_are_counted_and_nobody_listed(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = Graph(plan, list(range(1, len(plan.nodes) + 1))).swarmers
+    known = {each.id: len(it._all_for(each)) + it.racks.is_gateway(each.id) for each in it}
+    monkeypatch.setattr(it, "_all_for", None)
+    assert {each.id: it.enough(each) for each in it} == {
+        node_id: min(ENOUGH, count) for node_id, count in known.items()
+    }
 
 
 def test_when_a_gateway_goes_another_one_takes_its_place() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from nile.cascade.tree import Tree
 from nile.events import Code, Verdict
+from nile.sync.introducing import LONELY_S, Introducing
 from nile.sync.launching import AT_ONE_TIME, START_S
 from nile.sync.swarmers import ENOUGH, MOST, NEIGHBOURS, Swarmer, Swarmers
 from nile.sync.swarming import END_S, MERGE_S, STILL_S, STUCK_S
@@ -511,6 +512,24 @@ class TestWhoIsToldOfWhom:
         peer = all_of_them[-1]
         first, second = ({each.id for each in it.more_for(peer)} for _ in range(2))
         assert first | second == {each.id for each in all_of_them} - {peer.id}
+
+    def test_of_who_gets_on_nothing_else_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So a tick costs each host little, however many there are."""
+        it, (peer, *_), _ = self.swarmers(2 * MOST)
+        introducing: Any = Introducing(None, it)  # type: ignore[arg-type]
+        counted: list[Swarmer] = []
+
+        def enough(peer: Swarmer) -> int:
+            counted.append(peer)
+            return ENOUGH
+
+        monkeypatch.setattr(it, "enough", enough)
+        monkeypatch.setattr(it, "more_for", lambda _: [])
+        peer.moved_s = 10.0
+        assert list(introducing.more(peer, 10.0 + LONELY_S)) == []
+        assert counted == []
+        assert list(introducing.more(peer, 10.1 + LONELY_S)) == []
+        assert counted == [peer]
 
     def test_a_lonely_host_is_connected_anew(self) -> None:
         it = swarm()
