@@ -56,7 +56,7 @@ class Equipment:
     def host(self, node_id: int, word: str) -> dict[str, Any]:
         """With what a host's peer begins; it is for that one alone."""
         options = self._options
-        own = {"python": options.peer_python, "all": options.checksum, "webs": list(options.web_seeds)}
+        own = {"python": options.peer_python, "all": options.checksum}
         signed = {**self._statement, "certified": node_id in self._certified}
         return {**self._each(SLOTS, options.bwlimit_kib_s, word), **own, **signed}
 
@@ -67,7 +67,6 @@ class Equipment:
             "word": word,
             "tls": self._identity(),
             "ports": list(self._options.peer_ports or ()),
-            "trackers": list(self._options.trackers),
         }
 
     def _identity(self) -> list[str]:

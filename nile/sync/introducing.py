@@ -26,6 +26,8 @@ class Introducing:
     def listens(self, peer: Swarmer, hosts: int) -> Errands:
         """It is to connect to some of those that listen already, and the seed to it, perhaps."""
         yield from self._tell_of(peer, self._all.others_for(peer))
+        if self._all.racks.is_gateway(peer.id):
+            yield from self.elsewhere(peer)
         if self._all.is_for_seed(peer, hosts):
             yield from self._tell_of(self.seed, [peer])
 
@@ -38,8 +40,17 @@ class Introducing:
 
     def outside(self, peer: Swarmer) -> Errands:
         """It has become a gateway of its rack."""
+        yield from self.elsewhere(peer)
         yield from self._tell_of(peer, self._all.gateways_for(peer))
         yield from self._tell_of(self.seed, [peer])
+
+    def elsewhere(self, peer: Swarmer) -> Errands:
+        """It may look where the user said, too: over the uplink of its rack, if there are several."""
+        options = self._means.options
+        if options.trackers or options.web_seeds:
+            webs = [] if peer.target is None else list(options.web_seeds)
+            fields = {"what": peer.number, "trackers": list(options.trackers), "webs": webs}
+            yield self._means.asking.ask(peer.id, "elsewhere", fields, None)
 
     def _tell_of(self, teller: Swarmer | None, others: Iterable[Swarmer]) -> Errands:
         if teller is None or not teller.number:

@@ -176,6 +176,7 @@ class Swarm:
             if "port" in message and not seed.port:
                 seed.port, seed.due_s, self._moved_s = count(message["port"]), None, t
                 self.following.listens(ROOT_ID, t)
+                yield from self._introducing.elsewhere(seed)
                 yield from self._tracking.listens(seed)
                 yield from self._start_next(t)
             self._progress(seed, message, t)

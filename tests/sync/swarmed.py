@@ -47,6 +47,8 @@ class Swarmed(Workers):
         self.at_it: dict[int, float] = {}
         self.made: Message = {}
         self.tracked: list[Message] = []
+        self.elsewhere: dict[int, tuple[list[str], list[str]]] = {}
+        """Who may look where else."""
         self.no_tracker = ""
         self.strangers: list[str] = []
         self.hashes_for_ever = False
@@ -218,6 +220,10 @@ class Swarmed(Workers):
         self.told.append((node_id, others))
         if self.numbers.get(node_id) == message["what"]:
             self.links |= {frozenset({node_id, other}) for other in others}
+
+    def _elsewhere(self, node_id: int, message: Message) -> None:
+        assert self.numbers[node_id] == message["what"]
+        self.elsewhere[node_id] = (message["trackers"], message["webs"])
 
     def _unpeer(self, node_id: int, message: Message) -> None:
         self.unpeered.add(node_id)

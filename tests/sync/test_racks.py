@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -174,9 +175,9 @@ def test_when_a_gateway_goes_another_one_takes_its_place() -> None:
 RACKS = {node_id: (node_id - 1) // 4 for node_id in range(1, 13)}
 
 
-def swarm() -> tuple[Swarmed, set[int]]:
+def swarm(**options: Any) -> tuple[Swarmed, set[int]]:
     """Under way, on three switches, and its gateways."""
-    it = Swarmed(in_racks(tree([0] * 12), 3), {})
+    it = Swarmed(in_racks(tree([0] * 12), 3), {}, **options)
     it.slow = dict.fromkeys(range(1, 13), 3)
     it.begin()
     it.all_said()
@@ -199,6 +200,26 @@ def test_in_racks_all_get_it_without_a_copy() -> None:
     assert it.copies == []
     assert Counter(RACKS[each] for each in gateways) == {0: GATEWAYS, 1: GATEWAYS, 2: GATEWAYS}
     assert seeded(it) == gateways
+
+
+ELSEWHERE: dict[str, tuple[str, ...]] = {"trackers": ("http://t/",), "web_seeds": ("http://w/",)}
+
+
+def test_gateways_alone_may_look_elsewhere() -> None:
+    it, gateways = swarm(**ELSEWHERE)
+    assert it.elsewhere.keys() == {SEED, *gateways}
+    assert it.elsewhere.pop(SEED) == (["http://t/"], [])
+    assert list(it.elsewhere.values()) == [(["http://t/"], ["http://w/"])] * len(gateways)
+    it.die(min(gateways))
+    it.go_on()
+    assert it.elsewhere.keys() == seeded(it)
+
+
+def test_where_there_is_but_one_rack_all_may() -> None:
+    it = Swarmed(tree([0] * 12), {}, **ELSEWHERE)
+    it.run()
+    all_ok(it)
+    assert len(it.elsewhere) == 13
 
 
 def test_a_gateway_dies_and_the_rack_is_served_on() -> None:

@@ -60,6 +60,10 @@ class Part:
         # A peer notices that it is the same one at another address.
         self._peering.tell({"do": "peers", "peers": [[each, port] for each in addresses[:MOST_ADDRESSES]]})
 
+    def elsewhere(self, trackers: "List[str]", webs: "List[str]") -> None:
+        """Look there, too."""
+        self._peering.tell({"do": "elsewhere", "trackers": trackers, "webs": webs})
+
     def carry(self, chunk: bytes) -> None:
         """A part of a libtorrent."""
         self._peering.carry(chunk)

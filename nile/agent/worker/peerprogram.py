@@ -11,8 +11,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
     start     take part: in `directory`, where file N is called N; `seed`: all is there; `slots`: how many
               are served at one time; `limit`: bytes a second that go out at most, 0: as many as can; `tls`:
               a certificate, its key and parameters, where whoever has none is kept out; `word`: what its
-              id begins with; `ports`: the first and the last where it may listen; `trackers`, `webs`: where
-              else to look for peers, and for files
+              id begins with; `ports`: the first and the last where it may listen
+    elsewhere look for peers at these `trackers`, and for files at `webs`, too
     peers     connect to these addresses
     limit     the same as at the start
     stop      end
@@ -86,7 +86,6 @@ _OTHERS = {
     "max_retry_port_bind": 0,
     "announce_to_all_trackers": True,
     "announce_to_all_tiers": True,
-    "ssrf_mitigation": False,  # addresses of trackers and the like are the root's, and near ones are meant
 }
 # Of a torrent that comes over the tree: by default there may be 150,000 files.
 _LIMITS = {
@@ -98,7 +97,7 @@ _LIMITS = {
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
-HOW = ("slots", "limit", "tls", "word", "ports", "trackers", "webs")
+HOW = ("slots", "limit", "tls", "word", "ports")
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 TRIES = 5  # ports that are found free, and then aren't
 
@@ -196,7 +195,6 @@ class Peer:
         self._session.set_peer_class_filter(_no_exceptions(lt))
         self._session.set_alert_fd(self._wake)
         torrent = self._torrent(self._wanted)
-        torrent.trackers, torrent.url_seeds = message.get("trackers", []), message.get("webs", [])
         self._handle = self._session.add_torrent(torrent)
         if self._tls:
             self._show()
@@ -228,6 +226,12 @@ class Peer:
         if self._tls:
             torrent.flags |= flags.paused
         return torrent
+
+    def _do_elsewhere(self, message: "Message") -> None:
+        for tier, url in enumerate(message["trackers"]):
+            self._handle.add_tracker({"url": url, "tier": tier})
+        for url in message["webs"]:
+            self._handle.add_url_seed(url)
 
     def _do_peers(self, message: "Message") -> None:
         for address, port in message["peers"]:

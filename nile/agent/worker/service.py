@@ -65,7 +65,9 @@ MOST_NAMED = 100
 MOST_OWNERS = 10000
 OWNERS = ("none", "names", "numbers")
 # What takes no time (but `_readied`), and must not be broken into: only then is it known what to stop.
-SWARM = frozenset("seed track introduce dismiss untrack metainfo peer carry load peers limit unpeer".split())
+SWARM = frozenset(
+    "seed track introduce dismiss untrack metainfo peer carry load elsewhere peers limit unpeer".split()
+)
 QUICK = SWARM.union(
     "receive push abandon record serve forget join approve predecessor successor signed last leave".split()
 )

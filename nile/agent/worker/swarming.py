@@ -9,6 +9,7 @@
     peer      take part, and have what comes where it belongs once all is there
     carry     a part of a libtorrent, for who has said that there is none
     load      that was all: load it
+    elsewhere look for peers at these trackers, and for files at these web servers, too
     peers     connect to these: addresses and ports
     limit     bytes a second that go out at most
     unpeer    take part no more
@@ -163,6 +164,12 @@ class Swarming:
         part = self._parts.get(message["what"])
         if part is not None:
             part.load(message["python"], message["digest"])
+
+    def elsewhere(self, message: "Message") -> None:
+        """Look there, too."""
+        part = self._parts.get(message["what"])
+        if part is not None:
+            part.elsewhere(message["trackers"], message["webs"])
 
     def peers(self, message: "Message") -> None:
         """Connect to these."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -79,10 +79,10 @@ class Ranges(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serving(place: Path) -> Iterator[tuple[str, Counter[str]]]:
+def serving(place: Path, how: type[Any] = Ranges) -> Iterator[tuple[str, Counter[str]]]:
     """The URL of this directory, and what was sent of it."""
     sent: Counter[str] = Counter()
-    handler = type("Handler", (Ranges,), {"sent": sent})
+    handler = type("Handler", (how,), {"sent": sent})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(place))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -93,13 +93,20 @@ def serving(place: Path) -> Iterator[tuple[str, Counter[str]]]:
             thread.join()
 
 
+def look(swarm: Swarm, host: int, trackers: Sequence[str] = (), webs: Sequence[str] = ()) -> None:
+    """Have a host that listens look there, too."""
+    fields = {"trackers": list(trackers), "webs": list(webs)}
+    swarm.hosts[host].elsewhere({"n": 7, "what": 10 + host, **fields})
+
+
 def test_files_come_by_http_and_what_is_not_there_from_peers(private: Private, top: Path) -> None:
     """The seed would take minutes; and a tracker that nobody reaches keeps nobody up."""
     (top.parent / "web").mkdir()
     (top.parent / "web/nile").symlink_to(top)
     with serving(top.parent / "web") as (url, sent):
         port = private.seed(limit=20_000)
-        private.join(1, port, tls=private.tls(), webs=[url], trackers=[NOBODY])
+        private.join(1, port, tls=private.tls())
+        look(private, 1, trackers=[NOBODY], webs=[url])
         private.until(lambda: private.has(11, "complete"))
     same(top, private.dest(1), PATHS)
     assert sum(sent.values()) > 900_000
@@ -111,7 +118,8 @@ def test_one_of_the_wrong_content_is_used_by_nobody(swarm: Swarm, top: Path) -> 
         (top.parent / "web/nile" / path).write_bytes(os.urandom((top / path).stat().st_size))
     with serving(top.parent / "web") as (url, _):
         port = swarm.seed(limit=20_000)
-        swarm.join(1, port, webs=[url])
+        swarm.join(1, port)
+        look(swarm, 1, webs=[url])
         swarm.until(lambda: swarm.progress(11)["failed"])
         swarm.root.limit({"n": 7, "what": SEED, "limit": 0})
         swarm.until(lambda: swarm.has(11, "complete"))
@@ -126,9 +134,10 @@ def test_they_find_each_other_by_opentracker_and_take_their_leave(
     assert private.root._torrent is not None
     info_hash = private.root._torrent.hash
     with opentracker(open_path, info_hash) as url:
-        how: dict[str, Any] = {"trackers": [NOBODY, f"{url}/announce"]}
-        private.root.seed({**HOW, **how, "tls": private.tls(), "n": SEED})
+        trackers = [NOBODY, f"{url}/announce"]
+        private.root.seed({**HOW, "tls": private.tls(), "n": SEED})
         private.port(SEED)
+        private.root.elsewhere({"n": 7, "what": SEED, "trackers": trackers, "webs": []})
 
         def known() -> dict[bytes, int]:
             found: Any = bencode.decode(fetch(f"{url}/scrape?{urlencode({'info_hash': info_hash})}")[1])
@@ -136,7 +145,9 @@ def test_they_find_each_other_by_opentracker_and_take_their_leave(
             return said
 
         private.until(lambda: private.has(SEED, "progress") and known().get(b"complete"))
-        private.begin(1, tls=private.tls(), **how)
+        private.begin(1, tls=private.tls())
+        private.port(11)
+        look(private, 1, trackers=trackers)
         private.until(lambda: private.has(11, "complete"))
         same(top, private.dest(1), PATHS)
         private.hosts[1].unpeer({"n": 7, "what": 11})
@@ -144,6 +155,34 @@ def test_they_find_each_other_by_opentracker_and_take_their_leave(
         private.root.unpeer({"n": 7, "what": SEED})
         private.last(SEED)
         assert known().get(b"complete", 0) + known().get(b"incomplete", 0) == 0
+
+
+class Announced(SimpleHTTPRequestHandler):
+    """It says to whoever announces himself that there is nobody; `sent` counts requests by path."""
+
+    sent: Counter[str]
+
+    def do_GET(self) -> None:
+        self.sent[self.path.partition("?")[0]] += 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"d8:intervali1800e5:peers0:e")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_on_a_hosts_own_loopback_nothing_but_a_tracker_is_asked(swarm: Swarm, tmp_path: Path) -> None:
+    with serving(tmp_path, Announced) as (url, asked):
+        port = swarm.seed()
+        swarm.join(1)
+        look(swarm, 1, trackers=[f"{url}delete", f"{url}announce"])
+        swarm.until(lambda: asked["/announce"])
+        swarm.connect(11, port)
+        swarm.until(lambda: swarm.has(11, "complete"))
+        swarm.hosts[1].unpeer({"n": 7, "what": 11})
+        swarm.last(11)
+        assert asked.keys() == {"/announce"}
 
 
 def test_a_port_that_was_given_is_taken_and_only_that(swarm: Swarm) -> None:
