@@ -124,7 +124,11 @@ class Fed:
     def _stream_ended(self, _: int) -> None:
         """Nobody writes any more."""
         self._loop.unwatch(self._reader)
-        self._standstill.given_all(LEAVE_S)
+        self._standstill.given_all(self._leave_s())
+
+    def _leave_s(self) -> float:
+        """How long it may stand still then."""
+        return LEAVE_S
 
     def _stands_still(self) -> None:
         self._kill(Ending("timeout", "the stream stands still", True))

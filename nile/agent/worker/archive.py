@@ -2,8 +2,8 @@
 
 Messages of a kind (one byte), a length (u32) and that many bytes:
 
-    H   {version, users, groups}: names of the ids that occur        first, once
-        (of one without contents `has`, too: what of attributes was looked at)
+    H   {version, users, groups, has}: names of the ids that occur,  first, once
+        and what of attributes was looked at
     N   {users, groups}: names of ids that ACLs have                 before the entry that has them
     E   an entry; those of one directory come after it
     D   an offset (u64) in the file that came last, and what is there; the rest of it is a hole
@@ -32,10 +32,11 @@ from nile.agent.worker.manifest import (
     TOP,
     Entry,
 )
+from nile.agent.worker.packing import MOST_ENTRIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+    from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Tuple, Union
 
     Names = Dict[int, bytes]
     Attributes = List[Tuple[bytes, bytes]]
@@ -48,6 +49,7 @@ MOST_NAMES = 100 * 1000  # of users and groups
 MOST_ATTRIBUTES = 3 << 20  # bytes
 MOST_DEEP = 256  # components of a path: what is deeper could be made, but hardly be removed
 _LONGEST = 4096  # bytes of a path or of a link's target: PATH_MAX
+_LONGEST_NAME = 1024  # bytes: more than any user or group has
 _HEAD = struct.Struct("!cI")
 _ENTRY = struct.Struct("!cHQqIIQHHHI")
 _OFFSET = struct.Struct("!Q")
@@ -85,12 +87,10 @@ class Data(NamedTuple):
 # To write it.
 
 
-def head(owners: Owners, bare: "Optional[Looked]" = None) -> bytes:
-    """The first message; with `bare` of an archive without contents."""
-    about = _names(owners)
-    if bare is None:
-        return _message(b"H", wire.dumps(dict(about, version=VERSION)))
-    return _message(b"H", wire.dumps(dict(about, version=BARE, has=list(bare))))
+def head(owners: Owners, looked: Looked, bare: bool = False) -> bytes:
+    """The first message; `bare`: of an archive without contents."""
+    about = dict(_names(owners), version=BARE if bare else VERSION, has=list(looked))
+    return _message(b"H", wire.dumps(about))
 
 
 def more_names(owners: Owners) -> bytes:
@@ -136,7 +136,7 @@ def _message(kind: bytes, body: bytes) -> bytes:
 def read(stream: "BinaryIO", version: int = VERSION) -> "Iterator[Union[Owners, Looked, Item, Data]]":
     """All of it up to its end, behind which there has to be nothing. ValueError, EOFError if torn.
 
-    Only one without contents (BARE) says what was `Looked` at, before all else.
+    What was `Looked` at comes before all else.
     """
     messages = _messages(stream)
     try:
@@ -145,8 +145,7 @@ def read(stream: "BinaryIO", version: int = VERSION) -> "Iterator[Union[Owners, 
             raise ValueError("an archive without a head")
         owners = _owners(body, version)
         names = len(owners.users) + len(owners.groups)
-        if version == BARE:
-            yield _looked(body)
+        yield _looked(body)
         yield owners
         count, before, size = 0, b"", 0
         for kind, body in messages:
@@ -155,6 +154,8 @@ def read(stream: "BinaryIO", version: int = VERSION) -> "Iterator[Union[Owners, 
                 if one.entry.path <= before:
                     raise ValueError("an archive that isn't sorted")
                 before, count = one.entry.path, count + 1
+                if count > MOST_ENTRIES:
+                    raise ValueError("an archive of more than %d entries" % MOST_ENTRIES)
                 linked = one.entry.group not in (b"", before)
                 size = 0 if linked or version == BARE else one.entry.size
                 yield one
@@ -204,7 +205,10 @@ def _owners(body: bytes, version: int = 0) -> Owners:
     value = wire.loads(body)
     if not isinstance(value, dict) or (version and value["version"] != version):
         raise ValueError("an archive of another version")
-    return Owners(_pairs(value["users"], _id), _pairs(value["groups"], _id))
+    owners = Owners(_pairs(value["users"], _id), _pairs(value["groups"], _id))
+    if any(len(name) > _LONGEST_NAME for names in owners for name in names.values()):
+        raise ValueError("an archive with a name that nobody has")
+    return owners
 
 
 def _looked(body: bytes) -> Looked:

@@ -105,9 +105,8 @@ class _Writer:
 
     def write(self, entries: "List[Entry]") -> None:
         manifest = self._source.manifest
-        looked = [each in self._has and attributes.can() for each in ("xattrs", "ACLs")]
-        bare = Looked(*looked) if self._bare else None
-        self._out.write(archive.head(Owners(manifest.users, manifest.groups), bare))
+        looked = Looked(*(each in self._has and attributes.can() for each in ("xattrs", "ACLs")))
+        self._out.write(archive.head(Owners(manifest.users, manifest.groups), looked, self._bare))
         for entry in entries:
             try:
                 self._write(entry)

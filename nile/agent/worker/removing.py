@@ -21,7 +21,7 @@ def remove_tree(path: bytes) -> None:
 def _remove(name: "Union[bytes, str]", path: bytes, within: "Optional[int]") -> None:
     """The directory of this name, which is at `path`; `within` is the open one that has it."""
     with _named(path):
-        fd = os.open(name, _DIRECTORY, dir_fd=within)
+        fd = _opened(name, within)
     try:
         with _named(path):
             listed = os.listdir(fd)
@@ -38,6 +38,29 @@ def _remove(name: "Union[bytes, str]", path: bytes, within: "Optional[int]") -> 
         os.close(fd)
     with _named(path):
         os.rmdir(name, dir_fd=within)
+
+
+def _opened(name: "Union[bytes, str]", within: "Optional[int]") -> int:
+    """This directory; one of ours that is closed to us is opened up: what it has is to go."""
+    us = os.geteuid()
+    try:
+        fd = os.open(name, _DIRECTORY, dir_fd=within)
+    except PermissionError:
+        pin = os.open(name, _DIRECTORY | os.O_PATH, dir_fd=within)
+        try:
+            if os.fstat(pin).st_uid != us:
+                raise
+            os.chmod("/proc/self/fd/%d" % pin, stat.S_IRWXU)
+        finally:
+            os.close(pin)
+        return os.open(name, _DIRECTORY, dir_fd=within)
+    seen = os.fstat(fd)
+    if us and seen.st_uid == us and seen.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        try:
+            os.fchmod(fd, stat.S_IRWXU)
+        except OSError:
+            pass  # what can't be removed then says so
+    return fd
 
 
 @contextlib.contextmanager

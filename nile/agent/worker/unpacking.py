@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from nile.agent.worker.running import Running
 
 
+STILL_S = 120.0  # for a disk to give names to what has come: it waits for nobody else
+
+
 class Unpacking(Fed):
     """One archive, unpacked. Takes the place of `Applying` where there is no rsync.
 
@@ -25,6 +28,9 @@ class Unpacking(Fed):
         terms = Terms(copy.numeric_ids, copy.chown or "")
         dest, temporary = self._dest, self._temporary
         return Working(self._loop, lambda: restore(0, dest, temporary, terms), fds, self._over)
+
+    def _leave_s(self) -> float:
+        return STILL_S
 
     def _unable(self, error: OSError) -> rsyncs.Refusal:
         return rsyncs.Refusal("memory", "nothing can be run: %s" % error.strerror)

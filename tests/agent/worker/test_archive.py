@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nile.agent.worker import archive, attributes
-from nile.agent.worker.archive import Owners
+from nile.agent.worker.archive import Looked, Owners
 from nile.agent.worker.manifest import TEMPORARY
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.scanning import numbers_here, scan
@@ -188,9 +188,10 @@ def owned(tmp_path: Path) -> Source:
 def renamed(source: Source, data: bytes) -> bytes:
     """As if the source called its user 1 what here is called `bin` or whatever 2 is."""
     users, groups = ({1: attributes.names_of({2}, {2})[at][2]} for at in (0, 1))
-    before = archive.head(Owners(source.manifest.users, source.manifest.groups))
+    looked = Looked(True, True)
+    before = archive.head(Owners(source.manifest.users, source.manifest.groups), looked)
     assert data.startswith(before)
-    return archive.head(Owners(users, groups)) + data[len(before) :]
+    return archive.head(Owners(users, groups), looked) + data[len(before) :]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nile.agent import wire
 from nile.agent.worker import archive, archiving
 from nile.agent.worker import rsync as rsyncs
-from nile.agent.worker.archive import Owners
+from nile.agent.worker.archive import Looked, Owners
 from nile.agent.worker.archiving import Archiving
 from nile.agent.worker.forking import Failure
 from nile.agent.worker.loop import Loop
@@ -253,11 +253,13 @@ def test_an_archive_that_is_stopped_leaves_nothing(tmp_path: Path, plain: Source
 
 # Nowhere else
 
+HEAD = archive.head(Owners({}, {}), Looked(True, True))
+
 
 def forged(*messages: bytes, count: int = -1) -> bytes:
     made = b"".join(messages)
     entries = sum(message.startswith(b"E") for message in messages) if count < 0 else count
-    return archive.head(Owners({}, {})) + made + archive.end(entries)
+    return HEAD + made + archive.end(entries)
 
 
 def entry(path: bytes, kind: bytes = b"f", **fields: Any) -> bytes:
@@ -310,9 +312,9 @@ HOSTILE: dict[str, bytes] = {
     "a kind that is none": forged(entry(b"a", b"x")),
     "fewer than said": forged(entry(b"a"), count=2),
     "behind its end": forged(entry(b"a")) + b"x",
-    "a message of no kind": archive.head(Owners({}, {})) + b"Q" + bytes(4),
-    "a message of any size": archive.head(Owners({}, {})) + b"D\xff\xff\xff\xff",
-    "no head": forged(entry(b"a"))[len(archive.head(Owners({}, {}))) :],
+    "a message of no kind": HEAD + b"Q" + bytes(4),
+    "a message of any size": HEAD + b"D\xff\xff\xff\xff",
+    "no head": forged(entry(b"a"))[len(HEAD) :],
     "another version": b"H" + struct.pack("!I", len(wire.dumps({"version": 9}))) + wire.dumps({"version": 9}),
     "owners that are none": forged(b"N" + struct.pack("!I", len(wire.dumps([]))) + wire.dumps([])),
 }

@@ -22,12 +22,13 @@ from nile.agent.worker.running import Ending
 from nile.agent.worker.trees import Source
 from tests.agent.worker.copying import NAME, contents, litter, tree
 from tests.agent.worker.merging import bare, bring, download, here, merged, own
+from tests.agent.worker.test_archive_whole import HEAD as ORDINARY
 from tests.agent.worker.test_archive_whole import HOSTILE, entry
 from tests.agent.worker.test_archive_whole import content as holding
 from tests.agent.worker.trees import make_all_kinds, write
 from tests.agent.worker.unpacking import packed, read, unpack, well
 
-HEAD = archive.head(Owners({}, {}), Looked(True, True))
+HEAD = archive.head(Owners({}, {}), Looked(True, True), bare=True)
 
 
 def forged(*messages: bytes) -> bytes:
@@ -333,8 +334,7 @@ def test_a_hostile_archive_changes_nothing(tmp_path: Path, which: str) -> None:
     before = tree(tmp_path)
     receiving.prepare(os.fsencode(tmp_path / "dest"), NAME)
     stream = HOSTILE[which]
-    ordinary = archive.head(Owners({}, {}))
-    stream = HEAD + stream[len(ordinary) :] if stream.startswith(ordinary) else stream
+    stream = HEAD + stream[len(ORDINARY) :] if stream.startswith(ORDINARY) else stream
     downloads = Path(os.fsdecode(own(tmp_path / "dest"))) / "downloads"
     downloads.mkdir(0o700)
     what = Merge(os.fsencode(tmp_path / "dest"), NAME, os.fsencode(downloads))
