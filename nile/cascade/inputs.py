@@ -80,9 +80,9 @@ class Attested:
     number: int
     body: bytes
     signatures: tuple[bytes, ...] = ()
-    """One by each of the keys by which most of the hosts are logged in to."""
+    """One by each of some keys by which hosts are logged in to."""
     certified: tuple[int, ...] = ()
-    """Hosts that may be logged in to by a certificate, and so may have none of these keys."""
+    """Hosts that may be logged in to by a certificate, or another key, and so may have none of these."""
     refused: str = ""
 
 

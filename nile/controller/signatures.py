@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from nile.agent.worker.signatures import NAMESPACE, Statement
 from nile.cascade import Attest, Attested, Sign, Signed, Vouch, Vouched
+from nile.controller.attesting import Taker, likeliest
 from nile.errors import CredentialsError
 from nile.events import Code
 from nile.transport.agentwire import REFUSAL
 from nile.transport.base import PublicKey, ResolvedLogin
 from nile.transport.signing import SignReply
-from nile.transport.sshsig import is_certificate
 
-MOST_KEYS = 3
-"""By which one thing is signed: hosts may know different ones."""
 ATTEST_S = 60.0
-"""For each of them: an ssh-agent may ask its user."""
+"""For the first of the operator's keys to sign: an ssh-agent may ask its user."""
+REST_S = 5.0
+"""For the others, once one has."""
 LASTS_S = 24 * 3600
 """How long a host may take to get what was signed."""
 
@@ -35,6 +34,9 @@ class Signatory(Protocol):
 
     async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
         """Raises CredentialsError where that key doesn't sign."""
+
+    def opened(self, login: ResolvedLogin) -> bytes | None:
+        """The identity by which that host was logged in to last, if that is known here."""
 
 
 class Signatures:
@@ -105,31 +107,35 @@ class Signatures:
         now_s = time.time()
         times = {"serial": int(now_s * 1000), "until": int(now_s) + LASTS_S}
         stated = Statement(action.run, action.dest, action.info_hash, action.digest, **times)
-        body, signatures, why = stated.pack(), list[bytes](), "there is no ssh key to sign with"
-        logins = {node_id: self._login(node_id) for node_id in action.takers}
-        for key in _likeliest(logins.values()):
+        body = stated.pack()
+        takers = {node_id: self._taker(node_id) for node_id in action.takers}
+        signed, why = await self._signed(likeliest(takers.values()), body)
+        undecided = tuple(node_id for node_id, taker in takers.items() if not taker.can_tell(signed))
+        self._give(Attested(action.number, body, tuple(signed.values()), undecided, "" if signed else why))
+
+    def _taker(self, node_id: int) -> Taker:
+        login = self._login(node_id)
+        return Taker(login, self._signatory.opened(login))
+
+    async def _signed(self, keys: Sequence[PublicKey], body: bytes) -> tuple[dict[bytes, bytes], str]:
+        """Signatures, by the key; and why there is none. All are asked at one time."""
+        found, why = dict[bytes, bytes](), "there is no ssh key to sign with"
+        now = asyncio.get_running_loop().time
+
+        async def ask(key: PublicKey, deadline: asyncio.Timeout) -> None:
+            nonlocal why
             try:
-                async with asyncio.timeout(ATTEST_S):
-                    signatures.append(await self._signatory.attest(key, NAMESPACE, body))
-            except TimeoutError:
-                why = f"{key.comment or 'a key'} doesn't sign: no answer for {ATTEST_S:.0f} s"
+                found[key.blob] = await self._signatory.attest(key, NAMESPACE, body)
             except CredentialsError as error:
                 why = str(error)
-        certified = (
-            node_id for node_id, login in logins.items() if any(map(is_certificate, login.identities))
-        )
-        self._give(
-            Attested(action.number, body, tuple(signatures), tuple(certified), "" if signatures else why)
-        )
+            else:
+                if not deadline.expired():
+                    deadline.reschedule(min(deadline.when() or 0.0, now() + REST_S))
 
-
-def _likeliest(logins: Iterable[ResolvedLogin]) -> list[PublicKey]:
-    """The keys that may be used for most of these logins, those that are tried first before others."""
-    weights: Counter[bytes] = Counter()
-    keys: dict[bytes, PublicKey] = {}
-    for login in logins:
-        own = [key for key in login.identities if not is_certificate(key)]
-        for rank, key in enumerate(own):
-            keys.setdefault(key.blob, key)
-            weights[key.blob] += len(own) - rank
-    return [keys[blob] for blob, _ in weights.most_common(MOST_KEYS)]
+        try:
+            async with asyncio.timeout(ATTEST_S) as deadline, asyncio.TaskGroup() as group:
+                for key in keys:
+                    group.create_task(ask(key, deadline))
+        except TimeoutError:
+            why = f"no key signs: there was no answer for {ATTEST_S:.0f} s"
+        return {key.blob: found[key.blob] for key in keys if key.blob in found}, why

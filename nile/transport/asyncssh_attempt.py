@@ -44,6 +44,7 @@ class Attempt:
         signed = [pair for pair in self._pairs if pair.signed]
         if signed:
             self._ring.proved(signed[-1].identity.blob)
+            self._ring.opens(self.login.host, signed[-1].identity.blob)
 
     def judged(self, judgement: Judgement) -> bool:
         """Keep a judgement; whether the key is trusted."""

@@ -75,6 +75,7 @@ class KeyRing:
         self._agents: dict[str, tuple[AgentClient, tuple[PublicKey, ...]]] = {}
         self._answers: dict[IdentityQuery, tuple[PublicKey, ...]] = {}
         self._proven: bytes | None = None
+        self._opened: dict[str, bytes] = {}
         self.notices: list[str] = []
         """What the user should know: an agent that is away, a key left out."""
 
@@ -111,6 +112,14 @@ class KeyRing:
     def proved(self, blob: bytes) -> None:
         """A login with this identity succeeded: offer it first from now on."""
         self._proven = blob
+
+    def opens(self, host: str, blob: bytes) -> None:
+        """This identity let one in at the host that the plan calls so: us, or a relay for which we signed."""
+        self._opened[host] = blob
+
+    def opened(self, host: str) -> bytes | None:
+        """Which identity did so last; None where nobody here knows."""
+        return self._opened.get(host)
 
     def in_order(self, identities: Sequence[PublicKey]) -> list[PublicKey]:
         """The same keys, one that let us in elsewhere first: OpenSSH from 9.8 penalises failed keys."""

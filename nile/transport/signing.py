@@ -107,6 +107,7 @@ class SigningAuthority:
             return SignReply(
                 REFUSAL, Code.SIGNING, f"no signature for {child.host}: it makes no sense: {exc}"
             )
+        self._ring.opens(child.host, sign.blob)  # ssh asks for a signature once a server takes the key
         note = "" if bound else self._note(child)
         return SignReply(encode_sign_response(signature), note=note, spent=0 if bound else 1)
 
@@ -116,6 +117,10 @@ class SigningAuthority:
         No relay can ask for it, nor use it for a login: what it is for is in what is signed (see sshsig).
         """
         return await sshsig.sign(self._ring, key, namespace, body)
+
+    def opened(self, login: ResolvedLogin) -> bytes | None:
+        """The identity by which that host was logged in to last, if that is known here."""
+        return self._ring.opened(login.host)
 
     def _note(self, child: ResolvedLogin) -> str:
         if self._noted:

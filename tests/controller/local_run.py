@@ -31,6 +31,9 @@ class NobodySigns:
     async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
         raise AssertionError("nothing is delivered")
 
+    def opened(self, login: ResolvedLogin) -> bytes | None:
+        return None
+
 
 def nine_hosts(timeouts: Timeouts, limits: Limits, not_asked: Sequence[str] = ()) -> Plan:
     """Two stages: h1, h2, h3, and below each of them two more."""

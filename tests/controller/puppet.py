@@ -131,6 +131,9 @@ class Refusing:
     async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
         raise AssertionError("nothing is delivered")
 
+    def opened(self, login: ResolvedLogin) -> bytes | None:
+        return None
+
 
 def engine(
     transport: PuppetTransport,

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from nile.agent.worker.signatures import Statement
 from nile.cascade import Attest, Attested, Sign, Signed, Vouch, Vouched
+from nile.controller import signatures
+from nile.controller.attesting import LIKELY, MOST_KEYS
 from nile.controller.prepare import neighbours
-from nile.controller.signatures import LASTS_S, MOST_KEYS, Signatures
+from nile.controller.signatures import LASTS_S, Signatures
 from nile.errors import CredentialsError
 from nile.options import Kex, Signing, SshClient
 from nile.topology.model import HostSpec, RelayRole
@@ -36,9 +40,10 @@ def by_id(node_id: int) -> ResolvedLogin:
 
 
 class Signatory:
-    """Signs what it is asked to, once it is `let`."""
+    """Signs what it is asked to, once it is `let`. `logins`: the keys by which hosts were logged in to."""
 
-    def __init__(self) -> None:
+    def __init__(self, logins: dict[str, PublicKey] | None = None, silent: Sequence[PublicKey] = ()) -> None:
+        self.logins, self.silent = logins or {}, silent
         self.asked: list[tuple[str, Sequence[bytes], bytes, int]] = []
         self.let = asyncio.Event()
 
@@ -52,11 +57,28 @@ class Signatory:
     async def attest(self, key: PublicKey, namespace: str, body: bytes) -> bytes:
         if key == OTHER:
             raise CredentialsError("it is locked", where="a token")
+        if key in self.silent:
+            await self.let.wait()
         return b"%b in %b of %b" % (key.blob, namespace.encode(), body)
 
+    def opened(self, login: ResolvedLogin) -> bytes | None:
+        key = self.logins.get(login.host)
+        return None if key is None else key.blob
 
-async def attested(*identities: tuple[PublicKey, ...]) -> Attested:
-    """What comes of it that these keys may be used for host 1, these for 2, and so on."""
+
+def numbered(count: int) -> tuple[PublicKey, ...]:
+    return tuple(PublicKey(string(b"ssh-ed25519") + bytes([number]), "") for number in range(count))
+
+
+async def attested(
+    *identities: tuple[PublicKey, ...],
+    opened: dict[int, PublicKey] | None = None,
+    silent: Sequence[PublicKey] = (),
+) -> Attested:
+    """What comes of it that these keys may be used for host 1, these for 2, and so on.
+
+    `opened`: those by which some were logged in to; the `silent` ones don't answer.
+    """
     given = list[Any]()
 
     def find(node_id: int) -> ResolvedLogin:
@@ -64,7 +86,8 @@ async def attested(*identities: tuple[PublicKey, ...]) -> Attested:
 
     async with asyncio.TaskGroup() as tasks:
         takers = tuple(range(1, len(identities) + 1))
-        made = Signatures(Signatory(), find, tasks.create_task, given.append, 60.0)
+        signatory = Signatory({f"h{number}": key for number, key in (opened or {}).items()}, silent)
+        made = Signatures(signatory, find, tasks.create_task, given.append, 60.0)
         made.attest(Attest(9, takers, "r1", b"/srv", b"h" * 20, b"d" * 32))
     (answer,) = given
     assert isinstance(answer, Attested)
@@ -72,15 +95,64 @@ async def attested(*identities: tuple[PublicKey, ...]) -> Attested:
 
 
 async def test_what_is_delivered_is_signed_for_a_day_with_the_keys_of_most_logins() -> None:
-    many = [PublicKey(string(b"ssh-ed25519") + bytes([number]), "") for number in range(5)]
+    many = numbered(4)
     answer = await attested((many[0], KEY), (KEY, many[1]), (many[2], many[3], KEY), (KEY,))
     stated = Statement.unpack(answer.body)
     assert stated[:4] == ("r1", b"/srv", b"h" * 20, b"d" * 32)
     assert stated.serial >= (time.time() - 60) * 1000
     assert 0 < stated.until - time.time() <= LASTS_S
-    assert len(answer.signatures) == MOST_KEYS
+    assert len(answer.signatures) == LIKELY
     assert answer.signatures[0] == b"%b in nile-swarm of %b" % (KEY.blob, answer.body)
-    assert (answer.number, answer.certified, answer.refused) == (9, (), "")
+    assert (answer.number, answer.refused) == (9, "")
+    assert answer.certified == (2, 3), "they may have been logged in to by a key that didn't sign"
+
+
+def signers(answer: Attested) -> list[bytes]:
+    """By whom it is signed."""
+    return [each.partition(b" in nile-swarm")[0] for each in answer.signatures]
+
+
+async def test_it_is_signed_by_the_keys_that_let_us_in_wherever_these_stand() -> None:
+    many = numbered(9)
+    answer = await attested(*[many] * 3, opened={1: many[7], 2: many[7], 3: many[8]})
+    assert signers(answer) == [many[7].blob, many[8].blob]
+    assert answer.certified == ()
+
+
+async def test_each_host_has_its_signature_where_each_has_a_key_of_its_own() -> None:
+    many = numbered(MOST_KEYS + 2)
+    answer = await attested(*[(each,) for each in many[:MOST_KEYS]])
+    assert (set(signers(answer)), answer.certified) == ({each.blob for each in many[:MOST_KEYS]}, ())
+    answer = await attested(*[(each,) for each in many])
+    assert len(answer.signatures) == MOST_KEYS
+    assert answer.certified == (MOST_KEYS + 1, MOST_KEYS + 2), "no more than that"
+
+
+async def test_a_host_whose_key_doesnt_sign_cant_tell() -> None:
+    answer = await attested((OTHER,), (KEY, OTHER), (KEY, OTHER), (KEY, OTHER), opened={2: KEY, 3: OTHER})
+    assert (signers(answer), answer.certified) == ([KEY.blob], (1, 3, 4))
+
+
+async def test_one_that_was_logged_in_to_by_a_certificate_cant_tell_and_by_the_key_beside_it_can() -> None:
+    both = (CERTIFICATE, KEY)
+    answer = await attested(both, both, both, opened={1: CERTIFICATE, 2: KEY})
+    assert answer.certified == (1, 3)
+
+
+async def test_a_key_that_doesnt_answer_keeps_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signatures, "REST_S", 0.01)
+    many = numbered(3)
+    async with asyncio.timeout(10):
+        answer = await attested(*[(each,) for each in many], silent=many[:2])
+    assert (signers(answer), answer.certified, answer.refused) == ([many[2].blob], (1, 2), "")
+
+
+async def test_no_key_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signatures, "ATTEST_S", 0.05)
+    async with asyncio.timeout(10):
+        answer = await attested(numbered(3), silent=numbered(3))
+    assert (answer.signatures, answer.certified) == ((), (1,))
+    assert "there was no answer" in answer.refused
 
 
 async def test_where_one_logs_in_by_a_certificate() -> None:

@@ -80,6 +80,7 @@ def test_the_key_that_let_us_in_is_offered_first_next_time(
                 sink = Sink()
                 await transport.login(login, "true", sink)
                 await sink.wait_closed()
+            assert transport._ring.opened(login.host) == public_key(user_key).blob
         failed = [line for line in sshd.log[start:] if "Failed publickey" in line]
         assert not failed
 

@@ -56,10 +56,13 @@ class TestRealSsh:
 
     def test_a_planned_login_is_signed_and_bound(self, sshd: Sshd, user_key: Path, tmp_path: Path) -> None:
         child = sshd.login(identities=(public_key(user_key),), signing=Signing.STRICT)
-        with toy_relay(tmp_path / "a", authority_of(user_key), child, budget=0) as relay:
+        authority = authority_of(user_key)
+        with toy_relay(tmp_path / "a", authority, child, budget=0) as relay:
             done = relay.ssh(sshd)
         assert done.stdout == "in\n", done.stderr
         assert [(reply.signed, reply.spent, reply.note) for reply in relay.replies] == [(True, 0, "")]
+        assert authority.opened(child) == public_key(user_key).blob
+        assert authority.opened(replace(child, host="another")) is None
         binds, _ = relay.asked[0]
         assert len(binds) == 1
 
