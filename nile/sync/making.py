@@ -24,6 +24,8 @@ class Making:
         self._failed = failed
         self._takers: list[int] = []
         self.chunks: list[bytes] = []
+        self.made = False
+        """There is a torrent. (Whoever signs it is waited for elsewhere.)"""
 
     def begin(self, takers: list[int], fields: dict[str, Any]) -> Errands:
         """For these; `fields` say what is to be in it."""
@@ -38,6 +40,7 @@ class Making:
         elif message.get("code"):
             yield from self._failed(words(message["code"]), words(message["reason"]), t)
         else:
+            self.made = True
             place = self._means.options.place
             what = (self._means.run, place, chunk_of(message["hash"]), chunk_of(message["digest"]))
             yield self._means.asking.attest(self._takers, *what, self._signed)

@@ -271,7 +271,7 @@ class Swarm:
         self._served += not trouble
         self._moved_s = t
         self._means.ways.shared(peer.id, peer.got)
-        target.seeds = True
+        target.seeds = not trouble
         if trouble:
             yield from self._to_rsync(target, trouble)
         else:
@@ -421,8 +421,8 @@ class Swarm:
         if self._dissolved:
             return
         if self._seed is None:
-            entries = self._means.bulk.entries
-            if t - self.began_s > HASHING_S and not self._asking.is_at_it(ROOT_ID, t, entries):
+            entries, late = self._means.bulk.entries, t - self.began_s > HASHING_S
+            if late and not self._making.made and not self._asking.is_at_it(ROOT_ID, t, entries):
                 yield from self._dissolve("the root doesn't get on with the torrent", t)
         elif self._seed.due_s is not None and t > self._seed.due_s and not self._ending:
             yield from self._dissolve("at the root: its seed doesn't start", t)

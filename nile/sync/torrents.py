@@ -32,15 +32,15 @@ def contents(options: SyncOptions, found: Found) -> dict[str, Any]:
 
 def _named(found: Found) -> bytes:
     """All that any of them lacks, with a zero byte between; b"" where that isn't known, or is too much."""
+    lacks = [each for each in found.values() if each is None or not each.only_more]
+    distinct = {b"" if each is None else each.paths for each in lacks}  # thousands of hosts may lack the same
+    if b"" in distinct:
+        return b""
     named: set[bytes] = set()
-    for each in found.values():
-        if each is not None and each.only_more:
-            continue
-        if each is None or not each.paths:
-            return b""
-        named.update(each.paths.split(b"\0"))
-    paths = b"\0".join(sorted(named))
-    return paths if len(paths) <= MOST_PATHS else b""
+    for paths in distinct:
+        named.update(paths.split(b"\0"))
+    whole = b"\0".join(sorted(named))
+    return whole if len(whole) <= MOST_PATHS else b""
 
 
 def put_in_place(options: SyncOptions, target: Target) -> dict[str, Any]:

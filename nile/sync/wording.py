@@ -151,7 +151,11 @@ def left_to_rsync(whom: Sequence[tuple[str, str]]) -> str:
 
 def not_checked(whom: Sequence[tuple[str, str]]) -> str:
     """Where nobody can tell who signed what came, and why."""
-    return _served_otherwise("taken from the tree, without a look at who signed it", whom)
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in whom:
+        by_reason.setdefault(reason, []).append(name)
+    said = "; ".join(f"{some_hosts(names)}: {reason}" for reason, names in by_reason.items())
+    return f"taken from the tree, without a look at who signed it: {said}"
 
 
 def no_wheel(python: str) -> str:

@@ -37,6 +37,8 @@ class Swarmed(Workers):
         self.unlike = False
         self.unsigned = ""
         """Why nobody signs."""
+        self.signs_later = False
+        """Only when `sign` is called."""
         self.attested: list[Attest] = []
         self.refuses_it: dict[int, str] = {}
         """Hosts that don't take what was signed, and why."""
@@ -147,6 +149,11 @@ class Swarmed(Workers):
 
     def _attest(self, errand: Attest) -> None:
         self.attested.append(errand)
+        if not self.signs_later:
+            self.sign(errand)
+
+    def sign(self, errand: Attest) -> None:
+        """As the operator."""
         signed: Message = {
             "body": b"body",
             "signatures": [b"one"],

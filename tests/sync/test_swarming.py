@@ -11,7 +11,10 @@ from nile.events import Code, Verdict
 from nile.sync.introducing import LONELY_S, Introducing
 from nile.sync.launching import AT_ONE_TIME, START_S
 from nile.sync.swarmers import ENOUGH, MOST, NEIGHBOURS, Swarmer, Swarmers
-from nile.sync.swarming import END_S, MERGE_S, STILL_S, STUCK_S
+from nile.sync.swarming import END_S, HASHING_S, MERGE_S, STILL_S, STUCK_S
+from nile.sync.targets import Difference, Target
+from nile.sync.torrents import contents
+from nile.sync.wording import some_hosts
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.many import wide
@@ -101,6 +104,16 @@ class TestAllGoesWell:
         it.run()
         assert (len(it.copies), it.torrents) == (5, [])
 
+    def test_a_host_that_has_one_and_no_rsync_cant_have_another(self) -> None:
+        it = swarm(release="r1", delete=True, max_delete=10**6)
+        it.refuses = {2: {"rsync": None, "release": {"current": "r0", "whole": False}}}
+        it.refuses |= {
+            each: {"release": {"current": "", "whole": False}} for each in it.has if each not in (0, 2)
+        }
+        it.run()
+        assert {node_id: code for node_id, code in codes(it).items() if code} == {2: Code.NO_RSYNC}
+        assert it.copies == []
+
 
 class TestWhoMayTakePart:
     @staticmethod
@@ -162,8 +175,20 @@ class TestWhoSignedIt:
         it.run()
         all_ok(it)
         assert it.copies == []
-        text = f"without a look at who signed it: {it.tree[2].name} (nobody is known)"
-        assert text in notices(it) or text.replace(it.tree[2].name, it.tree[4].name) in notices(it)
+        names = some_hosts([it.tree[2].name, it.tree[4].name])
+        assert f"without a look at who signed it: {names}: nobody is known" in notices(it)
+
+    def test_who_signs_may_take_his_time(self) -> None:
+        it = swarm()
+        it.signs_later = True
+        it.TICKS = int(HASHING_S) + 10
+        it.begin()
+        it.go_on()
+        assert "no swarm" not in notices(it)
+        it.sign(it.attested[0])
+        it.go_on()
+        all_ok(it)
+        assert it.copies == []
 
 
 class TestWhatIsntPutInPlace:
@@ -274,6 +299,19 @@ class TestWhatIsntPutInPlace:
         it.paths = b"b\0a"
         it.run()
         assert [each["only"] for each in it.torrents] == [b"a\0b"]
+
+    def test_what_many_hosts_lack_is_taken_apart_once(self) -> None:
+        class Paths(bytes):
+            split_s = 0
+
+            def split(self, *args: Any) -> list[bytes]:
+                Paths.split_s += 1
+                return super().split(*args)
+
+        found = Difference(1, 0, 0, 1, b"", paths=Paths(b"b\0a"))
+        targets = [Target(number, f"h{number}", lambda *_: None) for number in range(100)]
+        assert contents(swarm().options, dict.fromkeys(targets, found))["only"] == b"a\0b"
+        assert Paths.split_s == 1
 
     def test_all_of_it_where_one_lacks_too_much_to_name(self) -> None:
         it = swarm()
