@@ -69,14 +69,15 @@ class _First(NamedTuple):
 class Downloads:
     """A directory of files that were downloaded, and checked: ours alone, in the destination's file system.
 
-    `names` is where in it the content of a path is, if not at the path itself; with `links` it stays there,
-    too. Of those that are `sparse` holes are made again. Raises OSError, Failure.
+    `names` is where in it the content of a path is, of all that were downloaded; None: at the path itself.
+    With `links` it stays there, too. Of those that are `sparse` holes are made again. Raises OSError,
+    Failure.
     """
 
     def __init__(
         self,
         directory: bytes,
-        names: "Dict[bytes, bytes]",
+        names: "Optional[Dict[bytes, bytes]]",
         links: bool = False,
         sparse: "FrozenSet[bytes]" = frozenset(),
     ) -> None:
@@ -92,11 +93,13 @@ class Downloads:
 
     def take(self, entry: "Entry", made: bytes) -> int:
         """Have a file's content at this path; gives it opened. Raises OSError, Failure if it isn't that."""
-        at = self._names.get(entry.path, entry.path)
-        if not leads_inside(at):
-            raise ValueError("a download with a path that leads elsewhere")
-        above, _, name = at.rpartition(b"/")
+        at = entry.path if self._names is None else self._names.get(entry.path, b"")
         try:
+            if not at:
+                raise FileNotFoundError
+            if not leads_inside(at):
+                raise ValueError("a download with a path that leads elsewhere")
+            above, _, name = at.rpartition(b"/")
             self._directories.within(above, lambda fd: self._move(name, made, src_dir_fd=fd))
         except (FileNotFoundError, NotADirectoryError):
             raise Failure("incomplete", "its content wasn't downloaded", True, entry.path) from None
@@ -116,6 +119,8 @@ class Downloads:
             os.ftruncate(fd, entry.size)
             for at in range(0, entry.size, CHUNK):
                 data = os.pread(full, CHUNK, at)
+                if len(data) != min(CHUNK, entry.size - at):
+                    raise Failure("corrupt", "what was downloaded is shorter than it was", True, entry.path)
                 if data.strip(b"\0"):
                     _write(fd, data, at)
             return os.open(made, _CONTENT)

@@ -15,6 +15,7 @@ import time
 from nile.agent.worker.manifest import TEMPORARY
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.signatures import (
+    GARBLED,
     OTHER,
     UNDECIDED,
     UNSIGNED,
@@ -30,12 +31,13 @@ from nile.agent.worker.working import PIECE, WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional
+    from typing import Any, Callable, Dict, List, Optional
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.place import Place
     from nile.agent.worker.running import Ending
     from nile.agent.worker.signatures import Verification
+    from nile.agent.worker.signers import Signer
 
     Message = Dict[str, Any]
 
@@ -63,6 +65,8 @@ class Check:
         self._place = place
         self._over = over
         self._verification: "Optional[Verification]" = None
+        self._known: "Dict[bytes, Signer]" = {}
+        self._ours: "List[bytes]" = []  # signatures by them that are yet to be looked at
         self.statement: "Optional[Statement]" = None
         self._timer = loop.at(loop.now(), self._begin)
 
@@ -82,18 +86,29 @@ class Check:
             wanted = Statement(run, self._place.dest, self._info_hash, said.digest, 0, 0)
             kept = self._place.signed_in
             said.check(wanted, now, Serials(kept).last() if kept else -1)
-            known = signers(who_logged_in(), now)
-            ours = [each for each in self._message["signatures"] if key_of(each) in known]
-            if not ours:
+            self._known = known = signers(who_logged_in(), now)
+            self._ours = [each for each in self._message["signatures"] if key_of(each) in known]
+            if not self._ours:
                 raise refused(UNSIGNED, "it is signed with no key that is known here")
-            self._verification = verify(self._loop, body, ours[0], known, self._verified)
+            self._verify_next()
         except CantError as error:
             self._say(error.fields)
         except OSError as error:
             self._say({"code": OTHER, "reason": "what was signed before can't be told: %s" % error.strerror})
 
+    def _verify_next(self) -> None:
+        """One that counts is enough. Raises CantError."""
+        body, signature = self._message["statement"], self._ours.pop(0)
+        self._verification = verify(self._loop, body, signature, self._known, self._verified)
+
     def _verified(self, ending: "Ending") -> None:
         self._verification = None
+        if ending.code == GARBLED and self._ours:
+            try:
+                self._verify_next()
+            except CantError as error:
+                self._say(error.fields)
+            return
         self._say({"code": ending.code, "reason": ending.reason, "remedy": remedy(ending.code)})
 
     def _say(self, said: "Message") -> None:

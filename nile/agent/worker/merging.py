@@ -61,8 +61,8 @@ class Merge(NamedTuple):
     `downloaded` where not, or where it is `differing`. That is a directory of our own in the file system of
     `dest`, mode 0700, whose files are moved out of it: whoever downloads must have finished. With `links`
     they get a second name, and stay there, too. Those that are `sparse` are
-    copied, without what they have of zeros. `names` is where in it they are, by path, where that isn't
-    the path. `extras` are paths below `dest` that are deleted, as they were found there and aren't at the
+    copied, without what they have of zeros. `names` is where in it they are, by path; None: all are at
+    their path. `extras` are paths below `dest` that are deleted, as they were found there and aren't at the
     source (not those that are excluded), at most `max_delete`.
     """
 
@@ -70,7 +70,7 @@ class Merge(NamedTuple):
     temporary: bytes
     downloaded: bytes
     differing: "FrozenSet[bytes]" = frozenset()
-    names: "Dict[bytes, bytes]" = {}
+    names: "Optional[Dict[bytes, bytes]]" = None
     extras: "Sequence[bytes]" = ()
     max_delete: "Optional[int]" = None
     links: bool = False

@@ -58,6 +58,7 @@ _FREE = (
     b"restrict",
     b"tunnel",
     b"user-rc",
+    b"verify-required",
     b"x11-forwarding",
 )
 _OPTION = re.compile(rb'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?')

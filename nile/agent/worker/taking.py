@@ -45,6 +45,8 @@ class Taker(Part):
         self._is_here = self._complete = self._stopped = self._is_checked = False
         self._end: "Optional[Tuple[str, str]]" = None
         """How its peer ended, before all was in its place."""
+        self._left_over: "Optional[str]" = None
+        """What the trouble was with what came, once a merge is over."""
         self._landing = Landing(place)
         self._check = Check(loop, message, torrent.hash, place, self._checked)
         super().__init__(loop, message, say, torrent)
@@ -109,11 +111,25 @@ class Taker(Part):
         self._is_merged(trouble)
 
     def _is_merged(self, trouble: str) -> None:
+        self._left_over = trouble
+        if not trouble:
+            self._say_complete()
+        if self._end is not None:
+            self._leave_for_good()
+        elif trouble:
+            self._peering.stop()
+
+    def _say_complete(self) -> None:
         if not self._stopped:
             self._complete = True
-            self._say(self._number, {"complete": True, "trouble": trouble, "more": True})
-        if self._end is not None:
-            super()._over(*self._end)
+            self._say(self._number, {"complete": True, "trouble": self._left_over, "more": True})
+
+    def _leave_for_good(self) -> None:
+        assert self._end is not None
+        if self._left_over:  # whoever brings the rest needs the room
+            self._landing.clear()
+            self._say_complete()
+        super()._over(*self._end)
 
     def stop(self, idle: "Optional[Callable[[], None]]" = None) -> None:
         """As that of any part; what isn't in its place yet gets there no more."""
@@ -123,11 +139,12 @@ class Taker(Part):
 
     def _over(self, code: str, reason: str) -> None:
         self._end = code, reason
-        if self._is_here and not (self._complete or self._stopped or self._trouble):
-            if self._is_checked and not self._landing.merging:
-                self._merge()
-        elif not self._landing.merging:
-            super()._over(code, reason)
+        if self._landing.merging:
+            return
+        if not self._is_here or self._left_over is not None or self._stopped or self._trouble:
+            self._leave_for_good()
+        elif self._is_checked:
+            self._merge()
 
     def _leave(self) -> None:
         self._check.close()

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from nile.agent.worker import archive
 from nile.agent.worker.archive import Item
+from nile.agent.worker.assembling import CHUNK, Downloads
 from nile.agent.worker.compare import lacking
 from nile.agent.worker.dressing import Terms
+from nile.agent.worker.forking import Failure
 from nile.agent.worker.manifest import Manifest
 from nile.agent.worker.merging import Done, Merge
 from nile.agent.worker.patterns import Patterns
@@ -220,6 +222,27 @@ def test_files_that_are_called_otherwise_where_they_were_downloaded(tmp_path: Pa
     what = Merge(os.fsencode(tmp_path / "dest"), NAME, downloads, names={b"dir/\xff\n": b"d/1"})
     well(merged(bare(source), what)[0])
     assert (tmp_path / "dest/dir/\udcff\n").read_text() == "content"
+
+
+def test_what_wasnt_downloaded_isnt_taken_from_whatever_is_called_like_it(tmp_path: Path) -> None:
+    for name in ("1", "file"):
+        write(tmp_path, f"src/{name}", name)
+    source = read(f"{tmp_path}/src/")
+    (tmp_path / "dest").mkdir()
+    downloads = download(source, source.manifest.entries[1:], tmp_path / "dest")
+    what = Merge(os.fsencode(tmp_path / "dest"), NAME, downloads, names={b"file": b"file"})
+    ending, _ = merged(bare(source), what)
+    assert (ending.code, "wasn't downloaded (1)" in ending.said()) == ("incomplete", True), ending
+    assert not (tmp_path / "dest/file").exists()
+
+
+def test_one_that_becomes_shorter_while_its_holes_are_made(tmp_path: Path) -> None:
+    place = write(tmp_path, "src/file", "x" * 3 * CHUNK)
+    (entry,) = read(f"{tmp_path}/src/").manifest.entries[1:]
+    os.truncate(place, 2 * CHUNK + 1)
+    full = os.open(place, os.O_RDONLY)
+    with pytest.raises(Failure, match="shorter"):
+        Downloads._with_holes(full, os.fsencode(place), entry)
 
 
 def test_names_are_linked_whatever_they_were(tmp_path: Path) -> None:
