@@ -15,7 +15,8 @@ from nile.transport.agentwire import SHA2_512
 from nile.transport.base import PublicKey
 from nile.transport.hosttrust import CERTIFICATE_SUFFIX
 from nile.transport.keys import IdentityQuery, KeyRing, SigningFailed
-from nile.transport.wire import algorithm, string, u32
+from nile.transport.sshlib import public_key
+from nile.transport.wire import Reader, WireError, algorithm, string, u32
 
 _MAGIC = b"SSHSIG"
 _VERSION = 1
@@ -59,7 +60,26 @@ async def sign(ring: KeyRing, key: PublicKey, namespace: str, body: bytes) -> by
         raise CredentialsError(
             f"this key doesn't sign: {exc}", where=key.comment or None, remedy="Name another key."
         ) from exc
+    _check(key, signature, data)
     return _armoured(_MAGIC + u32(_VERSION) + string(key.blob) + fields + string(signature))
+
+
+def _check(key: PublicKey, signature: bytes, data: bytes) -> None:
+    """Is it what hosts take, by that key? An old agent may sign by RSA and SHA-1. Raises CredentialsError."""
+    if algorithm(key.blob).startswith("sk-"):  # of what a token signs only a host knows what it has to show
+        return
+    try:
+        how = Reader(signature).string()
+        kept = public_key.decode_ssh_public_key(key.blob).verify(data, signature)
+    except (public_key.KeyImportError, WireError, ValueError):
+        how, kept = b"", False
+    if how == b"ssh-rsa" or not kept:
+        what = "with SHA-1, which counts nowhere any more" if how == b"ssh-rsa" else "something else"
+        raise CredentialsError(
+            f"this key doesn't sign: whoever has it signed {what}",
+            where=key.comment or None,
+            remedy="Name another key, or use a newer ssh-agent.",
+        )
 
 
 def _armoured(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -85,6 +86,31 @@ def test_a_passphrase_is_asked_for(tmp_path: Path) -> None:
 
     assert verified(tmp_path, path, signed(KeyRing(ask), query(path))) == 0
     assert prompts == [f"Passphrase of {path}: "]
+
+
+class Agent(KeyRing):
+    """Signs what it likes: with another algorithm, or something else."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__()
+        self.how = how
+
+    async def sign(self, blob: bytes, data: bytes, flags: int) -> bytes:
+        return await super().sign(blob, **{"data": data, "flags": flags, **self.how})
+
+
+def test_an_agent_that_knows_no_sha_2(tmp_path: Path) -> None:
+    path = keygen(tmp_path / "key", "-b", "2048", kind="rsa")
+    with pytest.raises(CredentialsError, match="SHA-1"):
+        signed(Agent(flags=0), query(path))
+    assert verified(tmp_path, path, signed(Agent(), query(path))) == 0
+
+
+@pytest.mark.parametrize(("kind", "more"), KINDS)
+def test_an_agent_that_signs_something_else(tmp_path: Path, kind: str, more: tuple[str, ...]) -> None:
+    path = keygen(tmp_path / "key", *more, kind=kind)
+    with pytest.raises(CredentialsError, match="something else"):
+        signed(Agent(data=b"?"), query(path))
 
 
 def test_a_certificate_isnt_what_signs(tmp_path: Path) -> None:
