@@ -14,6 +14,8 @@ from nile.topology.model import ROOT_ID
 MOST_DELETED = 1000
 """Files that are deleted on a host without anybody being asked, and not more than this part of them:"""
 MOST_DELETED_OF = 0.1
+MOST_REASONS = 5
+"""Why hosts couldn't tell something, each said once."""
 LEAST_RATED = 1 << 20
 """Bytes of which it can be said at what rate they came: with fewer, it is delays that take the time."""
 
@@ -153,7 +155,8 @@ def not_checked(whom: Sequence[tuple[str, str]]) -> str:
     """Where nobody can tell who signed what came, and why."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in whom:
-        by_reason.setdefault(reason, []).append(name)
+        known = reason in by_reason or len(by_reason) < MOST_REASONS
+        by_reason.setdefault(reason if known else "for other reasons", []).append(name)
     said = "; ".join(f"{some_hosts(names)}: {reason}" for reason, names in by_reason.items())
     return f"taken from the tree, without a look at who signed it: {said}"
 

@@ -163,7 +163,7 @@ class TestWhoSaysTheSameForEver:
         it.go_on()
         all_ok(it)
         (said,) = [text for each in it.published if "who signed it" in (text := getattr(each, "text", ""))]
-        assert said.endswith(f": {it.tree[2].name} (reason 0)")
+        assert said.endswith(f": {it.tree[2].name} (1): reason 0")
 
 
 @pytest.mark.parametrize("said", [{"merging": True}, {"complete": True, "trouble": ""}])

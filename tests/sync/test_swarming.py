@@ -14,7 +14,7 @@ from nile.sync.swarmers import ENOUGH, MOST, NEIGHBOURS, Swarmer, Swarmers
 from nile.sync.swarming import END_S, HASHING_S, MERGE_S, STILL_S, STUCK_S
 from nile.sync.targets import Difference, Target
 from nile.sync.torrents import contents
-from nile.sync.wording import some_hosts
+from nile.sync.wording import not_checked, some_hosts
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.many import wide
@@ -177,6 +177,10 @@ class TestWhoSignedIt:
         assert it.copies == []
         names = some_hosts([it.tree[2].name, it.tree[4].name])
         assert f"without a look at who signed it: {names}: nobody is known" in notices(it)
+
+    def test_all_of_them_are_named_though_not_each_reason(self) -> None:
+        said = not_checked([(f"n{number:02}", f"why {number // 2}") for number in range(20)])
+        assert "; n[08-09] (2): why 4; n[10-19] (10): for other reasons" in said
 
     def test_who_signs_may_take_his_time(self) -> None:
         it = swarm()
