@@ -9,7 +9,7 @@ bytes any more, by the root, which has all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -108,6 +108,10 @@ class Chain:
             member.number = member.asked = tell.message["n"]
             self._members.add(member)
             yield tell
+
+    def spare(self, ids: Iterable[int]) -> None:
+        """Nobody of these is left out for being slow: nothing else comes to them."""
+        self._holdups.spared.update(ids)
 
     def close(self) -> Errands:
         """The last one need not wait for another one to follow. (Should one yet join, it is told.)"""

@@ -77,6 +77,8 @@ class Delivery:
         self.archive = group.archive
         self.bare = {target.name for target in group.targets if target.rsync is None}
         """Names of those for which there is no other way."""
+        self.let_go: set[str] = set()
+        """Names of those that were told to leave because nothing was recorded."""
         self._reasons: dict[int, tuple[str, str]] = {}
         """By id: code and reason of those for whom nothing came of it."""
         self._failure: Judgement | None = None
@@ -149,6 +151,8 @@ class Delivery:
         recorded = {"archive": True} if self.archive else streams.recorded(recorder)
         how = {"recorded": recorded, "ring": streams.ring, "hashed": streams.hashed}
         self.chain = Chain(streams.means, self._number, {**terms, **how}, streams.identity, self._out, t)
+        if self.archive and self.attempt >= ATTEMPTS:
+            self.chain.spare(target.id for target in self.targets if target.rsync is None)
         others = [target for target in self.targets if target is not recorder]
         yield from self.chain.join(others, t, streams.chains)
         if recorder is None:
@@ -196,7 +200,9 @@ class Delivery:
         yield from self._end_recording(t)
         if self.archive:  # who was served what isn't there needn't look for another way
             self._failure = told(message, Code.COPY)
+            before = len(self.chain.left_out)
             yield from self.chain.dissolve(reason, t)
+            self.let_go.update(name for name, _ in self.chain.left_out[before:])
         yield from self.chain.close()
 
     def _end_recording(self, t: float) -> Errands:
@@ -245,7 +251,8 @@ class Delivery:
             # Whoever was before it may have forged an end: sizes and times may be right, and nothing else.
             self._reasons[target.id] = (words(message["code"]), words(message["reason"]))
             target.by_contents = self._streams.hashed and message["code"] != NEVER_BEGAN
-            (self.again if message["code"] == "aborted" else self.left).append(target)
+            let_go = message["code"] == STOPPED and target.name in self.let_go
+            (self.again if let_go or message["code"] == "aborted" else self.left).append(target)
         yield from self._perhaps_over(t)
 
     def _perhaps_over(self, t: float) -> Errands:

@@ -29,6 +29,8 @@ class Holdups:
 
     def __init__(self, members: Members) -> None:
         self._members = members
+        self.spared: set[int] = set()
+        """Ids of those who are never to be left out."""
         self._blamed: dict[int, float] = {}
         """By ids of nodes because of whom somebody was left out (feeders, and those whose own disk was slow):
         what that one got in the end, in bytes/s."""
@@ -96,7 +98,7 @@ class Holdups:
         return len(self._own_fault) > max(1, len(self._members) // 3)
 
     def _blame(self, who: int, slow: Member, t: float) -> Member | None:
-        if len(self._members) < 2 or t - self._changed_s < CALM_S:
+        if len(self._members) < 2 or t - self._changed_s < CALM_S or slow.target.id in self.spared:
             return None
         if who in self._blamed and slow.best <= FASTER * self._blamed[who]:
             return None

@@ -73,7 +73,7 @@ class Streams:
         self.began_s = t
         differing = list(differing)
         differing.sort(key=self._place())
-        empty = self._empty(differing)
+        empty = self._empty(differing, source)
         others = [target for target in differing if target.rsync is not None and target not in empty]
         # A recording is made by another rsync, that reads patterns line by line.
         able = source.rsync is not None and not any(b"\n" in each for each in self._options.excludes)
@@ -84,10 +84,11 @@ class Streams:
             yield Publish(Notice(text))
         if (groups or empty) and not self._options.plain:
             self.identity = self._make_identity()
-        for targets in sorted(groups, key=len, reverse=True):
-            self._wait(self._group(targets, source, estimate(targets[0])))
+        made = [self._group(targets, source, estimate(targets[0])) for targets in groups]
         if empty:
-            self._wait(Group(empty, None, b"", archive=True))
+            made.append(Group(empty, None, b"", archive=True))
+        for group in sorted(made, key=lambda each: len(each.targets), reverse=True):
+            self._wait(group)
         yield from self._go_on(t)
 
     def _wait(self, group: Group) -> None:
@@ -95,13 +96,13 @@ class Streams:
             target.step = Step.STREAMING
         self._waiting.append(group)
 
-    def _empty(self, differing: Iterable[Target]) -> list[Target]:
-        """Those that get an archive: whoever has nothing yet; where it is but one, only if it has no rsync.
+    def _empty(self, differing: Iterable[Target], source: Survey) -> list[Target]:
+        """Those that get an archive: whoever has nothing yet; one alone only where there is no other way.
 
         To unpack it takes a third of the CPU time of an rsync that applies the same, and holes stay holes.
         """
         empty = [target for target in differing if target.rsync is None or target.has_nothing]
-        if len(empty) < LEAST:
+        if len(empty) < LEAST and source.rsync is not None:
             return [target for target in empty if target.rsync is None]
         return empty
 
@@ -158,7 +159,8 @@ class Streams:
         chain = delivery.chain
         if chain is not None:
             self.sent.update(chain.sent)
-            if whom := [each for each in chain.left_out if each[0] not in delivery.bare]:
+            others = delivery.bare | (delivery.let_go if delivery.attempt < ATTEMPTS else set())
+            if whom := [each for each in chain.left_out if each[0] not in others]:
                 yield Publish(Notice(left_out(whom)))
             if chain.through_ssh:
                 yield self._through_ssh(chain.through_ssh, chain.served)
@@ -187,7 +189,12 @@ class Streams:
                 target.step = Step.DIFFERS
 
     def _finish_archive(self, delivery: Delivery) -> Errands:
-        """For those without rsync for whom nothing came of it there is only the same once more."""
+        """For those without rsync for whom nothing came of it there is only the same once more.
+
+        Of the others those get it too who are not to blame for what happened, where enough of them are left.
+        """
+        once_more = delivery.attempt < ATTEMPTS
+        able = [each for each in delivery.again if each.rsync is not None and each.step is Step.STREAMING]
         again = []
         for target in delivery.again + delivery.left:
             if target.step is not Step.STREAMING:
@@ -195,10 +202,12 @@ class Streams:
             judgement = delivery.why_not(target)
             if target.rsync is not None:
                 target.step = Step.DIFFERS
-            elif delivery.attempt < ATTEMPTS and judgement.code not in OWN_FAULT:
+            elif once_more and judgement.code not in OWN_FAULT:
                 again.append(target)
             else:
                 yield from self.fail(target, judgement)
+        if once_more and len(again) + len(able) >= LEAST:
+            again += able
         if again:
             self._wait(Group(sorted(again, key=self._place()), None, b"", delivery.attempt + 1, archive=True))
 

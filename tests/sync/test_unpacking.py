@@ -8,6 +8,7 @@ import pytest
 
 from nile.events import Code, Verdict
 from nile.sync import Method, Purpose
+from nile.sync.holdups import HELD_S
 from nile.topology.model import ROOT_ID, Plan
 from tests.simulation.trees import tree
 from tests.sync.test_course import codes
@@ -123,6 +124,29 @@ def test_a_root_without_rsync_archives_all_the_same() -> None:
     assert notices(it).startswith("an archive for 2 that have nothing, and no rsync ")
 
 
+def test_of_a_root_without_rsync_one_alone_gets_an_archive_too() -> None:
+    it = Bare(tree([0]), set(), {1})
+    it.source = {"rsync": None}
+    it.run()
+    all_ok(it)
+    assert list(it.archives.values()) == [[1]]
+
+
+def test_the_largest_group_comes_first() -> None:
+    it = Bare(tree([0] * 7), {1}, {2, 3})
+    it.all_is_new = False
+    for node in (4, 5):
+        it.has[node] = "older"
+    it.chain.holds = True
+    it.run()
+    assert list(it.archives.values()) == [[1, 2, 3]]
+    assert min(it.archives) == min(it.chain.recordings), "that of two comes later"
+    it.chain.holds = False
+    it.chain.flow()
+    it.go_on()
+    all_ok(it)
+
+
 def test_a_first_release_and_what_is_mended_are_deliveries_too() -> None:
     it = Bare(tree([0]), {1}, purpose=Purpose.REPAIR)
     it.run()
@@ -203,6 +227,53 @@ class TestWhatComesToNothing:
         all_ok(it)
         assert list(it.archives.values()) == [[1, 2, 3]]
         assert [taker for _, taker in it.copies] == [1]
+
+    def test_who_has_it_gets_the_second_archive_where_the_first_was_at_fault(self) -> None:
+        it = Bare(tree([0] * 4), {1}, {2, 3, 4})
+        it.chain.spoils = {0: "broken"}
+        it.run()
+        all_ok(it)
+        assert list(it.archives.values()) == [[1, 2, 3, 4]] * 2
+        assert it.copies == []
+
+    def test_but_not_a_third(self) -> None:
+        it = Bare(tree([0] * 3), set(), {1, 2, 3})
+        it.chain.spoils = {0: "broken", 1: "broken"}
+        it.run()
+        all_ok(it)
+        assert list(it.archives.values()) == [[1, 2, 3]] * 2
+        assert len(it.copies) == 3
+
+    def test_nobody_without_rsync_is_left_out_twice_for_being_slow(self) -> None:
+        it = Bare(tree([0] * 5), {1, 2, 3, 4, 5})
+        it.chain.holds = True
+        it.run()
+        for feeder in (3, 1):
+            self.held(it, feeder)
+        assert [it.chain.of(node) is None for node in (1, 2, 3, 4, 5)] == [False, True, False, True, False]
+        it.chain.holds = False
+        it.chain.flow()
+        while len(it.archives) < 2:
+            it.step()
+        it.chain.holds = True
+        it.go_on()
+        assert list(it.archives.values())[1:] == [[2, 4]]
+        for _ in range(2):
+            self.held(it, 2)
+        assert it.chain.of(4) is not None
+        it.chain.holds = False
+        it.chain.flow()
+        it.go_on()
+        all_ok(it)
+        assert len(it.archives) == 2
+
+    def held(self, it: Bare, node: int) -> None:
+        """It says that it waits for its successor, and those before it have said nothing for long."""
+        it.t += HELD_S
+        seat = it.chain.of(node)
+        assert seat is not None
+        it.chain.tell(node, seat.number, "held", "successor")
+        it.go_on()
 
     def test_and_left_out_of_the_archive_it_is_named(self) -> None:
         it = Bare(tree([0, 0, 0]), set(), {1, 2, 3})
