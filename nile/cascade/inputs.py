@@ -84,6 +84,8 @@ class Attested:
     certified: tuple[int, ...] = ()
     """Hosts that may be logged in to by a certificate, or another key, and so may have none of these."""
     refused: str = ""
+    opened: tuple[tuple[int, bytes], ...] = ()
+    """By which of these keys the others were logged in to, as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)

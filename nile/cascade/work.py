@@ -249,9 +249,10 @@ class Work:
                 notes: list[Action] = [Publish(Notice(note))] if note else []
                 said = {"answer": answer, "refused": refused, "spent": spent}
                 return notes + self.reached(ROOT_ID, {"number": number, **said}, t)
-            case Attested(number, body, signatures, certified, refused):
+            case Attested(number, body, signatures, certified, refused, opened):
                 signed = {"body": body, "signatures": list(signatures), "certified": list(certified)}
-                return self.reached(ROOT_ID, {"number": number, **signed, "refused": refused}, t)
+                told = {"number": number, **signed, "opened": dict(opened), "refused": refused}
+                return self.reached(ROOT_ID, told, t)
 
     def verdicts(self, hosts: list[Host], t: float) -> list[Action]:
         """These have their verdicts. What follows from that may bring about others: all are taken out."""

@@ -111,7 +111,10 @@ class Signatures:
         takers = {node_id: self._taker(node_id) for node_id in action.takers}
         signed, why = await self._signed(likeliest(takers.values()), body)
         undecided = tuple(node_id for node_id, taker in takers.items() if not taker.can_tell(signed))
-        self._give(Attested(action.number, body, tuple(signed.values()), undecided, "" if signed else why))
+        opened = tuple((each, key) for each, taker in takers.items() if (key := taker.opened) in signed)
+        self._give(
+            Attested(action.number, body, tuple(signed.values()), undecided, "" if signed else why, opened)
+        )
 
     def _taker(self, node_id: int) -> Taker:
         login = self._login(node_id)

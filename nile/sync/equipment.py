@@ -37,6 +37,7 @@ class Equipment:
         self._authority = None if options.plain else authority()
         self._statement: dict[str, Any] = {}
         self._certified: frozenset[int] = frozenset()
+        self._opened: dict[int, bytes] = {}
 
     def torrent(self) -> dict[str, Any]:
         """What is in the torrent beside files."""
@@ -52,12 +53,14 @@ class Equipment:
         """So the operator's keys say that it is theirs."""
         self._statement = {"statement": message["body"], "signatures": message["signatures"]}
         self._certified = frozenset(message["certified"])
+        self._opened = message["opened"]
 
     def host(self, node_id: int, word: str) -> dict[str, Any]:
         """With what a host's peer begins; it is for that one alone."""
         options = self._options
         own = {"python": options.peer_python, "all": options.checksum}
-        signed = {**self._statement, "certified": node_id in self._certified}
+        known = {"certified": node_id in self._certified, "opened": self._opened.get(node_id, b"")}
+        signed = {**self._statement, **known}
         return {**self._each(SLOTS, options.bwlimit_kib_s, word), **own, **signed}
 
     def _each(self, slots: int, limit_kib_s: int | None, word: str) -> dict[str, Any]:

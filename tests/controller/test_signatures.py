@@ -131,6 +131,7 @@ async def test_each_host_has_its_signature_where_each_has_a_key_of_its_own() -> 
 async def test_a_host_whose_key_doesnt_sign_cant_tell() -> None:
     answer = await attested((OTHER,), (KEY, OTHER), (KEY, OTHER), (KEY, OTHER), opened={2: KEY, 3: OTHER})
     assert (signers(answer), answer.certified) == ([KEY.blob], (1, 3, 4))
+    assert answer.opened == ((2, KEY.blob),)
 
 
 async def test_one_that_was_logged_in_to_by_a_certificate_cant_tell_and_by_the_key_beside_it_can() -> None:

@@ -167,7 +167,13 @@ class Local:
                 pytest.fail("nobody may log in to another")
             elif isinstance(errand, Attest):
                 self._attested = errand
-                signed: Message = {"body": b"", "signatures": [], "certified": [], "refused": ""}
+                signed: Message = {
+                    "body": b"",
+                    "signatures": [],
+                    "certified": [],
+                    "opened": {},
+                    "refused": "",
+                }
                 self._carry_out(self._job.heard(ROOT_ID, {"n": errand.number, **signed}, 0.0))
             elif isinstance(errand.event, Decision):
                 if self._dies(ROOT_ID, {"do": "decide"}):

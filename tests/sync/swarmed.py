@@ -158,6 +158,7 @@ class Swarmed(Workers):
             "body": b"body",
             "signatures": [b"one"],
             "certified": [3],
+            "opened": {2: b"key"},
             "refused": self.unsigned,
         }
         self._say(ROOT_ID, errand.number, **signed)

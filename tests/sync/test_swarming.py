@@ -151,6 +151,7 @@ class TestWhoSignedIt:
         told = {node: message for node, message in it.begun if node != ROOT_ID}
         assert {(each["statement"], *each["signatures"]) for each in told.values()} == {(b"body", b"one")}
         assert {node for node, each in told.items() if each["certified"]} == {3}
+        assert {node: each["opened"] for node, each in told.items() if each["opened"]} == {2: b"key"}
 
     def test_where_nobody_signs_there_is_no_swarm(self) -> None:
         it = swarm()

@@ -5,7 +5,8 @@ destination, this torrent and the archive in it, and signed by one who may log
 in here (see signatures, signers). Where that can't be told here at all, since
 this user has no list of keys or there is no ssh-keygen, it is taken for what the
 tree brought, which is said: so it is with all other ways to copy. The same goes
-for a key that isn't in the list where one logs in by certificate (`certified`).
+for a key that isn't in the list where one logs in by certificate (`certified`),
+or by that very key (`opened`), which sshd then has from elsewhere.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from nile.agent.worker.signatures import (
     remedy,
     verify,
 )
-from nile.agent.worker.signers import signers, who_logged_in
+from nile.agent.worker.signers import NOBODY, is_listed, signers, who_logged_in
 from nile.agent.worker.working import PIECE, WORK
 
 TYPE_CHECKING = False
@@ -86,8 +87,14 @@ class Check:
             wanted = Statement(run, self._place.dest, self._info_hash, said.digest, 0, 0)
             kept = self._place.signed_in
             said.check(wanted, now, Serials(kept).last() if kept else -1)
-            self._known = known = signers(who_logged_in(), now)
+            user = who_logged_in()
+            self._known = known = signers(user, now)
             self._ours = [each for each in self._message["signatures"] if key_of(each) in known]
+            opened = self._message["opened"]
+            if not self._ours and opened and not is_listed(user, opened):
+                raise CantError(
+                    NOBODY, "the key of this login is in no list of this user: sshd has it elsewhere", ""
+                )
             if not self._ours:
                 raise refused(UNSIGNED, "it is signed with no key that is known here")
             self._verify_next()

@@ -111,6 +111,18 @@ def signers(user: User, now: float) -> "Dict[bytes, Signer]":
     return found
 
 
+def is_listed(user: User, blob: bytes) -> bool:
+    """Does a file of this user have that key, with whatever options?"""
+    for name in FILES:
+        try:
+            text = _read(os.path.join(user.home, name), user)
+        except OSError:  # nor does sshd read it
+            continue
+        if binascii.b2a_base64(blob, newline=False) in text:
+            return True
+    return False
+
+
 def _read(path: str, user: User) -> bytes:
     """What is in a file that only this user or root can write. Raises OSError."""
     path = os.path.realpath(path)

@@ -136,7 +136,7 @@ class Swarm:
             worker.metainfo({"n": 9, "chunk": chunk})
         place = self.places[host]
         stated = Statement(RUN, place.dest, self.hash, self.digest, 1, int(time.time()) + 60)
-        signed: Message = {"statement": stated.pack(), "signatures": [], "certified": False}
+        signed: Message = {"statement": stated.pack(), "signatures": [], "certified": False, "opened": b""}
         worker.peer({**HOW, **MERGED_AS, **signed, **how, "n": 10 + host}, self.places[host], found)
 
     def join(self, host: int, *others: int, **how: Any) -> None:
