@@ -8,6 +8,9 @@ from typing import Any
 from nile.agent.wire import Frame
 from nile.events import Event
 
+COUNTS_S = 24 * 3600
+"""How long a host may take to get what was signed (see `Attest`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Adopt:

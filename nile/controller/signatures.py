@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from nile.agent.worker.signatures import NAMESPACE, Statement
 from nile.cascade import Attest, Attested, Sign, Signed, Vouch, Vouched
+from nile.cascade.actions import COUNTS_S
 from nile.controller.attesting import Taker, likeliest
 from nile.errors import CredentialsError
 from nile.events import Code
@@ -20,8 +21,6 @@ ATTEST_S = 60.0
 """For the first of the operator's keys to sign: an ssh-agent may ask its user."""
 REST_S = 5.0
 """For the others, once one has."""
-LASTS_S = 24 * 3600
-"""How long a host may take to get what was signed."""
 
 
 class Signatory(Protocol):
@@ -105,7 +104,7 @@ class Signatures:
 
     async def _attest(self, action: Attest) -> None:
         now_s = time.time()
-        times = {"serial": int(now_s * 1000), "until": int(now_s) + LASTS_S}
+        times = {"serial": int(now_s * 1000), "until": int(now_s) + COUNTS_S}
         stated = Statement(action.run, action.dest, action.info_hash, action.digest, **times)
         body = stated.pack()
         takers = {node_id: self._taker(node_id) for node_id in action.takers}

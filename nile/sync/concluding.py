@@ -14,6 +14,8 @@ from nile.sync.roster import Roster
 from nile.sync.targets import DONE, Step, Target
 
 ENOUGH = Judgement(Verdict.CANCELLED, Code.CANCELLED, "the swarm was stopped before it had all")
+_SPARED = frozenset({Step.ABSENT, Step.CHECKING, Step.COMPARING})
+"""Who isn't there is judged otherwise; the others got their copy, and it is only being looked at."""
 
 
 class Lasting:
@@ -37,9 +39,8 @@ class Lasting:
 
 def give_up(lasting: Lasting, targets: Roster, fail: Callable[[Target, Judgement], Errands]) -> Errands:
     """Once its user has enough of it, on those that still lack something."""
-    for target in targets.at(*(set(Step) - DONE - {Step.ABSENT})) if lasting.enough else ():
-        if not (target.step is Step.CHECKING and target.seeds):
-            yield from fail(target, ENOUGH)
+    for target in targets.at(*(set(Step) - DONE - _SPARED)) if lasting.enough else ():
+        yield from fail(target, ENOUGH)
 
 
 def seeding(targets: Roster) -> list[Target]:

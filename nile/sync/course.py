@@ -295,7 +295,7 @@ class Sync:
         elif self._options.swarms:
             # A swarm has whole files: none of a release can be linked to those of the one before.
             unlinked = [target for target in differing if not target.current]
-            yield from self._swarm.begin(unlinked, self._counting.estimate, t)
+            yield from self._swarm.begin(unlinked, self._late.awaited, self._counting.estimate, t)
 
     def _welcome(self, t: float) -> Errands:
         """Those that came late to a swarm that lasts."""

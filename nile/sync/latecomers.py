@@ -10,12 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from nile.cascade.actions import COUNTS_S
 from nile.sync.options import SyncOptions
 from nile.sync.roster import Roster
 from nile.sync.targets import UNSETTLED, Difference, Step, Target
+from nile.sync.torrents import NO_ROOM, fits
 
 WAIT_S = 10.0
 """For all others, once somebody is known to lack something."""
+SPARE_S = 3600.0
+"""For a host to have a look at a signature while it still counts."""
+IS_OVER = "the swarm is over"
+OUT_OF_DATE = "the swarm's signature has expired"
+LACKS_MORE = "it lacks more than those for whom the swarm was begun"
 
 
 class Latecomers:
@@ -44,6 +51,11 @@ class Latecomers:
         for target in self._late:
             target.not_before_s = math.inf
 
+    @property
+    def awaited(self) -> list[Target]:
+        """Those that may come yet."""
+        return list(self._late)
+
     def arrived(self, estimate: Callable[[Target], Difference | None]) -> list[Target]:
         """Those that are known by now to lack something, and what; each is given once."""
         found = []
@@ -54,3 +66,30 @@ class Latecomers:
                 del self._late[target]
                 target.not_before_s = 0.0
         return found
+
+
+class Admission:
+    """What a swarm has for those that come late, and until when; from `made` and `signed` on."""
+
+    def __init__(self) -> None:
+        self._only: frozenset[bytes] = frozenset()
+        self._until_s = math.inf
+
+    def made(self, only: bytes) -> None:
+        """Its torrent has these files, a zero byte between them; b"": all."""
+        self._only = frozenset(only.split(b"\0")) if only else frozenset()
+
+    def signed(self, t: float) -> None:
+        """That counts from now on."""
+        self._until_s = t + COUNTS_S - SPARE_S
+
+    def refusal(self, target: Target, found: Difference, t: float) -> str:
+        """Why one that differs so can't take part any more; "" where it can."""
+        if not fits(target, found):
+            return NO_ROOM
+        if t > self._until_s:
+            return OUT_OF_DATE
+        lacks = frozenset(found.paths.split(b"\0"))  # {b""} where that is too much to name
+        if self._only and not found.only_more and not lacks <= self._only:
+            return LACKS_MORE
+        return ""

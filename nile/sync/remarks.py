@@ -24,8 +24,10 @@ class Remarks:
         self._unchecked.setdefault(name, reason)
 
     def say(self) -> Errands:
-        """All of that."""
+        """All of that, once."""
         if self._unchecked:
             yield Publish(Notice(not_checked(list(self._unchecked.items()))))
         if self._left_out:
             yield Publish(Notice(left_to_rsync(self._left_out)))
+        self._unchecked.clear()
+        self._left_out.clear()

@@ -148,6 +148,11 @@ class Swarmers:
         return list(self._wanting.values())
 
     @property
+    def getting(self) -> list[Swarmer]:
+        """Those of them that aren't putting it in place already."""
+        return [peer for peer in self._wanting.values() if not (peer.port and peer.due_s)]
+
+    @property
     def done(self) -> bool:
         """Are there no such?"""
         return not self._wanting

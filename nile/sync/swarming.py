@@ -28,6 +28,7 @@ from nile.sync.equipment import Equipment
 from nile.sync.following import Following
 from nile.sync.introducing import Introducing
 from nile.sync.judging import hangs, no_other_way, source_changed, told
+from nile.sync.latecomers import IS_OVER, Admission
 from nile.sync.lateness import MOST_LAST_S
 from nile.sync.launching import START_S, Launching
 from nile.sync.making import Making
@@ -85,6 +86,7 @@ class Swarm:
         self._carrying = Carrying(means.asking, means.options.wheels, self._without)
         self._launching = Launching(means, self._all, self.following, self._said)
         self._making = Making(means, self._ready, self._not_made)
+        self._admission = Admission()
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
         self._hosts = 0
@@ -102,9 +104,13 @@ class Swarm:
     # Its beginning.
 
     def begin(
-        self, differing: Iterable[Target], estimate: Callable[[Target], Difference | None], t: float
+        self,
+        differing: Iterable[Target],
+        awaited: Iterable[Target],
+        estimate: Callable[[Target], Difference | None],
+        t: float,
     ) -> Errands:
-        """Take these hosts, in the order in which they hang in the tree."""
+        """Take these hosts, in the order in which they hang in the tree; others are `awaited`."""
         differing = list(differing)
         found = {target: estimate(target) for target in differing}
         place = {node_id: at for at, node_id in enumerate(in_order(self._means.hosts))}
@@ -127,18 +133,26 @@ class Swarm:
         whole = self._means.bulk.size
         self._carrying.coming = {to.id: whole if each is None else each.move for to, each in found.items()}
         what = contents(self._options, {target: found[target] for target in targets})
+        self._admission.made(what["only"])
         fields = {**what, **self._equipment.torrent()}
-        yield from self._making.begin([target.id for target in targets], fields)
+        yield from self._making.begin([target.id for target in [*targets, *awaited]], fields)
 
     def welcome(self, target: Target, found: Difference, t: float) -> Errands:
         """One more, late; where that can't be, it is served as any host that isn't in a swarm."""
-        if self.active and not (self._ending or self._dissolved) and fits(target, found):
-            self._hosts += 1
-            self._tally.hosts += 1
-            self._launching.wait([target])
-            self.following.joins(target, t)
-            self.lasting.begins_anew()
-            yield from self._start_next(t)
+        over = not self.active or self._ending or self._dissolved
+        if why := IS_OVER if over else self._admission.refusal(target, found, t):
+            yield from self._to_rsync(target, why)
+            if not self.active:
+                yield from self._remarks.say()
+            return
+        self._hosts += 1
+        self._tally.hosts += 1
+        self._moved_s = t
+        self._carrying.coming[target.id] = found.move
+        self._launching.wait([target])
+        self.following.joins(target, t)
+        self.lasting.begins_anew()
+        yield from self._start_next(t)
 
     def _ready(self, message: dict[str, Any], t: float) -> Errands:
         """There is a torrent, and it is signed."""
@@ -147,6 +161,7 @@ class Swarm:
         yield from self._tracking.begin()
         assert self._equipment is not None
         self._equipment.signed(message)
+        self._admission.signed(t)
         fields = self._equipment.seed(self.following.word(ROOT_ID))
         tell = self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
         self._introducing.seed = Swarmer(ROOT_ID, None, number=tell.message["n"], due_s=t + START_S)
@@ -266,7 +281,8 @@ class Swarm:
             raise ValueError("it is complete, and took no part")
         target.peer = peer.program or target.peer
         self._all.completes(peer)
-        self.following.is_at(peer.id, SwarmState.COMPLETE)
+        state = SwarmState.LEFT_OUT if trouble else SwarmState.COMPLETE
+        self.following.is_at(peer.id, state, trouble)
         peer.due_s = None
         self._served += not trouble
         self._moved_s = t
@@ -344,9 +360,8 @@ class Swarm:
                 yield from self._fail(target, no_other_way(reason))
             else:
                 target.step = Step.DIFFERS
-        for peer in self._all.wanting:
-            if not (peer.port and peer.due_s):  # it has all
-                yield from self._leave_out(peer, reason, tell=True)
+        for peer in self._all.getting:
+            yield from self._leave_out(peer, reason, tell=True)
         yield from self._perhaps_over(t)
 
     def gone(self, target: Target, t: float) -> Errands:
@@ -403,7 +418,7 @@ class Swarm:
             return
         yield from self._look_after_root(t)
         moved_s = max(self._moved_s, self._carrying.moved_s)
-        if self._serving and self._all.listening and t - moved_s > STUCK_S:
+        if self._serving and self._all.listening and t - moved_s > STUCK_S and self._may_be_stuck:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
         for peer in self._all.new_gateways():
             yield from self._introducing.outside(peer)
@@ -415,6 +430,11 @@ class Swarm:
         for peer in self._all:
             if not peer.inside and peer.due_s is not None and t > peer.due_s and not self._at_it(peer, t):
                 yield from self._judge_hanging(peer)
+
+    @property
+    def _may_be_stuck(self) -> bool:
+        """One that lasts, and has served hosts, is there for others, too: who gets nothing goes alone."""
+        return bool(self._all.getting) and not (self._served and self._options.serve_s > 0)
 
     def _look_after_root(self, t: float) -> Errands:
         """Does it get on with the torrent, and then with its seed?"""

@@ -12,10 +12,11 @@ import pytest
 
 from nile.agent.worker.signatures import Statement
 from nile.cascade import Attest, Attested, Sign, Signed, Vouch, Vouched
+from nile.cascade.actions import COUNTS_S
 from nile.controller import signatures
 from nile.controller.attesting import LIKELY, MOST_KEYS
 from nile.controller.prepare import neighbours
-from nile.controller.signatures import LASTS_S, Signatures
+from nile.controller.signatures import Signatures
 from nile.errors import CredentialsError
 from nile.options import Kex, Signing, SshClient
 from nile.topology.model import HostSpec, RelayRole
@@ -100,7 +101,7 @@ async def test_what_is_delivered_is_signed_for_a_day_with_the_keys_of_most_login
     stated = Statement.unpack(answer.body)
     assert stated[:4] == ("r1", b"/srv", b"h" * 20, b"d" * 32)
     assert stated.serial >= (time.time() - 60) * 1000
-    assert 0 < stated.until - time.time() <= LASTS_S
+    assert 0 < stated.until - time.time() <= COUNTS_S
     assert len(answer.signatures) == LIKELY
     assert answer.signatures[0] == b"%b in nile-swarm of %b" % (KEY.blob, answer.body)
     assert (answer.number, answer.refused) == (9, "")

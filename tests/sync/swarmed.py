@@ -248,5 +248,6 @@ class Swarmed(Workers):
         assert not self.numbers, "something of a swarm is still there"
 
     def _close(self, node_id: int, message: Message) -> None:
-        assert node_id not in self.numbers.keys() - self.unpeered, "others still need it"
+        serving = self.numbers.keys() - self.unpeered - self.trouble.keys()
+        assert node_id not in serving, "others still need it"
         super()._close(node_id, message)

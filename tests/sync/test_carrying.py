@@ -35,8 +35,10 @@ def a_wheel(file: str = PACKED, data: bytes = DATA) -> Wheel:
 class Brought(Swarmed):
     """Hosts that have no libtorrent are `bare`: what their Pythons say that they are, by their ids."""
 
-    def __init__(self, bare: dict[int, list[Message]], plan: Any = FIVE, wheels: Any = None) -> None:
-        super().__init__(plan, wheels=(a_wheel(),) if wheels is None else tuple(wheels))
+    def __init__(
+        self, bare: dict[int, list[Message]], plan: Any = FIVE, wheels: Any = None, **options: Any
+    ) -> None:
+        super().__init__(plan, wheels=(a_wheel(),) if wheels is None else tuple(wheels), **options)
         self.bare = bare
         self.move = LARGE
         self.free = defaultdict(lambda: 2 * LARGE)
