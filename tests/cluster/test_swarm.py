@@ -30,7 +30,7 @@ SIZE = 12_000_000
 """Bytes: more than one second at that rate."""
 WITHOUT = "h006"
 KNOWING, ESTRANGED = "h001", "h002"
-"""In whose home the key that logs in is listed, as sshd itself has it elsewhere; and another key alone."""
+"""Whose home lists the key that logs in, as sshd has it elsewhere; and one that binds it to a command."""
 HOME = (
     "mount -t tmpfs none /mnt && mkdir -p -m 700 /mnt/home/.ssh /mnt/work && "
     "{} > /mnt/home/.ssh/authorized_keys && "
@@ -67,7 +67,8 @@ def wires(tmp_path_factory: pytest.TempPathFactory, peers: Path) -> Iterator[Lab
 def homes(wires: Lab, tmp_path: Path) -> Iterator[None]:
     """Two hosts have lists of who may log in there."""
     stranger = keygen(tmp_path / "stranger").with_suffix(".pub").read_text().strip()
-    lists = {KNOWING: f"cat {OWN}/authorized_keys", ESTRANGED: f"echo '{stranger}'"}
+    bound = f"{{ echo '{stranger}'; sed 's/^/command=\"x\" /' {OWN}/authorized_keys; }}"
+    lists = {KNOWING: f"cat {OWN}/authorized_keys", ESTRANGED: bound}
     for host, shown in lists.items():
         made = wires.run_on(host, ["sh", "-c", HOME.format(shown)])
         assert made.returncode == 0, made.stderr
