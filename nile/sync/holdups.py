@@ -3,12 +3,13 @@
 Where one is slow, all before it stand still, and say so: the last of them
 names the cause. Whoever that is, is left out. If the next one of the same
 feeder is as slow, it is the way to both of them, and it remains; unless it was
-faster before, by the same way: then it has become slow itself.
+faster before, by the same way: then it has become slow itself. But no feeder
+costs more than a few hosts that.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 
 from nile.agent.worker.ring import APPLIER, SUCCESSOR
 from nile.sync.member import Member, Members
@@ -22,6 +23,8 @@ CALM_S = 3.0
 """How long a chain has to find its pace after somebody was left out."""
 FASTER = 2.0
 """How many times what the one before got is too much for a way that is slow."""
+MOST_BLAMED = 3
+"""Hosts that are left out because of one feeder: where they get all but nothing, each was faster before."""
 
 
 class Holdups:
@@ -34,6 +37,8 @@ class Holdups:
         self._blamed: dict[int, float] = {}
         """By ids of nodes because of whom somebody was left out (feeders, and those whose own disk was slow):
         what that one got in the end, in bytes/s."""
+        self._times: Counter[int] = Counter()
+        """How many were left out because of whom."""
         self._changed_s = float("-inf")
         self._held: deque[tuple[float, Member]] = deque()
         """Who said of late that it is held up, and when: the last of the chain, then the last of those who
@@ -102,5 +107,8 @@ class Holdups:
             return None
         if who in self._blamed and slow.best <= FASTER * self._blamed[who]:
             return None
+        if self._times[who] >= MOST_BLAMED:
+            return None
+        self._times[who] += 1
         self._blamed[who] = slow.pace
         return slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from nile.topology.model import ROOT_ID
 
 STILL = 0.5
 """A member stands still, that did so for this part of the time between two reports."""
+LASTS_S = 4.0
+"""Over how long it is seen what somebody gets who stands still now and then."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,15 +62,23 @@ class Member:
     report_s: float = float("-inf")
     """when the last one came, and what it said of these."""
     report: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    pace: float = 0.0
-    """Bytes/s that it got between these two reports,"""
     best: float = 0.0
-    """and at best, since its feeder feeds it."""
+    """Bytes/s that it got between two reports at best, since its feeder feeds it."""
+    lately: deque[tuple[float, int]] = field(default_factory=deque)
+    """When it reported, by its own clock, in the last LASTS_S and once before, and how much it had."""
 
     @property
     def giver(self) -> int:
         """The id of its feeder."""
         return self.feeder.target.id if self.feeder else ROOT_ID
+
+    @property
+    def pace(self) -> float:
+        """Bytes/s that it got of late."""
+        if len(self.lately) < 2:
+            return 0.0
+        (begin, had), (end, has) = self.lately[0], self.lately[-1]
+        return (has - had) / (end - begin) if end > begin else 0.0
 
     def reports(self, progress: dict[str, Any], t: float) -> None:
         """It says how far it is; raises KeyError, TypeError or ValueError."""
@@ -78,8 +89,10 @@ class Member:
         still = {APPLIER: applier, SUCCESSOR: successor}
         most = max(still, key=lambda who: still[who])
         self.waits_for = most if still[most] > STILL * span > 0 else ""
-        self.pace = max(0, grown) / span if span > 0 else 0.0
-        self.best = max(self.best, self.pace)
+        self.best = max(self.best, max(0, grown) / span if span > 0 else 0.0)
+        self.lately.append((now[0], self.received))
+        while len(self.lately) > 2 and now[0] - self.lately[1][0] >= LASTS_S:
+            self.lately.popleft()
         self.report_s, self.report = t, (now[0], now[1], now[2])
 
 

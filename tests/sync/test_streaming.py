@@ -778,6 +778,31 @@ class TestWhoIsSlow:
         self.says(it, 2, "successor")
         assert it.chain.served[count:] == [(2, 5)] * leaves
 
+    @pytest.mark.parametrize(("then", "leaves"), [(1_500_000, False), (6_000_000, True)])
+    def test_that_one_got_nothing_at_the_last_moment_says_little(self, then: int, leaves: bool) -> None:
+        it = self.held_up()
+        for at, received in (1.0, 0), (9.0, 80_000_000), (12.0, 84_000_000), (13.0, 84_000_000):
+            self.fares(it, 3, at, 0.0, 0.0, received)
+        self.says(it, 2, "successor")
+        count = len(it.chain.served)
+        self.fares(it, 4, 3.0, 0.0, 0.0)
+        self.fares(it, 4, 4.0, 0.0, 0.0, then)
+        it.t += HELD_S
+        self.says(it, 2, "successor")
+        assert it.chain.served[count:] == [(2, 5)] * leaves
+
+    def test_one_feeder_costs_few_hosts_that(self) -> None:
+        it = self.held_up(8)
+        count = len(it.chain.served)
+        for node in (3, 4, 5, 6):
+            self.fares(it, node, 1.0, 0.0, 0.0)
+            self.fares(it, node, 2.0, 0.0, 0.0, 1_000_000)
+            self.fares(it, node, 9.0, 0.0, 0.0, 1_000_000)
+            self.fares(it, node, 19.0, 0.0, 0.0, 1_000_000)
+            self.says(it, 2, "successor")
+            it.t += HELD_S
+        assert it.chain.served[count:] == [(2, 4), (2, 5), (2, 6)]
+
     def test_a_chain_has_time_to_find_its_pace(self) -> None:
         it = self.held_up()
         self.says(it, 4, "successor")
