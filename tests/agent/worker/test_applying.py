@@ -23,6 +23,7 @@ from tests.agent.worker.copying import (
     a_loop,
     contents,
     copy,
+    halt,
     installed,
     litter,
     well,
@@ -199,7 +200,7 @@ def test_an_rsync_that_stands_still_is_given_up(tmp_path: Path, taped: tuple[Pat
         began = loop.now()
 
         def stop(feed: Feed) -> None:
-            os.killpg(feed.pid, signal.SIGSTOP)
+            halt(feed.pid)
             os.write(feed.applying.stdin, taped[2][BIG // 2 :][:100])
 
         feed = Feed(loop, taped[2][: BIG // 2], dest, stop, delete=True, stall_s=1)

@@ -28,7 +28,7 @@ from nile.agent.worker.recording import WITHHELD, Spool
 from nile.agent.worker.running import Ending
 from nile.agent.worker.trees import Source
 from tests.agent.worker.chaining import descriptors
-from tests.agent.worker.copying import NAME, a_loop, litter, tree
+from tests.agent.worker.copying import NAME, a_loop, halt, litter, tree
 from tests.agent.worker.taping import Feed
 from tests.agent.worker.trees import write
 from tests.agent.worker.unpacking import BIG, Unpacked, packed, read, same, unpack, well
@@ -86,7 +86,7 @@ def test_one_that_stands_still_is_killed(tmp_path: Path, plain: Source) -> None:
     stream = packed(plain)
 
     def stop(feed: Feed) -> None:
-        os.kill(feed.pid, signal.SIGSTOP)
+        halt(feed.pid)
         os.write(feed.applying.stdin, stream[-9:-4])
 
     ending = unpack(stream[:-9], tmp_path / "dest", stop, stall_s=1)
