@@ -303,8 +303,7 @@ class Swarm:
             else:
                 reason = words(message["reason"]) if message.get("code") else "its peer ended"
                 yield from self._leave_out(peer, reason, tell=False)
-        self._is_out(peer)
-        yield from self._tracking.out(peer)
+        yield from self._is_out(peer)
         yield from self._start_next(t)
         yield from self._perhaps_over(t)
 
@@ -319,7 +318,7 @@ class Swarm:
         yield from self._start_next(t)
         yield from self._perhaps_over(t)
 
-    def _is_out(self, peer: Swarmer) -> None:
+    def _is_out(self, peer: Swarmer) -> Errands:
         """Nothing of its peer is left, or it isn't waited for."""
         peer.inside = False
         self._carrying.drop(peer)
@@ -328,13 +327,13 @@ class Swarm:
         if peer.target is not None and peer.target.seeds:
             peer.target.seeds = False
             self._free(peer.target)
+        yield from self._tracking.out(peer)
 
     def _leave_out(self, peer: Swarmer, reason: str, *, tell: bool) -> Errands:
         """It gets nothing more here."""
         target = peer.target
         assert target is not None
-        self._is_out(peer)
-        yield from self._tracking.out(peer)
+        yield from self._is_out(peer)
         self.following.is_at(target.id, SwarmState.LEFT_OUT, reason)
         self._means.ways.left(target.id)
         if tell:
@@ -342,9 +341,13 @@ class Swarm:
         yield from self._to_rsync(target, reason)
 
     def _to_rsync(self, target: Target, reason: str) -> Errands:
-        """It is served otherwise, if it can be."""
+        """It is to be said that it is served otherwise."""
         self._remarks.left_out(target.name, reason)
         target.peer = target.peer or RSYNC
+        yield from self._otherwise(target, reason)
+
+    def _otherwise(self, target: Target, reason: str) -> Errands:
+        """It is served otherwise, if it can be."""
         if target.rsync is None:
             yield from self._fail(target, no_other_way(reason))
         else:
@@ -356,10 +359,7 @@ class Swarm:
         if self._launching and not self.broken:
             yield Publish(Notice(no_swarm(reason)))
         for target in self._launching.drop_all():
-            if target.rsync is None:
-                yield from self._fail(target, no_other_way(reason))
-            else:
-                target.step = Step.DIFFERS
+            yield from self._otherwise(target, reason)
         for peer in self._all.getting:
             yield from self._leave_out(peer, reason, tell=True)
         yield from self._perhaps_over(t)
@@ -371,8 +371,7 @@ class Swarm:
         if self._launching.drop(target):
             self.following.out(target.id)
         if (peer := self._all.of(target.id)) is not None:
-            self._is_out(peer)
-            yield from self._tracking.out(peer)
+            yield from self._is_out(peer)
             yield from self._start_next(t)
         yield from self._perhaps_over(t)
 
