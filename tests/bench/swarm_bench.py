@@ -7,7 +7,6 @@ is counted by the ports of the lab, headers included.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import yaml
 
 from nile.agent.worker.metainfo import piece_size
 from tests.bench import aria2
+from tests.bench.copies_cli import measure, read
 from tests.bench.copies_page import Line, Page, plot, plot_rates
 from tests.bench.sync_bench import (
     CASCADE,
@@ -276,27 +276,11 @@ CASES = {
 
 def main() -> int:
     """Measure, and print tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all by default")
-    parser.add_argument("--hosts", type=int, default=12, help="a multiple of 3")
-    parser.add_argument("--rate", type=int, default=64, help="Mbit/s of every port and uplink")
-    parser.add_argument("--size", type=int, default=64, help="MB")
-    parser.add_argument("--repeat", type=int, default=3, help="tries; the table has medians")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="a page of it, and plots beside it")
-    asked = parser.parse_args()
-    if unknown := set(asked.cases) - set(CASES):
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    page = Page(TITLE)
+    asked = read(__doc__, CASES, rate=64, size=64)
     with python_with_libtorrent() as python:
         asked.how = ("--method", "swarm", "--peer-python", str(python))
         asked.swarm = nile(*asked.how)
-        for name in asked.cases or CASES:
-            page.begin(name)
-            CASES[name](asked, page)
-            if asked.write:
-                page.write(asked.write, asked.repeat, os.cpu_count() or 1, list(CASES))
+        measure(asked, Page(TITLE), CASES)
     return 0
 
 

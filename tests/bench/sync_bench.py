@@ -29,6 +29,7 @@ import yaml
 
 from nile.lab import BackendName, Lab, LabSpec
 from tests.bench import relay_speed
+from tests.bench.copies_cli import measure, read
 from tests.bench.copies_page import Line, Page, plot
 
 DEST = "/srv/copy"
@@ -429,24 +430,7 @@ CASES = {
 
 def main() -> int:
     """Measure, and print tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all by default")
-    parser.add_argument("--hosts", type=int, default=12, help="a multiple of 3")
-    parser.add_argument("--rate", type=int, default=200, help="Mbit/s of every port and uplink")
-    parser.add_argument("--size", type=int, default=200, help="MB")
-    parser.add_argument("--repeat", type=int, default=3, help="tries; the table has the median")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="a page of it, and a plot beside it")
-    asked = parser.parse_args()
-    if unknown := set(asked.cases) - set(CASES):
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    page = Page()
-    for name in asked.cases or CASES:
-        page.begin(name)
-        CASES[name](asked, page)
-        if asked.write:
-            page.write(asked.write, asked.repeat, os.cpu_count() or 1, list(CASES))
+    measure(read(__doc__, CASES, rate=200, size=200), Page(), CASES)
     return 0
 
 
