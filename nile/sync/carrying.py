@@ -3,19 +3,21 @@
 All of it leaves the root once for each host, over links that control goes over too. So hosts are few,
 and each has only so much on its way to it as fits into what may be on its way to a worker anyway. It isn't
 worth it where the wheel is larger than what the host is to get: rsync brings that from host to host.
+Who isn't brought one may have an aria2, which takes part in swarms in the clear: it knows no others.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from nile.sync.asking import Asking, Errands
 from nile.sync.swarmers import Swarmer
+from nile.sync.targets import words
 from nile.sync.wheels import OLDEST_PYTHON, Python, Wheel, choose
 from nile.sync.wording import fetch_hint, no_wheel
 
@@ -34,6 +36,7 @@ LEAST_RATE = 32 * 1024
 """Bytes a second that it has to take of a wheel, all in all: others wait for their turn."""
 TOO_MANY = f"it has no libtorrent, and {MOST_HOSTS} others are brought one already"
 TOO_LARGE = "it has no libtorrent, and one that fits is larger than what it is to get"
+PLAIN_ALONE = "its aria2 takes part with --plain alone"
 _PROGRAM = re.compile(r"(libtorrent|aria2) (\d{1,4}(?:\.\d{1,4}){1,2})(?:\.\d{1,4})*", re.ASCII)
 UNREADABLE = (
     "it has no libtorrent, and the one here that fits can't be read, or is damaged: "
@@ -66,15 +69,18 @@ class _Load:
 
 
 class Carrying:
-    """`without(peer, reason, t)` is for those that can't be brought any after all."""
+    """`without(peer, reason, t)` is for those that can't be brought any after all; `plain`: in the clear."""
 
     def __init__(
         self,
         asking: Asking,
         wheels: Iterable[Wheel],
         without: Callable[[Swarmer, str, float], Errands],
+        *,
+        plain: bool = False,
     ) -> None:
         self._asking = asking
+        self._plain = plain
         self._wheels = list(wheels)
         self._without = without
         self._waiting: deque[_Load] = deque()
@@ -87,29 +93,44 @@ class Carrying:
         self._missed: dict[Python, None] = {}
         """For which no wheel is there; one of each host."""
 
-    def lacks(self, peer: Swarmer, said: object, t: float) -> Errands:
-        """A worker says which Pythons it has, all without libtorrent. Raises ValueError and others."""
+    def lacks(self, peer: Swarmer, message: Mapping[str, Any], t: float) -> Errands:
+        """A worker says which Pythons it has, all without libtorrent, and which aria2.
+
+        Raises KeyError, TypeError or ValueError.
+        """
+        said, aria = message["lacks"], words(message.get("aria2", ""))
         if not isinstance(said, list) or not said:
             raise TypeError("Pythons that are none")
-        if peer.carried or any(load.peer is peer for load in [*self._waiting, *self._under_way.values()]):
+        if (
+            peer.carried
+            or peer.aria
+            or any(load.peer is peer for load in [*self._waiting, *self._under_way.values()])
+        ):
             raise ValueError("it lacks what it was brought")
         pythons = [Python.of(each) for each in said[:MOST_PYTHONS]]
         found = choose(pythons, self._wheels)
-        reason = ""
-        if found is None:
-            self._missed[pythons[0]] = None
-            reason = no_wheel(str(pythons[0]))
-        elif peer.target is not None and peer.target.rsync and found[1].size > self.coming.get(peer.id, 0):
-            reason = TOO_LARGE
-        elif peer.target is not None and self._hosts >= MOST_HOSTS:
-            reason = TOO_MANY
-        if found is None or reason:
-            yield from self._without(peer, reason, t)
-            return
-        peer.due_s = None
-        self._hosts += peer.target is not None
-        self._waiting.append(_Load(peer, found[1], found[0]))
-        yield from self.go_on(t)
+        if found is not None and not (reason := self._unfit(peer, found[1])):
+            peer.due_s = None
+            self._hosts += peer.target is not None
+            self._waiting.append(_Load(peer, found[1], found[0]))
+            yield from self.go_on(t)
+        elif aria and self._plain and peer.target is not None:
+            peer.aria, peer.due_s = True, t + START_S
+            yield self._asking.ask(peer.id, "aria", {"what": peer.number}, None)
+        else:
+            if found is None:
+                self._missed[pythons[0]] = None
+                reason = no_wheel(str(pythons[0]))
+            instead = f"; {PLAIN_ALONE}" if aria and peer.target is not None else ""
+            yield from self._without(peer, reason + instead, t)
+
+    def _unfit(self, peer: Swarmer, wheel: Wheel) -> str:
+        """Why it isn't brought that one, which it could load."""
+        if peer.target is None:
+            return ""
+        if peer.target.rsync and wheel.size > self.coming.get(peer.id, 0):
+            return TOO_LARGE
+        return TOO_MANY if self._hosts >= MOST_HOSTS else ""
 
     def go_on(self, t: float) -> Errands:
         """Others may have their turn."""

@@ -47,7 +47,9 @@ class Swarmer:
     most_s: float | None = None
     """and, from when it puts in place what came, to be through with that, whatever it says meanwhile."""
     carried: bool = False
-    """It was brought a libtorrent."""
+    """It was brought a libtorrent,"""
+    aria: bool = False
+    """or has its aria2 take part."""
     program: str = ""
     """What its peer is, and its version."""
     inside: bool = True

@@ -83,7 +83,9 @@ class Swarm:
         self._all = Swarmers(means.hosts)
         self._introducing = Introducing(means, self._all)
         self.following = Following(means.paths.rack)
-        self._carrying = Carrying(means.asking, means.options.wheels, self._without)
+        self._carrying = Carrying(
+            means.asking, means.options.wheels, self._without, plain=means.options.plain
+        )
         self._launching = Launching(means, self._all, self.following, self._said)
         self._making = Making(means, self._ready, self._not_made)
         self._admission = Admission()
@@ -185,7 +187,7 @@ class Swarm:
         seed = self._seed
         assert seed is not None
         if "lacks" in message:
-            yield from self._carrying.lacks(seed, message["lacks"], t)
+            yield from self._carrying.lacks(seed, message, t)
             return
         if message.get("more") is True:
             if "port" in message and not seed.port:
@@ -222,7 +224,7 @@ class Swarm:
         elif not peer.inside:
             return
         elif "lacks" in message:
-            yield from self._carrying.lacks(peer, message["lacks"], t)
+            yield from self._carrying.lacks(peer, message, t)
         elif "port" in message:
             peer.program = program(message["peer"], carried=peer.carried)
             yield from self._listens(peer, message["port"], t)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +169,27 @@ def test_one_without_libtorrent_is_brought_one_that_leaves_nothing_there(
     assert f"nile: files came by {own} to h[001-005] (5), by {own}, carried to h006 (1)" in again.err
 
 
+def test_one_with_aria2_alone_takes_part_in_the_clear(nile: Nile, source: Path, peers: Path) -> None:
+    words = ("swarm", "run", "--routes", str(nile.routes), "--all", "--json", "--peer-python", str(peers))
+    done = nile.command(*words, "--plain", f"{source}/", "/srv/copy").all_ok()
+    copied(nile, source, "/srv/copy", HOSTS)
+    nothing_unfinished(nile)
+    assert "the swarm served 6 of 6 hosts" in " ".join(done.notices)
+    assert re.fullmatch(r"aria2 1\.\d+\.\d+", str(done.results[WITHOUT]["peer"]))
+
+
+def test_an_aria2_that_is_killed_costs_its_host_time_alone(nile: Nile, source: Path, peers: Path) -> None:
+    words = ("--all", "--method", "swarm", "--plain", "--peer-python", peers, f"{source}/", "/srv/copy")
+    with Started(nile, *words) as started:
+        patiently(lambda: arrived(nile, WITHOUT) > SIZE // 4, "some of it is there", 30.0)
+        (peer,) = (process for process in nile.lab.processes(WITHOUT) if process.name == "aria2c")
+        os.kill(peer.pid, signal.SIGKILL)
+        done = started.wait().all_ok()
+    copied(nile, source, "/srv/copy", HOSTS)
+    assert f"{WITHOUT} (its aria2 was killed by signal 9)" in " ".join(done.notices)
+    nothing_unfinished(nile)
+
+
 def test_one_that_dies_half_way_costs_nobody_else(nile: Nile, source: Path, peers: Path) -> None:
     words = ("--all", "--method", "swarm", "--peer-python", peers, f"{source}/", "/srv/copy")
     with Started(nile, *words) as started:
@@ -179,10 +202,13 @@ def test_one_that_dies_half_way_costs_nobody_else(nile: Nile, source: Path, peer
     nothing_unfinished(nile)
 
 
-def test_nothing_is_left_where_it_is_stopped_half_way(nile: Nile, source: Path, peers: Path) -> None:
-    words = ("--all", "--method", "swarm", "--peer-python", peers, f"{source}/", "/srv/copy")
+@pytest.mark.parametrize(("option", "host"), [("--method=swarm", "h001"), ("--plain", WITHOUT)])
+def test_nothing_is_left_where_it_is_stopped_half_way(
+    nile: Nile, source: Path, peers: Path, option: str, host: str
+) -> None:
+    words = ("--all", "--method=swarm", option, "--peer-python", peers, f"{source}/", "/srv/copy")
     with Started(nile, *words) as started:
-        patiently(lambda: arrived(nile, "h001") > SIZE // 4, "some of it is there", 30.0)
+        patiently(lambda: arrived(nile, host) > SIZE // 4, "some of it is there", 30.0)
         started.process.terminate()
         done = started.wait()
     assert set(done.verdicts.values()) <= {"cancelled", "ok"}

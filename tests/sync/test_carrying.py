@@ -51,10 +51,13 @@ class Brought(Swarmed):
         self.loaded: dict[int, int] = {}
         self.most_at_one_time = 0
         self.whats: dict[int, int] = {}
+        self.aria: dict[int, str] = {}
+        """Those that have an aria2, and of which version."""
 
     def _lacks(self, node_id: int, message: Message) -> None:
         self.whats[node_id] = message["n"]
-        self._say(node_id, message["n"], lacks=self.bare[node_id], more=True)
+        aria2 = self.aria.get(node_id, "")
+        self._say(node_id, message["n"], lacks=self.bare[node_id], aria2=aria2, more=True)
 
     def _seed(self, node_id: int, message: Message) -> None:
         if node_id in self.bare:
@@ -95,8 +98,16 @@ class Brought(Swarmed):
             self.numbers[node_id] = number
             self._say(node_id, number, port=4000 + node_id, peer=PEER, more=True)
 
+    def _aria(self, node_id: int, message: Message) -> None:
+        assert message["what"] == self.whats[node_id]
+        if node_id in self.speechless:
+            return
+        self.numbers[node_id] = message["what"]
+        peer = f"aria2 {self.aria[node_id]}"
+        self._say(node_id, message["what"], port=4000 + node_id, peer=peer, more=True)
+
     def _unpeer(self, node_id: int, message: Message) -> None:
-        if node_id in self.bare and node_id not in self.loaded:
+        if node_id in self.bare and node_id not in {**self.loaded, **self.numbers}:
             self.unpeered.add(node_id)
             self._say(node_id, message["what"], sent=0)
         else:
@@ -256,6 +267,58 @@ def test_one_that_dies_on_the_way() -> None:
     assert it.judged.pop(4).verdict == "lost"
     assert set(codes(it).values()) == {None}
     assert it.peers[5] == "libtorrent 2.1.1, carried"
+
+
+@pytest.mark.parametrize("wheels", [[], [a_wheel(data=bytes(LARGE + 1))]])
+def test_one_that_is_brought_none_has_its_aria2_take_part(wheels: list[Wheel]) -> None:
+    """There is none that fits, or it is too large."""
+    it = Brought({4: [FACTS]}, wheels=wheels, plain=True)
+    it.aria = {4: "1.36.0"}
+    it.run()
+    all_ok(it)
+    assert it.peers[4] == "aria2 1.36.0"
+    assert not it.copies
+    assert not it.brought
+    assert "fetch-peers" not in notices(it)
+
+
+def test_one_that_can_be_brought_a_libtorrent_has_that_rather_than_its_aria2() -> None:
+    it = Brought({4: [FACTS]}, plain=True)
+    it.aria = {4: "1.36.0"}
+    it.run()
+    all_ok(it)
+    assert it.peers[4] == "libtorrent 2.1.1, carried"
+
+
+def test_no_aria2_takes_part_in_a_swarm_that_is_encrypted() -> None:
+    it = Brought({4: [FACTS]}, wheels=[])
+    it.aria = {4: "1.36.0"}
+    it.run()
+    all_ok(it)
+    assert it.peers[4] == "rsync"
+    assert carrying.PLAIN_ALONE in notices(it)
+    assert "fetch-peers" in notices(it)
+
+
+def test_an_aria2_of_which_nothing_is_heard() -> None:
+    it = Brought({4: [FACTS]}, wheels=[], plain=True)
+    it.aria = {4: "1.36.0"}
+    it.speechless = {4}
+    it.TICKS = int(carrying.START_S) + 60
+    it.run()
+    all_ok(it)
+    assert [taker for _, taker in it.copies] == [4]
+
+
+def test_one_whose_aria2_is_to_take_part_lacks_nothing_more() -> None:
+    it = Brought({4: [FACTS]}, wheels=[], plain=True)
+    it.aria = {4: "1.36.0"}
+    it.speechless = {4}
+    it.begin()
+    it.all_said()
+    it._say(4, it.whats[4], lacks=[FACTS], aria2="1.36.0", more=True)
+    with pytest.raises(ValueError, match="lacks what it was brought"):
+        it.all_said()
 
 
 def test_a_cache_that_cant_be_read_any_more() -> None:

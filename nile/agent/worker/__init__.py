@@ -89,10 +89,13 @@ For a swarm:
     merging     that, brought to its place in what is there
     metainfo    files of the source as a torrent
     origins     from whom a peer got what                         pure
-    memory      text in a file that is on no disk
+    memory      what is in a file that is on no disk
     lacking     what a Python without libtorrent may be brought
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it
+    aria        aria2: its words, and what is said to it          pure
+    ariac       that on a host
+    ariapeer    a peer that is one, where there is no libtorrent
     landing     where it puts what comes, and how that gets to its place
     checking    whether it was signed
     partaking   a peer that takes part

@@ -1,4 +1,4 @@
-"""Text in a file that is on no disk, for who takes it from files alone."""
+"""What is in a file that is on no disk, for who takes it from files alone."""
 
 import os
 import tempfile
@@ -8,10 +8,15 @@ DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
 
 def in_memory(text: str) -> str:
     """The path of a file with this text, which is there as long as this process; raises OSError."""
+    return "/proc/self/fd/%d" % kept(text.encode())
+
+
+def kept(data: bytes) -> int:
+    """A descriptor of a file with just that; raises OSError."""
     fd = _file()
-    with open(fd, "w", closefd=False) as file:
-        file.write(text)
-    return "/proc/self/fd/%d" % fd
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    return fd
 
 
 def _file() -> int:
@@ -25,4 +30,4 @@ def _file() -> int:
             continue
         os.unlink(path)
         return fd
-    raise OSError("there is no memory file system for its key")
+    raise OSError("there is no memory file system for its files")

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from nile.agent.worker import bencode
 from nile.agent.worker.forking import Failure
-from nile.agent.worker.manifest import FILE, TEMPORARY, Entry
+from nile.agent.worker.manifest import FILE, TEMPORARY
 from nile.agent.worker.scanning import mark
 from nile.agent.worker.trees import HOLES_FROM
 from nile.agent.worker.working import PIECE, WORK
@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
+    from nile.agent.worker.manifest import Entry
     from nile.agent.worker.trees import Source
 
 LEAST_PIECE, MOST_PIECE = 64 << 10, 4 << 20  # bytes
@@ -109,8 +110,7 @@ def make(
         except OSError as error:
             code = "source-changed" if error.errno in _GONE else "source"
             raise Failure(code, error.strerror or "it can't be read", name=entry.path) from None
-    itself = Entry(ARCHIVE, FILE, 0, size, 0, 0, 0)
-    pieces += (_hash(archive, itself, at, min(size, at + piece), 0) for at in range(0, size, piece))
+    pieces += (_hash(archive, ARCHIVE, at, min(size, at + piece), 0) for at in range(0, size, piece))
     info: "Dict[bytes, Any]" = {
         b"files": [*_listed(source, files, piece), {b"archive": 1, b"length": size, b"path": [ARCHIVE]}],
         b"name": name,
@@ -157,21 +157,21 @@ def _hashes(source: "Source", entry: "Entry", piece: int) -> "Iterator[bytes]":
         before = source.manifest.marks[entry.path]
         seen = os.fstat(fd)
         if mark(seen) != before or not stat.S_ISREG(seen.st_mode):
-            raise _changed(entry)
+            raise _changed(entry.path)
         for begin in range(0, entry.size, piece):
-            yield _hash(fd, entry, begin, min(entry.size, begin + piece), piece)
+            yield _hash(fd, entry.path, begin, min(entry.size, begin + piece), piece)
         if mark(os.fstat(fd)) != before:
-            raise _changed(entry)
+            raise _changed(entry.path)
     finally:
         os.close(fd)
 
 
-def _hash(fd: int, entry: "Entry", begin: int, end: int, padded: int) -> bytes:
+def _hash(fd: int, path: bytes, begin: int, end: int, padded: int) -> bytes:
     value, at = hashlib.sha1(), begin
     while at < end:
         data = os.pread(fd, min(_BUFFER, end - at), at)
         if not data:
-            raise _changed(entry)
+            raise _changed(path)
         value.update(data)
         at += len(data)
         WORK.done += len(data) // PIECE
@@ -179,14 +179,15 @@ def _hash(fd: int, entry: "Entry", begin: int, end: int, padded: int) -> bytes:
     return value.digest()
 
 
-def _changed(entry: "Entry") -> Failure:
-    return Failure("source-changed", "the source changed while it was read", name=entry.path)
+def _changed(path: bytes) -> Failure:
+    return Failure("source-changed", "the source changed while it was read", name=path)
 
 
 class Metainfo:
     """What an info dictionary says. `files` are in their order, None for padding and for the archive.
 
-    `archive` is the number of that, and `whole` says whether it has all that the source has.
+    `archive` is the number of that, and `whole` says whether it has all that the source has. `sizes` are
+    those of all files, padding and archive among them, and `hashes` those of all pieces.
     """
 
     def __init__(self, info: bytes) -> None:
@@ -196,11 +197,14 @@ class Metainfo:
         try:
             assert isinstance(value, dict)
             self.piece: int = value[b"piece length"]
-            self.pieces: int = len(value[b"pieces"]) // _SHA1
+            self.name: bytes = value[b"name"]
+            self.hashes: bytes = value[b"pieces"]
+            self.pieces = len(self.hashes) // _SHA1
             *files, archive = value[b"files"]
             assert archive[b"archive"] == 1
             self.files: "List[Optional[File]]" = [_read(each) for each in files] + [None]
             self.archive = len(files)
+            self.sizes: "List[int]" = [each[b"length"] for each in value[b"files"]]
             self.whole = value[b"whole"] == 1
         except (AssertionError, KeyError, TypeError, IndexError):
             raise ValueError("a torrent that isn't one of ours") from None
@@ -214,6 +218,36 @@ class Metainfo:
     def hash(self) -> bytes:
         """The info hash."""
         return hashlib.sha1(self.info).digest()
+
+    def first_wrong(self, directory: bytes, wanted: bytes) -> "Optional[int]":
+        """The first of the files that are `wanted`, by number, that isn't in there as it should be.
+
+        Each has its number as a name. Raises OSError.
+        """
+        at = 0
+        for number, size in enumerate(self.sizes):
+            if wanted[number] and not self._is_right(directory, number, at):
+                return number
+            at += size
+        return None
+
+    def _is_right(self, directory: bytes, number: int, at: int) -> bool:
+        size, piece = self.sizes[number], self.piece
+        fd = os.open(os.path.join(directory, b"%d" % number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if at % piece or os.fstat(fd).st_size != size:
+                return False
+            padded = 0 if number == self.archive else piece
+            for begin in range(0, size, piece):
+                which = _SHA1 * ((at + begin) // piece)
+                found = _hash(fd, b"", begin, min(size, begin + piece), padded)
+                if found != self.hashes[which : which + _SHA1]:
+                    return False
+            return True
+        except Failure:  # it is shorter by now
+            return False
+        finally:
+            os.close(fd)
 
     def numbered(self) -> "Iterator[Tuple[int, File]]":
         """Files with their numbers, padding and the archive left out."""

@@ -9,8 +9,10 @@ from nile.agent.worker.peerprogram import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
+    from nile.agent.worker.ariac import Look
+    from nile.agent.worker.ariapeer import Aria
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.metainfo import Metainfo
 
@@ -36,7 +38,11 @@ class Part:
         self._is = ""  # which peer, of which version
         self._known: "Dict[str, List[str]]" = {}  # addresses by name
         self._looking: "Dict[str, Tuple[LookUp, List[int]]]" = {}  # ports that wait for the address of a name
-        self._peering = Peering(loop, peering.pythons(message["python"]), self._heard, self._over)
+        self._look: "Optional[Look]" = None
+        self._aria = ("", "")  # where it is, and its version
+        self._peering: "Union[Peering, Aria]" = Peering(
+            loop, peering.pythons(message["python"]), self._heard, self._over
+        )
 
     def connect(self, peers: "List[Any]") -> None:
         """To these: names or addresses, and ports."""
@@ -66,12 +72,21 @@ class Part:
 
     def carry(self, chunk: bytes) -> None:
         """A part of a libtorrent."""
-        self._peering.carry(chunk)
+        if isinstance(self._peering, Peering):
+            self._peering.carry(chunk)
 
     def load(self, which: int, digest: bytes) -> None:
         """That was all of it, and that one of the Pythons that were named is to load it."""
         places = [os.environ.get("NILE_SCRATCH", ""), self._own()]
-        self._peering.load(which, digest, [place for place in places if place])
+        if isinstance(self._peering, Peering):
+            self._peering.load(which, digest, [place for place in places if place])
+
+    def have_aria(self) -> None:
+        """It is to be the aria2 that is here, instead."""
+        from nile.agent.worker.ariapeer import Aria  # few hosts need it
+
+        if isinstance(self._peering, Peering) and self._aria[0] and not self._trouble:
+            self._peering = Aria(self._loop, self._torrent, *self._aria, said=self._heard, over=self._over)
 
     def _own(self) -> str:
         """A directory of ours; "" where there is none."""
@@ -91,7 +106,9 @@ class Part:
             self._is = message["ready"]
             self._begin()
         elif "lacks" in message:
-            self._say(self._number, {"lacks": message["lacks"], "more": True})
+            self._lacks(message["lacks"])
+        elif "checking" in message:
+            self._gets_on()
         elif "port" in message:
             self._say(self._number, {"port": message["port"], "peer": self._is, "more": True})
         elif "report" in message:
@@ -101,6 +118,16 @@ class Part:
             self._completed()
         elif message.get("code"):
             self._fail(message["code"], message["reason"])
+
+    def _lacks(self, pythons: "List[Message]") -> None:
+        """There is no libtorrent: is there an aria2?"""
+        from nile.agent.worker.ariac import Look
+
+        def found(path: str, version: str) -> None:
+            self._aria = (path, version)
+            self._say(self._number, {"lacks": pythons, "aria2": version, "more": True})
+
+        self._look = Look(self._loop, found)
 
     def _fail(self, code: str, reason: str) -> None:
         self._trouble = self._trouble or {"code": code, "reason": reason}
@@ -123,7 +150,16 @@ class Part:
     def _completed(self) -> None:
         """Only a taker ever is."""
 
+    def _gets_on(self) -> None:
+        """With what came, of which it has all."""
+
+    def kill(self) -> None:
+        """Its process is to be gone at once."""
+        self._peering.kill()
+
     def _over(self, code: str, reason: str) -> None:
+        if self._look is not None:
+            self._look.close()
         for look_up, _ in self._looking.values():
             look_up.close()
         if code and not self._trouble:

@@ -54,14 +54,14 @@ _READ = (
 )
 _NAMED = ("python3", "platform-python")
 _PATTERN = "python3.[0-9]*"
-_PLACES = ("/usr/local/bin", "/usr/bin", "/usr/libexec")
+PLACES = ("/usr/local/bin", "/usr/bin", "/usr/libexec")
 
 
 def pythons(given: str = "") -> "List[str]":
     """Interpreters to try, in order: the one that was named, our own, and those at the usual places."""
     places = [place for place in os.environ.get("PATH", "").split(":") if place.startswith("/")]
     found = [given, sys.executable]
-    for place in dict.fromkeys(places + list(_PLACES)):
+    for place in dict.fromkeys(places + list(PLACES)):
         found += [os.path.join(place, name) for name in _NAMED]
         found += [path for path in sorted(glob.glob(os.path.join(place, _PATTERN))) if path[-1].isdigit()]
     return [path for path in dict.fromkeys(found) if path and os.access(path, os.X_OK)]
@@ -138,7 +138,7 @@ class Peering:
             except OSError:
                 pass  # it isn't one after all
             else:
-                self._timer = self._loop.at(self._loop.now() + READY_S, self._kill)
+                self._timer = self._loop.at(self._loop.now() + READY_S, self.kill)
                 return
         if self._lacking and not (self._stopping or self._loading):
             self._said({"lacks": [facts for _, facts in self._lacking]})
@@ -178,7 +178,8 @@ class Peering:
         self._wheel = []
         self.tell({"do": "load", "digest": digest, "directories": list(directories)})
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """At once."""
         if self._process is not None:
             self._process.kill()
 
@@ -216,7 +217,7 @@ class Peering:
             found = list(messages.unpack(self._in, data))
         except wire.WireError:  # somebody else writes there: as a Python may that runs code of its own first
             self._loop.unwatch(self._stdout)
-            self._kill()
+            self.kill()
             return False
         for message in found:
             self._heard(message)
@@ -244,7 +245,7 @@ class Peering:
         if self._process is not None:
             self._loop.forget(self._timer)
             self.tell({"do": "stop"})
-            self._timer = self._loop.at(self._loop.now() + LEAVE_S, self._kill)
+            self._timer = self._loop.at(self._loop.now() + LEAVE_S, self.kill)
         elif self._lacking:
             self._timer = self._loop.at(self._loop.now(), self._try_next)
 

@@ -41,7 +41,7 @@ from nile.agent.worker.origins import Origins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Sequence
 
     Message = Dict[str, Any]
 
@@ -99,6 +99,7 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
 HOW = ("slots", "limit", "tls", "word", "ports")
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
+NO_PORT = "no port of %d to %d is free"
 TRIES = 5  # ports that are found free, and then aren't
 
 
@@ -182,7 +183,7 @@ class Peer:
         self._tls, self._ports = message.get("tls", []), message.get("ports", [])
         settings["listen_interfaces"] = self._everywhere()
         if not settings["listen_interfaces"]:
-            say({"code": "copy", "reason": "no port of %d to %d is free" % tuple(self._ports)})
+            say({"code": "copy", "reason": NO_PORT % tuple(self._ports)})
             return
         if message.get("word"):
             settings["peer_fingerprint"] = message["word"]
@@ -281,18 +282,9 @@ class Peer:
 
     def _everywhere(self) -> str:
         """All our addresses, at one port that is free: libtorrent would take another one at each."""
-        first, last = self._ports or (0, 0)
-        count = last - first + 1
-        for number in range(count):
-            with socket.socket() as tried:
-                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:  # each begins elsewhere: there may be several on one machine
-                    tried.bind(("", first + (os.getpid() + self._tried + number) % count))
-                except OSError:
-                    continue
-                port = "%d%s" % (tried.getsockname()[1], "s" if self._tls else "")
-                return "0.0.0.0:%s,[::]:%s" % (port, port)
-        return ""
+        port = free_port(self._ports, self._tried)
+        each = "%d%s" % (port, "s" if self._tls else "")
+        return "0.0.0.0:%s,[::]:%s" % (each, each) if port else ""
 
     def _report(self) -> None:
         if self._handle is None:
@@ -321,6 +313,24 @@ class Peer:
 
     def _look(self) -> None:
         self._origins.look(self._handle.get_peer_info())
+
+
+def free_port(ports: "Sequence[int]", tried: int) -> int:
+    """One that nobody has, of those from the first to the last one, if there are any; 0 if there is none.
+
+    Each process begins elsewhere, for there may be several on one machine, and further on after it `tried`.
+    """
+    first, last = ports or (0, 0)
+    count = last - first + 1
+    for number in range(count):
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind(("", first + (os.getpid() + tried + number) % count))
+            except OSError:
+                continue
+            return int(one.getsockname()[1])
+    return 0
 
 
 def code_of(what: str, error: "Any", seeds: bool) -> str:

@@ -9,6 +9,7 @@
     peer      take part, and have what comes where it belongs once all is there
     carry     a part of a libtorrent, for who has said that there is none
     load      that was all: load it
+    aria      have the aria2 that is there take part instead
     elsewhere look for peers at these trackers, and for files at these web servers, too
     peers     connect to these: addresses and ports
     limit     bytes a second that go out at most
@@ -165,6 +166,12 @@ class Swarming:
         if part is not None:
             part.load(message["python"], message["digest"])
 
+    def aria(self, message: "Message") -> None:
+        """The aria2 of this host is to be the peer."""
+        part = self._parts.get(message["what"])
+        if part is not None:
+            part.have_aria()
+
     def elsewhere(self, message: "Message") -> None:
         """Look there, too."""
         part = self._parts.get(message["what"])
@@ -202,6 +209,8 @@ class Swarming:
     def leave(self) -> None:
         """There is no time left to wait for those that haven't ended."""
         self.untrack()
+        for part in self._parts.values():
+            part.kill()
         self._ended += self._parts.values()
         self._parts.clear()
         self.clear()

@@ -76,14 +76,14 @@ class Taker(Part):
         if self._trouble or self._is_here:
             return  # what it wrote isn't there
         self._is_here = True
-        self._say_merging()
+        self._gets_on()
         if self._landing.links:
             if self._is_checked:
                 self._merge()
         else:  # a file has one name: it can't be served any more
             self._peering.stop()
 
-    def _say_merging(self) -> None:
+    def _gets_on(self) -> None:
         self._say(self._number, {"merging": True, "more": True})
 
     def _merge(self) -> None:
@@ -96,7 +96,7 @@ class Taker(Part):
                 self._checked(checking.other_archive(), "")
                 return
             self._landing.merge(
-                self._loop, self._torrent, self._names, self._found, how, self._merged, self._say_merging
+                self._loop, self._torrent, self._names, self._found, how, self._merged, self._gets_on
             )
         except OSError as error:
             self._is_merged("%s: %s" % (error.strerror, os.fsdecode(error.filename or b"")))
