@@ -36,7 +36,7 @@ class UsageError(NileError):
 
 
 class RouteFileError(UsageError):
-    """A route file that can't be used; `where` is `file:line:column`."""
+    """A route file, or an inventory, that can't be used; `where` is `file:line:column`."""
 
 
 class PlanError(UsageError):

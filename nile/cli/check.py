@@ -20,7 +20,8 @@ def command(file: str | None, option: str | None) -> int:
     from nile.errors import PlanError, UsageError
     from nile.topology.places import find_route_file
     from nile.topology.plan import plan
-    from nile.topology.routes import examine, read_text
+    from nile.topology.routes import examine
+    from nile.topology.textfile import read_text
 
     if file is not None and option is not None:
         raise UsageError("two files are named", remedy="give FILE or -r, not both")

@@ -10,6 +10,7 @@ def command(selection: SelectionOptions) -> int:
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +50,8 @@ class SelectionOptions:
     parallel: int | None = None
     stages: int | None = None
     tree: str | None = None
+    hostfiles: tuple[str, ...] = ()
+    inventories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,23 @@ class Seconds(_SecondsType):
 
 
 _COUNT = click.IntRange(min=1)
+
+_FROM_FILES = (
+    click.option(
+        "--hostfile",
+        "hostfiles",
+        metavar="FILE",
+        multiple=True,
+        help="Hosts from a file, one host set a line; - is standard input.",
+    ),
+    click.option(
+        "--inventory",
+        "inventories",
+        metavar="FILE",
+        multiple=True,
+        help="More hosts and groups, from an Ansible inventory (INI or YAML) or a genders file.",
+    ),
+)
 
 _OPTIONS = (
     click.option(
@@ -151,12 +171,12 @@ _LONG_ONLY = (
 
 def selection_options(function: F) -> F:
     """Give a command the options that choose hosts; it gets them as `selection=SelectionOptions(...)`."""
-    return _with_options(function, _OPTIONS)
+    return _with_options(function, _OPTIONS + _FROM_FILES)
 
 
 def long_selection_options(function: F) -> F:
     """The same, without short letters but -w."""
-    return _with_options(function, _LONG_ONLY + _OPTIONS[-4:])
+    return _with_options(function, _LONG_ONLY + _OPTIONS[-4:] + _FROM_FILES)
 
 
 def _with_options(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
@@ -177,13 +197,9 @@ def _with_options(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
 def load_selected(options: SelectionOptions) -> Routes:
     """The routes that the options name, with their overrides; defaults where there is no file."""
     from nile.options import SshOptions
-    from nile.topology.groups_conf import system_groups
     from nile.topology.model import TreeMode
-    from nile.topology.places import find_route_file
-    from nile.topology.routes import Routes, load_routes
 
-    path = find_route_file(options.routes)
-    routes = load_routes(path) if path else Routes(group_source=system_groups)
+    routes = read_routes(options.routes, options.inventories)
     ssh, connect_s = _ssh_options(options.ssh_options)
     connect_s = options.connect_timeout_s or connect_s
     if options.tree == TreeMode.EXPLICIT and not routes.drawn:
@@ -203,6 +219,17 @@ def load_selected(options: SelectionOptions) -> Routes:
         timeouts=replace(routes.timeouts, connect_s=connect_s) if connect_s else None,
         tree=TreeMode(options.tree) if options.tree else None,
     )
+
+
+def read_routes(option: str | None, inventories: Sequence[str]) -> Routes:
+    """The route file that -r (or no option) means, with inventories; defaults where there is neither."""
+    from nile.topology.groups_conf import system_groups
+    from nile.topology.places import find_route_file
+    from nile.topology.routes import Routes, inventory_routes, load_routes
+
+    if path := find_route_file(option):
+        return load_routes(path, system_groups, inventories)
+    return inventory_routes(inventories) if inventories else Routes(group_source=system_groups)
 
 
 def _ssh_options(texts: Sequence[str]) -> tuple[SshOptions, float | None]:
@@ -260,8 +287,8 @@ def select(options: SelectionOptions) -> Selection:
 
 
 def choose_hosts(options: SelectionOptions, routes: Routes) -> tuple[str, ...]:
-    """The hosts that -a, -g and -w name, without those of -x: in their order, each once, at least one."""
-    if not (options.everything or options.groups or options.hosts):
+    """The hosts that the options name, without those of -x: in their order, each once, at least one."""
+    if not (options.everything or options.groups or options.hosts or options.hostfiles):
         remedy = "name hosts with -w, a group with -g, or all of the route file with -a"
         raise UsageError("no hosts given", remedy=remedy)
     chosen: dict[str, None] = {}
@@ -271,6 +298,8 @@ def choose_hosts(options: SelectionOptions, routes: Routes) -> tuple[str, ...]:
         chosen.update(dict.fromkeys(_expand(routes, "@" + group.removeprefix("@"), f"-g {group}")))
     for text in options.hosts:
         chosen.update(dict.fromkeys(_expand(routes, text, f"-w {text}")))
+    for file in options.hostfiles:
+        chosen.update(dict.fromkeys(_hostfile(routes, file)))
     for text in options.exclude:
         for name in _expand(routes, text, f"-x {text}", relays_too=True):
             chosen.pop(name, None)
@@ -279,8 +308,24 @@ def choose_hosts(options: SelectionOptions, routes: Routes) -> tuple[str, ...]:
     return tuple(chosen)
 
 
+def _hostfile(routes: Routes, file: str) -> Sequence[str]:
+    from pathlib import Path
+
+    from nile.topology.hostfile import read_hostfile
+    from nile.topology.textfile import read_text
+
+    if file != "-":
+        return read_hostfile(read_text(Path(file), "a file of hosts"), file, routes.host_sets())
+    if sys.stdin is None:
+        raise UsageError(
+            "there is no standard input", where="--hostfile -", remedy="it was closed: give it one"
+        )
+    text = sys.stdin.buffer.read().decode(errors="replace")
+    return read_hostfile(text, "standard input", routes.host_sets())
+
+
 def _everything(routes: Routes) -> Sequence[str]:
-    if routes.source is None:
+    if routes.source is None and not routes.inventories:
         raise UsageError(
             "all hosts of what?", where="-a", remedy="give a route file with -r, or name hosts with -w"
         )

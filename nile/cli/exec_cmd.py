@@ -88,6 +88,9 @@ def command(
     if not line.strip():
         raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")
     _check_length(line, given)
+    if given["stdin"] and "-" in selection.hostfiles:
+        remedy = "put the hosts into a file, or the input"
+        raise UsageError("--stdin and --hostfile - can't go together", remedy=remedy)
     chosen = select(selection)
     if timeout_s is not None:
         timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)

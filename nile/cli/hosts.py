@@ -17,18 +17,19 @@ SCHEMA = 1
 
 @click.command()
 @click.option("-r", "--routes", "option", metavar="FILE", help="Route file, or lab[:NAME].")
+@click.option(
+    "--inventory", "inventories", metavar="FILE", multiple=True, help="An inventory beside it, or alone."
+)
 @click.option("-v", "--verbose", is_flag=True, help="One line for each host, with its settings.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-def command(option: str | None, verbose: bool, as_json: bool) -> int:
-    """List the hosts and groups of a route file."""
+def command(option: str | None, inventories: tuple[str, ...], verbose: bool, as_json: bool) -> int:
+    """List the hosts and groups of a route file, and of inventories."""
+    from nile.cli.common import read_routes
     from nile.errors import UsageError
-    from nile.topology.places import find_route_file
-    from nile.topology.routes import load_routes
 
-    path = find_route_file(option)
-    if path is None:
+    routes = read_routes(option, inventories)
+    if routes.source is None and not routes.inventories:
         raise UsageError("there is no route file", remedy="give one with -r, or write ./nile.yaml")
-    routes = load_routes(path)
     click.echo(routes.describe(), err=True)
     if as_json:
         click.echo(json.dumps(as_dict(routes)))

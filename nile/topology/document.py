@@ -92,6 +92,10 @@ class Document:
     groups: dict[str, tuple[Located, GroupBlock]] = field(default_factory=dict)
     hosts: dict[str, tuple[Located, HostBlock]] = field(default_factory=dict)
     tree: TreeMode | tuple[Branch, ...] = TreeMode.AUTO
+    inventory: tuple[str, ...] = ()
+    """Files with more groups and hosts."""
+    inherited: dict[str, tuple[Located, HostBlock]] = field(default_factory=dict)
+    """What these say of hosts: it holds where neither a host nor its groups say anything here."""
 
 
 class Tree(Kind[TreeMode | tuple[Branch, ...]]):
@@ -216,6 +220,7 @@ def _document(version: int, **given: Any) -> Document:
 _USER = Text("a user name")
 _PORT = Integer(1, 65535, what="a port")
 _ADDRESS = Made(Text("an address"), _address)
+_INVENTORY = Text("a file's name", r"[^\x00-\x1f\x7f]+", "write it without control characters")
 _KEY_FILE = Text("a path", r"[^\x00-\x1f\x7f]+", "write it without control characters")
 
 SSH = Record(
@@ -402,6 +407,13 @@ ROUTE_FILE = Record(
         ),
         Field(
             "hosts", MapOf(Name("a host's name", one_host), HOST, "hosts"), "Host name -> its own settings."
+        ),
+        Field(
+            "inventory",
+            OneOrMore(_INVENTORY),
+            "An Ansible inventory (INI or YAML) or a genders file with more groups and hosts, or a list of"
+            " such; a path from this file's directory, with `genders:` or `ansible:` before it where its name"
+            " doesn't tell.",
         ),
         Field("tree", Tree(), "auto, flat, or an explicit tree.", default="auto"),
     ),

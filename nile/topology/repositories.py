@@ -22,7 +22,7 @@ from nile.errors import RouteFileError
 from nile.topology.kinds import Field, HostSet, Kind, OneOrMore, Record
 from nile.topology.kinds import Schema as JsonSchema
 from nile.topology.refusal import Refusal
-from nile.topology.routes import read_text
+from nile.topology.textfile import read_text
 from nile.topology.yamltree import Invalid, Located, Reader, compose, string
 
 _REMEDY = "write lines like `- {source: site/, dest: /srv/site}`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,12 @@ from nile.topology.document import ROUTE_FILE, Document, HostBlock, Settings
 from nile.topology.explicit import Drawn, expand_tree, names_of
 from nile.topology.groups_conf import system_groups
 from nile.topology.hostsets import GroupSource, HostSetError, HostSets, fold, no_groups
+from nile.topology.inventory import add_inventories, split_kind
 from nile.topology.model import HostSpec, RelayRole, TreeMode
 from nile.topology.reach import levels, may_relay, zone
 from nile.topology.settings import Flat, Group, Resolver, flatten
+from nile.topology.textfile import read_text
 from nile.topology.yamltree import Invalid, Located, Place, Reader, compose
-
-FILE_SIZE_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Routes:
     ssh: SshOptions = field(default_factory=SshOptions)
     """What holds for hosts that the file doesn't name."""
     group_source: GroupSource = no_groups
+    inventories: tuple[str, ...] = ()
+    """Files of other tools that were read, too."""
+    remarks: tuple[str, ...] = ()
+    """What a user should know of these."""
 
     def spec(self, name: str) -> HostSpec:
         """What holds for a host, named in the file or not."""
@@ -83,45 +88,37 @@ class Routes:
         return replace(changed, hosts=hosts, ssh=ssh.over(self.ssh))
 
     def describe(self) -> str:
-        """One line for stderr: which file is in use, and how many hosts it names."""
-        if self.source is None:
+        """For stderr: which files are in use, and how many hosts they name; then a line for each remark."""
+        if not (files := [*filter(None, [self.source]), *self.inventories]):
             return "routes: no file, defaults in use"
-        return f"routes: {self.source} ({len(self.hosts)} host{'' if len(self.hosts) == 1 else 's'})"
+        head = f"routes: {', '.join(files)} ({len(self.hosts)} host{'' if len(self.hosts) == 1 else 's'})"
+        return "\n".join([head, *(f"nile: {remark}" for remark in self.remarks)])
 
 
-def load_routes(path: Path, group_source: GroupSource = system_groups) -> Routes:
-    """Read a route file; raises `RouteFileError` (the first of its errors)."""
-    return parse_routes(read_text(path), str(path), group_source)
+def load_routes(
+    path: Path, group_source: GroupSource = system_groups, inventories: Sequence[str] = ()
+) -> Routes:
+    """Read a route file, and inventories besides; raises `RouteFileError` (the first of all errors)."""
+    return parse_routes(read_text(path), str(path), group_source, inventories)
 
 
-def read_text(path: Path) -> str:
-    """The text of a route file; raises `RouteFileError` where it can't be read."""
-    try:
-        if path.is_file() and path.stat().st_size > FILE_SIZE_MAX:
-            raise RouteFileError(
-                "the file is too large",
-                where=str(path),
-                remedy=f"a route file has at most {FILE_SIZE_MAX} bytes",
-            )
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        remedy = "check the name, and that you may read it"
-        raise RouteFileError(error.strerror or str(error), where=str(path), remedy=remedy) from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise RouteFileError("not UTF-8", where=f"{path}:{line}", remedy="save the file as UTF-8") from error
+def inventory_routes(inventories: Sequence[str], group_source: GroupSource = system_groups) -> Routes:
+    """What inventories say, where there is no route file; raises `RouteFileError`."""
+    return replace(parse_routes("version: 1", inventories[0], group_source, inventories), source=None)
 
 
-def parse_routes(text: str, name: str, group_source: GroupSource = system_groups) -> Routes:
+def parse_routes(
+    text: str, name: str, group_source: GroupSource = system_groups, inventories: Sequence[str] = ()
+) -> Routes:
     """The routes in a text; `name` is the file's, for errors. Raises `RouteFileError`, the first of all."""
-    routes, errors = examine(text, name, group_source)
+    routes, errors = examine(text, name, group_source, inventories)
     if errors or routes is None:
         raise errors[0]
     return routes
 
 
 def examine(
-    text: str, name: str, group_source: GroupSource = system_groups
+    text: str, name: str, group_source: GroupSource = system_groups, inventories: Sequence[str] = ()
 ) -> tuple[Routes | None, list[RouteFileError]]:
     """The routes in a text, or None and every error that was found, in the order of the file."""
     reader = Reader(name)
@@ -129,13 +126,23 @@ def examine(
     try:
         with _no_collection():
             document = ROUTE_FILE.read(compose(text, reader), reader)
+            names = (*inventories, *(_beside(name, one) for one in document.inventory))
+            document, remarks = add_inventories(document, names, reader)
             routes = _Build(document, reader, group_source).routes()
+            files = tuple(split_kind(one)[1] for one in names)
+            routes = replace(routes, inventories=files, remarks=remarks)
     except RouteFileError as error:
         reader.errors.append(error)
     except Invalid:
         pass
     errors = sorted(reader.errors, key=_line)
     return (None if errors else routes), errors
+
+
+def _beside(file: str, inventory: str) -> str:
+    """An inventory that a route file names: from the directory of that file, as the command line names it."""
+    kind, name = split_kind(inventory)
+    return f"{kind}:" * bool(kind) + str(Path(file).parent / Path(name).expanduser())
 
 
 @contextmanager
@@ -151,8 +158,9 @@ def _no_collection() -> Iterator[None]:
 
 
 def _line(error: RouteFileError) -> tuple[int, int]:
-    _, line, column = f"{error.where or ''}:0:0:0".removesuffix(":0:0:0").rsplit(":", 2)
-    return int(line), int(column)
+    """Where in its file an error is; before all others where it is about the whole file."""
+    place = re.search(r":(\d+):(\d+)$", error.where or "")
+    return (int(place[1]), int(place[2])) if place else (0, 0)
 
 
 class _Groups(Mapping[str, Sequence[str]]):
@@ -215,7 +223,8 @@ class _Build:
     def routes(self) -> Routes:
         document = self._document
         groups = self._groups()
-        named = dict.fromkeys([*(name for group in groups.values() for name in group), *document.hosts])
+        grouped = (name for group in groups.values() for name in group)
+        named = dict.fromkeys([*grouped, *document.hosts, *document.inherited])
         sets = HostSets(groups, tuple(named), self._source)
         drawn: tuple[Drawn, ...] = ()
         if not isinstance(document.tree, TreeMode):
@@ -266,6 +275,7 @@ class _Build:
                 Group(name, groups[name], self._said(block.settings, sets), key.place)
                 for name, (key, block) in self._document.groups.items()
             ],
+            self._document.inherited,
         )
         specs = resolver.specs(blocks, names)
         for conflict in resolver.conflicts.values():

@@ -2,7 +2,8 @@
 
 Every setting goes its own way: the host's own word wins, else that of the
 smallest group that says something about it, else the file's. (The command line
-comes before all these, ssh_config after them; both are applied elsewhere.) Two
+comes before all these, ssh_config after them; both are applied elsewhere.) What
+an inventory says of a host stands between its groups and the file. Two
 groups of the same size that disagree are an error, for neither is the smaller.
 Hosts in the same groups share one answer, so that thousands of hosts stay cheap.
 """
@@ -22,6 +23,7 @@ from nile.topology.yamltree import Place
 Flat = Mapping[str, Any]
 """Setting -> value, ssh options one by one as `options.KEYWORD`."""
 
+_NOTHING = HostBlock()
 _OPTION = "options."
 _OTHER = ("relay", "switch", "via")
 _SSH = tuple(one.name for one in fields(SshOptions) if one.name != "options")
@@ -77,10 +79,12 @@ class Resolver:
 
     file_ssh: SshOptions
     groups: Sequence[Group]
+    inherited: Mapping[str, tuple[Any, HostBlock]] = field(default_factory=dict)
+    """What inventories say of hosts; equal ssh settings are one object."""
     conflicts: dict[tuple[str, str, str], Conflict] = field(default_factory=dict)
     """Found so far, one for each (setting, group, group)."""
     _answers: dict[tuple[tuple[str, ...], frozenset[str]], _Answer] = field(default_factory=dict)
-    _ssh: dict[tuple[int, tuple[tuple[str, Any], ...]], SshOptions] = field(default_factory=dict)
+    _ssh: dict[tuple[int, int, tuple[tuple[str, Any], ...]], SshOptions] = field(default_factory=dict)
 
     def specs(
         self, blocks: Mapping[str, tuple[HostBlock, Flat]], names: Sequence[str]
@@ -104,11 +108,12 @@ class Resolver:
                 conflict = Conflict(setting, first, second, name)
                 self.conflicts.setdefault((setting, first.name, second.name), conflict)
         said = {**answer.said, **own} if own else answer.said
+        below = self.inherited[name][1] if name in self.inherited else _NOTHING
         return HostSpec(
             name=name,
-            address_root=block.address.root or name,
-            address_inside=block.address.inside or name,
-            ssh=self._ssh_of(answer, own, said),
+            address_root=block.address.root or below.address.root or name,
+            address_inside=block.address.inside or below.address.inside or name,
+            ssh=self._ssh_of(answer, own, said, below.settings.ssh),
             host_key_alias=block.host_key_alias,
             relay=said.get("relay", RelayRole.YES),
             switch=said.get("switch"),
@@ -116,10 +121,10 @@ class Resolver:
             groups=names,
         )
 
-    def _ssh_of(self, answer: _Answer, own: Flat, said: Flat) -> SshOptions:
-        key = (id(answer), tuple(pair for pair in own.items() if pair[0] not in _OTHER))
+    def _ssh_of(self, answer: _Answer, own: Flat, said: Flat, below: SshOptions) -> SshOptions:
+        key = (id(answer), id(below), tuple(pair for pair in own.items() if pair[0] not in _OTHER))
         if key not in self._ssh:
-            self._ssh[key] = ssh_options(said).over(self.file_ssh)
+            self._ssh[key] = ssh_options(said).over(below).over(self.file_ssh)
         return self._ssh[key]
 
 

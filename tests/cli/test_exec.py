@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nile.cascade.orders import FIRST
 from nile.cli.exec_cmd import LONGEST_LINE, _check_length, command, options
@@ -43,6 +44,32 @@ def test_hosts_are_chosen_by_set_group_and_exclusion(nile: Nile) -> None:
     assert asked("-g", "web", "-x", "h002") == ["h001", "h003"]
     assert asked("-w", "@web,@db!h[002-003]") == ["h001", "h004"]
     assert asked("-w", "h010", "-g", "db", "-w", "h[009-010]") == ["h003", "h004", "h010", "h009"]
+
+
+def test_hosts_come_from_an_inventory_and_a_file(nile: Nile) -> None:
+    """Address, port and user of the inventory are what it takes to reach them."""
+    routes = yaml.safe_load(nile.routes.read_text())
+    hosts, user = routes.pop("hosts"), routes["ssh"].pop("user", None)
+    port = routes["ssh"].pop("port")
+    lines = [f"{name} ansible_host={hosts[name]['address']}" for name in HOSTS[:3]]
+    said = f"ansible_port={port}\n" + f"ansible_user={user}\n" * bool(user)
+    (nile.state / "hosts.ini").write_text("\n".join(["[web]", *lines, "[web:vars]", said]))
+    (nile.state / "some").write_text("# of them\n@web!h002\n")
+    bare = nile.with_routes()
+    bare.routes.write_text(yaml.safe_dump({"version": 1, "ssh": routes["ssh"]}))
+    words = ("--inventory", str(nile.state / "hosts.ini"))
+    assert sorted(bare.json("-g", "web", *words, "--", "true").all_ok().results) == HOSTS[:3]
+    assert sorted(
+        bare.json("--hostfile", str(nile.state / "some"), *words, "--", "true").all_ok().results
+    ) == [
+        "h001",
+        "h003",
+    ]
+    assert sorted(bare.json("--hostfile", "-", *words, "--", "true", stdin=b"h002\n").all_ok().results) == [
+        "h002"
+    ]
+    refused = bare.exec("--hostfile", "-", "--stdin", *words, "--", "true")
+    assert (refused.code, "--stdin and --hostfile - can't go together" in refused.err) == (2, True)
 
 
 def test_output_is_live_and_labelled(nile: Nile) -> None:

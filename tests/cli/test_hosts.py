@@ -90,3 +90,16 @@ def test_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "SYSTEM_ROUTES", tmp_path / "none.yaml")
     with pytest.raises(UsageError, match="there is no route file"):
         run()
+
+
+def test_an_inventory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NILE_ROUTES", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(places, "SYSTEM_ROUTES", tmp_path / "none")
+    (tmp_path / "hosts.ini").write_text("[web]\nweb[1:2] ansible_user=ada ansible_ssh_pass=hush\n")
+    result = run("--inventory", "hosts.ini", "-v")
+    assert result.stdout.splitlines() == [f"web{n}  groups=web,all  user=ada" for n in (1, 2)]
+    first, second = result.stderr.splitlines()
+    assert first == "routes: hosts.ini (2 hosts)"
+    assert second.startswith("nile: hosts.ini: ansible_ssh_pass: not taken")

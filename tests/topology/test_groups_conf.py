@@ -78,3 +78,27 @@ def test_a_broken_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / "groups.conf").write_text("nonsense\n")
     with pytest.raises(HostSetError, match="can't be looked up"):
         SETS.expand("@rack1")
+
+
+def test_the_hosts_of_a_slurm_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with pytest.raises(HostSetError, match="there is no Slurm job here"):
+        SETS.expand("@slurm:job")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "tux[1-3,7],login")
+    assert SETS.expand("@slurm:job") == ("tux1", "tux2", "tux3", "tux7", "login")
+    with pytest.raises(HostSetError, match="group @slurm:debug is unknown"):
+        SETS.expand("@slurm:debug")
+
+
+def test_slurm_itself_is_asked_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "odd[syntax")
+    program = tmp_path / "scontrol"
+    program.write_text(
+        '#!/bin/sh\n[ "$*" = "show hostnames" ] && printf "%s\\n" a1 a2 "${SLURM_JOB_NODELIST%%[*}"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert SETS.expand("@slurm:job!a1") == ("a2", "odd")
+    program.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(HostSetError, match="`scontrol show hostnames` failed"):
+        SETS.expand("@slurm:job")

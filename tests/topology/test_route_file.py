@@ -15,7 +15,8 @@ from nile.options import Limits, SshClient, Timeouts
 from nile.topology import yamltree
 from nile.topology.hostsets import no_groups
 from nile.topology.model import RelayRole, TreeMode
-from nile.topology.routes import Routes, examine, load_routes, parse_routes, read_text
+from nile.topology.routes import Routes, examine, load_routes, parse_routes
+from nile.topology.textfile import read_text
 
 EXAMPLE = """\
 version: 1
