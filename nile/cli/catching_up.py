@@ -9,7 +9,6 @@ what it was, and the others would get what it is.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,9 @@ def catch_up(reference: str, changed_too: bool) -> int:
     _check_source(params, runs, changed_too)
     taken = {name: asked.params[name] for name in ("gather", "quiet", "as_json", "dry_run")}
     taken |= {name: asked.params[name] for name in ("wait_s", "rate") if _is_given(asked, name)}
-    params.update(taken, **_choice(params, record, hosts), argv=_argv(record.run))
+    params.update(
+        taken, **_choice(params, record, hosts), argv=recorded.argv_naming("--catch-up", record.run)
+    )
     with again:
         return int(asked.command.invoke(again))
 
@@ -140,17 +141,6 @@ def _choice(params: dict[str, Any], record: RunRecord, hosts: list[str]) -> dict
         "everything": False,
         "routes": params["routes"] or record.routes,
     }
-
-
-def _argv(run: str) -> tuple[str, ...]:
-    """The command line as it is recorded: `last` will soon be another run."""
-    words = list(sys.argv)
-    for index, word in enumerate(words):
-        if word.startswith("--catch-up="):
-            words[index] = f"--catch-up={run}"
-        elif index and words[index - 1] == "--catch-up":
-            words[index] = run
-    return tuple(words)
 
 
 def _check_source(params: dict[str, Any], runs: list[RunRecord], changed_too: bool) -> None:

@@ -24,6 +24,7 @@ Examples:
   nile exec -g rack1 -f 1 -- systemctl restart foo    one host after another
   nile exec -a -u 30s --json -- 'df -h | tail -1'
   nile exec -a -f 10 --wait-back 10m -- reboot
+  nile exec --retry-failed last                  once more, where it wasn't ok
 """
 
 
@@ -74,6 +75,17 @@ Examples:
     type=Seconds(),
     help="As --disruptive, and a host is ok once it is back, booted anew, within this time.",
 )
+@click.option(
+    "--outdir",
+    metavar="DIR",
+    type=click.Path(),
+    help="Besides, write what each host prints to files there: HOST.out, HOST.err.",
+)
+@click.option(
+    "--retry-failed",
+    metavar="RUN",
+    help="Run that run's command again, on its hosts that weren't ok (lost ones with --idempotent alone).",
+)
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
@@ -84,6 +96,10 @@ def command(
     """
     from dataclasses import replace
 
+    if (run_again := given.pop("retry_failed")) is not None:
+        from nile.cli.retrying import retry
+
+        return retry(run_again)
     line = " ".join(words)
     if not line.strip():
         raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from nile.errors import StoreError
     from nile.events import Event, HostResult
     from nile.report import Renderer, Screen
+    from nile.report.outdir import OutDir
     from nile.store import Store
 
 IDLE_S = 0.2
@@ -27,6 +29,12 @@ def finish(screen: Screen, show: Show, unrecorded: StoreError | None, given: dic
     if unrecorded is not None:
         screen.err.write(f"nile: the record of this run is not complete: {unrecorded}\n")
         return max(1, code)
+    if show.outdir is not None and show.outdir.failure is not None:
+        why = show.outdir.failure.strerror
+        screen.err.write(
+            f"nile: --outdir: not all could be written: {why}\n  `nile logs RUN` has all of it\n"
+        )
+        code = max(1, code)
     if (leaving := given.get("leaving")) is not None:
         leaving.forget()
     return code
@@ -60,6 +68,12 @@ class Show:
         else:
             body = Fold(screen, store.chunk_reader(run_id)) if given["gather"] else Live(screen)
             renderers += [body, Summary(screen, quiet=given["quiet"])]
+        self.outdir: OutDir | None = None
+        if given.get("outdir"):
+            from nile.report.outdir import OutDir
+
+            self.outdir = OutDir(Path(given["outdir"]))
+            renderers.append(self.outdir)
         if self._progress is not None:  # last: what the others write erases its line
             renderers.append(self._progress)
         self._leaves = (leaving := given.get("leaving")) is not None

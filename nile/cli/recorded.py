@@ -59,6 +59,17 @@ def screen() -> Screen:
     return Screen(Sink(sys.stdout), Sink(sys.stderr))
 
 
+def argv_naming(option: str, run: str) -> tuple[str, ...]:
+    """The command line as it is recorded, where an option names a run: `last` will soon be another one."""
+    words = list(sys.argv)
+    for index, word in enumerate(words):
+        if word.startswith(f"{option}="):
+            words[index] = f"{option}={run}"
+        elif index and words[index - 1] == option:
+            words[index] = run
+    return tuple(words)
+
+
 def local_time(at: float) -> str:
     """A wall clock for people, in the local time zone."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

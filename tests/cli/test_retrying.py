@@ -1,0 +1,105 @@
+"""`nile exec --retry-failed`, and `--outdir`: on a lab of loopback hosts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nile.cli.retrying import AGAIN
+from nile.events import Verdict
+from nile.lab import Lab
+from tests.cluster.running import Nile
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def nile(loopback_lab: Lab, tmp_path: Path) -> Nile:
+    return Nile(loopback_lab, tmp_path)
+
+
+def test_who_failed_gets_the_same_command_again(nile: Nile) -> None:
+    """With that run's options, and those that are given now over them; also of a run that did so itself."""
+    marks = nile.state / "marks"
+    marks.mkdir()
+    command = (
+        f'cd {marks}; echo "$NILE_HOST" >> all; [ "$NILE_HOST" != h001 ] || exit 0;'
+        '[ ! -e "mark-$NILE_HOST" ] || exit 0; touch "mark-$NILE_HOST";'
+        "[ $NILE_HOST = h003 ] && exec sleep 60; exit 3"
+    )
+    first = nile.exec("-w", "h[001-003]", "-u", "1", "--grace", "0.5", "--", command)
+    assert first.code == 4
+    (run,) = [json.loads(line)["run"] for line in nile.command("runs", "--json").lines()]
+    (marks / "mark-h002").unlink()
+    again = nile.command("exec", "--retry-failed", "last", "--json", "-u", "20s")
+    assert again.verdicts == {"h002": "failed", "h003": "ok"}
+    assert again.events[0]["command"] == command
+    told = json.loads(nile.command("runs", "--json", "-n", "1").lines()[0])
+    assert told["argv"][-5:] == ["exec", "--retry-failed", run, "--json", "-u", "20s"][-5:]
+    assert told["routes"] == str(nile.routes)
+    third = nile.command("exec", "--retry-failed", "last", "--outdir", str(nile.state / "out"))
+    assert third.code == 0, third.err
+    assert sorted((marks / "all").read_text().split()) == ["h001", *["h002"] * 3, *["h003"] * 2]
+    assert [path.name for path in (nile.state / "out").iterdir()] == ["h002.out"]
+    last = nile.command("exec", "--retry-failed", "last")
+    assert (last.code, "no host of run" in last.err) == (0, True)
+
+
+def test_what_cant_go_with_it(nile: Nile) -> None:
+    nile.exec("--stdin", "-w", "h001", "--", "cat; false", stdin=b"x")
+    for words, says in (
+        (["-w", "h001"], "-w can't go with --retry-failed"),
+        (["--", "true"], "a command can't go with --retry-failed"),
+        ([], "read standard input"),
+    ):
+        done = nile.command("exec", "--retry-failed", "last", *words)
+        assert (done.code, says in done.err) == (2, True), done.err
+    assert nile.command("exec", "--retry-failed", "last", "--stdin", stdin=b"y").lines() == ["h001: y"]
+    nile.command(
+        "sync", "--routes", str(nile.routes), "-w", "h001", str(nile.state / "nile"), str(nile.state / "to")
+    )
+    done = nile.command("exec", "--retry-failed", "last")
+    assert (done.code, "wasn't begun by `nile exec`" in done.err) == (2, True)
+
+
+def test_the_verdicts_that_are_tried_again() -> None:
+    assert set(Verdict) - AGAIN == {Verdict.OK, Verdict.LOST}
+
+
+def test_a_host_that_is_lost_gets_it_again_only_if_that_does_no_harm(nile: Nile) -> None:
+    from nile.events import HostResult, RunEnded, RunStarted
+    from nile.store import Recorder, RunContext
+
+    argv = ("nile", "exec", "-r", str(nile.routes), "-w", "h[001-002]", "--", "echo again")
+    with Recorder(nile.state / "nile" / "runs.db", RunContext(argv, str(nile.state))) as recorder:
+        recorder.record(
+            [
+                RunStarted("ab" * 16, "echo again", str(nile.routes), ("h001", "h002", "h003"), (), 1000.0),
+                HostResult("h001", Verdict.LOST),
+                HostResult("h002", Verdict.OK, 0),
+                RunEnded("ab" * 16),
+            ]
+        )
+    done = nile.command("exec", "--retry-failed", "abab")
+    assert "not tried again: h[001,003] (2): lost" in done.err
+    assert (done.code, done.out) == (0, "")
+    done = nile.command("exec", "--retry-failed", "abab", "--idempotent")
+    assert sorted(done.lines()) == ["h001: again", "h003: again"]
+
+
+def test_output_goes_to_files(nile: Nile) -> None:
+    out = nile.state / "out"
+    done = nile.exec(
+        "-w", "h[001-002]", "--outdir", str(out), "--", "seq 100000; [ $NILE_HOST = h001 ] || echo e >&2"
+    )
+    assert done.code == 0
+    whole = "".join(f"{number}\n" for number in range(1, 100_001))
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        "h001.out": whole,
+        "h002.out": whole,
+        "h002.err": "e\n",
+    }
+    done = nile.exec("-w", "h001", "--outdir", str(nile.routes), "--", "true")
+    assert (done.code, "File exists" in done.err) == (2, True)
