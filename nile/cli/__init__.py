@@ -49,6 +49,7 @@ COMMANDS = {
     "runs": Entry("nile.cli.runs", "List the runs in the store."),
     "show": Entry("nile.cli.show", "Show one run: its hosts, verdicts, paths and times."),
     "logs": Entry("nile.cli.logs", "Print what the hosts of a run wrote."),
+    "prune": Entry("nile.cli.prune", "Remove old runs from the store."),
     "lab": Entry("nile.cli.lab", "Make, use and remove a cluster on this machine."),
 }
 

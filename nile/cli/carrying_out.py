@@ -30,11 +30,12 @@ def carry_out(
     `nile.store.Handover`), and `job(run id)` what the run does on its hosts beside a command.
     """
     from nile.cli.following import Show, finish
-    from nile.cli.recorded import control_of, plan_text, screen, store_path
+    from nile.cli.keeping import keep_to_cap, keeping
+    from nile.cli.recorded import control_of, plan_text, screen
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
     from nile.report.text import visible
-    from nile.store import RunContext, Store
+    from nile.store import RunContext
 
     allow_descriptors()
     out = screen()
@@ -42,7 +43,7 @@ def carry_out(
     out.flush()
     run_id = new_run_id()
     context = RunContext.here(given.get("argv") or tuple(sys.argv), plan_text(chosen.plan))
-    with Store(store_path()) as store, store.recorder(context, handover) as recorder:
+    with keeping(given, context, handover) as kept:
         notices: list[str] = []
         control = control_of(run_id)
         engine = prepare(
@@ -50,16 +51,17 @@ def carry_out(
             chosen.plan,
             chosen.hosts,
             options,
-            recorder.record,
+            kept.record,
             ask_secret,
             notices=notices,
-            check_ours=recorder.check_ours,
+            check_ours=kept.recorder.check_ours,
             observe=control.observe,
             job=None if job is None else job(run_id),
             sudo=given.get("sudo_user") or ("root" if given.get("sudo") else ""),
         )
         for notice in notices:
             out.err.write(f"nile: {visible(notice)}\n")
-        show = Show(out, store, run_id, given)
+        show = Show(out, kept.store, run_id, given)
         unrecorded = show.follow(engine, control, options.grace_s)
+    keep_to_cap(out, given)
     return finish(out, show, unrecorded, given)

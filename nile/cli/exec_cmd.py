@@ -81,6 +81,7 @@ Examples:
     type=click.Path(),
     help="Besides, write what each host prints to files there: HOST.out, HOST.err.",
 )
+@click.option("--no-store", is_flag=True, help="Record nothing: no show, logs, attach or stop afterwards.")
 @click.option(
     "--retry-failed",
     metavar="RUN",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -14,22 +15,34 @@ if TYPE_CHECKING:
     from nile.store import HostRecord, RunRecord, Store
 
 
+LOOK_S = 0.2
+"""How often it is looked for more."""
+
+
 @click.command("logs")
 @click.argument("run")
 @click.option("-w", "--hosts", metavar="HOSTS", help="Only these hosts of the run.")
 @click.option("--failed", is_flag=True, help="Only hosts that aren't ok.")
 @click.option("-b", "--fold", is_flag=True, help="Fold equal output under a host set.")
-def command(run: str, hosts: str | None, failed: bool, fold: bool) -> None:
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends, as tail -f does.")
+def command(run: str, hosts: str | None, failed: bool, fold: bool, follow: bool) -> None:
     """Print what the hosts of a run wrote, as `nile exec` did, in the order in which it came.
 
     RUN is a run's id, a unique beginning of one, or `last`. Hosts that aren't ok are named on
     standard error, those that wrote nothing too.
     """
+    if follow and (fold or failed):
+        remedy = "what is equal, and who failed, is known once the run has ended: leave one of the two out"
+        raise UsageError(f"--follow and {'-b' if fold else '--failed'} can't go together", remedy=remedy)
     screen = recorded.screen()
     with recorded.open_store() as store:
         record = store.run(run)
         chosen = _chosen(store, record, hosts, failed=failed)
-        _write_output(_renderer(screen, store, record, fold=fold), store, record, chosen)
+        if follow:
+            record = _follow(_renderer(screen, store, record, fold=False), store, record, chosen)
+            chosen = _chosen(store, record, hosts, failed=False)
+        else:
+            _write_output(_renderer(screen, store, record, fold=fold), store, record, chosen)
     _write_verdicts(screen, record, chosen)
 
 
@@ -78,6 +91,22 @@ def _write_output(renderer: Renderer, store: Store, run: RunRecord, chosen: list
     for chunk in store.output(run, frozenset(host.host for host in chosen)):
         renderer.handle(chunk)
     renderer.finish()
+
+
+def _follow(renderer: Renderer, store: Store, run: RunRecord, chosen: list[HostRecord]) -> RunRecord:
+    """Write what is there, and what comes until the run is over; the record of the run then."""
+    names = frozenset(host.host for host in chosen)
+    place, over = -1, False
+    while True:
+        for at, chunk in store.output_behind(run, place, names):
+            renderer.handle(chunk)
+            place = at
+        if over:
+            renderer.finish()
+            return run
+        run = store.run(run.run)
+        if not (over := run.state != "running"):  # what came before that is there by the next look
+            time.sleep(LOOK_S)
 
 
 def _write_verdicts(screen: Screen, run: RunRecord, chosen: list[HostRecord]) -> None:

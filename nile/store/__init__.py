@@ -1,6 +1,7 @@
 """The central log: every run, its plan, verdicts and output, in one SQLite file of the root."""
 
 from nile.store.handover import Handover
+from nile.store.pruning import Pruning, keep_cap, removable
 from nile.store.recorder import Recorder
 from nile.store.records import HostRecord, NoticeRecord, RunContext, RunRecord, RunState
 from nile.store.schema import FILE_NAME
@@ -11,9 +12,12 @@ __all__ = [
     "Handover",
     "HostRecord",
     "NoticeRecord",
+    "Pruning",
     "Recorder",
     "RunContext",
     "RunRecord",
     "RunState",
     "Store",
+    "keep_cap",
+    "removable",
 ]

@@ -30,7 +30,7 @@ from nile.events import (
     RunGoesOn,
     RunStarted,
 )
-from nile.store import errors, schema
+from nile.store import blobs, errors, schema
 from nile.store.chunks import place
 from nile.store.records import RunContext, RunRecord
 
@@ -270,9 +270,11 @@ class Recorder:
             )
         for start in range(0, len(placed.data), MAX_CHUNK):
             piece = placed.data[start : start + MAX_CHUNK]
+            data, blob = blobs.keep(self._db, piece)
             self._db.execute(
-                "INSERT INTO output (run, host, stream, offset, length, data) VALUES (?, ?, ?, ?, ?, ?)",
-                (self._key(), host, event.stream, placed.offset + start, len(piece), piece),
+                "INSERT INTO output (run, host, stream, offset, length, data, blob)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (self._key(), host, event.stream, placed.offset + start, len(piece), data, blob),
             )
         self._ends[key] = placed.offset + len(placed.data)
 

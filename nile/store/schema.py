@@ -28,14 +28,15 @@ from pathlib import Path
 from nile.errors import StoreError
 from nile.store import errors
 
-SCHEMA = 3
+SCHEMA = 4
 FILE_NAME = "runs.db"
 BUSY_TIMEOUT_S = 30.0
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
 )
 
-# `length` is the number of bytes that a chunk stands for, whatever form `data` is kept in.
+# `length` is the number of bytes that a chunk stands for, whatever form it is kept in: as it is in `data`, or
+# in the `blob` of that number, once for all that are equal, and compressed where that gains.
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE run (
@@ -49,10 +50,14 @@ CREATE TABLE host (
   verdict TEXT, rc INTEGER, signal INTEGER, code TEXT, reason TEXT, remedy TEXT, leftover TEXT, path TEXT,
   peer TEXT NOT NULL DEFAULT '',
   UNIQUE (run, name));
+CREATE TABLE blob (
+  id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, packed INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE output (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, host INTEGER NOT NULL REFERENCES host,
-  stream TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, data BLOB NOT NULL);
+  stream TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, data BLOB NOT NULL,
+  blob INTEGER REFERENCES blob);
 CREATE UNIQUE INDEX output_place ON output (host, stream, offset);
+CREATE INDEX output_blob ON output (blob) WHERE blob IS NOT NULL;
 CREATE INDEX output_run ON output (run, id);
 CREATE TABLE notice (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, host TEXT NOT NULL, text TEXT NOT NULL,
@@ -69,6 +74,12 @@ ALTER TABLE run ADD COLUMN seen_at REAL;
 """,
     2: """
 ALTER TABLE host ADD COLUMN peer TEXT NOT NULL DEFAULT '';
+""",
+    3: """
+CREATE TABLE blob (
+  id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, packed INTEGER NOT NULL, data BLOB NOT NULL);
+ALTER TABLE output ADD COLUMN blob INTEGER REFERENCES blob;
+CREATE INDEX output_blob ON output (blob) WHERE blob IS NOT NULL;
 """,
 }
 """From each former schema to the next one."""
@@ -140,6 +151,7 @@ def _make_file(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; see `Pruning`
     networked = file_system(path, Path("/proc/self/mountinfo")) in NETWORK_FILE_SYSTEMS
     _set_journal(connection, "delete" if networked else "wal")
     connection.execute(f"PRAGMA synchronous = {'FULL' if networked else 'NORMAL'}")

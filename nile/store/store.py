@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from typing import Any, Self
 from nile.errors import UsageError
 from nile.events import Code, HostOutput, HostResult, Leftover, Verdict
 from nile.store import errors, schema
+from nile.store.blobs import unpacked
 from nile.store.handover import Handover
 from nile.store.recorder import Recorder
 from nile.store.records import HostRecord, NoticeRecord, RunContext, RunRecord, RunState, is_alive
@@ -24,6 +26,7 @@ _RUN = (
     " interrupted, roots, seen_at, (SELECT count(*) FROM host WHERE run = run.id AND asked),"
     " (SELECT count(*) FROM host WHERE run = run.id AND NOT asked) FROM run"
 )
+_DATA = "output.data, blob.packed, blob.data FROM output LEFT JOIN blob ON blob.id = output.blob"
 _HOST = (
     "SELECT name, asked, parent, stage, t_connect_s, t_ready_s, t_start_s, t_end_s, verdict, rc, signal,"
     " code, reason, remedy, leftover, path, peer FROM host WHERE run = ? ORDER BY id"
@@ -131,24 +134,33 @@ class Store:
     def chunks(self, run: RunRecord, host: str, stream: str) -> Iterator[HostOutput]:
         """What a host printed on one stream, by rising offset, with little of it in memory at a time."""
         sql = (
-            "SELECT offset, data FROM output WHERE host ="
+            f"SELECT offset, {_DATA} WHERE host ="
             " (SELECT id FROM host WHERE run = ? AND name = ?)"
             " AND stream = ? AND offset > ? ORDER BY offset LIMIT ?"
         )
-        for offset, data in self._pages(sql, (run.key, host, stream)):
-            yield HostOutput(host, stream, offset, data)
+        for offset, *data in self._pages(sql, (run.key, host, stream)):
+            yield HostOutput(host, stream, offset, self._unpacked(*data))
 
     def output(self, run: RunRecord, hosts: frozenset[str] | None = None) -> Iterator[HostOutput]:
         """What a run's hosts (or some of them) printed, in the order in which it arrived."""
+        for _, chunk in self.output_behind(run, -1, hosts):
+            yield chunk
+
+    def output_behind(
+        self, run: RunRecord, place: int, hosts: frozenset[str] | None = None
+    ) -> Iterator[tuple[int, HostOutput]]:
+        """The same, each with its place; only what came behind a place (-1: all)."""
         sql = (
-            "SELECT output.id, (SELECT name FROM host WHERE id = output.host), stream, offset, data"
-            " FROM output WHERE run = ? AND id > ? ORDER BY id LIMIT ?"
+            f"SELECT output.id, (SELECT name FROM host WHERE id = output.host), stream, offset, {_DATA}"
+            " WHERE run = ? AND output.id > ? ORDER BY output.id LIMIT ?"
         )
         if hosts is not None:
-            sql = sql.replace(" AND id >", " AND host IN (SELECT value FROM json_each(?)) AND id >")
+            sql = sql.replace(
+                " AND output.id >", " AND host IN (SELECT value FROM json_each(?)) AND output.id >"
+            )
         keys = () if hosts is None else (json.dumps(self._host_keys(run, hosts)),)
-        for _, host, stream, offset, data in self._pages(sql, (run.key, *keys)):
-            yield HostOutput(host, stream, offset, data)
+        for at, host, stream, offset, *data in self._pages(sql, (run.key, *keys), place):
+            yield at, HostOutput(host, stream, offset, self._unpacked(*data))
 
     def read_output(self, run: RunRecord, host: str, stream: str, limit: int) -> tuple[bytes, bool]:
         """The first `limit` bytes of a stream, and whether there are more."""
@@ -179,6 +191,12 @@ class Store:
 
         return read
 
+    def _unpacked(self, data: bytes, packed: int | None, kept: bytes | None) -> bytes:
+        try:
+            return unpacked(data, packed, kept)
+        except zlib.error as error:
+            raise errors.damaged(self.path, str(error)) from error
+
     def _host_keys(self, run: RunRecord, hosts: frozenset[str]) -> list[int]:
         rows = self._rows("SELECT id, name FROM host WHERE run = ?", (run.key,))
         return [key for key, name in rows if name in hosts]
@@ -187,9 +205,8 @@ class Store:
         with self._lock, errors.mapped(self.path, "read the store of runs"):
             return self._db.execute(sql, values).fetchall()
 
-    def _pages(self, sql: str, values: tuple[object, ...]) -> Iterator[Any]:
+    def _pages(self, sql: str, values: tuple[object, ...], place: int = -1) -> Iterator[Any]:
         """All rows of a query, page by page; its last two parameters are where to go on, and how many."""
-        place = -1
         while rows := self._rows(sql, (*values, place, PAGE)):
             yield from rows
             place = rows[-1][0]

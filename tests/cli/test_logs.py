@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from nile.cli.logs import command
 from nile.errors import UsageError
 from nile.events import HostOutput, RunEnded, Verdict
 from nile.store import Recorder, RunContext
+from nile.store.records import process_identity
 from tests.cli.conftest import Record
 from tests.store import sample
 
@@ -99,3 +103,30 @@ def test_hosts_that_had_no_part_are_an_error(record: Record, hosts: str, message
     record(sample.whole_run())
     with pytest.raises(UsageError, match=message):
         logs("last", "-w", hosts)
+
+
+def test_a_run_under_way_is_followed_to_its_end(state: Path) -> None:
+    """Another process records; what comes behind the first look is shown, and each piece once."""
+    context = RunContext(process=process_identity(os.getpid()))
+    with Recorder(state, context) as recorder:
+        recorder.record([sample.started(), HostOutput("n1", "stdout", 0, b"one\ntw")])
+        words = [sys.executable, "-m", "nile", "logs", "--follow", "last"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"n1: one\n"
+            recorder.record([HostOutput("n1", "stdout", 6, b"o\n"), HostOutput("n2", "stdout", 0, b"x\n")])
+            assert sorted([process.stdout.readline(), process.stdout.readline()]) == [
+                b"n1: two\n",
+                b"n2: x\n",
+            ]
+            recorder.record([HostOutput("n3", "stdout", 0, b"last"), RunEnded(sample.started().run)])
+            out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, b"n3: last\n")
+    assert b"no verdict" in err
+
+
+def test_what_cant_be_followed(record: Record) -> None:
+    record(sample.whole_run())
+    for option in ("-b", "--failed"):
+        with pytest.raises(UsageError, match="--follow and"):
+            CliRunner().invoke(command, ["--follow", option, "last"], catch_exceptions=False)

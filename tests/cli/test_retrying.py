@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from nile.cli.retrying import AGAIN
 from nile.events import Verdict
 from nile.lab import Lab
+from nile.store.records import process_identity
 from tests.cluster.running import Nile
 
 pytestmark = pytest.mark.lab
@@ -103,3 +105,19 @@ def test_output_goes_to_files(nile: Nile) -> None:
     }
     done = nile.exec("-w", "h001", "--outdir", str(nile.routes), "--", "true")
     assert (done.code, "File exists" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "out"), [([], "h001: out\n"), (["-b"], "out\n"), (["--json"], '"stdout":"out\\n"')]
+)
+def test_a_run_that_is_not_recorded(nile: Nile, words: list[str], out: str) -> None:
+    """It is shown all the same, and nothing of it is left; nor of one whose root was killed."""
+    state = nile.state / "nile"
+    (state / "unkept-dead").mkdir(parents=True)
+    gone = " ".join([*process_identity(os.getpid()).split()[:2], "999999999", "1"])
+    (state / "unkept-dead" / "process").write_text(gone)
+    done = nile.exec("--no-store", "-w", "h001", *words, "--", "echo out")
+    assert done.code == 0
+    assert out in done.out
+    assert not list(state.glob("unkept*"))
+    assert not (state / "runs.db").exists()
