@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+LONGEST_LINE = 128 * 1024
+"""Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 

@@ -31,11 +31,11 @@ def carry_out(
     """
     from nile.cli.following import Show, finish
     from nile.cli.keeping import keep_to_cap, keeping
-    from nile.cli.recorded import control_of, plan_text, screen
+    from nile.cli.recorded import control_of, screen
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
     from nile.report.text import visible
-    from nile.store import RunContext
+    from nile.store import RunContext, plan_text
 
     allow_descriptors()
     out = screen()

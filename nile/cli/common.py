@@ -21,7 +21,6 @@ from nile.errors import UsageError
 from nile.topology.durations import WEEK_S, YEAR_S, seconds
 
 if TYPE_CHECKING:
-    from nile.options import SshOptions
     from nile.topology.model import Plan
     from nile.topology.routes import Routes
 
@@ -197,10 +196,12 @@ def _with_options(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
 def load_selected(options: SelectionOptions) -> Routes:
     """The routes that the options name, with their overrides; defaults where there is no file."""
     from nile.options import SshOptions
+    from nile.topology.finding import read_routes
     from nile.topology.model import TreeMode
+    from nile.topology.ssh_words import parse_ssh_options
 
     routes = read_routes(options.routes, options.inventories)
-    ssh, connect_s = _ssh_options(options.ssh_options)
+    ssh, connect_s = parse_ssh_options(options.ssh_options)
     connect_s = options.connect_timeout_s or connect_s
     if options.tree == TreeMode.EXPLICIT and not routes.drawn:
         raise UsageError(
@@ -218,62 +219,6 @@ def load_selected(options: SelectionOptions) -> Routes:
         limits=replace(routes.limits, **limits),
         timeouts=replace(routes.timeouts, connect_s=connect_s) if connect_s else None,
         tree=TreeMode(options.tree) if options.tree else None,
-    )
-
-
-def read_routes(option: str | None, inventories: Sequence[str]) -> Routes:
-    """The route file that -r (or no option) means, with inventories; defaults where there is neither."""
-    from nile.topology.groups_conf import system_groups
-    from nile.topology.places import find_route_file
-    from nile.topology.routes import Routes, inventory_routes, load_routes
-
-    if path := find_route_file(option):
-        return load_routes(path, system_groups, inventories)
-    return inventory_routes(inventories) if inventories else Routes(group_source=system_groups)
-
-
-def _ssh_options(texts: Sequence[str]) -> tuple[SshOptions, float | None]:
-    """The -o options, and the connect time-out in seconds if one of them is that.
-
-    The first of a kind wins, as in ssh.
-    """
-    from nile.options import SshOptions
-    from nile.topology import ssh_keywords
-    from nile.topology.refusal import Refusal
-
-    said: dict[str, str] = {}
-    for text in texts:
-        keyword, equals, value = text.partition("=") if "=" in text else text.partition(" ")
-        where = f"-o {text}"
-        if not equals:
-            raise UsageError("an ssh option has no value", where=where, remedy="write -o Keyword=value")
-        try:
-            keyword = ssh_keywords.canonical(keyword.strip())
-            if keyword not in _OWN:
-                ssh_keywords.check_option(keyword, value.strip())
-        except Refusal as refusal:
-            raise refusal.usage_error(where) from refusal
-        said.setdefault(keyword, value.strip())
-    own = {keyword: said.pop(keyword) for keyword in _OWN if keyword in said}
-    number = {word: _number(word, own[word]) for word in ("Port", "ConnectTimeout") if word in own}
-    ssh = SshOptions(
-        user=own.get("User"),
-        port=number.get("Port"),
-        identity=(own["IdentityFile"],) if "IdentityFile" in own else None,
-        options=said,
-    )
-    return ssh, number.get("ConnectTimeout")
-
-
-_OWN = ("User", "Port", "IdentityFile", "ConnectTimeout")
-"""ssh keywords that are settings of Nile, and that -o takes all the same, out of habit."""
-
-
-def _number(keyword: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
-        return int(text)
-    raise UsageError(
-        f"'{text}' is not a number from 1 to 65535", where=f"-o {keyword}={text}", remedy="write one"
     )
 
 

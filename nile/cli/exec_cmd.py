@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from nile.cli.common import Selection
     from nile.options import ExecOptions
 
-LONGEST_LINE = 128 * 1024
-"""Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
-
 EXAMPLES = """\b
 Examples:
   nile exec -w 'n[1-40]' -- uptime
@@ -151,6 +148,7 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
 def _check_length(line: str, given: dict[str, Any]) -> None:
     """Hosts get it as one word, with what the shell does before a command that may cut them off."""
     from nile.cascade.orders import FIRST
+    from nile.options import LONGEST_LINE
 
     before = len(FIRST) if _is_disruptive(given) else 0
     if before + len(line.encode(errors="surrogateescape")) < LONGEST_LINE:

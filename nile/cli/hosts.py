@@ -24,8 +24,8 @@ SCHEMA = 1
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 def command(option: str | None, inventories: tuple[str, ...], verbose: bool, as_json: bool) -> int:
     """List the hosts and groups of a route file, and of inventories."""
-    from nile.cli.common import read_routes
     from nile.errors import UsageError
+    from nile.topology.finding import read_routes
 
     routes = read_routes(option, inventories)
     if routes.source is None and not routes.inventories:

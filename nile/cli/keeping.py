@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nile.cli.recorded import store_path
-
 if TYPE_CHECKING:
     from nile.events import Event
     from nile.report import Screen
@@ -40,7 +38,7 @@ class Kept:
 @contextmanager
 def keeping(given: dict[str, Any], context: RunContext, handover: str) -> Iterator[Kept]:
     """The record of a new run, as the options want it."""
-    from nile.store import Store
+    from nile.store import Store, store_path
 
     if not given.get("no_store"):
         with Store(store_path()) as store, store.recorder(context, handover) as recorder:
@@ -60,7 +58,7 @@ def _without_output(record: Callable[[Sequence[Event]], None]) -> Callable[[Sequ
 @contextmanager
 def _passing(process: str) -> Iterator[Path]:
     """A store's place that is gone afterwards."""
-    from nile.store import FILE_NAME, errors
+    from nile.store import FILE_NAME, errors, store_path
 
     state = store_path().parent
     with errors.mapped(state, "make a directory"):
@@ -92,7 +90,7 @@ def _sweep(state: Path) -> None:
 def keep_to_cap(screen: Screen, given: dict[str, Any]) -> None:
     """Remove the oldest runs, where the store has become too large; never a reason for a run to fail."""
     from nile.errors import StoreError
-    from nile.store import Store, keep_cap
+    from nile.store import Store, keep_cap, store_path
     from nile.topology.amounts import size
 
     path = store_path()

@@ -96,13 +96,13 @@ def command(
     A run that is under way stays, and for a day one whose root died. Without an option only what
     the cap demands goes.
     """
-    from nile.store import Pruning, removable
+    from nile.store import Pruning, removable, store_path
     from nile.topology.amounts import size
 
     screen = recorded.screen()
     with recorded.open_store() as store:
         newest = store.runs()
-    with Pruning(recorded.store_path()) as pruning:
+    with Pruning(store_path()) as pruning:
         if cap is not None and not dry_run:
             pruning.set_cap(cap or None)
         limit = cap if cap is not None else pruning.cap()

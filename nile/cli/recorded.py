@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,17 +14,8 @@ if TYPE_CHECKING:
     from nile.control import Control
     from nile.report import Screen
     from nile.store import RunRecord, Store
-    from nile.topology.model import Plan
 
 SHORTEST_ID = 8
-
-
-def store_path() -> Path:
-    """Where the user's runs are recorded."""
-    from nile.store import FILE_NAME
-    from nile.topology.places import state_directory
-
-    return state_directory() / FILE_NAME
 
 
 def control_of(run_id: str) -> Control:
@@ -44,7 +34,7 @@ def control_directory() -> Path:
 
 def open_store() -> Store:
     """The user's store of runs; UsageError where nothing was ever recorded."""
-    from nile.store import Store
+    from nile.store import Store, store_path
 
     path = store_path()
     if not path.exists():
@@ -101,12 +91,3 @@ def run_object(run: RunRecord) -> dict[str, Any]:
         **{str(verdict): run.counts.get(verdict, 0) for verdict in Verdict},
         "without_verdict": run.without_verdict,
     }
-
-
-def plan_text(plan: Plan) -> str:
-    """The plan as the store keeps it: JSON, a list of nodes."""
-    nodes = [
-        {"id": node.id, "host": node.host, "parent": node.parent, "stage": node.stage, "asked": node.asked}
-        for node in plan.nodes
-    ]
-    return json.dumps(nodes, separators=(",", ":"))

@@ -38,7 +38,9 @@ def command(limit: int, everything: bool, as_json: bool) -> None:
 
 def _latest(limit: int | None) -> list[RunRecord]:
     """The latest runs; looking for them makes no store where there is none."""
-    if not recorded.store_path().exists():
+    from nile.store import store_path
+
+    if not store_path().exists():
         return []
     with recorded.open_store() as store:
         return store.runs(limit)

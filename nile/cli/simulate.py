@@ -185,8 +185,7 @@ def _question(chosen: Selection, given: dict[str, Any]) -> tuple[Question, str]:
 
 def _recorded_logins(hosts: Sequence[str]) -> list[float]:
     """What logins to these hosts took, as far as recorded, in seconds."""
-    from nile.cli.recorded import store_path
-    from nile.store import Store
+    from nile.store import Store, store_path
 
     if not store_path().exists():
         return []

@@ -1,6 +1,7 @@
 """The central log: every run, its plan, verdicts and output, in one SQLite file of the root."""
 
 from nile.store.handover import Handover
+from nile.store.here import plan_text, store_path
 from nile.store.pruning import Pruning, keep_cap, removable
 from nile.store.recorder import Recorder
 from nile.store.records import HostRecord, NoticeRecord, RunContext, RunRecord, RunState
@@ -19,5 +20,7 @@ __all__ = [
     "RunState",
     "Store",
     "keep_cap",
+    "plan_text",
     "removable",
+    "store_path",
 ]

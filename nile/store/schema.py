@@ -151,7 +151,10 @@ def _make_file(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; see `Pruning`
+    if not path.stat().st_size:
+        connection.execute(
+            "PRAGMA auto_vacuum = INCREMENTAL"
+        )  # see `Pruning`; too late for one that is there
     networked = file_system(path, Path("/proc/self/mountinfo")) in NETWORK_FILE_SYSTEMS
     _set_journal(connection, "delete" if networked else "wal")
     connection.execute(f"PRAGMA synchronous = {'FULL' if networked else 'NORMAL'}")

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from nile.cascade.orders import FIRST
-from nile.cli.exec_cmd import LONGEST_LINE, _check_length, command, options
+from nile.cli.exec_cmd import _check_length, command, options
 from nile.errors import UsageError
 from nile.lab import Lab
-from nile.options import ExecOptions, OnOrphan
+from nile.options import LONGEST_LINE, ExecOptions, OnOrphan
 from tests.cluster.running import Nile
 from tests.lab.helpers import eventually
 

@@ -108,7 +108,7 @@ def test_output_goes_to_files(nile: Nile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "out"), [([], "h001: out\n"), (["-b"], "out\n"), (["--json"], '"stdout":"out\\n"')]
+    ("words", "out"), [([], "h001: out\n"), (["-b"], "out\n"), (["--json"], '"stdout": "out\\n"')]
 )
 def test_a_run_that_is_not_recorded(nile: Nile, words: list[str], out: str) -> None:
     """It is shown all the same, and nothing of it is left; nor of one whose root was killed."""

@@ -7,10 +7,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from nile.cli.recorded import plan_text
 from nile.cli.show import command, planned_ways
 from nile.errors import UsageError
 from nile.events import HostResult, Notice, Verdict
+from nile.store import plan_text
 from nile.topology.model import Plan, PlanNode
 from tests.cli.conftest import PLAN, Record
 from tests.cli.documented import fields

@@ -110,7 +110,7 @@ def test_a_full_disk_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
         (pages,) = recorder._db.execute("PRAGMA page_count").fetchone()
         recorder._db.execute(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(StoreError, match=r"runs\.db: can't record the run: (.|\n)*free 16 MiB on"):
-            recorder.record([HostOutput("n1", "stdout", 6, b"x" * 100_000)])
+            recorder.record([HostOutput("n1", "stdout", 6, os.urandom(100_000))])
         recorder._db.execute("PRAGMA max_page_count = 10000")
         recorder.record([HostOutput("n1", "stdout", 6, b" after")])
     with Store(path) as store:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nile.errors import StoreError
-from nile.events import HostOutput, RunEnded
+from nile.events import Event, HostOutput, RunEnded
 from nile.store import Pruning, Recorder, RunContext, Store, keep_cap, removable, schema
 from nile.store.pruning import CAP, DOUBTFUL_S
 from nile.store.records import process_identity
@@ -20,14 +21,14 @@ LONG = b"the same on all hosts, many times over\n" * 5000
 
 def record(path: Path, number: int, *outputs: tuple[str, bytes], end: bool = True, process: str = "") -> str:
     run = f"{number:08x}"
-    events = [sample.started(run, at=1000.0 + number)]
+    events: list[Event] = [sample.started(run, at=1000.0 + number)]
     events += [HostOutput(host, "stdout", 0, data) for host, data in outputs]
     with Recorder(path, RunContext(process=process), clock=lambda: 1000.0 + number) as recorder:
         recorder.record([*events, RunEnded(run)] if end else events)
     return run
 
 
-def raw(path: Path, sql: str) -> list[tuple[int, ...]]:
+def raw(path: Path, sql: str) -> list[tuple[Any, ...]]:
     with sqlite3.connect(path) as db:
         rows = db.execute(sql).fetchall()
     db.close()

@@ -129,6 +129,9 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
         for column in ("handover", "roots", "seen_at"):
             db.execute(f"ALTER TABLE run DROP COLUMN {column}")
         db.execute("ALTER TABLE host DROP COLUMN peer")
+        db.execute("DROP INDEX output_blob")
+        db.execute("ALTER TABLE output DROP COLUMN blob")
+        db.execute("DROP TABLE blob")
         db.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
     db.close()
     with Store(path) as store, store.recorder() as recorder:

@@ -198,7 +198,7 @@ def test_two_inventories_are_one(tmp_path: Path) -> None:
         ("[a b]\n", "1:1: [a b] is no section"),
         ("[a:children]\n  b\n", "2:3: group b is unknown"),
         ("[b:vars]\nx=1\n", "1:1: group b is unknown"),
-        ("[a:children]\nb\n[b:children]\na\n", "group a contains itself: a -> b -> a"),
+        ("[a:children]\nb\n[b:children]\na\n[c]\nx\n", "group a contains itself: a -> b -> a"),
         ("[a]\nx ansible_port=0\n", "2:1: '0' is not a port"),
         ("x:http\n", "1:1: 'http' is not a port"),
         ("x ansible_user='{{ me }}'\n", "1:1: ansible_user is a template"),

@@ -17,7 +17,6 @@ from nile.topology.yamltree import Place, Reader
 
 _NODES = re.compile(r"[^,\[\]]*(?:\[[^\]]*\][^,\[\]]*)*")
 _VALUE = re.compile(r"[A-Za-z0-9_.=-]+")
-_PERCENT = re.compile(r"%(.)")
 
 
 def read_genders(text: str, reader: Reader) -> Inventory:
@@ -45,6 +44,6 @@ def _line(words: list[str], place: Place, inventory: Inventory) -> None:
             name, equals, value = attribute.partition("=")
             check_group_name(name)
             inventory.host(node, place, name)
-            value = _PERCENT.sub(lambda found, node=node: {"n": node}.get(found[1], found[1]), value)
+            value = value.replace("%n", node).replace("%%", "%")
             if equals and _VALUE.fullmatch(value):
                 inventory.host(node, place, f"{name}={value}")

@@ -44,8 +44,8 @@ class Merging:
         groups = {name: self._hosts_of(name, ()) for name in self._inventory.groups}
         of_host: dict[str, list[str]] = {}
         for name in sorted(groups, key=lambda name: (self._depth(name), name)):
-            for host in groups[name]:
-                of_host.setdefault(host, []).append(name)
+            for member in groups[name]:
+                of_host.setdefault(member, []).append(name)
         blocks: dict[str, tuple[Located, HostBlock]] = {}
         elsewhere: list[str] = []
         for name, host in self._inventory.hosts.items():

@@ -1,0 +1,288 @@
+"""The Python API from outside: scripts in an interpreter of their own that only `import nile`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nile as api
+from nile.lab import Lab
+from tests.cluster.running import LONGEST_S, Nile
+from tests.lab.helpers import eventually
+
+HOSTS = ["h001", "h002", "h003"]
+
+
+@pytest.fixture
+def nile(loopback_lab: Lab, tmp_path: Path) -> Nile:
+    return Nile(loopback_lab, tmp_path)
+
+
+def run_script(nile: Nile, script: str) -> Any:
+    """What a script prints, as JSON; it has `nile` and ROUTES, and must end well and say nothing else."""
+    text = f"import nile\nROUTES = {str(nile.routes)!r}\n{textwrap.dedent(script)}"
+    argv = [*nile.lab.root_argv([sys.executable]), "-W", "error", "-c", text]
+    done = subprocess.run(argv, capture_output=True, timeout=LONGEST_S, check=False, env=nile.environment())
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    return json.loads(done.stdout)
+
+
+def in_scripts_words(nile: Nile, *words: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in nile.command(*words).lines()]
+
+
+@pytest.mark.lab
+def test_events_as_they_come(nile: Nile) -> None:
+    told = run_script(
+        nile,
+        """
+        import asyncio, json
+
+        async def main():
+            seen, out = [], {}
+            run = nile.run("h[001-003]!h002", 'echo "$NILE_HOST"; exit 3', routes=ROUTES)
+            async for event in run:
+                seen.append(type(event).__name__)
+                match event:
+                    case nile.RunStarted():
+                        assert (event.run, event.hosts) == (run.id, ("h001", "h003"))
+                    case nile.HostOutput(host, "stdout", offset, data):
+                        assert offset == len(out.setdefault(host, b""))
+                        out[host] += data
+                    case nile.HostResult(host, verdict, rc):
+                        assert (verdict, rc) == (nile.Verdict.FAILED, 3)
+                    case nile.RunEnded():
+                        assert event.counts[nile.Verdict.FAILED] == 2
+            print(json.dumps([seen, {host: data.decode() for host, data in out.items()}, run.id]))
+
+        asyncio.run(main())
+        """,
+    )
+    seen, out, run = told
+    assert (seen[0], seen[-1]) == ("RunStarted", "RunEnded")
+    assert sorted(seen[1:-1]) == sorted(["HostUp", "HostStarted", "HostOutput", "HostResult"] * 2)
+    assert out == {"h001": "h001\n", "h003": "h003\n"}
+    (recorded,) = in_scripts_words(nile, "runs", "--json")
+    assert (recorded["run"], recorded["failed"], recorded["state"]) == (run, 2, "ended")
+
+
+@pytest.mark.lab
+def test_the_same_without_an_event_loop(nile: Nile) -> None:
+    told = run_script(
+        nile,
+        """
+        import json
+        events = list(nile.run(["h001", "h002"], "echo x", routes=ROUTES, store=False))
+        print(json.dumps(sorted(event.host for event in events if isinstance(event, nile.HostResult))))
+        """,
+    )
+    assert told == ["h001", "h002"]
+    assert not (nile.state / "nile" / "runs.db").exists(), "nothing was to be recorded"
+
+
+LEAVING = {
+    "async, by break": """
+        async def main():
+            async for event in nile.run(*WHAT, routes=ROUTES, grace_s=1):
+                if isinstance(event, nile.HostOutput):
+                    break
+
+        asyncio.run(main())
+        """,
+    "async, by the end of its task": """
+        async def main():
+            begun = asyncio.Event()
+
+            async def look():
+                async for event in nile.run(*WHAT, routes=ROUTES, grace_s=1):
+                    if isinstance(event, nile.HostOutput):
+                        begun.set()
+
+            task = asyncio.create_task(look())
+            await begun.wait()
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                assert not [one.name for one in threading.enumerate() if one.name.startswith("nile")]
+
+        asyncio.run(main())
+        """,
+    "async, at the end of its context": """
+        async def main():
+            async with nile.run(*WHAT, routes=ROUTES, grace_s=1) as run:
+                async for event in run:
+                    if isinstance(event, nile.HostOutput):
+                        break
+            assert not [one.name for one in threading.enumerate() if one.name.startswith("nile")]
+
+        asyncio.run(main())
+        """,
+    "async, by the end of the interpreter": """
+        async def main():
+            global events
+            events = aiter(nile.run(*WHAT, routes=ROUTES, grace_s=1))
+            async for event in events:
+                if isinstance(event, nile.HostOutput):
+                    return
+
+        asyncio.run(main())
+        """,
+    "sync, by the end of the interpreter": """
+        events = iter(nile.run(*WHAT, routes=ROUTES, grace_s=1))
+        while not isinstance(next(events), nile.HostOutput):
+            pass
+        """,
+    "sync": """
+        for event in nile.run(*WHAT, routes=ROUTES, grace_s=1):
+            if isinstance(event, nile.HostOutput):
+                break
+        """,
+    "by cancel": """
+        run = nile.run(*WHAT, routes=ROUTES, grace_s=1)
+        verdicts = []
+        for event in run:
+            if isinstance(event, nile.HostOutput):
+                run.cancel()
+            elif isinstance(event, nile.HostResult):
+                verdicts.append(event.verdict)
+        assert verdicts == [nile.Verdict.CANCELLED] * 3, verdicts
+        """,
+    "cancelled before": """
+        run = nile.run(*WHAT, routes=ROUTES, grace_s=1)
+        run.cancel()
+        assert [event.verdict for event in run if isinstance(event, nile.HostResult)] == ["cancelled"] * 3
+        """,
+}
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("way", LEAVING)
+def test_nothing_stays_behind_however_it_is_left(nile: Nile, way: str) -> None:
+    told = run_script(
+        nile,
+        f"""
+        import asyncio, json, threading
+        WHAT = ("h[001-003]", "echo begun; exec sleep 1000")
+        {LEAVING[way].strip()}
+        print(json.dumps([one.name for one in threading.enumerate() if one.name.startswith("nile")]))
+        """,
+    )
+    assert told == [] or way.startswith("async, by break") or way.endswith("the interpreter")
+    eventually(lambda: not any(nile.lab.processes(host) for host in HOSTS), "nothing is left")
+    (recorded,) = in_scripts_words(nile, "runs", "--json")
+    assert (recorded["state"], recorded["cancelled"]) == ("interrupted", 3)
+
+
+@pytest.mark.lab
+def test_a_program_that_is_slow_makes_hosts_wait(nile: Nile) -> None:
+    """Far more than is held anywhere comes whole, and only as fast as it is taken."""
+    told = run_script(
+        nile,
+        """
+        import asyncio, json, resource
+
+        async def main():
+            size = 0
+            async for event in nile.run("h001", "yes | head -c 60000000", routes=ROUTES, store=False):
+                if isinstance(event, nile.HostOutput):
+                    if not size:
+                        await asyncio.sleep(1)
+                        at_first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                    size += len(event.data)
+            print(json.dumps([size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - at_first]))
+
+        asyncio.run(main())
+        """,
+    )
+    size, more_kib = told
+    assert size == 60_000_000
+    assert more_kib < 40_000, "it was not gathered in memory"
+
+
+@pytest.mark.lab
+def test_a_run_is_seen_and_stopped_from_another_terminal(nile: Nile) -> None:
+    """As any run is, while a program looks on."""
+    told = run_script(
+        nile,
+        """
+        import json, subprocess, sys
+        run = nile.run("h001", "echo begun; exec sleep 1000", routes=ROUTES, grace_s=1)
+        for event in run:
+            if isinstance(event, nile.HostOutput):
+                stop = subprocess.Popen([sys.executable, "-m", "nile", "stop", run.id], stdout=-3, stderr=-3)
+            elif isinstance(event, nile.RunEnded):
+                interrupted = event.interrupted
+        print(json.dumps([interrupted, stop.wait()]))
+        """,
+    )
+    assert told == [True, 0]
+
+
+def test_importing_it_costs_nothing() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import nile; print(*(set(sys.modules) - before));"
+        "assert nile.API_VERSION == 1 and 'run' in dir(nile);"
+        "nile.Verdict, nile.errors.UsageError, nile.events"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["nile"]
+
+
+def test_everything_that_is_named_is_there() -> None:
+    for name in api.__all__:
+        assert getattr(api, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'gone'"):
+        _ = api.gone  # type: ignore[attr-defined]
+
+
+def refusals() -> list[tuple[dict[str, Any], str]]:
+    return [
+        ({"hosts": ()}, "hosts: no hosts given"),
+        ({"hosts": "@gone"}, "hosts: group @gone is unknown"),
+        ({"hosts": "n1", "exclude": "n1"}, "hosts: no hosts given"),
+        ({"hosts": "n1", "routes": "gone.yaml"}, "the route file is missing"),
+        (
+            {"hosts": "n1", "ssh_options": ["StrictHostKeyChecking=no"]},
+            "StrictHostKeyChecking=no is not taken",
+        ),
+        ({"hosts": "n1", "command": "  "}, "no command given"),
+    ]
+
+
+@pytest.mark.parametrize(("given", "says"), refusals())
+def test_what_is_wrong_is_raised_by_the_first_step(
+    given: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    words = {"command": "true", "store": False, **given}
+    with pytest.raises(api.NileError, match=says):
+        list(api.run(**words))
+
+    async def look() -> None:
+        async for _ in api.run(**words):
+            pass
+
+    with pytest.raises(api.NileError, match=says):
+        asyncio.run(look())
+
+
+def test_a_run_is_begun_once() -> None:
+    run = api.run("@gone", "true", store=False)
+    for says in ("unknown", "was begun before"):
+        with pytest.raises(api.NileError, match=says):
+            next(iter(run))
+
+
+@pytest.mark.parametrize("words", [{"leftover": "x"}, {"on_orphan": "x"}])
+def test_words_that_it_doesnt_take(words: dict[str, Any]) -> None:
+    with pytest.raises(api.NileError, match="'x'"):
+        api.run("n1", "true", **words)
