@@ -96,6 +96,7 @@ RARE = (
     "worker.lacking",
     "worker.peerprogram",
     "worker.peering",
+    "worker.handing",
     "worker.aria",
     "worker.ariac",
     "worker.ariapeer",

@@ -23,7 +23,7 @@ Answer = Callable[[dict[str, Any], float], Errands]
 
 SEVERAL = frozenset(
     {"fetch", "join", "offer", "pack", "peer", "push", "receive", "record", "seed", "serve", "torrent"}
-    | {"track"}
+    | {"take", "track"}
 )
 """What has several answers: how far it is, and how it ended."""
 LEAST = 100

@@ -83,9 +83,7 @@ class Swarm:
         self._all = Swarmers(means.hosts)
         self._introducing = Introducing(means, self._all)
         self.following = Following(means.paths.rack)
-        self._carrying = Carrying(
-            means.asking, means.options.wheels, self._without, plain=means.options.plain
-        )
+        self._carrying = Carrying(means, self._without)
         self._launching = Launching(means, self._all, self.following, self._said)
         self._making = Making(means, self._ready, self._not_made)
         self._admission = Admission()
@@ -418,6 +416,7 @@ class Swarm:
         if not self.active:
             return
         yield from self._look_after_root(t)
+        yield from self._carrying.go_on(t)
         moved_s = max(self._moved_s, self._carrying.moved_s)
         if self._serving and self._all.listening and t - moved_s > STUCK_S and self._may_be_stuck:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)

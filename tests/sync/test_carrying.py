@@ -11,7 +11,7 @@ import pytest
 from nile.agent.worker import messages
 from nile.cascade.work import WINDOW
 from nile.sync import carrying
-from nile.sync.carrying import AT_ONE_TIME, CHUNK, MOST_HOSTS
+from nile.sync.carrying import AT_ONE_TIME, CHUNK, MOST_CARRIED, MOST_HOSTS
 from nile.sync.wheels import Name, Wheel
 from nile.topology.model import ROOT_ID
 from tests.sync.many import wide
@@ -51,6 +51,11 @@ class Brought(Swarmed):
         self.loaded: dict[int, int] = {}
         self.most_at_one_time = 0
         self.whats: dict[int, int] = {}
+        self.apart: set[int] = set()
+        """Those that others don't reach,"""
+        self.awaits: dict[int, Message] = {}
+        """and those that wait for what they are handed."""
+        self.handed: list[tuple[int, int]] = []
         self.aria: dict[int, str] = {}
         """Those that have an aria2, and of which version."""
 
@@ -73,12 +78,19 @@ class Brought(Swarmed):
             super()._peer(node_id, message)
 
     def _tell(self, node_id: int, message: Message) -> None:
+        if message["do"] in ("carry", "take"):
+            self._look_at_loads()
         if message["do"] == "carry":
             self.on_their_way[node_id] = self.on_their_way.get(node_id, 0) + len(messages.pack(message))
             assert self.on_their_way[node_id] <= WINDOW + 1024
-            under_way = len(self.sync._swarm._carrying._under_way)
-            self.most_at_one_time = max(self.most_at_one_time, under_way)
         super()._tell(node_id, message)
+
+    def _look_at_loads(self) -> None:
+        under_way = self.sync._swarm._carrying._under_way.values()
+        carried = sum(load.giver is None for load in under_way)
+        self.most_at_one_time = max(self.most_at_one_time, carried)
+        givers = [load.giver.id for load in under_way if load.giver is not None and not load.led]
+        assert len(givers) == len(set(givers)), "one hands it to two at one time"
 
     def _carry(self, node_id: int, message: Message) -> None:
         assert message["what"] == self.whats[node_id]
@@ -89,6 +101,25 @@ class Brought(Swarmed):
         if not self.on_their_way[node_id]:
             del self.on_their_way[node_id]
         self._say(node_id, message["n"])
+
+    def _take(self, node_id: int, message: Message) -> None:
+        assert message["what"] == self.whats[node_id]
+        if node_id not in self.deaf:
+            self.awaits[node_id] = message
+            self._say(node_id, message["n"], port=5000 + node_id, more=True)
+
+    def _hand(self, node_id: int, message: Message) -> None:
+        taker = message["port"] - 5000
+        assert (message["address"], message["what"]) == (f"h{taker}", self.whats[node_id])
+        asked = self.awaits.pop(taker)
+        assert message["secret"] == asked["secret"]
+        assert hashlib.sha256(self.brought[node_id]).digest() == asked["digest"]
+        failed = {"code": "copy", "reason": "nobody there"} if taker in self.apart else {}
+        if not failed:
+            self.brought[taker] = self.brought[node_id]
+            self.handed.append((node_id, taker))
+        for host, number in ((node_id, message["n"]), (taker, asked["n"])):
+            self._say(host, number, **failed)
 
     def _load(self, node_id: int, message: Message) -> None:
         assert hashlib.sha256(self.brought[node_id]).digest() == message["digest"]
@@ -181,14 +212,76 @@ def test_but_who_has_no_rsync_needs_it() -> None:
 
 
 def test_a_few_at_a_time_and_not_more_than_so_many() -> None:
+    """Where hosts don't reach each other, so that all of it leaves the root."""
+    count = MOST_CARRIED + 6
+    hosts = range(2, count + 2)
+    it = Brought({node_id: [FACTS] for node_id in hosts}, wide(count + 1))
+    it.apart = set(hosts)
+    it.run()
+    all_ok(it)
+    assert it.most_at_one_time == AT_ONE_TIME
+    assert len(it.loaded) == MOST_CARRIED
+    assert len(it.copies) == 6
+    assert carrying.TOO_MANY in notices(it)
+
+
+def test_it_leaves_the_root_once_and_hosts_hand_it_on() -> None:
     count = MOST_HOSTS + 6
     it = Brought({node_id: [FACTS] for node_id in range(2, count + 2)}, wide(count + 1))
     it.run()
     all_ok(it)
-    assert it.most_at_one_time == AT_ONE_TIME
     assert len(it.loaded) == MOST_HOSTS
+    assert sum(do == "carry" for _, do, _ in it.asked) == len(DATA) // CHUNK
+    assert len(it.handed) == MOST_HOSTS - 1
     assert len(it.copies) == 6
     assert carrying.TOO_MANY in notices(it)
+
+
+def test_the_root_brings_it_to_who_cant_be_handed_it() -> None:
+    it = Brought({node_id: [FACTS] for node_id in range(2, 6)})
+    it.apart = {5}
+    it.run()
+    all_ok(it)
+    assert it.copies == []
+    assert it.loaded.keys() == {2, 3, 4, 5}
+    assert 5 not in [taker for _, taker in it.handed]
+    assert (5, "carry") in [(node_id, do) for node_id, do, _ in it.asked]
+
+
+def test_one_that_doesnt_say_where_it_waits_keeps_its_giver_from_nobody() -> None:
+    it = Brought({node_id: [FACTS] for node_id in range(1, 5)}, wide(6))
+    it.deaf = {2}
+    it.TICKS = int(carrying.COME_S) + 60
+    it.run()
+    all_ok(it)
+    assert it.loaded.keys() == {1, 3, 4}
+    assert [taker for _, taker in it.copies] == [2]
+
+
+@pytest.mark.parametrize("said", [{"port": "x"}, {"port": -1}])
+def test_a_taker_that_says_nonsense(said: Message) -> None:
+    it = Brought({4: [FACTS], 5: [FACTS]})
+    it.deaf = {5}
+    it.begin()
+    it.all_said()
+    number = max(number for number, (node, do, _) in it.sync._asking._waiting.items() if do == "take")
+    it._say(5, number, **said, more=True)
+    with pytest.raises((TypeError, ValueError)):
+        it.all_said()
+
+
+def test_a_taker_that_says_its_port_again() -> None:
+    it = Brought({4: [FACTS], 5: [FACTS]})
+    it.deaf = {5}
+    it.begin()
+    it.all_said()
+    (number,) = (number for number, (_, do, _) in it.sync._asking._waiting.items() if do == "take")
+    it.awaits[5] = {"n": 0, "secret": b"", "digest": b""}
+    it._hand = lambda node_id, message: None  # type: ignore[method-assign]
+    it._say(5, number, port=5005, more=True)
+    it._say(5, number, port=5005, more=True)
+    with pytest.raises(ValueError, match="its port again"):
+        it.all_said()
 
 
 def test_one_that_takes_nothing_is_left_to_rsync_and_the_others_have_their_turn() -> None:

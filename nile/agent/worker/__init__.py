@@ -93,6 +93,7 @@ For a swarm:
     lacking     what a Python without libtorrent may be brought
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it
+    handing     what one host was brought, from it to another
     aria        aria2: its words, and what is said to it          pure
     ariac       that on a host
     ariapeer    a peer that is one, where there is no libtorrent

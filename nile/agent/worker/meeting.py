@@ -193,13 +193,14 @@ class Listener:
         deadline: float,
         met: "Met",
         tls: "Optional[Tls]" = None,
+        port: int = 0,
     ) -> None:
         self._loop = loop
         self._tls = tls
         self._secret = secret
         self._met = met
         self._pending: "Dict[Connection, Handshake]" = {}
-        self._socket = listening(address)
+        self._socket = listening(address, port)
         self.port: int = self._socket.getsockname()[1]
         self._watch()
         self._timer = loop.at(deadline, lambda: self._end(None, "timeout", "nobody came in time"))

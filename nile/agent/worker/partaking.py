@@ -5,7 +5,7 @@ import os
 from nile.agent.worker import peering, peerprogram
 from nile.agent.worker.lookup import LookUp
 from nile.agent.worker.peering import Peering
-from nile.agent.worker.peerprogram import NAMES
+from nile.agent.worker.peerprogram import NAMES, free_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from nile.agent.worker.ariac import Look
     from nile.agent.worker.ariapeer import Aria
+    from nile.agent.worker.handing import Hand, Take
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.metainfo import Metainfo
 
@@ -40,6 +41,7 @@ class Part:
         self._looking: "Dict[str, Tuple[LookUp, List[int]]]" = {}  # ports that wait for the address of a name
         self._look: "Optional[Look]" = None
         self._aria = ("", "")  # where it is, and its version
+        self._handing: "List[Union[Hand, Take]]" = []
         self._peering: "Union[Peering, Aria]" = Peering(
             loop, peering.pythons(message["python"]), self._heard, self._over
         )
@@ -74,6 +76,36 @@ class Part:
         """A part of a libtorrent."""
         if isinstance(self._peering, Peering):
             self._peering.carry(chunk)
+
+    def take(self, message: "Message") -> None:
+        """The same from another host; it says where that is to come. Raises OSError."""
+        from nile.agent.worker.handing import Take  # few hosts need it
+
+        def moved() -> None:
+            self._say(message["n"], {"more": True})
+
+        def taken(data: bytes, reason: str) -> None:
+            for at in range(0, 0 if reason else len(data), CHUNK):
+                self.carry(data[at : at + CHUNK])
+            self._say(message["n"], {"code": "copy", "reason": reason} if reason else {})
+
+        ports = self._how.get("ports", [])
+        port = free_port(ports, 0) if ports else 0
+        words = message["secret"], message["size"], message["digest"]
+        take = Take(self._loop, *words, port=port, moved=moved, taken=taken)
+        self._handing.append(take)
+        self._say(message["n"], {"port": take.port, "more": True})
+
+    def hand(self, message: "Message") -> None:
+        """Hand it to another host."""
+        from nile.agent.worker.handing import Hand
+
+        def over(reason: str) -> None:
+            self._say(message["n"], {"code": "copy", "reason": reason} if reason else {})
+
+        wheel = self._peering.wheel if isinstance(self._peering, Peering) else []
+        where = message["address"], message["port"], message["secret"], self._how.get("limit", 0)
+        self._handing.append(Hand(self._loop, b"".join(wheel), *where, over=over))
 
     def load(self, which: int, digest: bytes) -> None:
         """That was all of it, and that one of the Pythons that were named is to load it."""
@@ -160,6 +192,8 @@ class Part:
     def _over(self, code: str, reason: str) -> None:
         if self._look is not None:
             self._look.close()
+        for each in self._handing:
+            each.close()
         for look_up, _ in self._looking.values():
             look_up.close()
         if code and not self._trouble:

@@ -169,13 +169,17 @@ class Peering:
         """A part of the wheel that is to be loaded."""
         self._wheel.append(chunk)
 
+    @property
+    def wheel(self) -> "List[bytes]":
+        """All parts that came: others may be handed them."""
+        return self._wheel
+
     def load(self, which: int, digest: bytes, directories: "Sequence[str]") -> None:
         """Have that one of those that lack it load the wheel; see `lacking.load`."""
         self._left, self._loading = [self._lacking[which][0]], True
         self._try_next()
         for chunk in self._wheel:
             self.tell({"do": "wheel", "chunk": chunk})
-        self._wheel = []
         self.tell({"do": "load", "digest": digest, "directories": list(directories)})
 
     def kill(self) -> None:

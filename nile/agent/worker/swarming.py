@@ -8,6 +8,8 @@
     metainfo  a part of it
     peer      take part, and have what comes where it belongs once all is there
     carry     a part of a libtorrent, for who has said that there is none
+    take      all of it from another host, which comes to the port that is answered
+    hand      that to another host, which waits
     load      that was all: load it
     aria      have the aria2 that is there take part instead
     elsewhere look for peers at these trackers, and for files at these web servers, too
@@ -21,6 +23,7 @@ come, and then `complete`: it has what the source has, unless there was
 `trouble`. It serves the others until it is told to stop.
 """
 
+import errno
 import os
 import zlib
 
@@ -28,7 +31,7 @@ from nile.agent.worker import archiving, checking, metainfo
 from nile.agent.worker.forking import Failure
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.metainfo import Metainfo
-from nile.agent.worker.partaking import CHUNK, Seed
+from nile.agent.worker.partaking import CHUNK, Part, Seed
 from nile.agent.worker.recording import nameless
 from nile.agent.worker.taking import Taker
 from nile.agent.worker.taping import spool_directory
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from nile.agent.worker.hosting import Hosting
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.manifest import Manifest
-    from nile.agent.worker.partaking import Part
     from nile.agent.worker.place import Place
     from nile.agent.worker.trees import Source
 
@@ -159,6 +161,23 @@ class Swarming:
         if part is not None:
             part.carry(message["chunk"])
         self._say(message["n"], {})
+
+    def take(self, message: "Message") -> None:
+        """All of it comes from another host."""
+        self._hand_on(message, Part.take)
+
+    def hand(self, message: "Message") -> None:
+        """Hand it to another host."""
+        self._hand_on(message, Part.hand)
+
+    def _hand_on(self, message: "Message", how: "Callable[[Part, Message], None]") -> None:
+        part = self._parts.get(message["what"])
+        try:
+            if part is None:
+                raise OSError(errno.ESRCH, "it takes part no more")
+            how(part, message)
+        except OSError as error:
+            self._say(message["n"], {"code": "copy", "reason": str(error.strerror)})
 
     def load(self, message: "Message") -> None:
         """That was all of it."""

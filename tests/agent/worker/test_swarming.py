@@ -27,7 +27,7 @@ from nile.agent.worker.scanning import changed_since, scan
 from nile.agent.worker.signatures import Statement
 from nile.agent.worker.swarming import Swarming
 from nile.agent.worker.trees import Source
-from tests.agent.worker.copying import NAME, a_loop
+from tests.agent.worker.copying import NAME, SECRET, a_loop
 from tests.support import wheels
 
 Message = dict[str, Any]
@@ -390,7 +390,7 @@ def test_the_first_python_that_has_it_is_taken(swarm: Swarm, monkeypatch: pytest
     swarm.until(lambda: swarm.has(11, "complete"))
 
 
-def test_one_that_has_none_is_brought_one_and_takes_part(
+def test_one_that_has_none_is_brought_one_takes_part_and_hands_it_on(
     swarm: Swarm, top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = wheels.pack(tmp_path).read_bytes()
@@ -410,6 +410,27 @@ def test_one_that_has_none_is_brought_one_and_takes_part(
     same(top, swarm.dest(1))
     (said,) = [each["peer"] for each in swarm.said[11] if "port" in each]
     assert said.startswith("libtorrent 2.")
+    swarm.begin(2, python=str(bare))
+    swarm.until(lambda: swarm.has(12, "lacks"))
+    take = {"n": 20, "what": 12, "size": len(wheel), "digest": digest, "secret": SECRET}
+    swarm.hosts[2].take(take)
+    where = {"address": "127.0.0.1", "port": swarm.port(20), "secret": SECRET}
+    swarm.hosts[1].hand({"n": 21, "what": 11, **where})
+    assert swarm.last(21) == swarm.last(20) == {}
+    swarm.hosts[2].load({"n": 22, "what": 12, "python": 0, "digest": digest})
+    swarm.port(12)
+    swarm.connect(12, port)
+    swarm.until(lambda: swarm.has(12, "complete"))
+    same(top, swarm.dest(2))
+
+
+def test_one_that_takes_no_part_hands_nothing_on(swarm: Swarm) -> None:
+    swarm.join(1, swarm.seed())
+    swarm.hosts[1].unpeer({"n": 7, "what": 11})
+    swarm.last(11)
+    for do, number in (("hand", 20), ("take", 21)):
+        getattr(swarm.hosts[1], do)({"n": number, "what": 11})
+        assert swarm.last(number) == {"code": "copy", "reason": "it takes part no more"}
 
 
 def test_one_that_is_too_old_is_none(swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
