@@ -45,6 +45,7 @@ COMMANDS = {
     "simulate": Entry("nile.cli.simulate", "Predict a run's time, and what happens when hosts die."),
     "hosts": Entry("nile.cli.hosts", "List the hosts and groups of a route file."),
     "check": Entry("nile.cli.check", "Validate a route file."),
+    "doctor": Entry("nile.cli.doctor", "Try what Nile needs of hosts, and say what to do about it."),
     "hostkeys": Entry("nile.cli.hostkeys", "Collect host keys, behind gateways too, and write known_hosts."),
     "runs": Entry("nile.cli.runs", "List the runs in the store."),
     "show": Entry("nile.cli.show", "Show one run: its hosts, verdicts, paths and times."),
