@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Verdict(StrEnum):
@@ -91,6 +92,10 @@ class RunStarted:
     hosts: tuple[str, ...]
     relays: tuple[str, ...]
     at: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the command is given beside its line (see `nile.options.Outfit.told`)."""
+    script: bytes = b""
+    """The contents of the script, if it is one: for the store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 LONGEST_LINE = 128 * 1024
 """Bytes, its end included, that Linux takes as one word of a program (execve(2), MAX_ARG_STRLEN)."""
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 
 
 class SshClient(StrEnum):
@@ -114,11 +117,62 @@ class OnOrphan(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Script:
+    """What is run in place of a line: a file from the root, with arguments that no shell reads."""
+
+    name: str
+    """The last part of its path, or `-` where it was read from standard input."""
+    text: bytes
+    args: tuple[str, ...] = ()
+    sha256: str = ""
+    size: int = 0
+
+    @classmethod
+    def of(cls, name: str, text: bytes, args: tuple[str, ...] = ()) -> Script:
+        """With its hash and size, by which it is known where it isn't at hand."""
+        return cls(name, text, args, hashlib.sha256(text).hexdigest(), len(text))
+
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"name": self.name, "size": self.size, "sha256": self.sha256, "args": list(self.args)}
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What a command is given beside its line."""
+
+    env: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
+    """Variables over those of the login. Their values are nobody else's business: no store has them."""
+    clean_env: bool = False
+    """Of the login's variables only those that every login has."""
+    cwd: str | None = None
+    """Where it begins; a relative path is one from the login's directory."""
+    rlimits: Mapping[str, int] = field(default_factory=lambda: NO_LIMITS)
+    """Of each of its processes: `cpu` in seconds, `mem` (address space) in bytes, `nofile` open files."""
+    subst: bool = False
+    """%h and the like in the line, or in a script's arguments, stand for the host (see nile.agent.outfit)."""
+    script: Script | None = None
+    """What is run in place of the line."""
+
+    def told(self) -> dict[str, Any]:
+        """What of it was asked for, as JSON has it (docs/reference/json.md): of variables only the names."""
+        said = {
+            "env": list(self.env),
+            "clean_env": self.clean_env,
+            "cwd": self.cwd,
+            "rlimits": dict(self.rlimits),
+            "subst": self.subst,
+            "script": self.script and self.script.told(),
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class ExecOptions:
     """What to run, and how."""
 
     command: str
-    """The line that the hosts' login shells get."""
+    """The line that the hosts' login shells get; of a script what it is called, for people."""
     fanout: int | None = None
     """Hosts on which the command runs at one time, over the whole run."""
     leftover: Leftover = Leftover.KEEP
@@ -133,3 +187,4 @@ class ExecOptions:
     """It may cut the host off: hosts start bottom-up, and one that goes away after its start is ok."""
     wait_back_s: float | None = None
     """How long a host may take to be back, booted anew; None: nobody waits for that."""
+    outfit: Outfit = field(default_factory=Outfit)

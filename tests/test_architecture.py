@@ -48,6 +48,9 @@ AGENT_MODULES = {
     "channel": PURE_AGENT,
     "carry": BARE | {"_socket", "socket"},
     "reach": BARE | {"_socket"},
+    # Sent to whom it concerns, with the plan.
+    "outfit": BARE | {"resource"},
+    "script": BARE,
 }
 # A worker is a program of its own, which starts only where files are copied.
 WORKER = frozenset(sys.stdlib_module_names) - {"asyncio", "pickle", "threading", "ctypes"}

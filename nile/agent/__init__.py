@@ -28,8 +28,10 @@ already compiled, to a child of the same Python) and never touches a disk.
     channel     what may flow of a connection that is carried pure, on demand
     carry       its ends                                      on demand
     reach       channels of a relay's own, to its children    on demand
+    outfit      a command that is given more than its line    on demand
+    script      a script in place of a line                   on demand
 
-What is on demand travels with the first frame that needs it.
+What is on demand travels with the first frame that needs it, or with the plan.
 What is late, and what is for relays only, travels as source and is compiled
 when it is first imported: source takes half the bytes of code, and most hosts
 never need it.

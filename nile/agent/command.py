@@ -9,7 +9,7 @@ from nile.agent.core import STREAMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
     from nile.agent.feed import Feed
     from nile.agent.loop import Agent
@@ -38,9 +38,17 @@ class Command:
         null = os.open("/dev/null", os.O_RDONLY)
         given, feeding = os.pipe() if job["stdin"] else (null, -1)
         env = self._environment(shared, plan["node"])
-        argv = processes.shell_command(job["command"], env)
+        fds = given, mine[0][1], mine[1][1]
         try:
-            self.pid = processes.spawn(argv, env, (given, mine[0][1], mine[1][1]))
+            # As sshd would run it: the user's login shell with -c.
+            argv = [env.get("SHELL") or "/bin/sh", "-c", job["command"]]
+            spawn: "Callable[..., int]" = processes.spawn
+            if job["code"]:
+                sys.meta_path[0].add(job["code"])  # type: ignore[attr-defined]
+                from nile.agent import outfit
+
+                spawn = outfit.spawner(agent, plan)
+            self.pid = spawn(argv, env, fds)
         except OSError as error:
             agent.perform(agent.core.spawn_failed("%s: %s" % (error.filename, error.strerror)))
             return
@@ -66,10 +74,8 @@ class Command:
             os.mkdir(scratch, 0o700)
             agent.own(scratch)
             env["NILE_SCRATCH"] = scratch
-        env["NILE_RUN"] = shared["run"]
-        env["NILE_COUNT"] = str(shared["count"])
-        env["NILE_PYTHON"] = sys.executable
-        for key in ("host", "stage", "parent", "rank"):
+        env.update(NILE_RUN=shared["run"], NILE_COUNT=str(shared["count"]), NILE_PYTHON=sys.executable)
+        for key in ("host", "stage", "parent", "rank", "group", "groups"):
             env["NILE_" + key.upper()] = str(node[key])
         return env
 

@@ -88,7 +88,11 @@ class Core:
         if self._lease_over(now):
             return self.dissolve(now)  # it thawed too late: what was queued, heartbeats too, is void
         if frame.type == wire.BEAT:
-            return self._heartbeat(frame.value(), now)
+            number = frame.value()
+            # Only one that is new renews the lease: a queue that thaws brings old ones.
+            if isinstance(number, int) and number > self._beat:
+                self._beat, self._beat_at = number, now
+            return []
         if frame.epoch and frame.epoch < self.epoch:
             return []
         if frame.type == wire.PLAN:
@@ -110,13 +114,6 @@ class Core:
         if frame.type == wire.END:
             self._told = True
             return self.dissolve(now)
-        return []
-
-    def _heartbeat(self, number: "Any", now: float) -> "Effects":
-        """Only a heartbeat that is new renews the lease: a queue that thaws brings old ones."""
-        if isinstance(number, int) and number > self._beat:
-            self._beat = number
-            self._beat_at = now
         return []
 
     def _planned(self, body: "dict[str, Any]", now: float) -> "Effects":

@@ -277,8 +277,7 @@ class Agent:
             perform = getattr(self.command, effect[0], None) or getattr(self, "_do_" + effect[0])
             perform(*effect[1:])
 
-    def _do_up(self, frame: wire.Frame) -> None:
-        self.up(frame)
+    _do_up = up
 
     def _do_leave(self, keep: bool, told: bool) -> None:
         if self.branches:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Dict, List, Optional, Sequence, Tuple
 
 # What Python ignores would stay ignored across exec.
-_IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
+IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
 def original_environment() -> "Dict[str, str]":
@@ -29,32 +29,22 @@ def original_environment() -> "Dict[str, str]":
 def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
     """Start `argv` (its first word a path) in a session of its own, with `fds` as 0, 1, 2; its pid.
 
-    Raises OSError where it can't be started.
+    The program sees its name without the directory, as from sshd. Raises OSError where it can't be started.
     """
+    seen = [argv[0].rpartition("/")[2]] + list(argv[1:])
     try:
         return os.posix_spawn(
             argv[0],
-            _as_called(argv),
+            seen,
             env,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)],
             setsid=True,
-            setsigdef=_IGNORED,
+            setsigdef=IGNORED,
         )
     except (AttributeError, NotImplementedError):  # Python 3.7 and before, or an old libc
         from nile.agent import forked
 
-        return forked.spawn(argv[0], _as_called(argv), env, fds, _IGNORED)
-
-
-def _as_called(argv: "Sequence[str]") -> "List[str]":
-    """What the program sees as its words: its name without the directory, as sshd has it."""
-    return [argv[0].rpartition("/")[2]] + list(argv[1:])
-
-
-def shell_command(command: str, env: "Dict[str, str]") -> "List[str]":
-    """The argv by which sshd would run this line: the user's login shell with -c."""
-    shell = env.get("SHELL") or "/bin/sh"
-    return [shell, "-c", command]
+        return forked.spawn(argv[0], seen, env, fds, IGNORED)
 
 
 def reap() -> "List[Tuple[int, Optional[int], Optional[int]]]":

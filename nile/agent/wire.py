@@ -26,35 +26,17 @@ PROTOCOL = 1
 # Between the two ends of one link.
 PING, WINDOW = 1, 2
 # Downward.
-PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED = 10, 11, 12, 13, 14, 15, 16, 17, 18
-ADOPT, FORGET, RESUME, TELL, REACH = 19, 20, 21, 22, 23
+_DOWN = range(10, 24)
+PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL, REACH = _DOWN
 # Upward.
-HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED = (
-    30,
-    31,
-    32,
-    33,
-    34,
-    35,
-    36,
-    37,
-    38,
-    39,
-    40,
-    41,
-)
+_UP = range(30, 42)
+HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED = _UP
 # Of channels, and above all others: bytes that a node carries to a port, see nile.agent.channel.
-OPEN, OPENED, CARRY, CLOSE, GRANT = 50, 51, 52, 53, 54
+OPEN, OPENED, CARRY, CLOSE, GRANT = range(50, 55)
 
 LINK_TYPES = frozenset([PING, WINDOW])
-DOWN_TYPES = frozenset(
-    [PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL, REACH]
-    + [OPEN, CARRY, CLOSE, GRANT]
-)
-UP_TYPES = frozenset(
-    [HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED]
-    + [OPENED, CARRY, CLOSE, GRANT]
-)
+DOWN_TYPES = frozenset(_DOWN) | {OPEN, CARRY, CLOSE, GRANT}
+UP_TYPES = frozenset(_UP) | {OPENED, CARRY, CLOSE, GRANT}
 # Every node takes these for itself and passes them to all its children.
 BROADCAST = frozenset([STDIN, CANCEL, BEAT])
 # Of the downward ones, those that a node takes as a relay.

@@ -4,9 +4,18 @@ from nile.bootstrap.kept import (
     KeptBundle,
     agent_bundle,
     carrier_code,
+    kept_outfit_code,
     kept_program,
     kept_reach_code,
     reach_code,
 )
 
-__all__ = ["KeptBundle", "agent_bundle", "carrier_code", "kept_program", "kept_reach_code", "reach_code"]
+__all__ = [
+    "KeptBundle",
+    "agent_bundle",
+    "carrier_code",
+    "kept_outfit_code",
+    "kept_program",
+    "kept_reach_code",
+    "reach_code",
+]

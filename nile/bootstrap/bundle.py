@@ -12,6 +12,7 @@ import importlib.util
 import io
 import re
 import tokenize
+from collections.abc import Iterable
 from importlib import resources
 
 from nile.agent.handshake import Bundle
@@ -39,6 +40,8 @@ RELAY_MODULES = ("handshake", "child", "relay", "sshlogin", "signsocket", "login
 # Few runs need them: they travel with what asks for a channel, at its far end and at its near end.
 CARRIER = ("channel", "carry")
 REACHER = (*CARRIER, "reach")
+# And this with the plan.
+OUTFIT = ("outfit", "script")
 # Compiled on the host, and only when they are first imported: most leaves never need them.
 LATE_MODULES = ("start", "stopping", "anew", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
 
@@ -73,7 +76,7 @@ def packed_source(module: str) -> bytes:
 
 
 def _all_modules() -> tuple[str, ...]:
-    return (*LEAF_MODULES, *RELAY_MODULES, *REACHER)
+    return (*LEAF_MODULES, *RELAY_MODULES, *REACHER, *OUTFIT)
 
 
 @functools.cache
@@ -118,13 +121,23 @@ def sent_text(module: str) -> str:
 @functools.cache
 def carrier_code() -> dict[str, bytes]:
     """What an OPEN brings: sources by the names of their modules."""
-    return {f"nile.agent.{module}": packed_source(module) for module in CARRIER}
+    return _sources(CARRIER)
 
 
 @functools.cache
 def reach_code() -> dict[str, bytes]:
     """What a REACH brings: the relay needs both ends, for it sends the far one on."""
-    return {f"nile.agent.{module}": packed_source(module) for module in REACHER}
+    return _sources(REACHER)
+
+
+@functools.cache
+def outfit_code() -> dict[str, bytes]:
+    """What the plan of a command with an outfit brings."""
+    return _sources(OUTFIT)
+
+
+def _sources(modules: Iterable[str]) -> dict[str, bytes]:
+    return {f"nile.agent.{module}": packed_source(module) for module in modules}
 
 
 def squeeze(text: str) -> str:

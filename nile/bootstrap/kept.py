@@ -90,7 +90,22 @@ def kept_program(directory: Path) -> bytes:
 
 def kept_reach_code(directory: Path) -> dict[str, bytes]:
     """See `reach_code`; from `directory` if it is there."""
-    code: dict[str, bytes] = wire.loads(_kept(directory, "reach", lambda: wire.dumps(reach_code())))
+    return _kept_code(directory, "reach", reach_code)
+
+
+def kept_outfit_code(directory: Path) -> dict[str, bytes]:
+    """See `nile.bootstrap.bundle.outfit_code`; from `directory` if it is there."""
+
+    def make() -> dict[str, bytes]:
+        from nile.bootstrap import bundle
+
+        return bundle.outfit_code()
+
+    return _kept_code(directory, "outfit", make)
+
+
+def _kept_code(directory: Path, kind: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
+    code: dict[str, bytes] = wire.loads(_kept(directory, kind, lambda: wire.dumps(make())))
     return code
 
 

@@ -155,6 +155,7 @@ class Cascade:
         heritage = self._options.heritage
         self._begun = now - (heritage.elapsed_s if heritage else 0.0)
         relays = tuple(node.host for node in self._plan.nodes if not node.asked)
+        outfit = self._options.exec.outfit
         started = RunStarted(
             run=self._options.run,
             command=self._options.exec.command,
@@ -162,6 +163,8 @@ class Cascade:
             hosts=self._options.hosts,
             relays=relays,
             at=self._options.started_at,
+            settings=outfit.told(),
+            script=outfit.script.text if outfit.script else b"",
         )
         if heritage:
             t = heritage.elapsed_s

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nile.agent import wire
@@ -14,7 +15,7 @@ from nile.cascade.hosts import Contact, Host
 from nile.cascade.tree import Tree
 from nile.cascade.work import Job, Worker
 from nile.events import Code
-from nile.options import ExecOptions, OnOrphan
+from nile.options import ExecOptions, OnOrphan, Outfit, Script
 from nile.topology.model import ROOT_ID, Plan
 
 WINDOW = 256 * 1024
@@ -22,6 +23,9 @@ WINDOW = 256 * 1024
 FIRST_S = 1.0
 FIRST = f"sleep {FIRST_S:g}; "
 """The shell does that before a command that may cut the host off: the word that it began gets through."""
+
+EXEC = 'exec "$0" "$@"'
+"""The line by which a shell becomes a script's interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class CascadeOptions:
     worker: Worker | None = None
     """What runs on the hosts for a job, in place of the command, and how that job is begun."""
     job: Callable[[Tree], Job] | None = None
+    outfit_code: Mapping[str, bytes] = field(default_factory=dict)
+    """What an agent needs for a command with an outfit: sources by the names of their modules."""
 
 
 class Orders:
@@ -72,13 +78,20 @@ class Orders:
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
             "job": {
-                "command": f"{first}{worker.command if worker else what.command}",
+                "command": f"{first}{worker.command if worker else self._line()}",
                 "timeout": None if timeouts.command_s is None else timeouts.command_s + first_s,
                 "leftover": what.leftover.value,
                 "stdin": what.stdin or worker is not None,
                 "program": worker.program if worker else b"",
+                "code": dict(self._options.outfit_code),
+                "outfit": outfit_body(what.outfit),
             },
         }
+
+    def _line(self) -> str:
+        """What a login shell reads; of a script, which none reads, only what comes before it."""
+        what = self._options.exec
+        return what.command if what.outfit.script is None else EXEC if what.disruptive else ""
 
     def entry(self, host: Host) -> dict[str, Any]:
         """One host's part of the plan, for whoever logs in to it (see nile.agent.relay).
@@ -87,6 +100,7 @@ class Orders:
         one that was, the agent says itself what is there, and the root goes on from that.
         """
         known = host.t_ready_s is not None
+        groups = self._plan.specs[host.name].groups
         children = [] if known else [child for child in self._below(host) if child.t_ready_s is None]
         return {
             "id": host.id,
@@ -95,6 +109,8 @@ class Orders:
             "stage": self._tree.stage(host.id),
             "parent": self._tree.name(host.parent),
             "rank": host.rank,
+            "group": " ".join(groups[:1]),
+            "groups": " ".join(groups),
             "asked": host.node.asked,
             "hold": self._options.exec.fanout is not None or self._options.exec.disruptive,
             "again": known or host.may_have_started,
@@ -146,3 +162,20 @@ class Orders:
         below = [each.id for each in self._tree.below(host)]
         stays = list(self._tree.route(host.id))  # whoever is on both ways may go on to speak for it
         return self.send(parent, wire.FORGET, {"children": [host.id], "below": below, "stays": stays})
+
+
+def outfit_body(outfit: Outfit) -> dict[str, Any]:
+    """What nile.agent.outfit is told."""
+    return {
+        "env": dict(outfit.env),
+        "clean": outfit.clean_env,
+        "cwd": outfit.cwd,
+        "rlimits": dict(outfit.rlimits),
+        "subst": outfit.subst,
+        "script": script_body(outfit.script) if outfit.script else None,
+    }
+
+
+def script_body(script: Script) -> dict[str, Any]:
+    """What nile.agent.script is told."""
+    return {"name": script.name, "data": zlib.compress(script.text, 9), "args": list(script.args)}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nile.cli import recorded
 from nile.cli.common import allow_descriptors
+from nile.cli.outfitting import variables
+from nile.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nile.cascade import Heritage
     from nile.events import Event
@@ -25,8 +28,14 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="No progress; of the summary only hosts that aren't ok.")
 @click.option("-S", "--largest-rc", is_flag=True, help="Exit with the largest status of all hosts.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md).")
+@click.option(
+    "--env",
+    metavar="K=V",
+    multiple=True,
+    help="A variable of the run's command: no value is recorded. --env K takes it from here.",
+)
 @click.argument("run")
-def command(run: str, **given: Any) -> int:
+def command(run: str, env: tuple[str, ...], **given: Any) -> int:
     """Go on with a run whose root died: by a `kill -9`, or with its machine.
 
     RUN is a run's id, a unique beginning of one, or `last`. Hosts wait for a root for the run's
@@ -39,8 +48,33 @@ def command(run: str, **given: Any) -> int:
     screen = recorded.screen()
     with recorded.open_store() as store:
         record = store.run(run)
-        handover = check_attachable(store, record, time.time())
+        handover = with_variables(check_attachable(store, record, time.time()), variables(env), record.run)
+        handover = _with_script(handover, store, record)
         return _go_on(screen, store, record, handover, given)
+
+
+def with_variables(handover: Handover, env: Mapping[str, str], run: str) -> Handover:
+    """With the values that the store doesn't have; raises UsageError unless just those are given."""
+    outfit = handover.exec.outfit
+    if missing := outfit.env.keys() - env.keys():
+        names = " ".join(f"--env {name}=..." for name in sorted(missing))
+        raise UsageError(
+            f"its command has variables whose values aren't recorded: {', '.join(sorted(missing))}",
+            where=f"run {run}",
+            remedy=f"give them again: nile attach {names} {run}",
+        )
+    if strange := env.keys() - outfit.env.keys():
+        remedy = f"leave it out: `nile show {run}` names those that it has"
+        raise UsageError(f"its command has no variable {min(strange)}", where=f"run {run}", remedy=remedy)
+    return replace(handover, exec=replace(handover.exec, outfit=replace(outfit, env=dict(env))))
+
+
+def _with_script(handover: Handover, store: Store, record: RunRecord) -> Handover:
+    outfit = handover.exec.outfit
+    if outfit.script is None:
+        return handover
+    whole = replace(outfit, script=replace(outfit.script, text=store.script(record)))
+    return replace(handover, exec=replace(handover.exec, outfit=whole))
 
 
 def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, given: dict[str, Any]) -> int:

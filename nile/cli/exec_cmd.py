@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
+from nile.cli.outfitting import check_substitution, outfit, outfit_options, redacted
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
     from nile.cli.common import Selection
-    from nile.options import ExecOptions
+    from nile.options import ExecOptions, Script
 
 EXAMPLES = """\b
 Examples:
@@ -21,6 +23,9 @@ Examples:
   nile exec -g rack1 -f 1 -- systemctl restart foo    one host after another
   nile exec -a -u 30s --json -- 'df -h | tail -1'
   nile exec -a -f 10 --wait-back 10m -- reboot
+  nile exec -a --cwd /srv/app --env MODE=fast --rlimit mem=2G -- ./check
+  nile exec -a --script ./check.py -- --fast 'two words'
+  nile exec -g web --subst -- 'echo %h has rank %r'
   nile exec --retry-failed last                  once more, where it wasn't ok
 """
 
@@ -84,13 +89,21 @@ Examples:
     metavar="RUN",
     help="Run that run's command again, on its hosts that weren't ok (lost ones with --idempotent alone).",
 )
+@outfit_options
+@click.option(
+    "--script",
+    metavar="FILE",
+    help="Run this file on the hosts, in memory, in place of a command: by its #! line, else by sh. "
+    "The words are its arguments. - is standard input.",
+)
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
 ) -> int:
     """Run COMMAND on hosts, over a tree of agents.
 
-    Several words are joined with spaces and read by each host's login shell, as ssh does.
+    Several words are joined with spaces and read by each host's login shell, as ssh does. With
+    --script they are the script's arguments, and no shell reads them.
     """
     from dataclasses import replace
 
@@ -98,18 +111,34 @@ def command(
         from nile.cli.retrying import retry
 
         return retry(run_again)
-    line = " ".join(words)
+    given["script"] = script = _script(given, words)
+    line = shlex.join((script.name, *words)) if script else " ".join(words)
     if not line.strip():
         raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")
-    _check_length(line, given)
-    if given["stdin"] and "-" in selection.hostfiles:
-        remedy = "put the hosts into a file, or the input"
-        raise UsageError("--stdin and --hostfile - can't go together", remedy=remedy)
+    if script is None:
+        _check_length(line, given)
+    for other in ["--stdin"] * given["stdin"] + ["--script -"] * (script is not None and script.name == "-"):
+        if "-" in selection.hostfiles:
+            remedy = "put the hosts into a file, or the input"
+            raise UsageError(f"{other} and --hostfile - can't go together", remedy=remedy)
     chosen = select(selection)
     if timeout_s is not None:
         timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
         chosen = replace(chosen, plan=replace(chosen.plan, timeouts=timeouts))
+    given["argv"] = redacted(given.get("argv") or sys.argv, words)
     return run(chosen, options(line, given), given)
+
+
+def _script(given: dict[str, Any], words: tuple[str, ...]) -> Script | None:
+    from nile.cli.scripts import STDIN, read_script
+    from nile.options import Script
+
+    if given["script"] is None or isinstance(given["script"], Script):  # of a run that is tried again
+        return given["script"]
+    if given["script"] == STDIN and given["stdin"]:
+        remedy = "standard input can be one of the two: name a file"
+        raise UsageError("--script - and --stdin can't go together", remedy=remedy)
+    return read_script(given["script"], words)
 
 
 def options(line: str, given: dict[str, Any]) -> ExecOptions:
@@ -134,6 +163,7 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
     default = OnOrphan.FINISH if disruptive else OnOrphan.ADOPT
     return ExecOptions(
         command=line,
+        outfit=outfit(given),
         fanout=given["fanout"],
         leftover=Leftover(given["leftover"]),
         stdin=given["stdin"],
@@ -153,9 +183,7 @@ def _check_length(line: str, given: dict[str, Any]) -> None:
     before = len(FIRST) if _is_disruptive(given) else 0
     if before + len(line.encode(errors="surrogateescape")) < LONGEST_LINE:
         return
-    remedy = "send it as a script: nile exec --stdin ... -- sh < SCRIPT"
-    if before:
-        remedy = "put it on the hosts as a script first, and run that"
+    remedy = "send it as a script: nile exec --script FILE"
     raise UsageError("the command is longer than hosts can take (128 KiB)", remedy=remedy)
 
 
@@ -179,6 +207,9 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     from nile.report import heading
     from nile.store import Handover
 
+    if options.outfit.subst:
+        script = options.outfit.script
+        check_substitution(script.args if script else [options.command], chosen.plan, plain=script is None)
     relays = [node.host for node in chosen.plan.nodes if not node.asked]
     said = f"relays: {heading(relays)}, not asked for: they run no command\n" if relays else ""
     handover = Handover(chosen.plan, options, chosen.hosts).dump()

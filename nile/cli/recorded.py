@@ -78,6 +78,7 @@ def run_object(run: RunRecord) -> dict[str, Any]:
     return {
         "run": run.run,
         "command": run.command,
+        "settings": dict(run.settings),
         "routes": run.routes,
         "user": run.context.user,
         "directory": run.context.directory,

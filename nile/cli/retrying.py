@@ -19,6 +19,7 @@ from click.core import ParameterSource
 
 from nile.errors import UsageError
 from nile.events import Verdict
+from nile.options import Script
 
 if TYPE_CHECKING:
     from nile.report import Screen
@@ -90,7 +91,13 @@ def _params(store: Store, record: RunRecord, asked: click.Context) -> dict[str, 
         raise UsageError(f"run {record.run} read standard input", where=OPTION, remedy=remedy)
     if params["outdir"] and "outdir" not in own:
         params["outdir"] = None  # what is there would be overwritten
+    if params["script"] and "script" not in own:  # as it was, whatever is in the file by now
+        params["script"] = _script(store, record, params["words"])
     return params | {"retry_failed": None, "words": first.params["words"]}
+
+
+def _script(store: Store, record: RunRecord, args: tuple[str, ...]) -> Script:
+    return Script.of(record.settings["script"]["name"], store.script(record), args)
 
 
 def _begun(run: RunRecord, command: click.Command) -> click.Context:

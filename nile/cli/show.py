@@ -116,14 +116,29 @@ def _write_text(screen: Screen, run: RunRecord, hosts: list[HostRecord], notices
 
 def _head(run: RunRecord) -> Iterator[tuple[str, str]]:
     from nile.report.wording import duration, totals
+    from nile.topology.amounts import size
 
     yield "run", run.run
     yield "command", run.command
+    if script := run.settings.get("script"):
+        yield "script", f"{script['name']}, {size(script['size'])}, sha256 {script['sha256']}"
+    if words := outfit_words(run.settings):
+        yield "with", words
     wall = "" if run.wall_s is None else f", in {duration(run.wall_s)}"
     yield "state", f"{run.state}: {totals(run.counts, run.without_verdict)}{wall}"
     yield "started", f"{recorded.local_time(run.started_at)} by {run.context.user} in {run.context.directory}"
     yield "as", shlex.join(run.context.argv)
     yield "routes", run.routes or "none"
+
+
+def outfit_words(settings: Mapping[str, Any]) -> str:
+    """What the command was given beside its line, as on a command line; of variables the names."""
+    words = [f"--env {name}" for name in settings.get("env", ())]
+    words += ["--clean-env"] if settings.get("clean_env") else []
+    words += [f"--cwd {shlex.quote(settings['cwd'])}"] if "cwd" in settings else []
+    limits = [f"{name}={value}" for name, value in settings.get("rlimits", {}).items()]
+    words += [f"--rlimit {','.join(limits)}"] if limits else []
+    return " ".join([*words, *(["--subst"] if settings.get("subst") else [])])
 
 
 def planned_ways(plan: list[dict[str, Any]]) -> dict[str, str]:

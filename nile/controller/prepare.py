@@ -13,7 +13,7 @@ from nile.cascade.tree import Tree
 from nile.controller.engine import Engine, EngineOptions
 from nile.errors import UsageError
 from nile.events import Code, Event
-from nile.options import ExecOptions, Signing
+from nile.options import ExecOptions, Outfit, Signing
 from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, Plan
 from nile.topology.places import cache_directory
@@ -78,6 +78,7 @@ def prepare(
         heritage=heritage,
         worker=_worker(sudo) if job else None,
         job=functools.partial(job, neighbours(plan, logins)) if job else None,
+        outfit_code=_outfit_code(options),
     )
     return Engine(
         EngineOptions(
@@ -100,6 +101,14 @@ def _worker(sudo: str) -> Worker:
 
     kept = cache_directory()
     return Worker(command(sudo), kept_program(kept), kept_reach_code(kept))
+
+
+def _outfit_code(options: ExecOptions) -> dict[str, bytes]:
+    if options.outfit == Outfit():
+        return {}
+    from nile.bootstrap import kept_outfit_code
+
+    return kept_outfit_code(cache_directory())
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

@@ -140,6 +140,7 @@ def run_object(event: RunStarted) -> dict[str, Any]:
         "schema": SCHEMA,
         "run": event.run,
         "command": event.command,
+        "settings": dict(event.settings),
         "routes": event.routes,
         "hosts": list(event.hosts),
     }

@@ -1,14 +1,15 @@
 """What another root needs to go on with a run, as JSON text: the plan, the options, the hosts asked for.
 
 It is written where the run begins and read where its root died (see
-`nile.cascade.heritage`). Nothing in it is secret: identities are named, not kept.
+`nile.cascade.heritage`). Nothing in it is secret: identities are named, not kept, and so are the variables
+that a command is given: who goes on with the run gives their values again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from nile.errors import StoreError
@@ -26,7 +27,11 @@ class Handover:
 
     def dump(self) -> str:
         """As ASCII text; values that are no part of JSON become objects and lists."""
-        return json.dumps(self, default=_plain, separators=(",", ":"))
+        outfit = self.exec.outfit
+        script = outfit.script and replace(outfit.script, text=b"")  # the store has it already
+        named = replace(outfit, env=dict.fromkeys(outfit.env, ""), script=script)
+        kept = replace(self, exec=replace(self.exec, outfit=named))
+        return json.dumps(kept, default=_plain, separators=(",", ":"))
 
     @classmethod
     def load(cls, text: str, where: str) -> Handover:
@@ -43,9 +48,11 @@ class Handover:
             ) from error
 
 
-def _plain(value: object) -> dict[str, Any]:
+def _plain(value: object) -> dict[str, Any] | list[int]:
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, bytes):
+        return list(value)
     raise TypeError(f"no part of a handover: {type(value).__name__}")

@@ -12,6 +12,7 @@ import json
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -190,13 +191,17 @@ class Recorder:
             event.at,
             self._handover,
             self._clock(),
+            json.dumps(dict(event.settings)),
         )
         cursor = self._db.execute(
             "INSERT INTO run (name, command, routes, argv, directory, user, process, plan, started_at,"
-            " handover, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " handover, seen_at, settings) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tuple(storable(value) for value in values),
         )
         self._run = cursor.lastrowid
+        if event.script:  # each once, whatever it is called
+            row = (event.settings["script"]["sha256"], zlib.compress(event.script))
+            self._db.execute("INSERT OR IGNORE INTO script VALUES (?, ?)", row)
         rows = [(self._run, host, True) for host in event.hosts]
         rows += [(self._run, host, False) for host in event.relays]
         self._db.executemany("INSERT INTO host (run, name, asked) VALUES (?, ?, ?)", rows)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from nile.events import HostResult, Verdict
 
@@ -68,6 +68,8 @@ class RunRecord:
     seen_at: float | None = None
     """When its root was seen last, in seconds since the epoch."""
     interrupted: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the command was given beside its line (see `nile.options.Outfit.told`)."""
 
     @property
     def without_verdict(self) -> int:

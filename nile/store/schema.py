@@ -28,7 +28,7 @@ from pathlib import Path
 from nile.errors import StoreError
 from nile.store import errors
 
-SCHEMA = 4
+SCHEMA = 5
 FILE_NAME = "runs.db"
 BUSY_TIMEOUT_S = 30.0
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -43,7 +43,8 @@ CREATE TABLE run (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, command TEXT NOT NULL, routes TEXT,
   argv TEXT NOT NULL, directory TEXT NOT NULL, user TEXT NOT NULL, process TEXT NOT NULL, plan TEXT NOT NULL,
   started_at REAL NOT NULL, ended_at REAL, wall_s REAL, interrupted INTEGER,
-  handover TEXT NOT NULL DEFAULT '', roots INTEGER NOT NULL DEFAULT 1, seen_at REAL);
+  handover TEXT NOT NULL DEFAULT '', roots INTEGER NOT NULL DEFAULT 1, seen_at REAL,
+  settings TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE host (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, name TEXT NOT NULL, asked INTEGER NOT NULL,
   parent TEXT, stage INTEGER, t_connect_s REAL, t_ready_s REAL, t_start_s REAL, t_end_s REAL,
@@ -63,6 +64,7 @@ CREATE TABLE notice (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, host TEXT NOT NULL, text TEXT NOT NULL,
   at REAL NOT NULL);
 CREATE INDEX notice_run ON notice (run, id);
+CREATE TABLE script (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
 
 
@@ -80,6 +82,10 @@ CREATE TABLE blob (
   id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, packed INTEGER NOT NULL, data BLOB NOT NULL);
 ALTER TABLE output ADD COLUMN blob INTEGER REFERENCES blob;
 CREATE INDEX output_blob ON output (blob) WHERE blob IS NOT NULL;
+""",
+    4: """
+ALTER TABLE run ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE script (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL);
 """,
 }
 """From each former schema to the next one."""

@@ -23,7 +23,7 @@ NAMES_SHOWN = 5
 
 _RUN = (
     "SELECT id, name, command, routes, argv, directory, user, process, plan, started_at, ended_at, wall_s,"
-    " interrupted, roots, seen_at, (SELECT count(*) FROM host WHERE run = run.id AND asked),"
+    " interrupted, roots, seen_at, settings, (SELECT count(*) FROM host WHERE run = run.id AND asked),"
     " (SELECT count(*) FROM host WHERE run = run.id AND NOT asked) FROM run"
 )
 _DATA = "output.data, blob.packed, blob.data FROM output LEFT JOIN blob ON blob.id = output.blob"
@@ -107,6 +107,15 @@ class Store:
         """What another root needs to go on with a run; None where nothing of that is recorded."""
         ((text,),) = self._rows("SELECT handover FROM run WHERE id = ?", (run.key,))
         return Handover.load(text, str(self.path)) if text else None
+
+    def script(self, run: RunRecord) -> bytes:
+        """The contents of the script that a run ran; nothing where it ran none."""
+        digest = run.settings.get("script", {}).get("sha256", "")
+        rows = self._rows("SELECT data FROM script WHERE sha256 = ?", (digest,))
+        try:
+            return zlib.decompress(rows[0][0]) if rows else b""
+        except zlib.error as error:
+            raise errors.damaged(self.path, str(error)) from error
 
     def received(self, run: RunRecord) -> dict[str, tuple[int, int]]:
         """Where each host's stdout and stderr end in the store, in bytes; hosts that printed nothing lack."""
@@ -213,7 +222,7 @@ class Store:
 
     def _run_record(self, row: Sequence[Any]) -> RunRecord:
         key, name, command, routes, argv, directory, user, process, plan, *times, hosts, relays = row
-        started_at, ended_at, wall_s, interrupted, roots, seen_at = times
+        started_at, ended_at, wall_s, interrupted, roots, seen_at, settings = times
         counts = self._rows(
             "SELECT verdict, count(*) FROM host"
             " WHERE run = ? AND verdict IS NOT NULL AND asked GROUP BY verdict",
@@ -238,6 +247,7 @@ class Store:
             roots,
             seen_at,
             bool(interrupted),
+            json.loads(settings),
         )
 
 

@@ -13,6 +13,20 @@ _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmgt])?(?:i?b)?", re.IGNORECASE 
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmg](?:bit|ib))(?:/s)?", re.IGNORECASE | re.ASCII)
 
 
+_AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmgt])(?:i?b)?", re.IGNORECASE | re.ASCII)
+_POWERS = {"k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def amount(text: str) -> int:
+    """Bytes: `512M`, `2G`, `1.5GiB` (powers of 1024); raises `Refusal`."""
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise Refusal(
+            f"'{text}' is no amount above 0 with a unit", "write a number and K, M, G or T, as in 512M"
+        )
+    return int(float(found[1]) * (1 << _POWERS[found[2].lower()]))
+
+
 def size(count: float) -> str:
     """`12.3 MiB`."""
     for unit, name in _SCALE:

@@ -22,9 +22,11 @@ from nile.agent.handshake import Bundle
 from nile.bootstrap import agent_bundle, carrier_code, reach_code
 from nile.bootstrap.bundle import (
     LEAF_MODULES,
+    OUTFIT,
     REACHER,
     RELAY_MODULES,
     ROOT_ONLY,
+    outfit_code,
     packed_source,
     sent_text,
     strip,
@@ -33,7 +35,8 @@ from nile.bootstrap.shorten import keywords, private_attributes, shorten
 from tests.agent.parent import PYTHONS
 
 AGENT = Path(__file__).parents[2] / "nile" / "agent"
-MODULES = [*LEAF_MODULES, *RELAY_MODULES, *REACHER]
+ON_DEMAND = (*REACHER, *OUTFIT)
+MODULES = [*LEAF_MODULES, *RELAY_MODULES, *ON_DEMAND]
 MOST = 20 * 1024
 
 
@@ -226,12 +229,13 @@ def _typing_only(node: ast.AST) -> list[ast.AST]:
 
 
 def test_every_module_of_the_agent_is_sent() -> None:
-    """Some only by and by, as `carrier_code` and `reach_code`."""
+    """Some only on demand, as `carrier_code`, `reach_code` and `outfit_code`."""
     names = {path.stem for path in AGENT.glob("*.py")} - {"__init__"}
     assert names == set(MODULES)
     sent = {name.rpartition(".")[2] for name, text in agent_bundle().sources if text}
-    assert sent == names - set(REACHER)
-    assert {name.rpartition(".")[2] for name in {**carrier_code(), **reach_code()}} == set(REACHER)
+    assert sent == names - set(ON_DEMAND)
+    brought = {**carrier_code(), **reach_code(), **outfit_code()}
+    assert {name.rpartition(".")[2] for name in brought} == set(ON_DEMAND)
 
 
 def test_they_come_in_an_order_that_satisfies_their_imports() -> None:

@@ -71,7 +71,7 @@ class TestWhatItGets:
         got = dict(pairs)
         login = dict(item.decode().split("=", 1) for item in python.split(b"\0") if item)
         added = {key for key in got if key not in login} - {"_", "SHLVL", "PWD", "OLDPWD"}
-        expected = {"RUN", "HOST", "STAGE", "PARENT", "RANK", "COUNT", "SCRATCH", "PYTHON"}
+        expected = {"RUN", "HOST", "STAGE", "PARENT", "RANK", "COUNT", "SCRATCH", "PYTHON", "GROUP", "GROUPS"}
         assert added == {f"NILE_{each}" for each in expected}
         assert "LC_CTYPE" not in got
         assert (got["NILE_RUN"], got["NILE_HOST"], got["NILE_STAGE"]) == (run, "web-1", "2")

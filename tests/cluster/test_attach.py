@@ -131,3 +131,20 @@ def test_after_the_lease_there_is_nothing_to_attach_to(nile: Nile) -> None:
     assert (done.code, done.out) == (2, "")
     assert "commands live on for 3 s" in done.err
     assert {ran(nile.lab, host) for host in HOSTS} == {1}
+
+
+def test_a_script_goes_on_with_its_variables(nile: Nile, tmp_path: Path) -> None:
+    """Its text is in the store, the values of its variables aren't: who goes on with it gives them again."""
+    path = tmp_path / "script"
+    path.write_text(f'[ "$WORD" = sesame ] || exit 9\n{COMMAND}\n')
+    given = ("--env", "WORD=sesame", "--script", str(path), "-f", "2")
+    with nile.started("-w", "h[001-006]", "--grace", f"{GRACE_S}s", *given) as run:
+        eventually(lambda: len({name for name in HOSTS if ran(nile.lab, name)}) >= 2, "two of them run")
+        run.signal(signal.SIGKILL)
+    path.unlink()
+    refused = nile.command("attach", "last")
+    assert (refused.code, "aren't recorded: WORD" in refused.err) == (2, True)
+    assert "nile attach --env WORD=..." in refused.err
+    let_go(nile.lab)
+    done = nile.command("attach", "--json", "--env", "WORD", "last", WORD="sesame").all_ok()
+    assert [ran(nile.lab, host) for host in done.results] == [1] * 6

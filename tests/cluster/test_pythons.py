@@ -83,6 +83,26 @@ def test_stdin_works_with_every_python(nile: Nile) -> None:
     assert {done.stdout_of(host) for host in done.results} == {"600000\n"}
 
 
+SCRIPT = b"""import os, resource, sys
+print(sys.argv[1:], os.environ["MODE"], os.getcwd(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+print("%d.%d" % sys.version_info[:2], os.readlink(sys.argv[0]).split("/")[1].split(":")[0])
+"""
+
+
+def test_scripts_run_in_memory_with_every_python(nile: Nile, mixed: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "look.py"
+    path.write_bytes(SCRIPT)
+    for host in ("h001", "h002"):  # an old one and a new one, where nothing in memory may be executed
+        assert mixed.run_on(host, ["mount", "-o", "remount,noexec", "/dev/shm"]).returncode == 0
+    given = ("--env", "MODE=a b", "--cwd", "/usr", "--rlimit", "nofile=77", "--script", str(path))
+    done = nile.json("-w", "h[001-014]", "--branches", "4", *given, "--", "-x", "$HOME").all_ok()
+    for host in done.results:
+        said, told = done.stdout_of(host).splitlines()
+        assert said == "['-x', '$HOME'] a b /usr 77"
+        version, place = told.split()
+        assert place == ("memfd" if int(version.split(".")[1]) >= 8 else "dev")
+
+
 def test_no_python(nile: Nile) -> None:
     done = nile.json("-w", f"h001,{WITHOUT}", "--tree", "flat", "--", "hostname")
     assert (done.code, done.verdicts) == (4, {"h001": "ok", WITHOUT: "unreachable"})

@@ -111,6 +111,7 @@ def test_a_whole_run_is_written_as_documented() -> None:
             "schema": 1,
             "run": "5eed",
             "command": "uptime",
+            "settings": {},
             "routes": None,
             "hosts": ["n1", "n2"],
         },
@@ -284,6 +285,8 @@ def in_schema(form: Line, prefix: str = "") -> set[str]:
         found.add(f"{prefix}{name}")
         if value.get("items", {}).get("type") == "object":
             found |= in_schema(value["items"], f"{prefix}{name}[].")
+        elif "properties" in value:
+            found |= in_schema(value, f"{prefix}{name}.")
     return found
 
 

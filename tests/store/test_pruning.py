@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from nile.errors import StoreError
 from nile.events import Event, HostOutput, RunEnded
+from nile.options import Script
 from nile.store import Pruning, Recorder, RunContext, Store, keep_cap, removable, schema
 from nile.store.pruning import CAP, DOUBTFUL_S
 from nile.store.records import process_identity
@@ -68,6 +70,7 @@ def test_a_store_from_before_is_read_on(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "runs.db"
     old = record(path, 1)
     statements = ["DROP INDEX output_blob", "ALTER TABLE output DROP COLUMN blob", "DROP TABLE blob"]
+    statements += ["ALTER TABLE run DROP COLUMN settings", "DROP TABLE script"]
     for sql in (*statements, "UPDATE meta SET value = '3' WHERE name = 'schema'"):
         raw(path, sql)
     raw(path, "INSERT INTO output VALUES (1, 1, 1, 'stdout', 0, 3, x'616263')")
@@ -127,3 +130,18 @@ def test_the_newest_run_stays_however_large(tmp_path: Path) -> None:
         pruning.set_cap(1_000_000)
         assert keep_cap(store) == (0, 1_000_000)
         assert [each.run for each in store.runs()] == [run]
+
+
+def test_a_script_goes_with_the_last_run_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    told = {"script": Script.of("s", b"true").told()}
+    for run in ("5eed0001", "5eed0002"):
+        with Recorder(path) as recorder:
+            started = replace(sample.started(run), settings=told, script=b"true")
+            recorder.record([started, RunEnded(run)])
+    with Store(path) as store, Pruning(path) as pruning:
+        first, second = store.run("5eed0001"), store.run("5eed0002")
+        pruning.remove(first)
+        assert store.script(second) == b"true"
+        pruning.remove(second)
+        assert raw(path, "SELECT * FROM script") == []

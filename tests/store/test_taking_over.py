@@ -126,17 +126,19 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
     with Store(path) as store, store.recorder() as recorder:
         recorder.record(sample.whole_run())
     with sqlite3.connect(path) as db:
-        for column in ("handover", "roots", "seen_at"):
+        for column in ("handover", "roots", "seen_at", "settings"):
             db.execute(f"ALTER TABLE run DROP COLUMN {column}")
         db.execute("ALTER TABLE host DROP COLUMN peer")
         db.execute("DROP INDEX output_blob")
         db.execute("ALTER TABLE output DROP COLUMN blob")
         db.execute("DROP TABLE blob")
+        db.execute("DROP TABLE script")
         db.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
     db.close()
     with Store(path) as store, store.recorder() as recorder:
         run = store.run("last")
         assert (run.roots, run.seen_at, store.handover(run)) == (1, None, None)
+        assert run.settings == {}
         assert store.results(run) == [sample.OK, sample.FAILED, sample.UNREACHABLE]
         recorder.record([sample.started("5eed0002"), HostResult("n1", Verdict.OK, peer="libtorrent 2.1.1")])
     with Store(path) as store:

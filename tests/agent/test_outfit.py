@@ -1,0 +1,90 @@
+"""Commands that are given more than a line: by a real agent, under the oldest and the newest Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.agent import outfit, wire
+from nile.bootstrap.bundle import outfit_code
+from nile.cascade.orders import outfit_body
+from nile.options import Outfit
+from tests.agent.parent import PYTHONS, Parent, host_environment
+
+BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
+
+
+@pytest.fixture(params=[BY_AGE[0], BY_AGE[-1]], ids=["oldest", "newest"])
+def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parent]:
+    with Parent({**host_environment(tmp_path, request.param), "SECRETIVE": "yes"}) as ready:
+        ready.wait_for(wire.HELLO)
+        yield ready
+
+
+def run(parent: Parent, command: str, what: Outfit, **how: Any) -> dict[str, Any]:
+    return parent.run(command, code=outfit_code(), outfit=outfit_body(what), **how)
+
+
+def test_variables_go_over_those_of_the_login(parent: Parent) -> None:
+    given = Outfit(env={"LANG": "mine", "ADDED": "a b'c\"$HOME"})
+    assert run(parent, 'printf "%s|" "$LANG" "$ADDED" "$SECRETIVE"', given)["rc"] == 0
+    assert parent.output() == b"mine|a b'c\"$HOME|yes|"
+
+
+def test_a_clean_environment_has_what_every_login_has_and_what_nile_says(parent: Parent) -> None:
+    run(parent, "env -0", Outfit(clean_env=True, env={"ADDED": "1"}))
+    found = dict(item.split("=", 1) for item in parent.output().decode().split("\0") if item)
+    own = {name for name in found if name.startswith("NILE_")}
+    assert {"NILE_HOST", "NILE_RUN", "NILE_SCRATCH"} <= own
+    assert found.keys() - own - {"_", "SHLVL", "PWD", "OLDPWD"} == {"HOME", "USER", "SHELL", "PATH", "ADDED"}
+    assert found["PATH"] == outfit.PATH
+
+
+def test_a_directory_from_the_root_or_from_the_logins(parent: Parent, tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    run(parent, "pwd", Outfit(cwd="inner"))
+    assert parent.output().decode() == f"{tmp_path}/inner\n"
+
+
+def test_a_directory_that_isnt_there(parent: Parent) -> None:
+    result = run(parent, "echo never", Outfit(cwd="/no where"))
+    assert (result["rc"], result["error"]) == (None, "--cwd /no where: No such file or directory")
+    assert parent.output() == b""
+
+
+def test_limits_of_each_process(parent: Parent) -> None:
+    given = Outfit(rlimits={"nofile": 100, "mem": 1 << 30, "cpu": 3})
+    run(parent, "ulimit -Sn; ulimit -Hn; ulimit -Sv; ulimit -Hv; ulimit -St; ulimit -Ht", given)
+    assert parent.output().split() == [b"100", b"100", b"1048576", b"1048576", b"3", b"8"]
+
+
+def test_cpu_time_that_is_used_up_ends_it_by_a_signal_that_says_so(parent: Parent) -> None:
+    result = run(parent, "while :; do :; done", Outfit(rlimits={"cpu": 1}))
+    assert (result["rc"], result["signal"]) == (None, 24)
+
+
+def test_a_limit_that_the_host_doesnt_allow(tmp_path: Path) -> None:
+    shell = ("setpriv", "--bounding-set=-all", "/bin/sh", "-c")
+    with Parent(host_environment(tmp_path), shell, prefix="ulimit -n 200; ") as parent:
+        result = run(parent, "echo never", Outfit(rlimits={"nofile": 500}))
+    assert result["error"] == "--rlimit nofile=500 (the host allows 200 at most): Operation not permitted"
+
+
+def test_words_in_the_line(parent: Parent) -> None:
+    line = "echo %h '%g' \"%u\" %r %s 100%% %%h %%%h"
+    run(parent, line, Outfit(subst=True), host="n-1.x", group="web", rank=7, stage=2)
+    assert parent.output() == b"n-1.x web nile 7 2 100% %h %n-1.x\n"
+
+
+def test_a_percent_is_one_unless_words_are_asked_for(parent: Parent) -> None:
+    run(parent, "echo %h %%", Outfit(clean_env=True))
+    assert parent.output() == b"%h %%\n"
+
+
+@pytest.mark.parametrize("user", ["a b", "$(touch x)", "o'neil", 'x"y', ""])
+def test_no_word_goes_into_a_line_that_a_shell_could_read_as_more(user: str) -> None:
+    with pytest.raises(OSError, match="--subst: %u is "):
+        outfit.substitute("echo '%u'", {"u": user})
