@@ -93,6 +93,7 @@ RARE = (
     "worker.begin",
     "worker.origins",
     "worker.memory",
+    "worker.refusing",
     "worker.lacking",
     "worker.peerprogram",
     "worker.peering",
@@ -104,6 +105,7 @@ RARE = (
     "worker.checking",
     "worker.partaking",
     "worker.taking",
+    "worker.lookups",
     "worker.hosting",
     "worker.swarming",
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from nile.cascade.hosts import Contact, Host
 from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
+from nile.topology.sites import Sites
 
 
 class Tree:
@@ -28,6 +29,7 @@ class Tree:
         self.relays = {host.id for host in self.hosts.values() if host.children}
         """Ids of all that are relays, or were: a new agent there has what a relay needs from the start."""
         self._switches = {node.id: _switch(plan, node.host) for node in (*plan.nodes, *plan.spares)}
+        self.sites = Sites(plan)
         self._gates = _gates(plan)
         self.gateways = frozenset(gate for gates in self._gates.values() for gate in gates)
         """Through one of which alone other hosts are reachable."""

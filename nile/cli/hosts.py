@@ -62,6 +62,7 @@ def _host(spec: HostSpec) -> dict[str, Any]:
         "host_key_alias": spec.host_key_alias,
         "relay": str(spec.relay),
         "switch": spec.switch,
+        "site": spec.site,
         "via": list(spec.via),
     }
 
@@ -100,6 +101,7 @@ def _line(spec: HostSpec) -> str:
         "port": ssh.port,
         "relay": "" if spec.relay == "yes" else str(spec.relay),
         "switch": spec.switch,
+        "site": spec.site,
         "via": fold(spec.via) if spec.via else "",
     }
     return "  ".join([spec.name, *(f"{name}={value}" for name, value in said.items() if value)])

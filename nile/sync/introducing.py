@@ -36,13 +36,13 @@ class Introducing:
         if t - max(peer.told_s, peer.moved_s) > LONELY_S and peer.connected < self._all.enough(peer):
             peer.told_s = t
             yield from self._tell_of(peer, self._all.more_for(peer))
-            yield from self._tell_of(self.seed, [peer] if self._all.racks.is_gateway(peer.id) else [])
+            yield from self._tell_of(self.seed, self._door(peer))
 
     def outside(self, peer: Swarmer) -> Errands:
-        """It has become a gateway of its rack."""
+        """It has become a gateway of its rack, or site."""
         yield from self.elsewhere(peer)
         yield from self._tell_of(peer, self._all.gateways_for(peer))
-        yield from self._tell_of(self.seed, [peer])
+        yield from self._tell_of(self.seed, self._door(peer))
 
     def elsewhere(self, peer: Swarmer) -> Errands:
         """It may look where the user said, too: over the uplink of its rack, if there are several."""
@@ -51,6 +51,10 @@ class Introducing:
             webs = [] if peer.target is None else list(options.web_seeds)
             fields = {"what": peer.number, "trackers": list(options.trackers), "webs": webs}
             yield self._means.asking.ask(peer.id, "elsewhere", fields, None)
+
+    def _door(self, peer: Swarmer) -> list[Swarmer]:
+        """The one, if the seed may go to it."""
+        return [peer] if self._all.racks.is_door(peer.id) else []
 
     def _tell_of(self, teller: Swarmer | None, others: Iterable[Swarmer]) -> Errands:
         if teller is None or not teller.number:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from nile.sync.apart import Apart
 from nile.sync.asking import Errands
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
@@ -31,11 +32,13 @@ class Launching:
         means: Means,
         all_of_them: Swarmers,
         following: Following,
+        apart: Apart,
         said: Callable[[Swarmer, dict[str, Any], float], Errands],
     ) -> None:
         self._means = means
         self._all = all_of_them
         self._following = following
+        self._apart = apart
         self._said = said
         self._waiting: deque[Target] = deque()
 
@@ -72,7 +75,7 @@ class Launching:
                 yield ask(target.id, "metainfo", {"chunk": chunk}, None)
             peer = Swarmer(target.id, target, due_s=t + START_S)
             own = equipment.host(target.id, self._following.word(target.id))
-            fields = {**own, **put_in_place(self._means.options, target)}
+            fields = {**own, **put_in_place(self._means.options, target), **self._apart.fields(target.id)}
             tell = ask(target.id, "peer", fields, partial(self._said, peer))
             peer.number = tell.message["n"]
             self._all.add(peer)

@@ -142,7 +142,7 @@ class Swarmers:
 
     def enough(self, peer: Swarmer) -> int:
         """Connections that it should have: the seed counts too."""
-        return min(ENOUGH, self.racks.known_to(peer.id) + self.racks.is_gateway(peer.id))
+        return min(ENOUGH, self.racks.known_to(peer.id) + self.racks.is_door(peer.id))
 
     @property
     def wanting(self) -> list[Swarmer]:
@@ -181,6 +181,8 @@ class Swarmers:
 
     def is_for_seed(self, peer: Swarmer, hosts: int) -> bool:
         """Is the one that has just begun to listen one of those that the seed goes to, of so many `hosts`?"""
+        if self.racks.few_doors:
+            return self.racks.is_door(peer.id)
         most = min(hosts, self.racks.most_gateways) if self.racks.several else hosts
         return self.racks.is_gateway(peer.id) and (self._joined - 1) % max(1, most // MOST) == 0
 
@@ -188,11 +190,11 @@ class Swarmers:
         """Of whom one is told that has just begun to listen."""
         if not self.racks.several:
             return self._some(peer, self._all_for(peer))
-        outside = self.gateways_for(peer) if self.racks.is_gateway(peer.id) else []
-        return [*self._some(peer, self._known(self.racks.inside(peer.id))), *outside]
+        inside = self._some(peer, self._known(self.racks.inside(peer.id)))
+        return [*inside, *self.gateways_for(peer)]
 
     def gateways_for(self, peer: Swarmer) -> list[Swarmer]:
-        """Those of other racks of whom one is told that is a gateway now."""
+        """Those of other racks, and sites, of whom one is told: of none, unless it is a gateway."""
         return self._some(peer, self._known(self.racks.outside(peer.id)))
 
     def new_gateways(self) -> list[Swarmer]:
@@ -203,8 +205,7 @@ class Swarmers:
         """All that one may be told of, in the order in which they began to listen."""
         if not self.racks.several:
             return [each for each in self._listening.values() if each is not peer]
-        outside = self.racks.outside(peer.id) if self.racks.is_gateway(peer.id) else []
-        return self._known([*self.racks.inside(peer.id), *outside])
+        return self._known([*self.racks.inside(peer.id), *self.racks.outside(peer.id)])
 
     def _known(self, ids: Iterable[int]) -> list[Swarmer]:
         return [self._listening[each] for each in ids]

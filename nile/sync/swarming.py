@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, SwarmState
+from nile.sync.apart import Apart
 from nile.sync.asking import Errands
 from nile.sync.carrying import RSYNC, Carrying, program
 from nile.sync.concluding import Lasting
@@ -84,7 +85,8 @@ class Swarm:
         self._introducing = Introducing(means, self._all)
         self.following = Following(means.paths.rack)
         self._carrying = Carrying(means, self._without)
-        self._launching = Launching(means, self._all, self.following, self._said)
+        self._apart = Apart(means, self._start_next)
+        self._launching = Launching(means, self._all, self.following, self._apart, self._said)
         self._making = Making(means, self._ready, self._not_made)
         self._admission = Admission()
         self.lasting = Lasting(means.options.serve_s)
@@ -159,6 +161,7 @@ class Swarm:
         if not self.active or self._dissolved:
             return
         yield from self._tracking.begin()
+        yield from self._apart.begin(t)
         assert self._equipment is not None
         self._equipment.signed(message)
         self._admission.signed(t)
@@ -175,7 +178,7 @@ class Swarm:
         yield from self._dissolve(reason, t)
 
     def _start_next(self, t: float) -> Errands:
-        if self._serving and self._equipment is not None:
+        if self._serving and self._apart.known and self._equipment is not None:
             yield from self._launching.go_on(self._making.chunks, self._equipment, t)
         yield from self._carrying.go_on(t)
 
@@ -417,6 +420,7 @@ class Swarm:
             return
         yield from self._look_after_root(t)
         yield from self._carrying.go_on(t)
+        yield from self._apart.look_after(t)
         moved_s = max(self._moved_s, self._carrying.moved_s)
         if self._serving and self._all.listening and t - moved_s > STUCK_S and self._may_be_stuck:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)

@@ -33,10 +33,12 @@ class Tracking:
         if options.tracker_at is None:
             return
         address, port = options.tracker_at
+        sites = self._means.hosts.sites
         fields = {
             "address": address,
             "port": port,
-            "hosts": [self._address(node_id) for node_id in in_order(self._means.hosts)],
+            "hosts": [[self._address(each), sites.place(each)] for each in in_order(self._means.hosts)],
+            "peering": sites.peering,
             "trackers": list(options.trackers),
             "webs": list(options.web_seeds),
         }

@@ -136,6 +136,12 @@ def no_tracker(reason: str) -> str:
     return f"no tracker: {reason}; hosts are told of each other without it"
 
 
+def not_refused(names: Sequence[str]) -> str:
+    """Of whom no peer can be told to have nothing to do with it."""
+    known = f"no address is known here of {some_hosts(names)}"
+    return f"{known}: hosts of other sites aren't told of them, but don't refuse them either"
+
+
 def turned_away(address: str) -> str:
     """Who isn't answered."""
     return f"the tracker doesn't answer {address}: it is no address of the hosts that were asked for"

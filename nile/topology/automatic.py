@@ -54,7 +54,7 @@ class _ZoneFull(Exception):
 def rack(spec: HostSpec) -> str:
     """What hosts are kept together by: the switch, else the smallest group."""
     if spec.switch is not None:
-        return f"switch {spec.switch}"
+        return f"switch {spec.switch}" + (f" at {spec.site}" if spec.site is not None else "")
     return f"group {spec.groups[0]}" if spec.groups else ""
 
 

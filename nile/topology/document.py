@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
 from nile.options import Kex, Limits, Signing, SshClient, SshOptions, Timeouts
 from nile.topology import hostsets
+from nile.topology.drawing import Branch, Tree
 from nile.topology.durations import WEEK_S
 from nile.topology.kinds import (
     Choice,
@@ -20,21 +19,20 @@ from nile.topology.kinds import (
     Field,
     HostSet,
     Integer,
-    Kind,
     Made,
     MapOf,
     MappingOr,
     Name,
     OneOrMore,
     Record,
-    Schema,
     SshKeywords,
     Text,
     one_host,
 )
 from nile.topology.model import ROOT_NAME, RelayRole, TreeMode
+from nile.topology.peering import SITE, Peering
 from nile.topology.refusal import Refusal
-from nile.topology.yamltree import DEPTH_MAX, Located, Reader, pairs, string
+from nile.topology.yamltree import DEPTH_MAX, Located
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ class Settings:
     ssh: SshOptions = field(default_factory=SshOptions)
     relay: RelayRole | None = None
     switch: str | None = None
+    site: str | None = None
     via: tuple[Located, ...] | None = None
 
 
@@ -73,16 +72,6 @@ class HostBlock:
 
 
 @dataclass(frozen=True)
-class Branch:
-    """A part of an explicit tree: one host with what is below it, or a set of hosts without."""
-
-    hosts: Located
-    below: tuple[Branch, ...] = ()
-    is_key: bool = False
-    """It stands as a key, so names one host."""
-
-
-@dataclass(frozen=True)
 class Document:
     """A whole route file as it was written."""
 
@@ -96,80 +85,7 @@ class Document:
     """Files with more groups and hosts."""
     inherited: dict[str, tuple[Located, HostBlock]] = field(default_factory=dict)
     """What these say of hosts: it holds where neither a host nor its groups say anything here."""
-
-
-class Tree(Kind[TreeMode | tuple[Branch, ...]]):
-    """`auto`, `flat`, or an explicit tree: a mapping of hosts to what is below each, or a list of such."""
-
-    what = "a tree"
-
-    def read(self, node: Node, reader: Reader) -> TreeMode | tuple[Branch, ...]:
-        """A mode, or the parts of an explicit tree; raises `Invalid`."""
-        if isinstance(node, ScalarNode):
-            if node.value not in (TreeMode.AUTO, TreeMode.FLAT):
-                reader.fail(node, f"'{node.value}' is no tree", "write auto, flat, or a mapping of hosts")
-            return TreeMode(node.value)
-        branches = _Parts(reader).below(node)
-        if not branches:
-            reader.fail(node, "the tree is empty", "write auto, flat, or a mapping of hosts")
-        return branches
-
-    def schema(self) -> Schema:
-        """It refers to `BELOW_SCHEMA`."""
-        return {"anyOf": [{"enum": ["auto", "flat"]}, *BELOW_SCHEMA["anyOf"][1:]]}
-
-
-class _Parts:
-    """Reads what stands below hosts, and bounds it: aliases can make a short text endless."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._count = 0
-
-    def below(self, node: Node, above: tuple[Node, ...] = ()) -> tuple[Branch, ...]:
-        """The parts in a host set, a mapping, or a list of both."""
-        self._check(node, above)
-        if isinstance(node, MappingNode):
-            return tuple(
-                Branch(Located(key.value, self._reader.place(key)), self.below(value, (*above, node)), True)
-                for key, value in pairs(node, self._reader, "a tree")
-            )
-        if isinstance(node, SequenceNode):
-            return tuple(one for part in node.value for one in self._part(part, (*above, node)))
-        return (Branch(Located(string(node, self._reader, "a host set"), self._reader.place(node))),)
-
-    def _part(self, node: Node, above: tuple[Node, ...]) -> tuple[Branch, ...]:
-        if isinstance(node, SequenceNode):
-            self._reader.fail(node, "a list stands in a list", "write its parts into the outer one")
-        return self.below(node, above)
-
-    def _check(self, node: Node, above: tuple[Node, ...]) -> None:
-        self._count += 1
-        if any(node is one for one in above):
-            self._reader.fail(node, "a part of the tree stands below itself", "take the alias out")
-        if len(above) > 2 * DEPTH_MAX or sum(isinstance(one, MappingNode) for one in above) >= DEPTH_MAX:
-            self._reader.fail(node, "the tree is nested too deeply", f"at most {DEPTH_MAX} levels")
-        if self._count > hostsets.HOSTS_MAX:
-            remedy = f"at most {hostsets.HOSTS_MAX}, aliases counted wherever they stand"
-            self._reader.fail(node, "the tree has too many parts", remedy)
-
-
-BELOW_SCHEMA: Schema = {
-    "description": "A host set, a mapping of a host to what is below it, or a list of both.",
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {"type": "object", "additionalProperties": {"$ref": "#/$defs/below"}},
-        {
-            "type": "array",
-            "items": {
-                "anyOf": [
-                    {"type": "string", "minLength": 1},
-                    {"type": "object", "additionalProperties": {"$ref": "#/$defs/below"}},
-                ]
-            },
-        },
-    ],
-}
+    peering: tuple[tuple[Located, ...], ...] = ()
 
 
 def _identity(paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -339,6 +255,12 @@ _SHARED = (
         Text("a switch's name"),
         "The switch that it hangs on; automatic trees keep a switch together.",
     ),
+    Field(
+        "site",
+        SITE,
+        "The site that it belongs to: in a swarm hosts of different sites are never connected to each other,"
+        " unless `peering` allows it.",
+    ),
     _VIA,
 )
 
@@ -416,6 +338,13 @@ ROUTE_FILE = Record(
             " doesn't tell.",
         ),
         Field("tree", Tree(), "auto, flat, or an explicit tree.", default="auto"),
+        Field(
+            "peering",
+            Peering(),
+            "Sites of which the hosts may be connected to each other in a swarm: lists of sites,"
+            " of which each may with all others in its list.",
+            default="none: each with itself alone",
+        ),
     ),
 )
 """The one description of a route file: `ROUTE_FILE.read` validates, `ROUTE_FILE.schema` publishes."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from nile.errors import PlanError
 from nile.options import Limits
-from nile.topology.document import Branch
+from nile.topology.drawing import Branch
 from nile.topology.hostsets import fold
 from nile.topology.model import HostSpec
 from nile.topology.reach import can_log_in, may_relay

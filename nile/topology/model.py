@@ -45,6 +45,7 @@ class HostSpec:
     host_key_alias: str | None = None
     relay: RelayRole = RelayRole.YES
     switch: str | None = None
+    site: str | None = None
     via: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
 
@@ -79,6 +80,8 @@ class Plan:
     """Gateways that can take the place of others and have none in the tree; their ids follow."""
     flat: bool = False
     """No host logs in to another one: the route file wants it so."""
+    peering: frozenset[frozenset[str]] = frozenset()
+    """Pairs of sites of which the hosts may be connected to each other in a swarm."""
 
     def node(self, node_id: int) -> PlanNode:
         """The node of an id from 1 on."""

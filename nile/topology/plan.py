@@ -33,7 +33,8 @@ def plan(routes: Routes, asked: Sequence[str]) -> Plan:
     )
     specs = {node.host: routes.spec(node.host) for node in (*nodes, *spares)}
     flat = routes.tree is TreeMode.FLAT
-    return Plan(nodes, specs, routes.limits, routes.timeouts, routes.source, spares, flat)
+    limits, timeouts = routes.limits, routes.timeouts
+    return Plan(nodes, specs, limits, timeouts, routes.source, spares, flat, routes.peering)
 
 
 def _spares(routes: Routes, names: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from nile.topology.groups_conf import system_groups
 from nile.topology.hostsets import GroupSource, HostSetError, HostSets, fold, no_groups
 from nile.topology.inventory import add_inventories, split_kind
 from nile.topology.model import HostSpec, RelayRole, TreeMode
+from nile.topology.peering import check_peering, pairs_of
 from nile.topology.reach import levels, may_relay, zone
 from nile.topology.settings import Flat, Group, Resolver, flatten
 from nile.topology.textfile import read_text
@@ -47,6 +48,8 @@ class Routes:
     """Files of other tools that were read, too."""
     remarks: tuple[str, ...] = ()
     """What a user should know of these."""
+    peering: frozenset[frozenset[str]] = frozenset()
+    """Pairs of sites of which the hosts may be connected to each other in a swarm."""
 
     def spec(self, name: str) -> HostSpec:
         """What holds for a host, named in the file or not."""
@@ -243,7 +246,9 @@ class _Build:
             drawn=drawn,
             ssh=document.ssh,
             group_source=self._source,
+            peering=pairs_of(document.peering),
         )
+        check_peering(document.peering, (spec.site for spec in hosts.values()), self._reader)
         self._check_gateways(routes)
         return routes
 

@@ -9,7 +9,8 @@ import json
 import sys
 from typing import Any
 
-from nile.topology.document import BELOW_SCHEMA, GROUP, HOST, ROUTE_FILE, SSH
+from nile.topology.document import GROUP, HOST, ROUTE_FILE, SSH
+from nile.topology.drawing import BELOW_SCHEMA
 
 
 def route_file_schema() -> dict[str, Any]:

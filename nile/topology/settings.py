@@ -25,7 +25,7 @@ Flat = Mapping[str, Any]
 
 _NOTHING = HostBlock()
 _OPTION = "options."
-_OTHER = ("relay", "switch", "via")
+_OTHER = ("relay", "switch", "site", "via")
 _SSH = tuple(one.name for one in fields(SshOptions) if one.name != "options")
 
 
@@ -33,7 +33,7 @@ def flatten(settings: Settings, via: tuple[str, ...] | None) -> Flat:
     """What a block says, setting by setting; `via` are its gateways, expanded."""
     ssh = settings.ssh
     said: dict[str, Any] = {name: getattr(ssh, name) for name in _SSH}
-    said |= {"relay": settings.relay, "switch": settings.switch, "via": via}
+    said |= {"relay": settings.relay, "switch": settings.switch, "site": settings.site, "via": via}
     said |= {_OPTION + keyword: value for keyword, value in ssh.options.items()}
     return {name: value for name, value in said.items() if value is not None}
 
@@ -117,6 +117,7 @@ class Resolver:
             host_key_alias=block.host_key_alias,
             relay=said.get("relay", RelayRole.YES),
             switch=said.get("switch"),
+            site=said.get("site"),
             via=said.get("via", ()),
             groups=names,
         )

@@ -73,6 +73,7 @@ def test_for_programs(routes: str) -> None:
         "host_key_alias": "key",
         "relay": "yes",
         "switch": None,
+        "site": None,
         "via": [],
     }
     assert found["hosts"][-1]["relay"] == "no"

@@ -51,6 +51,9 @@ class Swarmed(Workers):
         self.tracked: list[Message] = []
         self.elsewhere: dict[int, tuple[list[str], list[str]]] = {}
         """Who may look where else."""
+        self.addresses: dict[str, list[str]] = {}
+        self.slow_names = False
+        """Whoever looks them up doesn't come to an end."""
         self.no_tracker = ""
         self.strangers: list[str] = []
         self.hashes_for_ever = False
@@ -175,6 +178,14 @@ class Swarmed(Workers):
             self._say(node_id, message["n"], chunk=HASH[:3], more=True)
             self._say(node_id, message["n"], chunk=HASH[3:], more=True)
         self._say(node_id, message["n"], **{"hash": b"h" * 20, "digest": b"d" * 32, **self.made})
+
+    def _addresses(self, node_id: int, message: Message) -> None:
+        """Of host hN it is 10.0.0.N, unless it has others."""
+        assert node_id == ROOT_ID
+        own = {f"h{each}": [f"10.0.0.{each}"] for each in self.has}
+        if not self.slow_names:
+            known = {**own, **self.addresses}
+            self._say(node_id, message["n"], found={name: known[name] for name in message["names"]})
 
     def _seed(self, node_id: int, message: Message) -> None:
         assert node_id == ROOT_ID

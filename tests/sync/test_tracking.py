@@ -16,7 +16,7 @@ def test_all_that_take_part_are_introduced_and_nothing_is_left() -> None:
     all_ok(it)
     first, *others = it.tracked
     assert (first["do"], first["address"], first["port"]) == ("track", *AT)
-    assert sorted(first["hosts"]) == ["h1", "h2", "h3", "h4", "h5"]
+    assert sorted(first["hosts"]) == [[name, []] for name in ("h1", "h2", "h3", "h4", "h5")]
     assert (first["trackers"], first["webs"]) == (["http://t/"], ["http://w/"])
     introduced = [(each["name"], each["port"]) for each in others if each["do"] == "introduce"]
     assert sorted(introduced) == [("h2", 4002), ("h3", 4003), ("h5", 4005), ("root.example", 4000)]

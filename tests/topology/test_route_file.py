@@ -15,6 +15,7 @@ from nile.options import Limits, SshClient, Timeouts
 from nile.topology import yamltree
 from nile.topology.hostsets import no_groups
 from nile.topology.model import RelayRole, TreeMode
+from nile.topology.plan import plan
 from nile.topology.routes import Routes, examine, load_routes, parse_routes
 from nile.topology.textfile import read_text
 
@@ -169,6 +170,15 @@ def test_quoted_they_are_names(word: str) -> None:
         ("ssh: {user: \x07}", "2:13", "not YAML", "take the character out"),
         ("ssh: &a {<<: *a}", "2:6", "merged into itself", "loop"),
         ("ssh: {<<: [1]}", "2:12", "<< must name a mapping", "anchor"),
+        ("hosts: {n1: {site: 'a b'}}", "2:20", "can't be a site's name", "without blanks"),
+        ("peering: geneva", "2:10", "a list of lists of sites is expected", "[[geneva, lyon]"),
+        ("peering: [geneva, lyon]", "2:11", "a list of lists of sites is expected", "[[geneva, lyon]"),
+        ("peering: [[geneva]]", "2:11", "two or more sites peer", "each of them once"),
+        ("peering: [[a, a]]", "2:11", "two or more sites peer", "each of them once"),
+        ("peering: [[a, 1]]", "2:15", "1 is not a string", 'quoted: "1"'),
+        ("peering: &p [*p]", "2:10", "a list stands here", "a site's name"),
+        ("hosts: {n1: {site: lyon}}\npeering: [[lyon, lion]]", "3:18", "at the site lion", "mean lyon?"),
+        ("hosts: {n1: {site: lyon}}\npeering: [[lyon, x]]", "3:18", "at the site x", "say `site: x`"),
     ],
 )
 def test_errors_name_place_and_remedy(text: str, where: str, message: str, remedy: str) -> None:
@@ -177,6 +187,32 @@ def test_errors_name_place_and_remedy(text: str, where: str, message: str, remed
     assert head.startswith(f"f.yaml:{where}: "), first
     assert message in head
     assert remedy in rest
+
+
+def test_sites_and_which_of_them_peer() -> None:
+    groups = "groups: {a: {hosts: 'n[1-3]', site: a}, b: {hosts: 'm1', site: b}, c: {hosts: 'o1', site: c}}\n"
+    routes = load(groups + "hosts: {n1: {site: b}, x: {}}\npeering: [[a, b], [c, b]]")
+    assert {name: routes.spec(name).site for name in ("n1", "n2", "m1", "x", "y")} == {
+        "n1": "b",
+        "n2": "a",
+        "m1": "b",
+        "x": None,
+        "y": None,
+    }
+    assert routes.peering == {frozenset("ab"), frozenset("bc")}
+    assert load(groups + "peering: [[a, b, c]]").peering == {
+        frozenset("ab"),
+        frozenset("bc"),
+        frozenset("ac"),
+    }
+    assert load(groups).peering == frozenset()
+    assert plan(routes, ["n1"]).peering == routes.peering
+
+
+def test_a_list_of_sites_has_a_bound() -> None:
+    many = ", ".join(f"s{number}" for number in range(101))
+    assert "at most 100 sites" in errors(f"peering: [[{many}]]")[0]
+    assert "at most 1000 lists" in errors("peering: [" + "[a, b], " * 1001 + "]")[0]
 
 
 def test_every_error_is_found_at_once_in_the_order_of_the_file() -> None:

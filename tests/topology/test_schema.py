@@ -56,6 +56,9 @@ def test_the_examples_keep_it(path: Path) -> None:
         "tree: deep",
         "tree: {a: 1}",
         "tree: {a: [[b]]}",
+        "peering: [a, b]",
+        "peering: [[a]]",
+        "peering: [[a, a]]",
     ],
 )
 def test_what_the_schema_refuses_the_loader_refuses_too(text: str) -> None:
@@ -72,6 +75,7 @@ def test_what_the_schema_refuses_the_loader_refuses_too(text: str) -> None:
         "groups: {a: [n1, n2], b: {hosts: [n1], via: none, relay: no}}",
         "ssh: {options: {Compression: yes, ServerAliveInterval: 5}}",
         "tree: [a, {b: [c, {d: []}]}]",
+        "groups: {a: {hosts: n1, site: x}, b: {hosts: n2, site: y}}\npeering: [[x, y]]",
     ],
 )
 def test_what_the_loader_takes_the_schema_takes_too(text: str) -> None:

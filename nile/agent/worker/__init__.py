@@ -81,6 +81,7 @@ For a swarm:
     announcing  what a tracker is asked and answers               pure
     register    whom it knows                                     pure
     tracker     that by HTTP, at the root
+    lookups     addresses of many names
     hosting     that of a swarm, whose hosts it knows by name
     signers     whose signatures count on a host
     signatures  whether one of them signed what is delivered
@@ -90,6 +91,7 @@ For a swarm:
     metainfo    files of the source as a torrent
     origins     from whom a peer got what                         pure
     memory      what is in a file that is on no disk
+    refusing    addresses with which a peer has nothing to do
     lacking     what a Python without libtorrent may be brought
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it

@@ -6,25 +6,22 @@ needn't announce themselves, and are told of each other without it.
 """
 
 import random
-from collections import deque
 
 from nile.agent.worker import bencode
-from nile.agent.worker.lookup import LookUp
+from nile.agent.worker.lookups import LookUps
 from nile.agent.worker.register import Register
 from nile.agent.worker.tracker import Tracker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.metainfo import Metainfo
 
     Message = Dict[str, Any]
 
-AT_ONE_TIME = 8  # names that are looked up
-BATCH = 100  # of these, after which those that are known may ask
-MOST_ADDRESSES = 4  # of one host
+BATCH = 100  # names, after which those that are known may ask
 
 
 def torrent_file(info: bytes, trackers: "Sequence[str]", webs: "Sequence[str]") -> bytes:
@@ -48,17 +45,24 @@ class Hosting:
         self._tracker = Tracker(loop, self._register, stranger, port=port)
         self.port = self._tracker.port
         self._hash = b""
-        self._names: "Deque[str]" = deque()
-        self._looking: "Dict[str, LookUp]" = {}
+        self._places: "Dict[str, Tuple[str, ...]]" = {}
+        self._peering: "Sequence[Sequence[str]]" = ()
+        self._look_ups: "Optional[LookUps]" = None
         self._known: "Dict[str, List[str]]" = {}
         self._peers: "Dict[str, int]" = {}
 
-    def begin(self, info_hash: bytes, torrent: bytes, names: "Sequence[str]") -> None:
-        """Have this torrent, for hosts of these names."""
+    def begin(
+        self,
+        info_hash: bytes,
+        torrent: bytes,
+        places: "Mapping[str, Tuple[str, ...]]",
+        peering: "Sequence[Sequence[str]]" = (),
+    ) -> None:
+        """Have this torrent, for hosts of these names, which are there; `peering`: see `Register.plan`."""
         self._hash = info_hash
         self._register.add(info_hash, torrent)
-        self._names.extend(dict.fromkeys(names))
-        self._look_up()
+        self._places, self._peering = dict(places), peering
+        self._look_ups = LookUps(self._loop, list(places), self._found)
 
     def introduce(self, name: str, port: int) -> None:
         """Tell others of this peer."""
@@ -74,29 +78,25 @@ class Hosting:
 
     def close(self) -> None:
         """Answer nobody any more."""
-        self._names.clear()
-        for look_up in self._looking.values():
-            look_up.close()
-        self._looking.clear()
+        if self._look_ups is not None:
+            self._look_ups.close()
         self._tracker.close()
 
-    def _look_up(self) -> None:
-        while self._names and len(self._looking) < AT_ONE_TIME:
-            name = self._names.popleft()
-            self._looking[name] = LookUp(self._loop, name, 0, self._finder(name))
+    def _found(self, name: str, addresses: "List[str]") -> None:
+        self._known[name] = addresses
+        if name in self._peers:
+            self.introduce(name, self._peers[name])
+        if len(self._known) % BATCH == 0 or len(self._known) == len(self._places):
+            self._register.plan(self._planned(), self._peering)
 
-    def _finder(self, name: str) -> "Callable[[List[Tuple[Any, Any]], str], None]":
-        def found(places: "List[Tuple[Any, Any]]", _: str) -> None:
-            del self._looking[name]
-            addresses = list(dict.fromkeys(place[0] for _, place in places))
-            self._known[name] = addresses[:MOST_ADDRESSES]
-            if name in self._peers:
-                self.introduce(name, self._peers[name])
-            if len(self._known) % BATCH == 0 or not (self._names or self._looking):
-                self._register.plan({each: () for known in self._known.values() for each in known})
-            self._look_up()
-
-        return found
+    def _planned(self) -> "Dict[str, Tuple[str, ...]]":
+        """Where addresses are; that of several names, which aren't all at one place, is at none."""
+        planned: "Dict[str, Tuple[str, ...]]" = {}
+        for name, addresses in self._known.items():
+            for each in addresses:
+                place = self._places[name]
+                planned[each] = place if planned.get(each, place) == place else ()
+        return planned
 
 
 def hosting(
@@ -112,7 +112,8 @@ def hosting(
     host = "[%s]" % message["address"] if ":" in message["address"] else message["address"]
     own = "http://%s:%d/announce" % (host, made.port)
     file = torrent_file(torrent.info, [own] + message["trackers"], message["webs"])
-    made.begin(torrent.hash, file, [message["address"]] + message["hosts"])
+    places = {name: tuple(place) for name, place in message["hosts"]}
+    made.begin(torrent.hash, file, dict(places, **{message["address"]: ()}), message["peering"])
     say(number, {"port": made.port, "hash": torrent.hash.hex(), "more": True})
     return made
 

@@ -40,6 +40,7 @@ PROGRAM = (
     "worker.origins",
     "worker.lacking",
     "worker.memory",
+    "worker.refusing",
     "worker.peerprogram",
 )
 NONE = "no Python here has libtorrent 2.0 or later"

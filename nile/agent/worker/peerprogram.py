@@ -11,7 +11,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
     start     take part: in `directory`, where file N is called N; `seed`: all is there; `slots`: how many
               are served at one time; `limit`: bytes a second that go out at most, 0: as many as can; `tls`:
               a certificate, its key and parameters, where whoever has none is kept out; `word`: what its
-              id begins with; `ports`: the first and the last where it may listen
+              id begins with; `ports`: the first and the last where it may listen; `refuse`: addresses with
+              which it has nothing to do (see refusing)
     elsewhere look for peers at these `trackers`, and for files at `webs`, too
     peers     connect to these addresses
     limit     the same as at the start
@@ -35,7 +36,7 @@ import select
 import socket
 import time
 
-from nile.agent.worker import lacking, messages
+from nile.agent.worker import lacking, messages, refusing
 from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
 
@@ -86,6 +87,7 @@ _OTHERS = {
     "max_retry_port_bind": 0,
     "announce_to_all_trackers": True,
     "announce_to_all_tiers": True,
+    "apply_ip_filter_to_trackers": False,
 }
 # Of a torrent that comes over the tree: by default there may be 150,000 files.
 _LIMITS = {
@@ -97,7 +99,7 @@ _LIMITS = {
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
-HOW = ("slots", "limit", "tls", "word", "ports")
+HOW = ("slots", "limit", "tls", "word", "ports", "refuse")
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 NO_PORT = "no port of %d to %d is free"
 TRIES = 5  # ports that are found free, and then aren't
@@ -193,7 +195,8 @@ class Peer:
         if hasattr(parameters, "disk_io_constructor"):
             parameters.disk_io_constructor = "pread_disk_io_constructor"
         self._session = lt.session(parameters)
-        self._session.set_peer_class_filter(_no_exceptions(lt))
+        self._session.set_peer_class_filter(refusing.no_exceptions(lt))
+        self._session.set_ip_filter(refusing.refused(lt, message.get("refuse", [])))
         self._session.set_alert_fd(self._wake)
         torrent = self._torrent(self._wanted)
         self._handle = self._session.add_torrent(torrent)
@@ -221,7 +224,7 @@ class Peer:
         names = self._places or [b"%d" % number for number in range(len(wanted))]
         torrent.renamed_files = {number: name for number, name in enumerate(names) if name}
         torrent.file_priorities = [4 if each else 0 for each in wanted]
-        torrent.flags = flags.disable_dht | flags.disable_lsd | flags.disable_pex
+        torrent.flags = flags.disable_dht | flags.disable_lsd | flags.disable_pex | flags.apply_ip_filter
         if self._seeds:
             torrent.flags |= flags.seed_mode | flags.upload_mode  # never is anything written
         if self._tls:
@@ -341,15 +344,6 @@ def code_of(what: str, error: "Any", seeds: bool) -> str:
     if system:
         return "source-changed" if error.value() in _GONE else "source"
     return "source-changed" if what == "file_error" else "copy"  # it is shorter
-
-
-def _no_exceptions(lt: "Any") -> "Any":
-    # By default those at private addresses are served beside all others, however many slots there are: then
-    # 12 hosts took 2.1 F/R and the seed sent 1.8 F, where with slots that hold it was 1.8 F/R and 1.5 F.
-    classes = lt.ip_filter()
-    classes.add_rule("0.0.0.0", "255.255.255.255", 0)
-    classes.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 0)
-    return classes
 
 
 def _alerts(lt: "Any") -> int:

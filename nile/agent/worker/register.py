@@ -13,7 +13,7 @@ from nile.agent.worker.announcing import Refused, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
     from nile.agent.worker.announcing import Asked
 
@@ -103,7 +103,8 @@ class Register:
     """All torrents of a tracker, and the plan: who may ask, and where that is.
 
     A place is words, outermost first ("site", "rack"): the more of them two
-    share from the beginning, the nearer they are.
+    share from the beginning, the nearer they are. Who is at another site isn't
+    told of, unless the two peer; who is at no place may be told of anybody.
     """
 
     def __init__(self, sample: "Callable[[List[Any], int], List[Any]]") -> None:
@@ -111,6 +112,7 @@ class Register:
         self._sample = sample
         self._swarms: "Dict[bytes, Swarm]" = {}
         self._places: "Dict[bytes, Place]" = {}
+        self._peering: "FrozenSet[FrozenSet[str]]" = frozenset()
 
     def add(self, info_hash: bytes, metainfo: bytes) -> None:
         """There is this torrent."""
@@ -120,8 +122,12 @@ class Register:
         """There isn't."""
         self._swarms.pop(info_hash, None)
 
-    def plan(self, places: "Mapping[str, Sequence[str]]") -> None:
-        """From now on these addresses may ask; peers at others that came by themselves are forgotten."""
+    def plan(self, places: "Mapping[str, Sequence[str]]", peering: "Sequence[Sequence[str]]" = ()) -> None:
+        """From now on these addresses may ask; peers at others that came by themselves are forgotten.
+
+        `peering` are the pairs of sites that peer.
+        """
+        self._peering = frozenset(map(frozenset, peering))
         self._places = {packed(address): tuple(place) for address, place in places.items()}
         for swarm in self._swarms.values():
             swarm.keep(lambda peer: peer.until == FOREVER or peer.address in self._places)
@@ -202,6 +208,8 @@ class Register:
         known: "Dict[Place, List[Peer]]" = {}
         for peer in swarm.peers() if asked.wanted else ():
             other = self._places.get(peer.address, ())
+            if not self._together(place, other):
+                continue
             if other not in known:
                 known[other] = rings.setdefault((shared(place, other), other == place), [])
             if _tells_of(peer, asked, address):
@@ -213,6 +221,10 @@ class Register:
             chosen += self._sample(rings[ring], min(len(rings[ring]), most - len(chosen)))
         rest = asked.wanted - most
         return chosen + self._sample(_beyond(rings, chosen, rest), rest)
+
+    def _together(self, one: "Place", other: "Place") -> bool:
+        sites = frozenset(one[:1] + other[:1])
+        return not (one and other) or len(sites) == 1 or sites in self._peering
 
 
 def _tells_of(peer: Peer, asked: "Asked", address: bytes) -> bool:

@@ -66,7 +66,7 @@ MOST_OWNERS = 10000
 OWNERS = ("none", "names", "numbers")
 # What takes no time (but `_readied`), and must not be broken into: only then is it known what to stop.
 SWARM = frozenset(
-    "seed track introduce dismiss untrack metainfo peer".split()
+    "seed track introduce dismiss untrack addresses metainfo peer".split()
     + "carry take hand load aria elsewhere peers limit unpeer".split()
 )
 QUICK = SWARM.union(

@@ -2,6 +2,7 @@
 
     torrent   make the metainfo of what is to be copied: `only` of it, if that isn't b"" (the root's worker)
     seed      serve it                                                                   (the root's worker)
+    addresses of hosts, by their names                                                  (the root's worker)
     track     have a tracker for who comes by himself                                    (the root's worker)
     introduce, dismiss   whom it tells of, by name                                       (the root's worker)
     untrack   have it no more                                                            (the root's worker)
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
 
     from nile.agent.worker.hosting import Hosting
+    from nile.agent.worker.lookups import LookUps
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.manifest import Manifest
     from nile.agent.worker.place import Place
@@ -71,6 +73,7 @@ class Swarming:
         self._parts: "Dict[int, Part]" = {}
         self._ended: "List[Part]" = []
         self._hosting: "Optional[Hosting]" = None
+        self._looking: "List[LookUps]" = []
         self._stopping = 0
 
     # At the root.
@@ -113,6 +116,20 @@ class Swarming:
         assert self._torrent is not None
         number = message["n"]
         self._parts[number] = Seed(self._loop, message, self._end, self._torrent, self._places)
+
+    def addresses(self, message: "Message") -> None:
+        """Find those of these names, our own left out."""
+        from nile.agent.worker.lookups import LookUps, is_ours  # few swarms need them
+
+        number, names = message["n"], set(message["names"])
+        known: "Dict[str, List[str]]" = {}
+
+        def found(name: str, addresses: "List[str]") -> None:
+            known[name] = [each for each in addresses if not is_ours(each)]
+            if len(known) == len(names):
+                self._say(number, {"found": known})
+
+        self._looking.append(LookUps(self._loop, message["names"], found))
 
     def track(self, message: "Message") -> None:
         """Have a tracker. Raises OSError where it can't listen."""
@@ -237,6 +254,8 @@ class Swarming:
     def stop(self, idle: "Callable[[], None]") -> None:
         """End all of them; `idle()` is called once nothing is left."""
         self.untrack()
+        while self._looking:
+            self._looking.pop().close()
         parts = list(self._parts.values())
         self._stopping = len(parts) + 1
 

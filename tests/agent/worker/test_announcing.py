@@ -219,6 +219,23 @@ def test_addresses_of_both_kinds() -> None:
     assert all(b"peer id" not in peer for peer in bare)
 
 
+def test_sites_that_dont_peer_arent_told_of_each_other() -> None:
+    places = {"10.0.0.1": ("a",), "10.0.1.1": ("b", "r1"), "10.0.1.2": ("b", "r2"), "10.0.2.1": ("c",)}
+    register = a_register()
+    register.plan({**places, "10.0.3.1": ("",), "10.0.9.9": ()}, [["c", "a"]])
+    for number, host in enumerate([*places, "10.0.3.1", "10.0.9.9"]):
+        register.announce(asked(number), host, 0.0)
+    known = {host: set(told(register, host, asked(99, port=1))) - {host} for host in places}
+    assert known == {
+        "10.0.0.1": {"10.0.2.1", "10.0.9.9"},
+        "10.0.1.1": {"10.0.1.2", "10.0.9.9"},
+        "10.0.1.2": {"10.0.1.1", "10.0.9.9"},
+        "10.0.2.1": {"10.0.0.1", "10.0.9.9"},
+    }
+    assert set(told(register, "10.0.3.1", asked(99, port=1))) == {"10.0.3.1", "10.0.9.9"}
+    assert {*places, "10.0.3.1"} <= set(told(register, "10.0.9.9", asked(99, port=1)))
+
+
 def test_events() -> None:
     register = a_register()
 
@@ -289,7 +306,8 @@ def test_the_nearest_come_first_and_some_from_elsewhere() -> None:
 
 def test_a_site_is_nearer_than_another() -> None:
     places = {"10.0.0.1": ("a", "1"), "10.0.0.2": ("a", "2"), "10.0.0.3": ("b", "1"), "10.0.0.4": ("a", "1")}
-    register = a_register(places)
+    register = a_register()
+    register.plan(places, [["a", "b"]])
     for number, host in enumerate(["10.0.0.3", "10.0.0.2", "10.0.0.1"]):
         register.announce(asked(number + 1), host, 0.0)
     assert told(register, "10.0.0.4", asked(0)) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from tests.agent.worker.test_tracker_peers import aria2
 T = TypeVar("T")
 TRACK = 5
 HERE = "127.0.0.1"
-HOSTED: dict[str, Any] = {"n": TRACK, "address": HERE, "port": 0, "hosts": [], "trackers": [], "webs": []}
+HOSTED: dict[str, Any] = {"n": TRACK, "address": HERE, "port": 0, "trackers": [], "webs": []}
 
 
 @pytest.fixture
@@ -43,11 +43,12 @@ def pump(swarm: Swarm) -> None:
     swarm.loop.run()
 
 
-def track(swarm: Swarm, **more: Any) -> tuple[str, str]:
+def track(swarm: Swarm, hosts: Sequence[str] = (), **more: Any) -> tuple[str, str]:
     """Have one: its URL, and that of the torrent."""
-    swarm.root.track({**HOSTED, **more})
+    swarm.root.track({**HOSTED, "hosts": [[name, []] for name in hosts], "peering": [], **more})
     assert swarm.root._hosting is not None
-    while swarm.root._hosting._names or swarm.root._hosting._looking:
+    assert swarm.root._hosting._look_ups is not None
+    while swarm.root._hosting._look_ups.left:
         pump(swarm)
     said = swarm.said[TRACK][0]
     url = f"http://{HERE}:{said['port']}"
