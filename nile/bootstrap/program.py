@@ -105,6 +105,7 @@ RARE = (
     "worker.checking",
     "worker.partaking",
     "worker.taking",
+    "worker.keeping",
     "worker.lookups",
     "worker.hosting",
     "worker.swarming",

@@ -45,9 +45,8 @@ def catch_up(reference: str, changed_too: bool) -> int:
     _check_source(params, runs, changed_too)
     taken = {name: asked.params[name] for name in ("gather", "quiet", "as_json", "dry_run")}
     taken |= {name: asked.params[name] for name in ("wait_s", "rate") if _is_given(asked, name)}
-    params.update(
-        taken, **_choice(params, record, hosts), argv=recorded.argv_naming("--catch-up", record.run)
-    )
+    argv = recorded.argv_naming("--catch-up", record.run)
+    params.update(taken, **_choice(params, record, hosts), argv=argv, seeders=())
     with again:
         return int(asked.command.invoke(again))
 

@@ -240,13 +240,13 @@ def choose_hosts(options: SelectionOptions, routes: Routes) -> tuple[str, ...]:
     if options.everything:
         chosen.update(dict.fromkeys(_everything(routes)))
     for group in options.groups:
-        chosen.update(dict.fromkeys(_expand(routes, "@" + group.removeprefix("@"), f"-g {group}")))
+        chosen.update(dict.fromkeys(expand(routes, "@" + group.removeprefix("@"), f"-g {group}")))
     for text in options.hosts:
-        chosen.update(dict.fromkeys(_expand(routes, text, f"-w {text}")))
+        chosen.update(dict.fromkeys(expand(routes, text, f"-w {text}")))
     for file in options.hostfiles:
         chosen.update(dict.fromkeys(_hostfile(routes, file)))
     for text in options.exclude:
-        for name in _expand(routes, text, f"-x {text}", relays_too=True):
+        for name in expand(routes, text, f"-x {text}", relays_too=True):
             chosen.pop(name, None)
     if not chosen:
         raise UsageError("no hosts are left", where="-x", remedy="-x takes all chosen hosts out again")
@@ -279,7 +279,8 @@ def _everything(routes: Routes) -> Sequence[str]:
     return names
 
 
-def _expand(routes: Routes, text: str, where: str, *, relays_too: bool = False) -> Sequence[str]:
+def expand(routes: Routes, text: str, where: str, *, relays_too: bool = False) -> Sequence[str]:
+    """The hosts of a set that `where` on the command line has; raises `UsageError` where it is none."""
     from nile.topology.refusal import Refusal
 
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nile.cli.common import Selection, SelectionOptions, select
+from nile.cli.swarmoptions import among
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -184,6 +185,8 @@ def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any
     from nile.sync import Paths, Sync
 
     identity = made_ahead() if what.streams and not what.plain else make_identity
+    chosen = select(selection)
+    what = replace(what, seeders=among(given.get("seeders", ()), chosen))
 
     def job(run_id: str) -> MakeJob:
         return lambda neighbours, tree: Sync(
@@ -196,7 +199,7 @@ def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any
             authority=Authority,
         )
 
-    return run(select(selection), job, given)
+    return run(chosen, job, given)
 
 
 def run(chosen: Selection, job: Callable[[str], MakeJob], given: dict[str, Any]) -> int:

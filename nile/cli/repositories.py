@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nile.cli.common import Selection, SelectionOptions, select
 from nile.cli.copying import places, refuse_to_delete_for_files, run
+from nile.cli.swarmoptions import among
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def run_repositories(
         remedy = "leave SRC and DEST out, or write them into the file"
         raise UsageError("the repositories are those of the file", where="--repos", remedy=remedy)
     chosen = select(selection)
+    how = replace(how, seeders=among(given.get("seeders", ()), chosen))
     shares = repositories(Path(given["repos"]), chosen, how)
 
     def job(run_id: str) -> MakeJob:

@@ -9,10 +9,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import click
 
+from nile.cli.common import expand
 from nile.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
+    from nile.cli.common import Selection
+
     _PortsType = click.ParamType[tuple[int, int]]
     _PlaceType = click.ParamType[tuple[str, int]]
 else:
@@ -72,6 +75,12 @@ def swarm_options(function: F) -> F:
                 help="For a swarm: what this machine sends at most. Default: as --bwlimit.",
             ),
             click.option(
+                "--seeders",
+                metavar="HOSTS",
+                multiple=True,
+                help="For a swarm: hosts to serve first, and to serve from where they have it already.",
+            ),
+            click.option(
                 "--tracker-at",
                 metavar="ADDRESS[:PORT]",
                 type=Place(),
@@ -105,6 +114,19 @@ def swarm_values(given: dict[str, Any]) -> dict[str, Any]:
         "trackers": _few(trackers, "--tracker"),
         **_web_seeds(_few(given["web_seeds"], "--web-seed"), given["plain"]),
     }
+
+
+def among(texts: Sequence[str], chosen: Selection) -> frozenset[str]:
+    """The hosts of these sets, all of whom are to be among those that were chosen. Raises UsageError."""
+    found: set[str] = set()
+    for text in texts:
+        where = f"--seeders {text}"
+        names = expand(chosen.routes, text, where)
+        if strangers := [name for name in names if name not in set(chosen.hosts)]:
+            reason = f"{strangers[0]} isn't among the hosts that were asked for"
+            raise UsageError(reason, where=where, remedy="choose it with -w, --group or --all, too")
+        found.update(names)
+    return frozenset(found)
 
 
 def _few(urls: Sequence[str], where: str) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ So it leaves the root once, over links that control goes over too; only so much 
 may be on its way to a worker anyway. Where hosts don't reach each other, and handing on comes to nothing, or
 nobody has had his turn for a while, the root brings it to others, too: to a few at a time, and not to many.
 It isn't worth it where the wheel is larger than what the host is to get: rsync brings that from host to host.
-Who isn't brought one may have an aria2, which takes part in swarms in the clear: it knows no others.
+No host hands it to one of another site, unless the two peer: the root brings it to the first of each.
+Who isn't brought one may have an aria2, which takes part in swarms in the clear: it knows no others. It can
+refuse nobody, so it takes part in none where there are several sites.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ LEAST_RATE = 32 * 1024
 TOO_MANY = f"it has no libtorrent, and {MOST_HOSTS} others are brought one already"
 TOO_LARGE = "it has no libtorrent, and one that fits is larger than what it is to get"
 PLAIN_ALONE = "its aria2 takes part with --plain alone"
+ONE_SITE_ALONE = "its aria2 takes part where there is one site alone"
 _PROGRAM = re.compile(r"(libtorrent|aria2) (\d{1,4}(?:\.\d{1,4}){1,2})(?:\.\d{1,4})*", re.ASCII)
 UNREADABLE = (
     "it has no libtorrent, and the one here that fits can't be read, or is damaged: "
@@ -62,6 +65,13 @@ def program(said: object, *, carried: bool) -> str:
     if (found := _PROGRAM.fullmatch(said)) is None:
         raise ValueError("a peer that isn't known")
     return f"{found[1]} {found[2]}" + ", carried" * carried
+
+
+def _no_aria(means: Means) -> str:
+    """Why no aria2 takes part; "" where it may."""
+    if not means.options.plain:
+        return PLAIN_ALONE
+    return ONE_SITE_ALONE if means.hosts.sites.several else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +101,7 @@ class Carrying:
     def __init__(self, means: Means, without: Callable[[Swarmer, str, float], Errands]) -> None:
         self._means = means
         self._asking = means.asking
-        self._plain = means.options.plain
+        self._no_aria = _no_aria(means)
         self._wheels = list(means.options.wheels)
         self._without = without
         self._waiting: deque[_Load] = deque()
@@ -128,14 +138,14 @@ class Carrying:
             self._hosts += peer.target is not None
             self._waiting.append(_Load(peer, found[1], found[0]))
             yield from self.go_on(t)
-        elif aria and self._plain and peer.target is not None:
+        elif aria and not self._no_aria and peer.target is not None and not peer.keeps:
             peer.aria, peer.due_s = True, t + START_S
             yield self._asking.ask(peer.id, "aria", {"what": peer.number}, None)
         else:
             if found is None:
                 self._missed[pythons[0]] = None
                 reason = no_wheel(str(pythons[0]))
-            instead = f"; {PLAIN_ALONE}" if aria and peer.target is not None else ""
+            instead = f"; {self._no_aria}" if aria and self._no_aria and peer.target is not None else ""
             yield from self._without(peer, reason + instead, t)
 
     def _unfit(self, peer: Swarmer, wheel: Wheel) -> str:
@@ -151,7 +161,7 @@ class Carrying:
         for load in list(self._waiting):
             if load not in self._waiting:
                 continue
-            load.giver = None if self._by_root(load) else self._free(load.wheel)
+            load.giver = None if self._by_root(load) else self._free(load)
             if load.giver is None and not self._may_carry(load, t):
                 continue
             self._waiting.remove(load)
@@ -170,17 +180,25 @@ class Carrying:
         """Can't it be handed to that one?"""
         return load.by_root or self._apart > 0 or load.peer.target is None
 
-    def _free(self, wheel: Wheel) -> Swarmer | None:
-        """Who has that, and hands it to nobody now."""
-        holders = self._holders.get(wheel.digest, {})
-        return next((peer for peer, free in holders.items() if free), None)
+    def _free(self, load: _Load) -> Swarmer | None:
+        """Who has that, may hand it to that one, and hands it to nobody now."""
+        holders = self._holders.get(load.wheel.digest, {})
+        return next((peer for peer, free in holders.items() if free and self._near(peer, load)), None)
+
+    def _near(self, peer: Swarmer, load: _Load) -> bool:
+        sites = self._means.hosts.sites
+        if peer.target is None or load.peer.target is None:
+            return False  # the root's is nobody's neighbour
+        return sites.together(sites[peer.id], sites[load.peer.id])
 
     def _may_carry(self, load: _Load, t: float) -> bool:
         """May the root begin to bring it now? It does to the first one, and to who can't get it otherwise."""
-        wheels = [each.wheel for each in self._under_way.values() if each.giver is None]
-        first = not self._holders.get(load.wheel.digest) and load.wheel not in wheels
+        carried = [each for each in self._under_way.values() if each.giver is None]
+        coming = [each.peer for each in carried if each.wheel == load.wheel]
+        holders = self._holders.get(load.wheel.digest, {})
+        first = not any(self._near(peer, load) for peer in [*holders, *coming])
         needed = first or self._by_root(load) or t - self._began_s > TURN_S
-        return len(wheels) < AT_ONE_TIME and needed
+        return len(carried) < AT_ONE_TIME and needed
 
     # From host to host.
 

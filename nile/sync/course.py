@@ -295,7 +295,8 @@ class Sync:
         elif self._options.swarms:
             # A swarm has whole files: none of a release can be linked to those of the one before.
             unlinked = [target for target in differing if not target.current]
-            yield from self._swarm.begin(unlinked, self._late.awaited, self._counting.estimate, t)
+            having = self._targets.at(Step.SAME)
+            yield from self._swarm.begin(unlinked, having, self._late.awaited, self._counting.estimate, t)
 
     def _welcome(self, t: float) -> Errands:
         """Those that came late to a swarm that lasts."""

@@ -53,6 +53,14 @@ class Launching:
         self._waiting.extend(targets)
         self._all.racks.expect(target.id for target in targets)
 
+    def keep(self, targets: Iterable[Target]) -> None:
+        """These have all already: theirs are to serve that, before all others."""
+        targets = list(targets)
+        for target in targets:
+            target.seeds = True
+        self._waiting.extendleft(reversed(targets))
+        self._all.racks.expect(target.id for target in targets)
+
     def drop(self, target: Target) -> bool:
         """Not this one; was it to be?"""
         if target not in self._waiting:
@@ -73,9 +81,13 @@ class Launching:
             target = self._waiting.popleft()
             for chunk in chunks:
                 yield ask(target.id, "metainfo", {"chunk": chunk}, None)
-            peer = Swarmer(target.id, target, due_s=t + START_S)
+            keeps = target.seeds
+            peer = Swarmer(target.id, target, due_s=t + START_S, keeps=keeps, complete=keeps)
+            if keeps:  # it reads all of it before it says anything
+                peer.due_s = t + START_S + self._means.work_s(0)
             own = equipment.host(target.id, self._following.word(target.id))
-            fields = {**own, **put_in_place(self._means.options, target), **self._apart.fields(target.id)}
+            how = {**put_in_place(self._means.options, target), "keep": keeps}
+            fields = {**own, **how, **self._apart.fields(target.id)}
             tell = ask(target.id, "peer", fields, partial(self._said, peer))
             peer.number = tell.message["n"]
             self._all.add(peer)

@@ -92,6 +92,8 @@ class SyncOptions:
     """For the seed of a swarm alone; None: as the others."""
     tracker_at: tuple[str, int] | None = None
     """Have a tracker at the root: the address at which it is found, and the port, 0 for any."""
+    seeders: frozenset[str] = frozenset()
+    """Hosts to which the seed of a swarm goes before others; they serve what they have already, too."""
     trackers: tuple[str, ...] = ()
     """Where else a swarm is announced."""
     web_seeds: tuple[str, ...] = ()

@@ -52,13 +52,13 @@ class Racks:
         self,
         hosts: Hosts,
         starting: Callable[[], Iterable[int]],
-        quota: int = GATEWAYS,
         seeders: frozenset[int] = frozenset(),
+        quota: int = GATEWAYS,
     ) -> None:
         self._hosts = hosts
         self._starting = starting
         self._quota = quota
-        self._seeders = seeders
+        self.seeders = seeders
         self._meant = hosts.gateways | seeders
         self._seeded = False
         """Does one of them take part?"""
@@ -69,7 +69,7 @@ class Racks:
         """These are to take part."""
         for node_id in node_ids:
             self._parts(node_id)
-            self._seeded |= node_id in self._seeders
+            self._seeded |= node_id in self.seeders
 
     @property
     def several(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nile.cascade import Publish
 from nile.events import Notice
 from nile.sync.asking import Errands
-from nile.sync.wording import left_to_rsync, not_checked
+from nile.sync.wording import left_to_rsync, not_checked, not_seeding
 
 
 class Remarks:
@@ -14,10 +14,15 @@ class Remarks:
     def __init__(self) -> None:
         self._left_out: list[tuple[str, str]] = []
         self._unchecked: dict[str, str] = {}
+        self._no_seeders: list[tuple[str, str]] = []
 
     def left_out(self, name: str, reason: str) -> None:
         """It gets nothing more by the swarm."""
         self._left_out.append((name, reason))
+
+    def no_seeder(self, name: str, reason: str) -> None:
+        """It has all, or seemed to, and doesn't serve it."""
+        self._no_seeders.append((name, reason))
 
     def unchecked(self, name: str, reason: str) -> None:
         """It can't tell who signed what comes; it may say so any number of times."""
@@ -29,5 +34,8 @@ class Remarks:
             yield Publish(Notice(not_checked(list(self._unchecked.items()))))
         if self._left_out:
             yield Publish(Notice(left_to_rsync(self._left_out)))
+        if self._no_seeders:
+            yield Publish(Notice(not_seeding(self._no_seeders)))
+        self._no_seeders.clear()
         self._unchecked.clear()
         self._left_out.clear()

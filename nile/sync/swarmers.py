@@ -52,6 +52,8 @@ class Swarmer:
     """or has its aria2 take part."""
     program: str = ""
     """What its peer is, and its version."""
+    keeps: bool = False
+    """It had all from the beginning, and serves that."""
     inside: bool = True
     """It takes part, and wasn't told to stop."""
     complete: bool = False
@@ -111,14 +113,16 @@ class Tally:
 class Swarmers:
     """Those that take part, by id; it is iterated over them."""
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, seeders: frozenset[str] = frozenset()) -> None:
+        """The seed goes to `seeders`, by name, before others."""
         self._hosts = hosts
         self._all: dict[int, Swarmer] = {}
         self._listening: dict[int, Swarmer] = {}
         """In the order in which they began to."""
         self._wanting: dict[int, Swarmer] = {}
         self._joined = 0
-        self.racks = Racks(hosts, lambda: self._all.keys() - self._listening.keys())
+        before = frozenset(host.id for host in hosts.hosts.values() if host.name in seeders)
+        self.racks = Racks(hosts, lambda: self._all.keys() - self._listening.keys(), before)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -150,6 +154,11 @@ class Swarmers:
         return list(self._wanting.values())
 
     @property
+    def looking(self) -> list[Swarmer]:
+        """Those that have had all, and look whether that is so."""
+        return [peer for peer in self._all.values() if peer.keeps and not peer.port]
+
+    @property
     def getting(self) -> list[Swarmer]:
         """Those of them that aren't putting it in place already."""
         return [peer for peer in self._wanting.values() if not (peer.port and peer.due_s)]
@@ -161,7 +170,9 @@ class Swarmers:
 
     def add(self, peer: Swarmer) -> None:
         """It is being started."""
-        self._all[peer.id] = self._wanting[peer.id] = peer
+        self._all[peer.id] = peer
+        if not peer.complete:
+            self._wanting[peer.id] = peer
 
     def listens(self, peer: Swarmer) -> None:
         """It can be reached."""

@@ -29,6 +29,7 @@ from nile.sync.equipment import Equipment
 from nile.sync.following import Following
 from nile.sync.introducing import Introducing
 from nile.sync.judging import hangs, no_other_way, source_changed, told
+from nile.sync.keepers import Keepers
 from nile.sync.latecomers import IS_OVER, Admission
 from nile.sync.lateness import MOST_LAST_S
 from nile.sync.launching import START_S, Launching
@@ -81,7 +82,7 @@ class Swarm:
         self._free = free
         self._authority = authority
         self._equipment: Equipment | None = None
-        self._all = Swarmers(means.hosts)
+        self._all = Swarmers(means.hosts, means.options.seeders)
         self._introducing = Introducing(means, self._all)
         self.following = Following(means.paths.rack)
         self._carrying = Carrying(means, self._without)
@@ -95,6 +96,9 @@ class Swarm:
         self._served = 0
         self._remarks = Remarks()
         self._tally = Tally(means, STILL_S)
+        self._keepers = Keepers(
+            self._all.racks.seeders, self._launching, self.following, self._remarks, self._otherwise
+        )
         self._tracking = Tracking(means)
         self._moved_s = 0.0
         """When anybody last got anything, or began to listen."""
@@ -108,11 +112,15 @@ class Swarm:
     def begin(
         self,
         differing: Iterable[Target],
+        having: list[Target],
         awaited: Iterable[Target],
         estimate: Callable[[Target], Difference | None],
         t: float,
     ) -> Errands:
-        """Take these hosts, in the order in which they hang in the tree; others are `awaited`."""
+        """Take these hosts, in the order in which they hang in the tree, but seeders first.
+
+        Of those that are `having` all already, seeders serve it. Others are `awaited`.
+        """
         differing = list(differing)
         found = {target: estimate(target) for target in differing}
         place = {node_id: at for at, node_id in enumerate(in_order(self._means.hosts))}
@@ -120,18 +128,21 @@ class Swarm:
         for target in differing:
             if target not in fitting:
                 yield from self._to_rsync(target, NO_ROOM)
-        targets = sorted(fitting, key=lambda target: place.get(target.id, len(place)))
+        seeders = self._all.racks.seeders
+        order = {target: (target.id not in seeders, place.get(target.id, len(place))) for target in fitting}
+        targets = sorted(fitting, key=order.__getitem__)
         if not targets:
             yield from self._remarks.say()
             return
         self.active, self.began_s, self._hosts = True, t, len(targets)
-        self._tally.hosts = len(targets)
         self._equipment = Equipment(self._options, self._authority)
         yield Publish(Notice(swarm_begins(len(targets), plain=self._options.plain)))
         for target in targets:
             target.peer = RSYNC
         self._launching.wait(targets)
         self.following.begin(targets, t)
+        yield from self._keepers.begin(having, t)
+        self._tally.hosts = len(self._launching)
         whole = self._means.bulk.size
         self._carrying.coming = {to.id: whole if each is None else each.move for to, each in found.items()}
         what = contents(self._options, {target: found[target] for target in targets})
@@ -244,10 +255,13 @@ class Swarm:
         if peer.port or not 0 < (number := count(port)) < 1 << 16:
             raise ValueError("a port that is none")
         peer.port, peer.due_s, peer.moved_s, self._moved_s = number, None, t, t
-        self._means.ways.began(ROOT_ID, peer.id, t)
         self._all.listens(peer)
         yield from self._tracking.listens(peer)
         self.following.listens(peer.id, t)
+        if peer.keeps:
+            self.following.is_at(peer.id, SwarmState.COMPLETE)
+        else:
+            self._means.ways.began(ROOT_ID, peer.id, t)
         yield from self._introducing.listens(peer, self._hosts)
         yield from self._start_next(t)
 
@@ -300,7 +314,9 @@ class Swarm:
     def _ended(self, peer: Swarmer, message: dict[str, Any], t: float) -> Errands:
         """It takes part no more: since it was told to, or can't."""
         self._tally.account(peer.id, message)
-        if peer.inside and not peer.complete:
+        if peer.inside and peer.keeps:
+            yield from self._keepers.ended(peer, message)
+        elif peer.inside and not peer.complete:
             if message.get("code") == Code.SIGNATURE and peer.target is not None:
                 yield from self._fail(peer.target, told(message))
             else:
@@ -327,10 +343,14 @@ class Swarm:
         self._carrying.drop(peer)
         self._all.remove(peer)
         self.following.out(peer.id)
-        if peer.target is not None and peer.target.seeds:
-            peer.target.seeds = False
-            self._free(peer.target)
+        if peer.target is not None:
+            self._serves_no_more(peer.target)
         yield from self._tracking.out(peer)
+
+    def _serves_no_more(self, target: Target) -> None:
+        if target.seeds:
+            target.seeds = False
+            self._free(target)
 
     def _leave_out(self, peer: Swarmer, reason: str, *, tell: bool) -> Errands:
         """It gets nothing more here."""
@@ -341,7 +361,10 @@ class Swarm:
         self._means.ways.left(target.id)
         if tell:
             yield self._asking.ask(target.id, "unpeer", {"what": peer.number}, None)
-        yield from self._to_rsync(target, reason)
+        if peer.keeps:
+            self._keepers.left(target, reason)
+        else:
+            yield from self._to_rsync(target, reason)
 
     def _to_rsync(self, target: Target, reason: str) -> Errands:
         """It is to be said that it is served otherwise."""
@@ -362,7 +385,10 @@ class Swarm:
         if self._launching and not self.broken:
             yield Publish(Notice(no_swarm(reason)))
         for target in self._launching.drop_all():
-            yield from self._otherwise(target, reason)
+            if target.seeds:
+                self._serves_no_more(target)
+            else:
+                yield from self._otherwise(target, reason)
         for peer in self._all.getting:
             yield from self._leave_out(peer, reason, tell=True)
         yield from self._perhaps_over(t)
@@ -426,7 +452,7 @@ class Swarm:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
         for peer in self._all.new_gateways():
             yield from self._introducing.outside(peer)
-        for peer in self._all.wanting:
+        for peer in [*self._all.wanting, *self._all.looking]:
             yield from self._look_after(peer, t)
         if self._ending and self._seed is not None and self._seed.due_s is not None and t > self._seed.due_s:
             self._seed.number = 0  # hosts needn't wait for it

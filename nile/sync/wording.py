@@ -157,14 +157,28 @@ def left_to_rsync(whom: Sequence[tuple[str, str]]) -> str:
     return _served_otherwise("left out of the swarm, to be served by rsync", whom)
 
 
+def serve_too(names: Sequence[str]) -> str:
+    """Who is to serve what it has."""
+    return f"of the seeders {some_hosts(names)} had it already, and are to serve that"
+
+
+def not_seeding(whom: Sequence[tuple[str, str]]) -> str:
+    """Who should have served what it had, and why it didn't, or no longer."""
+    return _some_reasons("seeders that didn't serve what they had", whom)
+
+
 def not_checked(whom: Sequence[tuple[str, str]]) -> str:
     """Where nobody can tell who signed what came, and why."""
+    return _some_reasons("taken from the tree, without a look at who signed it", whom)
+
+
+def _some_reasons(what: str, whom: Sequence[tuple[str, str]]) -> str:
     by_reason: dict[str, list[str]] = {}
     for name, reason in whom:
         known = reason in by_reason or len(by_reason) < MOST_REASONS
         by_reason.setdefault(reason if known else "for other reasons", []).append(name)
     said = "; ".join(f"{some_hosts(names)}: {reason}" for reason, names in by_reason.items())
-    return f"taken from the tree, without a look at who signed it: {said}"
+    return f"{what}: {said}"
 
 
 def no_wheel(python: str) -> str:

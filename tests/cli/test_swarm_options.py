@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
+from nile.cascade import Neighbours
+from nile.cascade.tree import Tree
+from nile.cli.common import SelectionOptions, select
+from nile.cli.swarmoptions import among
 from nile.errors import UsageError
 from tests.cli.test_swarm import begun, nile
 
@@ -25,6 +30,30 @@ def test_all_of_it_is_as_for_sync(begun: list[Any]) -> None:
     assert first.trackers == ("http://t:1/announce", "udp://u:2")
     assert first.web_seeds == ("http://a/", "http://b/c/")
     assert first.torrent_name == "x y"
+
+
+def test_seeders_are_among_the_hosts_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = select(SelectionOptions(hosts=("n[1-9]",)))
+    assert among(["n[1-2]", "n2,n7"], chosen) == {"n1", "n2", "n7"}
+    assert among([], chosen) == frozenset()
+    for text, message in (("n[9-10]", "n10 isn't among the hosts"), ("@nobody", "group @nobody is unknown")):
+        with pytest.raises(UsageError, match=message) as refused:
+            among([text], chosen)
+        assert refused.value.where == f"--seeders {text}"
+
+
+def test_seeders_reach_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[Any] = []
+
+    def run(_chosen: object, job: Any, _given: object) -> int:
+        made.append(job("run")(Neighbours(lambda giver, taker: "x"), Tree(_chosen.plan, {})))  # type: ignore[attr-defined]
+        return 0
+
+    monkeypatch.setattr("nile.cli.copying.run", run)
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path)
+    nile("swarm", "run", "--seeders", "n[2-3]", *WHERE)
+    assert made[0]._options.seeders == {"n2", "n3"}
 
 
 @pytest.mark.parametrize(

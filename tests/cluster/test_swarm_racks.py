@@ -1,46 +1,178 @@
-"""A swarm in racks: what its real peers send over the uplinks, counted by the ports of the switches."""
+"""A swarm in racks and at sites: what real peers send between them, counted by the ports of the switches."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from nile.lab import BackendName, Lab, LabSpec
+from nile.lab.links import host_addresses
 from nile.sync.racks import GATEWAYS
 from tests.bench.wires import Counts
 from tests.cluster.conftest import check_nothing_is_left
 from tests.cluster.peers import python_with_libtorrent
-from tests.cluster.running import Nile
+from tests.cluster.running import Done, Nile
 from tests.cluster.test_sync import copied
 
 pytestmark = pytest.mark.cluster
 
 HOSTS = [f"h{number:03}" for number in range(1, 11)]
+HALVES = {"left": "h[001-005]", "right": "h[006-010]"}
+"""Those on each switch."""
 RATE = "80mbit"
 SIZE = 8_000_000
 BESIDE = 1.2
 """What else goes over an uplink: headers, and what Nile says."""
+FEW = 100_000
+"""Bytes: what hosts say to everybody, to find addresses, goes to both switches."""
+EVERY_S = 0.05
 
 
-def test_an_uplink_carries_as_many_copies_as_there_are_gateways(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "image").write_bytes(os.urandom(SIZE))
+@pytest.fixture(scope="module")
+def peers() -> Iterator[Path]:
+    """A Python with libtorrent, for hosts."""
+    with python_with_libtorrent() as python:
+        yield python
+
+
+@pytest.fixture(scope="module")
+def wires(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Ten hosts on two switches, each port and uplink with a rate."""
     python = {f"h[001-{len(HOSTS):03}]": sys.executable}
     spec = LabSpec(
         hosts=len(HOSTS), backend=BackendName.NETNS, switches=2, rate=RATE, uplink=RATE, python=python
     )
-    with python_with_libtorrent() as peers, Lab.up(spec, tmp_path / "lab", tied=True) as lab:
-        nile = Nile(lab, tmp_path).with_routes()
-        before = Counts.of(lab).uplinks(lab)
-        words = ("--all", "--json", "--peer-python", str(peers), f"{source}/", "/srv/copy")
-        done = nile.command("swarm", "run", "--routes", str(nile.routes), *words).all_ok()
-        after = Counts.of(lab).uplinks(lab)
-        copied(nile, source, "/srv/copy", HOSTS)
-        check_nothing_is_left(nile)
-    assert f"the swarm served {len(HOSTS)} of {len(HOSTS)} hosts" in " ".join(done.notices)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "racks", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = tmp_path / "source"
+    top.mkdir()
+    (top / "image").write_bytes(os.urandom(SIZE))
+    return top
+
+
+def swarm(nile: Nile, source: Path, peers: Path, served: int, *more: str) -> Done:
+    """All get it, so many of them by a swarm, and nothing else is left on them."""
+    words = ("--all", "--json", "--peer-python", str(peers), *more, f"{source}/", "/srv/copy")
+    done = nile.command("swarm", "run", "--routes", str(nile.routes), *words).all_ok()
+    copied(nile, source, "/srv/copy", HOSTS)
+    check_nothing_is_left(nile)
+    assert f"the swarm served {served} of {served} hosts" in " ".join(done.notices)
+    return done
+
+
+def test_an_uplink_carries_as_many_copies_as_there_are_gateways(
+    wires: Lab, peers: Path, source: Path, tmp_path: Path
+) -> None:
+    before = Counts.of(wires).uplinks(wires)
+    swarm(Nile(wires, tmp_path).with_routes(), source, peers, len(HOSTS))
+    after = Counts.of(wires).uplinks(wires)
     into = {switch: after[switch][0] - before[switch][0] for switch in after}
     assert all(SIZE < count < GATEWAYS * SIZE * BESIDE for count in into.values()), into
+
+
+# Sites.
+
+
+class Connections:
+    """Pairs of hosts that were seen connected over TCP."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.pairs: set[frozenset[str]] = set()
+        self._pids = [lab.pid(host) for host in HOSTS]
+        self._names = {_as_table(address): host for host, address in host_addresses(lab.spec.names).items()}
+
+        self._before = self._ends()
+
+    def _ends(self) -> set[str]:
+        """Both ends of each connection, as the hosts have it; what has ended is there for a while."""
+        tables = [Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:] for pid in self._pids]
+        return {" ".join(line.split()[1:3]) for lines in tables for line in lines}
+
+    def look(self) -> None:
+        for ends in self._ends() - self._before:
+            pair = [self._names.get(end.partition(":")[0]) for end in ends.split(" ")]
+            if None not in pair and pair[0] != pair[1]:
+                self.pairs.add(frozenset(map(str, pair)))
+
+    def across(self) -> list[frozenset[str]]:
+        return [pair for pair in self.pairs if len({HOSTS.index(host) // 5 for host in pair}) > 1]
+
+
+def _as_table(address: str) -> str:
+    """An IPv4 address as /proc/net/tcp has it."""
+    return "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+
+
+@contextmanager
+def looked_at(lab: Lab) -> Iterator[Connections]:
+    """Look for connections, again and again."""
+    found, over = Connections(lab), threading.Event()
+
+    def run() -> None:
+        while not over.wait(EVERY_S):
+            found.look()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+def across(lab: Lab, before: Counts) -> int:
+    """Bytes that went from one switch to the other: all that came into the two and wasn't from the root."""
+    after = Counts.of(lab)
+    now, then = (each.uplinks(lab) for each in (after, before))
+    return sum(now[each][0] - then[each][0] for each in now) - (after.by_root() - before.by_root())
+
+
+def routes(lab: Lab, state: Path, *, sites: bool) -> Nile:
+    """Nobody logs in from host to host, and nobody says which switches there are."""
+    said = {
+        f"rack{number}": {"hosts": hosts, **({"site": name} if sites else {})}
+        for number, (name, hosts) in enumerate(HALVES.items(), 1)
+    }
+    return Nile(lab, state).with_routes(groups=said, tree="flat")
+
+
+@pytest.mark.parametrize("sites", [True, False], ids=["sites", "no-sites"])
+def test_no_host_is_connected_to_one_of_another_site_but_where_there_are_none(
+    wires: Lab, peers: Path, source: Path, tmp_path: Path, *, sites: bool
+) -> None:
+    before = Counts.of(wires)
+    with looked_at(wires) as seen:
+        swarm(routes(wires, tmp_path, sites=sites), source, peers, len(HOSTS))
+    moved = across(wires, before)
+    assert seen.pairs, "nobody was connected to anybody"
+    if sites:
+        assert (seen.across(), moved < FEW) == ([], True), moved
+    else:
+        assert seen.across()
+        assert moved > SIZE // 2
+
+
+def test_seeders_that_have_it_serve_their_sites_and_the_root_hardly_anybody(
+    wires: Lab, peers: Path, source: Path, tmp_path: Path
+) -> None:
+    nile = routes(wires, tmp_path, sites=True)
+    seeders = "h001,h006"
+    first = ("sync", "--routes", str(nile.routes), "--json", "-w", seeders, f"{source}/", "/srv/copy")
+    nile.command(*first).all_ok()
+    before = Counts.of(wires)
+    words = ("--seeders", seeders, "--seed-limit", "50")  # it would take it minutes
+    done = swarm(nile, source, peers, len(HOSTS) - 2, *words)
+    assert Counts.of(wires).by_root() - before.by_root() < SIZE // 2
+    assert across(wires, before) < FEW
+    assert "of the seeders h[001,006] (2) had it already, and are to serve that" in done.notices

@@ -51,6 +51,8 @@ class Swarmed(Workers):
         self.tracked: list[Message] = []
         self.elsewhere: dict[int, tuple[list[str], list[str]]] = {}
         """Who may look where else."""
+        self.only_seem: set[int] = set()
+        """Hosts that have something else of the same size and time."""
         self.addresses: dict[str, list[str]] = {}
         self.slow_names = False
         """Whoever looks them up doesn't come to an end."""
@@ -226,10 +228,14 @@ class Swarmed(Workers):
         elif node_id in self.refuses_it:
             reason = self.refuses_it[node_id]
             self._say(node_id, message["n"], code="signature", reason=reason, remedy="begin again", sent=0)
+        elif message["keep"] and node_id in self.only_seem:
+            self._say(node_id, message["n"], code="differs", reason="it only seems to be", sent=0)
         elif node_id not in self.away:
             self.numbers[node_id] = message["n"]
             if node_id in self.unchecked:
                 self._say(node_id, message["n"], unchecked="nobody is known", more=True)
+            if message["keep"]:
+                self.got[node_id] = SIZE
             self._say(node_id, message["n"], port=4000 + node_id, peer=PEER, more=True)
 
     def _peers(self, node_id: int, message: Message) -> None:

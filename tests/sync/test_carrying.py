@@ -17,6 +17,7 @@ from nile.topology.model import ROOT_ID
 from tests.sync.many import wide
 from tests.sync.swarmed import PEER, Swarmed
 from tests.sync.test_course import codes
+from tests.sync.test_sites import TWELVE, at_sites
 from tests.sync.test_streaming import FIVE, all_ok, notices
 from tests.sync.test_wheels import FACTS, PACKED
 from tests.sync.workers import SIZE
@@ -237,6 +238,16 @@ def test_it_leaves_the_root_once_and_hosts_hand_it_on() -> None:
     assert carrying.TOO_MANY in notices(it)
 
 
+def test_nobody_hands_it_to_another_site() -> None:
+    ids = range(1, 13)
+    it = Brought({each: [FACTS] for each in ids}, at_sites(TWELVE, "ab"))
+    it.run()
+    all_ok(it)
+    assert len(it.handed) == 10, "the root brings it to the first of each"
+    assert all((giver <= 6) == (taker <= 6) for giver, taker in it.handed)
+    assert set(it.peers.values()) == {"libtorrent 2.1.1, carried"}
+
+
 def test_the_root_brings_it_to_who_cant_be_handed_it() -> None:
     it = Brought({node_id: [FACTS] for node_id in range(2, 6)})
     it.apart = {5}
@@ -391,6 +402,26 @@ def test_no_aria2_takes_part_in_a_swarm_that_is_encrypted() -> None:
     assert it.peers[4] == "rsync"
     assert carrying.PLAIN_ALONE in notices(it)
     assert "fetch-peers" in notices(it)
+
+
+def test_no_aria2_takes_part_where_there_are_several_sites() -> None:
+    it = Brought({4: [FACTS]}, at_sites(FIVE, "ab"), wheels=[], plain=True)
+    it.aria = {4: "1.36.0"}
+    it.run()
+    all_ok(it)
+    assert it.peers[4] == "rsync"
+    assert carrying.ONE_SITE_ALONE in notices(it)
+
+
+def test_no_aria2_serves_what_a_seeder_has() -> None:
+    """It would write to that."""
+    it = Brought({4: [FACTS]}, had={4: "new"}, seeders=frozenset({"h0004"}), wheels=[], plain=True)
+    it.aria = {4: "1.36.0"}
+    it.run()
+    all_ok(it)
+    assert it.whats[4]
+    assert not it.when("aria")
+    assert "seeders that didn't serve what they had: h0004 (1)" in notices(it)
 
 
 def test_an_aria2_of_which_nothing_is_heard() -> None:

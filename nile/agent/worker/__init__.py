@@ -103,5 +103,6 @@ For a swarm:
     checking    whether it was signed
     partaking   a peer that takes part
     taking      that of a host, until all is in its place
+    keeping     that of one that has all already
     swarming    all parts of one worker in swarms
 """

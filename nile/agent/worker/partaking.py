@@ -174,6 +174,10 @@ class Part:
     def _start(self) -> None:
         raise NotImplementedError
 
+    def _tell_places(self, places: "List[bytes]") -> None:
+        for at in range(0, len(places), NAMES):
+            self._peering.tell({"do": "places", "places": places[at : at + NAMES]})
+
     def _tell_start(self, directory: bytes, wanted: bytes, *, seed: bool) -> None:
         for at in range(0, len(wanted), CHUNK):
             self._peering.tell({"do": "wanted", "wanted": wanted[at : at + CHUNK]})
@@ -225,6 +229,5 @@ class Seed(Part):
         super().__init__(loop, message, say, torrent)
 
     def _start(self) -> None:
-        for at in range(0, len(self._places), NAMES):
-            self._peering.tell({"do": "places", "places": self._places[at : at + NAMES]})
+        self._tell_places(self._places)
         self._tell_start(b"/", bytes(1 for _ in self._torrent.files), seed=True)

@@ -6,13 +6,13 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
     wheel     where there is no libtorrent: a part of one, in `chunk`
     load      that was all: take it if this is its `digest`, from one of `directories` where there must be one
     metainfo  a part of the torrent, in `chunk`
-    places    of a seed: where its files are, in order, a part at a time; b"": it is padding
+    places    where its files are that has them, in order, a part at a time; b"": it is padding
     wanted    a byte for each file, 0 for those that aren't, in `wanted`, a part at a time
     start     take part: in `directory`, where file N is called N; `seed`: all is there; `slots`: how many
               are served at one time; `limit`: bytes a second that go out at most, 0: as many as can; `tls`:
               a certificate, its key and parameters, where whoever has none is kept out; `word`: what its
               id begins with; `ports`: the first and the last where it may listen; `refuse`: addresses with
-              which it has nothing to do (see refusing)
+              which it has nothing to do (see refusing); `keep`: all but the last one is at these places
     elsewhere look for peers at these `trackers`, and for files at `webs`, too
     peers     connect to these addresses
     limit     the same as at the start
@@ -22,7 +22,7 @@ and what it says:
 
     lacks     there is no libtorrent: what this Python is (see lacking)
     ready     what the peer is, and its version
-    port      where it listens, on TCP only
+    port      where it listens, on TCP only; if it is to `keep` files, once all of them are known to be right
     report    how far it is, every half second, and from whom it got that; once it has all, every few seconds
     complete  all that is wanted is there, verified piece by piece, and written
     error     it can't go on, and why: `code`, `reason`
@@ -99,7 +99,7 @@ _LIMITS = {
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
-HOW = ("slots", "limit", "tls", "word", "ports", "refuse")
+HOW = ("slots", "limit", "tls", "word", "ports", "refuse", "keep")
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 NO_PORT = "no port of %d to %d is free"
 TRIES = 5  # ports that are found free, and then aren't
@@ -119,7 +119,7 @@ class Peer:
         self._tls: "List[str]" = []
         self._ports: "List[int]" = []
         self._failed = False
-        self._flushing = self._complete = self._seeds = False
+        self._flushing = self._complete = self._seeds = self._keeps = False
         self._origins = Origins("", lt.peer_info)
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
@@ -177,7 +177,7 @@ class Peer:
         self._wanted += message["wanted"]
 
     def _do_start(self, message: "Message") -> None:
-        lt, self._seeds = self._lt, message["seed"]
+        lt, self._seeds, self._keeps = self._lt, message["seed"], message.get("keep", False)
         os.chdir(message["directory"])
         parameters = lt.session_params()
         settings: "Dict[str, Any]" = dict(_TCP_ONLY, **_EAGER)
@@ -227,6 +227,8 @@ class Peer:
         torrent.flags = flags.disable_dht | flags.disable_lsd | flags.disable_pex | flags.apply_ip_filter
         if self._seeds:
             torrent.flags |= flags.seed_mode | flags.upload_mode  # never is anything written
+        if self._keeps:
+            torrent.flags |= flags.upload_mode  # until nothing but the archive can be
         if self._tls:
             torrent.flags |= flags.paused
         return torrent
@@ -256,6 +258,8 @@ class Peer:
                 self._listens(alert)
             elif what == "listen_failed":
                 self._cannot_listen(alert)
+            elif what == "torrent_checked" and self._keeps:
+                self._checked()
             elif what == "torrent_finished" and not self._seeds:
                 self._flushing = True
                 self._look()
@@ -271,7 +275,18 @@ class Peer:
     def _listens(self, alert: "Any") -> None:
         if not self._port and "tcp" in str(alert.socket_type):
             self._port = alert.port
-            say({"port": alert.port})
+            if not self._keeps:
+                say({"port": alert.port})
+
+    def _checked(self) -> None:
+        """Is all there but what comes last, which is the archive?"""
+        about = self._handle.torrent_file()
+        last = about.map_file(about.num_files() - 1, 0, 0).piece
+        if all(self._handle.status().pieces[:last]):
+            self._handle.unset_flags(self._lt.torrent_flags.upload_mode)
+            say({"port": self._port})
+        else:
+            say({"code": "differs", "reason": "its copy isn't as the source: it only has its size and time"})
 
     def _cannot_listen(self, alert: "Any") -> None:
         """Somebody else was quicker (or here is no IPv6)."""

@@ -7,7 +7,7 @@
     introduce, dismiss   whom it tells of, by name                                       (the root's worker)
     untrack   have it no more                                                            (the root's worker)
     metainfo  a part of it
-    peer      take part, and have what comes where it belongs once all is there
+    peer      take part, and have what comes where it belongs once all is there; or `keep` what is there
     carry     a part of a libtorrent, for who has said that there is none
     take      all of it from another host, which comes to the port that is answered
     hand      that to another host, which waits
@@ -168,7 +168,12 @@ class Swarming:
         except (ValueError, zlib.error) as error:
             raise CantError("copy", "what came of the torrent can't be read: %s" % error) from None
         number = message["n"]
-        self._parts[number] = Taker(self._loop, message, self._end, torrent, place, found)
+        if message["keep"]:
+            from nile.agent.worker.keeping import Keeper  # few hosts do
+
+            self._parts[number] = Keeper(self._loop, message, self._end, torrent, place)
+        else:
+            self._parts[number] = Taker(self._loop, message, self._end, torrent, place, found)
 
     # At both.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nile.agent.worker import lookups
+from nile.agent import processes
 from nile.agent.worker.lookups import EACH, LookUps, is_address, is_ours
 from nile.agent.worker.loop import Loop
 from tests.agent.worker.copying import a_loop
@@ -30,9 +30,9 @@ def look_up(loop: Loop, names: list[str]) -> dict[str, list[str]]:
             loop.stop()
 
     it = LookUps(loop, names, found)
-    assert it.left
+    before = it.left
     loop.run()
-    assert not it.left
+    assert (before, it.left) == (True, False)
     return known
 
 
@@ -54,14 +54,19 @@ def test_where_no_process_can_be_started_nothing_is_found(
     def none(*_: object) -> int:
         raise BlockingIOError
 
-    monkeypatch.setattr(lookups.processes, "spawn", none)
+    monkeypatch.setattr(processes, "spawn", none)
     assert look_up(loop, ["localhost", NOWHERE]) == {"localhost": [], NOWHERE: []}
 
 
 def test_one_that_is_closed_says_nothing(loop: Loop) -> None:
     it = LookUps(loop, ["192.0.2.1", "localhost"], lambda *_: pytest.fail("it says something"))
     it.close()
-    other = LookUps(loop, ["localhost", NOWHERE], lambda *_: (other.close(), loop.stop()))
+
+    def found(*_: object) -> None:
+        other.close()
+        loop.stop()
+
+    other = LookUps(loop, ["localhost", NOWHERE], found)
     loop.run()
     assert not other.left
 

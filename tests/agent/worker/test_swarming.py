@@ -34,7 +34,14 @@ Message = dict[str, Any]
 RUN = os.fsdecode(NAME[len(TEMPORARY) :])
 HOW: Message = {"slots": 4, "limit": 0, "python": sys.executable}
 TORRENT: Message = {"n": 1, "only": b"", "whole": True, "nonce": b"n" * 32, "name": "nile", "certificate": ""}
-MERGED_AS: Message = {"all": False, "delete": False, "max_delete": 0, "numeric_ids": False, "chown": ""}
+MERGED_AS: Message = {
+    "keep": False,
+    "all": False,
+    "delete": False,
+    "max_delete": 0,
+    "numeric_ids": False,
+    "chown": "",
+}
 SEED = 2
 """The number by which the seed was begun; that of host N is 10 + N."""
 

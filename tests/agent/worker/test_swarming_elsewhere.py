@@ -6,7 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 
 from nile.agent.worker import bencode
 from tests.agent.worker.copying import a_loop
+from tests.agent.worker.test_hosting import track
 from tests.agent.worker.test_opentracker import opentracker
 from tests.agent.worker.test_swarming import HOW, SEED, Swarm, same
 from tests.agent.worker.test_swarming_private import Private
@@ -155,6 +156,31 @@ def test_they_find_each_other_by_opentracker_and_take_their_leave(
         private.root.unpeer({"n": 7, "what": SEED})
         private.last(SEED)
         assert known().get(b"complete", 0) + known().get(b"incomplete", 0) == 0
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("lost", ["opentracker", "the root's own"])
+def test_of_two_trackers_one_may_be_lost(private: Private, top: Path, open_path: Path, lost: str) -> None:
+    """Who begins after that finds the others all the same; nobody is told of anybody else."""
+    private.make()
+    assert private.root._torrent is not None
+    with ExitStack() as stack:
+        theirs = stack.enter_context(opentracker(open_path, private.root._torrent.hash))
+        own, _ = track(private)
+        trackers = [f"{theirs}/announce", f"{own}/announce"]
+        private.root.seed({**HOW, "tls": private.tls(), "n": SEED})
+        private.port(SEED)
+        private.root.elsewhere({"n": 7, "what": SEED, "trackers": trackers, "webs": []})
+        for host in (1, 2):
+            private.begin(host, tls=private.tls())
+            private.port(10 + host)
+            look(private, host, trackers=trackers)
+            private.until(partial(private.has, 10 + host, "complete"))
+            if host == 1 and lost == "opentracker":
+                stack.close()
+            elif host == 1:
+                private.root.untrack()
+    same(top, private.dest(2), PATHS)
 
 
 class Announced(SimpleHTTPRequestHandler):
