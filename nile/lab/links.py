@@ -51,6 +51,7 @@ class Wires:
     def lay(self) -> None:
         """Make the switches, and their uplinks where there are several or an uplink has a speed."""
         silence_ipv6()
+        spare_bridges()
         switches = list(self.spec.racks())
         lines = [f"link add name {name} type bridge mcast_snooping 0" for name in switches]
         if self._has_core():
@@ -138,6 +139,12 @@ def silence_ipv6() -> None:
         _write_sysctl(f"net/ipv6/conf/{which}/disable_ipv6", "1")
 
 
+def spare_bridges() -> None:
+    """No firewall between ports of a switch, in the namespace that the caller is in."""
+    for which in ("iptables", "ip6tables", "arptables"):
+        _write_sysctl(f"net/bridge/bridge-nf-call-{which}", "0")
+
+
 def ip(lines: list[str]) -> None:
     """Have ip(8) do several things; LabError with its message."""
     _batch("ip", lines)
@@ -173,4 +180,4 @@ def _write_sysctl(path: str, value: str) -> None:
         with open(f"/proc/sys/{path}", "w") as out:  # noqa: PTH123
             out.write(value)
     except FileNotFoundError:
-        pass  # a kernel without IPv6
+        pass  # a kernel without that

@@ -203,6 +203,15 @@ def test_ports_and_uplinks_have_their_speeds(shaped: Lab, receiver: str, bits_pe
     assert took_s < 4 * size * 8 / bits_per_second  # nor is it much slower, on a busy machine
 
 
+@cluster
+@pytest.mark.parametrize("which", ["iptables", "ip6tables", "arptables"])
+def test_nothing_between_ports_goes_through_a_firewall(shaped: Lab, which: str) -> None:
+    path = f"/proc/sys/net/bridge/bridge-nf-call-{which}"
+    inside = ["nsenter", "--net", "--target", str(shaped.supervisor), "cat", path]
+    done = subprocess.run(inside, capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n" or not Path(path).exists()
+
+
 def rates(prefix: list[str]) -> dict[str, int]:
     """What shapes the ports in a network namespace, in bits a second."""
     done = subprocess.run([*prefix, "tc", "-json", "qdisc"], capture_output=True, check=True)
