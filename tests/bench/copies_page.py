@@ -109,6 +109,27 @@ def plot(file: Path, hosts: Sequence[int], lines: Sequence[Line], title: str) ->
     figure.savefig(file, metadata={"Date": None})
 
 
+def plot_throughput(
+    file: Path, hosts: Sequence[int], lines: Sequence[Line], size: float, rate: float, title: str
+) -> None:
+    """What all hosts together get, in Mbit/s, against their number, as SVG.
+
+    Each gets `size` megabits; `rate` is what its port moves at most.
+    """
+    figure = _figure()
+    axes = figure.subplots()
+    for marker, line in zip("osD^v", lines, strict=False):
+        values = [count * size / seconds for count, seconds in zip(hosts, line.seconds, strict=True)]
+        axes.plot(hosts, values, marker=marker, label=line.name)
+    bound = [count * rate for count in hosts]
+    axes.plot(hosts, bound, color="black", linestyle="--", linewidth=0.8, label="all ports full")
+    axes.set(title=title, xlabel="hosts", ylabel="Mbit/s, all hosts together", xticks=list(hosts))
+    axes.set(xlim=(0, None), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, metadata={"Date": None})
+
+
 def plot_rates(
     file: Path, seconds: Sequence[float], rates: Mapping[str, Sequence[float]], bound: float, title: str
 ) -> None:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ DEST = "/srv/copy"
 SENT = re.compile(r"([0-9.]+) (bytes|KiB|MiB|GiB) by the root")
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MEGABYTE = 1_000_000
+MOST_BELOW = 24
+"""Hosts below one gateway."""
 FAULTS = {"lease": "4s"}
 SILENT_S = 2.8
 """With that a host that says nothing for so long is taken for lost (`timeouts: {silence}`)."""
@@ -194,7 +197,7 @@ WAYS: dict[str, Way] = {
 def site(
     hosts: int, switches: int, rate: int, timeouts: dict[str, str] | None = None, python: str = ""
 ) -> Iterator[Site]:
-    """A lab: one gateway for each switch, the rest below it; ports and uplinks of so many Mbit/s.
+    """A lab: a gateway or more for each switch, the rest below; ports and uplinks of so many Mbit/s.
 
     Time-outs are the default ones where none are given: a machine that plays 24
     hosts may stand still for seconds. Hosts have another `python` than this
@@ -211,16 +214,19 @@ def site(
             python={f"h[001-{hosts:03}]": python} if python else {},
         )
         with Lab.up(spec, place / "lab", tied=True) as lab:
-            each = hosts // switches
-            names = sorted(lab.addresses)
             content = yaml.safe_load(lab.routes_file.read_text())
-            content["tree"] = {
-                names[at * each]: names[at * each + 1 : (at + 1) * each] for at in range(switches)
-            }
+            content["tree"] = tree(sorted(lab.addresses), switches)
             content["timeouts"] = timeouts or {}
             routes = place / "routes.yaml"
             routes.write_text(yaml.safe_dump(content, sort_keys=False))
             yield Site(lab, routes, place / "source", place)
+
+
+def tree(names: list[str], switches: int) -> dict[str, list[str]]:
+    """Gateways, and who is below them: as many on each switch as are needed, and as even as they go."""
+    gateways = switches * -(-len(names) // switches // (MOST_BELOW + 1))
+    bounds = [at * len(names) // gateways for at in range(gateways + 1)]
+    return {names[begin]: names[begin + 1 : end] for begin, end in pairwise(bounds)}
 
 
 @contextmanager
