@@ -250,7 +250,7 @@ class Delivery:
         else:
             # Whoever was before it may have forged an end: sizes and times may be right, and nothing else.
             self._reasons[target.id] = (words(message["code"]), words(message["reason"]))
-            target.by_contents = self._streams.hashed and message["code"] != NEVER_BEGAN
+            target.by_contents = bool(self._streams.hashed) and message["code"] != NEVER_BEGAN
             let_go = message["code"] == STOPPED and target.name in self.let_go
             (self.again if let_go or message["code"] == "aborted" else self.left).append(target)
         yield from self._perhaps_over(t)

@@ -54,6 +54,8 @@ class Streams:
         self._make_identity = identity
         self.identity = b""
         """What all members of all chains know each other by; empty where they talk in the clear."""
+        self.hashed = ""
+        """How it is hashed, so that hosts use only what the root sent; "" in the clear: all are trusted."""
         self._rsync: dict[str, Any] | None = None
         self._waiting: list[Group] = []
         self._under_way: list[Delivery] = []
@@ -70,6 +72,8 @@ class Streams:
     ) -> Errands:
         """Take of these hosts those for which a stream can be recorded."""
         self._rsync = source.rsync
+        if not self._options.plain:
+            self.hashed = source.hash
         self.began_s = t
         differing = list(differing)
         differing.sort(key=self._place())
@@ -230,11 +234,6 @@ class Streams:
     def chains(self) -> int:
         """How many chains the hosts of one stream make."""
         return self._options.chains
-
-    @property
-    def hashed(self) -> bool:
-        """Do hosts use only what the root says that it sent? In the clear anybody on the way is trusted."""
-        return not self._options.plain
 
     @property
     def limit(self) -> int:

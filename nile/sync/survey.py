@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nile.agent.worker.hashing import BLAKE2B
 from nile.cascade import Publish, Tell
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, Verdict
 from nile.sync.asking import Errands
 from nile.sync.judging import told
 from nile.sync.means import Means
-from nile.sync.targets import Step, Target, Tree, count, release_facts, rsync_facts
+from nile.sync.targets import Step, Target, Tree, count, release_facts, rsync_facts, words
 from nile.sync.wording import other_file_systems
 from nile.topology.model import ROOT_ID
 
@@ -21,7 +22,8 @@ class Survey:
 
     `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `sources` is what
     the root has, by how owners are compared (empty as long as that isn't read), `room` how many bytes it
-    takes on a disk, and `rsync` which one the root has. How much it is stands in the `bulk` of all.
+    takes on a disk, `rsync` which one the root has, and `hash` what it hashes streams by. How much it is
+    stands in the `bulk` of all.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Survey:
         self.based = False
         self.attributed = 0
         self.rsync: dict[str, Any] | None = None
+        self.hash = BLAKE2B
 
     # The source.
 
@@ -69,6 +72,7 @@ class Survey:
         bulk = self._means.bulk
         bulk.entries, bulk.size = count(message["entries"]), count(message["size"])
         self.rsync = rsync_facts(message["rsync"])
+        self.hash = words(message["hash"]) or BLAKE2B
         if mounts := list(message["mounts"]):
             yield Publish(Notice(other_file_systems(mounts)))
         if self._options.delete and message["empty"] is not False:

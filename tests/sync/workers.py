@@ -159,6 +159,7 @@ class Workers(Simulated):
             "mounts": [],
             "based": self.based,
             "attributed": self.attributed,
+            "hash": "sha256",
             "rsync": {"version": [3, 2, 7], "has": ["xattrs"]},
         }
         names: Message = {"users": [], "groups": []}

@@ -80,25 +80,25 @@ class Node:
         progress_s: float = PROGRESS_S,
         held_s: float = WINDOW_S,
         tls: "Optional[Tls]" = None,
-        confirmed: bool = True,
+        hashed: str = "",
         head: "Optional[Head]" = None,
     ) -> None:
         """`source`: the file, or the size of a ring in bytes; `applier`: a pipe, ours from now on, or -1.
 
-        `tls`: what both neighbours have too; None: they are met in the clear. `confirmed`: the applier
-        gets the end without `confirm`, and what comes isn't hashed. `head`: see `downstream.Applier`.
+        `tls`: what both neighbours have too; None: they are met in the clear. `hashed`: by what, and then the
+        applier gets the end only after `confirm`. `head`: see `downstream.Applier`.
         """
         self._loop = loop
         self._told = told
         self._done = done
         self._hold_s = hold_s
         self._tls = tls
-        self._confirmed = confirmed
+        self._confirmed = not hashed
         self._began = loop.now()
         self._clock = Clock(self._began)
         self._file = source if isinstance(source, File) else None
         size = LEAST_RING if isinstance(source, File) else max(LEAST_RING, source)
-        self._stream: "Union[File, Received]" = self._file or Received(size, not confirmed)
+        self._stream: "Union[File, Received]" = self._file or Received(size, hashed)
         self._held = HELD if self._file else min(HELD, size // 4)
         self._ring = size
         self._readers = Readers(size)

@@ -18,6 +18,7 @@ import os
 import select
 
 from nile.agent.worker import rsync as rsyncs
+from nile.agent.worker.hashing import BLAKE2B
 from nile.agent.worker.manifest import TEMPORARY
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.pushing import CHUNK, Push
@@ -54,14 +55,14 @@ class Spool:
 
     It leaves a part of the file system to others, however many write there.
 
-    `digest`: of what was written, if it is to be `hashed`, else b"";
+    `digest`: of what was written, by what it is to be `hashed`, else b"";
     `written`: bytes so far; `limit`: of these, how many may be sent on now;
     `total`: of all, once it is `finished`; `aborted`: why it never will be, or
     "". `changed()` is called whenever one of limit, finished and aborted has
     changed. Raises OSError where there can be no file in `directory`, FullError where it has no room.
     """
 
-    def __init__(self, directory: bytes, changed: "Callable[[], None]", hashed: bool = True) -> None:
+    def __init__(self, directory: bytes, changed: "Callable[[], None]", hashed: str = BLAKE2B) -> None:
         self.directory = directory
         self.written = 0
         self.limit = 0

@@ -15,7 +15,7 @@ is a hard end besides: nothing is written over what a reader hasn't had.
 
 import zlib
 
-from nile.agent.worker.hashing import DIGEST, blake2b
+from nile.agent.worker.hashing import hasher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ SUCCESSOR = "successor"
 
 
 class Digest:
-    """What no other stream has: BLAKE2b of its bytes, in order. Where it isn't `wanted`, it is b""."""
+    """What no other stream has: a hash of its bytes, in order. Where none has a `name`, it is b""."""
 
-    def __init__(self, wanted: bool) -> None:
-        self._hash = blake2b(digest_size=DIGEST) if wanted else None
+    def __init__(self, name: str) -> None:
+        """`name`: see `hashing.hasher`."""
+        self._hash = hasher(name) if name else None
 
     def add(self, data: "Union[bytes, memoryview]") -> None:
         """These bytes follow."""
@@ -46,8 +47,8 @@ class Digest:
 class Ring:
     """The last `size` bytes before `head`, and the CRC-32 of all that came; `begin`: the first byte here."""
 
-    def __init__(self, memory: memoryview, hashed: bool = False) -> None:
-        """`memory`: bytes that can be written, as many as shall be kept. `hashed`: there is a `digest`."""
+    def __init__(self, memory: memoryview, hashed: str = "") -> None:
+        """`memory`: bytes that can be written, as many as shall be kept. `hashed`: by what, for `digest`."""
         self.size = len(memory)
         self.head = 0
         self.crc = 0

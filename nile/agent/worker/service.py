@@ -35,7 +35,7 @@ import os
 import select
 
 from nile.agent import wire
-from nile.agent.worker import messages, target
+from nile.agent.worker import hashing, messages, target
 from nile.agent.worker.copies import Copies
 from nile.agent.worker.excuses import refused, where
 from nile.agent.worker.manifest import TEMPORARY, Manifest, Terms
@@ -223,6 +223,7 @@ class Service:
             "attributed": len(source.attributed) if message["streams"] else 0,
             "mounts": manifest.mounts[:MOST_NAMED],
             "rsync": self._copies.look_for_rsync(),
+            "hash": hashing.quicker() if message["streams"] else hashing.BLAKE2B,
         }
 
     def _do_pack(self, message: "Message") -> "Optional[Message]":

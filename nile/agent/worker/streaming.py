@@ -12,6 +12,7 @@ from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.applying import Applying
 from nile.agent.worker.chain import Node
 from nile.agent.worker.copies import meant
+from nile.agent.worker.hashing import BLAKE2B
 from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.sealing import Tls
@@ -62,7 +63,7 @@ class Seat:
         self._alive = float("-inf")  # when that was said
         self._moves = 0
         self._complete = False
-        self._hashed = False
+        self._hashed = ""  # by what
         self._digest = self._expected = b""
         self._node: "Optional[Node]" = None
         self._applying: "Optional[Fed]" = None
@@ -99,7 +100,7 @@ class Seat:
             copy.link_dest = basis
             head = (rsyncs.HEAD, lambda begun: rsyncs.wrong_head(begun, copy))
             self._applying = Applying(self._loop, rsync, copy, dest, version, self._applied, self._moved)
-        self._hashed = message.get("hashed", True)
+        self._hashed = message.get("hashed", BLAKE2B)
         try:
             self._node = Node(
                 self._loop,
@@ -109,7 +110,7 @@ class Seat:
                 self._node_done,
                 self._progress,
                 tls=tls,
-                confirmed=not self._hashed,
+                hashed=self._hashed,
                 head=head,
             )
         except BaseException:  # no memory for its ring, say

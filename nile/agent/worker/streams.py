@@ -63,8 +63,8 @@ class Stream:
 class Received(Stream):
     """What came of a predecessor: the last `size` bytes."""
 
-    def __init__(self, size: int, hashed: bool = False) -> None:
-        """`hashed`: there will be a digest of it."""
+    def __init__(self, size: int, hashed: str = "") -> None:
+        """`hashed`: by what, if there is to be a digest of it."""
         super().__init__()
         # Fresh from the kernel: what is never reached costs nothing (a bytearray is written at once).
         memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -6,6 +6,7 @@ import sys
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.archiving import FEATURES, Archiving
 from nile.agent.worker.copies import meant
+from nile.agent.worker.hashing import BLAKE2B
 from nile.agent.worker.meeting import Dial
 from nile.agent.worker.pushing import helper
 from nile.agent.worker.receiving import Receive
@@ -72,7 +73,7 @@ class Tape:
         self._idle: "Optional[Callable[[], None]]" = None
         self._local = b""
         directory = os.fsencode(spool_directory())
-        self._spool = Spool(directory, self._grown, message.get("hashed", True))
+        self._spool = Spool(directory, self._grown, message.get("hashed", BLAKE2B))
         self.file = File(self._spool.fd)
         try:
             if message.get("archive"):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nile.agent.worker import downstream, segments, streams
+from nile.agent.worker import downstream, hashing, segments, streams
 from nile.agent.worker.chain import HELD
 from nile.agent.worker.reports import Event
 from nile.agent.worker.segments import END, FROM, THROUGH
@@ -448,15 +448,17 @@ def test_stop_leaves_nothing_open_whatever_goes_on(when: str) -> None:
 # The digest
 
 
-def test_who_waits_to_be_confirmed_passes_on_and_is_held_up_by_nobody() -> None:
-    with a_chain(SIZE, 2, confirmed=False, held_s=1.0) as chain:
+@pytest.mark.parametrize("by", [hashing.SHA256, hashing.BLAKE2B])
+def test_who_waits_to_be_confirmed_passes_on_and_is_held_up_by_nobody(by: str) -> None:
+    with a_chain(SIZE, 2, hashed=by, held_s=1.0) as chain:
         first, second = chain.hosts
         chain.join()
         finished(chain)
         chain.wait(lambda: second.said("end") == [""] and first.said("end") == [""])
         until = chain.loop.now() + 1.5
         chain.wait(lambda: chain.loop.now() > until and len(second.got) == SIZE - HELD)
-        expected = hashlib.blake2b(chain.data, digest_size=32).digest()
+        blake2b = hashlib.blake2b(chain.data, digest_size=32)
+        expected = (hashlib.sha256(chain.data) if by == hashing.SHA256 else blake2b).digest()
         for host in chain.hosts:
             assert host.event("end", "").fields()["digest"] == expected
             assert (host.said("held"), host.result, len(host.got)) == ([], None, SIZE - HELD)
@@ -470,7 +472,7 @@ def test_who_waits_to_be_confirmed_passes_on_and_is_held_up_by_nobody() -> None:
 
 
 def test_another_digest_ends_it_before_its_applier_sees_an_end() -> None:
-    with a_chain(SIZE, 1, confirmed=False) as chain:
+    with a_chain(SIZE, 1, hashed=hashing.SHA256) as chain:
         host = chain.hosts[0]
         chain.join()
         finished(chain)
