@@ -67,5 +67,5 @@ if not TYPE_CHECKING:  # for whom a name that is not above is an error
         return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":  # tests of the agent import this with the Pythons of hosts
     return sorted({*globals(), *__all__})
