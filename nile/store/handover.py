@@ -48,11 +48,13 @@ class Handover:
             ) from error
 
 
-def _plain(value: object) -> dict[str, Any] | list[int]:
+def _plain(value: object) -> dict[str, Any] | list[Any]:
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, bytes):
         return list(value)
+    if isinstance(value, frozenset):  # of names, or of sets of them
+        return sorted(value, key=sorted)
     raise TypeError(f"no part of a handover: {type(value).__name__}")

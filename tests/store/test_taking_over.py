@@ -31,6 +31,7 @@ PLAN = Plan(
     Timeouts(command_s=1.5),
     "/etc/nile.yaml",
     (PlanNode(3, "spare", 0, 0, False),),
+    peering=frozenset({frozenset({"b", "a"}), frozenset({"c"})}),
 )
 OPTIONS = ExecOptions("echo \udcff", 4, Leftover.FAIL, grace_s=0.5, on_orphan=OnOrphan.FINISH)
 HANDOVER = Handover(PLAN, OPTIONS, ("n1",))
