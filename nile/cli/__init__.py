@@ -51,6 +51,8 @@ COMMANDS = {
     "show": Entry("nile.cli.show", "Show one run: its hosts, verdicts, paths and times."),
     "logs": Entry("nile.cli.logs", "Print what the hosts of a run wrote."),
     "prune": Entry("nile.cli.prune", "Remove old runs from the store."),
+    "completion": Entry("nile.cli.completion", "Have a shell complete Nile's command lines."),
+    "man": Entry("nile.cli.man", "Print the manual page."),
     "lab": Entry("nile.cli.lab", "Make, use and remove a cluster on this machine."),
 }
 

@@ -11,6 +11,7 @@ import click
 
 from nile.cli import recorded
 from nile.cli.common import allow_descriptors
+from nile.cli.completing import run_ids
 from nile.cli.outfitting import variables
 from nile.errors import UsageError
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="A variable of the run's command: no value is recorded. --env K takes it from here.",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 def command(run: str, env: tuple[str, ...], **given: Any) -> int:
     """Go on with a run whose root died: by a `kill -9`, or with its machine.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nile.cli.completing import group_names, host_sets
 from nile.errors import UsageError
 from nile.topology.durations import WEEK_S, YEAR_S, seconds
 
@@ -90,6 +91,7 @@ _FROM_FILES = (
         "hostfiles",
         metavar="FILE",
         multiple=True,
+        type=click.Path(),
         help="Hosts from a file, one host set a line; - is standard input.",
     ),
     click.option(
@@ -97,6 +99,7 @@ _FROM_FILES = (
         "inventories",
         metavar="FILE",
         multiple=True,
+        type=click.Path(),
         help="More hosts and groups, from an Ansible inventory (INI or YAML) or a genders file.",
     ),
 )
@@ -106,6 +109,7 @@ _OPTIONS = (
         "-r",
         "--routes",
         metavar="FILE",
+        type=click.Path(),
         help="Route file, or lab[:NAME]. Default: $NILE_ROUTES, ./nile.yaml, ~/.config/nile, /etc/nile.",
     ),
     click.option(
@@ -113,10 +117,19 @@ _OPTIONS = (
         "--hosts",
         metavar="HOSTS",
         multiple=True,
+        shell_complete=host_sets,
         help="Hosts, as n[1-9], @group, @source:group, 'db*', with , ! & ^ between them.",
     ),
     click.option("-x", "--exclude", metavar="HOSTS", multiple=True, help="Leave these hosts out."),
-    click.option("-g", "--group", "groups", metavar="GROUP", multiple=True, help="The hosts of a group."),
+    click.option(
+        "-g",
+        "--group",
+        "groups",
+        metavar="GROUP",
+        multiple=True,
+        shell_complete=group_names,
+        help="The hosts of a group.",
+    ),
     click.option("-a", "--all", "everything", is_flag=True, help="All hosts of the route file."),
     click.option("-l", "--user", metavar="USER", help="Log in as this user."),
     click.option(
@@ -145,6 +158,7 @@ _LONG_ONLY = (
     click.option(
         "--routes",
         metavar="FILE",
+        type=click.Path(),
         help="Route file, or lab[:NAME]. Default: $NILE_ROUTES, ./nile.yaml, ~/.config/nile, /etc/nile.",
     ),
     click.option(

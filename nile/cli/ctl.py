@@ -7,10 +7,11 @@ import json
 import click
 
 from nile.cli import recorded, underway
+from nile.cli.completing import run_ids
 
 
 @click.command("ctl", short_help="See where a run under way stands, from another terminal.")
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.argument("what", type=click.Choice(["status"]))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/reference/json.md).")
 def command(run: str, what: str, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
+from nile.cli.completing import run_ids
 from nile.cli.outfitting import check_substitution, outfit, outfit_options, redacted
 from nile.errors import UsageError
 
@@ -87,6 +88,7 @@ Examples:
 @click.option(
     "--retry-failed",
     metavar="RUN",
+    shell_complete=run_ids,
     help="Run that run's command again, on its hosts that weren't ok (lost ones with --idempotent alone).",
 )
 @outfit_options

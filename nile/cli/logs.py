@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nile.cli import recorded
+from nile.cli.completing import run_ids
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ LOOK_S = 0.2
 
 
 @click.command("logs")
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("-w", "--hosts", metavar="HOSTS", help="Only these hosts of the run.")
 @click.option("--failed", is_flag=True, help="Only hosts that aren't ok.")
 @click.option("-b", "--fold", is_flag=True, help="Fold equal output under a host set.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nile.cli import recorded
+from nile.topology.amounts import amount
 from nile.topology.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -61,15 +62,9 @@ def age_s(text: str) -> float:
         raise Refusal(refusal.message, "write a number and a unit (s, m, h, d, w), as in 90d") from refusal
 
 
-def _size(text: str) -> int:
-    from nile.topology.amounts import count
-
-    return count(text)
-
-
 def _cap(text: str) -> int:
     """Bytes; 0 is `none`."""
-    return 0 if text == "none" else max(_size(text), SMALLEST_CAP)
+    return 0 if text == "none" else max(amount(text), SMALLEST_CAP)
 
 
 SMALLEST_CAP = 1 << 20
@@ -79,7 +74,7 @@ SMALLEST_CAP = 1 << 20
 @click.option("--older-than", "older_s", metavar="AGE", type=Converted("age", age_s), help="As 90d, 12h, 4w.")
 @click.option("--keep", metavar="N", type=click.IntRange(min=0), help="Keep the N newest runs.")
 @click.option(
-    "--max-size", metavar="SIZE", type=Converted("size", _size), help="Until the rest takes SIZE, as 500M."
+    "--max-size", metavar="SIZE", type=Converted("size", amount), help="Until the rest takes SIZE, as 500M."
 )
 @click.option(
     "--cap",

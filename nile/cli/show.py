@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nile.cli import recorded
+from nile.cli.completing import run_ids
 
 if TYPE_CHECKING:
     from nile.report import Screen
@@ -21,7 +22,7 @@ NUMBERS = ("STATUS", "STAGE", "LOGIN", "READY", "START", "END")
 
 
 @click.command("show")
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with the plan.")
 def command(run: str, as_json: bool) -> None:
     """Show a run: its verdicts, paths and times, host by host.

@@ -9,6 +9,7 @@ import click
 
 from nile.cli import recorded, underway
 from nile.cli.common import Seconds
+from nile.cli.completing import run_ids
 from nile.errors import NileError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ MOST_S = 60.0
 
 
 @click.command("stop", short_help="End a run under way, from another terminal.")
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option(
     "--grace", "grace_s", metavar="S", type=Seconds(), default=5.0, help="From SIGTERM to SIGKILL (5s)."
 )

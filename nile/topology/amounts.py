@@ -9,7 +9,6 @@ from nile.topology.refusal import Refusal
 _SCALE = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _BITS = {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _BYTES = {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmgt])?(?:i?b)?", re.IGNORECASE | re.ASCII)
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmg](?:bit|ib))(?:/s)?", re.IGNORECASE | re.ASCII)
 
 
@@ -33,14 +32,6 @@ def size(count: float) -> str:
         if count >= unit:
             return f"{count / unit:.1f} {name}"
     return f"{count:.0f} bytes"
-
-
-def count(text: str) -> int:
-    """Bytes: `500M`, `10GiB`, `2T`, powers of 1024; raises `Refusal`."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise Refusal(f"'{text}' is no size above 0", "write a number and a unit (K, M, G, T), as in 500M")
-    return int(float(found[1]) * 1024 ** (" kmgt".index((found[2] or " ").lower())))
 
 
 def rate(text: str) -> float:
