@@ -96,6 +96,8 @@ class RunStarted:
     """What the command is given beside its line (see `nile.options.Outfit.told`)."""
     script: bytes = b""
     """The contents of the script, if it is one: for the store."""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    """What each host runs, where they don't all run the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,8 @@ class HostResult:
     t_ready_s: float | None = None
     t_end_s: float | None = None
     peer: str = ""
+    command: str = ""
+    """What it was to run, where hosts don't all run the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,3 +188,5 @@ class ExecOptions:
     wait_back_s: float | None = None
     """How long a host may take to be back, booted anew; None: nobody waits for that."""
     outfit: Outfit = field(default_factory=Outfit)
+    per_host: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
+    """The line of each asked host, where they aren't all the same: `command` is what they are called then."""

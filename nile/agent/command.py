@@ -41,7 +41,7 @@ class Command:
         fds = given, mine[0][1], mine[1][1]
         try:
             # As sshd would run it: the user's login shell with -c.
-            argv = [env.get("SHELL") or "/bin/sh", "-c", job["command"]]
+            argv = [env.get("SHELL") or "/bin/sh", "-c", job["command"] + plan["node"]["line"]]
             spawn: "Callable[..., int]" = processes.spawn
             if job["code"]:
                 sys.meta_path[0].add(job["code"])  # type: ignore[attr-defined]

@@ -73,7 +73,8 @@ class Ends:
         self.judged.append(host)
         self._starts.give_back(host)
         self._stdin.over(host.id)
-        result = Publish(judgement.result(host, self._tree.path(host.id), t), host.id)
+        command = self._options.exec.per_host.get(host.name, "")
+        result = Publish(judgement.result(host, self._tree.path(host.id), t, command), host.id)
         missing = host.output_missing()
         if not missing:
             return [result]

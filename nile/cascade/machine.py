@@ -165,6 +165,7 @@ class Cascade:
             at=self._options.started_at,
             settings=outfit.told(),
             script=outfit.script.text if outfit.script else b"",
+            commands=self._options.exec.per_host,
         )
         if heritage:
             t = heritage.elapsed_s

@@ -89,8 +89,10 @@ class Orders:
         }
 
     def _line(self) -> str:
-        """What a login shell reads; of a script, which none reads, only what comes before it."""
+        """What all login shells read; of a script, which none reads, only what comes before it."""
         what = self._options.exec
+        if what.per_host:
+            return ""
         return what.command if what.outfit.script is None else EXEC if what.disruptive else ""
 
     def entry(self, host: Host) -> dict[str, Any]:
@@ -112,6 +114,7 @@ class Orders:
             "group": " ".join(groups[:1]),
             "groups": " ".join(groups),
             "asked": host.node.asked,
+            "line": self._options.exec.per_host.get(host.name, ""),
             "hold": self._options.exec.fanout is not None or self._options.exec.disruptive,
             "again": known or host.may_have_started,
             "have": dict(host.received),

@@ -31,8 +31,8 @@ class Judgement:
     leftover: tuple[Leftover, ...] = ()
     peer: str = ""
 
-    def result(self, host: Host, path: tuple[str, ...], t_end_s: float) -> HostResult:
-        """The event that says so; `path` are names from the root to the host."""
+    def result(self, host: Host, path: tuple[str, ...], t_end_s: float, command: str = "") -> HostResult:
+        """The event that says so; `path` are names from the root to the host, `command` is its own."""
         return HostResult(
             host=host.name,
             verdict=self.verdict,
@@ -43,6 +43,7 @@ class Judgement:
             remedy=self.remedy,
             leftover=self.leftover,
             peer=self.peer,
+            command=command,
             path=path,
             stage=len(path) - 1,
             t_connect_s=host.t_connect_s,

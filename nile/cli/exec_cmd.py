@@ -26,6 +26,7 @@ Examples:
   nile exec -a -f 10 --wait-back 10m -- reboot
   nile exec -a --cwd /srv/app --env MODE=fast --rlimit mem=2G -- ./check
   nile exec -a --script ./check.py -- --fast 'two words'
+  nile exec --per-host commands.yaml             as that file says for each host
   nile exec -g web --subst -- 'echo %h has rank %r'
   nile exec --retry-failed last                  once more, where it wasn't ok
 """
@@ -98,6 +99,12 @@ Examples:
     help="Run this file on the hosts, in memory, in place of a command: by its #! line, else by sh. "
     "The words are its arguments. - is standard input.",
 )
+@click.option(
+    "--per-host",
+    metavar="FILE",
+    help="A YAML file of host sets and their commands, in place of a command; without -w, -g and -a the "
+    "hosts are those that it names.",
+)
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
@@ -113,6 +120,30 @@ def command(
         from nile.cli.retrying import retry
 
         return retry(run_again)
+    chosen, what = _what(selection, words, given)
+    if timeout_s is not None:
+        timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
+        chosen = replace(chosen, plan=replace(chosen.plan, timeouts=timeouts))
+    given["argv"] = redacted(given.get("argv") or sys.argv, words)
+    return run(chosen, what, given)
+
+
+def _what(
+    selection: SelectionOptions, words: tuple[str, ...], given: dict[str, Any]
+) -> tuple[Selection, ExecOptions]:
+    """The hosts, and what they run; raises UsageError."""
+    from dataclasses import replace
+
+    if given["per_host"] is not None:
+        from nile.cli.perhost import choose, refuse_others
+
+        refuse_others(given, words)
+        chosen, lines = choose(selection, given["per_host"])
+        for line in set(lines.values()):
+            _check_length(line, given)
+        count = len(set(lines.values()))
+        name = f"{count} command{'s' * (count > 1)} (--per-host)"
+        return chosen, replace(options(name, given), per_host=lines)
     given["script"] = script = _script(given, words)
     line = shlex.join((script.name, *words)) if script else " ".join(words)
     if not line.strip():
@@ -123,12 +154,7 @@ def command(
         if "-" in selection.hostfiles:
             remedy = "put the hosts into a file, or the input"
             raise UsageError(f"{other} and --hostfile - can't go together", remedy=remedy)
-    chosen = select(selection)
-    if timeout_s is not None:
-        timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
-        chosen = replace(chosen, plan=replace(chosen.plan, timeouts=timeouts))
-    given["argv"] = redacted(given.get("argv") or sys.argv, words)
-    return run(chosen, options(line, given), given)
+    return select(selection), options(line, given)
 
 
 def _script(given: dict[str, Any], words: tuple[str, ...]) -> Script | None:
@@ -211,7 +237,8 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
 
     if options.outfit.subst:
         script = options.outfit.script
-        check_substitution(script.args if script else [options.command], chosen.plan, plain=script is None)
+        lines = set(options.per_host.values()) or [options.command]
+        check_substitution(script.args if script else lines, chosen.plan, plain=script is None)
     relays = [node.host for node in chosen.plan.nodes if not node.asked]
     said = f"relays: {heading(relays)}, not asked for: they run no command\n" if relays else ""
     handover = Handover(chosen.plan, options, chosen.hosts).dump()

@@ -93,6 +93,8 @@ def _params(store: Store, record: RunRecord, asked: click.Context) -> dict[str, 
         params["outdir"] = None  # what is there would be overwritten
     if params["script"] and "script" not in own:  # as it was, whatever is in the file by now
         params["script"] = _script(store, record, params["words"])
+    if params["per_host"] and "per_host" not in own:
+        params["per_host"] = {host.host: host.command for host in store.hosts(record)}
     return params | {"retry_failed": None, "words": first.params["words"]}
 
 

@@ -82,6 +82,7 @@ def _node(host: HostRecord) -> dict[str, Any]:
     if result is None:
         known = dict.fromkeys(known) | {
             "host": host.host,
+            "command": host.command or None,
             "stage": host.stage,
             "t_connect_s": host.t_connect_s,
             "t_ready_s": host.t_ready_s,
@@ -95,13 +96,15 @@ def _node(host: HostRecord) -> dict[str, Any]:
 
 
 def _write_text(screen: Screen, run: RunRecord, hosts: list[HostRecord], notices: list[NoticeRecord]) -> None:
-    from nile.report import Screen, Summary
+    from nile.report import Screen, Summary, heading
     from nile.report.table import table
     from nile.report.text import visible
 
     planned = planned_ways(json.loads(run.context.plan))
     for label, text in _head(run):
         screen.out.write(f"{label:<9} {visible(text)}\n")
+    for line, names in by_command(hosts).items():
+        screen.out.write(f"{heading(names)}: {visible(line)}\n")
     for text in ["", *table(HEADINGS, [_row(host, planned) for host in hosts], NUMBERS)]:
         screen.out.write(f"{text}\n")
     summary = Summary(Screen(screen.out, screen.out))
@@ -130,6 +133,15 @@ def _head(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "started", f"{recorded.local_time(run.started_at)} by {run.context.user} in {run.context.directory}"
     yield "as", shlex.join(run.context.argv)
     yield "routes", run.routes or "none"
+
+
+def by_command(hosts: list[HostRecord]) -> dict[str, list[str]]:
+    """Which hosts ran what, where they didn't all run the same."""
+    found: dict[str, list[str]] = {}
+    for host in hosts:
+        if host.command:
+            found.setdefault(host.command, []).append(host.host)
+    return found
 
 
 def outfit_words(settings: Mapping[str, Any]) -> str:

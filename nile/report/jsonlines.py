@@ -161,6 +161,7 @@ def result_object(event: HostResult) -> dict[str, Any]:
             for left in event.leftover
         ],
         "peer": event.peer or None,
+        "command": event.command or None,
         "path": list(event.path),
         "stage": event.stage,
         "t_connect_s": event.t_connect_s,

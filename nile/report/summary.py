@@ -37,6 +37,7 @@ class Summary:
         self._away: dict[str, list[str]] = {}
         self._left: dict[tuple[str, tuple[str, ...]], dict[str, list[Leftover]]] = {}
         self._peers: dict[str, list[str]] = {}
+        self._commands: dict[str, list[HostResult]] = {}
         self._ended: RunEnded | None = None
 
     def handle(self, event: Event) -> None:
@@ -63,6 +64,8 @@ class Summary:
                 err.write(f"nile: {words}: {visible(heading(hosts))}\n")
             if self._peers:
                 err.write(f"nile: files came {_by_peer(self._peers)}\n")
+            for command, results in self._commands.items():
+                err.write(f"nile: {_of_command(command, results)}\n")
             for (label, names), by_host in self._left.items():
                 err.write(f"nile: {label}: {_leftover(names, by_host)}\n")
             if self._ended:
@@ -70,6 +73,8 @@ class Summary:
         self._screen.flush()
 
     def _result(self, event: HostResult) -> None:
+        if event.command:
+            self._commands.setdefault(event.command, []).append(event)
         if event.peer:
             self._peers.setdefault(event.peer, []).append(event.host)
         for label in (LEFT, SURVIVED, KILLED):
@@ -155,6 +160,14 @@ def _named(names: tuple[str, ...], by_host: dict[str, list[Leftover]]) -> str:
 def _by_peer(peers: Mapping[str, Sequence[str]]) -> str:
     """`by libtorrent 2.1.1 to n[1-5] (5), by rsync to n6 (1)`."""
     return ", ".join(f"by {visible(peer)} to {visible(heading(peers[peer]))}" for peer in sorted(peers))
+
+
+def _of_command(command: str, results: Sequence[HostResult]) -> str:
+    """`db[1-3] (3): 2 of 3 hosts ok, 1 failed: pg_ctl status`."""
+    counts = Counter(result.verdict for result in results)
+    first, *more = command.strip().splitlines()
+    line = f"{visible(first)}{' ...' if more else ''}"
+    return f"{visible(heading(result.host for result in results))}: {wording.totals(counts)}: {line}"
 
 
 def _totals(ended: RunEnded) -> str:

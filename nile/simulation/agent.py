@@ -260,7 +260,8 @@ class SimAgent:
         self.up(frame)
 
     def _do_spawn(self, plan: dict[str, Any]) -> None:
-        command = self.host.start(self._readable, self._ended)
+        line = plan["shared"]["job"]["command"] + plan["node"]["line"]
+        command = self.host.start(line, self._readable, self._ended)
         self._reading = set(core.STREAMS)
         self._input_open = plan["shared"]["job"]["stdin"]
         command.on_input_room = lambda: self._when_awake(self._feed)

@@ -64,6 +64,8 @@ class SimHost:
         self.clock = clock
         self.node = node
         self.script = script
+        self.lines: list[str] = []
+        """What its login shell was given, start by start."""
         self.login = LoginBehaviour()
         self.wire: Wire | None = None
         """What the cable to it is like, where it isn't like the others."""
@@ -107,10 +109,11 @@ class SimHost:
         return self.command.printed(stream) if self.command is not None else b""
 
     def start(
-        self, readable: Callable[[str], None], ended: Callable[[int | None, int | None], None]
+        self, line: str, readable: Callable[[str], None], ended: Callable[[int | None, int | None], None]
     ) -> Command:
         """Start the command."""
         self.claims.starts += 1
+        self.lines.append(line)
         self.on_start()
 
         def over(status: int | None, signum: int | None) -> None:

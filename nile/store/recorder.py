@@ -202,9 +202,9 @@ class Recorder:
         if event.script:  # each once, whatever it is called
             row = (event.settings["script"]["sha256"], zlib.compress(event.script))
             self._db.execute("INSERT OR IGNORE INTO script VALUES (?, ?)", row)
-        rows = [(self._run, host, True) for host in event.hosts]
-        rows += [(self._run, host, False) for host in event.relays]
-        self._db.executemany("INSERT INTO host (run, name, asked) VALUES (?, ?, ?)", rows)
+        rows = [(self._run, host, True, storable(event.commands.get(host, ""))) for host in event.hosts]
+        rows += [(self._run, host, False, "") for host in event.relays]
+        self._db.executemany("INSERT INTO host (run, name, asked, command) VALUES (?, ?, ?, ?)", rows)
 
     def _keys(self) -> dict[str, int]:
         """The key of every host's row, by name."""

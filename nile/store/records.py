@@ -93,6 +93,8 @@ class HostRecord:
     t_ready_s: float | None
     t_start_s: float | None
     result: HostResult | None
+    command: str = ""
+    """What it was to run, where hosts didn't all run the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from pathlib import Path
 from nile.errors import StoreError
 from nile.store import errors
 
-SCHEMA = 5
+SCHEMA = 6
 FILE_NAME = "runs.db"
 BUSY_TIMEOUT_S = 30.0
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -49,7 +49,7 @@ CREATE TABLE host (
   id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, name TEXT NOT NULL, asked INTEGER NOT NULL,
   parent TEXT, stage INTEGER, t_connect_s REAL, t_ready_s REAL, t_start_s REAL, t_end_s REAL,
   verdict TEXT, rc INTEGER, signal INTEGER, code TEXT, reason TEXT, remedy TEXT, leftover TEXT, path TEXT,
-  peer TEXT NOT NULL DEFAULT '',
+  peer TEXT NOT NULL DEFAULT '', command TEXT NOT NULL DEFAULT '',
   UNIQUE (run, name));
 CREATE TABLE blob (
   id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, packed INTEGER NOT NULL, data BLOB NOT NULL);
@@ -86,6 +86,9 @@ CREATE INDEX output_blob ON output (blob) WHERE blob IS NOT NULL;
     4: """
 ALTER TABLE run ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
 CREATE TABLE script (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL);
+""",
+    5: """
+ALTER TABLE host ADD COLUMN command TEXT NOT NULL DEFAULT '';
 """,
 }
 """From each former schema to the next one."""

@@ -29,7 +29,7 @@ _RUN = (
 _DATA = "output.data, blob.packed, blob.data FROM output LEFT JOIN blob ON blob.id = output.blob"
 _HOST = (
     "SELECT name, asked, parent, stage, t_connect_s, t_ready_s, t_start_s, t_end_s, verdict, rc, signal,"
-    " code, reason, remedy, leftover, path, peer FROM host WHERE run = ? ORDER BY id"
+    " code, reason, remedy, leftover, path, peer, command FROM host WHERE run = ? ORDER BY id"
 )
 
 
@@ -258,7 +258,7 @@ def _state(ended_at: float | None, interrupted: int | None, process: str) -> Run
 
 
 def _host_record(row: Sequence[Any]) -> HostRecord:
-    name, asked, parent, stage, t_connect, t_ready, t_start, t_end, verdict, *rest = row
+    name, asked, parent, stage, t_connect, t_ready, t_start, t_end, verdict, *rest, command = row
     result = None
     if verdict is not None:
         rc, signal, code, reason, remedy, leftover, path, peer = rest
@@ -277,5 +277,6 @@ def _host_record(row: Sequence[Any]) -> HostRecord:
             t_ready_s=t_ready,
             t_end_s=t_end,
             peer=peer,
+            command=command,
         )
-    return HostRecord(name, bool(asked), parent, stage, t_connect, t_ready, t_start, result)
+    return HostRecord(name, bool(asked), parent, stage, t_connect, t_ready, t_start, result, command)

@@ -130,6 +130,7 @@ def test_a_whole_run_is_written_as_documented() -> None:
                 {"pid": 8, "name": "sudo", "killed": False, "survived": True},
             ],
             "peer": "libtorrent 2.1.1, carried",
+            "command": None,
             "path": ["root", "gw", "n1"],
             "stage": 2,
             "t_connect_s": 0.25,

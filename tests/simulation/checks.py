@@ -131,6 +131,7 @@ def _limits(cluster: Cluster) -> Iterator[str]:
 
 def _host(told: Told) -> Iterator[str]:
     yield from _verdict(told)
+    yield from _line(told)
     for result in told.results:
         yield from _truth(told, result)
     yield from _order(told)
@@ -138,6 +139,16 @@ def _host(told: Told) -> Iterator[str]:
     yield from _survivors(told)
     yield from _late(told)
     yield from _memory(told)
+
+
+def _line(told: Told) -> Iterator[str]:
+    """What runs is what was meant for that host, and its verdict says what that was."""
+    options = told.cluster.setup.exec
+    own = options.per_host.get(told.host.name, "")
+    if wrong := [line for line in told.host.lines if not line.endswith(own or options.command)]:
+        yield f"it ran what wasn't for it: {wrong}"
+    if any(result.command != own for result in told.results):
+        yield "its verdict doesn't say what it ran"
 
 
 def _verdict(told: Told) -> Iterator[str]:

@@ -53,6 +53,7 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
         fanout=rng.choice((None, None, 1 + hosts // 100, 7 + hosts // 20, hosts)),
         leftover=rng.choice(list(Leftover)),
         grace_s=GRACE_S,
+        per_host={node.host: f"line of {node.host}" for node in plan.asked() if seed % 2},
     )
     wire = Wire(rng.choice((0.0, 0.001, 0.05)), rng.choice((None, None, 2e6)))
     times = RootTimes(rng.choice((0.0, 0.01, 0.3)), rng.choice((0.0, 0.0, 0.2)))

@@ -71,6 +71,7 @@ def test_a_store_from_before_is_read_on(tmp_path: Path, monkeypatch: pytest.Monk
     old = record(path, 1)
     statements = ["DROP INDEX output_blob", "ALTER TABLE output DROP COLUMN blob", "DROP TABLE blob"]
     statements += ["ALTER TABLE run DROP COLUMN settings", "DROP TABLE script"]
+    statements += ["ALTER TABLE host DROP COLUMN command"]
     for sql in (*statements, "UPDATE meta SET value = '3' WHERE name = 'schema'"):
         raw(path, sql)
     raw(path, "INSERT INTO output VALUES (1, 1, 1, 'stdout', 0, 3, x'616263')")

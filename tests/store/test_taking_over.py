@@ -129,7 +129,8 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
     with sqlite3.connect(path) as db:
         for column in ("handover", "roots", "seen_at", "settings"):
             db.execute(f"ALTER TABLE run DROP COLUMN {column}")
-        db.execute("ALTER TABLE host DROP COLUMN peer")
+        for column in ("peer", "command"):
+            db.execute(f"ALTER TABLE host DROP COLUMN {column}")
         db.execute("DROP INDEX output_blob")
         db.execute("ALTER TABLE output DROP COLUMN blob")
         db.execute("DROP TABLE blob")

@@ -1,0 +1,85 @@
+"""`nile exec --per-host`: each host runs its own command, and everything says which; on loopback hosts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nile.lab import Lab
+from tests.cluster.running import Nile
+
+pytestmark = pytest.mark.lab
+
+FILE = """
+"@web": echo "web $NILE_GROUP"
+h004: |
+  echo "two lines"
+  exit 3
+default: echo other
+"""
+
+
+@pytest.fixture
+def nile(loopback_lab: Lab, tmp_path: Path) -> Nile:
+    return Nile(loopback_lab, tmp_path).with_routes(groups={"web": "h[001-003]"})
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Path:
+    path = tmp_path / "commands.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def test_the_hosts_are_those_that_it_names(nile: Nile, commands: Path) -> None:
+    done = nile.json("--per-host", str(commands), "--branches", "2")
+    assert done.verdicts == {"h001": "ok", "h002": "ok", "h003": "ok", "h004": "failed"}
+    assert {done.stdout_of(f"h00{number}") for number in (1, 2, 3)} == {"web web\n"}
+    assert (done.stdout_of("h004"), done.results["h004"]["rc"]) == ("two lines\n", 3)
+    assert done.results["h001"]["command"] == 'echo "web $NILE_GROUP"'
+    assert done.results["h004"]["command"] == 'echo "two lines"\nexit 3\n'
+    assert done.events[0]["command"] == "2 commands (--per-host)"
+    shown = nile.command("show", "last").out
+    assert 'h[001-003] (3): echo "web $NILE_GROUP"\n' in shown
+    nodes = json.loads(nile.command("show", "last", "--json").out)["nodes"]
+    assert {node["host"]: node["command"] for node in nodes}["h004"] == 'echo "two lines"\nexit 3\n'
+
+
+def test_the_summary_counts_by_command(nile: Nile, commands: Path) -> None:
+    done = nile.exec("-w", "h[001-005]", "--per-host", str(commands))
+    assert 'nile: h[001-003] (3): 3 of 3 hosts ok: echo "web $NILE_GROUP"\n' in done.err
+    assert 'nile: h004 (1): 0 of 1 host ok, 1 failed: echo "two lines" ...\n' in done.err
+    assert "nile: h005 (1): 1 of 1 host ok: echo other\n" in done.err
+
+
+def test_what_failed_runs_its_own_command_again(nile: Nile, commands: Path) -> None:
+    nile.exec("--per-host", str(commands), "--subst", "-x", "h001")
+    commands.write_text("h004: echo changed\n")
+    again = nile.command("exec", "--retry-failed", "last", "--json")
+    assert (again.verdicts, again.stdout_of("h004")) == ({"h004": "failed"}, "two lines\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--", "uptime"), "a command and --per-host can't go together"),
+        (("--script", "x"), "--script and --per-host can't go together"),
+        (("-w", "h001", "--subst", "-x", "h002"), ""),
+    ],
+)
+def test_what_can_not_go_with_it(nile: Nile, commands: Path, words: tuple[str, ...], says: str) -> None:
+    if not says:
+        commands.write_text("h001: date +%F\n")
+        says = "%F stands for nothing"
+    done = nile.exec("--per-host", str(commands), *words)
+    assert (done.code, done.stdout) == (2, b"")
+    assert says in done.err
+
+
+def test_a_mistake_is_told_with_its_place(nile: Nile, commands: Path) -> None:
+    commands.write_text('h001: uptime\n"@web": date\n')
+    done = nile.exec("--per-host", str(commands))
+    assert (done.code, done.stdout) == (2, b"")
+    assert f"{commands}:2:1: h001 is in @web and in h001" in done.err
