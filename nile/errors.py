@@ -66,7 +66,7 @@ class TakenOverError(StoreError):
 
 
 class NotOverError(NileError):
-    """A run that was told to end hasn't, for longer than is waited."""
+    """What was asked of a run under way, to end say, hasn't come about, for longer than is waited."""
 
 
 class LabError(NileError):

@@ -280,6 +280,22 @@ class SwarmHost:
 
 
 @dataclass(frozen=True, slots=True)
+class SwarmLimits:
+    """What the seed and each host of a swarm send at most, bytes a second; 0: as much as they can."""
+
+    seed: int = 0
+    host: int = 0
+    rack: int = 0
+    """What comes to each rack over its uplink at most,"""
+    racks: int = 0
+    """of which there are so many; 0: nobody said which there are."""
+    peers: int = 0
+    """The seed and hosts that run,"""
+    keeping: int = 0
+    """and how many of them have said that they keep to all that."""
+
+
+@dataclass(frozen=True, slots=True)
 class SwarmProgress:
     """Where a swarm stands, every few seconds (the more hosts, the fewer); the store doesn't keep it."""
 
@@ -294,6 +310,7 @@ class SwarmProgress:
     """Bytes, by the seed and all hosts."""
     serving_on: bool = False
     """All have all, or are out, and it goes on until it is stopped."""
+    limits: SwarmLimits = SwarmLimits()
 
 
 Event = (

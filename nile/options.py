@@ -90,6 +90,22 @@ class Limits:
     """Depth of the tree."""
 
 
+MOST_RATE = (1 << 21) - 1
+"""KiB a second: libtorrent has 31 bits for bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What the seed and each host of a swarm send at most, and what a rack takes over its uplink.
+
+    0: as much as they can; None: as before, and of the seed, if nobody ever said, as the hosts.
+    """
+
+    seed_kib_s: int | None = None
+    host_kib_s: int | None = None
+    rack_kib_s: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Times in seconds; `None` means unlimited."""

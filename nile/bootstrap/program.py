@@ -92,6 +92,8 @@ RARE = (
     "worker.metainfo",
     "worker.begin",
     "worker.origins",
+    "worker.uplink",
+    "worker.nearby",
     "worker.memory",
     "worker.refusing",
     "worker.lacking",

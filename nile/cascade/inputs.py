@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade.actions import Sign
+from nile.options import RateLimits
 
 FRAME_NAMES = {
     value: name
@@ -147,6 +148,13 @@ class Concluded:
 
 
 @dataclass(frozen=True, slots=True)
+class Limited:
+    """The user wants peers of a swarm to keep to these rates from now on."""
+
+    limits: RateLimits
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The user wants it to end: commands get SIGTERM, `grace_s`, SIGKILL."""
 
@@ -182,6 +190,7 @@ Input = (
     | Answered
     | Recorded
     | Concluded
+    | Limited
     | Interrupted
     | Ticked
     | Slept

@@ -26,6 +26,7 @@ from nile.cascade.inputs import (
     FrameReceived,
     Input,
     Interrupted,
+    Limited,
     Listening,
     Recorded,
     RootSaid,
@@ -145,6 +146,8 @@ class Cascade:
                 return self._work.handle(event, t)
             case Concluded():
                 return self._work.concluded(t)
+            case Limited(limits):
+                return self._work.limited(limits, t)
             case Interrupted(grace_s):
                 return self._interrupt(grace_s, t)
             case Ticked(settled):

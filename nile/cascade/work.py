@@ -32,6 +32,7 @@ from nile.cascade.inputs import (
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.events import Asked, Notice
+from nile.options import RateLimits
 from nile.topology.model import ROOT_ID
 
 WINDOW = 128 * 1024
@@ -126,6 +127,9 @@ class Job(Protocol):
     def concluded(self, t: float) -> Iterable[Errand]:
         """The user has enough of what lasts until then: that ends in order. What has its own end goes on."""
 
+    def limited(self, limits: RateLimits, t: float) -> Iterable[Errand]:
+        """The user wants other rates, of a swarm."""
+
     def interrupted(self, t: float) -> Iterable[Errand]:
         """The user wants the run to end: workers are told to. What they still say is heard."""
 
@@ -143,7 +147,7 @@ class NoJob:
         """Nothing."""
         return ()
 
-    started = heard = lied = over = root_lost = answered = concluded = interrupted = tick = begin
+    started = heard = lied = over = root_lost = answered = concluded = limited = interrupted = tick = begin
 
     def missed(self, seconds: float) -> None:
         """Nothing."""
@@ -267,6 +271,10 @@ class Work:
     def concluded(self, t: float) -> list[Action]:
         """The run is to come to its end in order."""
         return self._run(self._job.concluded(self._time(t)), t)
+
+    def limited(self, limits: RateLimits, t: float) -> list[Action]:
+        """Other rates are wanted."""
+        return self._run(self._job.limited(limits, self._time(t)), t)
 
     def interrupted(self, t: float) -> list[Action]:
         """The run is to end."""

@@ -91,7 +91,7 @@ class Show:
         from nile.errors import StoreError, TakenOverError
         from nile.events import Asked
 
-        serving = control.serving(engine.interrupt, engine.conclude)
+        serving = control.serving(engine.interrupt, engine.conclude, engine.limit)
         with serving, Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
             self._look_at(control)
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nile.cli import swarm_status, swarm_stop
+from nile.cli import swarm_limit, swarm_status, swarm_stop
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
 from nile.cli.fetch_peers import fetch_peers
@@ -106,6 +106,7 @@ def start(selection: SelectionOptions, paths: tuple[str, ...], **given: Any) -> 
 
 start.params = [parameter for parameter in start.params if parameter.name not in ATTENDED]
 command.add_command(swarm_status.status)
+command.add_command(swarm_limit.limit)
 command.add_command(swarm_stop.stop)
 
 

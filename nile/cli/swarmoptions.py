@@ -11,6 +11,7 @@ import click
 
 from nile.cli.common import expand
 from nile.errors import UsageError
+from nile.options import MOST_RATE
 
 F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def swarm_options(function: F) -> F:
             click.option(
                 "--seed-limit",
                 metavar="KIB/S",
-                type=click.IntRange(min=1),
+                type=click.IntRange(min=1, max=MOST_RATE),
                 help="For a swarm: what this machine sends at most. Default: as --bwlimit.",
             ),
             click.option(
@@ -79,6 +80,12 @@ def swarm_options(function: F) -> F:
                 metavar="HOSTS",
                 multiple=True,
                 help="For a swarm: hosts to serve first, and to serve from where they have it already.",
+            ),
+            click.option(
+                "--rack-limit",
+                metavar="KIB/S",
+                type=click.IntRange(min=1, max=MOST_RATE),
+                help="For a swarm: what comes to each rack over its uplink at most.",
             ),
             click.option(
                 "--tracker-at",
@@ -110,6 +117,7 @@ def swarm_values(given: dict[str, Any]) -> dict[str, Any]:
     return {
         "peer_ports": given["peer_ports"],
         "seed_limit_kib_s": given["seed_limit"],
+        "rack_limit_kib_s": given["rack_limit"],
         "tracker_at": given["tracker_at"],
         "trackers": _few(trackers, "--tracker"),
         **_web_seeds(_few(given["web_seeds"], "--web-seed"), given["plain"]),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nile.control.server import entered
 from nile.control.words import line
+from nile.options import RateLimits
 
 ANSWER_S = 15.0
 """The run's end waits for none but others who ask, but its machine may be at its limits."""
@@ -41,6 +42,11 @@ class Remote:
     def conclude(self) -> None:
         """Have one that lasts come to its end in order."""
         self._ask({"do": "conclude"})
+
+    def limit(self, limits: RateLimits) -> None:
+        """Have peers of a swarm keep to these rates; that they do is seen in the status."""
+        given = {name: value for name, value in asdict(limits).items() if value is not None}
+        self._ask({"do": "limit", **given})
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         try:

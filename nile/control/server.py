@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nile.control.standing import Standing
-from nile.control.words import MOST_QUESTION, Conclude, Status, Stop, line, question
+from nile.control.words import MOST_QUESTION, Conclude, Limit, Status, Stop, line, question
 from nile.events import Event
+from nile.options import RateLimits
 
 TURN_S = 5.0
 """How long one who came may keep others waiting: to ask, and to take the answer. The end waits for none."""
@@ -37,6 +38,7 @@ class Control:
         self._standing = Standing(run)
         self._lock = threading.Lock()
         self._conclude: Callable[[], None] = lambda: None
+        self._limit: Callable[[RateLimits], None] = lambda _: None
         self.trouble = ""
 
     def observe(self, events: Sequence[Event]) -> None:
@@ -46,10 +48,13 @@ class Control:
 
     @contextlib.contextmanager
     def serving(
-        self, stop: Callable[[float], None], conclude: Callable[[], None] = lambda: None
+        self,
+        stop: Callable[[float], None],
+        conclude: Callable[[], None] = lambda: None,
+        limit: Callable[[RateLimits], None] = lambda _: None,
     ) -> Iterator[None]:
-        """Answer, in a thread of its own, in which `stop(grace_s)` and `conclude()` are called."""
-        self._conclude = conclude
+        """Answer, in a thread of its own; in it `stop(grace_s)`, `conclude()`, `limit(rates)` are called."""
+        self._conclude, self._limit = conclude, limit
         with contextlib.ExitStack() as stack:
             try:
                 listener = stack.enter_context(_listen(self._directory, self._run))
@@ -100,6 +105,9 @@ class Control:
                 return {"ok": True}
             case Conclude():
                 self._conclude()
+                return {"ok": True}
+            case Limit(limits):
+                self._limit(limits)
                 return {"ok": True}
 
 

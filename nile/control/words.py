@@ -5,14 +5,20 @@
                                     -> {"ok": true}
 {"do": "conclude"}                  a run that lasts comes to its end in order: the rest is cancelled
                                     -> {"ok": true}
+{"do": "limit", "seed_kib_s": 0, "host_kib_s": 2000}
+                                    what peers of a swarm send (`seed_kib_s`, `host_kib_s`) and what a rack
+                                    takes (`rack_kib_s`) at most, 0: as much as can; what isn't named stays
+                                    -> {"ok": true}; the status says who keeps to it
 anything else                       -> {"error": "..."}
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from nile.options import MOST_RATE, RateLimits
 
 MOST_GRACE_S = 1e6
 MOST_QUESTION = 4096
@@ -36,7 +42,17 @@ class Conclude:
     """A run that lasts is to come to its end in order."""
 
 
-Question = Status | Stop | Conclude
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Peers of a swarm are to keep to these rates."""
+
+    limits: RateLimits
+
+
+Question = Status | Stop | Conclude | Limit
+
+
+RATES = frozenset(field.name for field in fields(RateLimits))
 
 
 def line(words: dict[str, Any]) -> bytes:
@@ -47,7 +63,7 @@ def line(words: dict[str, Any]) -> bytes:
 def question(said: bytes) -> Question:
     """What that line asks. Raises ValueError where it is no question."""
     try:
-        words = json.loads(said)
+        words: Any = json.loads(said)
     except (ValueError, RecursionError):
         raise ValueError("that is no JSON") from None
     match words:
@@ -55,7 +71,19 @@ def question(said: bytes) -> Question:
             return Status()
         case {"do": "conclude"}:
             return Conclude()
+        case {"do": "limit", **rates} if (
+            rates and rates.keys() <= RATES and all(map(_is_rate, rates.values()))
+        ):
+            return Limit(_limits(rates))
         case {"do": "stop", "grace_s": int() | float() as grace_s} if not isinstance(grace_s, bool):
             if 0 <= grace_s <= MOST_GRACE_S:
                 return Stop(float(grace_s))
     raise ValueError("nobody here knows how to do that")
+
+
+def _limits(rates: dict[Any, Any]) -> RateLimits:
+    return RateLimits(**rates)
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_RATE

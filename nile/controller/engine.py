@@ -36,6 +36,7 @@ from nile.cascade import (
     FrameReceived,
     Input,
     Interrupted,
+    Limited,
     Listen,
     Listening,
     Publish,
@@ -59,6 +60,7 @@ from nile.controller.rootworker import RootWorker
 from nile.controller.signatures import Signatory, Signatures
 from nile.controller.tunnels import KINDS, Tunnels
 from nile.events import Event, HostOutput
+from nile.options import RateLimits
 from nile.topology.model import Plan
 from nile.transport.base import ResolvedLogin, Transport
 
@@ -158,6 +160,10 @@ class Engine:
     def conclude(self) -> None:
         """Have a run that lasts come to its end in order: hosts that lack something are cancelled."""
         self._post(self._give, Concluded())
+
+    def limit(self, limits: RateLimits) -> None:
+        """Have peers of a swarm keep to these rates."""
+        self._post(self._give, Limited(limits))
 
     def interrupt(self, grace_s: float) -> None:
         """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""

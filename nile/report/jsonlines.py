@@ -23,6 +23,7 @@ from nile.events import (
     RunEnded,
     RunStarted,
     SwarmHost,
+    SwarmLimits,
     SwarmProgress,
     Verdict,
 )
@@ -204,7 +205,19 @@ def swarm_object(event: SwarmProgress) -> dict[str, Any]:
         "seed_bytes_per_s": event.seed_up,
         "seed_peers": event.seed_peers,
         "bytes_sent": event.sent,
+        "limits": _limits(event.limits),
         "hosts": [_swarm_host(host) for host in event.hosts],
+    }
+
+
+def _limits(limits: SwarmLimits) -> dict[str, Any]:
+    return {
+        "seed_bytes_per_s": limits.seed or None,
+        "host_bytes_per_s": limits.host or None,
+        "rack_bytes_per_s": limits.rack or None,
+        "racks": limits.racks,
+        "peers": limits.peers,
+        "keeping": limits.keeping,
     }
 
 

@@ -47,6 +47,12 @@ COUNTED = {
     "ended": "have all and have ended",
 }
 
+LIMITED = {
+    "seed": "the seed sends",
+    "host": "each host",
+    "rack": "each rack takes over its uplink",
+}
+
 Host = Mapping[str, Any]
 
 
@@ -81,6 +87,8 @@ def head(status: Mapping[str, Any]) -> list[str]:
     if copies := status["copies"]:
         came = f"{100 * copies['part']:.0f} % of {size(copies['bytes_whole'])}"
         lines.append(f"hosts have {came}, {size(copies['bytes_per_s'])}/s")
+    if said := limits(swarm):
+        lines.append(said)
     if swarm["serving_on"]:
         lines.append(
             f"it serves on until `nile swarm stop {status['run'][:8]}`, or for the time it was given"
@@ -95,6 +103,21 @@ def _seed(swarm: Mapping[str, Any]) -> str:
         return f"seed: ended; {size(sent)} sent{share}"
     to = plural(swarm["seed_peers"], "host")
     return f"seed: {size(sent)} sent{share}, {size(swarm['seed_bytes_per_s'])}/s to {to}"
+
+
+def limits(swarm: Mapping[str, Any]) -> str:
+    """What peers are to keep to, and how many do; "" where nobody has a limit, and all know that."""
+    told = swarm["limits"]
+    rates = {what: told[f"{what}_bytes_per_s"] for what in ("seed", "host", "rack")}
+    if not any(rates.values()) and told["keeping"] == told["peers"]:
+        return ""
+    said = [f"{LIMITED[what]} {size(rate)}/s" for what, rate in rates.items() if rate]
+    kept = (
+        "all keep to it"
+        if told["keeping"] == told["peers"]
+        else f"{told['keeping']} of {told['peers']} keep to it"
+    )
+    return f"at most: {', '.join(said) or 'no limit any more'}; {kept}"
 
 
 def rows(swarm: Mapping[str, Any]) -> list[Row]:

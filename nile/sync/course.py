@@ -22,6 +22,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
+from nile.options import RateLimits
 from nile.sync.asking import Errands
 from nile.sync.concluding import ENOUGH, give_up, seeding
 from nile.sync.counting import Counting
@@ -174,6 +175,11 @@ class Sync:
         self._swarm.lasting.enough = not self._options.release
         yield from self.tick(t)
 
+    def limited(self, limits: RateLimits, t: float) -> Errands:
+        """A swarm is to keep to these rates."""
+        yield from self._swarm.limited(limits)
+        yield from self._progress(t)
+
     def interrupted(self, t: float) -> Errands:
         """Workers end by themselves; nothing is flipped any more. Who only serves a swarm has its copy."""
         self._flipping.interrupt()
@@ -206,7 +212,7 @@ class Sync:
 
     def _progress(self, t: float) -> Errands:
         """Tell how far it is, if it is time to."""
-        for told in (self._ways.pace.due(t), self._swarm.following.due(t)):
+        for told in (self._ways.pace.due(t), self._swarm.progress(t)):
             if told is not None:
                 yield Publish(told)
 

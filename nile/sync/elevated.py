@@ -7,6 +7,7 @@ from typing import Any
 
 from nile.cascade import Errand, Tell
 from nile.cascade.work import Job, Judge
+from nile.options import RateLimits
 from nile.sync.asking import Errands
 
 
@@ -57,6 +58,10 @@ class Elevated:
     def concluded(self, t: float) -> Errands:
         """It is to end in order."""
         return self._with_ends(self._job.concluded(t))
+
+    def limited(self, limits: RateLimits, t: float) -> Errands:
+        """Other rates are wanted."""
+        return self._with_ends(self._job.limited(limits, t))
 
     def interrupted(self, t: float) -> Errands:
         """The run is to end."""

@@ -44,9 +44,8 @@ class Equipment:
         certificate = self._authority.certificate if self._authority else ""
         return {"name": self._options.torrent_name, "certificate": certificate}
 
-    def seed(self, word: str) -> dict[str, Any]:
-        """With what the seed begins; `word`: what its id begins with."""
-        limit = self._options.seed_limit_kib_s or self._options.bwlimit_kib_s
+    def seed(self, word: str, limit: int) -> dict[str, Any]:
+        """With what the seed begins; `word`: what its id begins with; `limit`: bytes/s that it sends."""
         return {**self._each(SEED_SLOTS, limit, word), "python": ""}
 
     def signed(self, message: Mapping[str, Any]) -> None:
@@ -55,18 +54,18 @@ class Equipment:
         self._certified = frozenset(message["certified"])
         self._opened = message["opened"]
 
-    def host(self, node_id: int, word: str) -> dict[str, Any]:
+    def host(self, node_id: int, word: str, limit: int) -> dict[str, Any]:
         """With what a host's peer begins; it is for that one alone."""
         options = self._options
         own = {"python": options.peer_python, "all": options.checksum}
         known = {"certified": node_id in self._certified, "opened": self._opened.get(node_id, b"")}
         signed = {**self._statement, **known}
-        return {**self._each(SLOTS, options.bwlimit_kib_s, word), **own, **signed}
+        return {**self._each(SLOTS, limit, word), **own, **signed}
 
-    def _each(self, slots: int, limit_kib_s: int | None, word: str) -> dict[str, Any]:
+    def _each(self, slots: int, limit: int, word: str) -> dict[str, Any]:
         return {
             "slots": slots,
-            "limit": (limit_kib_s or 0) * 1024,
+            "limit": limit,
             "word": word,
             "tls": self._identity(),
             "ports": list(self._options.peer_ports or ()),

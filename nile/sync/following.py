@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from nile.events import Stall, SwarmHost, SwarmProgress, SwarmState
+from nile.events import Stall, SwarmHost, SwarmLimits, SwarmProgress, SwarmState
 from nile.sync.targets import Target, count
 from nile.topology.model import ROOT_ID
 
@@ -25,6 +25,7 @@ STALLED_S = 3.0
 SILENT_S = 5.0
 """Of whom nothing was heard for so long nothing is known."""
 MOST_RACKS = 0xFFFF
+_NONE = SwarmLimits()
 
 
 @dataclass(slots=True)
@@ -73,6 +74,8 @@ class Following:
         self._told_s: float | None = None
         self._changed = False
         self._serving_on = self._over = False
+        self._limits = SwarmLimits()
+        """What was told of them last."""
 
     def word(self, node_id: int) -> str:
         """What a peer's id is to begin with: the others know by that what it is (see worker.origins)."""
@@ -146,11 +149,12 @@ class Following:
 
     # How it is told.
 
-    def due(self, t: float) -> SwarmProgress | None:
+    def due(self, t: float, limits: SwarmLimits = _NONE) -> SwarmProgress | None:
         """What is to be told now, if it is time to: nothing before the seed runs."""
-        if self._seed is None or not self._is_due(t):
+        self._changed |= limits != self._limits
+        if self._seed is None or not (self._is_due(t) or self._is_news(limits)):
             return None
-        self._told_s, self._changed = t, False
+        self._told_s, self._changed, self._limits = t, False, limits
         seed = self._seed
         return SwarmProgress(
             hosts=tuple(_told(peer, t) for peer in self._peers.values()),
@@ -160,7 +164,14 @@ class Following:
             seed_peers=seed.peers,
             sent=seed.sent + sum(peer.sent for peer in self._peers.values()),
             serving_on=self._serving_on and not self._over,
+            limits=limits,
         )
+
+    def _is_news(self, limits: SwarmLimits) -> bool:
+        """Has somebody changed them, or do all keep to them now? Then it isn't waited for anything."""
+        before = self._limits
+        changed = (before.seed, before.host, before.rack) != (limits.seed, limits.host, limits.rack)
+        return changed or before.keeping < before.peers == limits.peers == limits.keeping
 
     def _is_due(self, t: float) -> bool:
         if self._told_s is None:

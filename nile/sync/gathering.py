@@ -15,6 +15,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
+from nile.options import RateLimits
 from nile.sync.asking import LOOPBACK, Asking, Errands
 from nile.sync.judging import SILENT_S, STANDS_STILL, broke_rules, stalled, told
 from nile.sync.lines import Line
@@ -124,6 +125,10 @@ class Gather:
 
     def concluded(self, t: float) -> Errands:
         """It has an end of its own."""
+        return iter(())
+
+    def limited(self, limits: RateLimits, t: float) -> Errands:
+        """It has no swarm."""
         return iter(())
 
     def interrupted(self, t: float) -> Errands:

@@ -11,6 +11,7 @@ from nile.sync.apart import Apart
 from nile.sync.asking import Errands
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
+from nile.sync.limiting import Limiting
 from nile.sync.means import Means
 from nile.sync.swarmers import Swarmer, Swarmers
 from nile.sync.targets import Step, Target
@@ -33,12 +34,14 @@ class Launching:
         all_of_them: Swarmers,
         following: Following,
         apart: Apart,
+        limiting: Limiting,
         said: Callable[[Swarmer, dict[str, Any], float], Errands],
     ) -> None:
         self._means = means
         self._all = all_of_them
         self._following = following
         self._apart = apart
+        self._limiting = limiting
         self._said = said
         self._waiting: deque[Target] = deque()
 
@@ -81,11 +84,11 @@ class Launching:
             target = self._waiting.popleft()
             for chunk in chunks:
                 yield ask(target.id, "metainfo", {"chunk": chunk}, None)
-            keeps = target.seeds
-            peer = Swarmer(target.id, target, due_s=t + START_S, keeps=keeps, complete=keeps)
+            rates, keeps = self._limiting.begins(target.id), target.seeds
+            peer = Swarmer(target.id, target, due_s=t + START_S, keeps=keeps, complete=keeps, rates=rates)
             if keeps:  # it reads all of it before it says anything
                 peer.due_s = t + START_S + self._means.work_s(0)
-            own = equipment.host(target.id, self._following.word(target.id))
+            own = equipment.host(target.id, self._following.word(target.id), rates.out)
             how = {**put_in_place(self._means.options, target), "keep": keeps}
             fields = {**own, **how, **self._apart.fields(target.id)}
             tell = ask(target.id, "peer", fields, partial(self._said, peer))

@@ -90,6 +90,8 @@ class SyncOptions:
     """Where peers of a swarm listen: the first one, and the last; None: where the system has one free."""
     seed_limit_kib_s: int | None = None
     """For the seed of a swarm alone; None: as the others."""
+    rack_limit_kib_s: int | None = None
+    """For what comes to each rack of a swarm over its uplink."""
     tracker_at: tuple[str, int] | None = None
     """Have a tracker at the root: the address at which it is found, and the port, 0 for any."""
     seeders: frozenset[str] = frozenset()

@@ -33,6 +33,8 @@ class Part:
 
     listening: dict[int, None] = field(default_factory=dict)
     gateways: dict[int, None] = field(default_factory=dict)
+    members: dict[int, None] = field(default_factory=dict)
+    """Of a rack, all that are to take part, whether they run or not."""
     helped_s: float = 0.0
     """When it last got one more."""
 
@@ -57,7 +59,7 @@ class Racks:
     ) -> None:
         self._hosts = hosts
         self._starting = starting
-        self._quota = quota
+        self.quota = quota
         self.seeders = seeders
         self._meant = hosts.gateways | seeders
         self._seeded = False
@@ -68,8 +70,13 @@ class Racks:
     def expect(self, node_ids: Iterable[int]) -> None:
         """These are to take part."""
         for node_id in node_ids:
-            self._parts(node_id)
+            self._parts(node_id)[0].members[node_id] = None
             self._seeded |= node_id in self.seeders
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return len(self._racks)
 
     @property
     def several(self) -> bool:
@@ -82,9 +89,14 @@ class Racks:
         return len(self._sites) > 1 or self._seeded
 
     @property
+    def gateways(self) -> list[int]:
+        """Of all racks."""
+        return [each for rack in self._racks.values() for each in rack.gateways]
+
+    @property
     def most_gateways(self) -> int:
         """So many there are, but for those that are added later."""
-        return len(self._racks) * self._quota
+        return len(self._racks) * self.quota
 
     def listens(self, node_id: int) -> bool:
         """A host can be reached: is it a gateway?"""
@@ -117,6 +129,15 @@ class Racks:
     def outside(self, node_id: int) -> list[int]:
         """Gateways of other racks of its site and, where it is a door, those of sites with which it peers."""
         return [each for part in self._parts_outside(node_id) for each in part.gateways]
+
+    def beside(self, node_id: int) -> list[int]:
+        """All others of its rack, also those that don't listen."""
+        return [each for each in self._parts(node_id)[0].members if each != node_id]
+
+    def sharing(self, node_id: int) -> int:
+        """Over how many gateways that comes which its rack gets: those that are yet to come, too."""
+        rack, _ = self._parts(node_id)
+        return max(1, len(rack.gateways), min(self.quota, len(rack.members)))
 
     def known_to(self, node_id: int) -> int:
         """Of how many a host may be told: those inside, and of a gateway those outside."""
@@ -171,4 +192,4 @@ class Racks:
     def _lacks(self, part: Part) -> bool:
         """Those that are meant have their places kept while they start, but for one."""
         coming = sum(each in self._meant and part in self._parts(each) for each in self._starting())
-        return len(part.gateways) < max(1, self._quota - coming)
+        return len(part.gateways) < max(1, self.quota - coming)

@@ -19,6 +19,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge
 from nile.events import Code, HostOutput, Notice, Verdict
+from nile.options import RateLimits
 from nile.sync.asking import Asking, Errands
 from nile.sync.flipping import STORE, Flipping, Order
 from nile.sync.judging import broke_rules, told
@@ -133,6 +134,10 @@ class Releases:
 
     def concluded(self, t: float) -> Errands:
         """It has an end of its own."""
+        return iter(())
+
+    def limited(self, limits: RateLimits, t: float) -> Errands:
+        """It has no swarm."""
         return iter(())
 
     def interrupted(self, t: float) -> Errands:

@@ -18,6 +18,7 @@ from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import Judge, Reach
 from nile.events import Asked, Code, Event, HostOutput, Notice, Verdict
+from nile.options import RateLimits
 from nile.sync.asking import Errands
 from nile.sync.course import Sync
 from nile.sync.equipment import no_authority
@@ -134,6 +135,11 @@ class Repos:
     def concluded(self, t: float) -> Errands:
         """It has an end of its own."""
         return iter(())
+
+    def limited(self, limits: RateLimits, t: float) -> Errands:
+        """Of the swarm under way."""
+        if (turn := self._turn) is not None:
+            yield from self._follow(turn.sync.limited(limits, t), t)
 
     def interrupted(self, t: float) -> Errands:
         """Workers end by themselves."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nile.cascade.tree import Tree as Hosts
+from nile.sync.limiting import Rates
 from nile.sync.means import Means
 from nile.sync.racks import Racks
 from nile.sync.targets import Target, count
@@ -54,6 +55,8 @@ class Swarmer:
     """What its peer is, and its version."""
     keeps: bool = False
     """It had all from the beginning, and serves that."""
+    rates: Rates | None = None
+    """What it was told last to keep to."""
     inside: bool = True
     """It takes part, and wasn't told to stop."""
     complete: bool = False
@@ -85,11 +88,8 @@ class Swarmer:
 class Tally:
     """What is sent, and how far hosts are. They may say anything: no more is believed than can be."""
 
-    def __init__(self, means: Means, still_s: float) -> None:
-        """Who doesn't get on for `still_s` is taken to get nothing."""
+    def __init__(self, means: Means) -> None:
         self._bulk = means.bulk
-        self.let_through = still_s * 1024 * (means.options.bwlimit_kib_s or 0)
-        """Bytes that one sends at most meanwhile; 0: any number."""
         self.hosts = 0
         self.sent: Counter[int] = Counter()
         """Bytes of files alone, by who sent them."""
@@ -133,6 +133,11 @@ class Swarmers:
     def of(self, node_id: int) -> Swarmer | None:
         """The one that this host is."""
         return self._all.get(node_id)
+
+    @property
+    def gateways(self) -> list[Swarmer]:
+        """Those of racks that listen; none where there aren't several."""
+        return self._known(self.racks.gateways) if self.racks.several else []
 
     @property
     def starting(self) -> int:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
 from nile.cascade.verdicts import Judgement
-from nile.events import Code, Notice, SwarmState
+from nile.events import Code, Notice, SwarmProgress, SwarmState
+from nile.options import RateLimits
 from nile.sync.apart import Apart
 from nile.sync.asking import Errands
 from nile.sync.carrying import RSYNC, Carrying, program
@@ -33,6 +34,7 @@ from nile.sync.keepers import Keepers
 from nile.sync.latecomers import IS_OVER, Admission
 from nile.sync.lateness import MOST_LAST_S
 from nile.sync.launching import START_S, Launching
+from nile.sync.limiting import Limiting
 from nile.sync.making import Making
 from nile.sync.means import Means
 from nile.sync.remarks import Remarks
@@ -41,7 +43,7 @@ from nile.sync.swarmers import Swarmer, Swarmers, Tally
 from nile.sync.targets import Difference, Step, Target, count, words
 from nile.sync.torrents import NO_ROOM, contents, fits
 from nile.sync.tracking import Tracking
-from nile.sync.wording import no_swarm, seed_ended, swarm_begins, swarm_ended
+from nile.sync.wording import NO_RACKS, no_swarm, seed_ended, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ class Swarm:
         self.following = Following(means.paths.rack)
         self._carrying = Carrying(means, self._without)
         self._apart = Apart(means, self._start_next)
-        self._launching = Launching(means, self._all, self.following, self._apart, self._said)
+        self._limiting = Limiting(means, self._all)
+        self._launching = Launching(means, self._all, self.following, self._apart, self._limiting, self._said)
         self._making = Making(means, self._ready, self._not_made)
         self._admission = Admission()
         self.lasting = Lasting(means.options.serve_s)
@@ -95,7 +98,7 @@ class Swarm:
         self._hosts = 0
         self._served = 0
         self._remarks = Remarks()
-        self._tally = Tally(means, STILL_S)
+        self._tally = Tally(means)
         self._keepers = Keepers(
             self._all.racks.seeders, self._launching, self.following, self._remarks, self._otherwise
         )
@@ -140,6 +143,8 @@ class Swarm:
         for target in targets:
             target.peer = RSYNC
         self._launching.wait(targets)
+        if self._options.rack_limit_kib_s and not self._all.racks.several:
+            yield Publish(Notice(NO_RACKS))
         self.following.begin(targets, t)
         yield from self._keepers.begin(having, t)
         self._tally.hosts = len(self._launching)
@@ -176,9 +181,11 @@ class Swarm:
         assert self._equipment is not None
         self._equipment.signed(message)
         self._admission.signed(t)
-        fields = self._equipment.seed(self.following.word(ROOT_ID))
+        rates = self._limiting.begins(ROOT_ID)
+        fields = self._equipment.seed(self.following.word(ROOT_ID), rates.out)
         tell = self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
-        self._introducing.seed = Swarmer(ROOT_ID, None, number=tell.message["n"], due_s=t + START_S)
+        number = tell.message["n"]
+        self._introducing.seed = Swarmer(ROOT_ID, None, number, due_s=t + START_S, rates=rates)
         yield tell
 
     def _not_made(self, code: str, reason: str, t: float) -> Errands:
@@ -205,12 +212,14 @@ class Swarm:
             if "port" in message and not seed.port:
                 seed.port, seed.due_s, self._moved_s = count(message["port"]), None, t
                 self.following.listens(ROOT_ID, t)
+                yield from self._limiting.keep(seed)
                 yield from self._introducing.elsewhere(seed)
                 yield from self._tracking.listens(seed)
                 yield from self._start_next(t)
             self._progress(seed, message, t)
             return
         seed.number = 0
+        self._limiting.drop(ROOT_ID)
         self._tally.account(ROOT_ID, message)
         self.following.seed_gone()
         if message.get("code") == Code.SOURCE_CHANGED:
@@ -262,6 +271,7 @@ class Swarm:
             self.following.is_at(peer.id, SwarmState.COMPLETE)
         else:
             self._means.ways.began(ROOT_ID, peer.id, t)
+        yield from self._limiting.keep(peer)
         yield from self._introducing.listens(peer, self._hosts)
         yield from self._start_next(t)
 
@@ -283,7 +293,7 @@ class Swarm:
         self._tally.account(peer.id, told)
         if peer.target is not None and not peer.complete:
             at, whole = self._tally.far(told)
-            if peer.gets_on(at, whole, self._tally.let_through or whole, t):
+            if peer.gets_on(at, whole, STILL_S * self._limiting.least or whole, t):
                 self._moved_s = t
             self._pace.whole([peer.id], whole)
             self._means.ways.got(peer.id, at)
@@ -342,6 +352,7 @@ class Swarm:
         peer.inside = False
         self._carrying.drop(peer)
         self._all.remove(peer)
+        self._limiting.drop(peer.id)
         self.following.out(peer.id)
         if peer.target is not None:
             self._serves_no_more(peer.target)
@@ -438,6 +449,16 @@ class Swarm:
             text = swarm_ended(self._served, self._hosts, self._tally.sent[ROOT_ID], total)
             yield Publish(Notice(text))
 
+    # What is wanted of it.
+
+    def limited(self, limits: RateLimits) -> Errands:
+        """Its peers are to keep to these rates."""
+        yield from self._limiting.change(limits, [*filter(None, [self._seed]), *self._all])
+
+    def progress(self, t: float) -> SwarmProgress | None:
+        """How it is, if it is time to tell that."""
+        return self.following.due(t, self._limiting.told(self._seed))
+
     # Time passes.
 
     def look_after(self, t: float) -> Errands:
@@ -451,7 +472,8 @@ class Swarm:
         if self._serving and self._all.listening and t - moved_s > STUCK_S and self._may_be_stuck:
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
         for peer in self._all.new_gateways():
-            yield from self._introducing.outside(peer)
+            yield from self._leads_outside(peer)
+        yield from self._limiting.share()
         for peer in [*self._all.wanting, *self._all.looking]:
             yield from self._look_after(peer, t)
         if self._ending and self._seed is not None and self._seed.due_s is not None and t > self._seed.due_s:
@@ -487,9 +509,14 @@ class Swarm:
         elif others_get and t - peer.moved_s > STILL_S:
             yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s", tell=True)
         elif others_get and self._all.racks.help(peer.id, peer.moved_s, t):
-            yield from self._introducing.outside(peer)
+            yield from self._leads_outside(peer)
         else:
             yield from self._introducing.more(peer, t)
+
+    def _leads_outside(self, peer: Swarmer) -> Errands:
+        """It has become a gateway of its rack: first it hears what it may take over the uplink."""
+        yield from self._limiting.keep(peer)
+        yield from self._introducing.outside(peer)
 
     def _at_it(self, peer: Swarmer, t: float) -> bool:
         """Does its worker look at files? Then it says nothing of its peer."""

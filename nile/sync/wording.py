@@ -119,6 +119,9 @@ def swarm_begins(hosts: int, *, plain: bool) -> str:
     return f"a swarm of {hosts} hosts, and a seed at the root, {how}; rsync for whoever it doesn't serve"
 
 
+NO_RACKS = "no limit for racks: the route file says of no two hosts that they are on different switches"
+
+
 def no_swarm(reason: str) -> str:
     """That there is none, and why."""
     return f"no swarm: {reason}; hosts are served by rsync"

@@ -34,6 +34,9 @@ class Engine:
     def conclude(self) -> None:
         pytest.fail("nobody ends it")
 
+    def limit(self, _: object) -> None:
+        pytest.fail("it is no swarm")
+
 
 class Followed:
     """A run whose socket is in `directory`."""

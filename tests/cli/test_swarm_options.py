@@ -22,11 +22,13 @@ WHERE = ("-w", "n[1-3]", "site/", "/srv/site")
 def test_all_of_it_is_as_for_sync(begun: list[Any]) -> None:
     words = ["--peer-ports", "6881-6889", "--seed-limit", "100", "--tracker", "http://t:1/announce"]
     words += ["--tracker", "udp://u:2", "--web-seed", "http://a/x%20y/", "--web-seed", "http://b/c/x%20y"]
+    words += ["--rack-limit", "300"]
     nile("swarm", "run", *words, *WHERE)
     nile("sync", "--method", "swarm", *words, *WHERE)
     (_, first, _), (_, second, _) = begun
     assert first == second
     assert (first.peer_ports, first.seed_limit_kib_s) == ((6881, 6889), 100)
+    assert first.rack_limit_kib_s == 300
     assert first.trackers == ("http://t:1/announce", "udp://u:2")
     assert first.web_seeds == ("http://a/", "http://b/c/")
     assert first.torrent_name == "x y"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from nile.lab.netns import port_of
+from tests.bench.wires import Counts
 from tests.cluster.hosts import patiently, processes
 from tests.cluster.running import Json, Nile
 from tests.cluster.terminal import Terminal, command_on_terminal
@@ -21,6 +25,10 @@ __all__ = ["nile", "peers", "source", "wires"]  # fixtures
 LEASE_S = 4.0
 """Of the hosts, see `nile`."""
 LATE = "h005"
+ABOVE = "h004"
+"""By way of whom rsync serves the one without libtorrent."""
+BESIDE = 1.3
+"""What else goes over a port: headers, and what Nile says; and a second is no longer than it is."""
 SLOW = ("--bwlimit", "500")
 """KiB/s: it takes long enough to be looked at."""
 
@@ -78,6 +86,35 @@ def test_it_outlives_its_terminal_and_is_seen_and_ended_from_another_one(
     nothing_unfinished(nile)
     assert list((nile.state / "nile/background").iterdir()) == []
     assert "6 of 6 hosts ok" in nile.command("swarm", "status", "last").out
+
+
+def sent_by(nile: Nile, seconds: float = 3.0) -> dict[str, float]:
+    """KiB a second that each host's port sent."""
+    before, began = Counts.of(nile.lab), time.monotonic()
+    time.sleep(seconds)
+    after, took_s = Counts.of(nile.lab), time.monotonic() - began
+    ports = {host: port_of(host) for host in HOSTS if host not in (WITHOUT, ABOVE)}
+    return {
+        host: (after.entered[port] - before.entered[port]) / 1024 / took_s for host, port in ports.items()
+    }
+
+
+def test_hosts_keep_to_another_rate_from_one_moment_to_the_next(
+    nile: Nile, source: Path, peers: Path
+) -> None:
+    begun = nile.command(*start(nile, source, peers, "--bwlimit", "200", "--seed-limit", "1500"))
+    assert begun.code == 0, begun.err
+    patiently(lambda: all(arrived(nile, host) for host in HOSTS if host != WITHOUT), "all get it", 30.0)
+    slow = sent_by(nile)
+    changed = nile.command("swarm", "limit", "--host", "800")
+    fast = sent_by(nile)
+    seen = " ".join(nile.command("swarm", "status").out.split())
+    stopped = nile.command("swarm", "stop")
+    assert re.fullmatch(r"(\d+) of \1 peers keep to it\n", changed.out), changed.err + seen
+    assert max(slow.values()) < 200 * BESIDE
+    assert 200 * BESIDE < max(fast.values()) < 800 * BESIDE
+    assert "at most: the seed sends 1.5 MiB/s, each host 800.0 KiB/s; all keep to it" in seen
+    assert stopped.code == 0, stopped.err
 
 
 def test_hosts_end_by_themselves_within_their_lease_where_the_root_dies(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from nile.lab.links import host_addresses
 from nile.sync.racks import GATEWAYS
 from tests.bench.wires import Counts
 from tests.cluster.conftest import check_nothing_is_left
+from tests.cluster.hosts import patiently
 from tests.cluster.peers import python_with_libtorrent
 from tests.cluster.running import Done, Nile
+from tests.cluster.test_swarm_control import swarm as told
 from tests.cluster.test_sync import copied
 
 pytestmark = pytest.mark.cluster
@@ -27,6 +30,8 @@ HALVES = {"left": "h[001-005]", "right": "h[006-010]"}
 """Those on each switch."""
 RATE = "80mbit"
 SIZE = 8_000_000
+LIMIT = 200
+"""KiB/s over an uplink: less than what hosts need to have it within seconds."""
 BESIDE = 1.2
 """What else goes over an uplink: headers, and what Nile says."""
 FEW = 100_000
@@ -176,3 +181,30 @@ def test_seeders_that_have_it_serve_their_sites_and_the_root_hardly_anybody(
     assert Counts.of(wires).by_root() - before.by_root() < SIZE // 2
     assert across(wires, before) < FEW
     assert "of the seeders h[001,006] (2) had it already, and are to serve that" in done.notices
+
+
+# Rates.
+
+
+def test_what_comes_over_an_uplink_is_limited_until_it_isnt_any_more(
+    wires: Lab, peers: Path, source: Path, tmp_path: Path
+) -> None:
+    nile = Nile(wires, tmp_path).with_routes()
+    words = ("--rack-limit", str(LIMIT), "--seed-limit", "4000", "--peer-python", str(peers))
+    begun = nile.command(
+        "swarm", "start", "--routes", str(nile.routes), "--all", *words, f"{source}/", "/srv/limited"
+    )
+    assert begun.code == 0, begun.err
+    patiently(lambda: all(host["bytes"] for host in told(nile)["hosts"]), "all get it", 30.0)
+    before, began = Counts.of(wires).uplinks(wires), time.monotonic()
+    time.sleep(4.0)
+    after, took_s = Counts.of(wires).uplinks(wires), time.monotonic() - began
+    assert not told(nile)["serving_on"], "it was over too soon"
+    changed = nile.command("swarm", "limit", "--rack", "none")
+    patiently(lambda: told(nile)["serving_on"], "they have all", SIZE / LIMIT / 1024 / 2)
+    assert nile.command("swarm", "stop").code == 0
+    assert changed.out == f"{len(HOSTS) + 1} of {len(HOSTS) + 1} peers keep to it\n", changed.err
+    copied(nile, source, "/srv/limited", HOSTS)
+    check_nothing_is_left(nile)
+    rates = {switch: (after[switch][0] - before[switch][0]) / 1024 / took_s for switch in after}
+    assert all(LIMIT / 2 < rate < LIMIT * BESIDE for rate in rates.values()), rates

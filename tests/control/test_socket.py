@@ -19,6 +19,7 @@ from nile.control import Control, NoAnswerError, RefusedError, Remote, server
 from nile.control.server import entered
 from nile.control.words import MOST_QUESTION, Status, Stop, line, question
 from nile.events import RunStarted
+from nile.options import MOST_RATE, RateLimits
 
 RUN = "0123456789abcdef0123456789abcdef"
 
@@ -47,6 +48,26 @@ def test_a_run_is_ended(tmp_path: Path) -> None:
     with _control(tmp_path / "control").serving(asked.append):
         Remote(tmp_path / "control", RUN).stop(2.5)
     assert asked == [2.5]
+
+
+def test_a_swarm_is_told_to_keep_to_other_rates(tmp_path: Path) -> None:
+    asked: list[RateLimits] = []
+    with _control(tmp_path / "control").serving(_ignore, limit=asked.append):
+        Remote(tmp_path / "control", RUN).limit(RateLimits(seed_kib_s=0, rack_kib_s=MOST_RATE))
+    assert asked == [RateLimits(0, None, MOST_RATE)]
+
+
+TOO_MUCH = f'host_kib_s": {MOST_RATE + 1}'
+WRONG = ('seed_kib_s": -1', 'rack_kib_s": true', 'host_kib_s": 1.5', 'what": 3', TOO_MUCH)
+
+
+@pytest.mark.parametrize(
+    "rates",
+    ["", *(f', "{what}' for what in WRONG)],
+)
+def test_what_is_no_rate_is_refused(rates: str) -> None:
+    with pytest.raises(ValueError, match="nobody here knows"):
+        question(f'{{"do": "limit"{rates}}}'.encode())
 
 
 def test_nothing_is_left_and_nobody_answers_any_more(tmp_path: Path) -> None:

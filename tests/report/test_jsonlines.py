@@ -29,6 +29,7 @@ from nile.events import (
     RunStarted,
     Stall,
     SwarmHost,
+    SwarmLimits,
     SwarmProgress,
     SwarmState,
     Verdict,
@@ -328,7 +329,10 @@ def test_how_far_copies_are_is_a_line() -> None:
 def test_where_a_swarm_stands() -> None:
     stalled = SwarmHost("n1", SwarmState.GETTING, 1, 4, by_seed=1, stall=Stall.CHOKED, still_s=3.04)
     left = SwarmHost("n2", SwarmState.LEFT_OUT, 0, 0, reason="it got nothing")
-    (line,) = rendered(SwarmProgress((stalled, left), True, 9, 8, 7, 6))
+    limits = SwarmLimits(5, 0, 4, 3, 2, 1)
+    (line,) = rendered(SwarmProgress((stalled, left), True, 9, 8, 7, 6, limits=limits))
+    rates = {"seed_bytes_per_s": 5, "host_bytes_per_s": None, "rack_bytes_per_s": 4}
+    assert line["limits"] == {**rates, "racks": 3, "peers": 2, "keeping": 1}
     seed = ("seeding", "seed_bytes_sent", "seed_bytes_per_s", "seed_peers")
     assert [line[name] for name in seed] == [True, 9, 8, 7]
     assert (line["bytes_sent"], line["serving_on"]) == (6, False)

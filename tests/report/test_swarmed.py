@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nile.events import Stall, SwarmHost, SwarmProgress, SwarmState
+from nile.events import Stall, SwarmHost, SwarmLimits, SwarmProgress, SwarmState
 from nile.report import swarmed
 from nile.report.jsonlines import swarm_object
 
@@ -118,3 +118,23 @@ class TestHead:
     def test_how_much_of_all_has_come(self) -> None:
         copies = {"part": 0.5, "bytes_whole": 4 * MIB, "bytes_per_s": MIB}
         assert swarmed.head({**status(), "copies": copies})[-1] == "hosts have 50 % of 4.0 MiB, 1.0 MiB/s"
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (SwarmLimits(peers=3, keeping=3), ""),
+        (
+            SwarmLimits(MIB, 2 * MIB, peers=3, keeping=3),
+            "at most: the seed sends 1.0 MiB/s, each host 2.0 MiB/s; all keep to it",
+        ),
+        (
+            SwarmLimits(rack=MIB, peers=3, keeping=2),
+            "at most: each rack takes over its uplink 1.0 MiB/s; 2 of 3 keep to it",
+        ),
+        (SwarmLimits(peers=3, keeping=1), "at most: no limit any more; 1 of 3 keep to it"),
+    ],
+)
+def test_what_peers_are_to_keep_to_and_how_many_do(limits: SwarmLimits, said: str) -> None:
+    shown = swarmed.head(status(host(1), limits=limits))
+    assert [line for line in shown if line.startswith("at most")] == ([said] if said else [])

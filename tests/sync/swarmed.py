@@ -56,6 +56,10 @@ class Swarmed(Workers):
         self.addresses: dict[str, list[str]] = {}
         self.slow_names = False
         """Whoever looks them up doesn't come to an end."""
+        self.limits: dict[int, list[Message]] = {}
+        """What peers were told to keep to while they ran."""
+        self.deaf: set[int] = set()
+        """Those that don't say that they do."""
         self.no_tracker = ""
         self.strangers: list[str] = []
         self.hashes_for_ever = False
@@ -249,6 +253,12 @@ class Swarmed(Workers):
     def _elsewhere(self, node_id: int, message: Message) -> None:
         assert self.numbers[node_id] == message["what"]
         self.elsewhere[node_id] = (message["trackers"], message["webs"])
+
+    def _limit(self, node_id: int, message: Message) -> None:
+        assert self.numbers[node_id] == message["what"]
+        self.limits.setdefault(node_id, []).append(message)
+        if node_id not in self.deaf:
+            self._say(node_id, message["n"])
 
     def _unpeer(self, node_id: int, message: Message) -> None:
         self.unpeered.add(node_id)

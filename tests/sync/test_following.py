@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nile.events import Stall, SwarmProgress, SwarmState
+from nile.events import Stall, SwarmLimits, SwarmProgress, SwarmState
 from nile.sync.following import EVERY_S, HOSTS_A_SECOND, SILENT_S, STALLED_S, UNCHANGED_S, Following
 from nile.sync.targets import Target
 from nile.topology.model import ROOT_ID
@@ -168,3 +168,16 @@ class TestHowOften:
             it.report(1, report(1000), float(t))
             assert it.due(float(t)) is None
         told(it, 1.0 + UNCHANGED_S)
+
+
+def test_limits_that_change_and_that_all_keep_to_at_last_are_told_at_once() -> None:
+    it = following()
+    assert it.due(100.0, SwarmLimits(peers=3, keeping=3)) is not None
+    assert it.due(100.1, SwarmLimits(peers=3, keeping=3)) is None
+    changed = SwarmLimits(host=5, peers=3, keeping=0)
+    found = it.due(100.2, changed)
+    assert found is not None
+    assert found.limits == changed
+    assert it.due(100.3, SwarmLimits(host=5, peers=3, keeping=2)) is None
+    assert it.due(100.4, SwarmLimits(host=5, peers=3, keeping=3)) is not None
+    assert it.due(100.5, SwarmLimits(host=5, peers=3, keeping=3)) is None

@@ -90,6 +90,8 @@ For a swarm:
     merging     that, brought to its place in what is there
     metainfo    files of the source as a torrent
     origins     from whom a peer got what                         pure
+    uplink      what comes to a gateway from outside its rack
+    nearby      who isn't outside
     memory      what is in a file that is on no disk
     refusing    addresses with which a peer has nothing to do
     lacking     what a Python without libtorrent may be brought

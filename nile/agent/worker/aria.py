@@ -66,6 +66,7 @@ def words(
     tracker: int,
     port: int,
     limit: int,
+    most: int,
     word: str,
     pid: int,
     serves: bool,
@@ -73,12 +74,12 @@ def words(
     """How it is called.
 
     `listed` is the path of its list, `tracker` and `port` are TCP ports, `limit` is what it sends at most
-    in bytes a second (0: anything), `word` what its id begins with; it ends when the process `pid` does.
-    One that `serves` has all that its control file says.
+    in bytes a second (0: anything), `most` what it takes, `word` what its id begins with; it ends when the
+    process `pid` does. One that `serves` has all that its control file says.
     """
     own = ["--dir=" + directory, "--input-file=" + listed, "--listen-port=%d" % port]
     own += ["--bt-tracker=http://127.0.0.1:%d/announce" % tracker, "--stop-with-process=%d" % pid]
-    own += ["--max-overall-upload-limit=%d" % limit]
+    own += ["--max-overall-upload-limit=%d" % limit, "--max-overall-download-limit=%d" % most]
     own += ["--peer-id-prefix=" + word] if word else []
     return [program] + list(_OPTIONS) + own + (_SERVES if serves else [])
 

@@ -126,6 +126,7 @@ class Aria:
         self._wanted = b""
         self._how: "Message" = {}
         self._listed = ""
+        self._limited: "List[int]" = []  # of what it was told, numbers that are to be answered once it holds
         self._files: "List[int]" = []
         self._guide = Guide(self._asks)
         self._tracker: "Optional[Tracker]" = None
@@ -174,11 +175,25 @@ class Aria:
             self._guide.introduce(self._torrent.hash, address, port, False)
 
     def _do_limit(self, message: "Message") -> None:
-        """It can't be told while it runs, and goes on, when it is begun again, with what it has."""
-        self._how = dict(self._how, limit=message["limit"])
-        if self._process is not None and self._state in (GETTING, SERVING):
+        """It can't be told while it runs, and goes on, when it is begun again, with what it has.
+
+        Of a gateway all that comes is bounded: it doesn't know who is near.
+        """
+        before = (self._how["limit"], self._how.get("uplink", 0))
+        self._how = dict(self._how, limit=message["limit"], uplink=message.get("uplink", 0))
+        self._limited = [*self._limited, message["n"]] if "n" in message else self._limited
+        runs = self._process is not None and not self._again and self._state in (GETTING, SERVING)
+        if not runs or self._process is None:
+            return  # it is begun with that
+        if before == (self._how["limit"], self._how["uplink"]):
+            self._keeps_to_it()
+        else:
             self._again = True
             self._process.end()
+
+    def _keeps_to_it(self) -> None:
+        while self._limited:
+            self._said({"limited": self._limited.pop()})
 
     def stop(self) -> None:
         """It is to end; nothing more is heard of it."""
@@ -219,12 +234,14 @@ class Aria:
             self._tracker.port,
             self._port,
             how["limit"],
+            how.get("uplink", 0),
             how.get("word", ""),
             os.getpid(),
             serves=self._state == SERVING,
         )
         self._again = False
         self._process = Process(self._loop, argv, self._line, self._ended)
+        self._keeps_to_it()
 
     def _ended(self, ending: "Ending") -> None:
         self._process = None

@@ -4,6 +4,7 @@ import os
 
 from nile.agent.worker import peering, peerprogram
 from nile.agent.worker.lookup import LookUp
+from nile.agent.worker.nearby import Nearby
 from nile.agent.worker.peering import Peering
 from nile.agent.worker.peerprogram import NAMES, free_port
 
@@ -39,6 +40,8 @@ class Part:
         self._is = ""  # which peer, of which version
         self._known: "Dict[str, List[str]]" = {}  # addresses by name
         self._looking: "Dict[str, Tuple[LookUp, List[int]]]" = {}  # ports that wait for the address of a name
+        self._limit: "Message" = {}  # what holds from the last time on that it was told
+        self._nearby = Nearby(loop, self._is_near)
         self._look: "Optional[Look]" = None
         self._aria = ("", "")  # where it is, and its version
         self._handing: "List[Union[Hand, Take]]" = []
@@ -124,9 +127,21 @@ class Part:
         """A directory of ours; "" where there is none."""
         return ""
 
-    def limit(self, limit: int) -> None:
-        """Send no more than so many bytes a second; 0: as many as it can."""
-        self._peering.tell({"do": "limit", "limit": limit})
+    def limit(self, message: "Message") -> None:
+        """Send no more than so many bytes a second; 0: as many as it can.
+
+        A gateway of a rack has an `uplink`, too: so many come in from others than those that are `near`, by
+        name, or were before. It is answered once that holds; until a name is looked up, its host isn't near.
+        """
+        self._limit = {"do": "limit", "limit": message["limit"]}
+        if "uplink" in message:
+            self._limit["uplink"] = message["uplink"]
+            self._nearby.add(message["near"])
+        self._peering.tell(dict(self._limit, near=[], n=message["n"]))
+
+    def _is_near(self, addresses: "List[str]") -> None:
+        if "uplink" in self._limit:
+            self._peering.tell(dict(self._limit, near=addresses))
 
     def stop(self, idle: "Optional[Callable[[], None]]" = None) -> None:
         """Take part no more; that is answered, and then `idle()` called."""
@@ -146,6 +161,8 @@ class Part:
         elif "report" in message:
             self._sent = message["report"]["sent"]
             self._say(self._number, {"progress": message["report"], "more": True})
+        elif "limited" in message:
+            self._say(message["limited"], {})
         elif "complete" in message:
             self._completed()
         elif message.get("code"):
@@ -200,6 +217,7 @@ class Part:
             each.close()
         for look_up, _ in self._looking.values():
             look_up.close()
+        self._nearby.close()
         if code and not self._trouble:
             self._trouble = {"code": code, "reason": reason}
         self._leave()

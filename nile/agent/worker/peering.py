@@ -41,6 +41,7 @@ PROGRAM = (
     "worker.lacking",
     "worker.memory",
     "worker.refusing",
+    "worker.uplink",
     "worker.peerprogram",
 )
 NONE = "no Python here has libtorrent 2.0 or later"

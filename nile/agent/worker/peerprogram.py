@@ -15,7 +15,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
               which it has nothing to do (see refusing); `keep`: all but the last one is at these places
     elsewhere look for peers at these `trackers`, and for files at `webs`, too
     peers     connect to these addresses
-    limit     the same as at the start
+    limit     the same as at the start; of a gateway `uplink`, too: bytes a second that come at most from who
+              isn't at an address that is `near` (see uplink); by its number `n` it says that this holds
     stop      end
 
 and what it says:
@@ -25,6 +26,7 @@ and what it says:
     port      where it listens, on TCP only; if it is to `keep` files, once all of them are known to be right
     report    how far it is, every half second, and from whom it got that; once it has all, every few seconds
     complete  all that is wanted is there, verified piece by piece, and written
+    limited   a limit holds
     error     it can't go on, and why: `code`, `reason`
 
 Without standard input it ends at once.
@@ -39,6 +41,7 @@ import time
 from nile.agent.worker import lacking, messages, refusing
 from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
+from nile.agent.worker.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +118,7 @@ class Peer:
         self._wanted = b""
         self._handle: "Any" = None
         self._session: "Any" = None
+        self._uplink: "Any" = None
         self._port = self._tried = 0
         self._tls: "List[str]" = []
         self._ports: "List[int]" = []
@@ -195,7 +199,7 @@ class Peer:
         if hasattr(parameters, "disk_io_constructor"):
             parameters.disk_io_constructor = "pread_disk_io_constructor"
         self._session = lt.session(parameters)
-        self._session.set_peer_class_filter(refusing.no_exceptions(lt))
+        self._uplink = Uplink(lt, self._session)
         self._session.set_ip_filter(refusing.refused(lt, message.get("refuse", [])))
         self._session.set_alert_fd(self._wake)
         torrent = self._torrent(self._wanted)
@@ -246,6 +250,10 @@ class Peer:
     def _do_limit(self, message: "Message") -> None:
         # Of the torrent: limits of the session aren't for those that are near.
         self._handle.set_upload_limit(message["limit"])
+        if "uplink" in message:
+            self._uplink.bound(message["uplink"], message["near"])
+        if "n" in message:
+            say({"limited": message["n"]})
 
     # What libtorrent tells.
 

@@ -1,4 +1,4 @@
-"""Which addresses a peer has nothing to do with, and which it takes for near: libtorrent's filters."""
+"""Which addresses a peer has nothing to do with: a filter of libtorrent's."""
 
 import socket
 
@@ -25,14 +25,3 @@ def refused(lt: "Any", packed: "Sequence[bytes]") -> "Any":
     for first, last in ranges(packed):
         addresses.add_rule(first, last, BLOCKED)
     return addresses
-
-
-def no_exceptions(lt: "Any") -> "Any":
-    """By default those at private addresses are served beside all others, however many slots there are.
-
-    Then 12 hosts took 2.1 F/R and the seed sent 1.8 F, where with slots that hold it was 1.8 F/R and 1.5 F.
-    """
-    classes = lt.ip_filter()
-    classes.add_rule("0.0.0.0", "255.255.255.255", 0)
-    classes.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 0)
-    return classes

@@ -15,7 +15,7 @@
     aria      have the aria2 that is there take part instead
     elsewhere look for peers at these trackers, and for files at these web servers, too
     peers     connect to these: addresses and ports
-    limit     bytes a second that go out at most
+    limit     bytes a second that go out at most, and that come to a gateway over its uplink
     unpeer    take part no more
 
 A seed and a peer answer with their port, then say how they are, and in the end
@@ -226,10 +226,10 @@ class Swarming:
             part.connect(message["peers"])
 
     def limit(self, message: "Message") -> None:
-        """Send no more than so many bytes a second."""
+        """Send, and take from outside, no more than so many bytes a second; it says when that holds."""
         part = self._parts.get(message["what"])
         if part is not None:
-            part.limit(message["limit"])
+            part.limit(message)
 
     def unpeer(self, message: "Message") -> None:
         """Take part no more."""

@@ -40,6 +40,7 @@ def words(**changed: object) -> list[str]:
         "tracker": 1234,
         "port": 4321,
         "limit": 0,
+        "most": 0,
         "word": "",
         "pid": 77,
         "serves": False,
@@ -54,7 +55,8 @@ def test_it_reads_nothing_of_its_user_and_nobody_steers_it() -> None:
 
 
 def test_what_differs_from_host_to_host() -> None:
-    found = words(limit=1000, word="-NLH0001", serves=True)
+    found = words(limit=1000, most=2000, word="-NLH0001", serves=True)
+    assert "--max-overall-download-limit=2000" in found
     assert {"--max-overall-upload-limit=1000", "--listen-port=4321", "--stop-with-process=77"} <= set(found)
     assert {"--peer-id-prefix=-NLH0001", "--bt-seed-unverified=true", "--dir=/srv/x"} <= set(found)
 

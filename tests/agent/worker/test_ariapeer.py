@@ -156,12 +156,17 @@ def test_it_goes_on_with_what_it_has_at_another_rate(
     have_aria(swarm, 1, port)
     swarm.until(lambda: swarm.progress(11)["got"] > 0)
     (before,) = arias()
-    swarm.hosts[1].limit({"n": 5, "what": 11, "limit": 20_000})
+    told: dict[str, Any] = {"n": 5, "what": 11, "limit": 20_000, "uplink": 30_000, "near": ["127.0.0.1"]}
+    swarm.hosts[1].limit(told)
+    assert not swarm.said[5], "it doesn't keep to it yet"
+    swarm.until(lambda: swarm.said[5])
     swarm.until(lambda: arias() not in ([], [before]))
-    assert b"--max-overall-upload-limit=20000" in Path(f"/proc/{arias()[0]}/cmdline").read_bytes().split(
-        b"\0"
-    )
-    swarm.root.limit({"n": 5, "what": SEED, "limit": 0})
+    words = Path(f"/proc/{arias()[0]}/cmdline").read_bytes().split(b"\0")
+    assert {b"--max-overall-upload-limit=20000", b"--max-overall-download-limit=30000"} <= set(words)
+    swarm.hosts[1].limit({**told, "n": 6})
+    swarm.until(lambda: swarm.said[6])
+    swarm.hosts[1].limit({"n": 7, "what": 11, "limit": 0})
+    swarm.root.limit({"n": 8, "what": SEED, "limit": 0})
     assert swarm.trouble(11) == ""
     same(top, swarm.dest(1))
 
@@ -237,7 +242,7 @@ def test_it_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     told = {"directory": str(tmp_path), "listed": str(tmp_path / "listed"), "tracker": 9, "word": ""}
     port = peerprogram.free_port([], 0)
     with subprocess.Popen(["/bin/sleep", "60"]) as worker:
-        own = {"port": port, "limit": 0, "pid": worker.pid, "serves": False}
+        own = {"port": port, "limit": 0, "most": 0, "pid": worker.pid, "serves": False}
         argv = aria.words(ariac.program(), **told, **own)  # type: ignore[arg-type]
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
