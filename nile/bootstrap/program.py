@@ -87,6 +87,7 @@ RARE = (
     "worker.signers",
     "worker.signatures",
     "worker.directories",
+    "worker.beside",
     "worker.assembling",
     "worker.merging",
     "worker.metainfo",

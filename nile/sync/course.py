@@ -299,10 +299,8 @@ class Sync:
         if self._options.streams:
             yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
         elif self._options.swarms:
-            # A swarm has whole files: none of a release can be linked to those of the one before.
-            unlinked = [target for target in differing if not target.current]
             having = self._targets.at(Step.SAME)
-            yield from self._swarm.begin(unlinked, having, self._late.awaited, self._counting.estimate, t)
+            yield from self._swarm.begin(differing, having, self._late.awaited, self._counting.estimate, t)
 
     def _welcome(self, t: float) -> Errands:
         """Those that came late to a swarm that lasts."""

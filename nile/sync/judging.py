@@ -36,8 +36,7 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
     if target.whole:
         reason = f"release {options.release} is there already, and isn't as the source is"
         return Judgement(Verdict.FAILED, Code.RELEASE, reason, "give it another name")
-    swarms = options.swarms and not target.current  # a release is linked to the one before by rsync alone
-    if target.rsync is None and not (swarms or (options.streams and target.unpacks)):
+    if target.rsync is None and not (options.swarms or (options.streams and target.unpacks)):
         reason = "no rsync there" + ", and it has something already" * options.streams
         return Judgement(Verdict.FAILED, Code.NO_RSYNC, reason, INSTALL)
     if coming > target.free:

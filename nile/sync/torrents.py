@@ -27,7 +27,9 @@ def contents(options: SyncOptions, found: Found) -> dict[str, Any]:
     What a host has beside the source is known only from the whole, and owners that are asked for are for all.
     """
     more = options.delete and any(each is None or each.extra for each in found.values())
-    return {"only": _named(found), "whole": more or bool(options.chown)}
+    # What an earlier try left of a release goes where it can be linked anew: it may be missing then.
+    begun = any(target.current and not target.empty for target in found)
+    return {"only": b"" if begun else _named(found), "whole": more or bool(options.chown)}
 
 
 def _named(found: Found) -> bytes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nile.agent.worker import naming
 from nile.bootstrap.authority import Authority
 from nile.cascade import Attest, Neighbours
 from nile.events import Code, Verdict
@@ -232,13 +235,91 @@ def test_hosts_on_which_nobody_is_known_take_it_and_say_so(place: Path, source: 
     assert "has no key of an operator" in " ".join(it.notices)
 
 
+def of_release(place: Path, host: int, name: str) -> Path:
+    return place / str(host) / "releases" / name
+
+
+def sent(it: Local) -> float:
+    """KiB that seed and hosts sent, as the run says."""
+    found = re.search(r"hosts: ([0-9.]+) (KiB|MiB) sent", " ".join(it.notices))
+    assert found is not None
+    return float(found[1]) * (1024 if found[2] == "MiB" else 1)
+
+
+@pytest.mark.parametrize("bare", [(), HOSTS])
+def test_another_release_brings_what_changed_and_leaves_the_one_before_alone(
+    place: Path, source: Path, bare: tuple[int, ...]
+) -> None:
+    for host in HOSTS:
+        (place / str(host)).mkdir()
+    for number in range(20):
+        (source / f"part{number}").write_bytes(os.urandom(100_000))
+    (source / "twin").hardlink_to(source / "part3")
+    release: dict[str, Any] = {"delete": True, "max_delete": 10**6, "bare": bare}
+    assert sent(run(place, source, release="1", **release)) > 3 * 3900
+    before = [contents(of_release(place, host, "1")) for host in HOSTS]
+
+    (source / "part7").write_bytes(os.urandom(100_000))
+    (source / "part1").chmod(0o604)
+    shutil.copy2(source / "part3", source / "apart")
+    (source / "twin").unlink()
+    (source / "apart").rename(source / "twin")
+    (source / "part2").unlink()
+    it = run(place, source, release="2", **release)
+
+    assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
+    assert {message["do"] for _, message in it.told}.isdisjoint({"push", "receive", "record", "join"})
+    assert sent(it) < 3 * 150
+    for host, old in zip(HOSTS, before, strict=True):
+        new = of_release(place, host, "2")
+        assert contents(new) == contents(source)
+        assert contents(of_release(place, host, "1")) == old
+        assert (place / str(host) / "current").resolve() == new
+        linked = {path.name for path in new.iterdir() if path.is_file() and not path.is_symlink()}
+        linked = {name for name in linked if samefile(new / name, of_release(place, host, "1") / name)}
+        assert linked >= {f"part{number}" for number in range(20) if number not in (1, 2, 3, 7)}
+        assert linked.isdisjoint({"part1", "part7"})
+        assert len(linked & {"part3", "twin"}) == 1, "they are two by now"
+        assert not list(new.parent.glob(".nile*/*"))
+
+
+def contents(top: Path) -> Any:
+    """As `tree` has it, but for how many names files have: some are elsewhere."""
+    return {
+        path: (*about, what and (what[0], what[2])) if isinstance(what, tuple) else (*about, what)
+        for path, (*about, what) in tree(top).items()
+    }
+
+
+def samefile(one: Path, other: Path) -> bool:
+    return other.exists() and one.samefile(other)
+
+
+def test_what_an_earlier_try_left_of_a_release_is_no_hindrance(place: Path, source: Path) -> None:
+    """Also what is linked there to the current one: that goes before the next try begins."""
+    for host in HOSTS:
+        (place / str(host)).mkdir()
+    release: dict[str, Any] = {"delete": True, "max_delete": 10**6}
+    run(place, source, release="1", **release)
+    left = place / "2" / os.fsdecode(naming.making(b"", "2").lstrip(b"/"))
+    left.mkdir(parents=True)
+    (left / "big").hardlink_to(of_release(place, 2, "1") / "big")
+    (left / "more").write_text("more")
+    shutil.copy2(source / "dir" / "file", left / "whole")
+    (source / "new").write_bytes(os.urandom(1000))
+    it = run(place, source, release="2", **release)
+    assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
+    assert {message["do"] for _, message in it.told}.isdisjoint({"push", "receive"})
+    assert sent(it) < 100
+    for host in HOSTS:
+        assert contents(of_release(place, host, "2")) == contents(source)
+
+
 def test_an_older_release_that_was_signed_is_taken_no_more(
     place: Path, source: Path, operator: Operator
 ) -> None:
     how: dict[str, Any] = {"delete": True, "max_delete": 10**6, "operator": operator}
     assert {each.verdict for each in run(place, source, release="1", **how).judged.values()} == {Verdict.OK}
-    for host in HOSTS:  # so that the next one goes by the swarm, too
-        (place / str(host) / "current").unlink()
     operator.serial = 999
     it = run(place, source, release="2", **how)
     assert {each.code for each in it.judged.values()} == {Code.SIGNATURE}

@@ -98,21 +98,15 @@ class TestAllGoesWell:
         it.run()
         assert bool(it.when("seal")) is not bool(mute)
 
-    def test_hosts_that_have_a_release_are_served_by_rsync(self) -> None:
+    @pytest.mark.parametrize("rsync", [{}, {"rsync": None}])
+    def test_hosts_that_have_a_release_get_another_one(self, rsync: Any) -> None:
         it = swarm(release="r1", delete=True, max_delete=10**6)
-        it.refuses = {each: {"release": {"current": "r0", "whole": False}} for each in it.has}
+        it.refuses = {each: {**rsync, "release": {"current": "r0", "whole": False}} for each in it.has}
+        it.TICKS = 20
         it.run()
-        assert (len(it.copies), it.torrents) == (5, [])
-
-    def test_a_host_that_has_one_and_no_rsync_cant_have_another(self) -> None:
-        it = swarm(release="r1", delete=True, max_delete=10**6)
-        it.refuses = {2: {"rsync": None, "release": {"current": "r0", "whole": False}}}
-        it.refuses |= {
-            each: {"release": {"current": "", "whole": False}} for each in it.has if each not in (0, 2)
-        }
-        it.run()
-        assert {node_id: code for node_id, code in codes(it).items() if code} == {2: Code.NO_RSYNC}
-        assert it.copies == []
+        assert {node for node, do, _ in it.asked if do == "seal"} == {1, 2, 3, 4, 5}
+        assert (it.copies, len(it.torrents)) == ([], 1)
+        assert {node for node, do, _ in it.asked if do == "peer"} == {1, 2, 3, 4, 5}
 
 
 class TestWhoMayTakePart:

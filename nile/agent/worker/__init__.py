@@ -86,6 +86,7 @@ For a swarm:
     signers     whose signatures count on a host
     signatures  whether one of them signed what is delivered
     directories found step by step, where no link is followed
+    beside      files of the release before, for a new one
     assembling  what is new, made of an archive and what was downloaded
     merging     that, brought to its place in what is there
     metainfo    files of the source as a torrent

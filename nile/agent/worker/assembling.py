@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO, Dict, FrozenSet, List, Optional, Set, Tuple
 
+    from nile.agent.worker.beside import Beside
     from nile.agent.worker.dressing import Dressing
     from nile.agent.worker.manifest import Entry
 
@@ -91,6 +92,10 @@ class Downloads:
         self._links = 1 + links
         self._sparse = sparse
 
+    def has(self, path: bytes) -> bool:
+        """Was its content downloaded, as far as that was named?"""
+        return self._names is None or path in self._names
+
     def take(self, entry: "Entry", made: bytes) -> int:
         """Have a file's content at this path; gives it opened. Raises OSError, Failure if it isn't that."""
         at = entry.path if self._names is None else self._names.get(entry.path, b"")
@@ -151,8 +156,12 @@ class Assembly:
         device: int,
         downloads: Downloads,
         differing: "FrozenSet[bytes]",
+        beside: "Optional[Beside]" = None,
     ) -> None:
-        """`device` is the file system of the destination; we work in the directory where all is made."""
+        """`device` is the file system of the destination; we work in the directory where all is made.
+
+        `beside` has files that weren't downloaded.
+        """
         self.looked = Looked(False, False)
         self.tops: "List[Tuple[bytes, bytes]]" = []
         self.kept: "List[Kept]" = []
@@ -165,6 +174,7 @@ class Assembly:
         self._device = device
         self._downloads = downloads
         self._differing = differing
+        self._beside = beside
         self._known: "Dict[bytes, Optional[bytes]]" = {b"": None}  # directories: where they were made, if so
         self._fresh: "List[Tuple[bytes, Item]]" = []
         self._foreign: "Set[bytes]" = set()
@@ -283,7 +293,9 @@ class Assembly:
             self._dressing.make(made, entry)
             self._dressing.dress(made, item)
             return
-        fd = self._downloads.take(entry, made) if entry.size else os.open(made, _NEW, 0o600)
+        fd = self._content(item, made) if entry.size else os.open(made, _NEW, 0o600)
+        if fd is None:
+            return
         try:
             if entry.size:
                 self._dressing.undress(fd)
@@ -291,6 +303,12 @@ class Assembly:
             self._dressing.dress(fd, item)
         finally:
             os.close(fd)
+
+    def _content(self, item: Item, made: bytes) -> "Optional[int]":
+        """Opened; None where nothing is to be done to it any more."""
+        if self._beside is None or self._downloads.has(item.entry.path):
+            return self._downloads.take(item.entry, made)
+        return self._beside.take(item, made, self._dressing, self.looked)
 
     def _add_link(self, entry: "Entry", seen: "Optional[os.stat_result]") -> None:
         first = self._firsts.get(entry.group)

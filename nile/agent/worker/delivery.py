@@ -34,7 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
-    from nile.agent.worker.manifest import Terms
+    from nile.agent.worker.manifest import Entry, Terms
     from nile.agent.worker.patterns import Patterns
     from nile.agent.worker.place import Looked
 
@@ -113,6 +113,13 @@ class Delivery(Place):
         if self._beside is None:
             self._beside = scan([(os.path.join(self.basis, name), name) for name in names], patterns)
         return self._beside
+
+    def here(self, found: Manifest) -> "List[Entry]":
+        """As that of a Place: what is to be linked anew is gone, and is in the current release."""
+        if not self.basis or self._beside is None:
+            return found.entries
+        still = [each for each in found.entries if os.path.lexists(os.path.join(self.dest, each.path))]
+        return self._beside.entries + still
 
     def make_ready(self, patterns: "Patterns", recorded: bool = False) -> None:
         """Take away what a copy would spoil. Raises Refused for a release that is whole."""

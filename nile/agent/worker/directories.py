@@ -19,14 +19,14 @@ class Directories:
     """Those at and below `top`, by path; b"" is `top` itself, which stays open and the caller's.
 
     A user's own directory that is closed to himself is opened up where something is to be done in it, as by
-    rsync; `put_back` undoes that.
+    rsync; `put_back` undoes that. None is unless `opens`.
     """
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, top: int, opens: bool = True) -> None:
         self._top = top
         self._open: "OrderedDict[bytes, int]" = OrderedDict()  # the one that was used last comes last
         self._before: "Dict[bytes, int]" = {}  # modes of those that were opened up
-        self._user = os.geteuid()
+        self._user = os.geteuid() if opens else 0
 
     def within(self, path: bytes, act: "Callable[[int], Result]") -> "Result":
         """`act(fd)`, with a descriptor (O_PATH) of this directory that is good until then. Raises OSError."""

@@ -72,6 +72,7 @@ class Landing:
         self._fd = os.open(place.dest, _DIRECTORY)
         self._top = b"/proc/%d/fd/%d" % (os.getpid(), self._fd)
         self._name = place.temporary + OWN
+        self._beside = place.basis
         self._merging: "Optional[Merging]" = None
         try:
             _refuse_shared(os.fstat(self._fd), place.dest)
@@ -114,6 +115,7 @@ class Landing:
             how["max_delete"],
             self.links,
             frozenset(file.path for _, file in torrent.numbered() if file.holes),
+            self._beside,
         )
 
         def done(ending: "Ending", _: object) -> None:

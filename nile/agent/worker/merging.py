@@ -30,6 +30,7 @@ from nile.agent.worker import receiving
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.archive import leads_inside
 from nile.agent.worker.assembling import Assembly, Downloads, changed, identity
+from nile.agent.worker.beside import Beside
 from nile.agent.worker.directories import Directories
 from nile.agent.worker.dressing import Dressing, Terms, There
 from nile.agent.worker.forking import Failure, Working
@@ -63,7 +64,8 @@ class Merge(NamedTuple):
     they get a second name, and stay there, too. Those that are `sparse` are
     copied, without what they have of zeros. `names` is where in it they are, by path; None: all are at
     their path. `extras` are paths below `dest` that are deleted, as they were found there and aren't at the
-    source (not those that are excluded), at most `max_delete`.
+    source (not those that are excluded), at most `max_delete`. What isn't in `names` is taken from `beside`,
+    if that is a directory: the release before (see there).
     """
 
     dest: bytes
@@ -75,6 +77,7 @@ class Merge(NamedTuple):
     max_delete: "Optional[int]" = None
     links: bool = False
     sparse: "FrozenSet[bytes]" = frozenset()
+    beside: bytes = b""
 
 
 class Done(NamedTuple):
@@ -114,6 +117,7 @@ class _Merger:
             os.fstat(self._places.dest).st_dev,
             Downloads(what.downloaded, what.names, what.links, what.sparse),
             what.differing,
+            Beside(what.beside) if what.beside else None,
         )
         self._what = what
         self._blocked: "List[bytes]" = []  # where something is in the way

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
-    from nile.agent.worker.manifest import Manifest, Terms
+    from nile.agent.worker.manifest import Entry, Manifest, Terms
     from nile.agent.worker.patterns import Patterns
 
     Looked = Tuple[List[Tuple[bytes, bytes]], Patterns]
@@ -48,6 +48,10 @@ class Place:
     def about(self) -> "Optional[Dict[str, Any]]":
         """What is to be known of it where a release goes there: see `nile.agent.worker.delivery`."""
         return None
+
+    def here(self, found: "Manifest") -> "List[Entry]":
+        """What a copy needn't bring: of what was `found`, and of what is in `basis`."""
+        return found.entries
 
     def tidy(self, patterns: "Patterns") -> None:
         """It is about to be looked at."""

@@ -37,7 +37,7 @@ class Taker(Part):
         found: "Optional[Manifest]",
     ) -> None:
         """Raises OSError where it can't have a directory."""
-        entries = found.entries if found is not None and not message["all"] else []
+        entries = place.here(found) if found is not None and not message["all"] else []
         there = {entry.path: (entry.size, entry.mtime_ns) for entry in entries if entry.kind == FILE}
         self._names = {path: b"%d" % number for number, path in wanted(torrent.numbered(), there)}
         self._found = found
