@@ -84,6 +84,7 @@ RARE = (
     "worker.announcing",
     "worker.register",
     "worker.tracker",
+    "worker.equipped",
     "worker.signers",
     "worker.signatures",
     "worker.directories",

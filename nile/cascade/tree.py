@@ -23,6 +23,8 @@ class Tree:
         for node in plan.spares:
             self.hosts[node.id] = Host(node, 0, ROOT_ID, [], contact=Contact.NONE, ended=True)
         self.top = [node.id for node in plan.nodes if node.parent == ROOT_ID]
+        self.drawn = plan.drawn
+        """The route file says who hangs below whom."""
         self.first_width = len(self.top)
         """How many children the plan gives the root."""
         self.depth = max((node.stage for node in plan.nodes), default=0)

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from nile.cli.copying import places
+from nile.cli.swarmoptions import can_seed
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def foreseen(plan: Plan, source: str, dest: str | None, rate: float) -> Foreseen
     if read.manifest.missing or read.manifest.unreadable:
         reason, remedy = read.why_not()
         raise UsageError(reason, where="--sync", remedy=remedy)
-    return foresee(plan, read.manifest.totals().bytes, rate)
+    return foresee(plan, read.manifest.totals().bytes, rate, can_seed=can_seed())
 
 
 def lines(found: Foreseen, source: str, dest: str | None, logins_s: float) -> Iterator[str]:

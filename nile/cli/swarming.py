@@ -18,11 +18,11 @@ def meant(reference: str) -> RunRecord:
     with recorded.open_store() as store:
         if reference:
             record = store.run(reference)
-            if not is_swarm(record):
+            if not is_swarm(store, record):
                 remedy = f"`nile show {record.run}` and `nile ctl {record.run} status` say what it is"
                 raise UsageError("it is no swarm", where=f"run {record.run}", remedy=remedy)
             return record
-        found = [run for run in store.not_ended() if run.state == "running" and is_swarm(run)]
+        found = [run for run in store.not_ended() if run.state == "running" and is_swarm(store, run)]
     if not found:
         remedy = "`nile swarm start` begins one; give RUN for one that has ended (`nile runs` lists them)"
         raise UsageError("no swarm is under way", remedy=remedy)
@@ -33,12 +33,17 @@ def meant(reference: str) -> RunRecord:
     return found[0]
 
 
-def is_swarm(record: RunRecord) -> bool:
-    """By its command line."""
+def is_swarm(store: Store, record: RunRecord) -> bool:
+    """By its command line; or it has chosen to be one, and said so."""
+    from nile.sync.wording import SWARM_OF
+
     words = record.context.argv[1:]
     if words[:1] == ("swarm",):
         return True
-    return words[:1] == ("sync",) and ("--method=swarm" in words or ("--method", "swarm") in pairwise(words))
+    if words[:1] != ("sync",):
+        return False
+    asked_for = "--method=swarm" in words or ("--method", "swarm") in pairwise(words)
+    return asked_for or any(notice.text.startswith(SWARM_OF) for notice in store.notices(record))
 
 
 def end_of(record: RunRecord) -> tuple[dict[str, Any], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -107,6 +108,11 @@ def swarm_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def can_seed() -> bool:
+    """Is there a libtorrent for this Python?"""
+    return find_spec("libtorrent") is not None
 
 
 def swarm_values(given: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import click
 from nile.cli.common import Seconds, SelectionOptions
 from nile.cli.copying import run_all
 from nile.cli.rates import Rate
-from nile.cli.swarmoptions import swarm_values
+from nile.cli.swarmoptions import can_seed, swarm_values
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def copy(selection: SelectionOptions, paths: tuple[str, ...], given: dict[str, A
         peer_python=given["peer_python"],
         **swarm_values(given),
         wheels=_wheels(given["method"]),
+        can_seed=given["method"] == "auto" and can_seed(),
         **released,
     )
     # What would be otherwise than now, where a release is current.
@@ -106,15 +107,16 @@ def copy(selection: SelectionOptions, paths: tuple[str, ...], given: dict[str, A
 
 
 def _wheels(method: str) -> tuple[Wheel, ...]:
-    """Of libtorrent, where there is to be a swarm; without them hosts that have none are served by rsync."""
-    if method != "swarm":
+    """Of libtorrent, where there is, or may be, a swarm; without them who has none is served by rsync."""
+    if method not in ("swarm", "auto"):
         return ()
     from nile.controller.peerwheels import PeersError, cached
 
     try:
         return cached()
     except PeersError as error:
-        click.echo(f"nile: hosts without libtorrent aren't brought any: {error}", err=True)
+        if method == "swarm":
+            click.echo(f"nile: hosts without libtorrent aren't brought any: {error}", err=True)
         return ()
 
 

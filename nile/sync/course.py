@@ -24,6 +24,7 @@ from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.options import RateLimits
 from nile.sync.asking import Errands
+from nile.sync.choosing import swarm_instead
 from nile.sync.concluding import ENOUGH, give_up, seeding
 from nile.sync.counting import Counting
 from nile.sync.demand import Demand
@@ -69,6 +70,7 @@ class Sync:
     ) -> None:
         self._options = options
         self._hosts = hosts
+        self._paths = paths
         self._targets = Roster(hosts, only)
         means = Means(options, run, hosts, paths, secret)
         self._asking, self._ways, self._bulk = means.asking, means.ways, means.bulk
@@ -296,9 +298,14 @@ class Sync:
         for target in differing:
             if (found := self._counting.estimate(target)) is not None:
                 self._ways.pace.expect(target.id, target.name, found.move)
-        if self._options.streams:
+        found_by = {target: self._counting.estimate(target) for target in differing}
+        racks = [self._paths.rack(target.id) for target in differing]
+        why = swarm_instead(self._options, self._hosts, racks, found_by)
+        if why:
+            yield Publish(Notice(why))
+        if self._options.streams and not why:
             yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
-        elif self._options.swarms:
+        elif self._options.swarms or why:
             having = self._targets.at(Step.SAME)
             yield from self._swarm.begin(differing, having, self._late.awaited, self._counting.estimate, t)
 

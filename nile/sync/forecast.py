@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nile.cascade.tree import Tree
+from nile.sync.choosing import MANY, is_known, is_much, reason
 from nile.sync.options import Method
 from nile.sync.queues import AT_ONE_TIME
 from nile.sync.streaming import LEAST, in_order
@@ -54,19 +55,22 @@ class Foreseen:
     uplinks: tuple[Uplink, ...]
 
 
-def foresee(plan: Plan, size: int, rate: float) -> Foreseen:
-    """What copying so many bytes along a plan would be, at so many bytes a second."""
+def foresee(plan: Plan, size: int, rate: float, *, can_seed: bool = False) -> Foreseen:
+    """What copying so many bytes along a plan would be, at so many bytes a second.
+
+    `can_seed`: there is a libtorrent here, and hosts are taken to have one, too.
+    """
     tree = Tree(plan, {})
     asked = [node_id for node_id in in_order(tree) if plan.node(node_id).asked]
     places = _places(plan)
     stream = list(pairwise([ROOT_ID, *asked]))
     rsync = {taker: _giver(plan, taker) for taker in asked}
     hops = [hop for taker, giver in rsync.items() for hop in _way(plan, giver, taker)]
-    chosen = Method.STREAM if len(asked) >= LEAST else Method.RSYNC
+    chosen, why = _chosen(plan, tree, asked, size, rate if can_seed else None)
     least_s = size / rate
     return Foreseen(
         chosen,
-        _why(chosen, len(asked)),
+        why,
         size,
         rate,
         least_s,
@@ -77,10 +81,16 @@ def foresee(plan: Plan, size: int, rate: float) -> Foreseen:
     )
 
 
-def _why(chosen: Method, hosts: int) -> str:
-    if chosen is Method.STREAM:
-        return f"{hosts} hosts are to get the same, recorded once and passed on from host to host"
-    return "a stream is for hosts that have the same, and this is one host"
+def _chosen(plan: Plan, tree: Tree, asked: list[int], size: int, seeds: float | None) -> tuple[Method, str]:
+    """Which way, and why; `seeds`: this machine can be the seed of a swarm, at that rate."""
+    racks = [rack(plan.specs[plan.node(node_id).host]) for node_id in asked]
+    blind = not is_known(tree, racks, asked)
+    if seeds is not None and blind and len(asked) > MANY and is_much(size, seeds):
+        return Method.SWARM, f"{reason(len(asked), size)}; if they have libtorrent"
+    if len(asked) >= LEAST:
+        same = f"{len(asked)} hosts are to get the same"
+        return Method.STREAM, f"{same}, recorded once and passed on from host to host"
+    return Method.RSYNC, "a stream is for hosts that have the same, and this is one host"
 
 
 def _places(plan: Plan) -> dict[int, str]:

@@ -101,6 +101,8 @@ class SyncOptions:
     web_seeds: tuple[str, ...] = ()
     """Where else its files are: directories with one called `torrent_name`, which is as the source."""
     torrent_name: str = "nile"
+    can_seed: bool = False
+    """There is a libtorrent here."""
     wheels: tuple[Wheel, ...] = ()
     """Of libtorrent, for hosts that have none."""
     release: str = ""
@@ -135,6 +137,11 @@ class SyncOptions:
     def swarms(self) -> bool:
         """Do hosts that differ get their files from each other?"""
         return self.copies and self.method is Method.SWARM
+
+    @property
+    def may_swarm(self) -> bool:
+        """Is that still to be decided?"""
+        return self.copies and self.method is Method.AUTO and self.can_seed
 
     @property
     def over_links(self) -> bool:

@@ -97,6 +97,8 @@ class Survey:
             "release": self._options.release,
             "run": self._means.run,
         }
+        if self._options.may_swarm:
+            fields["python"] = self._options.peer_python
         return self._asking.ask(target.id, "open", fields, self._opened)
 
     def _opened(self, message: dict[str, Any], t: float) -> Errands:
@@ -110,6 +112,7 @@ class Survey:
         target.owner = self._owner(count(message["uid"]))
         target.free = count(message["free"])
         target.rsync = rsync_facts(message["rsync"])
+        target.able = message.get("able") is True
         if self._options.release:
             target.current, target.whole = release_facts(message["release"])
         target.step = Step.OPENED

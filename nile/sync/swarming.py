@@ -143,10 +143,10 @@ class Swarm:
         for target in targets:
             target.peer = RSYNC
         self._launching.wait(targets)
-        if self._options.rack_limit_kib_s and not self._all.racks.several:
-            yield Publish(Notice(NO_RACKS))
         self.following.begin(targets, t)
         yield from self._keepers.begin(having, t)
+        if self._options.rack_limit_kib_s and not self._all.racks.several:
+            yield Publish(Notice(NO_RACKS))
         self._tally.hosts = len(self._launching)
         whole = self._means.bulk.size
         self._carrying.coming = {to.id: whole if each is None else each.move for to, each in found.items()}

@@ -115,6 +115,8 @@ class Target:
     """Bytes that can be written there."""
     rsync: dict[str, Any] | None = None
     """Which rsync it has, for whoever copies to it."""
+    able: bool = False
+    """It seems to have libtorrent."""
     found: Tree | None = None
     """What it had when it was scanned last."""
     empty: bool = False

@@ -14,6 +14,8 @@ from nile.topology.model import ROOT_ID
 MOST_DELETED = 1000
 """Files that are deleted on a host without anybody being asked, and not more than this part of them:"""
 MOST_DELETED_OF = 0.1
+SWARM_OF = "a swarm of "
+"""How it is said that a run has one."""
 MOST_REASONS = 5
 """Why hosts couldn't tell something, each said once."""
 LEAST_RATED = 1 << 20
@@ -116,7 +118,7 @@ def _served_otherwise(what: str, whom: Sequence[tuple[str, str]]) -> str:
 def swarm_begins(hosts: int, *, plain: bool) -> str:
     """Which way hosts get their files, and whether anybody else can read them."""
     how = "in the clear" if plain else "encrypted"
-    return f"a swarm of {hosts} hosts, and a seed at the root, {how}; rsync for whoever it doesn't serve"
+    return f"{SWARM_OF}{hosts} hosts, and a seed at the root, {how}; rsync for whoever it doesn't serve"
 
 
 NO_RACKS = "no limit for racks: the route file says of no two hosts that they are on different switches"

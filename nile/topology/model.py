@@ -82,6 +82,8 @@ class Plan:
     """No host logs in to another one: the route file wants it so."""
     peering: frozenset[frozenset[str]] = frozenset()
     """Pairs of sites of which the hosts may be connected to each other in a swarm."""
+    drawn: bool = False
+    """Who hangs below whom is as the route file draws it."""
 
     def node(self, node_id: int) -> PlanNode:
         """The node of an id from 1 on."""

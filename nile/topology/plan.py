@@ -32,9 +32,9 @@ def plan(routes: Routes, asked: Sequence[str]) -> Plan:
         for number, name in enumerate(_spares(routes, [node.host for node in nodes]), len(nodes) + 1)
     )
     specs = {node.host: routes.spec(node.host) for node in (*nodes, *spares)}
-    flat = routes.tree is TreeMode.FLAT
+    flat, drawn = (routes.tree is mode for mode in (TreeMode.FLAT, TreeMode.EXPLICIT))
     limits, timeouts = routes.limits, routes.timeouts
-    return Plan(nodes, specs, limits, timeouts, routes.source, spares, flat, routes.peering)
+    return Plan(nodes, specs, limits, timeouts, routes.source, spares, flat, routes.peering, drawn)
 
 
 def _spares(routes: Routes, names: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from nile.errors import NileError
 from nile.events import Code, Event, HostResult, Notice, RunEnded, RunStarted, Verdict
 from nile.store import Recorder, RunContext
 from nile.store.records import process_identity
+from nile.sync.wording import swarm_begins
 
 STARTED = ("nile", "swarm", "start", "-w", "n[1-3]", "image/", "/srv/image")
 HOSTS = ("n1", "n2", "n3")
@@ -86,6 +87,11 @@ class TestWhichOne:
         recording("ab12")
         recording("cd34", argv=("nile", "sync", "image/", "/srv/image"))
         assert "run ab12: its root doesn't answer" in refused(what)
+
+    def test_one_that_chose_to_be_a_swarm(self, recording: Recording, what: str) -> None:
+        recording("ab12", Notice(swarm_begins(60, plain=False)), argv=("nile", "sync", "image/", "/srv"))
+        assert "run ab12: its root doesn't answer" in refused(what)
+        assert "run ab12: its root doesn't answer" in refused(what, "ab12")
 
     def test_one_with_any_number_of_runs_since(self, recording: Recording, state: Path, what: str) -> None:
         recording("ab12")

@@ -48,6 +48,8 @@ class Workers(Simulated):
             authority=Authority,
         )
         self.options = SyncOptions(**what)
+        self.opened: list[Message] = []
+        """What hosts were asked when they took their destinations."""
         self.has = {host.id: had.get(host.id, "old") for host in self.tree.hosts.values() if host.node.asked}
         self.has[ROOT_ID] = "new"
         self.entries: dict[int, int] = defaultdict(lambda: 100)
@@ -166,6 +168,7 @@ class Workers(Simulated):
         self._say(node_id, message["n"], **{**names, **found, **self.source})
 
     def _open(self, node_id: int, message: Message) -> None:
+        self.opened.append(message)
         assert message["write"] is (self.options.purpose in ("copy", "repair"))
         facts: Message = {"uid": 0, "free": self.free[node_id], "exists": True}
         facts["rsync"] = {"version": [3, 2, 7], "has": ["xattrs"]}

@@ -83,6 +83,7 @@ For a swarm:
     tracker     that by HTTP, at the root
     lookups     addresses of many names
     hosting     that of a swarm, whose hosts it knows by name
+    equipped    whether a host has libtorrent, as far as can be seen
     signers     whose signatures count on a host
     signatures  whether one of them signed what is delivered
     directories found step by step, where no link is followed

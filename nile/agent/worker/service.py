@@ -254,7 +254,12 @@ class Service:
         if busy is not None:
             raise CantError("busy", *busy)
         rsync, free = self._copies.look_for_rsync(), target.space(dest).bytes
-        return {"uid": os.geteuid(), "free": free, "rsync": rsync, "release": self._place.about()}
+        answer = {"uid": os.geteuid(), "free": free, "rsync": rsync, "release": self._place.about()}
+        if "python" in message:
+            from nile.agent.worker.equipped import has_libtorrent  # few runs want to know
+
+            answer["able"] = has_libtorrent(message["python"])
+        return answer
 
     def _do_scan(self, message: "Message") -> "Message":
         place = self._opened()
