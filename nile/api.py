@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 from weakref import WeakSet
 
-from nile.errors import UsageError
+from nile.errors import StoreError, UsageError
 from nile.events import HostOutput, HostResult, HostStarted, HostUp, Notice, RunEnded, RunStarted
 from nile.options import LONGEST_LINE, ExecOptions, Leftover, OnOrphan, SshOptions
 
@@ -189,6 +189,8 @@ class Run:
                     yield event
                 if isinstance(event, RunStarted):
                     yield from map(Notice, notices)
+        if self._request.store:
+            _keep_cap()
 
     def _prepared(self, stack: ExitStack, notices: list[str]) -> Engine:
         """The engine, and around it what records the run and answers for it; raises UsageError."""
@@ -216,6 +218,14 @@ class Run:
         )
         stack.enter_context(control.serving(engine.interrupt, engine.conclude))
         return engine
+
+
+def _keep_cap() -> None:
+    """Remove the oldest runs where the store has become too large; that it can't be done harms no run."""
+    from nile.store import Store, keep_cap, store_path
+
+    with suppress(StoreError), Store(store_path()) as store:
+        keep_cap(store)
 
 
 def check_command(line: str) -> None:
