@@ -42,6 +42,10 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
         seen = (["/bin/sh", "-c", argv[2]] if argv[2] else []) + script.argv
         try:
             pid = start(seen[0], seen, dict(env, NILE_SCRIPT=given["name"]), fds)
+        except OSError as error:
+            if error.filename == seen[0]:
+                error.filename = "--script: its interpreter %s" % seen[0]
+            raise
         finally:
             script.over(pid > 0)
         return pid

@@ -59,7 +59,8 @@ def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
     cause, error = outcome.get("cause"), outcome.get("error")
     common: dict[str, Any] = {"rc": rc, "signal": signum, "leftover": leftover}
     if error is not None:
-        remedy = "the login shell of this user can't be run there"
+        named = text(error).startswith("--")  # the option that the host refuses
+        remedy = "" if named else "the login shell of this user can't be run there"
         return Judgement(Verdict.FAILED, Code.SPAWN, text(error), remedy, **common)
     if cause == "timeout":
         reason = f"it ran longer than allowed and was killed{_seen(leftover)}"

@@ -99,12 +99,13 @@ def _write_text(screen: Screen, run: RunRecord, hosts: list[HostRecord], notices
     from nile.report import Screen, Summary, heading
     from nile.report.table import table
     from nile.report.text import visible
+    from nile.report.wording import first_line
 
     planned = planned_ways(json.loads(run.context.plan))
     for label, text in _head(run):
         screen.out.write(f"{label:<9} {visible(text)}\n")
     for line, names in by_command(hosts).items():
-        screen.out.write(f"{heading(names)}: {visible(line)}\n")
+        screen.out.write(f"{visible(heading(names))}: {visible(first_line(line))}\n")
     for text in ["", *table(HEADINGS, [_row(host, planned) for host in hosts], NUMBERS)]:
         screen.out.write(f"{text}\n")
     summary = Summary(Screen(screen.out, screen.out))

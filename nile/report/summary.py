@@ -165,9 +165,8 @@ def _by_peer(peers: Mapping[str, Sequence[str]]) -> str:
 def _of_command(command: str, results: Sequence[HostResult]) -> str:
     """`db[1-3] (3): 2 of 3 hosts ok, 1 failed: pg_ctl status`."""
     counts = Counter(result.verdict for result in results)
-    first, *more = command.strip().splitlines()
-    line = f"{visible(first)}{' ...' if more else ''}"
-    return f"{visible(heading(result.host for result in results))}: {wording.totals(counts)}: {line}"
+    hosts = visible(heading(result.host for result in results))
+    return f"{hosts}: {wording.totals(counts)}: {visible(wording.first_line(command))}"
 
 
 def _totals(ended: RunEnded) -> str:

@@ -62,6 +62,12 @@ def totals(counts: Mapping[Verdict, int], without_verdict: int = 0) -> str:
     return ", ".join(parts + [f"{without_verdict} without a verdict"] * bool(without_verdict))
 
 
+def first_line(command: str) -> str:
+    """A command on one line: `echo one ...` where there are more."""
+    first, *more = command.strip().splitlines()
+    return f"{first} ..." if more else first
+
+
 def status(result: HostResult) -> str:
     """How the command ended: its exit status, the name of the signal, or "" where neither is known."""
     if result.signal is not None:

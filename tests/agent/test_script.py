@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,9 +71,9 @@ def test_no_disk_has_it_and_no_descriptor_of_it_is_handed_on(parent: Parent) -> 
 
 
 def test_a_large_one(parent: Parent) -> None:
-    text = b"# %b\n" % (b"x" * 100) * 10_000 + b"echo $#\n"
+    text = b'echo $#; exec sha256sum < "$0"\n' + b"".join(b"# %d\n" % number for number in range(100_000))
     assert run(parent, text, "a", "b")["rc"] == 0
-    assert parent.output() == b"2\n"
+    assert parent.output().decode() == f"2\n{hashlib.sha256(text).hexdigest()}  -\n"
 
 
 def test_without_a_first_line(parent: Parent) -> None:
@@ -88,7 +89,10 @@ def test_python_by_its_name(parent: Parent) -> None:
 
 def test_an_interpreter_that_isnt_there(parent: Parent) -> None:
     result = run(parent, b"#!/no/such/shell -x\necho never\n")
-    assert (result["rc"], result["error"]) == (None, "/no/such/shell: No such file or directory")
+    assert (result["rc"], result["error"]) == (
+        None,
+        "--script: its interpreter /no/such/shell: No such file or directory",
+    )
 
 
 def test_all_that_it_started_ends_with_it(parent: Parent) -> None:
@@ -133,7 +137,10 @@ class TestWithoutAFileInMemory:
         assert bare.output() == b"a b||"
 
     def test_an_interpreter_that_isnt_there(self, bare: Parent) -> None:
-        assert run(bare, b"#!/no/such")["error"] == "/no/such: No such file or directory"
+        assert (
+            run(bare, b"#!/no/such")["error"]
+            == "--script: its interpreter /no/such: No such file or directory"
+        )
 
     def test_one_that_reads_no_further_than_it_must(self, bare: Parent) -> None:
         assert run(bare, b"exit 7\n#" + b"x" * 300_000)["rc"] == 7

@@ -52,6 +52,12 @@ def test_of_a_result(said: dict[str, Any], verdict: Verdict, code: Code | None) 
     assert (judgement.verdict, judgement.code) == (verdict, code)
 
 
+def test_what_a_host_refuses_is_no_matter_of_its_login_shell() -> None:
+    for error, shell in (("/bin/fish: No such file or directory", True), ("--cwd /x: No such file", False)):
+        judgement = judge_outcome({**PLAIN, "rc": None, "error": error}, Leftover.KEEP)
+        assert (judgement.reason, "login shell" in judgement.remedy) == (error, shell)
+
+
 KILLED = [[7, "sh", 1], [8, "sleep", 1]]
 SURVIVED = [[9, "sudo", 2], *KILLED]
 

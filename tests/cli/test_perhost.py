@@ -43,6 +43,7 @@ def test_the_hosts_are_those_that_it_names(nile: Nile, commands: Path) -> None:
     assert done.events[0]["command"] == "2 commands (--per-host)"
     shown = nile.command("show", "last").out
     assert 'h[001-003] (3): echo "web $NILE_GROUP"\n' in shown
+    assert 'h004 (1): echo "two lines" ...\n' in shown
     nodes = json.loads(nile.command("show", "last", "--json").out)["nodes"]
     assert {node["host"]: node["command"] for node in nodes}["h004"] == 'echo "two lines"\nexit 3\n'
 
