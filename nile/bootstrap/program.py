@@ -98,6 +98,7 @@ RARE = (
     "worker.nearby",
     "worker.memory",
     "worker.refusing",
+    "worker.ports",
     "worker.lacking",
     "worker.peerprogram",
     "worker.peering",

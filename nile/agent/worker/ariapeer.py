@@ -27,7 +27,8 @@ from nile.agent.worker.ariac import Process
 from nile.agent.worker.forking import Failure, Working
 from nile.agent.worker.lookup import LOOPBACK
 from nile.agent.worker.memory import kept
-from nile.agent.worker.peerprogram import CALM_REPORT_S, NO_PORT, TRIES, free_port
+from nile.agent.worker.peerprogram import CALM_REPORT_S, TRIES
+from nile.agent.worker.ports import NO_PORT, free_port
 from nile.agent.worker.register import Register
 from nile.agent.worker.rsync import STALL_S
 from nile.agent.worker.standstill import Standstill, done_by

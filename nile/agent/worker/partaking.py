@@ -6,7 +6,8 @@ from nile.agent.worker import peering, peerprogram
 from nile.agent.worker.lookup import LookUp
 from nile.agent.worker.nearby import Nearby
 from nile.agent.worker.peering import Peering
-from nile.agent.worker.peerprogram import NAMES, free_port
+from nile.agent.worker.peerprogram import NAMES
+from nile.agent.worker.ports import free_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ PROGRAM = (
     "worker.memory",
     "worker.refusing",
     "worker.uplink",
+    "worker.ports",
     "worker.peerprogram",
 )
 NONE = "no Python here has libtorrent 2.0 or later"

@@ -35,17 +35,17 @@ Without standard input it ends at once.
 import errno
 import os
 import select
-import socket
 import time
 
 from nile.agent.worker import lacking, messages, refusing
 from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
+from nile.agent.worker.ports import NO_PORT, free_port
 from nile.agent.worker.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence
+    from typing import Any, Dict, List
 
     Message = Dict[str, Any]
 
@@ -103,8 +103,8 @@ _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
 HOW = ("slots", "limit", "tls", "word", "ports", "refuse", "keep")
+FIRST = 7  # a priority
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
-NO_PORT = "no port of %d to %d is free"
 TRIES = 5  # ports that are found free, and then aren't
 
 
@@ -240,6 +240,9 @@ class Peer:
     def _do_elsewhere(self, message: "Message") -> None:
         for tier, url in enumerate(message["trackers"]):
             self._handle.add_tracker({"url": url, "tier": tier})
+        if message["webs"]:  # they lack the archive alone, the last file; else priorities count late
+            self._session.apply_settings({"initial_picker_threshold": 0})
+            self._handle.file_priority(len(self._wanted) - 1, FIRST)
         for url in message["webs"]:
             self._handle.add_url_seed(url)
 
@@ -339,24 +342,6 @@ class Peer:
 
     def _look(self) -> None:
         self._origins.look(self._handle.get_peer_info())
-
-
-def free_port(ports: "Sequence[int]", tried: int) -> int:
-    """One that nobody has, of those from the first to the last one, if there are any; 0 if there is none.
-
-    Each process begins elsewhere, for there may be several on one machine, and further on after it `tried`.
-    """
-    first, last = ports or (0, 0)
-    count = last - first + 1
-    for number in range(count):
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                one.bind(("", first + (os.getpid() + tried + number) % count))
-            except OSError:
-                continue
-            return int(one.getsockname()[1])
-    return 0
 
 
 def code_of(what: str, error: "Any", seeds: bool) -> str:

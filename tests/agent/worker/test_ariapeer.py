@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker import announcing, aria, ariac, ariapeer, peerprogram
+from nile.agent.worker import announcing, aria, ariac, ariapeer, ports
 from nile.agent.worker.landing import OWN
 from tests.agent.worker.copying import LONGEST_S, NAME, a_loop
 from tests.agent.worker.test_aria import torrent
@@ -240,7 +240,7 @@ def test_it_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     listed = aria.listed(str(tmp_path / "torrent"), aria.names(found), b"\1\1\1\1")
     (tmp_path / "listed").write_bytes(listed)
     told = {"directory": str(tmp_path), "listed": str(tmp_path / "listed"), "tracker": 9, "word": ""}
-    port = peerprogram.free_port([], 0)
+    port = ports.free_port([], 0)
     with subprocess.Popen(["/bin/sleep", "60"]) as worker:
         own = {"port": port, "limit": 0, "most": 0, "pid": worker.pid, "serves": False}
         argv = aria.words(ariac.program(), **told, **own)  # type: ignore[arg-type]

@@ -113,6 +113,25 @@ def test_files_come_by_http_and_what_is_not_there_from_peers(private: Private, t
     assert sum(sent.values()) > 900_000
 
 
+def test_they_get_all_where_nobody_but_a_web_server_is_left(swarm: Swarm, top: Path) -> None:
+    """It hasn't the archive: so that is what hosts get first."""
+    (top.parent / "web").mkdir()
+    (top.parent / "web/nile").symlink_to(top)
+    port = swarm.seed(limit=100_000)
+    swarm.begin(1)
+    swarm.port(11)
+    look(swarm, 1, webs=["http://127.0.0.1:1/"])
+    swarm.connect(11, port)
+    swarm.until(lambda: swarm.progress(11).get("at"))
+    swarm.root.unpeer({"n": 7, "what": SEED})
+    swarm.last(SEED)
+    assert not swarm.has(11, "complete")
+    with serving(top.parent / "web") as (url, _):
+        look(swarm, 1, webs=[url])
+        assert swarm.trouble(11) == ""
+    same(top, swarm.dest(1), PATHS)
+
+
 def test_one_of_the_wrong_content_is_used_by_nobody(swarm: Swarm, top: Path) -> None:
     (top.parent / "web/nile/deep").mkdir(parents=True)
     for path in ("big", "deep/a name"):
