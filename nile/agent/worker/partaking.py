@@ -170,7 +170,10 @@ class Part:
             self._fail(message["code"], message["reason"])
 
     def _lacks(self, pythons: "List[Message]") -> None:
-        """There is no libtorrent: is there an aria2?"""
+        """There is no libtorrent: is there an aria2? (It serves nothing that lies elsewhere.)"""
+        if self._how.get("keep"):
+            self._say(self._number, {"lacks": pythons, "aria2": "", "more": True})
+            return
         from nile.agent.worker.ariac import Look
 
         def found(path: str, version: str) -> None:

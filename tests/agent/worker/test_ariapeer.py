@@ -233,6 +233,18 @@ def test_a_host_without_aria2_says_so(swarm: Swarm, tmp_path: Path, monkeypatch:
     assert next(each for each in swarm.said[11] if "lacks" in each)["aria2"] == ""
 
 
+def test_one_that_is_to_serve_its_own_copy_has_none_of_use(
+    swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swarm.seed()
+    bare(swarm, tmp_path, monkeypatch, keep=True)
+    assert next(each for each in swarm.said[11] if "lacks" in each)["aria2"] == ""
+    swarm.hosts[1].aria({"n": 6, "what": 11})
+    swarm.hosts[1].unpeer({"n": 7, "what": 11})
+    assert "peer" not in swarm.last(11)
+    assert arias() == []
+
+
 def test_it_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     """By itself: nobody is left that tells it to."""
     found = torrent()
