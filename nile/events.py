@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from nile.options import Pacing
+
+NO_PACING = Pacing()
+
 
 class Verdict(StrEnum):
     """A host's final state in a run; every asked host gets exactly one."""
@@ -169,6 +173,14 @@ class Decision(Notice):
 
     number: int = 0
     """By which the job knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paced(Notice):
+    """The user has set how fast the run goes on."""
+
+    pacing: Pacing = NO_PACING
+    """What holds from now on."""
 
 
 @dataclass(frozen=True, slots=True)

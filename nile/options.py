@@ -107,6 +107,18 @@ class RateLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Pacing:
+    """How fast a run goes on; of a change to it, None: that stays as it is."""
+
+    parallel: int | None = None
+    """Logins that one node runs at a time."""
+    fanout: int | None = None
+    """Hosts on which the command runs at one time."""
+    paused: bool | None = None
+    """No further login begins, and no command."""
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Times in seconds; `None` means unlimited."""
 
@@ -206,3 +218,19 @@ class ExecOptions:
     outfit: Outfit = field(default_factory=Outfit)
     per_host: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
     """The line of each asked host, where they aren't all the same: `command` is what they are called then."""
+    batch: int | None = None
+    """Start on so many at a time, and on the next ones once all of these have their verdicts."""
+    canary: int | None = None
+    """Start on so many first, and go on only if the user says so once they have their verdicts."""
+    yes: bool = False
+    """Don't ask: go on by yourself if all canaries are ok, else don't."""
+    max_failures: int | None = None
+    """Where more hosts than that aren't ok, no further one starts."""
+    fail_fast: bool = False
+    """The first host that isn't ok ends the run."""
+
+    @property
+    def held(self) -> bool:
+        """Does a host start only when the root says so? Else it does as soon as it is reached."""
+        bounds = (self.fanout, self.batch, self.canary, self.max_failures)
+        return self.disruptive or any(bound is not None for bound in bounds)

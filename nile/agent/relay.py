@@ -123,7 +123,7 @@ class Relay:
 
         `sent()` is called when a bulk frame with a path leaves this node's memory, or is dropped.
         """
-        if frame.type in wire.BROADCAST:
+        if frame.type in wire.BROADCAST and not frame.path:
             return self._broadcast(frame, now)
         if frame.path:
             return self._forward(frame, now, sent)
@@ -140,6 +140,9 @@ class Relay:
         if frame.type == wire.CANCEL and not self._cancelled:
             self._cancelled = True
             effects += self._give_up_logins()
+        elif frame.type == wire.PACE:  # those below that aren't up yet hear of it with their plan
+            self._shared.update(frame.fields())
+            effects += self._fill(now)
         for child in self.children.values():
             if child.state == UP:
                 effects += self._send(child, frame, now)
@@ -197,12 +200,26 @@ class Relay:
         """Begin as many logins as slots are free."""
         effects: "Effects" = []
         while self._queue and len(self._under_way) < self._shared["parallel"]:
-            child = self._queue.pop(0)
+            place = self._next()
+            if place is None:
+                break
+            child = self._queue.pop(place)
             current = self.children[child.id] is child and child.state == WAITING
             if current and child.permitted and self._wanted(child):
                 self._under_way.add(child.id)
                 effects += self._begin(child, now)
         return effects
+
+    def _next(self) -> "Optional[int]":
+        """Whose turn it is, by the place in the queue; in a pause only theirs whose agents may wait,
+
+        and those who only lead to others.
+        """
+        if not self._shared.get("paused"):
+            return 0
+        entries = enumerate(child.entry for child in self._queue)
+        urgent = (place for place, entry in entries if entry["again"] or not entry["asked"])
+        return next(urgent, None)
 
     def _begin(self, child: Child, now: float) -> "Effects":
         child.state = LOGIN

@@ -26,8 +26,8 @@ PROTOCOL = 1
 # Between the two ends of one link.
 PING, WINDOW = 1, 2
 # Downward.
-_DOWN = range(10, 24)
-PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL, REACH = _DOWN
+_DOWN = range(10, 25)
+PLAN, START, PERMIT, ACK, STDIN, CANCEL, BEAT, END, SIGNED, ADOPT, FORGET, RESUME, TELL, REACH, PACE = _DOWN
 # Upward.
 _UP = range(30, 42)
 HELLO, LOGIN, FAILED, LOST, STARTED, OUTPUT, RESULT, SIGN, TAKEN, REPORT, STATE, REACHED = _UP
@@ -38,7 +38,7 @@ LINK_TYPES = frozenset([PING, WINDOW])
 DOWN_TYPES = frozenset(_DOWN) | {OPEN, CARRY, CLOSE, GRANT}
 UP_TYPES = frozenset(_UP) | {OPENED, CARRY, CLOSE, GRANT}
 # Every node takes these for itself and passes them to all its children.
-BROADCAST = frozenset([STDIN, CANCEL, BEAT])
+BROADCAST = frozenset([STDIN, CANCEL, BEAT, PACE])
 # Of the downward ones, those that a node takes as a relay.
 RELAY_TYPES = frozenset([PERMIT, SIGNED, ADOPT, FORGET, REACH])
 # Counted against a link's window; all others are control frames and go first. A CLOSE must not overtake.

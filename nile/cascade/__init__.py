@@ -33,11 +33,13 @@ from nile.cascade.inputs import (
     Started,
     StdinEnded,
     StdinRead,
+    Steered,
     Ticked,
     Vouched,
 )
 from nile.cascade.machine import BEATS_TO_NOTE, Cascade
 from nile.cascade.orders import CascadeOptions
+from nile.cascade.outstanding import Outstanding, Waits
 from nile.cascade.work import Errand, Job, Neighbours, Tell, Worker
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "Listen",
     "Listening",
     "Neighbours",
+    "Outstanding",
     "Publish",
     "ReadStdin",
     "Recorded",
@@ -76,10 +79,12 @@ __all__ = [
     "Started",
     "StdinEnded",
     "StdinRead",
+    "Steered",
     "Tell",
     "TellRoot",
     "Ticked",
     "Vouch",
     "Vouched",
+    "Waits",
     "Worker",
 ]

@@ -16,7 +16,7 @@ import math
 
 from nile.cascade.healing import BY_CHANCE
 from nile.cascade.hosts import Host
-from nile.cascade.slots import Slots
+from nile.cascade.slots import OPEN, Gate, Slots
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement, judge_lost, judge_outcome, whole
 from nile.events import Code, Verdict
@@ -35,8 +35,8 @@ AWAKE_S = 3.0
 class Departures(Slots):
     """Slots for starts, at most `limit` at one time, that only those get whom nobody needs as a way."""
 
-    def __init__(self, limit: int | None, plan: Plan, tree: Tree) -> None:
-        super().__init__(len(tree.hosts) + 1 if limit is None else limit)
+    def __init__(self, limit: int | None, plan: Plan, tree: Tree, gate: Gate = OPEN) -> None:
+        super().__init__(len(tree.hosts) + 1 if limit is None else limit, gate)
         self._tree = tree
         self._depths = _depths(plan)
         self._held: dict[int, list[tuple[int, Host]]] = {}
@@ -82,7 +82,7 @@ class Departures(Slots):
             return True
         super().give_back(host)
         if waits_for is not None:
-            self._held.setdefault(waits_for, []).append((host.rank, host))
+            self._held.setdefault(waits_for, []).append((host.turn, host))
         return False  # one that is out of contact is offered again when it says where it stands
 
     def _look_again(self, node: int) -> None:
@@ -110,6 +110,14 @@ class Departures(Slots):
                 return False
             node = above.parent
         return True
+
+
+def start_slots(options: ExecOptions, plan: Plan, tree: Tree, gate: Gate, *, held: bool) -> Slots:
+    """Slots for the starts of a run's command; without a bound where hosts aren't `held`."""
+    if options.disruptive:
+        return Departures(options.fanout, plan, tree, gate)
+    all_hosts = len(tree.hosts) + 1 if held else None
+    return Slots(options.fanout or all_hosts, gate)
 
 
 class Wakes:

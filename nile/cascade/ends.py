@@ -69,7 +69,7 @@ class Ends:
         """Give the verdict, if none was given before."""
         if host.over:
             return []
-        host.verdict = judgement.verdict
+        host.verdict, host.why = judgement.verdict, judgement.reason
         self.judged.append(host)
         self._starts.give_back(host)
         self._stdin.over(host.id)

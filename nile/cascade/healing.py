@@ -93,6 +93,9 @@ class Healer:
         self._outlives_s = max(plan.timeouts.lease_s + grace_s, plan.timeouts.connect_s) + MARGIN_S
         self.ending = False
         """The run was cancelled: only those are looked after that have a command to end."""
+        self._paused = False
+        """No login begins: nobody is slow."""
+        self._resumed_s = -math.inf
         self._stealing = Stealing(tree)
         self._taken_from: dict[int, int] = {}
         self._troubles: dict[int, _Trouble] = {}
@@ -143,7 +146,7 @@ class Healer:
         if host.absence is not None:
             trouble.not_before_s = host.absence.next_s(t)
         else:
-            trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if self._was_here(host) else t
+            trouble.not_before_s = t + _backoff_s(len(trouble.tried) - 1) if host.was_here else t
         if host.t_ready_s is None and code not in FINAL:
             self._count_failure(parent, code)
 
@@ -183,6 +186,13 @@ class Healer:
         if failures[code] >= BARREN:
             self._barren.add(parent)
 
+    def hold(self, paused: bool, t: float) -> None:
+        """From now on no login begins, or they do again."""
+        if self._paused and not paused:
+            self._resumed_s = t
+            self._stirred = True
+        self._paused = paused
+
     def stir(self) -> None:
         """What was decided can't be done: decide anew."""
         self._stirred = True
@@ -198,11 +208,11 @@ class Healer:
         decisions: list[Decision] = []
         for trouble in self._urgent(t):
             decisions += self._about(trouble, places, t)
-        if ticked and not self.ending:
+        if ticked and not (self.ending or self._paused):
             decisions += self._unheard(t)
         for relay, code in self._left_behind(t) if ticked or self._barren else ():
             decisions += self._move_below(relay, code, places)
-        if ticked and not self.ending:
+        if ticked and not (self.ending or self._paused):
             for host, thief in self._stealing.take(places, t - self._patience_s()):
                 self._taken_from[host.id] = host.parent
                 decisions.append(Place(host, thief))
@@ -224,7 +234,7 @@ class Healer:
         for relay in [self._tree[node] for node in self._tree.relays]:
             if relay.contact is not Contact.UP or relay.ended or relay.attached_s >= before_s:
                 continue
-            if self._reported.get(relay.id, 0.0) >= before_s:
+            if max(self._reported.get(relay.id, 0.0), self._resumed_s) >= before_s:
                 continue
             overdue = [each for each in self._waiting(relay) if each.placed_s < before_s]
             if relay.id in self._barren:  # nobody had room for these
@@ -242,7 +252,7 @@ class Healer:
     def _about(self, trouble: _Trouble, places: Places, t: float) -> Iterator[Decision]:
         host = trouble.host
         if host.contact is not Contact.NONE:
-            if self._was_here(host) and self._hopeless(trouble, t):  # whatever answers now comes too late
+            if host.was_here and self._hopeless(trouble, t):  # whatever answers now comes too late
                 yield GiveUp(host, trouble.code, trouble.reason)
             return
         if self.ending and not self._tree.waiting_below(host):
@@ -250,7 +260,7 @@ class Healer:
         if not self._needed(host) or self._hopeless(trouble, t):
             yield GiveUp(host, trouble.code, trouble.reason)
             return
-        if t < trouble.not_before_s:
+        if t < trouble.not_before_s or self._kept_back(host):
             return
         parent = self._next_way(trouble, places)
         if parent is not None:
@@ -269,7 +279,7 @@ class Healer:
 
         It may be one of many dead hosts, and these are waited for one after another.
         """
-        if not trouble.timeouts or self._was_here(trouble.host):
+        if not trouble.timeouts or trouble.host.was_here:
             return None
         connect_s = self._plan.timeouts.connect_s
         return min(connect_s, max(connect_s / SECOND, PATIENCE_LOGINS * self._median_s()))
@@ -282,7 +292,7 @@ class Healer:
         host, tried = trouble.host, trouble.tried
         if host.absence is not None:  # what it doesn't answer now it will answer when it is back
             return places.best(host, (), host.parent, beyond=True)
-        waits = self._was_here(host)
+        waits = host.was_here
         last = len(tried) >= MOST_PATHS - 1 or trouble.timeouts >= MOST_TIMEOUTS - 1
         if (
             last
@@ -308,16 +318,16 @@ class Healer:
     def _needed(self, host: Host) -> bool:
         return not host.over or self._tree.needed(host)
 
-    def _was_here(self, host: Host) -> bool:
-        """Does an agent of it perhaps wait to be adopted?"""
-        return host.may_have_started or host.t_ready_s is not None
+    def _kept_back(self, host: Host) -> bool:
+        """Does a pause keep it back? A leaf that is to be its relay then may not know of the pause."""
+        return self._paused and not host.urgent
 
     def _hopeless(self, trouble: _Trouble, t: float) -> bool:
         if trouble.host.absence is not None:
             return t >= trouble.host.absence.until_s
         if trouble.code in FINAL or trouble.breaks > MOST_BREAKS:
             return True
-        if self._was_here(trouble.host):
+        if trouble.host.was_here:
             return t >= trouble.since_s + self._outlives_s
         return len(trouble.tried) >= MOST_PATHS or trouble.timeouts >= MOST_TIMEOUTS
 
@@ -356,10 +366,10 @@ class Healer:
                 continue
             if code is not None and host.contact is not Contact.WAITING:
                 continue
-            if self.ending and not self._tree.waiting_below(host):
+            if self._kept_back(host) or (self.ending and not self._tree.waiting_below(host)):
                 continue
             parent = places.best(host, avoid)
-            if parent is None and self._was_here(host):  # its lease doesn't wait until there is room
+            if parent is None and host.was_here:  # its lease doesn't wait until there is room
                 parent = places.best(host, avoid, beyond=True)
             if parent is not None:
                 places.took(host, parent)

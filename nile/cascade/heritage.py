@@ -52,6 +52,8 @@ class Heritage:
     roots: int
     elapsed_s: float
     hosts: dict[str, Known]
+    paused: bool = False
+    """It was paused."""
 
     @property
     def first_epoch(self) -> int:

@@ -59,9 +59,12 @@ class Host:
     node: PlanNode
     id: int = field(init=False)
     """Its id in the plan."""
+    turn: int = field(init=False)
+    """Of those that wait for their turn the lowest one has it."""
     name: str = field(init=False)
     """Its name in the plan."""
     rank: int
+    """Its place among the hosts that were asked for."""
     parent: int
     """Who logs in to it now; the plan has who was to do so first."""
     children: list[int]
@@ -96,6 +99,8 @@ class Host:
     """It was told to start a command that may cut it off: nobody is hung below it any more."""
     silent: bool = False
     """With such a command its link fell silent: only what a login finds says what became of it."""
+    kept_free: bool = False
+    """It is to start such a command before others: nobody is hung below it, who would have to go first."""
     absence: Absence | None = None
     """It is waited for."""
     booted_anew: bool = False
@@ -114,6 +119,8 @@ class Host:
     """When its command may have started first."""
     placed_s: float = 0.0
     """When it was last given to a node."""
+    lost_s: float = 0.0
+    """When it was last lost, or a login to it failed."""
     attached_s: float = 0.0
     """When it was last attached."""
     heard_s: float = 0.0
@@ -121,6 +128,8 @@ class Host:
     outcome: dict[str, Any] | None = None
     """The agent's RESULT, while its output is still on the way."""
     verdict: Verdict | None = None
+    why: str = ""
+    """The reason of its verdict."""
     committed: bool = False
     """Its verdict is in the store (always so for one that only relays)."""
     ended: bool = False
@@ -139,7 +148,7 @@ class Host:
     """Why the root didn't sign for the login to this host."""
 
     def __post_init__(self) -> None:
-        self.id, self.name = self.node.id, self.node.host
+        self.id, self.name, self.turn = self.node.id, self.node.host, self.rank
         self.links_lost()
 
     def links_lost(self) -> None:
@@ -151,6 +160,16 @@ class Host:
     def alive(self) -> bool:
         """Does an agent run there that the root may hear of?"""
         return self.contact is Contact.UP and not self.ended
+
+    @property
+    def was_here(self) -> bool:
+        """May an agent of it wait to be adopted?"""
+        return self.may_have_started or self.t_ready_s is not None
+
+    @property
+    def urgent(self) -> bool:
+        """Is it logged in to in a pause, too? Its agent may wait, or it only leads to others."""
+        return self.was_here or not self.node.asked
 
     @property
     def in_doubt(self) -> bool:

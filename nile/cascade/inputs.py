@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade.actions import Sign
-from nile.options import RateLimits
+from nile.options import Pacing, RateLimits
 
 FRAME_NAMES = {
     value: name
@@ -155,6 +155,13 @@ class Limited:
 
 
 @dataclass(frozen=True, slots=True)
+class Steered:
+    """The user wants the run to go on faster, slower, or not for a while."""
+
+    pacing: Pacing
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The user wants it to end: commands get SIGTERM, `grace_s`, SIGKILL."""
 
@@ -191,6 +198,7 @@ Input = (
     | Recorded
     | Concluded
     | Limited
+    | Steered
     | Interrupted
     | Ticked
     | Slept

@@ -14,7 +14,6 @@ from nile.agent.core import STREAMS
 from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send
-from nile.cascade.departing import Departures
 from nile.cascade.ends import Ends
 from nile.cascade.heritage import inherit
 from nile.cascade.hosts import Contact, Host
@@ -36,15 +35,17 @@ from nile.cascade.inputs import (
     Started,
     StdinEnded,
     StdinRead,
+    Steered,
     Ticked,
     Vouched,
     frame_name,
 )
 from nile.cascade.mending import Mender
 from nile.cascade.orders import WINDOW, CascadeOptions, Orders
+from nile.cascade.outstanding import Outstanding, outstanding
 from nile.cascade.permits import Permits
 from nile.cascade.placing import PENDING
-from nile.cascade.slots import Slots
+from nile.cascade.reins import Reins
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement, integer, text, told
@@ -68,19 +69,20 @@ class Cascade:
         self._orders = Orders(plan, options, self._tree)
         self._begun = 0.0
         self._beat = 0
-        self._logins = Slots(plan.limits.logins)
-        fanout = options.exec.fanout
-        self._starts = Departures(fanout, plan, self._tree) if options.exec.disruptive else Slots(fanout)
+        heritage = options.heritage
+        self._reins = Reins(plan, options, self._tree)
+        self._logins, self._starts = slots = self._reins.slots
         self._stdin = StdinBroadcast(options.exec.stdin, (host.id for host in self._asked()))
-        if options.heritage is not None:
-            inherit(self._tree, options.heritage, self._starts)
-            self._beat = options.heritage.first_beat
-        slots = (self._logins, self._starts)
+        if heritage is not None:
+            inherit(self._tree, heritage, self._starts)
+            self._beat = heritage.first_beat
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
         self._work = Work(options.job, options.worker, self._tree, self._orders.frame, self._decide)
         self._permits = Permits(options, self._tree, self._orders, slots)
         self._unsettled_at = 0.0
+        self._interrupted = False
+        """By the user."""
         self._give_up_at: float | None = None
         self._cancel: Send | None = None
         self._finished = False
@@ -95,19 +97,24 @@ class Cascade:
         t = now - self._begun
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
+        actions += self._look_out(t)
         actions += self._work.verdicts(self._ends.judged, t)
         if self._give_up_at is None:
             actions += self._permits.release(t)
             actions += self._stdin.more()
         if not self._ends.open:
             self._finished = True
-            summary = self._ends.summary(t, interrupted=self._give_up_at is not None)
+            summary = self._ends.summary(t, interrupted=self._interrupted)
             actions += [Publish(summary), Finish()]
         return actions
 
     def unfinished(self) -> list[str]:
         """Asked hosts that have no verdict yet."""
         return [host.name for host in self._asked() if host.verdict is None]
+
+    def outstanding(self) -> list[Outstanding]:
+        """Who has no verdict yet, and why."""
+        return outstanding(self._tree, self._reins.pace)
 
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node."""
@@ -133,6 +140,8 @@ class Cascade:
                 return self._stdin.data(data)
             case StdinEnded():
                 return self._stdin.end()
+            case Answered(_, yes) if self._reins.caution.asking:
+                return self._reins.caution.answered(yes)
             case (
                 RootSaid()
                 | RootWorkerEnded()
@@ -148,7 +157,10 @@ class Cascade:
                 return self._work.concluded(t)
             case Limited(limits):
                 return self._work.limited(limits, t)
+            case Steered(pacing) if self._give_up_at is None:
+                return self._reins.steer(pacing, self._mender, t)
             case Interrupted(grace_s):
+                self._interrupted = True
                 return self._interrupt(grace_s, t)
             case Ticked(settled):
                 return self._tick(t, settled)
@@ -172,7 +184,14 @@ class Cascade:
         )
         if heritage:
             t = heritage.elapsed_s
-            return [Publish(started), *self._mender.inherit(t), *self._permits.release(t)]
+            self._mender.healer.hold(self._reins.pace.paused, t)
+            inherited = [
+                *self._reins.pace.begin(),
+                *self._reins.caution.inherit(),
+                *self._mender.inherit(t),
+                *self._look_out(t),
+            ]
+            return [Publish(started), *inherited, *self._permits.release(t)]
         top = tuple(self._orders.entry(self._tree[child]) for child in self._tree.top)
         self._permits.offer_below(ROOT_ID)
         return [Publish(started), *self._work.begin(0.0), Adopt(top), *self._permits.release(0.0)]
@@ -320,7 +339,7 @@ class Cascade:
         if host.over:
             return
         if self._starts.bounded:
-            self._starts.offer(host.rank, host)
+            self._starts.offer(host.turn, host)
         else:
             host.may_have_started = True
 
@@ -341,6 +360,7 @@ class Cascade:
             host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
+        actions += [self._orders.send(host.id, wire.PACE, body) for body in self._reins.pace.unknown()]
         actions += self._mender.reconcile(host, listed, t)  # first: with its start it may be gone
         actions += self._mender.claimed(host, trace, held, t)
         actions += self._work.again(host)
@@ -370,6 +390,7 @@ class Cascade:
         if host.started:
             return []
         host.started = True
+        host.start_s = t if host.start_s is None else host.start_s
         host.leaving = self._options.exec.disruptive
         self._stdin.started(host.id)
         return [Publish(HostStarted(host.name, t), host.id), *self._work.started(host, t)]
@@ -410,9 +431,12 @@ class Cascade:
         self._beat += 1
         if not settled:
             self._unsettled_at = t
-        actions: list[Action] = [Send(Frame(wire.BEAT, body=wire.dumps(self._beat)))]
+        actions: list[Action] = [
+            Send(Frame(wire.BEAT, body=wire.dumps(self._beat))),
+            *self._reins.pace.beat(),
+        ]
         if self._beat % BEATS_TO_NOTE == 0:
-            actions.append(Publish(RunGoesOn(interrupted=self._give_up_at is not None)))
+            actions.append(Publish(RunGoesOn(interrupted=self._interrupted)))
         if self._cancel is not None:
             actions.append(self._cancel)  # again and again, for those that are attached meanwhile
         if self._give_up_at is not None and t >= self._give_up_at:
@@ -427,10 +451,23 @@ class Cascade:
         self._give_up_at = t + grace_s + ORPHANED_S
         self._mender.healer.ending = True
         self._cancel = Send(Frame(wire.CANCEL, body=wire.dumps({"grace": grace_s})))
-        actions = [*self._work.interrupted(t), Publish(RunGoesOn(interrupted=True)), self._cancel]
+        actions = [
+            *self._work.interrupted(t),
+            Publish(RunGoesOn(interrupted=self._interrupted)),
+            self._cancel,
+        ]
         for host in self._tree.hosts.values():
             if host.absence is not None or (host.contact is Contact.NONE and not host.may_have_started):
                 actions += self._ends.cancelled(host, t)
+        return actions
+
+    def _look_out(self, t: float) -> list[Action]:
+        """What follows from the verdicts that were given just now: perhaps nobody starts any more."""
+        if self._give_up_at is not None:
+            return []
+        actions = self._reins.judged(self._ends.judged, self._mender, t)
+        if ends := self._reins.ends:
+            return [*actions, *ends, *self._interrupt(self._options.exec.grace_s, t)]
         return actions
 
     def _asked(self) -> list[Host]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
@@ -17,6 +17,7 @@ from nile.cascade.placing import PENDING
 from nile.cascade.slots import Slots
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
+from nile.cascade.verdicts import judge_failed
 from nile.events import Code, Notice
 from nile.topology.model import ROOT_ID, Plan
 
@@ -45,6 +46,7 @@ class Mender:
         """A login failed, or a link was lost."""
         if self._options.relays_only:  # whoever waits for a host behind it is to hear of it at once
             return self.ends.dismiss(host, code, reason, t)
+        host.lost_s = t
         departed = self._departed(host, failed, code, reason, t)
         if failed:
             self.healer.failed(host, code, reason, t)
@@ -162,7 +164,7 @@ class Mender:
         self._logins.give_back(host)
         if self._logins.bounded:
             # Whoever may have a command that waits for its adoption comes first.
-            self._logins.offer(host.id - (FIRST if host.t_ready_s is not None else 0), host)
+            self._logins.offer(host.id - (FIRST if host.urgent else 0), host)
         code = False
         if parent != ROOT_ID:
             relay = self._tree[parent]
@@ -181,6 +183,19 @@ class Mender:
         for child in [self._tree[each] for each in host.children]:
             if not child.ended and child.contact is not Contact.NONE:
                 actions += self.gone(child, False, Code.PARENT, self.ends.why(host, code, reason), t)
+        return actions
+
+    def excuse(self, hosts: Iterable[Host], why: str, t: float) -> list[Action]:
+        """These are to start no more: of them, whoever can't have started is cancelled."""
+        actions: list[Action] = []
+        for host in sorted(hosts, key=lambda host: (-self._tree.stage(host.id), host.id)):
+            if host.over or host.in_doubt:
+                continue
+            actions += self.ends.judge(host, judge_failed(Code.CANCELLED, why, ""), t)
+            # A login under way goes on: an agent that may be there already is to be told that it's over.
+            away = host.contact in (Contact.WAITING, Contact.NONE)
+            if away and not self._tree.needed(host):
+                actions += self._give_up(host, Code.CANCELLED, why, t)
         return actions
 
     # What an agent says that was attached anew.
@@ -207,7 +222,7 @@ class Mender:
         if self._starts.bounded and not host.start_in:  # a former root hasn't told it either
             host.may_have_started, host.start_s = False, None
             self._starts.give_back(host)
-            self._starts.offer(host.rank, host)
+            self._starts.offer(host.turn, host)
             return []
         return [self._orders.start(host, t)]
 

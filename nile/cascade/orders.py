@@ -77,6 +77,7 @@ class Orders:
             "orphan": (OnOrphan.KILL if what.stdin else what.on_orphan).value,
             "window": WINDOW,
             "parallel": self._plan.limits.parallel,
+            "paused": False,
             "job": {
                 "command": f"{first}{worker.command if worker else self._line()}",
                 "timeout": None if timeouts.command_s is None else timeouts.command_s + first_s,
@@ -115,8 +116,8 @@ class Orders:
             "groups": " ".join(groups),
             "asked": host.node.asked,
             "line": self._options.exec.per_host.get(host.name, ""),
-            "hold": self._options.exec.fanout is not None or self._options.exec.disruptive,
-            "again": known or host.may_have_started,
+            "hold": self._options.exec.held,
+            "again": host.was_here,
             "have": dict(host.received),
             "permit": host.permitted,
             "relay": host.id in self._tree.relays,

@@ -85,7 +85,7 @@ class Places:
     def _able(self, host: Host) -> bool:
         return (
             host.contact is Contact.UP
-            and not (host.ended or host.leaving)
+            and not (host.ended or host.leaving or host.kept_free)
             and host.id not in self._barren
             and may_relay(self._spec(host))
             and self._tree.attached(host.id)

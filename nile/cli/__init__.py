@@ -39,7 +39,7 @@ COMMANDS = {
     "rollback": Entry("nile.cli.rollback", "Make the release before current again, on all hosts together."),
     "gather": Entry("nile.cli.gather", "Bring files back from hosts, into a directory for each."),
     "attach": Entry("nile.cli.attach", "Go on with a run whose root died."),
-    "ctl": Entry("nile.cli.ctl", "See where a run under way stands, from another terminal."),
+    "ctl": Entry("nile.cli.ctl", "See where a run under way stands, or slow it down, from another terminal."),
     "stop": Entry("nile.cli.stop", "End a run under way, from another terminal."),
     "plan": Entry("nile.cli.plan", "Show the tree that a run would take, and its predicted time."),
     "simulate": Entry("nile.cli.simulate", "Predict a run's time, and what happens when hosts die."),

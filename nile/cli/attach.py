@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nile.cli import recorded
+from nile.cli.caution import check_canaries
 from nile.cli.common import allow_descriptors
 from nile.cli.completing import run_ids
 from nile.cli.outfitting import variables
+from nile.cli.showing import check_showing, showing_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 
 
 @click.command("attach", short_help="Go on with a run whose root died.")
-@click.option("-b", "--gather", is_flag=True, help="Gather equal output under the folded set of its hosts.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; of the summary only hosts that aren't ok.")
-@click.option("-S", "--largest-rc", is_flag=True, help="Exit with the largest status of all hosts.")
-@click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md).")
+@showing_options
+@click.option(
+    "-y", "--yes", is_flag=True, help="Don't ask what to do after the run's canaries: go on if all are ok."
+)
 @click.option(
     "--env",
     metavar="K=V",
@@ -46,6 +48,7 @@ def command(run: str, env: tuple[str, ...], **given: Any) -> int:
     """
     from nile.controller import check_attachable
 
+    check_showing(given)
     screen = recorded.screen()
     with recorded.open_store() as store:
         record = store.run(run)
@@ -79,6 +82,7 @@ def _with_script(handover: Handover, store: Store, record: RunRecord) -> Handove
 
 
 def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, given: dict[str, Any]) -> int:
+    from nile.cascade.caution import canaries
     from nile.cli.following import Show, finish
     from nile.cli.secrets import ask_secret
     from nile.controller import heritage, prepare
@@ -86,12 +90,15 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
     from nile.store import RunContext
 
     allow_descriptors()
-    options, notices, control = handover.exec, list[str](), recorded.control_of(record.run)
+    handover = replace(handover, exec=replace(handover.exec, yes=handover.exec.yes or given["yes"]))
+    check_canaries(handover.exec, canaries(handover.plan, handover.hosts, handover.exec))
+    options, notices = handover.exec, list[str]()
+    control = recorded.control_of(record.run, handover.plan, options, paused=handover.paused)
     with store.recorder(RunContext.here(tuple(sys.argv))) as recorder:
 
         def take_over() -> Heritage:
             recorder.take_over(record)
-            return heritage(store, record, time.time())
+            return heritage(store, record, time.time(), paused=handover.paused)
 
         engine = prepare(
             record.run,

@@ -45,7 +45,7 @@ def carry_out(
     context = RunContext.here(given.get("argv") or tuple(sys.argv), plan_text(chosen.plan))
     with keeping(given, context, handover) as kept:
         notices: list[str] = []
-        control = control_of(run_id)
+        control = control_of(run_id, chosen.plan, options)
         engine = prepare(
             run_id,
             chosen.plan,

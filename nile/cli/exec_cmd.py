@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nile.cli.caution import begin, cautious_options, exec_values
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
 from nile.cli.completing import run_ids
 from nile.cli.outfitting import check_substitution, outfit, outfit_options, redacted
+from nile.cli.showing import check_showing, showing_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ Examples:
   nile exec --per-host commands.yaml             as that file says for each host
   nile exec -g web --subst -- 'echo %h has rank %r'
   nile exec --retry-failed last                  once more, where it wasn't ok
+  nile exec -a --canary 2 --batch 50 --max-failures 5% -- ./update    two first, then ask
 """
 
 
@@ -45,10 +48,7 @@ Examples:
 @click.option(
     "-u", "--command-timeout", "timeout_s", metavar="S", type=Seconds(), help="For the command on a host."
 )
-@click.option("-b", "--gather", is_flag=True, help="Gather equal output under the folded set of its hosts.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; of the summary only hosts that aren't ok.")
-@click.option("-S", "--largest-rc", is_flag=True, help="Exit with the largest status of all hosts.")
-@click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md).")
+@showing_options
 @click.option("--stdin", is_flag=True, help="Broadcast standard input to all hosts. Default: /dev/null.")
 @click.option(
     "--leftover",
@@ -105,6 +105,7 @@ Examples:
     help="A YAML file of host sets and their commands, in place of a command; without -w, -g and -a the "
     "hosts are those that it names.",
 )
+@cautious_options
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     selection: SelectionOptions, words: tuple[str, ...], timeout_s: float | None, **given: Any
@@ -125,7 +126,8 @@ def command(
         timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
         chosen = replace(chosen, plan=replace(chosen.plan, timeouts=timeouts))
     given["argv"] = redacted(given.get("argv") or sys.argv, words)
-    return run(chosen, what, given)
+    code = begin(chosen, what, given, everything=selection.everything)
+    return run(chosen, what, given) if code is None else code
 
 
 def _what(
@@ -143,7 +145,7 @@ def _what(
             _check_length(line, given)
         count = len(set(lines.values()))
         name = f"{count} command{'s' * (count > 1)} (--per-host)"
-        return chosen, replace(options(name, given), per_host=lines)
+        return chosen, replace(options(name, given, len(chosen.hosts)), per_host=lines)
     given["script"] = script = _script(given, words)
     line = shlex.join((script.name, *words)) if script else " ".join(words)
     if not line.strip():
@@ -154,7 +156,8 @@ def _what(
         if "-" in selection.hostfiles:
             remedy = "put the hosts into a file, or the input"
             raise UsageError(f"{other} and --hostfile - can't go together", remedy=remedy)
-    return select(selection), options(line, given)
+    chosen = select(selection)
+    return chosen, options(line, given, len(chosen.hosts))
 
 
 def _script(given: dict[str, Any], words: tuple[str, ...]) -> Script | None:
@@ -169,8 +172,8 @@ def _script(given: dict[str, Any], words: tuple[str, ...]) -> Script | None:
     return read_script(given["script"], words)
 
 
-def options(line: str, given: dict[str, Any]) -> ExecOptions:
-    """What the options say of the command; raises UsageError where they contradict each other."""
+def options(line: str, given: dict[str, Any], hosts: int = 0) -> ExecOptions:
+    """What the options say of the command, for so many hosts; UsageError where they contradict each other."""
     from nile.options import ExecOptions, Leftover, OnOrphan
 
     if given["stdin"] and sys.stdin is None:
@@ -181,8 +184,7 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
     if given["stdin"] and given["on_orphan"] not in (None, "adopt"):
         remedy = "a host that loses its parent misses a part of the input, so its command ends"
         raise UsageError("--stdin and --on-orphan can't go together", remedy=remedy)
-    if given["as_json"] and given["gather"]:
-        raise UsageError("--json and -b can't go together", remedy="leave one of the two out")
+    check_showing(given)
     wait_back_s = given["wait_back_s"]
     disruptive = _is_disruptive(given)
     if disruptive:
@@ -200,6 +202,7 @@ def options(line: str, given: dict[str, Any]) -> ExecOptions:
         idempotent=given["idempotent"],
         disruptive=disruptive,
         wait_back_s=wait_back_s,
+        **exec_values(given, hosts),
     )
 
 

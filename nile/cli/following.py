@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nile.cli.caution import is_at_terminal
+from nile.cli.enter import Enter
+from nile.cli.showing import bodies
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from nile.report.outdir import OutDir
     from nile.store import Store
 
+HINT = "; Enter says who is out"
 IDLE_S = 0.2
 """How often the status line is looked after while nothing happens."""
 
@@ -53,21 +58,24 @@ class Show:
     ) -> None:
         """`known` are the verdicts that there were before."""
         from nile.cli.background import Departure
-        from nile.report import Fold, JsonLines, Live, Progress, Several, Summary
+        from nile.report import JsonLines, Progress, Several, Summary
 
         self.results: list[HostResult] = []
         self.interrupted = False
         self._question: Question | None = None
         """What the user was asked and hasn't answered."""
+        people = not (given["as_json"] or given.get("leaving"))
+        wanted = people and is_at_terminal(stdin=given.get("stdin", False))
+        self._enter = Enter(wanted=wanted)
         self._known = known
         self._screen = screen
-        self._progress = None if given["quiet"] or given["as_json"] else Progress(screen)
+        self._progress = None if given["quiet"] or given["as_json"] else Progress(screen, hint=HINT * wanted)
         renderers: list[Renderer] = []
         if given["as_json"]:
             renderers.append(JsonLines(screen, store.output_reader(run_id)))
         else:
-            body = Fold(screen, store.chunk_reader(run_id)) if given["gather"] else Live(screen)
-            renderers += [body, Summary(screen, quiet=given["quiet"])]
+            renderers += bodies(screen, store.chunk_reader(run_id), given)
+            renderers.append(Summary(screen, quiet=given["quiet"]))
         self.outdir: OutDir | None = None
         if given.get("outdir"):
             from nile.report.outdir import OutDir
@@ -91,7 +99,9 @@ class Show:
         from nile.errors import StoreError, TakenOverError
         from nile.events import Asked
 
-        serving = control.serving(engine.interrupt, engine.conclude, engine.limit)
+        serving = control.serving(
+            engine.interrupt, engine.conclude, engine.limit, engine.steer, engine.outstanding
+        )
         with serving, Interrupts(engine.interrupt, grace_s, self._say) as interrupts:
             self._look_at(control)
             try:
@@ -100,6 +110,8 @@ class Show:
                     self._handle(event)
                     if isinstance(event, Asked):
                         self._question = Question(event.text, event.number, self._say)
+                    if self._question is None and self._enter.pressed():
+                        self._say_who_is_out(control)
                     if self._question and (said := self._question.answer()) is not None:
                         engine.answer(self._question.number, said)
                         self._question = None
@@ -120,6 +132,11 @@ class Show:
             raise UsageError(f"no other terminal could end it: {control.trouble}", remedy=remedy)
         if control.trouble:
             self._say(f"nile: no other terminal can look at this run, or end it: {control.trouble}\n")
+
+    def _say_who_is_out(self, control: Control) -> None:
+        from nile.cli.underway import describe
+
+        self._say("".join(f"nile: {line}\n" for line in describe(control.status())))
 
     def _handle(self, event: Event | None) -> None:
         from nile.events import HostResult, RunEnded, RunStarted

@@ -12,17 +12,20 @@ from nile.events import Verdict
 
 if TYPE_CHECKING:
     from nile.control import Control
+    from nile.options import ExecOptions
     from nile.report import Screen
     from nile.store import RunRecord, Store
+    from nile.topology.model import Plan
 
 SHORTEST_ID = 8
 
 
-def control_of(run_id: str) -> Control:
+def control_of(run_id: str, plan: Plan, options: ExecOptions, *, paused: bool = False) -> Control:
     """What answers for a run of this process while it is under way."""
     from nile.control import Control
+    from nile.options import Pacing
 
-    return Control(control_directory(), run_id)
+    return Control(control_directory(), run_id, Pacing(plan.limits.parallel, options.fanout, paused))
 
 
 def control_directory() -> Path:

@@ -40,9 +40,12 @@ def root_of(reference: str) -> Iterator[Remote]:
     record = _record(reference)
     if refusal := _why_not(record):
         raise refusal
+    where = f"run {record.run}"
     try:
         yield Remote(recorded.control_directory(), record.run)
-    except (NoAnswerError, RefusedError) as error:
+    except RefusedError as error:
+        raise UsageError(f"its root can't do that: {error}", where=where) from None
+    except NoAnswerError as error:
         raise _no_answer(reference, error) from None
 
 
@@ -123,6 +126,7 @@ def describe(status: dict[str, Any]) -> list[str]:
         f"run {status['run']}, {status['state']} for {since}: {visible(status['command'])}",
         f"{plural(status['hosts'], 'host')}: {', '.join(counts)}",
     ]
+    lines += _pace(status["pace"])
     if status["copies"]:
         from nile.topology.amounts import size
 
@@ -130,6 +134,16 @@ def describe(status: dict[str, Any]) -> list[str]:
         part = f"{100 * copies['part']:.0f} % of {size(copies['bytes_whole'])}"
         lines.append(f"copied: {part}, {size(copies['bytes_per_s'])}/s")
     return [*lines, *_still_out(status)]
+
+
+def _pace(pace: dict[str, Any]) -> list[str]:
+    """Whether it is paused, and how much goes on at one time."""
+    said = [f"{pace['parallel']} logins of a node at a time"] if pace["parallel"] else []
+    said += [f"the command on {pace['fanout']} hosts at one time"] if pace["fanout"] else []
+    paused = (
+        ["paused: no further logins and starts (`nile ctl RUN resume` goes on)"] if pace["paused"] else []
+    )
+    return [*paused, *([f"pace: {', '.join(said)}"] if said else [])]
 
 
 WORDS = {"out": "not reached yet", "up": "up", "running": "running"}
@@ -153,4 +167,39 @@ def _still_out(status: dict[str, Any]) -> list[str]:
             longest = max(0.0, status["elapsed_s"] - min(host["since_s"] for host in hosts))
             names = heading(host["host"] for host in hosts)
             lines.append(f"{words}, for up to {duration(longest)}: {names}")
+            lines += _waiting(hosts, status["elapsed_s"])
     return lines
+
+
+WAITS = {
+    "pause": "kept back by the pause",
+    "parent": "wait until {} is up",
+    "queue": "wait for their turn to be logged in to by {}",
+    "login": "being logged in to by {}",
+    "contact": "out of contact, and looked for",
+    "turn": "wait for their turn to start",
+    "start": "told to start",
+    "command": "the command runs",
+    "output": "the last of what they wrote is on its way",
+    "back": "away, to come back",
+}
+MOST_LINES = 12
+
+
+def _waiting(hosts: list[dict[str, Any]], elapsed_s: float) -> list[str]:
+    """By stage: what these hosts wait for, those that wait longest first; a line each, and not too many."""
+    from nile.report.folding import folded, heading
+    from nile.report.wording import duration
+
+    groups: defaultdict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
+    for host in hosts:
+        if host.get("waits") in WAITS:
+            groups[host["stage"], host["waits"]].append(host)
+    lines = []
+    for (stage, waits), group in sorted(groups.items()):
+        longest = max(0.0, elapsed_s - min(host["waits_since_s"] for host in group))
+        words = WAITS[waits].format(folded(host["below"] for host in group))
+        names = heading(host["host"] for host in group)
+        lines.append(f"  stage {stage}, {words}, for up to {duration(longest)}: {names}")
+    more = [f"  and {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []
+    return [*lines[:MOST_LINES], *more]

@@ -10,7 +10,7 @@ from typing import Any
 
 from nile.control.server import entered
 from nile.control.words import line
-from nile.options import RateLimits
+from nile.options import Pacing, RateLimits
 
 ANSWER_S = 15.0
 """The run's end waits for none but others who ask, but its machine may be at its limits."""
@@ -38,6 +38,11 @@ class Remote:
     def stop(self, grace_s: float) -> None:
         """Have it end, as by Ctrl-C: SIGTERM to all commands, so many seconds of grace, SIGKILL."""
         self._ask({"do": "stop", "grace_s": grace_s})
+
+    def pace(self, pacing: Pacing) -> None:
+        """Have it go on faster, slower, or not for a while."""
+        said = {name: value for name, value in asdict(pacing).items() if value is not None}
+        self._ask({"do": "pace", **said})
 
     def conclude(self) -> None:
         """Have one that lasts come to its end in order."""

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nile.cascade import Outstanding
 from nile.control.standing import Standing
-from nile.control.words import MOST_QUESTION, Conclude, Limit, Status, Stop, line, question
-from nile.events import Event
-from nile.options import RateLimits
+from nile.control.words import MOST_QUESTION, Conclude, Limit, Pace, Status, Stop, line, question
+from nile.events import NO_PACING, Event
+from nile.options import Pacing, RateLimits
 
 TURN_S = 5.0
 """How long one who came may keep others waiting: to ask, and to take the answer. The end waits for none."""
@@ -32,14 +33,23 @@ class Control:
     Give `observe` all events. Where there can be no socket, `trouble` says why, and the run goes on without.
     """
 
-    def __init__(self, directory: Path, run: str) -> None:
+    def __init__(self, directory: Path, run: str, pacing: Pacing = NO_PACING) -> None:
+        """`pacing`: how fast it goes on from the beginning."""
         self._directory = directory
         self._run = run
-        self._standing = Standing(run)
+        self._standing = Standing(run, pacing)
         self._lock = threading.Lock()
         self._conclude: Callable[[], None] = lambda: None
         self._limit: Callable[[RateLimits], None] = lambda _: None
+        self._steer: Callable[[Pacing], str] = lambda _: ""
+        self._outstanding: Callable[[], Sequence[Outstanding]] = tuple
         self.trouble = ""
+
+    def status(self) -> dict[str, Any]:
+        """Where the run stands: see `Standing.status`."""
+        outstanding = self._outstanding()
+        with self._lock:
+            return self._standing.status(time.time(), outstanding)
 
     def observe(self, events: Sequence[Event]) -> None:
         """These happened; from any one thread."""
@@ -52,9 +62,16 @@ class Control:
         stop: Callable[[float], None],
         conclude: Callable[[], None] = lambda: None,
         limit: Callable[[RateLimits], None] = lambda _: None,
+        steer: Callable[[Pacing], str] = lambda _: "",
+        outstanding: Callable[[], Sequence[Outstanding]] = tuple,
     ) -> Iterator[None]:
-        """Answer, in a thread of its own; in it `stop(grace_s)`, `conclude()`, `limit(rates)` are called."""
+        """Answer, in a thread of its own, in which all of these are called.
+
+        `stop(grace_s)`, `conclude()`, `limit(rates)`; `steer(pacing)`, which says why it can't be done, if
+        it can't; `outstanding()`, which says what hosts wait for.
+        """
         self._conclude, self._limit = conclude, limit
+        self._steer, self._outstanding = steer, outstanding
         with contextlib.ExitStack() as stack:
             try:
                 listener = stack.enter_context(_listen(self._directory, self._run))
@@ -98,8 +115,7 @@ class Control:
             return {"error": str(error)}
         match asked:
             case Status():
-                with self._lock:
-                    return self._standing.status(time.time())
+                return self.status()
             case Stop(grace_s):
                 stop(grace_s)
                 return {"ok": True}
@@ -109,6 +125,9 @@ class Control:
             case Limit(limits):
                 self._limit(limits)
                 return {"ok": True}
+            case Pace(pacing):
+                trouble = self._steer(pacing)
+                return {"error": trouble} if trouble else {"ok": True}
 
 
 class _Talk:

@@ -7,18 +7,22 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
+from nile.cascade import Outstanding
 from nile.events import (
+    NO_PACING,
     CopyProgress,
     Event,
     HostResult,
     HostStarted,
     HostUp,
     Notice,
+    Paced,
     RunEnded,
     RunGoesOn,
     RunStarted,
     SwarmProgress,
 )
+from nile.options import Pacing
 from nile.report.jsonlines import progress_object, swarm_object
 
 MOST_NOTICES = 20
@@ -37,8 +41,9 @@ class Phase(StrEnum):
 class Standing:
     """The state of the run of that id. Times are seconds since it began."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, pacing: Pacing = NO_PACING) -> None:
         self._name = run
+        self._pacing = pacing
         self._run: RunStarted | None = None
         self._early: list[Event] = []
         """What was told before the run's beginning: the record of a former root has it."""
@@ -79,6 +84,9 @@ class Standing:
                 self._copies = event
             case SwarmProgress():
                 self._swarm = event
+            case Paced():
+                self._pacing = event.pacing
+                self._notices.append(event.text)
             case Notice():
                 self._notices.append(f"{event.host}: {event.text}" if event.host else event.text)
             case RunGoesOn():
@@ -91,14 +99,19 @@ class Standing:
             self._phases[host] = phase
             self._since_s[host] = since_s
 
-    def status(self, now: float) -> dict[str, Any]:
-        """As JSON has it (docs/reference/json.md); `now` is in seconds since the epoch."""
+    def status(self, now: float, outstanding: Iterable[Outstanding] = ()) -> dict[str, Any]:
+        """As JSON has it (docs/reference/json.md); `now` is in seconds since the epoch.
+
+        `outstanding` is what is known of hosts without a verdict beside what events tell.
+        """
+        known = {each.host: each for each in outstanding}
         hosts = [
             {
                 "host": host,
                 "phase": str(phase),
                 "since_s": self._since_s.get(host, 0.0),
                 "parent": self._parents.get(host),
+                **_waits(known.get(host)),
             }
             for host, phase in self._phases.items()
             if phase is not Phase.DONE
@@ -109,6 +122,11 @@ class Standing:
             "command": self._run.command if self._run else "",
             "state": self._state(),
             "elapsed_s": round(max(0.0, now - self._run.at), 3) if self._run else 0.0,
+            "pace": {
+                "parallel": self._pacing.parallel,
+                "fanout": self._pacing.fanout,
+                "paused": bool(self._pacing.paused),
+            },
             "hosts": len(self._phases),
             "phases": {str(phase): phases[phase] for phase in Phase},
             "verdicts": dict(self._verdicts),
@@ -122,3 +140,16 @@ class Standing:
         if self._run is None:
             return "beginning"
         return "ended" if self._ended else "ending" if self._interrupted else "running"
+
+
+def _waits(known: Outstanding | None) -> dict[str, Any]:
+    """What a host waits for, where that is known."""
+    if known is None:
+        return {}
+    since_s = round(known.since_s, 3)
+    return {
+        "stage": known.stage,
+        "below": known.parent,
+        "waits": str(known.waits),
+        "waits_since_s": since_s,
+    }

@@ -25,7 +25,7 @@ def check_attachable(store: Store, run: RunRecord, now: float) -> Handover:
     return handover
 
 
-def heritage(store: Store, run: RunRecord, now: float) -> Heritage:
+def heritage(store: Store, run: RunRecord, now: float, *, paused: bool = False) -> Heritage:
     """What the record says of its hosts, once nobody else writes it (see `Recorder.take_over`)."""
     received = store.received(run)
     known = {
@@ -39,7 +39,7 @@ def heritage(store: Store, run: RunRecord, now: float) -> Heritage:
         )
         for host in store.hosts(run)
     }
-    return Heritage(run.roots, max(0.0, now - run.started_at), known)
+    return Heritage(run.roots, max(0.0, now - run.started_at), known, paused)
 
 
 def _refuse(run: RunRecord, handover: Handover | None, now: float) -> None:

@@ -39,6 +39,7 @@ from nile.cascade import (
     Limited,
     Listen,
     Listening,
+    Outstanding,
     Publish,
     ReadStdin,
     RootSaid,
@@ -49,6 +50,7 @@ from nile.cascade import (
     Started,
     StdinEnded,
     StdinRead,
+    Steered,
     TellRoot,
     Ticked,
     Vouch,
@@ -60,7 +62,7 @@ from nile.controller.rootworker import RootWorker
 from nile.controller.signatures import Signatory, Signatures
 from nile.controller.tunnels import KINDS, Tunnels
 from nile.events import Event, HostOutput
-from nile.options import RateLimits
+from nile.options import Pacing, RateLimits
 from nile.topology.model import Plan
 from nile.transport.base import ResolvedLogin, Transport
 
@@ -69,6 +71,8 @@ SLEPT_S = 5.0
 """Nobody takes a root for dead that was silent for less."""
 NAP_S = 0.5
 """For how long the machine has to have been suspended, all in all, before that is told."""
+OUTSTANDING_S = 2.0
+"""How long whoever asks who is still out waits for the engine; its loop may have ended."""
 GOODBYE_S = 2.0
 """How long the root waits for its children's links to close once the run is over."""
 
@@ -168,6 +172,22 @@ class Engine:
     def interrupt(self, grace_s: float) -> None:
         """End the run: SIGTERM to all commands, `grace_s`, SIGKILL. Again, with less, to hurry."""
         self._post(self._give, Interrupted(grace_s))
+
+    def steer(self, pacing: Pacing) -> str:
+        """Have it go on faster, slower, or not for a while; why that can't be, "" where it can."""
+        if pacing.fanout is not None and not self._options.cascade.exec.held:
+            return "its command starts on each host as soon as that is reached: it has no -f"
+        self._post(self._give, Steered(pacing))
+        return ""
+
+    def outstanding(self) -> list[Outstanding]:
+        """Who has no verdict yet, and why; nobody where that can't be said now."""
+        found: Future[list[Outstanding]] = Future()
+        self._post(lambda: found.set_result(self._cascade.outstanding()))
+        try:
+            return found.result(OUTSTANDING_S)
+        except TimeoutError:
+            return []
 
     def answer(self, number: int, yes: bool) -> None:
         """The user's answer to what the `Asked` event of that number asked."""

@@ -12,6 +12,13 @@ def folded(hosts: Iterable[str]) -> str:
     return fold(hosts)
 
 
+def in_order(hosts: Iterable[str]) -> list[str]:
+    """In NodeSet order, by numbers: n2 before n10."""
+    from nile.topology.hostsets import in_order
+
+    return in_order(hosts)
+
+
 def heading(hosts: Iterable[str]) -> str:
     """A folded host set and the number of its hosts: `n[1-5] (5)`."""
     names = set(hosts)

@@ -22,8 +22,10 @@ STREAMS = ("stdout", "stderr")
 class Live:
     """Writes what hosts print, line by line."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, *, label: bool = True) -> None:
+        """Without `label` no line says whose it is."""
         self._screen = screen
+        self._label = label
         self._held: dict[tuple[str, str], Lines] = {}
         self._bytes_held = 0
 
@@ -75,9 +77,11 @@ class Live:
             return
         sink = self._screen.out if stream == "stdout" else self._screen.err
         style = "host" if stream == "stdout" else "error"
-        first, further = (
-            sink.encoded(sink.styled(f"{visible(host)}{mark}", style) + " ") for mark in (":", "+")
-        )
+        first, further = b"", b""
+        if self._label:
+            first, further = (
+                sink.encoded(sink.styled(f"{visible(host)}{mark}", style) + " ") for mark in (":", "+")
+            )
         sink.write_bytes(
             b"".join(
                 (first if piece.first else further) + sink.from_host(piece.data) + b"\n" for piece in found

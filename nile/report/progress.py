@@ -17,6 +17,7 @@ from nile.events import (
     HostResult,
     HostStarted,
     HostUp,
+    Paced,
     RunEnded,
     RunStarted,
     Verdict,
@@ -27,6 +28,8 @@ from nile.report.wording import duration, plural
 from nile.topology.amounts import size
 
 INTERVAL_S = 0.1
+PATIENT_S = 5.0
+"""Who looks on for longer wonders what goes on."""
 LEAST_ROWS = 12
 """A terminal that has fewer gets no lines of hosts."""
 
@@ -39,8 +42,12 @@ class Progress:
     state is shown.
     """
 
-    def __init__(self, screen: Screen, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, screen: Screen, *, clock: Callable[[], float] = time.monotonic, hint: str = ""
+    ) -> None:
+        """`hint` is for a user who waits."""
         self._screen = screen
+        self._hint = hint
         self._clock = clock
         self._began = clock()
         self._drawn = float("-inf")
@@ -50,7 +57,7 @@ class Progress:
         self._done = 0
         self._bad = 0
         self._copies: CopyProgress | None = None
-        self._ended = False
+        self._ended = self._paused = False
 
     def handle(self, event: Event) -> None:
         """Count an event and perhaps redraw."""
@@ -67,6 +74,8 @@ class Progress:
                 self._bad += event.verdict is not Verdict.OK
             case CopyProgress():
                 self._copies = event
+            case Paced():
+                self._paused = bool(event.pacing.paused)
             case RunEnded():
                 self.finish()
         self.tick()
@@ -84,7 +93,10 @@ class Progress:
         """The status at a time of the clock."""
         behind = self._copies.behind if self._copies else ()
         width = max((len(visible(copy.host)) for copy in behind), default=0)
-        return [self.line(now), *(_copy(copy, width) for copy in behind)]
+        return [
+            self.line(now) + self._hint * (now - self._began >= PATIENT_S),
+            *(_copy(copy, width) for copy in behind),
+        ]
 
     def line(self, now: float) -> str:
         """The first line of it."""
@@ -97,7 +109,7 @@ class Progress:
         bad = f", {self._bad} not ok" if self._bad else ""
         return (
             f"nile: {self._done}/{len(self._asked)} done{bad}, {up}, {len(self._running)} running, "
-            f"{now - self._began:.0f} s"
+            f"{'paused, ' * self._paused}{now - self._began:.0f} s"
         )
 
     def finish(self) -> None:

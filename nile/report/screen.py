@@ -69,6 +69,12 @@ class Sink:
         """`text` in one of `STYLES`, where colours are used."""
         return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self.colour else text
 
+    def styled_bytes(self, data: bytes, style: str | None) -> bytes:
+        """The same with bytes that are fit to be shown; None: in no style."""
+        if style is None or not self.colour:
+            return data
+        return f"\x1b[{STYLES[style]}m".encode() + data + b"\x1b[0m"
+
     def flush(self) -> None:
         """Hand on what is buffered."""
         with self._losing():

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from nile.cascade import Cascade, CascadeOptions, Heritage, Known
-from nile.events import Event, HostOutput, HostResult, HostStarted, HostUp, RunGoesOn, Verdict
-from nile.options import ExecOptions
+from nile.events import Event, HostOutput, HostResult, HostStarted, HostUp, Paced, RunGoesOn, Verdict
+from nile.options import ExecOptions, Pacing
 from nile.simulation.agent import SimAgent
 from nile.simulation.branches import SimBranches
 from nile.simulation.clock import Clock
@@ -44,6 +44,8 @@ class Setup:
     """All hosts are on a machine of so many cores; None: each has enough of its own."""
     cpu_s: float = 0.0
     """What a login takes of a core, where they are shared."""
+    answer: bool = True
+    """What the user says to a question."""
 
 
 class Cluster:
@@ -65,6 +67,9 @@ class Cluster:
         self._by_name = {host.name: host for host in self.hosts.values()}
         self.starts: list[str] = []
         self.most_running = 0
+        self.most_parallel = setup.plan.limits.parallel
+        self.most_fanout = setup.exec.fanout or 0
+        """The most that its user ever allows: logins of one node, and commands."""
         self.interrupted = False
         self.disturbed = False
         """Faults befall it."""
@@ -80,14 +85,26 @@ class Cluster:
         """Its root died, and another one comes."""
 
     def _new_root(self, heritage: Heritage | None, before: Sequence[Told]) -> SimRoot:
-        setup = self.setup
+        """As its user set it last: see `nile.store.Handover`."""
+        setup, pacing = self.setup, _paced(before)
+        plan, what = setup.plan, setup.exec
+        if pacing is not None and heritage is not None:
+            parallel = pacing.parallel or plan.limits.parallel
+            plan = replace(plan, limits=replace(plan.limits, parallel=parallel))
+            what = replace(what, fanout=pacing.fanout)
+            heritage = replace(heritage, paused=bool(pacing.paused))
         asked = tuple(node.host for node in setup.plan.asked())
         logins = {node.host: {"host": node.host} for node in (*setup.plan.nodes, *setup.plan.spares)}
-        options = CascadeOptions(f"run{setup.seed}", setup.exec, logins, asked, 0.0, heritage=heritage)
-        cascade = Cascade(setup.plan, options)
+        options = CascadeOptions(f"run{setup.seed}", what, logins, asked, 0.0, heritage=heritage)
+        cascade = Cascade(plan, options)
         root = SimRoot(self.clock, cascade, self.dialer, setup.times, setup.stdin, before)
-        root.on_result = self._running.discard
+        root.on_result, root.answer = self._running.discard, setup.answer
         return root
+
+    @property
+    def roots_before(self) -> int:
+        """How many roots died."""
+        return self._roots
 
     def host(self, name: str) -> SimHost:
         """A host by its name."""
@@ -136,6 +153,12 @@ class Cluster:
         self.interrupted = True
         self.at(seconds, lambda: self.root.interrupt(grace_s))
 
+    def steer_at(self, seconds: float, pacing: Pacing) -> None:
+        """Have the user set its pace at that time."""
+        self.most_parallel = max(self.most_parallel, pacing.parallel or 0)
+        self.most_fanout = max(self.most_fanout, pacing.fanout or 0)
+        self.at(seconds, lambda: self.root.steer(pacing))
+
     def replace_root(self, after_s: float) -> None:
         """The root is killed now, and another one takes the run over so many seconds later."""
         if not self.root.finished:
@@ -181,6 +204,12 @@ class Cluster:
         for host in self.hosts.values():
             if host.claimant is not None and host.claimant.alive and host.claimant.branches is not None:
                 yield host.claimant.branches
+
+
+def _paced(record: Iterable[Told]) -> Pacing | None:
+    """How its user set it last."""
+    found = [event.pacing for _, event in record if isinstance(event, Paced)]
+    return found[-1] if found else None
 
 
 def recall(record: Iterable[Told]) -> dict[str, Known]:

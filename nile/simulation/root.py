@@ -11,6 +11,7 @@ from nile.agent.wire import Frame
 from nile.cascade import (
     Action,
     Adopt,
+    Answered,
     Carry,
     Cascade,
     Committed,
@@ -27,10 +28,12 @@ from nile.cascade import (
     Started,
     StdinEnded,
     StdinRead,
+    Steered,
     Ticked,
 )
 from nile.cascade.ledger import Credit, Ledger
-from nile.events import Event, HostOutput, HostResult
+from nile.events import Asked, Event, HostOutput, HostResult, Paced
+from nile.options import Pacing
 from nile.simulation.branches import SimBranches
 from nile.simulation.clock import Clock
 from nile.simulation.dialing import Dialer
@@ -39,6 +42,8 @@ Told = tuple[float, Event]
 """When, in virtual time, and what."""
 BEAT_S = 1.0
 GOODBYE_S = 2.0
+ANSWER_S = 3.0
+"""How long the user thinks about a question."""
 
 
 @dataclass(slots=True)
@@ -71,6 +76,10 @@ class SimRoot:
         self.judged = {event.host for _, event in before if isinstance(event, HostResult)}
         self.on_result: Callable[[str], object] = lambda _: None
         """Told of each host that gets its verdict, by name."""
+        self.answer = True
+        """What the user says to a question."""
+        self.turns: list[tuple[str, int]] = []
+        """What happened to whom, by id: `start` (it is told to), `over`; and `paused`, `resumed`."""
         self.losses: list[tuple[float, int]] = []
         """When a parent said that it lost a child, or couldn't log in to it: at what time, the child's id."""
         self.finished = False
@@ -97,6 +106,10 @@ class SimRoot:
     def interrupt(self, grace_s: float) -> None:
         """The user wants it to end."""
         self._give(Interrupted(grace_s))
+
+    def steer(self, pacing: Pacing) -> None:
+        """The user wants it to go on faster, slower, or not for a while."""
+        self._give(Steered(pacing))
 
     def die(self) -> None:
         """kill -9: its connections close, and nothing more is decided."""
@@ -161,6 +174,8 @@ class SimRoot:
     def _perform(self, action: Action, credit: Credit | None) -> Credit | None:
         match action:
             case Send(frame):
+                if frame.type == wire.START:
+                    self.turns.append(("start", frame.path[-1]))
                 self.branches.frame(frame)
             case Publish(event, node_id):
                 owner = credit if isinstance(event, HostOutput) else None
@@ -169,6 +184,11 @@ class SimRoot:
                 if isinstance(event, HostResult):
                     self.judged.add(event.host)
                     self.on_result(event.host)
+                    self.turns.append(("over", node_id))
+                elif isinstance(event, Paced):
+                    self.turns.append(("paused" if event.pacing.paused else "resumed", 0))
+                elif isinstance(event, Asked):
+                    self._clock.after(ANSWER_S, self._give, Answered(event.number, self.answer))
                 self._store()
                 return None if owner is not None else credit
             case Adopt(entries):

@@ -24,6 +24,8 @@ class Handover:
     plan: Plan
     exec: ExecOptions
     hosts: tuple[str, ...]
+    paused: bool = False
+    """Its user had paused it."""
 
     def dump(self) -> str:
         """As ASCII text; values that are no part of JSON become objects and lists."""

@@ -27,6 +27,7 @@ from nile.events import (
     HostStarted,
     HostUp,
     Notice,
+    Paced,
     RunEnded,
     RunGoesOn,
     RunStarted,
@@ -155,6 +156,8 @@ class Recorder:
                 self._host_up(event)
             case HostStarted():
                 self._set_host(event.host, "t_start_s = ?", (event.t_start_s,))
+            case Paced():
+                self._paced(event)
             case Notice():
                 self._notice(event.host, event.text)
             case RunStarted():
@@ -205,6 +208,16 @@ class Recorder:
         rows = [(self._run, host, True, storable(event.commands.get(host, ""))) for host in event.hosts]
         rows += [(self._run, host, False, "") for host in event.relays]
         self._db.executemany("INSERT INTO host (run, name, asked, command) VALUES (?, ?, ?, ?)", rows)
+
+    def _paced(self, event: Paced) -> None:
+        """Another root is to go on as its user set it last."""
+        self._notice(event.host, event.text)
+        now = event.pacing
+        self._db.execute(
+            "UPDATE run SET handover = json_set(handover, '$.plan.limits.parallel', ?, '$.exec.fanout', ?,"
+            " '$.paused', json(?)) WHERE id = ? AND handover <> ''",
+            (now.parallel, now.fanout, json.dumps(bool(now.paused)), self._key()),
+        )
 
     def _keys(self) -> dict[str, int]:
         """The key of every host's row, by name."""

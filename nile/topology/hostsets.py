@@ -251,3 +251,8 @@ def check_group_name(name: str) -> None:
 def fold(names: Iterable[str]) -> str:
     """Names as one short host set: n1, n2, n3 as n[1-3]."""
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names in the order in which they fold, by numbers: n2 before n10; each once."""
+    return list(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from nile.cascade import Outstanding
 from nile.cli.background import Leaving
 from nile.cli.following import Show, finish
 from nile.control import Control
 from nile.errors import StoreError, UsageError
+from nile.options import Pacing
 from nile.store import Store
 from tests.report.screens import Caught
 
@@ -36,6 +38,12 @@ class Engine:
 
     def limit(self, _: object) -> None:
         pytest.fail("it is no swarm")
+
+    def outstanding(self) -> list[Outstanding]:
+        return []
+
+    def steer(self, pacing: Pacing) -> str:
+        pytest.fail("nobody steers it")
 
 
 class Followed:

@@ -19,7 +19,7 @@ from nile.control import Control, NoAnswerError, RefusedError, Remote, server
 from nile.control.server import entered
 from nile.control.words import MOST_QUESTION, Status, Stop, line, question
 from nile.events import RunStarted
-from nile.options import MOST_RATE, RateLimits
+from nile.options import MOST_RATE, Pacing, RateLimits
 
 RUN = "0123456789abcdef0123456789abcdef"
 
@@ -255,3 +255,36 @@ def test_one_that_lasts_comes_to_its_end(tmp_path: Path) -> None:
     with _control(tmp_path / "control").serving(_ignore, lambda: asked.append("conclude")):
         Remote(tmp_path / "control", RUN).conclude()
     assert asked == ["conclude"]
+
+
+def test_its_pace_is_set(tmp_path: Path) -> None:
+    asked: list[Pacing] = []
+
+    def steer(pacing: Pacing) -> str:
+        asked.append(pacing)
+        return "it has no -f" if pacing.fanout else ""
+
+    with _control(tmp_path / "control").serving(_ignore, steer=steer):
+        remote = Remote(tmp_path / "control", RUN)
+        remote.pace(Pacing(parallel=5))
+        remote.pace(Pacing(paused=False))
+        with pytest.raises(RefusedError, match="it has no -f"):
+            remote.pace(Pacing(fanout=3))
+    assert asked == [Pacing(parallel=5), Pacing(paused=False), Pacing(fanout=3)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        '"parallel": 0',
+        '"parallel": true',
+        '"fanout": 1.5',
+        '"paused": 1',
+        '"fanout": "3"',
+        '"paused": null',
+    ],
+)
+def test_what_is_no_pace(words: str) -> None:
+    with pytest.raises(ValueError, match=r"nobody here knows|a number from 1"):
+        question(f'{{"do": "pace"{", " * bool(words)}{words}}}'.encode())

@@ -1,5 +1,6 @@
 """Where a run stands, told from its events."""
 
+from nile.cascade import Outstanding, Waits
 from nile.control import Standing
 from nile.events import (
     CopyProgress,
@@ -8,6 +9,7 @@ from nile.events import (
     HostStarted,
     HostUp,
     Notice,
+    Paced,
     RunEnded,
     RunGoesOn,
     RunStarted,
@@ -16,6 +18,7 @@ from nile.events import (
     SwarmState,
     Verdict,
 )
+from nile.options import Pacing
 
 BEGUN: list[Event] = [
     RunStarted("ab12", "uptime", None, ("n1", "n2", "n3", "n4"), ("gw",), at=1000.0),
@@ -105,3 +108,30 @@ def test_where_its_swarm_stands() -> None:
     found = _status(swarm)["swarm"]
     assert found["serving_on"]  # type: ignore[index]
     assert found["hosts"][0]["state"] == "complete"  # type: ignore[index]
+
+
+def test_what_hosts_wait_for_is_told_where_it_is_known() -> None:
+    standing = Standing("ab12")
+    standing.take(BEGUN)
+    status = standing.status(1010.0, [Outstanding("n4", 3, "gw", Waits.QUEUE, 0.1234)])
+    assert status["open"][-1] == {
+        "host": "n4",
+        "phase": "out",
+        "since_s": 0.0,
+        "parent": None,
+        "stage": 3,
+        "below": "gw",
+        "waits": "queue",
+        "waits_since_s": 0.123,
+    }
+    assert "waits" not in status["open"][0]
+
+
+def test_how_fast_it_goes_on_is_told() -> None:
+    standing = Standing("ab12", Pacing(16, None, False))
+    standing.take(BEGUN)
+    assert standing.status(1010.0)["pace"] == {"parallel": 16, "fanout": None, "paused": False}
+    standing.take([Paced("paused", pacing=Pacing(5, 3, True))])
+    status = standing.status(1010.0)
+    assert status["pace"] == {"parallel": 5, "fanout": 3, "paused": True}
+    assert status["notices"] == ["paused"]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nile.events import HostOutput
-from nile.report import Fold, folded, heading
+from nile.report import Fold, Style, folded, heading
+from nile.report.fold import BLOCKS
 from tests.report.screens import Caught
 
 
@@ -22,8 +23,8 @@ class Recorded:
     def chunks(self, host: str, stream: str) -> Iterator[bytes]:
         return (data for of, on, data in self.outputs if (of, on) == (host, stream))
 
-    def shown(self, caught: Caught) -> Caught:
-        fold = Fold(caught.screen, self.chunks)
+    def shown(self, caught: Caught, style: Style = BLOCKS) -> Caught:
+        fold = Fold(caught.screen, self.chunks, style)
         for host, stream, data in self.outputs:
             fold.handle(HostOutput(host, stream, 0, data))
         assert caught.order.getvalue() == b""
@@ -106,3 +107,33 @@ def test_host_sets_are_folded(hosts: list[str], shown: str) -> None:
 
 def test_a_heading_counts_hosts_once() -> None:
     assert heading(["n1", "n2", "n1"]) == "n[1-2] (2)"
+
+
+MIXED = Recorded(
+    ("n10", "stdout", b"a\nb\n"),
+    ("n2", "stdout", b"a\nb"),
+    ("n1", "stdout", b"c\n"),
+    ("n2", "stderr", b"oops\n"),
+)
+
+
+def test_lines_stand_behind_their_hosts_in_the_order_of_hosts() -> None:
+    shown = MIXED.shown(Caught(), Style(equal=False, lines=True))
+    assert shown.out.decode() == "n1: c\nn2: a\nn2: b\nn10: a\nn10: b\n"
+    assert shown.err.decode() == "n2: oops\n"
+
+
+def test_equal_lines_stand_behind_the_set_of_their_hosts() -> None:
+    shown = MIXED.shown(Caught(), Style(equal=True, lines=True))
+    assert shown.out.decode() == "n[2,10]: a\nn[2,10]: b\nn1: c\n"
+
+
+@pytest.mark.parametrize("style", [Style(label=False), Style(lines=True, label=False)])
+def test_names_are_left_out(style: Style) -> None:
+    assert MIXED.shown(Caught(), style).out.decode() == "a\nb\nc\n"
+
+
+def test_lines_of_hosts_are_visible_on_a_terminal_and_labels_coloured() -> None:
+    recorded = Recorded(("n1", "stdout", b"\x1b[2Ja\n"))
+    shown = recorded.shown(Caught(terminal=True, colour=True), Style(lines=True))
+    assert shown.out.decode().endswith("\x1b[36mn1:\x1b[0m \\x1b[2Ja\n")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nile.agent import wire
 from nile.agent.link import BULK_WINDOW
+from nile.cascade.caution import canaries
 from nile.cascade.orders import WINDOW
 from nile.events import (
     Code,
@@ -45,6 +46,7 @@ def violations(cluster: Cluster) -> list[str]:
     return [
         *_end(cluster),
         *_limits(cluster),
+        *_caution(cluster),
         *(f"{each.host.name}: {text}" for each in hosts for text in _host(each)),
     ]
 
@@ -92,6 +94,13 @@ class Told:
         return disruptive and self.verdict is Verdict.LOST and self.host.claims.starts == 1
 
     @property
+    def held_back(self) -> bool:
+        """Did it never start, as the run was to start on nobody any more?"""
+        options = self.cluster.setup.exec
+        ceased = options.canary is not None or options.max_failures is not None
+        return ceased and self.verdict is Verdict.CANCELLED and not self.host.claims.starts
+
+    @property
     def status(self) -> tuple[int | None, int | None] | None:
         """How its command really ended: status or signal; None where it didn't, or never began."""
         return self.host.command.status if self.host.command is not None else None
@@ -115,7 +124,7 @@ def _end(cluster: Cluster) -> Iterator[str]:
 
 def _limits(cluster: Cluster) -> Iterator[str]:
     limits = cluster.setup.plan.limits
-    if cluster.dialer.most_parallel > limits.parallel:
+    if cluster.dialer.most_parallel > cluster.most_parallel:
         yield f"{cluster.dialer.most_parallel} logins of one node at a time"
     # A branch that is cut off has logins under way that can't go on, and don't count at the root any more.
     # A host that moves to another node may have been begun with by the first one just then.
@@ -124,9 +133,44 @@ def _limits(cluster: Cluster) -> Iterator[str]:
         yield f"{cluster.dialer.most_logins} logins at a time over the tree"
     if cluster.dialer.trespasses:
         yield f"logins past the gateways: {cluster.dialer.trespasses}"
-    fanout = cluster.setup.exec.fanout
-    if fanout is not None and cluster.most_running > fanout:
+    if cluster.setup.exec.fanout is not None and cluster.most_running > cluster.most_fanout:
         yield f"{cluster.most_running} commands at a time"
+
+
+def _caution(cluster: Cluster) -> Iterator[str]:
+    """Canaries before all others, wave after wave, and nobody once too many failed."""
+    options, names = cluster.setup.exec, {host.id: host.name for host in cluster.hosts.values()}
+    asked = [node.host for node in cluster.setup.plan.asked()]
+    first = set(canaries(cluster.setup.plan, asked, options))
+    told, over, wave, bad = set[str](), set[str](), set[str](), 0
+    verdicts, paused = cluster.verdicts(), False
+    if cluster.roots_before:  # what these told whom isn't known
+        return
+    for what, node_id in cluster.root.turns:
+        if what in ("paused", "resumed"):
+            paused = what == "paused"
+            continue
+        name = names[node_id]
+        if what == "over":
+            over.add(name)
+            bad += verdicts[name] not in (Verdict.OK, Verdict.CANCELLED)
+            continue
+        if name in told:
+            continue
+        told.add(name)
+        if paused:
+            yield f"{name} was started in a pause"
+        if options.max_failures is not None and bad > options.max_failures:
+            yield f"{name} was started when {bad} had failed"
+        if name in first:
+            continue
+        if first - over:
+            yield f"{name} was started before {sorted(first - over)}, which go first"
+        if options.batch is not None and len(wave) >= options.batch:
+            if wave - over:
+                yield f"{name} was started while {sorted(wave - over)} of the wave before were at it"
+            wave.clear()
+        wave.add(name)
 
 
 def _host(told: Told) -> Iterator[str]:
@@ -159,7 +203,7 @@ def _verdict(told: Told) -> Iterator[str]:
     if host.claims.starts > int(host.node.asked):
         yield f"the command was started {host.claims.starts} times"
     late = told.verdict is Verdict.LOST and told.cluster.disturbed and told.cluster.tight
-    fair = told.verdict in FROM_AGENT or late or told.cut_itself_off
+    fair = told.verdict in FROM_AGENT or late or told.cut_itself_off or told.held_back
     if not told.spoilt and results and not fair:
         yield f"nothing befell it, and it is {told.verdict}: {results[0].reason}"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
-from nile.options import ExecOptions, Leftover, Limits, Timeouts
+from nile.options import ExecOptions, Leftover, Limits, Pacing, Timeouts
 from nile.simulation.agent import SimAgent
 from nile.simulation.cluster import Cluster, Setup
 from nile.simulation.commands import IgnoreTerm, Leave, Script, Sleep, Write
@@ -36,8 +37,11 @@ def any_script(name: str, rng: random.Random) -> Script:
     return rng.choice((0, 0, 0, 0, 1, 255))
 
 
-def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Cluster:
-    """A cluster ready to run, with up to so many faults, and perhaps an interrupt."""
+def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True, cautious: bool = False) -> Cluster:
+    """A cluster ready to run, with up to so many faults, and perhaps an interrupt.
+
+    `cautious`: it has canaries, waves, or a bound on failures.
+    """
     rng = random.Random(seed)
     limits = Limits(
         parallel=rng.choice((1, 4, 16, 16)),
@@ -55,6 +59,8 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
         grace_s=GRACE_S,
         per_host={node.host: f"line of {node.host}" for node in plan.asked() if seed % 2},
     )
+    if cautious:
+        options = any_caution(random.Random(f"caution {seed}"), options, hosts)
     wire = Wire(rng.choice((0.0, 0.001, 0.05)), rng.choice((None, None, 2e6)))
     times = RootTimes(rng.choice((0.0, 0.01, 0.3)), rng.choice((0.0, 0.0, 0.2)))
     stutter: dict[str, type[SimAgent]] = {node.host: Stuttering for node in plan.nodes if rng.random() < 0.03}
@@ -66,6 +72,32 @@ def any_run(seed: int, hosts: int, faults: int, interrupts: bool = True) -> Clus
     if interrupts and rng.random() < 0.2:
         _any_interrupt(rng, cluster)
     return cluster
+
+
+def any_steering(rng: random.Random, cluster: Cluster) -> None:
+    """A user who pauses it, lets it go on, and sets how much goes on at a time."""
+    for _ in range(rng.randrange(4)):
+        at = rng.random() * 8.0
+        chance = rng.random()
+        if chance < 0.5:
+            cluster.steer_at(at, Pacing(paused=True))
+            cluster.steer_at(at + rng.choice((0.1, 2.0, 40.0)), Pacing(paused=False))
+        elif chance < 0.8:
+            cluster.steer_at(at, Pacing(parallel=rng.choice((1, 3, 30))))
+        else:
+            cluster.steer_at(at, Pacing(fanout=rng.choice((1, 5, 50))))
+    cluster.steer_at(60.0, Pacing(paused=False))  # of two pauses the longer one may have begun first
+
+
+def any_caution(rng: random.Random, options: ExecOptions, hosts: int) -> ExecOptions:
+    """The same with some of what holds a run back."""
+    return replace(
+        options,
+        batch=rng.choice((None, 1 + hosts // 10, 1 + hosts // 3)),
+        canary=rng.choice((None, 1, 3)),
+        yes=rng.random() < 0.5,
+        max_failures=rng.choice((None, 0, hosts // 10, hosts // 4)),
+    )
 
 
 def _any_login(rng: random.Random, cluster: Cluster, host: SimHost) -> None:
