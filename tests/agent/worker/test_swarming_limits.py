@@ -33,13 +33,12 @@ def top(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rate(swarm: Swarm) -> Callable[[int], float]:
-    """Bytes a second that come to a host over two seconds, in which it is told every half of one."""
+    """Bytes a second that come to a host that has just been connected, over two seconds or more."""
 
     def measured(number: int) -> float:
-        swarm.until(lambda: swarm.progress(number)["got"] > 0)
-        began, before = time.monotonic(), swarm.progress(number)["got"]
-        swarm.until(lambda: time.monotonic() - began > 2.0)
-        return float(swarm.progress(number)["got"] - before) / (time.monotonic() - began)
+        began = time.monotonic()
+        swarm.until(lambda: swarm.progress(number)["got"] > 0 and time.monotonic() - began > 2.0)
+        return float(swarm.progress(number)["got"]) / (time.monotonic() - began)
 
     return measured
 
@@ -60,7 +59,7 @@ def test_what_the_seed_sends_changes_while_it_sends(swarm: Swarm, rate: Callable
     limit(swarm, SEED, 0)
     began = time.monotonic()
     assert swarm.trouble(11) == ""
-    assert time.monotonic() - began < SIZE / SLOW / 3
+    assert time.monotonic() - began < SIZE / SLOW / 1.5
 
 
 def test_what_comes_from_outside_is_bounded_apart_from_what_comes_from_the_rack(
@@ -77,7 +76,7 @@ def test_what_comes_from_outside_is_bounded_apart_from_what_comes_from_the_rack(
     swarm.connect(12, swarm.port(11), address=NEAR)
     began = time.monotonic()
     assert swarm.trouble(12) == ""
-    assert time.monotonic() - began < SIZE / SLOW / 3, "what comes from the rack is bounded, too"
+    assert time.monotonic() - began < SIZE / SLOW / 1.5, "what comes from the rack is bounded, too"
 
 
 def test_a_rack_may_take_more_from_outside_from_then_on(swarm: Swarm, rate: Callable[[int], float]) -> None:
@@ -90,7 +89,7 @@ def test_a_rack_may_take_more_from_outside_from_then_on(swarm: Swarm, rate: Call
     limit(swarm, 11, 0, uplink=0, near=[])
     began = time.monotonic()
     assert swarm.trouble(11) == ""
-    assert time.monotonic() - began < SIZE / SLOW / 3
+    assert time.monotonic() - began < SIZE / SLOW / 1.5
 
 
 def test_what_is_over_keeps_to_nothing(swarm: Swarm) -> None:
