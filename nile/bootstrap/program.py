@@ -68,6 +68,7 @@ RARE = (
     "worker.archiving",
     "worker.ownership",
     "worker.dressing",
+    "worker.placing",
     "worker.restoring",
     "worker.unpacking",
     "worker.taping",

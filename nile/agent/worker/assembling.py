@@ -47,9 +47,9 @@ def identity(seen: os.stat_result) -> "Identity":
     return (seen.st_dev, seen.st_ino, kind) + content
 
 
-def changed(entry: "Entry") -> Failure:
+def changed(path: bytes) -> Failure:
     """Somebody else has changed what is there."""
-    return Failure("diverged", "it was changed meanwhile", True, entry.path)
+    return Failure("diverged", "it was changed meanwhile", True, path)
 
 
 class Kept(NamedTuple):
@@ -321,4 +321,4 @@ class Assembly:
             above, _, name = entry.group.rpartition(b"/")
             self._there.within(above, lambda fd: os.link(name, made, src_dir_fd=fd, follow_symlinks=False))
             if identity(os.lstat(made)) != first.which:
-                raise changed(first.entry)
+                raise changed(first.entry.path)

@@ -35,7 +35,8 @@ from nile.agent.worker.directories import Directories
 from nile.agent.worker.dressing import Dressing, Terms, There
 from nile.agent.worker.forking import Failure, Working
 from nile.agent.worker.manifest import SYMLINK
-from nile.agent.worker.restoring import Places, failing
+from nile.agent.worker.placing import Places, put_directory
+from nile.agent.worker.restoring import failing
 from nile.agent.worker.running import Ending
 from nile.agent.worker.standstill import Standstill, done_by
 
@@ -109,6 +110,7 @@ def merge(fd: int, what: Merge, terms: Terms) -> Done:
 class _Merger:
     def __init__(self, what: Merge, terms: Terms) -> None:
         self._places = Places(what.dest, what.temporary)
+        self._places.enter()
         self._dressing = Dressing(terms)
         self.there = Directories(self._places.dest)
         self.assembly = Assembly(
@@ -143,9 +145,14 @@ class _Merger:
     def _place(self, path: bytes, made: bytes, extras: "_Extras") -> None:
         """A rename, with what it takes where the one is a directory and the other one isn't."""
         above, _, name = path.rpartition(b"/")
+        inner = self._places.inner
+        directory = stat.S_ISDIR(os.lstat(made, dir_fd=inner).st_mode)
 
         def put(fd: int) -> None:
-            os.rename(made, name, src_dir_fd=self._places.inner, dst_dir_fd=fd)
+            if directory:
+                put_directory(made, name, inner, fd)
+            else:
+                os.rename(made, name, src_dir_fd=inner, dst_dir_fd=fd)
 
         try:
             self.there.within(above, put)
@@ -159,12 +166,14 @@ class _Merger:
                 self._blocked.append(path)
                 return
             self.there.within(above, put)
-        except NotADirectoryError:
-            self.there.within(above, lambda fd: self._instead(fd, name, made))
+        except FileExistsError:
+            self.there.within(above, lambda fd: self._instead(fd, path, made))
 
-    def _instead(self, fd: int, name: bytes, made: bytes) -> None:
-        """A directory, where something else is."""
-        inner, old = self._places.inner, b"old"
+    def _instead(self, fd: int, path: bytes, made: bytes) -> None:
+        """A directory, where something else is; but another one came there meanwhile."""
+        inner, old, name = self._places.inner, b"old", os.path.basename(path)
+        if stat.S_ISDIR(os.lstat(name, dir_fd=fd).st_mode):
+            raise changed(path)
         os.rename(name, old, src_dir_fd=fd, dst_dir_fd=inner)
         try:
             os.rename(made, name, src_dir_fd=inner, dst_dir_fd=fd)
@@ -180,11 +189,11 @@ class _Merger:
             try:
                 pin = os.open(name, _PIN, dir_fd=fd)
             except FileNotFoundError:
-                raise changed(kept.item.entry) from None
+                raise changed(kept.item.entry.path) from None
             try:
                 seen = os.fstat(pin)
                 if identity(seen) != kept.which:
-                    raise changed(kept.item.entry)
+                    raise changed(kept.item.entry.path)
                 if kept.item.entry.kind == SYMLINK:  # its descriptor is good for nothing
                     there = There(b"/proc/self/fd/%d/%b" % (fd, name), seen, False)
                 else:

@@ -38,6 +38,7 @@ ASKING_S = 30.0  # for the sender to start its rsync and ask
 LEAVE_S = 10.0  # for rsync to end once the sender has hung up
 NOTHING = 256 * 1024  # bytes: a disk with no more than that is full
 LINGER_S = 2.0  # for the sender to take the last words
+PLAN = b"to-be-placed"  # in the run's own directory: what `placing` does while that is there
 OWN = ("disk-full", "not-writable")  # counts, though whoever gives had it stopped
 ERRORS = {
     errno.ENOSPC: ("disk-full", "no space is left"),
@@ -308,8 +309,9 @@ def _parents(dest: bytes, temporary: bytes) -> "Iterator[bytes]":
 
 
 def remove(parent: bytes, temporary: bytes) -> None:
-    """Remove this directory of ours; its parent's times stay."""
+    """Remove this directory of ours, once all has its place that is to have one; its parent's times stay."""
     path = os.path.join(parent, temporary)
+    see_placed(parent, temporary)
     try:
         if stat.S_ISDIR(os.lstat(path).st_mode):
             as_owner(parent, os.stat(parent), lambda: remove_tree(path))
@@ -317,6 +319,14 @@ def remove(parent: bytes, temporary: bytes) -> None:
         pass  # rsync has removed it
     except RecursionError:
         raise _too_deep(path) from None
+
+
+def see_placed(parent: bytes, temporary: bytes) -> None:
+    """If somebody was killed while it gave names to what an archive had brought, give the others theirs."""
+    if os.path.lexists(os.path.join(parent, temporary, PLAN)):
+        from nile.agent.worker import placing
+
+        placing.finish(parent, temporary)
 
 
 def _too_deep(path: bytes) -> OSError:

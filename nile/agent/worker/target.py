@@ -14,6 +14,7 @@ from typing import NamedTuple
 from nile.agent.worker import naming
 from nile.agent.worker.lock import in_use
 from nile.agent.worker.manifest import TEMPORARY
+from nile.agent.worker.receiving import see_placed
 from nile.agent.worker.removing import remove_tree
 from nile.agent.worker.scanning import listing
 
@@ -315,6 +316,7 @@ def temporary(dest: bytes, run: str) -> bytes:
 def clean(lock: "Lock") -> "List[bytes]":
     """Remove the temporary directories that runs have left in a destination; gives their paths.
 
+    Of a run that was killed while it gave names to what had come whole, the others get theirs first.
     Only while its lock is held: all runs that wrote there are dead then. The
     lock of a directory further down is respected: it has a run of its own.
     What can't be removed stays.
@@ -325,6 +327,7 @@ def clean(lock: "Lock") -> "List[bytes]":
     for place, name in _left_behind(lock.dest):
         path = os.path.join(place, name)
         try:
+            see_placed(place, name)
             with Unnoticed(place):
                 _remove(path)
         except OSError:

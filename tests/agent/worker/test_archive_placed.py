@@ -15,6 +15,7 @@ import pytest
 
 from nile.agent.worker import archive, restoring
 from nile.agent.worker.manifest import Entry
+from nile.agent.worker.placing import Placing
 from nile.agent.worker.removing import remove_tree
 from tests.agent.worker.conftest import NOBODY, as_nobody
 from tests.agent.worker.copying import contents, tree
@@ -41,14 +42,14 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def before_the_last(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """When all but `z` has its place."""
-    really = Restorer._place
+    really = Placing._place
 
-    def place(self: Restorer, name: bytes, item: archive.Item | None) -> None:
+    def place(self: Placing, name: bytes) -> None:
         if name == b"z":
             act()
-        really(self, name, item)
+        really(self, name)
 
-    monkeypatch.setattr(Restorer, "_place", place)
+    monkeypatch.setattr(Placing, "_place", place)
 
 
 @pytest.mark.parametrize("what", ["file", "link", "directory"])
@@ -167,7 +168,7 @@ def test_a_destination_that_cannot_be_as_it_should_is_seen_first(
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Restorer, "_place", never)
+    monkeypatch.setattr(Placing, "_place", never)
     wrong = [(b"system.posix_acl_access", b"no ACL")]
     assert unpack(forged(folder(b".", wrong), entry(b"a")), tmp_path / "dest").code == "corrupt"
     assert list((tmp_path / "dest").iterdir()) == []

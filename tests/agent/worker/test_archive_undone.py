@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nile.agent.worker import archive, receiving, restoring
+from nile.agent.worker import archive, receiving
 from nile.agent.worker.manifest import Entry
+from nile.agent.worker.placing import Placing
 from tests.agent.worker.conftest import NOBODY, as_nobody
 from tests.agent.worker.copying import NAME
 from tests.agent.worker.test_archive_whole import entry, forged
@@ -34,18 +35,18 @@ def folder(path: bytes, mode: int) -> bytes:
 @pytest.mark.parametrize("mode", [0o775, 0o300, 0o000], ids=oct)
 def test_undoing_follows_no_link(place: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
     """Who may write in a directory that has its place may put anything there before it loses that."""
-    really = restoring._Restorer._place
+    really = Placing._place
 
-    def put(self: restoring._Restorer, name: bytes, item: archive.Item | None) -> None:
+    def put(self: Placing, name: bytes) -> None:
         if name == b"z":
             (place / "dest/a").chmod(0o700)
             (place / "dest/a/sub").rename(place / "dest/a/was")
             (place / "dest/a/sub").symlink_to(place / "other")
             (place / "dest/a").chmod(mode)
             raise OSError(28, "No space left on device")
-        really(self, name, item)
+        really(self, name)
 
-    monkeypatch.setattr(restoring._Restorer, "_place", put)
+    monkeypatch.setattr(Placing, "_place", put)
     stream = forged(folder(b"a", mode), folder(b"a/sub", 0o755), entry(b"z"))
     as_nobody(lambda: check(stream, place))
     assert stat.S_IMODE((place / "other").stat().st_mode) == 0o755
