@@ -74,6 +74,7 @@ RARE = (
     "worker.taping",
     "worker.inuse",
     "worker.durable",
+    "worker.ages",
     "worker.releases",
     "worker.delivery",
     "worker.releasing",

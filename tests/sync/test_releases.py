@@ -487,7 +487,12 @@ def test_old_ones_are_removed_once_the_new_one_is_current(site: Site) -> None:
         well(site.deliver(name))
     well(site.deliver("4", keep=1))
     assert set(well(site.releases()).said.values()) == {"current  4\nprevious 3\n"}
-    assert sorted(path.name for path in site.on(1, "releases").iterdir()) == [".nile-flip", "3", "4"]
+    assert sorted(path.name for path in site.on(1, "releases").iterdir()) == [
+        ".nile-flip",
+        ".nile-made",
+        "3",
+        "4",
+    ]
 
 
 def test_and_when_that_is_asked_for(site: Site) -> None:

@@ -7,6 +7,7 @@ CURRENT, PREVIOUS = b"current", b"previous"
 MAKING = b".nile-making-"  # how the names of releases begin that aren't whole yet
 GONE = b".nile-gone-"  # and of those that are being removed
 SIGNED = b".nile-signed"  # what is written down of the last delivery that was signed
+MADE = b".nile-made"  # when each of the releases was made
 FLIP = b".nile-flip"  # what is written down of the last change of `current`
 MOST_LETTERS = 100
 LATEST_S = 120.0  # from staging to the flip: who hears of it later may have stood still, and the root be gone

@@ -4,6 +4,7 @@
     DEST/releases/.nile-making-NAME  one that isn't whole yet: the next run that delivers it takes it up
     DEST/current                     -> releases/NAME
     DEST/previous                    -> what was current before
+    DEST/releases/.nile-made         when each of them got its name: by that it is told which are the latest
     DEST/releases/.nile-flip         the last flip: from what, to what, of which run, and whether it is over
 
 A flip is the change of `current`, by a rename: whoever looks sees the old one or
@@ -16,9 +17,10 @@ import errno
 import json
 import os
 import stat
+import time
 from typing import NamedTuple
 
-from nile.agent.worker import durable, naming
+from nile.agent.worker import ages, durable, naming
 from nile.agent.worker.inuse import in_use
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.naming import AS_IS, END_IT
@@ -113,15 +115,20 @@ class Releases:
 
     def names(self) -> "List[str]":
         """Releases that are whole; the one that became it last is first."""
-        found = []
+        made = self._made()
+        return sorted(made, key=lambda name: (made[name], name), reverse=True)
+
+    def _made(self) -> "Dict[str, int]":
+        """When each of them became whole. Where that isn't known: when its directory last changed."""
+        known, found = ages.known(self.place), {}
         for name, path in self._listed(b""):
             try:
                 about = os.lstat(path)
             except FileNotFoundError:
                 continue  # another run removes old ones just now
             if stat.S_ISDIR(about.st_mode):
-                found.append((about.st_ctime_ns, name))  # the rename that made it whole is what changed it
-        return [name for _, name in sorted(found, reverse=True)]
+                found[name] = known.get(name, about.st_ctime_ns)
+        return found
 
     def half(self) -> "List[str]":
         """Releases that aren't."""
@@ -177,6 +184,11 @@ class Releases:
         if self.is_whole(name):
             return
         durable.to_disk()
+        made = self._made()
+        made[name] = max(
+            [int(time.time() * 1e9), *(1 + at for at in made.values())]
+        )  # clocks may be set back
+        ages.write(self.place, made)
         os.rename(naming.making(self.dest, name), naming.whole(self.dest, name))
         durable.sync(self.place)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def half(dest: Path, name: str) -> Path:
 def deliver(dest: Path, name: str) -> None:
     half(dest, name)
     at(dest).seal(name)
+
+
+def there(dest: Path) -> list[str]:
+    """What is in `releases`, but for what is written down of the releases."""
+    return sorted(path.name for path in (dest / "releases").iterdir() if path.name != ".nile-made")
+
+
+def change(dest: Path, name: str) -> None:
+    """Have the directory of this release be the one that was changed last, as the kernel's clock has it."""
+    changed = dest / "releases" / name
+    latest = max(path.lstat().st_ctime_ns for path in (dest / "releases").iterdir())
+    while changed.stat().st_ctime_ns <= latest:
+        for mode in (0o711, 0o700):
+            changed.chmod(mode)
 
 
 def link(dest: Path, which: str, name: str) -> None:
@@ -386,7 +401,41 @@ class TestPruning:
         half(dest, "7")
         assert sorted(at(dest).prune(1)) == ["3", "4", "5"]
         assert at(dest).look() == releases.Look("2", "1", ["6", "2", "1"], [], None)
-        assert sorted(path.name for path in (dest / "releases").iterdir()) == ["1", "2", "6"]
+        assert there(dest) == ["1", "2", "6"]
+
+    def test_the_latest_are_those_that_became_whole_last_whatever_happens_to_them(self, dest: Path) -> None:
+        change(dest, "1")
+        assert at(dest).names() == ["3", "2", "1"]
+        shutil.rmtree(dest / "releases/1")
+        deliver(dest, "1")
+        assert at(dest).names() == ["1", "3", "2"]
+
+    def test_also_where_the_clock_was_set_back(self, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(time, "time", lambda: 1.0)
+        deliver(dest, "0")
+        assert at(dest).names() == ["0", "3", "2", "1"]
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"1": "late", "2": -1, "3": true}', "[" * 100_000])
+    def test_where_that_is_not_known_the_change_of_their_directories_counts(
+        self, dest: Path, text: str
+    ) -> None:
+        (dest / "releases/.nile-made").write_text(text)
+        assert at(dest).names() == ["3", "2", "1"]
+        change(dest, "1")
+        assert at(dest).names() == ["1", "3", "2"]
+        deliver(dest, "4")  # from now on it is known
+        change(dest, "3")
+        assert at(dest).names() == ["4", "1", "3", "2"]
+
+    def test_a_link_there_is_not_followed(self, dest: Path, tmp_path: Path) -> None:
+        written = dest / "releases/.nile-made"
+        written.replace(tmp_path / "elsewhere")
+        written.symlink_to(tmp_path / "elsewhere")
+        before = (tmp_path / "elsewhere").read_text()
+        change(dest, "1")
+        assert at(dest).names() == ["1", "3", "2"]
+        deliver(dest, "4")
+        assert (tmp_path / "elsewhere").read_text() == before
 
     def test_what_a_flip_speaks_of_is_kept_until_it_is_over(self, dest: Path) -> None:
         here = at(dest)
@@ -402,7 +451,7 @@ class TestPruning:
         left.mkdir()
         (left / "file").touch()
         assert at(dest).prune(0) == ["3"]
-        assert sorted(path.name for path in (dest / "releases").iterdir()) == ["1", "2"]
+        assert there(dest) == ["1", "2"]
 
     @pytest.mark.parametrize("how", ["works in it", "has a file open", "runs from it", "has it in memory"])
     def test_one_in_use_is_kept(self, dest: Path, how: str) -> None:
@@ -481,7 +530,7 @@ class TestPruning:
                 for path in ("deep/er", "deep", "."):
                     (mine / "releases" / name / path).chmod(0o555)
             assert sorted(at(mine).prune(0)) == ["1", "2"]
-            assert list((mine / "releases").iterdir()) == []
+            assert there(mine) == []
 
         open_path.chmod(0o777)
         as_nobody(check)

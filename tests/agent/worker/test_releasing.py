@@ -120,7 +120,12 @@ def test_one_that_cannot_be_removed_keeps_no_flip_from_being_over(
     assert asked(other, "prune", keep=0)["code"] == "not-writable"  # that is all that was asked for
     monkeypatch.undo()
     assert "code" not in asked(other, "prune", keep=0)
-    assert sorted(path.name for path in (tmp_path / "releases").iterdir()) == [".nile-flip", "3", "4"]
+    assert sorted(path.name for path in (tmp_path / "releases").iterdir()) == [
+        ".nile-flip",
+        ".nile-made",
+        "3",
+        "4",
+    ]
 
 
 @pytest.mark.parametrize("which", ["releases", "releases/.nile-making-1"])
