@@ -334,7 +334,7 @@ class Sync:
             assert estimate is not None
             target.had_more = estimate.extra
             target.may_delete = min(estimate.extra, MOST_TO_RSYNC)
-            judgement = unfit(target, estimate, self._survey.room, self._options)
+            judgement = unfit(target, estimate, self._survey.room, self._survey.unpackable, self._options)
             if judgement is not None:
                 yield from self._fail(target, judgement)
 

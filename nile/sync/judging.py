@@ -29,16 +29,21 @@ STANDS_STILL = Judgement(
 )
 
 
-def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions) -> Judgement | None:
-    """Why nothing can be copied to a host; `room` is how many bytes the source takes on a disk."""
+def unfit(
+    target: Target, estimate: Difference, room: int, unpackable: str, options: SyncOptions
+) -> Judgement | None:
+    """Why nothing can be copied to a host.
+
+    `room` is how many bytes the source takes on a disk, `unpackable` why no archive can have all of it.
+    """
     coming = min(estimate.move, room)
     most = options.max_delete
     if target.whole:
         reason = f"release {options.release} is there already, and isn't as the source is"
         return Judgement(Verdict.FAILED, Code.RELEASE, reason, "give it another name")
-    if target.rsync is None and not (options.swarms or (options.streams and target.unpacks)):
-        reason = "no rsync there" + ", and it has something already" * options.streams
-        return Judgement(Verdict.FAILED, Code.NO_RSYNC, reason, INSTALL)
+    needs_rsync = _why_rsync(target, unpackable, options)
+    if target.rsync is None and needs_rsync is not None and not options.swarms:
+        return Judgement(Verdict.FAILED, Code.NO_RSYNC, f"no rsync there{needs_rsync}", INSTALL)
     if coming > target.free:
         reason = f"{size(coming)} are to come, and {size(target.free)} are free"
         return Judgement(Verdict.FAILED, Code.DISK_FULL, reason)
@@ -46,6 +51,15 @@ def unfit(target: Target, estimate: Difference, room: int, options: SyncOptions)
         reason = f"{estimate.extra} files would be deleted, and {most} may be"
         return Judgement(Verdict.FAILED, Code.MAX_DELETE, reason)
     return None
+
+
+def _why_rsync(target: Target, unpackable: str, options: SyncOptions) -> str | None:
+    """Why an archive won't do, as it goes on; None where it will."""
+    if not options.streams:
+        return ""
+    if not target.has_nothing:
+        return ", and it has something already"
+    return f", and no archive of the source: {unpackable}" if unpackable else None
 
 
 def not_unpacked(code: str, reason: str, left_out: str) -> Judgement:

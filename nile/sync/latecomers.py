@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 
 from nile.cascade.actions import COUNTS_S
+from nile.sync.means import Bulk
 from nile.sync.options import SyncOptions
 from nile.sync.roster import Roster
 from nile.sync.targets import UNSETTLED, Difference, Step, Target
@@ -71,7 +72,8 @@ class Latecomers:
 class Admission:
     """What a swarm has for those that come late, and until when; from `made` and `signed` on."""
 
-    def __init__(self) -> None:
+    def __init__(self, bulk: Bulk) -> None:
+        self._bulk = bulk
         self._only: frozenset[bytes] = frozenset()
         self._until_s = math.inf
 
@@ -85,7 +87,7 @@ class Admission:
 
     def refusal(self, target: Target, found: Difference, t: float) -> str:
         """Why one that differs so can't take part any more; "" where it can."""
-        if not fits(target, found):
+        if not fits(target, found, self._bulk):
             return NO_ROOM
         if t > self._until_s:
             return OUT_OF_DATE

@@ -28,6 +28,8 @@ class Bulk:
 
     entries: int = 0
     size: int = 0
+    sparse: int = 0
+    """Of that, what there is in large files with holes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,9 +104,10 @@ class Streams:
         """Those that get an archive: whoever has nothing yet; one alone only where there is no other way.
 
         To unpack it takes a third of the CPU time of an rsync that applies the same, and holes stay holes.
+        What it can't have rsync has to bring.
         """
         empty = [target for target in differing if target.rsync is None or target.has_nothing]
-        if len(empty) < LEAST and source.rsync is not None:
+        if (len(empty) < LEAST or source.unpackable) and source.rsync is not None:
             return [target for target in empty if target.rsync is None]
         return empty
 

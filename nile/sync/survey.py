@@ -22,8 +22,8 @@ class Survey:
 
     `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `sources` is what
     the root has, by how owners are compared (empty as long as that isn't read), `room` how many bytes it
-    takes on a disk, `rsync` which one the root has, and `hash` what it hashes streams by. How much it is
-    stands in the `bulk` of all.
+    takes on a disk, `unpackable` why no archive can have it, `rsync` which one the root has, and `hash` what
+    it hashes streams by. How much it is stands in the `bulk` of all.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Survey:
         self._owners: dict[str, Any] = {}
         self.sources: dict[str, Tree] = {}
         self.room = 0
+        self.unpackable = ""
         self.based = False
         self.attributed = 0
         self.rsync: dict[str, Any] | None = None
@@ -68,9 +69,11 @@ class Survey:
             self.sources[owner] = Tree.of(message, fingerprint)
         self.room = count(message["room"])
         self.based = message["based"] is True
+        self.unpackable = words(message["unpackable"])
         self.attributed = count(message["attributed"])
         bulk = self._means.bulk
         bulk.entries, bulk.size = count(message["entries"]), count(message["size"])
+        bulk.sparse = count(message["sparse"])
         self.rsync = rsync_facts(message["rsync"])
         self.hash = words(message["hash"]) or BLAKE2B
         if mounts := list(message["mounts"]):

@@ -92,7 +92,7 @@ class Swarm:
         self._limiting = Limiting(means, self._all)
         self._launching = Launching(means, self._all, self.following, self._apart, self._limiting, self._said)
         self._making = Making(means, self._ready, self._not_made)
-        self._admission = Admission()
+        self._admission = Admission(means.bulk)
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
         self._hosts = 0
@@ -127,7 +127,7 @@ class Swarm:
         differing = list(differing)
         found = {target: estimate(target) for target in differing}
         place = {node_id: at for at, node_id in enumerate(in_order(self._means.hosts))}
-        fitting = [target for target in differing if fits(target, found[target])]
+        fitting = [target for target in differing if fits(target, found[target], self._means.bulk)]
         for target in differing:
             if target not in fitting:
                 yield from self._to_rsync(target, NO_ROOM)

@@ -181,11 +181,6 @@ class Target:
             self.moved(self, before)
 
     @property
-    def unpacks(self) -> bool:
-        """Can it be served by an archive, and by nothing else? It has no rsync, and nothing of its own."""
-        return self.rsync is None and self.has_nothing
-
-    @property
     def has_nothing(self) -> bool:
         """Is there nothing of the copy, nor another release beside which it could be put?"""
         return self.empty and not self.current

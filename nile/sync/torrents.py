@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nile.sync.means import Bulk
 from nile.sync.options import SyncOptions
 from nile.sync.targets import Difference, Target
 
@@ -16,9 +17,9 @@ Found = Mapping[Target, Difference | None]
 """How hosts differ from the source, as far as that is known."""
 
 
-def fits(target: Target, found: Difference | None) -> bool:
-    """Is there room for all that comes? Holes in files are filled on the way."""
-    return found is None or found.move <= target.free
+def fits(target: Target, found: Difference | None, bulk: Bulk) -> bool:
+    """Is there room for all that comes? Holes are filled on the way, and made again in a copy of the file."""
+    return found is None or found.move + min(found.move, bulk.sparse) <= target.free
 
 
 def contents(options: SyncOptions, found: Found) -> dict[str, Any]:

@@ -293,6 +293,15 @@ class TestWhatIsntPutInPlace:
         assert [taker for _, taker in it.copies] == [2]
         assert f"{it.tree[2].name} (no room there" in notices(it)
 
+    @pytest.mark.parametrize("spare", [-1, 0])
+    def test_of_what_has_holes_there_is_a_copy_for_a_while(self, spare: int) -> None:
+        it = swarm()
+        it.source = {"sparse": SIZE // 2}
+        it.free[2] = SIZE + SIZE // 2 + spare
+        it.run()
+        all_ok(it)
+        assert [taker for _, taker in it.copies] == ([2] if spare else [])
+
     def test_only_what_hosts_lack_by_name_is_in_it(self) -> None:
         it = swarm()
         it.paths = b"b\0a"

@@ -39,7 +39,8 @@ class Bare(Workers):
         super()._record(node_id, message)
 
     def _join(self, node_id: int, message: dict[str, Any]) -> None:
-        if self.refuses.get(node_id) == {"rsync": None} or node_id in self.empty:
+        bare = self.refuses.get(node_id) == {"rsync": None}
+        if bare or (node_id in self.empty and "unpackable" not in self.source):
             assert message["recorded"] == {"archive": True}
             self.archives[max(self.archives)].append(node_id)
         else:
@@ -130,6 +131,18 @@ def test_of_a_root_without_rsync_one_alone_gets_an_archive_too() -> None:
     it.run()
     all_ok(it)
     assert list(it.archives.values()) == [[1]]
+
+
+def test_what_no_archive_can_have_rsync_brings() -> None:
+    it = Bare(FIVE, {2}, {1, 3, 4, 5})
+    it.source = {"unpackable": "it is too deep"}
+    it.run()
+    assert codes(it) == {2: Code.NO_RSYNC, **dict.fromkeys((1, 3, 4, 5))}
+    assert it.judged[2].reason == "no rsync there, and no archive of the source: it is too deep"
+    assert it.judged[2].remedy == "install rsync (3.1 or later) there"
+    assert 2 not in it.wrote
+    assert it.archives == {}
+    assert len(it.chain.recordings) == 1
 
 
 def test_the_largest_group_comes_first() -> None:

@@ -154,12 +154,14 @@ class Workers(Simulated):
             "files": 9,
             "bytes": SIZE,
             "room": SIZE,
+            "sparse": 0,
             "size": SIZE if self.all_is_new else 2 * SIZE,
         }
         found |= {
             "empty": False,
             "mounts": [],
             "based": self.based,
+            "unpackable": "",
             "attributed": self.attributed,
             "hash": "sha256",
             "rsync": {"version": [3, 2, 7], "has": ["xattrs"]},

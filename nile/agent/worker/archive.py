@@ -27,6 +27,7 @@ from nile.agent.worker.manifest import (
     DIRECTORY,
     FILE,
     KINDS,
+    MOST_DEEP,
     SYMLINK,
     TEMPORARY,
     TOP,
@@ -47,7 +48,6 @@ CHUNK = 256 * 1024  # bytes of a file in one message
 MOST_MESSAGE = 4 << 20
 MOST_NAMES = 100 * 1000  # of users and groups
 MOST_ATTRIBUTES = 3 << 20  # bytes
-MOST_DEEP = 256  # components of a path: what is deeper could be made, but hardly be removed
 _LONGEST = 4096  # bytes of a path or of a link's target: PATH_MAX
 _LONGEST_NAME = 1024  # bytes: more than any user or group has
 _HEAD = struct.Struct("!cI")

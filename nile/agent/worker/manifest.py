@@ -24,6 +24,7 @@ KINDS = (FILE, DIRECTORY, SYMLINK, FIFO, SOCKET, BLOCK, CHARACTER)
 OWNERS = ("none", "names", "numbers")
 ASPECTS = ("kind", "size", "mode", "owner", "mtime", "target", "device", "content", "link")
 DIGEST_BYTES = 32
+MOST_DEEP = 256  # components of a path that an archive may have: more could be made, but hardly be removed
 _AT_ONCE = 4096  # entries
 
 

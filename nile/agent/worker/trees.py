@@ -4,7 +4,7 @@ import os
 import sys
 
 from nile.agent.worker.compare import MOST_NAMED, compare
-from nile.agent.worker.manifest import DIRECTORY, FILE, TOP, Manifest
+from nile.agent.worker.manifest import DIRECTORY, FILE, MOST_DEEP, TOP, Manifest
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.scanning import TooManyError, changed_since, numbers_here, scan
 
@@ -56,13 +56,27 @@ class Source:
         tops = {name or TOP for _, name in self.roots}
         return all(entry.path in tops and entry.kind == DIRECTORY for entry in self.manifest.entries)
 
+    @property
+    def unpackable(self) -> str:
+        """Why no archive can have all of it; "" where one can."""
+        deep = any(entry.path.count(b"/") >= MOST_DEEP for entry in self.manifest.entries)
+        return "it is more than %d directories deep" % MOST_DEEP if deep else ""
+
     def room(self) -> int:
         """How many bytes it takes on a disk: of large files with holes, what there is of them."""
-        total = self.manifest.totals().bytes
+        return max(0, self.manifest.totals().bytes - sum(size - there for size, there in self._holed()))
+
+    def sparse(self) -> int:
+        """How many bytes there are in those: a copy with its holes made again takes as much once more."""
+        return sum(there for _, there in self._holed())
+
+    def _holed(self) -> "Iterator[Tuple[int, int]]":
+        """Sizes of large files with holes, and how much of it there is."""
         for entry in self.manifest.entries:
-            if entry.kind == FILE and entry.size >= HOLES_FROM:
-                total -= max(0, entry.size - self._blocks(entry.path))
-        return max(0, total)
+            if entry.kind == FILE and entry.size >= HOLES_FROM and entry.group in (b"", entry.path):
+                there = self._blocks(entry.path)
+                if there < entry.size:
+                    yield entry.size, there
 
     def _blocks(self, path: bytes) -> int:
         try:

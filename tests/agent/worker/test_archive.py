@@ -364,3 +364,15 @@ def test_a_user_may_undo_what_he_made(open_path: Path) -> None:
 
     as_nobody(check)
     assert list((open_path / "dest").iterdir()) == []
+
+
+def test_how_much_there_is_in_files_with_holes(tmp_path: Path) -> None:
+    place = write(tmp_path, "src/sparse")
+    with place.open("r+b") as file:
+        file.write(os.urandom(100_000))
+        file.truncate(4 << 20)
+    (tmp_path / "src/again").hardlink_to(place)
+    write(tmp_path, "src/small", "x" * 10)
+    source = read(f"{tmp_path}/src/")
+    assert 100_000 <= source.sparse() < 1 << 20
+    assert source.room() == source.sparse() + 10

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nile.agent.worker import archive, receiving
-from nile.agent.worker.manifest import Entry
+from nile.agent.worker.forking import Failure
+from nile.agent.worker.manifest import MOST_DEEP, Entry
 from nile.agent.worker.placing import Placing
 from tests.agent.worker.conftest import NOBODY, as_nobody
 from tests.agent.worker.copying import NAME
@@ -57,7 +58,7 @@ def check(stream: bytes, place: Path) -> None:
     assert list((place / "dest").iterdir()) == []
 
 
-@pytest.mark.parametrize("deep", [archive.MOST_DEEP, archive.MOST_DEEP + 1])
+@pytest.mark.parametrize("deep", [MOST_DEEP, MOST_DEEP + 1])
 def test_what_is_too_deep_to_be_removed_is_never_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: int
 ) -> None:
@@ -65,7 +66,7 @@ def test_what_is_too_deep_to_be_removed_is_never_made(
         patch.setattr(archive, "MOST_DEEP", 10_000)
         made = [entry(b"/".join([b"d"] * depth), b"d") for depth in range(1, deep + 1)]
     path = b"/".join([b"d"] * deep)
-    if deep <= archive.MOST_DEEP:
+    if deep <= MOST_DEEP:
         well(unpack(forged(*made), tmp_path / "dest"))
         assert (tmp_path / "dest" / os.fsdecode(path)).is_dir()
         return
@@ -73,6 +74,21 @@ def test_what_is_too_deep_to_be_removed_is_never_made(
     assert list((tmp_path / "dest").iterdir()) == []
     with pytest.raises(ValueError, match="more than 256 directories deep"):
         entry(path, b"d")
+
+
+@pytest.mark.parametrize("deep", [MOST_DEEP, MOST_DEEP + 1])
+def test_a_source_says_whether_it_is_too_deep(tmp_path: Path, deep: int) -> None:
+    (tmp_path / "/".join(["d"] * (deep - 1))).mkdir(parents=True)
+    source = read(f"{tmp_path}/")
+    assert source.unpackable == ""
+    (tmp_path / "/".join(["d"] * deep)).mkdir()
+    source = read(f"{tmp_path}/")
+    assert (source.unpackable == "") == (deep == MOST_DEEP)
+    if source.unpackable:
+        with pytest.raises(Failure, match=source.unpackable):
+            packed(source)
+    else:
+        packed(source)
 
 
 @pytest.mark.parametrize("call", ["remove", "sweep"])
