@@ -1,6 +1,7 @@
 """Runs made of chance, with faults: every invariant holds, whatever the seed.
 
-A failure names its seed, number of hosts and number of faults, and replays exactly:
+These are more than it takes to find each of the bugs that `test_planted` plants; `make soak` tries others,
+and thousands of them. A failure names its seed, number of hosts and number of faults, and replays exactly:
 
     python -m tests.simulation.soak --first SEED --seeds 1 --hosts HOSTS --faults FAULTS
 """
@@ -23,14 +24,13 @@ def broken(first: int, count: int, hosts: int, faults: int) -> list[str]:
 
 # The longest first: whoever runs tests side by side then has short ones left to fill the end with.
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_five_thousand_hosts(seed: int) -> None:
-    assert broken(seed, 1, 5000, 60) == []
+def test_five_thousand_hosts() -> None:
+    assert broken(1, 1, 5000, 60) == []
 
 
-@pytest.mark.parametrize("first", range(0, 300, 10))
+@pytest.mark.parametrize("first", range(0, 100, 5))
 def test_two_hundred_hosts(first: int) -> None:
-    assert broken(first, 10, 200, 14) == []
+    assert broken(first, 5, 200, 14) == []
 
 
 @pytest.mark.parametrize("first", range(0, 600, 60))
