@@ -306,7 +306,8 @@ class Sync:
         if self._options.streams and not why:
             yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
         elif self._options.swarms or why:
-            having = self._targets.at(Step.SAME)
+            # Beside the files of a release that is there nothing is to lie, be it for a while.
+            having = [] if self._options.release else self._targets.at(Step.SAME)
             yield from self._swarm.begin(differing, having, self._late.awaited, self._counting.estimate, t)
 
     def _welcome(self, t: float) -> Errands:

@@ -315,6 +315,20 @@ def test_what_an_earlier_try_left_of_a_release_is_no_hindrance(place: Path, sour
         assert contents(of_release(place, host, "2")) == contents(source)
 
 
+def test_a_release_that_is_there_is_served_by_no_seeder(place: Path, source: Path) -> None:
+    """What comes beside its files would lie in it for a while."""
+    for host in HOSTS:
+        (place / str(host)).mkdir()
+    release: dict[str, Any] = {"delete": True, "max_delete": 10**6, "release": "1"}
+    run(place, source, **release)
+    shutil.rmtree(place / "2")
+    (place / "2").mkdir()
+    it = run(place, source, seeders=frozenset({"h0001"}), **release)
+    assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
+    begun = {node_id: message["keep"] for node_id, message in it.told if message["do"] == "peer"}
+    assert begun == {2: False}
+
+
 def test_an_older_release_that_was_signed_is_taken_no_more(
     place: Path, source: Path, operator: Operator
 ) -> None:
