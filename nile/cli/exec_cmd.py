@@ -136,6 +136,10 @@ def _what(
     """The hosts, and what they run; raises UsageError."""
     from dataclasses import replace
 
+    for other, reads in (("--stdin", given["stdin"]), ("--script -", given["script"] == "-")):
+        if reads and "-" in selection.hostfiles:
+            remedy = "put the hosts into a file, or the input"
+            raise UsageError(f"{other} and --hostfile - can't go together", remedy=remedy)
     if given["per_host"] is not None:
         from nile.cli.perhost import choose, refuse_others
 
@@ -152,10 +156,6 @@ def _what(
         raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")
     if script is None:
         _check_length(line, given)
-    for other in ["--stdin"] * given["stdin"] + ["--script -"] * (script is not None and script.name == "-"):
-        if "-" in selection.hostfiles:
-            remedy = "put the hosts into a file, or the input"
-            raise UsageError(f"{other} and --hostfile - can't go together", remedy=remedy)
     chosen = select(selection)
     return chosen, options(line, given, len(chosen.hosts))
 

@@ -103,8 +103,9 @@ class TestOnHosts:
     def test_from_standard_input(self, nile: Nile) -> None:
         done = nile.exec("-w", "h001", "--script", "-", "x y", stdin=b'echo "$# $1 $NILE_SCRIPT"; cat')
         assert done.out == "h001: 1 x y -\n"
-        refused = nile.exec("-w", "h001", "--stdin", "--script", "-", stdin=b"true")
-        assert (refused.code, "can't go together" in refused.err) == (2, True)
+        for other in (("-w", "h001", "--stdin"), ("--hostfile", "-")):
+            refused = nile.exec(*other, "--script", "-", stdin=b"true")
+            assert (refused.code, "can't go together" in refused.err) == (2, True)
 
     def test_the_largest_travels_once_over_each_link(self, nile: Nile, tmp_path: Path) -> None:
         path = tmp_path / "large"
