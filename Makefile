@@ -157,10 +157,13 @@ check: test-needs
 		exit
 	fi
 	# Tests on hosts mostly wait. The others compute meanwhile, and what they say comes afterwards.
+	# With job control, as without it they would ignore Ctrl-C, and so would all that they start.
 	said=$$(mktemp)
-	nice -n 5 "$${tests[@]}" -m 'not cluster' >"$$said" 2>&1 </dev/null &
+	set -m
+	nice -n 5 "$${tests[@]}" --timeout 300 -m 'not cluster' >"$$said" 2>&1 </dev/null &
+	set +m
 	computing=$$! failed=
-	trap 'kill $$computing 2>/dev/null || true; rm -f "$$said"' EXIT
+	trap 'kill -- -$$computing 2>/dev/null || true; rm -f "$$said"' EXIT
 	"$${tests[@]}" -m 'cluster and not alone' || failed=1
 	$(BIN)/python -m pytest -m alone || failed=1
 	wait $$computing || failed=1

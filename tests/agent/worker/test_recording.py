@@ -98,10 +98,16 @@ def test_a_delta_is_recorded(tmp_path: Path) -> None:
     same(source, host)
 
 
+TIMES = 16
+"""Bytes at the end in which rsync says how long making and sending its list of files took, among others."""
+
+
 def test_the_same_is_recorded_as_the_same(tmp_path: Path) -> None:
     source, host = old_and_new(tmp_path)
     again = clone(host, "again")
-    assert record(source, host).stream == record(source, again).stream
+    first, second = record(source, host).stream, record(source, again).stream
+    assert len(first) == len(second)
+    assert first[:-TIMES] == second[:-TIMES]
 
 
 @pytest.mark.parametrize("there", [True, False])
