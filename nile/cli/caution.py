@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import select
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +25,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 MANY_HOSTS = 50
 """Who means more than these by "all" is asked, at a terminal."""
 PERCENT = 100
+LOOK_S = 0.1
+"""So often it is looked for an answer."""
 
 
 class Failures(_FailuresType):
@@ -162,10 +164,9 @@ def _confirmed(chosen: Selection, options: ExecOptions) -> bool:
 
     text = f"{options.command}: on {heading(chosen.hosts)}"
     question = Question(text, 0, lambda words: click.echo(words, nl=False, err=True))
-    while True:
-        select.select([sys.stdin], [], [])
-        if (said := question.answer()) is not None:
-            return said
+    while (said := question.answer()) is None:
+        time.sleep(LOOK_S)  # what is typed isn't waited for, since that may be meant for another process
+    return said
 
 
 def _show(chosen: Selection, options: ExecOptions, going_first: tuple[str, ...], *, as_json: bool) -> None:

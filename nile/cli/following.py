@@ -65,7 +65,8 @@ class Show:
         self._question: Question | None = None
         """What the user was asked and hasn't answered."""
         people = not (given["as_json"] or given.get("leaving"))
-        wanted = people and is_at_terminal(stdin=given.get("stdin", False))
+        # Where a program reads what is shown, the keys may be that one's (`| less`).
+        wanted = people and screen.out.terminal and is_at_terminal(stdin=given.get("stdin", False))
         self._enter = Enter(wanted=wanted)
         self._known = known
         self._screen = screen

@@ -38,13 +38,14 @@ class Kept:
 @contextmanager
 def keeping(given: dict[str, Any], context: RunContext, handover: str) -> Iterator[Kept]:
     """The record of a new run, as the options want it."""
+    from nile.cli.showing import is_gathered
     from nile.store import Store, store_path
 
     if not given.get("no_store"):
         with Store(store_path()) as store, store.recorder(context, handover) as recorder:
             yield Kept(store, recorder, recorder.record)
         return
-    needed = bool(given.get("gather") or given.get("as_json"))
+    needed = given["as_json"] or is_gathered(given)
     with _passing(context.process) as path, Store(path) as store, store.recorder(context) as recorder:
         yield Kept(store, recorder, recorder.record if needed else _without_output(recorder.record))
 

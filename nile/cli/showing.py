@@ -51,11 +51,16 @@ def check_showing(given: dict[str, Any]) -> None:
     for name, option in _OF_PEOPLE.items():
         if given["as_json"] and given[name]:
             raise UsageError(f"--json and {option} can't go together", remedy="leave one of the two out")
-    if given["live"] and not (given["gather"] or given["lines"] or given["diff"]):
+    if given["live"] and not is_gathered(given):
         remedy = "it is for output that is gathered otherwise; without -b, -L and --diff all is live"
         raise UsageError("--live goes with -b, -L or --diff", remedy=remedy)
     if given["diff"] and (given["lines"] or given["no_label"]):
         raise UsageError("--diff can't go with -L or -N", remedy="leave these out")
+
+
+def is_gathered(given: dict[str, Any]) -> bool:
+    """Is output read back from a store, to be shown at the end? Not all commands have all these options."""
+    return bool(given["gather"] or given.get("lines") or given.get("diff"))
 
 
 def bodies(screen: Screen, read_chunks: ReadChunks, given: dict[str, Any]) -> list[Renderer]:
@@ -63,7 +68,7 @@ def bodies(screen: Screen, read_chunks: ReadChunks, given: dict[str, Any]) -> li
     from nile.report import Diff, Fold, Live, Style
 
     gather, lines, label = given["gather"], given.get("lines", False), not given.get("no_label", False)
-    gathered = gather or lines or given.get("diff", False)
+    gathered = is_gathered(given)
     shown: list[Renderer] = []
     if given.get("live", False) or not gathered:
         shown.append(Live(screen, label=label))

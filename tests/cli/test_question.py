@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,29 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from nile.cli.question import Question
-
-
-class Keys:
-    """A terminal that is this process's standard input; `said` is what it was shown."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._master, slave = pty.openpty()
-        self.stdin = os.fdopen(slave)
-        self.said: list[str] = []
-        monkeypatch.setattr(sys, "stdin", self.stdin)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-        shown = b""
-        while shown.count(b"\n") < keys.count(b"\n"):  # its echo: the keys have arrived
-            shown += os.read(self._master, 1024)
-
-    def ask(self, text: str = "delete all") -> Question:
-        return Question(text, 1, self.said.append)
-
-    def close(self) -> None:
-        os.close(self._master)
-        self.stdin.close()
+from tests.cli.keys import Keys
+from tests.cluster.terminal import Terminal
+from tests.lab.helpers import eventually
 
 
 @pytest.fixture
@@ -88,3 +67,37 @@ def test_another_word_is_asked_about_again(keys: Keys) -> None:
     assert len(keys.said) == 2
     keys.type(b"yes\n")
     assert answer(question) is True
+
+
+SHELL = """
+import os, signal, time
+from nile.cli.question import Question
+job = os.fork()
+if not job:
+    os.setpgid(0, 0)
+    question = Question("delete all", 1, lambda text: os.write(1, text.encode()))
+    if question.answer() is None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    while (said := question.answer()) is None:
+        time.sleep(0.01)
+    os._exit(0 if said else 3)
+stopped = os.waitpid(job, os.WUNTRACED)[1]
+if not os.WIFSTOPPED(stopped) or os.WSTOPSIG(stopped) != signal.SIGSTOP:
+    os.killpg(job, signal.SIGKILL)
+    os._exit(4)
+os.tcsetpgrp(0, job)
+os.kill(job, signal.SIGCONT)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]))
+"""
+
+
+def test_in_the_background_nobody_is_stopped_for_asking_and_it_is_asked_anew_in_the_foreground() -> None:
+    terminal = Terminal()
+    try:
+        words = ["setsid", "--ctty", sys.executable, "-c", SHELL]
+        shell = subprocess.Popen(words, stdin=terminal.fd, stdout=terminal.fd, stderr=terminal.fd)
+        eventually(lambda: terminal.shown.count(b"go on? [y/N] ") == 2 or shell.poll(), "it asks anew")
+        terminal.type(b"y\n")
+        assert shell.wait(30) == 0
+    finally:
+        terminal.close()

@@ -108,7 +108,14 @@ def test_output_goes_to_files(nile: Nile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "out"), [([], "h001: out\n"), (["-b"], "out\n"), (["--json"], '"stdout": "out\\n"')]
+    ("words", "out"),
+    [
+        ([], "h001: h001\n"),
+        (["-b"], "h001\n"),
+        (["-L"], "h001: h001\n"),
+        (["--diff", "-w", "h002"], "-h001\n+h002\n"),
+        (["--json"], '"stdout": "h001\\n"'),
+    ],
 )
 def test_a_run_that_is_not_recorded(nile: Nile, words: list[str], out: str) -> None:
     """It is shown all the same, and nothing of it is left; nor of one whose root was killed."""
@@ -116,7 +123,7 @@ def test_a_run_that_is_not_recorded(nile: Nile, words: list[str], out: str) -> N
     (state / "unkept-dead").mkdir(parents=True)
     gone = " ".join([*process_identity(os.getpid()).split()[:2], "999999999", "1"])
     (state / "unkept-dead" / "process").write_text(gone)
-    done = nile.exec("--no-store", "-w", "h001", *words, "--", "echo out")
+    done = nile.exec("--no-store", "-w", "h001", *words, "--", "echo $NILE_HOST")
     assert done.code == 0
     assert out in done.out
     assert not list(state.glob("unkept*"))
