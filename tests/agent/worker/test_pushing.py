@@ -402,7 +402,8 @@ def ended_among_the_renames(source: Path, dest: Path) -> set[bool]:
                 killed(rsync_pid(pair, sender=False))
 
         def gate() -> list[bytes]:
-            os.setpriority(os.PRIO_PGRP, rsync_pid(pair, sender=False), 19)  # on a busy machine, too, we see it in time
+            # So that we see it in time on a busy machine, too.
+            os.setpriority(os.PRIO_PGRP, rsync_pid(pair, sender=False), 19)
             watch()
             return []
 
