@@ -101,6 +101,7 @@ RARE = (
     "worker.memory",
     "worker.refusing",
     "worker.ports",
+    "worker.priorities",
     "worker.lacking",
     "worker.peerprogram",
     "worker.peering",

@@ -25,10 +25,14 @@ class Introducing:
 
     def listens(self, peer: Swarmer, hosts: int) -> Errands:
         """It is to connect to some of those that listen already, and the seed to it, perhaps."""
+        seeded = self._all.is_for_seed(peer, hosts)
+        if seeded and (share := self._all.share(peer, hosts)) is not None:
+            fields = {"what": peer.number, "part": share[0], "parts": share[1]}
+            yield self._means.asking.ask(peer.id, "share", fields, None)
         yield from self._tell_of(peer, self._all.others_for(peer))
         if self._all.racks.is_gateway(peer.id):
             yield from self.elsewhere(peer)
-        if self._all.is_for_seed(peer, hosts):
+        if seeded:
             yield from self._tell_of(self.seed, [peer])
 
     def more(self, peer: Swarmer, t: float) -> Errands:

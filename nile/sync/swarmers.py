@@ -3,7 +3,9 @@
 Each one is told of some of those that listened before it: first its neighbours in
 the tree, then the one just before it (so that all are connected), the one two
 before, four, eight and so on (so that no way is long), then others, evenly. In a
-small swarm that is everybody. The seed goes to some of them, evenly spread.
+small swarm that is everybody. The seed goes to some of them, evenly spread, and
+each of these gets another part of all pieces from it first: so it hands out all
+there is once, and not the same to several while others wait for the rest.
 """
 
 from __future__ import annotations
@@ -199,8 +201,22 @@ class Swarmers:
         """Is the one that has just begun to listen one of those that the seed goes to, of so many `hosts`?"""
         if self.racks.few_doors:
             return self.racks.is_door(peer.id)
-        most = min(hosts, self.racks.most_gateways) if self.racks.several else hosts
-        return self.racks.is_gateway(peer.id) and (self._joined - 1) % max(1, most // MOST) == 0
+        return self.racks.is_gateway(peer.id) and (self._joined - 1) % self._step(hosts) == 0
+
+    def share(self, peer: Swarmer, hosts: int) -> tuple[int, int] | None:
+        """Which of how many parts of all pieces one of those gets first; None: it gets them as they come."""
+        if self.racks.few_doors or peer.complete:
+            return None
+        step = self._step(hosts)
+        parts = -(-self._most(hosts) // step)
+        return (self._joined - 1) // step % parts, parts
+
+    def _step(self, hosts: int) -> int:
+        """The seed goes to one of so many."""
+        return max(1, self._most(hosts) // MOST)
+
+    def _most(self, hosts: int) -> int:
+        return min(hosts, self.racks.most_gateways) if self.racks.several else hosts
 
     def others_for(self, peer: Swarmer) -> list[Swarmer]:
         """Of whom one is told that has just begun to listen."""

@@ -71,6 +71,8 @@ class Swarmed(Workers):
         self.got: dict[int, int] = {}
         self.links: set[frozenset[int]] = set()
         self.told: list[tuple[int, list[int]]] = []
+        self.shares: dict[int, tuple[int, int]] = {}
+        """By host: which part it gets first, of how many."""
         self.torrents: list[Message] = []
         self.begun: list[tuple[int, Message]] = []
         self.pushed: list[Message] = []
@@ -249,6 +251,11 @@ class Swarmed(Workers):
         self.told.append((node_id, others))
         if self.numbers.get(node_id) == message["what"]:
             self.links |= {frozenset({node_id, other}) for other in others}
+
+    def _share(self, node_id: int, message: Message) -> None:
+        assert self.numbers[node_id] == message["what"]
+        assert not any(node_id in link for link in self.links), "it gets something already"
+        self.shares[node_id] = (message["part"], message["parts"])
 
     def _elsewhere(self, node_id: int, message: Message) -> None:
         assert self.numbers[node_id] == message["what"]

@@ -200,6 +200,8 @@ def test_in_racks_all_get_it_without_a_copy() -> None:
     assert it.copies == []
     assert Counter(RACKS[each] for each in gateways) == {0: GATEWAYS, 1: GATEWAYS, 2: GATEWAYS}
     assert seeded(it) == gateways
+    assert it.shares.keys() == gateways
+    assert sorted(it.shares.values()) == [(part, len(gateways)) for part in range(len(gateways))]
 
 
 ELSEWHERE: dict[str, tuple[str, ...]] = {"trackers": ("http://t/",), "web_seeds": ("http://w/",)}

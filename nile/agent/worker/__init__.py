@@ -97,6 +97,7 @@ For a swarm:
     memory      what is in a file that is on no disk
     refusing    addresses with which a peer has nothing to do
     ports       where a peer may listen
+    priorities  which pieces it gets first                        pure
     lacking     what a Python without libtorrent may be brought
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it

@@ -171,6 +171,9 @@ class Aria:
     def _do_elsewhere(self, message: "Message") -> None:
         """It asks nobody but us."""
 
+    def _do_share(self, message: "Message") -> None:
+        """It takes pieces in an order of its own."""
+
     def _do_peers(self, message: "Message") -> None:
         for address, port in message["peers"]:
             self._guide.introduce(self._torrent.hash, address, port, False)

@@ -76,6 +76,10 @@ class Part:
         """Look there, too."""
         self._peering.tell({"do": "elsewhere", "trackers": trackers, "webs": webs})
 
+    def share(self, part: int, parts: int) -> None:
+        """Get this one of so many parts of all pieces first."""
+        self._peering.tell({"do": "share", "part": part, "parts": parts})
+
     def carry(self, chunk: bytes) -> None:
         """A part of a libtorrent."""
         if isinstance(self._peering, Peering):

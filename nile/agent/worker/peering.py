@@ -43,6 +43,7 @@ PROGRAM = (
     "worker.refusing",
     "worker.uplink",
     "worker.ports",
+    "worker.priorities",
     "worker.peerprogram",
 )
 NONE = "no Python here has libtorrent 2.0 or later"

@@ -13,7 +13,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
               a certificate, its key and parameters, where whoever has none is kept out; `word`: what its
               id begins with; `ports`: the first and the last where it may listen; `refuse`: addresses with
               which it has nothing to do (see refusing); `keep`: all but the last one is at these places
-    elsewhere look for peers at these `trackers`, and for files at `webs`, too
+    elsewhere look for peers at these `trackers`, and for files at `webs`, too: what these lack comes first
+    share     get every piece first whose number, divided by `parts`, leaves `part`
     peers     connect to these addresses
     limit     the same as at the start; of a gateway `uplink`, too: bytes a second that come at most from who
               isn't at an address that is `near` (see uplink); by its number `n` it says that this holds
@@ -41,6 +42,7 @@ from nile.agent.worker import lacking, messages, refusing
 from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
 from nile.agent.worker.ports import NO_PORT, free_port
+from nile.agent.worker.priorities import NO_SHARE, priorities
 from nile.agent.worker.uplink import Uplink
 
 TYPE_CHECKING = False
@@ -75,6 +77,8 @@ _EAGER = {
     "max_failcount": 100,
     "unchoke_interval": 5,
     "optimistic_unchoke_interval": 10,
+    "initial_picker_threshold": 0,  # priorities hold for the first pieces, too
+    "whole_pieces_threshold": 0,  # nobody is asked for several that follow each other: they are other shares
     "request_queue_time": 1,  # with 3, a tenth of what comes came already
 }
 _OTHERS = {
@@ -103,7 +107,6 @@ _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
 HOW = ("slots", "limit", "tls", "word", "ports", "refuse", "keep")
-FIRST = 7  # a priority
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 TRIES = 5  # ports that are found free, and then aren't
 
@@ -122,7 +125,8 @@ class Peer:
         self._port = self._tried = 0
         self._tls: "List[str]" = []
         self._ports: "List[int]" = []
-        self._failed = False
+        self._failed = self._webs = False
+        self._share = NO_SHARE
         self._flushing = self._complete = self._seeds = self._keeps = False
         self._origins = Origins("", lt.peer_info)
         self._woken, self._wake = os.pipe()
@@ -240,11 +244,26 @@ class Peer:
     def _do_elsewhere(self, message: "Message") -> None:
         for tier, url in enumerate(message["trackers"]):
             self._handle.add_tracker({"url": url, "tier": tier})
-        if message["webs"]:  # they lack the archive alone, the last file; else priorities count late
-            self._session.apply_settings({"initial_picker_threshold": 0})
-            self._handle.file_priority(len(self._wanted) - 1, FIRST)
+        if message["webs"]:
+            self._webs = True
+            self._prioritize()
         for url in message["webs"]:
             self._handle.add_url_seed(url)
+
+    def _do_share(self, message: "Message") -> None:
+        self._share = message["part"], message["parts"]
+        self._prioritize()
+
+    def _prioritize(self) -> None:
+        """Web servers lack the archive alone, the last file."""
+        wanted = self._handle.get_piece_priorities()
+        archive = self._archive_begins() if self._webs else len(wanted)
+        self._handle.prioritize_pieces(priorities(wanted, self._share, archive))
+
+    def _archive_begins(self) -> int:
+        """Its first piece."""
+        about = self._handle.torrent_file()
+        return int(about.map_file(about.num_files() - 1, 0, 0).piece)
 
     def _do_peers(self, message: "Message") -> None:
         for address, port in message["peers"]:
@@ -291,9 +310,7 @@ class Peer:
 
     def _checked(self) -> None:
         """Is all there but what comes last, which is the archive?"""
-        about = self._handle.torrent_file()
-        last = about.map_file(about.num_files() - 1, 0, 0).piece
-        if all(self._handle.status().pieces[:last]):
+        if all(self._handle.status().pieces[: self._archive_begins()]):
             self._handle.unset_flags(self._lt.torrent_flags.upload_mode)
             say({"port": self._port})
         else:

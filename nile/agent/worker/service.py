@@ -67,7 +67,7 @@ OWNERS = ("none", "names", "numbers")
 # What takes no time (but `_readied`), and must not be broken into: only then is it known what to stop.
 SWARM = frozenset(
     "seed track introduce dismiss untrack addresses metainfo peer".split()
-    + "carry take hand load aria elsewhere peers limit unpeer".split()
+    + "carry take hand load aria elsewhere share peers limit unpeer".split()
 )
 QUICK = SWARM.union(
     "receive push abandon record serve forget join approve predecessor successor signed last leave".split()

@@ -14,6 +14,7 @@
     load      that was all: load it
     aria      have the aria2 that is there take part instead
     elsewhere look for peers at these trackers, and for files at these web servers, too
+    share     get this part of all pieces first: the seed gives each one another part
     peers     connect to these: addresses and ports
     limit     bytes a second that go out at most, and that come to a gateway over its uplink
     unpeer    take part no more
@@ -218,6 +219,12 @@ class Swarming:
         part = self._parts.get(message["what"])
         if part is not None:
             part.elsewhere(message["trackers"], message["webs"])
+
+    def share(self, message: "Message") -> None:
+        """Get that part first."""
+        part = self._parts.get(message["what"])
+        if part is not None:
+            part.share(message["part"], message["parts"])
 
     def peers(self, message: "Message") -> None:
         """Connect to these."""

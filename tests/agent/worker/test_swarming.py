@@ -21,6 +21,7 @@ from nile.agent.worker.landing import OWN
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.manifest import TEMPORARY, Manifest
 from nile.agent.worker.messages import CantError
+from nile.agent.worker.metainfo import LEAST_PIECE
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.place import Place
 from nile.agent.worker.scanning import changed_since, scan
@@ -380,6 +381,31 @@ def test_only_so_many_are_served_at_one_time(swarm: Swarm) -> None:
     swarm.until(lambda: swarm.progress(SEED)["peers"] == 3 and swarm.progress(SEED)["sent"] > 200_000)
     swarm.until(lambda: sum(swarm.progress(10 + host)["serving"] for host in hosts) == 1)
     assert not any(swarm.has(10 + host, "complete") for host in hosts)
+
+
+def test_one_host_gets_this_part_of_the_pieces_first_and_another_one_that(swarm: Swarm, top: Path) -> None:
+    """Neither knows of the other. Each is looked at long before it has its half."""
+    port, left = swarm.seed(limit=600_000), {0, 1}
+    for host in left:
+        swarm.join(host)
+        swarm.hosts[host].share({"n": 7, "what": 10 + host, "part": host, "parts": 2})
+        swarm.connect(10 + host, port)
+    whole = (top / "big").read_bytes()
+
+    def begun() -> list[int]:
+        return [host for host in left if swarm.progress(10 + host)["got"] >= 300_000]
+
+    while left:
+        swarm.until(begun)
+        for host in begun():
+            left.remove(host)
+            (came,) = swarm.dest(host).glob(".nile-sync-*/0")
+            there = came.read_bytes()
+            starts = range(0, len(there) - LEAST_PIECE, LEAST_PIECE)
+            blocks = [slice(start, start + LEAST_PIECE) for start in starts]
+            has = {number for number, block in enumerate(blocks) if there[block] == whole[block]}
+            assert len(has) >= 2
+            assert {number % 2 for number in has} == {host}
 
 
 def test_where_no_python_has_libtorrent(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:

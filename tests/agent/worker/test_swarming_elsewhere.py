@@ -114,12 +114,13 @@ def test_files_come_by_http_and_what_is_not_there_from_peers(private: Private, t
 
 
 def test_they_get_all_where_nobody_but_a_web_server_is_left(swarm: Swarm, top: Path) -> None:
-    """It hasn't the archive: so that is what hosts get first."""
+    """It hasn't the archive: so that is what hosts get first, before their share."""
     (top.parent / "web").mkdir()
     (top.parent / "web/nile").symlink_to(top)
     port = swarm.seed(limit=100_000)
     swarm.begin(1)
     swarm.port(11)
+    swarm.hosts[1].share({"n": 7, "what": 11, "part": 0, "parts": 2})
     look(swarm, 1, webs=["http://127.0.0.1:1/"])
     swarm.connect(11, port)
     swarm.until(lambda: swarm.progress(11).get("at"))
