@@ -101,10 +101,11 @@ def command(
         if cap is not None and not dry_run:
             pruning.set_cap(cap or None)
         limit = cap if cap is not None else pruning.cap()
-        if older_s is None and keep is None and max_size is None:
-            max_size = limit
+        by_cap = older_s is None and keep is None and max_size is None
+        max_size = limit or None if by_cap else max_size
         before = pruning.size()
-        runs = _chosen(removable(newest, time.time()), newest, older_s, keep)
+        over = removable(newest, time.time()) if limit or not by_cap else []
+        runs = _chosen(over, newest, older_s, keep)
         if not dry_run:
             runs = _remove(pruning, runs, max_size)
             pruning.give_back()

@@ -75,3 +75,11 @@ def test_words_that_it_doesnt_take() -> None:
         age_s("90")
     for words in (("--older-than", "x"), ("--max-size", "-1"), ("--cap", "much")):
         assert prune(*words).exit_code == 2
+
+
+def test_without_a_cap_nothing_goes_that_nobody_chose(state: Path, runs: list[str]) -> None:
+    for words in (("--cap", "none", "-n"), ("--cap", "none"), (), ("-n",)):
+        assert prune(*words).stdout == "no run is to be removed\n"
+        assert left(state) == runs
+    assert prune("--cap", "none", "--keep", "1").stdout.startswith("removed 3 runs, ")
+    assert left(state) == runs[3:]
