@@ -32,7 +32,7 @@ from weakref import WeakSet
 
 from nile.errors import StoreError, UsageError
 from nile.events import HostOutput, HostResult, HostStarted, HostUp, Notice, RunEnded, RunStarted
-from nile.options import LONGEST_LINE, ExecOptions, Leftover, OnOrphan, SshOptions
+from nile.options import LONGEST_LINE, ExecOptions, Leftover, OnOrphan, Pacing, SshOptions
 
 if TYPE_CHECKING:
     from nile.controller import Engine
@@ -190,7 +190,7 @@ class Run:
                 if isinstance(event, RunStarted):
                     yield from map(Notice, notices)
         if self._request.store:
-            _keep_cap()
+            _keep_cap(self.id)
 
     def _prepared(self, stack: ExitStack, notices: list[str]) -> Engine:
         """The engine, and around it what records the run and answers for it; raises UsageError."""
@@ -204,10 +204,12 @@ class Run:
             return prepare(*settings, lambda _: None, None, notices=notices)
         path = store_path()
         store = stack.enter_context(Store(path))
-        context = RunContext.here(tuple(sys.argv), plan_text(plan))
+        # The program's own words are nobody else's business, and no command line of Nile's to be read again.
+        context = RunContext.here(tuple(sys.argv[:1]), plan_text(plan))
         handover = Handover(plan, self._options, hosts).dump()
         recorder = stack.enter_context(store.recorder(context, handover))
-        control = Control(path.parent / "control", self.id)
+        pacing = Pacing(plan.limits.parallel, self._options.fanout)
+        control = Control(path.parent / "control", self.id, pacing)
         engine = prepare(
             *settings,
             recorder.record,
@@ -216,16 +218,19 @@ class Run:
             check_ours=recorder.check_ours,
             observe=control.observe,
         )
-        stack.enter_context(control.serving(engine.interrupt, engine.conclude))
+        serving = control.serving(
+            engine.interrupt, engine.conclude, engine.limit, engine.steer, engine.outstanding
+        )
+        stack.enter_context(serving)
         return engine
 
 
-def _keep_cap() -> None:
+def _keep_cap(ended: str) -> None:
     """Remove the oldest runs where the store has become too large; that it can't be done harms no run."""
     from nile.store import Store, keep_cap, store_path
 
     with suppress(StoreError), Store(store_path()) as store:
-        keep_cap(store)
+        keep_cap(store, ended)
 
 
 def check_command(line: str) -> None:

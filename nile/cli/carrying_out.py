@@ -63,5 +63,5 @@ def carry_out(
             out.err.write(f"nile: {visible(notice)}\n")
         show = Show(out, kept.store, run_id, given)
         unrecorded = show.follow(engine, control, options.grace_s)
-    keep_to_cap(out, given)
+    keep_to_cap(out, given, run_id)
     return finish(out, show, unrecorded, given)

@@ -88,8 +88,11 @@ def _sweep(state: Path) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def keep_to_cap(screen: Screen, given: dict[str, Any]) -> None:
-    """Remove the oldest runs, where the store has become too large; never a reason for a run to fail."""
+def keep_to_cap(screen: Screen, given: dict[str, Any], run_id: str) -> None:
+    """Remove the oldest runs, where the store has become too large; never a reason for a run to fail.
+
+    `run_id` is the run that has ended, which stays.
+    """
     from nile.errors import StoreError
     from nile.store import Store, keep_cap, store_path
     from nile.topology.amounts import size
@@ -101,7 +104,7 @@ def keep_to_cap(screen: Screen, given: dict[str, Any]) -> None:
         if path.stat().st_size < SMALL:
             return
         with Store(path) as store:
-            removed, cap = keep_cap(store)
+            removed, cap = keep_cap(store, run_id)
     except (StoreError, OSError) as error:
         screen.err.write(f"nile: the store of runs couldn't be kept to its cap: {error}\n")
         return

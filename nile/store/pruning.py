@@ -2,8 +2,8 @@
 
 The cap is a value in the store itself. It is looked at when a run has ended: the
 oldest runs go until the rest takes no more than `ENOUGH` of it. A run that is
-under way is never touched, nor one that ended last; so a single huge run stays
-until the next one.
+under way is never touched, nor the newest one, nor the one that has ended; so a
+single huge run stays until the next one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from nile.store.store import Store
 CAP = 1 << 30
 """Bytes, where nobody has said anything else."""
 ENOUGH = 0.9
+PAGES_AT_A_TIME = 5000
+"""That are handed back in one transaction: other runs are recorded in between."""
 DOUBTFUL_S = 24 * 3600.0
 """A run without an end may be gone on with, or run on another machine, for so long."""
 
@@ -93,7 +95,15 @@ class Pruning:
     def give_back(self) -> None:
         """Hand the file's free room back to the file system, as far as this file can without a rewrite."""
         with errors.mapped(self._path, "shrink the store of runs"):
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            free = self._pragma("freelist_count")
+            while (
+                free
+            ):  # by a script: a statement that gives no columns is stepped once, which frees one page
+                self._db.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_A_TIME});")
+                left = self._pragma("freelist_count")
+                if left >= free:  # this file can't, or others remove as fast
+                    break
+                free = left
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _pragma(self, name: str) -> int:
@@ -101,12 +111,16 @@ class Pruning:
             return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def keep_cap(store: Store) -> tuple[int, int]:
-    """Remove the oldest runs where a store has passed its cap; how many, and the cap."""
+def keep_cap(store: Store, ended: str = "") -> tuple[int, int]:
+    """Remove the oldest runs where a store has passed its cap; how many, and the cap.
+
+    The newest run stays, and `ended`: the one that has just ended, which others may have begun after.
+    """
     with Pruning(store.path) as pruning:
         cap = pruning.cap()
         if cap is None or pruning.size() <= cap:
             return 0, cap or 0
-        removed = pruning.shrink_to(removable(store.runs()[1:], time.time()), cap * ENOUGH)
+        others = [run for run in store.runs()[1:] if run.run != ended]
+        removed = pruning.shrink_to(removable(others, time.time()), cap * ENOUGH)
         pruning.give_back()
     return len(removed), cap

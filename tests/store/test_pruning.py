@@ -146,3 +146,23 @@ def test_a_script_goes_with_the_last_run_of_it(tmp_path: Path) -> None:
         assert store.script(second) == b"true"
         pruning.remove(second)
         assert raw(path, "SELECT * FROM script") == []
+
+
+def test_a_run_that_has_just_ended_stays_though_others_began_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    old, ended, newest = (record(path, number, ("n1", os.urandom(600_000))) for number in range(3))
+    with Store(path) as store, Pruning(path) as pruning:
+        pruning.set_cap(1_000_000)
+        assert keep_cap(store, ended) == (1, 1_000_000)
+        assert [run.run for run in store.runs()] == [newest, ended]
+        assert old not in (newest, ended)
+
+
+def test_the_file_gives_back_what_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    run = record(path, 1, ("n1", os.urandom(3_000_000)))
+    with Store(path) as store, Pruning(path) as pruning:
+        before = path.stat().st_size
+        pruning.remove(store.run(run))
+        pruning.give_back()
+        assert before - path.stat().st_size > 2_900_000
