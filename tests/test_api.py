@@ -25,10 +25,10 @@ def nile(loopback_lab: Lab, tmp_path: Path) -> Nile:
     return Nile(loopback_lab, tmp_path)
 
 
-def run_script(nile: Nile, script: str) -> Any:
+def run_script(nile: Nile, script: str, *args: str) -> Any:
     """What a script prints, as JSON; it has `nile` and ROUTES, and must end well and say nothing else."""
     text = f"import nile\nROUTES = {str(nile.routes)!r}\n{textwrap.dedent(script)}"
-    argv = [*nile.lab.root_argv([sys.executable]), "-W", "error", "-c", text]
+    argv = [*nile.lab.root_argv([sys.executable]), "-W", "error", "-c", text, *args]
     done = subprocess.run(argv, capture_output=True, timeout=LONGEST_S, check=False, env=nile.environment())
     assert (done.returncode, done.stderr.decode()) == (0, "")
     return json.loads(done.stdout)
@@ -216,16 +216,25 @@ def test_a_run_is_seen_and_stopped_from_another_terminal(nile: Nile) -> None:
         nile,
         """
         import json, subprocess, sys
-        run = nile.run("h001", "echo begun; exec sleep 1000", routes=ROUTES, grace_s=1)
+        run = nile.run("h001", "echo begun; exec sleep 1000", routes=ROUTES, grace_s=1, fanout=1)
+        told = []
         for event in run:
             if isinstance(event, nile.HostOutput):
+                for words in (["pause"], ["parallel", "7"], ["fanout", "2"], ["status", "--json"]):
+                    ctl = [sys.executable, "-m", "nile", "ctl", run.id, *words]
+                    told.append(subprocess.run(ctl, stdout=-1, text=True).stdout)
                 stop = subprocess.Popen([sys.executable, "-m", "nile", "stop", run.id], stdout=-3, stderr=-3)
             elif isinstance(event, nile.RunEnded):
                 interrupted = event.interrupted
-        print(json.dumps([interrupted, stop.wait()]))
+        print(json.dumps([interrupted, stop.wait(), json.loads(told[-1])]))
         """,
+        "a secret word",
     )
-    assert told == [True, 0]
+    interrupted, code, status = told
+    assert (interrupted, code) == (True, 0)
+    assert status["pace"] == {"parallel": 7, "fanout": 2, "paused": True}
+    (run,) = in_scripts_words(nile, "runs", "--json")
+    assert run["argv"] == ["-c"], "what the program was given is nobody else's business"
 
 
 def test_importing_it_costs_nothing() -> None:

@@ -39,9 +39,9 @@ class Control:
         self._run = run
         self._standing = Standing(run, pacing)
         self._lock = threading.Lock()
-        self._conclude: Callable[[], None] = lambda: None
-        self._limit: Callable[[RateLimits], None] = lambda _: None
-        self._steer: Callable[[Pacing], str] = lambda _: ""
+        self._conclude: Callable[[], None] | None = None
+        self._limit: Callable[[RateLimits], None] | None = None
+        self._steer: Callable[[Pacing], str] | None = None
         self._outstanding: Callable[[], Sequence[Outstanding]] = tuple
         self.trouble = ""
 
@@ -60,15 +60,16 @@ class Control:
     def serving(
         self,
         stop: Callable[[float], None],
-        conclude: Callable[[], None] = lambda: None,
-        limit: Callable[[RateLimits], None] = lambda _: None,
-        steer: Callable[[Pacing], str] = lambda _: "",
+        conclude: Callable[[], None] | None = None,
+        limit: Callable[[RateLimits], None] | None = None,
+        steer: Callable[[Pacing], str] | None = None,
         outstanding: Callable[[], Sequence[Outstanding]] = tuple,
     ) -> Iterator[None]:
         """Answer, in a thread of its own, in which all of these are called.
 
         `stop(grace_s)`, `conclude()`, `limit(rates)`; `steer(pacing)`, which says why it can't be done, if
-        it can't; `outstanding()`, which says what hosts wait for.
+        it can't; `outstanding()`, which says what hosts wait for. Who asks for
+        what isn't given is refused.
         """
         self._conclude, self._limit = conclude, limit
         self._steer, self._outstanding = steer, outstanding
@@ -119,15 +120,17 @@ class Control:
             case Stop(grace_s):
                 stop(grace_s)
                 return {"ok": True}
-            case Conclude():
+            case Conclude() if self._conclude is not None:
                 self._conclude()
                 return {"ok": True}
-            case Limit(limits):
+            case Limit(limits) if self._limit is not None:
                 self._limit(limits)
                 return {"ok": True}
-            case Pace(pacing):
+            case Pace(pacing) if self._steer is not None:
                 trouble = self._steer(pacing)
                 return {"error": trouble} if trouble else {"ok": True}
+            case _:
+                return {"error": "this run can't do that"}
 
 
 class _Talk:

@@ -273,6 +273,20 @@ def test_its_pace_is_set(tmp_path: Path) -> None:
     assert asked == [Pacing(parallel=5), Pacing(paused=False), Pacing(fanout=3)]
 
 
+def test_what_a_run_cant_do_is_refused(tmp_path: Path) -> None:
+    """Rather than called done."""
+    with _control(tmp_path / "control").serving(_ignore):
+        remote = Remote(tmp_path / "control", RUN)
+        asks = (
+            remote.conclude,
+            lambda: remote.limit(RateLimits(0)),
+            lambda: remote.pace(Pacing(paused=True)),
+        )
+        for ask in asks:
+            with pytest.raises(RefusedError, match="can't do that"):
+                ask()
+
+
 @pytest.mark.parametrize(
     "words",
     [
