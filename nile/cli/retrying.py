@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from nile.cli.outfitting import variables
 from nile.errors import UsageError
 from nile.events import Verdict
 from nile.options import Script
@@ -26,8 +27,18 @@ if TYPE_CHECKING:
     from nile.store import HostRecord, RunRecord, Store
 
 OPTION = "--retry-failed"
-CHOICE = ("hosts", "exclude", "groups", "everything", "hostfiles", "routes", "inventories")
-"""Options that choose hosts, and say how they are reached: they can't be given beside it."""
+CHOICE = (
+    "hosts",
+    "exclude",
+    "groups",
+    "everything",
+    "hostfiles",
+    "routes",
+    "inventories",
+    "script",
+    "per_host",
+)
+"""Options that choose hosts, say how they are reached, or what they run: they can't be given beside it."""
 AGAIN = frozenset({Verdict.FAILED, Verdict.TIMEOUT, Verdict.UNREACHABLE, Verdict.CANCELLED})
 
 
@@ -89,13 +100,26 @@ def _params(store: Store, record: RunRecord, asked: click.Context) -> dict[str, 
     if params["stdin"] and "stdin" not in own:
         remedy = "what it read isn't recorded: give --stdin, and the input, once more"
         raise UsageError(f"run {record.run} read standard input", where=OPTION, remedy=remedy)
+    _check_variables(record, own)
     if params["outdir"] and "outdir" not in own:
         params["outdir"] = None  # what is there would be overwritten
-    if params["script"] and "script" not in own:  # as it was, whatever is in the file by now
+    if params["script"]:  # as it was, whatever is in the file by now
         params["script"] = _script(store, record, params["words"])
-    if params["per_host"] and "per_host" not in own:
+    if params["per_host"]:
         params["per_host"] = {host.host: host.command for host in store.hosts(record)}
     return params | {"retry_failed": None, "words": first.params["words"]}
+
+
+def _check_variables(record: RunRecord, own: dict[str, Any]) -> None:
+    """Values of variables aren't recorded, and what this root has of the same name may be another one."""
+    missing = set(record.settings.get("env", ())) - variables(own.get("env", ())).keys()
+    if missing:
+        names = " ".join(f"--env {name}=..." for name in sorted(missing))
+        raise UsageError(
+            f"run {record.run} has variables whose values aren't recorded: {', '.join(sorted(missing))}",
+            where=OPTION,
+            remedy=f"give them again: {OPTION} {record.run} {names} (--env NAME takes this shell's value)",
+        )
 
 
 def _script(store: Store, record: RunRecord, args: tuple[str, ...]) -> Script:

@@ -54,6 +54,8 @@ def test_what_cant_go_with_it(nile: Nile) -> None:
     for words, says in (
         (["-w", "h001"], "-w can't go with --retry-failed"),
         (["--", "true"], "a command can't go with --retry-failed"),
+        (["--script", "x"], "--script can't go with --retry-failed"),
+        (["--per-host", "x"], "--per-host can't go with --retry-failed"),
         ([], "read standard input"),
     ):
         done = nile.command("exec", "--retry-failed", "last", *words)
@@ -64,6 +66,16 @@ def test_what_cant_go_with_it(nile: Nile) -> None:
     )
     done = nile.command("exec", "--retry-failed", "last")
     assert (done.code, "wasn't begun by `nile exec`" in done.err) == (2, True)
+
+
+def test_values_of_variables_are_given_again(nile: Nile) -> None:
+    """They aren't recorded, and the root's own of that name are others."""
+    nile.exec("-w", "h001", "--env", "HOME=there", "--", 'echo "$HOME"; false')
+    done = nile.command("exec", "--retry-failed", "last")
+    assert (done.code, done.out) == (2, "")
+    assert "variables whose values aren't recorded: HOME" in done.err
+    assert "--env HOME=..." in done.err
+    assert nile.command("exec", "--retry-failed", "last", "--env", "HOME=here").lines() == ["h001: here"]
 
 
 def test_the_verdicts_that_are_tried_again() -> None:

@@ -121,8 +121,8 @@ class TestOnHosts:
         assert nile.json(*words).verdicts == {"h001": "ok", "h002": "failed"}
         path.write_text("echo another one\n")
         refused = nile.command("exec", "--retry-failed", "last")
-        assert (refused.code, "--env WORD: there is no such variable here" in refused.err) == (2, True)
-        again = nile.command("exec", "--retry-failed", "last", "--json", WORD="open")
+        assert (refused.code, "values aren't recorded: WORD" in refused.err) == (2, True)
+        again = nile.command("exec", "--retry-failed", "last", "--env", "WORD", "--json", WORD="open")
         assert again.stdout_of("h002") == "a  b open\n"
         given = ("--env", "WORD=given", "--json")
         third = nile.command("exec", "--retry-failed", "last", *given)
