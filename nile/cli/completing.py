@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST = 200
 """Offers at a time: more are no help."""
 RUNS = 30
+ELSEWHERE = "elsewhere.invalid"
+"""Stands for the hosts of groups that a program would have to be asked for: a key that is hit runs none."""
 
 
 def run_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -55,7 +57,8 @@ def host_sets(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     first = before + comma
 
     def names(routes: Routes) -> list[str]:
-        return [first + name for name in (*(f"@{group}" for group in routes.groups), *routes.hosts)]
+        hosts = (name for name in routes.hosts if name != ELSEWHERE)
+        return [first + name for name in (*(f"@{group}" for group in routes.groups), *hosts)]
 
     return _named(ctx, first + last, names)
 
@@ -66,7 +69,8 @@ def _named(ctx: click.Context, incomplete: str, names: Callable[[Routes], list[s
     from nile.topology.finding import read_routes
 
     try:
-        routes = read_routes(ctx.params.get("routes"), ctx.params.get("inventories") or ())
+        chosen = ctx.params.get("routes"), ctx.params.get("inventories") or ()
+        routes = read_routes(*chosen, lambda group, source: (ELSEWHERE,))
     except (NileError, OSError):
         return []
     return [CompletionItem(name) for name in names(routes) if name.startswith(incomplete)][:MOST]

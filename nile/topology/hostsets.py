@@ -33,6 +33,8 @@ NAME_LENGTH_MAX = 253  # RFC 1035, 2.3.4: 255 octets on the wire
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _IPV6 = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FOREIGN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=:/%-]*")
+"""Groups of other sources: a word to any shell, whatever comes before it."""
 _OPERATOR = re.compile(r"[,!&^]")
 _BRACKETS = re.compile(r"\[([^][]*)\]")
 _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})(?:/(\d{1,18}))?")
@@ -128,6 +130,7 @@ class HostSets:
         return self.groups.get(group)
 
     def _foreign(self, group: str, source: str | None, above: tuple[str, ...]) -> Sequence[str] | None:
+        _check_foreign(group, source)
         key = f"@{source or ''}:{group}"
         if key in above:
             raise HostSetError(f"group {key} contains itself", "take the loop out of the group's source")
@@ -246,6 +249,17 @@ def check_group_name(name: str) -> None:
             f"'{name}' can't be a group's name",
             "groups have letters, digits, '.', '-' and '_', without the @",
         )
+
+
+def _check_foreign(group: str, source: str | None) -> None:
+    """Refuse what would be more than a word to the shell in which ClusterShell looks a group up."""
+    if (group == "*" or _FOREIGN.fullmatch(group)) and (source is None or _GROUP.fullmatch(source)):
+        return
+    name = f"@{source}:{group}" if source is not None else f"@{group}"
+    raise HostSetError(
+        f"{name[:80]!a} can't be looked up as a group",
+        "such groups have letters, digits and . - _ + = : / %, and begin with a letter, digit or _",
+    )
 
 
 def fold(names: Iterable[str]) -> str:

@@ -62,7 +62,7 @@ def test_a_real_bash_completes(here: Path) -> None:
     assert (first.split()[-1], rest, done.stderr) == ("nile", ["web", "worn"], "")
 
 
-def test_what_is_offered(here: Path, record: Record) -> None:
+def test_what_is_offered(here: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     record(sample.whole_run())
     assert offered("pl") == ["plan"]
     assert "--retry-failed" in offered("exec", "--re")
@@ -71,6 +71,11 @@ def test_what_is_offered(here: Path, record: Record) -> None:
     assert offered("exec", "-w", "db,@we") == ["db,@web"]
     assert offered("exec", "-w", "d") == ["db"]
     assert offered("exec", "-g", "x") == []
+    monkeypatch.setenv("CLUSTERSHELL_CFGDIR", str(here))
+    (here / "groups.conf").write_text(f"[Main]\ndefault: x\n[x]\nmap: touch {here}/asked; echo x1\n")
+    (here / "nile.yaml").write_text('version: 1\ngroups: {far: "@x:some", near: n1}\n')
+    assert offered("exec", "-w", "") == ["@far", "@near", "n1"]
+    assert not (here / "asked").exists(), "a key that is hit runs no program"
     (here / "nile.yaml").write_text("version: 2\n")
     assert offered("exec", "-g", "") == [], "an error is none of a completion's business"
 

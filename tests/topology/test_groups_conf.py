@@ -68,6 +68,25 @@ def test_not_found(text: str, message: str) -> None:
         SETS.expand(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@x'$(touch MARK)'",
+        "@plain:x;touch MARK",
+        "@plain:`touch MARK`",
+        "@$(touch MARK):x",
+        "@plain:-x",
+        "@x*|y",
+    ],
+)
+def test_no_shell_gets_more_than_a_word(text: str, tmp_path: Path) -> None:
+    """ClusterShell puts a group's name into a line of the shell as it is."""
+    mark = tmp_path / "mark"
+    with pytest.raises(HostSetError, match="can't be looked up as a group"):
+        SETS.expand(text.replace("MARK", str(mark)))
+    assert not mark.exists()
+
+
 def test_without_a_configuration_a_group_is_just_unknown(tmp_path: Path) -> None:
     (tmp_path / "groups.conf").unlink()
     with pytest.raises(HostSetError, match="group @rack1 is unknown"):
