@@ -16,7 +16,7 @@ from nile.cascade.tree import Tree
 from nile.sync.choosing import MANY, is_known, is_much, reason
 from nile.sync.options import Method
 from nile.sync.queues import AT_ONE_TIME
-from nile.sync.streaming import LEAST, in_order
+from nile.sync.streaming import LEAST, rack_by_rack
 from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
 
@@ -61,8 +61,8 @@ def foresee(plan: Plan, size: int, rate: float, *, can_seed: bool = False) -> Fo
     `can_seed`: there is a libtorrent here, and hosts are taken to have one, too.
     """
     tree = Tree(plan, {})
-    asked = [node_id for node_id in in_order(tree) if plan.node(node_id).asked]
     places = _places(plan)
+    asked = [node_id for node_id in rack_by_rack(tree, places.__getitem__) if plan.node(node_id).asked]
     stream = list(pairwise([ROOT_ID, *asked]))
     rsync = {taker: _giver(plan, taker) for taker in asked}
     hops = [hop for taker, giver in rsync.items() for hop in _way(plan, giver, taker)]

@@ -145,8 +145,9 @@ class Streams:
         return [targets for targets in groups.values() if len(targets) >= LEAST]
 
     def _place(self) -> Callable[[Target], int]:
-        """Where a host hangs in the tree: neighbours are near each other."""
-        place = {node_id: at for at, node_id in enumerate(in_order(self.means.hosts))}
+        """Where a host comes in a chain: neighbours are near each other."""
+        ordered = rack_by_rack(self.means.hosts, self.means.paths.rack)
+        place = {node_id: at for at, node_id in enumerate(ordered)}
         return lambda target: place.get(target.id, len(place))
 
     def _go_on(self, t: float) -> Errands:
@@ -251,12 +252,27 @@ class Streams:
 
 
 def in_order(hosts: Hosts) -> Iterator[int]:
-    """Ids of all hosts: each one, then those below it. So a chain goes over each uplink once."""
+    """Ids of all hosts: each one, then those below it."""
     todo = list(reversed(hosts.top))
     while todo:
         node_id = todo.pop()
         yield node_id
         todo += reversed(hosts.children(node_id))
+
+
+def rack_by_rack(hosts: Hosts, rack: Callable[[int], str]) -> list[int]:
+    """Ids of all hosts in the order of the tree, but with each rack together. So a chain enters it once.
+
+    A tree that is flat, or was drawn, may go to and fro between racks. Of whom no rack is known is in a
+    branch (`rack(id)` is "").
+    """
+    tops, top = set(hosts.top), ROOT_ID
+    first: dict[str | int, int] = {}
+    place: dict[int, tuple[int, int]] = {}
+    for at, node_id in enumerate(in_order(hosts)):
+        top = node_id if node_id in tops else top
+        place[node_id] = (first.setdefault(rack(node_id) or top, at), at)
+    return sorted(place, key=place.__getitem__)
 
 
 def _version(target: Target) -> tuple[int, ...]:

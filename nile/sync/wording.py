@@ -18,6 +18,10 @@ SWARM_OF = "a swarm of "
 """How it is said that a run has one."""
 MOST_REASONS = 5
 """Why hosts couldn't tell something, each said once."""
+MOST_COUNTS = 5
+"""Different numbers of files that would be deleted, each said once with the hosts that have it,"""
+MOST_FOLDED = 100
+"""and letters of a set of these."""
 LEAST_RATED = 1 << 20
 """Bytes of which it can be said at what rate they came: with fewer, it is delays that take the time."""
 
@@ -31,10 +35,21 @@ def many_deletions(doomed: Mapping[str, tuple[int, int]]) -> str:
     }
     if not many:
         return ""
-    most = max(many, key=lambda host: many[host][0])
-    extra, of = many[most]
-    others = f", and many on {len(many) - 1} more" if len(many) > 1 else ""
-    return f"{extra} of {of} files and directories would be deleted on {most}{others}"
+    by_numbers: dict[tuple[int, int], list[str]] = {}
+    for host, numbers in doomed.items():
+        if numbers[0]:
+            by_numbers.setdefault(numbers, []).append(host)
+    most = sorted(by_numbers, reverse=True)
+    said = [f"{extra} of {of} on {_few_hosts(by_numbers[extra, of])}" for extra, of in most[:MOST_COUNTS]]
+    if fewer := sum(len(by_numbers[numbers]) for numbers in most[MOST_COUNTS:]):
+        said.append(f"fewer on {fewer} more")
+    return f"files and directories would be deleted: {'; '.join(said)}"
+
+
+def _few_hosts(names: Sequence[str]) -> str:
+    """As `some_hosts`, but short whatever they are called: it is said of each of many hosts."""
+    said = some_hosts(names)
+    return said if len(said) <= MOST_FOLDED else f"{names[0]} and {len(names) - 1} more"
 
 
 def some_hosts(names: Sequence[str]) -> str:

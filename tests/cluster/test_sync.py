@@ -437,7 +437,7 @@ def test_at_a_terminal_the_user_is_asked(
     words = ("sync", "--routes", str(nile.routes), "-w", "h[001-002]", "--delete", f"{source}/", "/srv/copy")
     run = command_on_terminal(nile, terminal, *words)
     patiently(lambda: b"go on?" in terminal.shown, "it asks", 30.0)
-    assert b"1 of 2 files and directories would be deleted on h001" in terminal.shown
+    assert b"files and directories would be deleted: 1 of 2 on h001 (1)" in terminal.shown
     terminal.type(key)
     assert run.wait().code == code
     assert (place / "precious").exists() is (code != 0)

@@ -57,12 +57,18 @@ def test_only_so_many_are_served_at_one_time_and_those_that_serve_others_first()
 
 
 def test_a_tree_across_switches_loads_their_uplinks() -> None:
-    # Its own order brings the chain into each switch twice.
+    # The tree goes to and fro between them, and so do copies that follow it; a chain doesn't.
     plan = switched(tree([0, 0, 1, 1, 2, 2]), {1: "a", 3: "b", 4: "a", 2: "b", 5: "a", 6: "b"})
     found = foresee(plan, SIZE, RATE)
-    assert [place[-1] for _, place in found.chain] == ["a", "b", "a", "b", "a", "b"]
-    assert of(found, "switch a") == Uplink("switch a", 3, 3 * SIZE, 3 * SIZE, 2 * SIZE, SIZE)
-    assert found.stream_s == 30.0
+    assert [place[-1] for _, place in found.chain] == ["a", "a", "a", "b", "b", "b"]
+    assert of(found, "switch a") == Uplink("switch a", 3, SIZE, SIZE, 2 * SIZE, SIZE)
+    assert (found.stream_s, found.rsync_s) == (10.0, 40.0)
+
+
+def test_hosts_of_no_switch_stay_with_their_branch_in_a_chain() -> None:
+    plan = switched(tree([0, 0, 0, 1, 2]), {1: "a", 3: "a"})
+    found = foresee(plan, SIZE, RATE)
+    assert [name for name, _ in found.chain] == ["h0001", "h0003", "h0004", "h0002", "h0005"]
 
 
 def test_relays_pass_on_what_they_do_not_get() -> None:

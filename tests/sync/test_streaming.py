@@ -15,7 +15,7 @@ from nile.sync.asking import Asking
 from nile.sync.chain import MOST_APART, ORPHAN_S
 from nile.sync.delivery import STUCK_S
 from nile.sync.holdups import CALM_S, HELD_S, REPORT_S
-from nile.topology.model import ROOT_ID
+from nile.topology.model import ROOT_ID, Plan
 from tests.simulation.trees import tree
 from tests.sync.seats import DIGEST
 from tests.sync.test_course import codes
@@ -50,6 +50,13 @@ class TestWhoGetsIt:
         assert it.copies == []
         assert sorted(it.chain.served) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
         assert it.chain.forgotten == list(it.chain.recordings)
+
+    @pytest.mark.parametrize("plan", [tree([0] * 5), tree([0, 1, 2, 3, 4])], ids=["flat", "drawn"])
+    def test_each_rack_is_entered_once_though_the_tree_goes_to_and_fro(self, plan: Plan) -> None:
+        it = workers(plan, rack=lambda node_id: "ab"[node_id % 2])
+        it.run()
+        all_ok(it)
+        assert sorted(it.chain.served) == [(0, 1), (1, 3), (2, 4), (3, 5), (5, 2)]
 
     def test_several_chains_begin_at_the_root(self) -> None:
         it = workers(chains=2)

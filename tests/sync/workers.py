@@ -6,6 +6,7 @@ A worker that is asked for what it may not be asked for fails the test, not the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from nile.bootstrap.authority import Authority
@@ -35,14 +36,21 @@ class Workers(Simulated):
 
     TICKS = 8
 
-    def __init__(self, plan: Plan, had: dict[int, str], seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        had: dict[int, str],
+        seed: int = 0,
+        rack: Callable[[int], str] = lambda _: "",
+        **options: Any,
+    ) -> None:
         super().__init__(Tree(plan, {}), seed)
         what = {"sources": (b"/src/",), "dest": b"/dst", "method": Method.RSYNC, **options}
         self.job = self.sync = Sync(
             SyncOptions(**what),
             "run",
             self.tree,
-            Paths(Neighbours(lambda _, taker: f"h{taker}", self._login)),
+            Paths(Neighbours(lambda _, taker: f"h{taker}", self._login, rack)),
             lambda: b"s" * 32,
             lambda: b"PEM",
             authority=Authority,
