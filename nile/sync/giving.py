@@ -218,10 +218,22 @@ class Giving:
         target.ends, target.trouble, target.pushing = set(), None, 0
         target.abandoned, target.doubted_s = False, None
         attempt = _Attempt(self, target, giver, self._means.secret())
-        fields = {"secret": attempt.secret, "loopback": self._options.over_links}
+        fields = {
+            "secret": attempt.secret,
+            "loopback": self._options.over_links,
+            "keep": self._keeps(target),
+        }
         tell = self._asking.ask(target.id, "receive", fields, attempt.received)
         target.receiving = tell.message["n"]
         yield tell
+
+    def _keeps(self, target: Target) -> bool:
+        """Is what comes by this copy, if it breaks, left for the next one to go on with?
+
+        The last one begins with nothing, so that a disk is full only where it is without that. In a
+        release what isn't of it is taken away before each copy.
+        """
+        return not self._options.release and len(target.failed_from) < TRIES - 2
 
     def lead(self, attempt: _Attempt, port: int, t: float) -> Errands:
         """It is known where the taker waits: have the giver go there, or first a way to it opened."""
@@ -252,6 +264,8 @@ class Giving:
             checksum=options.checksum or target.checked_bytes or target.by_contents,
             bwlimit=options.bwlimit_kib_s or 0,
             link_dest=options.linked_to(target.current) if not target.checked_bytes else b"",
+            # What came by one that broke is used piece by piece only.
+            whole=options.whole and not target.failed_from,
         )
 
     def end_of(self, side: str, target: Target, message: dict[str, Any], t: float) -> Errands:

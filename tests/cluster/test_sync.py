@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -185,6 +186,23 @@ class TestCopying:
             done = started.wait()
         assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h001"}
         copied(nile, plain, "/srv/copy", HOSTS[1:])
+
+
+def test_a_host_half_done_is_finished_by_another_giver(nile: Nile, plain: Path) -> None:
+    half = HOSTS[2:5]
+    how = ("-w", "h[001,003-005]", "--method", "rsync-tcp", "--bwlimit", "3000")
+    words = (*how, f"{plain}/", "/srv/copy")
+    with Started(nile, *words) as started:
+        for host in half:
+            under_way(nile, host, "/srv/copy", BIG // 2)
+        crash(nile.lab, "h001")
+        done = started.wait()
+    assert {host for host, verdict in done.verdicts.items() if verdict != "ok"} == {"h001"}
+    copied(nile, plain, "/srv/copy", half)
+    assert not [path for host in half for path in on(nile, host, "/srv").rglob(".nile*")]
+    (sent,) = [found for text in done.notices if (found := re.search(r"s: (.*) MiB by the root", text))]
+    again = float(sent[1]) * 2**20 - BIG  # h001 had all of it from there
+    assert again < len(half) * BIG * 0.75
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,6 +11,7 @@ from nile.events import Asked, Code, CopyProgress, HostOutput, Notice, Verdict
 from nile.sync import Ask, Method, Purpose
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
+from tests.sync.simulated import Message
 from tests.sync.swarmed import Swarmed
 from tests.sync.workers import SIZE, Workers
 
@@ -175,6 +176,31 @@ def test_tries_end() -> None:
     it.run()
     assert verdicts(it) == {1: Verdict.FAILED}
     assert len(it.copies) == 4
+
+
+@pytest.mark.parametrize("release", ["", "r1"])
+def test_what_came_by_a_copy_that_broke_is_used_by_the_next_one(release: str) -> None:
+    told: dict[str, list[bool]] = {"keep": [], "whole": []}
+
+    class Told(Workers):
+        def _receive(self, node_id: int, message: Message) -> None:
+            told["keep"].append(message["keep"])
+            super()._receive(node_id, message)
+
+        def _push(self, node_id: int, message: Message) -> None:
+            told["whole"].append(message["copy"]["whole"])
+            super()._push(node_id, message)
+
+        def _seal(self, node_id: int, message: Message) -> None:
+            """All copies are made."""
+
+    it = Told(tree([0]), {}, release=release, delete=True, max_delete=10**6)
+    it.refuses = {1: {"release": {"current": "", "whole": False}}}
+    it.breaks = dict.fromkeys(range(3), ("link", True))
+    it.run()
+    assert told["whole"] == [True, False, False, False]  # as it is for rsync to use it
+    kept = not release  # there every copy begins anew
+    assert told["keep"] == [kept, kept, False, False]  # the last one has all the room there is
 
 
 def test_a_copy_that_is_not_equal_is_made_once_more_by_contents() -> None:

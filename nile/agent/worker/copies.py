@@ -3,7 +3,7 @@
 from nile.agent.worker import rsync as rsyncs
 from nile.agent.worker.lookup import EVERYWHERE
 from nile.agent.worker.pushing import Push, helper
-from nile.agent.worker.receiving import Receive
+from nile.agent.worker.receiving import Receive, sweep
 from nile.agent.worker.underway import COME_S, UnderWay
 
 TYPE_CHECKING = False
@@ -47,6 +47,7 @@ class Copies(UnderWay):
         super().__init__(loop, say)
         self._changed = changed
         self.rsync: "Optional[rsyncs.Rsync]" = None
+        self._kept = False  # what came by a copy that broke, for the next one
 
     def look_for_rsync(self) -> "Optional[Message]":
         """Which rsync there is: its version and what it has; None where there is none of use."""
@@ -69,10 +70,21 @@ class Copies(UnderWay):
             address,
             message["secret"],
             self._loop.now() + COME_S,
-            lambda ending: self._ended(number, ending),
-            basis=basis,
+            lambda ending: self._received(number, ending, receive),
+            message.get("keep", False),
+            basis,
         )
         return {"port": receive.port, "more": True}
+
+    def _received(self, number: int, ending: "Ending", receive: Receive) -> None:
+        self._kept = self._kept if receive.kept is None else receive.kept
+        self._ended(number, ending)
+
+    def tidy(self, dest: bytes, temporary: bytes) -> None:
+        """There is no next one: all is well though the last one broke. Raises OSError."""
+        if self._kept:
+            sweep(dest, temporary)
+            self._kept = False
 
     def push(self, message: "Message", sources: "List[bytes]") -> None:
         """Find whoever waits, and copy to it."""

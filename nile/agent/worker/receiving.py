@@ -52,11 +52,15 @@ class Receive:
     """One copy that comes. `done(ending)` is called once, when nothing of it is left; `port`: where.
 
     Beside the codes of `running`: `timeout` (nobody came), `refused` (what the
-    sender asked for), `stopped`. Unless `keep`, what is unfinished is removed
-    (with `keep`, `sweep` is to be called in the end: another attempt of the
-    same run begins with what is there). The destination is made if there is
-    none. Files may be linked to those in `basis`. Raises OSError where the address isn't ours.
+    sender asked for), `stopped`. What is unfinished is removed, but with `keep`,
+    where another attempt may fare better: that begins with what is there, so
+    `sweep` is to be called in the end. `kept` says whether something is there
+    (None: as it was before). A disk that is full with what was kept may not be
+    without. The destination is made if there is none. Files may be linked to
+    those in `basis`. Raises OSError where the address isn't ours.
     """
+
+    kept: "Optional[bool]" = None
 
     def __init__(
         self,
@@ -185,6 +189,8 @@ class Receive:
         self._running = None
         if ending.code and _is_full(self._dest):
             ending.instead(*ERRORS[errno.ENOSPC])
+        if ending.code == "disk-full" and not self._clean:
+            ending.retry = True  # what was kept goes
         self._ending = ending
         self._finish()
 
@@ -236,9 +242,10 @@ class Receive:
             return  # nothing was begun
         try:
             with WORK.told():
+                self.kept = self._keep and self._is_worth_another()
                 if self._ending.code == "" and self._clean:
                     remove(self._dest, self._temporary)
-                elif self._keep:
+                elif self.kept:
                     inner = rsyncs.inner_directory(self._dest, self._temporary)
                     try:
                         remove_tree(inner)
@@ -250,6 +257,10 @@ class Receive:
             if self._ending.code == "":
                 reason = "%s can't be removed: %s" % (os.fsdecode(error.filename or b""), error.strerror)
                 self._ending.instead("not-writable", reason)
+
+    def _is_worth_another(self) -> bool:
+        """May another attempt fare better, with what came so far?"""
+        return self._ending.code not in OWN and (self._ending.retry or self._ending.code == "stopped")
 
 
 def _is_full(dest: bytes) -> bool:

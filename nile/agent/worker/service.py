@@ -340,7 +340,9 @@ class Service:
         self._gather().fetch(message)
 
     def _do_close(self, message: "Message") -> "Message":
-        self._opened().close()
+        place = self._opened()
+        self._copies.tidy(place.dest, place.temporary)
+        place.close()
         return {}
 
     def _do_end(self, message: "Message") -> None:

@@ -426,13 +426,14 @@ def test_what_came_before_the_end_is_used_by_another_attempt(tmp_path: Path) -> 
     (dest / "big").unlink()
     before = contents(dest)
     with a_loop() as loop:
-        pair = Pair(loop, dest, keep=True, delete=True)
+        pair = Pair(loop, dest, keep=True, delete=True, whole=True)
         pair.after(BIG * 9 // 10, lambda: cut(pair))
         pair.run(f"{source}/")
+        assert pair.receive.kept
     kept = [path for path in litter(dest) if path.is_file() or path.name != os.fsdecode(NAME)]
     assert kept == []
     assert {k: v for k, v in contents(dest).items() if not k.startswith(".nile")} == before
-    sent, got = copy(f"{source}/", dest, delete=True)
+    sent, got = copy(f"{source}/", dest, keep=True, delete=True)
     well((sent, got))
     assert sent.sent < BIG // 2
     same(source, dest)
@@ -715,6 +716,20 @@ def test_a_full_disk_is_called_so(tmp_path: Path, small: Path, loop: Loop) -> No
     assert "No space left" in got.words
     assert contents(dest) == before
     assert litter(dest) == []
+
+
+@pytest.mark.cluster
+def test_a_disk_that_is_full_with_what_was_kept_may_not_be_without(
+    tmp_path: Path, small: Path, loop: Loop
+) -> None:
+    source = files(tmp_path / "src", {"big": os.urandom(700_000)})
+    dest = files(small / "dest", {f"{os.fsdecode(NAME)}/other": bytes(600_000)})
+    pair = Pair(loop, dest, keep=True)
+    _, got = pair.run(f"{source}/")
+    assert (got.code, got.retry, pair.receive.kept) == ("disk-full", True, False)
+    assert litter(dest) == []
+    well(copy(f"{source}/", dest, keep=True))
+    same(source, dest)
 
 
 @pytest.mark.cluster
