@@ -50,7 +50,7 @@ class Feed:
             self._queue[0] = self._queue[0][count:]
             if not self._queue[0]:
                 del self._queue[0]
-            self._agent.perform(self._agent.core.input_taken(self._taken))
+            self.tell(self._taken)
         if self._ends:
             self._gone()
         else:
@@ -61,4 +61,8 @@ class Feed:
         if self._fd >= 0:
             self._agent.drop(self._fd)
             self._fd = -1
-            self._agent.perform(self._agent.core.input_taken(1 << 62))
+            self.tell(1 << 62)
+
+    def tell(self, taken: int) -> None:
+        """The command has taken so many bytes."""
+        self._agent.perform(self._agent.core.input_taken(taken))

@@ -106,8 +106,9 @@ def prepare(outfit: "Dict[str, Any]") -> None:
         import resource
 
         kinds = {"cpu": resource.RLIMIT_CPU, "mem": resource.RLIMIT_AS, "nofile": resource.RLIMIT_NOFILE}
-        for name in sorted(outfit["rlimits"]):  # that of memory when nothing is left to do
-            limit(resource, kinds, name, outfit["rlimits"][name])
+        for name in ("cpu", "nofile", "mem"):  # that of memory when nothing is left to do
+            if name in outfit["rlimits"]:
+                limit(resource, kinds, name, outfit["rlimits"][name])
 
 
 def limit(resource: "Any", kinds: "Dict[str, int]", name: str, value: int) -> None:

@@ -42,10 +42,17 @@ class Script:
         """Its process was started, or wasn't: what only that needed is closed."""
         if self._pipe:
             os.close(self._pipe[0])
-            source = feed.Feed(self._agent)
+            source = Source(self._agent)
             source.add(self._text if runs else b"")
             source.add(b"")
             source.begin(self._pipe[1])
+
+
+class Source(feed.Feed):
+    """Feeds the interpreter: nobody waits to hear how much of its script it has taken."""
+
+    def tell(self, taken: int) -> None:
+        """To nobody: of the command's standard input nothing was taken."""
 
 
 def memory_file(text: bytes, directory: "Optional[str]") -> "Optional[int]":

@@ -126,6 +126,7 @@ def command(
         timeouts = replace(chosen.plan.timeouts, command_s=timeout_s)
         chosen = replace(chosen, plan=replace(chosen.plan, timeouts=timeouts))
     given["argv"] = redacted(given.get("argv") or sys.argv, words)
+    _check_words(chosen, what)
     code = begin(chosen, what, given, everything=selection.everything)
     return run(chosen, what, given) if code is None else code
 
@@ -218,6 +219,13 @@ def _check_length(line: str, given: dict[str, Any]) -> None:
     raise UsageError("the command is longer than hosts can take (128 KiB)", remedy=remedy)
 
 
+def _check_words(chosen: Selection, options: ExecOptions) -> None:
+    if options.outfit.subst:
+        script = options.outfit.script
+        lines = set(options.per_host.values()) or [options.command]
+        check_substitution(script.args if script else lines, chosen.plan, plain=script is None)
+
+
 def _is_disruptive(given: dict[str, Any]) -> bool:
     return bool(given["disruptive"] or given["wait_back_s"] is not None)
 
@@ -238,10 +246,6 @@ def run(chosen: Selection, options: ExecOptions, given: dict[str, Any]) -> int:
     from nile.report import heading
     from nile.store import Handover
 
-    if options.outfit.subst:
-        script = options.outfit.script
-        lines = set(options.per_host.values()) or [options.command]
-        check_substitution(script.args if script else lines, chosen.plan, plain=script is None)
     relays = [node.host for node in chosen.plan.nodes if not node.asked]
     said = f"relays: {heading(relays)}, not asked for: they run no command\n" if relays else ""
     handover = Handover(chosen.plan, options, chosen.hosts).dump()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nile.agent import outfit, wire
+from nile.agent import forked, outfit, wire
 from nile.bootstrap.bundle import outfit_code
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit
@@ -64,6 +64,16 @@ def test_limits_of_each_process(parent: Parent) -> None:
 def test_cpu_time_that_is_used_up_ends_it_by_a_signal_that_says_so(parent: Parent) -> None:
     result = run(parent, "while :; do :; done", Outfit(rlimits={"cpu": 1}))
     assert (result["rc"], result["signal"]) == (None, 24)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("why")])
+def test_whatever_keeps_it_from_being_started_is_said(error: Exception) -> None:
+    def prepare() -> None:
+        raise error
+
+    with pytest.raises(OSError, match="Invalid argument") as caught:
+        forked.spawn("/bin/true", ["true"], {}, (0, 1, 2), (), prepare)
+    assert caught.value.filename == repr(error)
 
 
 def test_a_limit_that_the_host_doesnt_allow(tmp_path: Path) -> None:

@@ -136,6 +136,14 @@ class TestWithoutAFileInMemory:
         assert run(bare, text + more, "a b", "")["rc"] == 0
         assert bare.output() == b"a b||"
 
+    def test_what_is_read_of_it_is_not_standard_input(self, bare: Parent) -> None:
+        begin(bare, PYTHON + b"\n#" + b"x" * 300_000, stdin=True)
+        bare.send(Frame(wire.STDIN, body=b"more"))
+        bare.send(Frame(wire.STDIN))
+        assert bare.result()["rc"] == 0
+        taken = [frame.value() for frame in bare.frames if frame.type == wire.TAKEN]
+        assert (bare.output(), taken) == (b"more", [4, 1 << 62])
+
     def test_an_interpreter_that_isnt_there(self, bare: Parent) -> None:
         assert (
             run(bare, b"#!/no/such")["error"]

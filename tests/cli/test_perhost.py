@@ -67,7 +67,7 @@ def test_what_failed_runs_its_own_command_again(nile: Nile, commands: Path) -> N
     [
         (("--", "uptime"), "a command and --per-host can't go together"),
         (("--script", "x"), "--script and --per-host can't go together"),
-        (("-w", "h001", "--subst", "-x", "h002"), ""),
+        (("-w", "h001", "--subst", "--dry-run"), ""),
     ],
 )
 def test_what_can_not_go_with_it(nile: Nile, commands: Path, words: tuple[str, ...], says: str) -> None:
