@@ -69,6 +69,7 @@ RARE = (
     "worker.ownership",
     "worker.dressing",
     "worker.placing",
+    "worker.plans",
     "worker.restoring",
     "worker.unpacking",
     "worker.taping",

@@ -1,5 +1,6 @@
 """The destination of a run on this host, while the run has it."""
 
+import contextlib
 import time
 
 from nile.agent.worker import target
@@ -76,7 +77,8 @@ class Place:
         """It wasn't: nothing of ours stays but what came whole."""
         ours = self._lock is not None and self._lock.held
         if ours:
-            sweep(self.dest, self.temporary)
+            with contextlib.suppress(OSError):  # then the next run does
+                sweep(self.dest, self.temporary)
         if self._prepared is not None and (ours or self._lock is None):
             self._prepared.undo()
         if self._lock is not None:

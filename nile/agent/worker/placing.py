@@ -6,7 +6,8 @@ attributes of the destination and of directories at the top. That goes when all
 has its place. So if whoever does it is killed meanwhile, the next one that
 comes to remove what was left behind finds it, and ends it first (`finish`):
 the archive had come whole, and so has what comes of it. Nothing that has a real
-name is taken away then: somebody may have begun to use it.
+name is taken away then: somebody may have begun to use it. Where a disk fails,
+what has no place yet is kept for the next one, but what somebody else has the name of.
 
 A name that somebody else has given meanwhile is never taken: a file gets its
 own by a link, and a directory by a rename over an empty one that we made there.
@@ -14,36 +15,28 @@ own by a link, and a directory by a rename over an empty one that we made there.
 
 import contextlib
 import errno
-import io
 import os
 import stat
-import struct
-from typing import NamedTuple
+from functools import partial
 
-from nile.agent import wire
-from nile.agent.worker import archive, attributes
-from nile.agent.worker.archive import BARE, Item, Looked, Owners, read
-from nile.agent.worker.dressing import Dressing, Terms, There
+from nile.agent.worker import attributes, plans
+from nile.agent.worker.dressing import Dressing, There
 from nile.agent.worker.forking import Failure
-from nile.agent.worker.manifest import TOP
-from nile.agent.worker.packing import MOST_ENTRIES
 from nile.agent.worker.receiving import PLAN
+from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO, Dict, Iterator, List, Optional, Tuple
+    from typing import Callable, Iterator, List, Tuple
 
-    Identity = Tuple[int, int]
-    Identities = Dict[bytes, Identity]  # of the directories at the top
+    from nile.agent.worker.archive import Item
+    from nile.agent.worker.plans import Identities, Identity, What
 
 OWN = 0o700  # what a directory may be done to by us, as long as it is filled
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CLOSED = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # it may be one that can't be read
 _OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
-_SIZES = struct.Struct("!II")
-_IDENTITY = struct.Struct("!QQ")  # the file system, and the number in it
-_MOST_TERMS = 10000  # bytes
+_ANOTHERS = (errno.ENOENT, errno.ELOOP, *_OCCUPIED)  # what we had made is gone, or its name is
 
 
 class Places:
@@ -79,23 +72,10 @@ class Places:
             os.close(fd)
 
 
-class What(NamedTuple):
-    """What all needs to know of it that is to be placed.
-
-    `directories` are those at the top; `itself` is the destination, if there is anything to be said of it.
-    """
-
-    terms: Terms
-    looked: Looked
-    owners: "List[Owners]"
-    directories: "Dict[bytes, Item]"
-    itself: "Optional[Item]"
-
-
 class Placing:
     """Gives names to what is in `places.inner`. Raises OSError, Failure."""
 
-    def __init__(self, places: Places, what: What, dressing: Dressing) -> None:
+    def __init__(self, places: Places, what: "What", dressing: Dressing) -> None:
         self._places = places
         self._what = what
         self._dressing = dressing
@@ -106,27 +86,38 @@ class Placing:
         for name in names:
             self._have_free(name)
         self._mend_itself(first=True)
-        _write_down(self._places, self._what)
+        plans.write(self._places, self._what)
         for name in names:
             self._place(name)
         self._mend_itself(first=False)
         os.unlink(PLAN, dir_fd=self._places.outer)
 
     def finish(self, which: "Identities") -> None:
-        """What is left of them, after somebody who was killed: as far as it can be done."""
-        inner = self._places.inner
-        with contextlib.suppress(OSError, Failure):
-            self._mend_itself(first=True)
-        left = sorted(map(os.fsencode, os.listdir(inner)))
+        """What is left of them, after somebody who was killed: as far as it can be done.
+
+        Raises the first OSError where another attempt may do more.
+        """
+        failed = None
+        for step in self._left(which):
+            WORK.done += 1
+            try:
+                step()
+            except Failure:
+                continue  # somebody else has that name, or nobody here is called so
+            except OSError as error:
+                if error.errno not in _ANOTHERS:
+                    failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _left(self, which: "Identities") -> "Iterator[Callable[[], None]]":
+        left = sorted(map(os.fsencode, os.listdir(self._places.inner)))
+        yield lambda: self._mend_itself(first=True)
         for name in self._what.directories.keys() - set(left):
-            with contextlib.suppress(OSError, Failure):
-                self._dress_again(name, which[name])
+            yield partial(self._dress_again, name, which[name])
         for name in left:
-            with contextlib.suppress(OSError, Failure):
-                self._clear_way(name)
-                self._place(name)
-        with contextlib.suppress(OSError, Failure):
-            self._mend_itself(first=False)
+            yield partial(self._place_yet, name)
+        yield lambda: self._mend_itself(first=False)
 
     def _have_free(self, name: bytes) -> None:
         try:
@@ -156,7 +147,7 @@ class Placing:
         else:
             self._place_directory(name, directory)
 
-    def _place_directory(self, name: bytes, item: Item) -> None:
+    def _place_directory(self, name: bytes, item: "Item") -> None:
         """Only who may write in a directory may move it: it is given its mode when it has its place."""
         places = self._places
         fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=places.inner)
@@ -189,25 +180,28 @@ class Placing:
 
     def _dress_again(self, name: bytes, which: "Identity") -> None:
         """A directory that has its place, and perhaps nothing else yet; if it is still there."""
-        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._places.dest)
+        fd = os.open(name, _CLOSED, dir_fd=self._places.dest)
         try:
-            if _identity(os.fstat(fd)) == which:
-                os.chmod(fd, OWN)  # else its attributes may be closed to us
-                self._dressing.dress(fd, self._what.directories[name])
+            seen = os.fstat(fd)
+            if plans.identity(seen) == which:
+                there = There(b"/proc/self/fd/%d" % fd, seen, True)
+                self._dressing.mend(there, self._what.directories[name], self._what.looked)
         finally:
             os.close(fd)
 
-    def _clear_way(self, name: bytes) -> None:
-        """Where it was about to get its name: an empty directory of ours is there, or a second name of it."""
+    def _place_yet(self, name: bytes) -> None:
+        """It was perhaps about to get its name: an empty directory of ours is there, or it has both."""
         places = self._places
         try:
             seen = os.lstat(name, dir_fd=places.dest)
         except FileNotFoundError:
+            self._place(name)
             return
         if os.path.samestat(seen, os.lstat(name, dir_fd=places.inner)):
-            os.unlink(name, dir_fd=places.dest)
+            os.unlink(name, dir_fd=places.inner)
         elif name in self._what.directories and stat.S_ISDIR(seen.st_mode) and _is_as_made(seen):
             os.rmdir(name, dir_fd=places.dest)
+            self._place(name)
 
     # It came to nothing.
 
@@ -276,89 +270,43 @@ def _taken(name: bytes) -> Failure:
     return Failure("diverged", "something has that name by now", name=name)
 
 
-def _identity(seen: os.stat_result) -> "Identity":
-    return seen.st_dev, seen.st_ino
-
-
 def _is_as_made(seen: os.stat_result) -> bool:
-    return seen.st_uid == os.geteuid() and stat.S_IMODE(seen.st_mode) == OWN
+    """In a directory that hands on its group, whatever is made does so, too."""
+    return seen.st_uid == os.geteuid() and stat.S_IMODE(seen.st_mode) & ~stat.S_ISGID == OWN
 
 
-# What is written down.
+# What was written down.
 
 
 def finish(dest: bytes, temporary: bytes) -> None:
-    """If somebody was killed while things got their places here, have all get them; nothing else happens."""
+    """If somebody was killed while things got their places here, have all get them; nothing else happens.
+
+    Raises OSError where not all have, and another attempt may do more: nothing is to be removed then.
+    """
     try:
         places = Places(dest, temporary)
-    except (OSError, Failure):
+    except Failure:
         return
+    except OSError as error:
+        if error.errno in (errno.EACCES, *_ANOTHERS):
+            return  # there is nothing, or the destination is as it is to be in the end
+        raise
     try:
-        found = _written_down(places)
+        found = plans.read(places.outer)
         if found is not None:
-            what, which = found
-            dressing = Dressing(what.terms)
-            for owners in what.owners:
-                dressing.learn(owners)
-            Placing(places, what, dressing).finish(which)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(PLAN, dir_fd=places.outer)  # what is left is about to be removed
-    except (OSError, Failure):
+            _finish(places, *found)
+        os.unlink(PLAN, dir_fd=places.outer)  # what is left is about to be removed
+    except FileNotFoundError:
         pass
     finally:
         places.close()
 
 
-def _write_down(places: Places, what: What) -> None:
-    """Whole, or it can't be understood: then nothing has its place yet."""
-    items = list(what.directories.values())
-    if what.itself is not None:
-        items.append(what.itself)
-    items.sort(key=lambda item: item.entry.path)
-    terms = wire.dumps({"numeric_ids": what.terms.numeric_ids, "chown": what.terms.chown})
-    which = [_identity(os.lstat(name, dir_fd=places.inner)) for name in sorted(what.directories)]
-    with io.open(os.open(PLAN, _WRITE, 0o600, dir_fd=places.outer), "wb") as out:
-        out.write(_SIZES.pack(len(terms), len(which)) + terms)
-        out.writelines(_IDENTITY.pack(*each) for each in which)
-        out.write(archive.head(Owners({}, {}), what.looked, bare=True))
-        out.writelines(map(archive.more_names, what.owners))
-        for item in items:
-            out.write(archive.item(item.entry, item.attributes))
-        out.write(archive.end(len(items)))
-
-
-def _written_down(places: Places) -> "Optional[Tuple[What, Identities]]":
-    """None where there is nothing that can be understood. Raises OSError."""
+def _finish(places: Places, what: "What", which: "Identities") -> None:
     try:
-        fd = os.open(PLAN, _READ, dir_fd=places.outer)
-    except FileNotFoundError:
-        return None
-    with io.open(fd, "rb") as stream:
-        seen = os.fstat(fd)
-        if not stat.S_ISREG(seen.st_mode) or seen.st_uid != os.geteuid():
-            return None
-        try:
-            return _understood(stream)
-        except (ValueError, EOFError, KeyError, TypeError, struct.error, wire.WireError):
-            return None
-
-
-def _understood(stream: "BinaryIO") -> "Tuple[What, Identities]":
-    size, count = _SIZES.unpack(stream.read(_SIZES.size))
-    if size > _MOST_TERMS or count > MOST_ENTRIES:
-        raise ValueError("what nobody would have written down")
-    said = wire.loads(stream.read(size))
-    each = [_IDENTITY.unpack(stream.read(_IDENTITY.size)) for _ in range(count)]
-    what = What(Terms(said["numeric_ids"], said["chown"]), Looked(False, False), [], {}, None)
-    for message in read(stream, BARE):
-        if isinstance(message, Owners):
-            what.owners.append(message)
-        elif isinstance(message, Looked):
-            what = what._replace(looked=message)
-        elif isinstance(message, Item) and message.entry.path == TOP:
-            what = what._replace(itself=message)
-        elif isinstance(message, Item):
-            what.directories[message.entry.path] = message
-    if len(what.directories) != count:
-        raise ValueError("directories of which it isn't known which ones they are")
-    return what, dict(zip(sorted(what.directories), each))  # noqa: B905 - 3.6 has no strict
+        dressing = Dressing(what.terms)
+        for owners in what.owners:
+            dressing.learn(owners)
+    except Failure:
+        return
+    Placing(places, what, dressing).finish(which)

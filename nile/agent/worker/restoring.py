@@ -21,7 +21,8 @@ from nile.agent.worker.archive import Data, Item, Looked, Owners, read
 from nile.agent.worker.dressing import Dressing, Terms
 from nile.agent.worker.forking import Failure
 from nile.agent.worker.manifest import DIRECTORY, FILE, TOP
-from nile.agent.worker.placing import OWN, Places, Placing, What, open_up
+from nile.agent.worker.placing import OWN, Places, Placing, open_up
+from nile.agent.worker.plans import What
 from nile.agent.worker.receiving import ERRORS
 
 TYPE_CHECKING = False

@@ -5,19 +5,22 @@ It is done whole, or not at all.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nile.agent.worker import placing, receiving, restoring
+from nile.agent.worker import placing, plans, receiving, restoring
 from nile.agent.worker.dressing import Terms
 from nile.agent.worker.place import Place
 from nile.agent.worker.placing import Placing
 from nile.agent.worker.trees import Source
+from nile.agent.worker.working import WORK
 from tests.agent.worker.conftest import NOBODY, as_nobody
 from tests.agent.worker.copying import NAME, litter
 from tests.agent.worker.taping import Feed
@@ -252,3 +255,112 @@ def test_an_empty_directory_that_came_meanwhile_is_not_replaced(
     assert (ending.code, ending.names) == ("diverged", [b"open"])
     assert [path.name for path in dest.iterdir()] == ["open"]
     assert (dest / "open").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.fixture
+def half(open_path: Path, source: Source) -> Path:
+    """Where somebody was killed amid that."""
+    dest = open_path / "dest"
+    dest.mkdir()
+    assert killed(packed(source), dest, AMID)
+    assert {"closed"} < named(dest) < named(open_path / "source")
+    return dest
+
+
+def named(place: Path) -> set[str]:
+    return {path.name for path in place.iterdir()} - {os.fsdecode(NAME)}
+
+
+def unnamed(dest: Path) -> set[str]:
+    return named(dest / os.fsdecode(NAME) / os.fsdecode(NAME))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_where_the_disk_fails_what_has_no_place_is_kept(
+    half: Path, source: Source, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    left = unnamed(half)
+    with monkeypatch.context() as patch:
+        for call in ("link", "rename", "mkdir"):
+            patch.setattr(os, call, failing)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            receiving.sweep(os.fsencode(half), NAME)
+    assert unnamed(half) == left
+    the_next_run_begins(half)
+    same(source, half)
+    assert litter(half) == []
+
+
+def test_a_destination_whose_group_is_inherited(open_path: Path, source: Source) -> None:
+    """What was made there to get a directory's name is one of ours all the same."""
+    dest = open_path / "dest"
+    dest.mkdir()
+    assert killed(packed(source), dest, AMID)
+    dest.chmod(0o2755)
+    (dest / "open").mkdir(0o700)
+    assert (dest / "open").stat().st_mode & 0o7777 == 0o2700
+    the_next_run_begins(dest)
+    same(source, dest)
+
+
+def test_it_counts_as_work(half: Path) -> None:
+    left, before = len(unnamed(half)), WORK.done
+    placing.finish(os.fsencode(half), NAME)
+    assert WORK.done - before >= left > 0
+
+
+def test_what_has_its_place_is_not_closed_to_others_meanwhile(
+    half: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    really = os.chmod
+
+    def chmod(path: Any, mode: int, **how: Any) -> None:
+        modes.append(mode)
+        really(path, mode, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chmod", chmod)
+        the_next_run_begins(half)
+    assert placing.OWN not in modes
+    assert modes
+    same(source, half)
+
+
+def test_what_has_its_name_by_then_keeps_it(
+    half: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was about to lose the other one."""
+    own = half / os.fsdecode(NAME) / os.fsdecode(NAME)
+    os.link(own / "pipe", half / "pipe", follow_symlinks=False)
+    linked = []
+    really = os.link
+
+    def link(name: bytes, *rest: Any, **how: Any) -> None:
+        linked.append(name)
+        really(name, *rest, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        the_next_run_begins(half)
+    assert b"pipe" not in linked
+    same(source, half)
+
+
+@pytest.mark.parametrize("what", ["another start of the machine", "long ago"])
+def test_what_may_not_be_true_any_more_names_nothing(
+    half: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """After a loss of power files may be empty; later on all may be meant otherwise."""
+    before = named(half)
+    if what == "long ago":
+        then = time.time() - plans.LATEST_S - 60
+        os.utime(half / os.fsdecode(NAME) / os.fsdecode(receiving.PLAN), (then, then))
+    else:
+        (half.parent / "boot").write_text("another\n")
+        monkeypatch.setattr(plans, "BOOT", str(half.parent / "boot"))
+    the_next_run_begins(half)
+    assert named(half) == before
