@@ -34,7 +34,7 @@ def meant(reference: str) -> RunRecord:
 
 
 def is_swarm(store: Store, record: RunRecord) -> bool:
-    """By its command line; or it has chosen to be one, and said so."""
+    """By its command line; or it has chosen to be one, and said so, perhaps after a repository's name."""
     from nile.sync.wording import SWARM_OF
 
     words = record.context.argv[1:]
@@ -43,7 +43,7 @@ def is_swarm(store: Store, record: RunRecord) -> bool:
     if words[:1] != ("sync",):
         return False
     asked_for = "--method=swarm" in words or ("--method", "swarm") in pairwise(words)
-    return asked_for or any(notice.text.startswith(SWARM_OF) for notice in store.notices(record))
+    return asked_for or any(SWARM_OF in notice.text for notice in store.notices(record))
 
 
 def end_of(record: RunRecord) -> tuple[dict[str, Any], list[str]]:

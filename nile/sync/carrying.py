@@ -35,6 +35,8 @@ MOST_HOSTS = 256
 """In one swarm; the others are left to rsync."""
 MOST_CARRIED = 64
 """By the root, of these."""
+APART = 3
+"""If handing on came to nothing so many more times than it didn't, hosts hardly reach each other."""
 CHUNK = 32 * 1024
 IN_FLIGHT = 4
 MOST_PYTHONS = 32
@@ -48,6 +50,9 @@ START_S = 60.0
 LEAST_RATE = 32 * 1024
 """Bytes a second that it has to take of a wheel, all in all: others wait for their turn."""
 TOO_MANY = f"it has no libtorrent, and {MOST_HOSTS} others are brought one already"
+NOT_HANDED = (
+    f"it has no libtorrent, no other host can hand it one, and the root brought {MOST_CARRIED} one already"
+)
 TOO_LARGE = "it has no libtorrent, and one that fits is larger than what it is to get"
 PLAIN_ALONE = "its aria2 takes part with --plain alone"
 ONE_SITE_ALONE = "its aria2 takes part where there is one site alone"
@@ -166,10 +171,10 @@ class Carrying:
                 continue
             self._waiting.remove(load)
             if load.giver is None and self._carried >= MOST_CARRIED and load.peer.target is not None:
-                yield from self._without(load.peer, TOO_MANY, t)
+                yield from self._without(load.peer, NOT_HANDED, t)
                 continue
             self._under_way[load.peer.id], self._began_s = load, t
-            load.most_s = t + START_S + load.wheel.size / LEAST_RATE
+            load.most_s = t + START_S + load.wheel.size / self._least_rate(load)
             if load.giver is not None:
                 yield from self._have_it_handed(load, t)
             else:
@@ -177,8 +182,14 @@ class Carrying:
                 yield from self._send(load, t)
 
     def _by_root(self, load: _Load) -> bool:
-        """Can't it be handed to that one?"""
-        return load.by_root or self._apart > 0 or load.peer.target is None
+        """Can't it be handed to that one? Once the root has brought it to enough, that is tried at least."""
+        apart = self._apart >= APART and self._carried < MOST_CARRIED
+        return load.by_root or apart or load.peer.target is None
+
+    def _least_rate(self, load: _Load) -> float:
+        """Who hands it on sends no more than he may."""
+        limit = (self._means.options.bwlimit_kib_s or 0) * 1024
+        return min(LEAST_RATE, limit / 2) if limit and load.giver is not None else LEAST_RATE
 
     def _free(self, load: _Load) -> Swarmer | None:
         """Who has that, may hand it to that one, and hands it to nobody now."""
@@ -197,6 +208,8 @@ class Carrying:
         coming = [each.peer for each in carried if each.wheel == load.wheel]
         holders = self._holders.get(load.wheel.digest, {})
         first = not any(self._near(peer, load) for peer in [*holders, *coming])
+        if self._carried >= MOST_CARRIED and load.peer.target is not None and not (first or load.by_root):
+            return False  # somebody has it who is to hand it on
         needed = first or self._by_root(load) or t - self._began_s > TURN_S
         return len(carried) < AT_ONE_TIME and needed
 

@@ -12,9 +12,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from nile.cli import foretold_copies
 from nile.cli.common import Selection, SelectionOptions, select, selection_options
 from nile.cli.plan import command
 from nile.errors import NileError, UsageError
+from nile.sync.forecast import Foreseen
+from nile.sync.options import Method
 from nile.topology import places
 
 ROUTES = """\
@@ -252,6 +255,14 @@ def test_a_copy_is_foretold_for_people(routes: Path, site: Path) -> None:
         r"^predicted: as a stream 3.00 s, by rsync from host to host .* logins", text, re.MULTILINE
     )
     assert re.search(r"^switch sw2 +4 +2.9 KiB", text, re.MULTILINE)
+
+
+def test_a_swarm_that_is_foretold_shows_no_chain(site: Path) -> None:
+    hosts = tuple((f"h{number}", "switch") for number in range(3))
+    found = Foreseen(Method.SWARM, "many", 3000, 1000.0, 3.0, 3.0, 6.0, hosts, ())
+    text = list(foretold_copies.lines(found, str(site), None, 1.0))
+    assert "data path: from host to host as it turns out: 1.8 to 3 F/R, where that was measured" in text
+    assert not any("h0 > h1" in line for line in text)
 
 
 def test_a_copy_is_foretold_for_programs(routes: Path, site: Path) -> None:

@@ -223,7 +223,28 @@ def test_a_few_at_a_time_and_not_more_than_so_many() -> None:
     assert it.most_at_one_time == AT_ONE_TIME
     assert len(it.loaded) == MOST_CARRIED
     assert len(it.copies) == 6
-    assert carrying.TOO_MANY in notices(it)
+    assert carrying.NOT_HANDED in notices(it)
+
+
+class Stumbling(Brought):
+    """Whom it is handed to first can't be reached."""
+
+    def _hand(self, node_id: int, message: Message) -> None:
+        self.apart = self.apart or {message["port"] - 5000}
+        super()._hand(node_id, message)
+
+
+def test_one_that_cant_be_handed_it_keeps_nobody_else_from_that() -> None:
+    """Not even if it was the first, and there are more than the root brings it to."""
+    count = MOST_CARRIED + 6
+    it = Stumbling({node_id: [FACTS] for node_id in range(2, count + 2)}, wide(count + 1))
+    it.run()
+    all_ok(it)
+    assert it.copies == []
+    assert len(it.loaded) == count
+    carried = {node_id for node_id, do, _ in it.asked if do == "carry"}
+    assert it.apart < carried
+    assert len(carried) == 2
 
 
 def test_it_leaves_the_root_once_and_hosts_hand_it_on() -> None:

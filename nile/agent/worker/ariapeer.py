@@ -298,7 +298,7 @@ class Aria:
             )
             self._sent = max(self._sent, said.sent or 0)
             self._report(said)
-            if said.at is None and self._listens and self._state == GETTING:
+            if said.at is None and self._listens and self._state == GETTING and not self._again:
                 self._look()
 
     def _report(self, said: "aria.Said") -> None:

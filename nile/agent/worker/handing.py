@@ -18,15 +18,22 @@ if TYPE_CHECKING:
     from nile.agent.worker.loop import Loop
 
 COME_S = 10.0  # for the giver to come
-LEAST_RATE = 256 * 1024  # bytes a second, all in all, below which the root does it
+LEAST_RATE = 256 * 1024  # bytes a second, all in all, below which the root does it, where as many may go
 CHUNK = 1 << 16  # bytes
 TELL_S = 5.0  # between two words that it gets on
+ALLOWED = 0.8  # of what may go in a second: that goes at least
+
+
+def _most_s(size: int, limit: int) -> float:
+    """For so many bytes, of which no more than `limit` may go in a second; 0: as many as can."""
+    return COME_S + size / (min(LEAST_RATE, ALLOWED * limit) if limit else LEAST_RATE)
 
 
 class Take:
     """So many bytes of this digest (SHA-256): `taken(data, reason)` is called once; reason "": that is it.
 
-    `port`: where they are awaited; `moved()` is called from time to time while they come. Raises OSError.
+    `port`: where they are awaited; `limit`: of who hands them (see Hand); `moved()` is called from time to
+    time while they come. Raises OSError.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class Take:
         size: int,
         digest: bytes,
         port: int,
+        limit: int,
         moved: "Callable[[], None]",
         taken: "Callable[[bytes, str], None]",
     ) -> None:
@@ -43,6 +51,7 @@ class Take:
         self._loop = loop
         self._size = size
         self._digest = digest
+        self._limit = limit
         self._moved = moved
         self._taken = taken
         self._told_s = loop.now()
@@ -63,14 +72,15 @@ class Take:
 
     def _end(self, reason: str) -> None:
         self.close()
-        self._taken(bytes(self._came), reason)
+        came, self._came = bytes(self._came), bytearray()
+        self._taken(came, reason)
 
     def _met(self, connection: "Optional[socket.socket]", _: str, reason: str) -> None:
         if connection is None:
             self._end(reason)
             return
         self._connection = connection
-        late = self._loop.now() + COME_S + self._size / LEAST_RATE
+        late = self._loop.now() + _most_s(self._size, self._limit)
         self._timer = self._loop.at(late, lambda: self._end("it comes too slowly"))
         self._loop.watch(connection.fileno(), select.POLLIN, self._read)
 
@@ -116,12 +126,13 @@ class Hand:
         self._left = memoryview(data)
         self._over = over
         self._connection: "Optional[socket.socket]" = None
-        late = loop.now() + COME_S + len(data) / LEAST_RATE
+        late = loop.now() + _most_s(len(data), limit)
         self._timer = loop.at(late, lambda: self._end("it goes too slowly"))
         self._dial = Dial(loop, address, port, secret, loop.now() + COME_S, self._met)
 
     def close(self) -> None:
-        """Don't call `over`."""
+        """Don't call `over`, and keep nothing of it."""
+        self._left = memoryview(b"")
         self._dial.close()
         self._loop.forget(self._pause)
         self._loop.forget(self._timer)

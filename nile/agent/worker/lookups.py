@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 import sys
 from collections import deque
@@ -10,7 +11,7 @@ from nile.agent import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Deque, Dict, List, Sequence
+    from typing import Callable, Deque, Dict, List, Optional, Sequence
 
     from nile.agent.worker.loop import Loop
 
@@ -49,6 +50,7 @@ class LookUps:
         self._names: "Deque[str]" = deque()
         self._asked: "Dict[int, List[str]]" = {}  # by descriptor, of whom there was no word yet
         self._said: "Dict[int, bytes]" = {}
+        self._pids: "Dict[int, int]" = {}  # of those that haven't ended
         for name in dict.fromkeys(names):
             (self._numbers if is_address(name) else self._names).append(name)
         self._timer = loop.at(loop.now(), self._begin)
@@ -98,7 +100,13 @@ class LookUps:
         finally:
             os.close(null)
             os.close(write)
-        self._loop.child(pid, lambda _status, _signal: None)
+        self._pids[fd] = pid
+
+        def ended(_status: "Optional[int]", _signal: "Optional[int]") -> None:
+            if self._pids.get(fd) == pid:  # that descriptor may be another one's by now
+                del self._pids[fd]
+
+        self._loop.child(pid, ended)
         return fd
 
     def _reader(self, fd: int) -> "Callable[[int], None]":
@@ -126,6 +134,9 @@ class LookUps:
         self._loop.unwatch(fd)
         os.close(fd)
         del self._said[fd]
+        pid = self._pids.pop(fd, 0)
+        if pid:
+            os.kill(pid, signal.SIGKILL)  # a name server may take its time
         return self._asked.pop(fd)
 
 

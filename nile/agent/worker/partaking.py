@@ -93,6 +93,7 @@ class Part:
             self._say(message["n"], {"more": True})
 
         def taken(data: bytes, reason: str) -> None:
+            self._handing.remove(take)
             for at in range(0, 0 if reason else len(data), CHUNK):
                 self.carry(data[at : at + CHUNK])
             self._say(message["n"], {"code": "copy", "reason": reason} if reason else {})
@@ -100,7 +101,8 @@ class Part:
         ports = self._how.get("ports", [])
         port = free_port(ports, 0) if ports else 0
         words = message["secret"], message["size"], message["digest"]
-        take = Take(self._loop, *words, port=port, moved=moved, taken=taken)
+        limit = self._allowed  # as much as whoever hands it, as a rule
+        take = Take(self._loop, *words, port=port, limit=limit, moved=moved, taken=taken)
         self._handing.append(take)
         self._say(message["n"], {"port": take.port, "more": True})
 
@@ -109,11 +111,18 @@ class Part:
         from nile.agent.worker.handing import Hand
 
         def over(reason: str) -> None:
+            self._handing.remove(hand)
             self._say(message["n"], {"code": "copy", "reason": reason} if reason else {})
 
         wheel = self._peering.wheel if isinstance(self._peering, Peering) else []
-        where = message["address"], message["port"], message["secret"], self._how.get("limit", 0)
-        self._handing.append(Hand(self._loop, b"".join(wheel), *where, over=over))
+        where = message["address"], message["port"], message["secret"], self._allowed
+        hand = Hand(self._loop, b"".join(wheel), *where, over=over)
+        self._handing.append(hand)
+
+    @property
+    def _allowed(self) -> int:
+        """Bytes a second that go out at most, as it was said last; 0: as many as can."""
+        return int({**self._how, **self._limit}.get("limit", 0))
 
     def load(self, which: int, digest: bytes) -> None:
         """That was all of it, and that one of the Pythons that were named is to load it."""

@@ -38,9 +38,9 @@ class Both:
         self.over: str | None = None
         self.moved = 0
 
-    def take(self, data: bytes = DATA, port: int = 0) -> Take:
+    def take(self, data: bytes = DATA, port: int = 0, limit: int = 0) -> Take:
         digest = hashlib.sha256(data).digest()
-        return Take(self.loop, SECRET, len(data), digest, port, self._moved, self._taken)
+        return Take(self.loop, SECRET, len(data), digest, port, limit, self._moved, self._taken)
 
     def hand(self, port: int, data: bytes = DATA, limit: int = 0, secret: bytes = SECRET) -> Hand:
         return Hand(self.loop, data, "127.0.0.1", port, secret, limit, self._over)
@@ -105,6 +105,15 @@ def test_no_more_goes_in_a_second_than_may(loop: Loop, monkeypatch: pytest.Monke
     assert loop.now() - began > 0.8
     assert both.taken == (DATA, "")
     assert both.moved > 0
+
+
+def test_it_has_longer_where_no_more_may_go(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handing, "COME_S", 1.0)
+    monkeypatch.setattr(handing, "LEAST_RATE", 100_000_000)
+    both = Both(loop)
+    both.hand(both.take(limit=2_000_000).port, limit=2_000_000)
+    both.until("taken", "over")
+    assert (both.taken, both.over) == ((DATA, ""), "")
 
 
 def test_who_doesnt_know_the_secret_gets_and_gives_nothing(loop: Loop) -> None:

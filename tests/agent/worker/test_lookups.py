@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from nile.agent import processes
+from nile.agent.worker import lookups
 from nile.agent.worker.lookups import EACH, LookUps, is_address, is_ours
 from nile.agent.worker.loop import Loop
 from tests.agent.worker.copying import a_loop
@@ -69,6 +70,26 @@ def test_one_that_is_closed_says_nothing(loop: Loop) -> None:
     other = LookUps(loop, ["localhost", NOWHERE], found)
     loop.run()
     assert not other.left
+
+
+def test_no_process_outlives_it(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "_LOOK_UP", "import time; print(flush=True); time.sleep(600)")
+    it = LookUps(loop, ["localhost"], lambda *_: pytest.fail("it says something"))
+    loop.at(loop.now() + 0.1, it.close)
+    pids: list[int] = []
+    child = loop.child
+
+    def begun(pid: int, ended: Callable[[int | None, int | None], None]) -> None:
+        def over(status: int | None, number: int | None) -> None:
+            ended(status, number)
+            pids.append(pid)
+            loop.stop()
+
+        child(pid, over)
+
+    monkeypatch.setattr(loop, "child", begun)
+    loop.run()
+    assert pids, "it was waited for in vain"
 
 
 def test_addresses_and_which_of_them_are_ours() -> None:
