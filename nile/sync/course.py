@@ -230,6 +230,7 @@ class Sync:
             yield from self._counting.go_on()
             yield from self._judge_copies()
             yield from self._welcome(t)
+            yield from self._stream_instead(t)
             yield from self._giving.go_on(t)
             yield from self._flip(t) if self._options.release else self._close()
             if broken := self._giving.broken or self._streams.broken or self._swarm.broken:
@@ -309,6 +310,15 @@ class Sync:
             # Beside the files of a release that is there nothing is to lie, be it for a while.
             having = [] if self._options.release else self._targets.at(Step.SAME)
             yield from self._swarm.begin(differing, having, self._late.awaited, self._counting.estimate, t)
+
+    def _stream_instead(self, t: float) -> Errands:
+        """Of a swarm that nobody asked for, and that came to nothing."""
+        left = [target for target in self._swarm.left if target.step is Step.DIFFERS]
+        self._swarm.left.clear()
+        if left and self._options.streams and not self._swarm.broken:
+            for target in left:
+                target.peer = ""
+            yield from self._streams.begin(left, self._survey, self._counting.estimate, t)
 
     def _welcome(self, t: float) -> Errands:
         """Those that came late to a swarm that lasts."""

@@ -25,6 +25,7 @@ from nile.options import RateLimits
 from nile.sync.apart import Apart
 from nile.sync.asking import Errands
 from nile.sync.carrying import RSYNC, Carrying, program
+from nile.sync.choosing import ABLE
 from nile.sync.concluding import Lasting
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
@@ -37,6 +38,7 @@ from nile.sync.launching import START_S, Launching
 from nile.sync.limiting import Limiting
 from nile.sync.making import Making
 from nile.sync.means import Means
+from nile.sync.options import Method
 from nile.sync.remarks import Remarks
 from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers, Tally
@@ -95,6 +97,9 @@ class Swarm:
         self._admission = Admission(means.bulk)
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
+        self.left: list[Target] = []
+        """Whom it served no more as it came to nothing: they are to be served otherwise."""
+        self._unsigned = 0
         self._hosts = 0
         self._served = 0
         self._remarks = Remarks()
@@ -328,13 +333,24 @@ class Swarm:
             yield from self._keepers.ended(peer, message)
         elif peer.inside and not peer.complete:
             if message.get("code") == Code.SIGNATURE and peer.target is not None:
-                yield from self._fail(peer.target, told(message))
+                yield from self._refused(peer, message, t)
             else:
                 reason = words(message["reason"]) if message.get("code") else "its peer ended"
                 yield from self._leave_out(peer, reason, tell=False)
         yield from self._is_out(peer)
         yield from self._start_next(t)
         yield from self._perhaps_over(t)
+
+    def _refused(self, peer: Swarmer, message: dict[str, Any], t: float) -> Errands:
+        """It doesn't trust what is signed: who didn't ask for a swarm gets it as where there is none."""
+        assert peer.target is not None
+        if self._options.method is Method.SWARM:
+            yield from self._fail(peer.target, told(message))
+            return
+        yield from self._leave_out(peer, words(message["reason"]), tell=False)
+        self._unsigned += 1
+        if not (self._served or self._dissolved) and self._unsigned > (1 - ABLE) * self._hosts:
+            yield from self._dissolve(words(message["reason"]), t)
 
     # Who is out.
 
@@ -394,13 +410,16 @@ class Swarm:
         """Nothing comes of it for those that haven't got all."""
         self._dissolved = True
         if self._launching and not self.broken:
-            yield Publish(Notice(no_swarm(reason)))
+            yield Publish(Notice(no_swarm(reason, asked_for=self._options.method is Method.SWARM)))
         for target in self._launching.drop_all():
             if target.seeds:
                 self._serves_no_more(target)
             else:
+                self.left.append(target)
                 yield from self._otherwise(target, reason)
         for peer in self._all.getting:
+            if peer.target is not None and not peer.keeps:
+                self.left.append(peer.target)
             yield from self._leave_out(peer, reason, tell=True)
         yield from self._perhaps_over(t)
 

@@ -139,9 +139,9 @@ def swarm_begins(hosts: int, *, plain: bool) -> str:
 NO_RACKS = "no limit for racks: the route file says of no two hosts that they are on different switches"
 
 
-def no_swarm(reason: str) -> str:
-    """That there is none, and why."""
-    return f"no swarm: {reason}; hosts are served by rsync"
+def no_swarm(reason: str, *, asked_for: bool = True) -> str:
+    """That there is none, and why; where it wasn't asked for, they get what they had got without."""
+    return f"no swarm: {reason}; hosts are served " + ("by rsync" if asked_for else "as without one")
 
 
 def tracker_begins(address: str, port: int, info_hash: str) -> str:

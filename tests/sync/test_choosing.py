@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,37 @@ def test_many_hosts_of_which_nobody_knows_how_they_hang_get_a_swarm() -> None:
     assert len(it.torrents) == 1
     assert WHY in notices(it)
     assert f"the swarm served {MANY + 1} of {MANY + 1} hosts" in notices(it)
+
+
+def none_signs(it: Swarmed) -> None:
+    it.unsigned = "there is no key"
+
+
+def none_trusts(it: Swarmed) -> None:
+    it.refuses_it = dict.fromkeys((each for each in it.has if each), "it is signed with no key known here")
+
+
+def none_reached(it: Swarmed) -> None:
+    it.still = {each for each in it.has if each}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why", "alone"),
+    [(none_signs, "there is no key", 0), (none_trusts, "no key known", 5), (none_reached, "nobody got", 0)],
+)
+def test_where_it_comes_to_nothing_they_get_a_stream(
+    trouble: Callable[[Swarmed], None], why: str, alone: int
+) -> None:
+    it = Swarmed(WIDE, None, method=Method.AUTO, can_seed=True, rate=SLOW)
+    it.refuses = {each: {"able": True} for each in it.has if each}
+    it.TICKS = 200
+    trouble(it)
+    it.run()
+    all_ok(it)
+    assert WHY in notices(it)
+    assert why in notices(it)
+    assert f"one stream for {MANY + 1 - alone} hosts" in notices(it)
+    assert len(it.copies) == alone, "by rsync"
 
 
 def grouped(groups: int) -> Plan:
@@ -124,3 +156,19 @@ def test_whether_there_is_a_libtorrent_is_seen_without_a_python(tmp_path: Path) 
     python = tmp_path / "python"
     python.touch(0o755)
     assert has_libtorrent(str(python), ("/nowhere",))
+
+
+@pytest.mark.parametrize(
+    ("info", "may_be"),
+    [
+        ("python_libtorrent-1.1.5.egg-info", False),
+        ("libtorrent-1.2.9.egg-info", False),
+        ("libtorrent-2.0.8.egg-info", True),
+        ("libtorrent-2.0.11.dist-info", True),
+        ("libtorrent.egg-info", True),
+    ],
+)
+def test_one_that_is_too_old_is_none(tmp_path: Path, info: str, *, may_be: bool) -> None:
+    (tmp_path / "libtorrent.so").touch()
+    (tmp_path / info).touch()
+    assert has_libtorrent("", (str(tmp_path),)) is may_be
