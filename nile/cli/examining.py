@@ -120,6 +120,11 @@ def _of(result: HostResult, said: bytes) -> Findings:
     rsync = _RSYNC.search(answers.get("rsync", ""))
     found[Check.RSYNC] = Finding(True, rsync[1]) if rsync else Finding(False, "there is none", RSYNC_REMEDY)
     found[Check.SUDO] = _sudo(answers)
+    if result.verdict is not Verdict.OK:  # it got no further than its answers
+        unanswered = [check for check in (Check.RSYNC, Check.SUDO) if check.lower() not in answers]
+        found |= dict.fromkeys(unanswered, UNTRIED)
+        if unanswered:
+            found[unanswered[0]] = Finding(False, result.reason or str(result.verdict), result.remedy)
     return found
 
 

@@ -209,3 +209,12 @@ def test_on_real_hosts(loopback_lab: Lab, tmp_path: Path) -> None:
     assert "each other  h004 (1): no other host could log in" in text.out
     runs = nile.command("runs", "--json")
     assert runs.lines() == [], "looks aren't recorded"
+
+
+def test_a_look_that_breaks_off_says_so() -> None:
+    """What it hadn't come to isn't said to be missing there."""
+    result = HostResult("n1", Verdict.TIMEOUT, reason="no end in 10 s")
+    (found,) = examine(Look({"n1": result}, {"n1": b"python Python 3.11.2\n"})).values()
+    assert found[Check.PYTHON] == Finding(True, "3.11.2")
+    assert found[Check.RSYNC] == Finding(False, "no end in 10 s")
+    assert found[Check.SUDO].ok is None
