@@ -95,6 +95,8 @@ class Host:
     """It was attached anew: output that got lost meanwhile comes again, and some perhaps twice."""
     start_in: int = 0
     """The epoch of the attachment in which it was last told to start; 0: never, or it starts by itself."""
+    start_ask: int = 0
+    """What it had been asked last (`ask`) when it was told so: an answer to that may not know of it yet."""
     leaving: bool = False
     """It was told to start a command that may cut it off: nobody is hung below it any more."""
     silent: bool = False

@@ -219,12 +219,18 @@ class Mender:
             return self.ends.give_up_alive(host, f"it {what} after its command may have started", t)
         if self.healer.ending:
             return []  # it hears with every heartbeat that the run is cancelled
-        if self._starts.bounded and not host.start_in:  # a former root hasn't told it either
-            host.may_have_started, host.start_s = False, None
-            self._starts.give_back(host)
-            self._starts.offer(host.turn, host)
+        on_its_way = (host.start_in, host.start_ask) == (host.epoch, host.ask)
+        if self._starts.bounded and not (host.start_in and (ran or host.started or on_its_way)):
+            self._line_up(host)
             return []
         return [self._orders.start(host, t)]
+
+    def _line_up(self, host: Host) -> None:
+        """No start got through to it, and none will: it waits for its turn, as if it had had none."""
+        host.may_have_started, host.start_s, host.start_in = False, None, 0
+        host.leaving, host.absence = False, None
+        self._starts.give_back(host)
+        self._starts.offer(host.turn, host)
 
     def _returned(self, host: Host, trace: str, t: float) -> list[Action] | None:
         """It isn't the agent that was told to start: None where that one may not have started."""

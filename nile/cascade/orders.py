@@ -145,7 +145,7 @@ class Orders:
         host.may_have_started = True
         host.leaving = self._options.exec.disruptive
         host.start_s = t if host.start_s is None else host.start_s
-        host.start_in = host.epoch
+        host.start_in, host.start_ask = host.epoch, host.ask
         return self.send(host.id, wire.START, {})
 
     def place(self, host: Host, *, code: bool) -> Action:

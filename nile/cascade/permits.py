@@ -46,7 +46,18 @@ class Permits:
             host.permitted = True
             permit = {"child": host.id, "epoch": host.epoch}
             actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
-        return actions + [self._orders.start(host, t) for host in self._starts.grant()]
+        return actions + [self._orders.start(host, t) for host in self._starting()]
+
+    def _starting(self) -> list[Host]:
+        """Those whose turn it is. Who wouldn't hear of it asks anew, once it has said where it stands."""
+        starting: list[Host] = []
+        while granted := self._starts.grant():
+            heard = {host.id: self._tree.attached(host.id) and not host.answer_due for host in granted}
+            for host in granted:
+                if not heard[host.id]:
+                    self._starts.give_back(host)
+            starting += [host for host in granted if heard[host.id]]
+        return starting
 
     def sign(self, child: Host, body: dict[str, Any]) -> list[Action]:
         """The relay of a child asks to sign for its login; raises KeyError, TypeError, ValueError."""

@@ -138,30 +138,46 @@ def _limits(cluster: Cluster) -> Iterator[str]:
 
 
 def _caution(cluster: Cluster) -> Iterator[str]:
-    """Canaries before all others, wave after wave, and nobody once too many failed."""
-    options, names = cluster.setup.exec, {host.id: host.name for host in cluster.hosts.values()}
-    asked = [node.host for node in cluster.setup.plan.asked()]
-    first = set(canaries(cluster.setup.plan, asked, options))
-    told, over, wave, bad = set[str](), set[str](), set[str](), 0
-    verdicts, paused = cluster.verdicts(), False
-    if cluster.roots_before:  # what these told whom isn't known
-        return
+    yield from _kept_back(cluster)
+    yield from _turns(cluster)
+
+
+def _kept_back(cluster: Cluster) -> Iterator[str]:
+    """Nobody is told to start in a pause, nor once too many failed: not who was told before, either."""
+    names = {host.id: host.name for host in cluster.hosts.values()}
+    most, verdicts = cluster.setup.exec.max_failures, cluster.verdicts()
+    bad_ones = {name for name, each in verdicts.items() if each not in (Verdict.OK, Verdict.CANCELLED)}
+    over = {names[node_id] for what, node_id in cluster.root.turns if what == "over"}
+    bad, paused = len(bad_ones - over), False
     for what, node_id in cluster.root.turns:
         if what in ("paused", "resumed"):
             paused = what == "paused"
+        elif what == "over":
+            bad += names[node_id] in bad_ones
+        elif paused:
+            yield f"{names[node_id]} was started in a pause"
+        elif most is not None and bad > most:
+            yield f"{names[node_id]} was started when {bad} had failed"
+
+
+def _turns(cluster: Cluster) -> Iterator[str]:
+    """Canaries before all others, and wave after wave."""
+    options, names = cluster.setup.exec, {host.id: host.name for host in cluster.hosts.values()}
+    asked = [node.host for node in cluster.setup.plan.asked()]
+    first = set(canaries(cluster.setup.plan, asked, options))
+    over, wave = set[str](), set[str]()
+    if cluster.roots_before:  # what these told whom isn't known
+        return
+    # Of a start that was lost with a link nobody heard: that host gave its turn back.
+    last = {node_id: at for at, (what, node_id) in enumerate(cluster.root.turns) if what == "start"}
+    for at, (what, node_id) in enumerate(cluster.root.turns):
+        if what == "over":
+            over.add(names[node_id])
+        if last.get(node_id) != at:
             continue
         name = names[node_id]
-        if what == "over":
-            over.add(name)
-            bad += verdicts[name] not in (Verdict.OK, Verdict.CANCELLED)
+        if not cluster.hosts[node_id].claims.starts and cluster.verdicts()[name] is not Verdict.LOST:
             continue
-        if name in told:
-            continue
-        told.add(name)
-        if paused:
-            yield f"{name} was started in a pause"
-        if options.max_failures is not None and bad > options.max_failures:
-            yield f"{name} was started when {bad} had failed"
         if name in first:
             continue
         if first - over:

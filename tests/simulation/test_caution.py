@@ -93,6 +93,16 @@ class TestABoundOnFailures:
         run = ran(cautious(tree([0] * 100, limits=Limits(parallel=1)), failing("h0001"), max_failures=0))
         assert len({event.host for event in run.events if isinstance(event, HostUp)}) < 50
 
+    def test_holds_for_whoever_was_told_and_didnt_hear_it(self) -> None:
+        """The branch is cut just when the canary is done: the starts of those in it are lost."""
+        run = cautious(tree([0, 0, 0, *[2] * 6]), failing("h0003"), canary=1, yes=True, max_failures=0)
+        strike(run, run.host("h0002"))
+        run.disturbed = True
+        run.at(1.0, run.cut, run.host("h0002"))
+        ran(run)
+        assert run.verdicts()["h0003"] is Verdict.FAILED
+        assert cancelled(run) == {"h0002", *NAMES[3:], "h0009"}
+
     def test_is_known_to_the_next_root(self) -> None:
         run = cautious(tree(CHAIN), failing("h0001"), fanout=1, max_failures=0)
         ran(disturbed(run, (1.6, 2.0)))

@@ -45,6 +45,19 @@ class TestAPause:
         assert len([end for end in ends if end < 6.0]) == 4
         assert len([end for end in ends if end > 30.0]) == 4
 
+    def test_keeps_back_who_was_told_and_didnt_hear_it(self) -> None:
+        """The branch is cut just when the canary is done: the starts of those in it are lost."""
+        options = ExecOptions("a command", canary=1, yes=True)
+        run = Cluster(Setup(tree([0, 0, 0, *[2] * 6]), options, sleeper(1.0), 1))
+        strike(run, run.host("h0002"))
+        run.disturbed = True
+        run.at(1.0, run.cut, run.host("h0002"))
+        run.steer_at(2.0, PAUSE)
+        run.steer_at(60.0, RESUME)
+        run.run()
+        all_ok(run)
+        assert len([end for end in run.results().values() if (end.t_end_s or 0.0) > 60.0]) == 7
+
     def test_keeps_back_logins_that_wait_for_a_permit(self) -> None:
         run = cluster(tree([0] * 30, limits=Limits(logins=1)), quiet)
         run.steer_at(1.0, PAUSE)
