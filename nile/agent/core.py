@@ -48,8 +48,8 @@ MOST_LEFT = 100  # leftover processes that a result names
 class Core:
     """One node's own part in a run.
 
-    `lease_s` holds until the plan says otherwise: one that is under way for longer
-    comes from a relay that was given up meanwhile, perhaps, and its host with it.
+    `lease_s` holds until the plan says otherwise, from the parent's last bytes on: one that stops
+    on its way for longer comes from a relay that was given up meanwhile, perhaps, and its host with it.
     """
 
     def __init__(self, now: float, lease_s: float = 5.0) -> None:
@@ -251,12 +251,17 @@ class Core:
 
     # Stopping and leaving.
 
-    def tick(self, now: float) -> "Effects":
-        """Deadlines. Call it a few times a second, and twenty times while `state` is `stopping`."""
+    def tick(self, now: float, last_in: float = 0.0) -> "Effects":
+        """Deadlines. Call it a few times a second, and twenty times while `state` is `stopping`.
+
+        `last_in` is when bytes of the parent came last: of a long plan perhaps, before which no beat comes.
+        """
         if self.state == STOPPING:
             return [("census",)]
         if self._lease_over(now):
             return self.dissolve(now)
+        if not self.plan:
+            self._beat_at = max(self._beat_at, last_in)
         if now > self._limit() and not self._exited:
             self._cause = "timeout"
             return self._stop(now, self._grace_s)

@@ -167,11 +167,15 @@ class Healer:
             trouble.not_before_s = host.absence.next_s(t)
 
     def _brief(self, host: Host, t: float) -> _Trouble | None:
-        """The trouble before this one, where its link held for so short a time that it is the same."""
+        """The trouble before this one, where its link held for so short a time that it is the same.
+
+        So it is, however long it stood, where its agent never said that it had its plan.
+        """
         before = self._past.get(host.id)
-        if before is None or before.up_s is None or t - before.up_s > STEADY_S:
+        if before is None or before.up_s is None:
             return None
-        return before
+        held = t - before.up_s > STEADY_S and host.heard_s >= before.up_s
+        return None if held else before
 
     def over(self, host: Host) -> None:
         """Nothing more is wanted of it."""

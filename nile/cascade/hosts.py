@@ -126,7 +126,7 @@ class Host:
     attached_s: float = 0.0
     """When it was last attached."""
     heard_s: float = 0.0
-    """When its agent last said something of its command."""
+    """When its agent last said something of its command, or where it stands."""
     outcome: dict[str, Any] | None = None
     """The agent's RESULT, while its output is still on the way."""
     verdict: Verdict | None = None

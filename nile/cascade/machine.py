@@ -355,7 +355,7 @@ class Cascade:
             return []
         trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
         host.state_due = host.answer_due = False
-        host.resumed = True
+        host.resumed, host.heard_s = True, t
         if up_s := _uptime(body):  # said with more care than in the hello
             host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)

@@ -378,6 +378,16 @@ class TestLease:
         assert it.census([], 100 * LEASE_S) == [("drain",)]
         assert it.tick(100 * LEASE_S) == [("leave", True, False)]
 
+    def test_before_the_plan_is_that_of_the_parents_last_bytes(self) -> None:
+        it = Core(0.0, LEASE_S)
+        assert it.tick(LEASE_S - 1.0, LEASE_S - 1.0) == []
+        assert it.tick(2 * LEASE_S - 2.0, LEASE_S - 1.0) == []
+        assert kinds(it.tick(2 * LEASE_S, LEASE_S - 1.0)) == ["leave"]
+
+    def test_before_the_plan_is_over_for_who_thaws_too_late(self) -> None:
+        it = Core(0.0, LEASE_S)
+        assert kinds(it.tick(LEASE_S + 1.0, LEASE_S + 1.0)) == ["leave"]
+
 
 class TestAnew:
     """Another attachment: what it says, and what it never does."""
