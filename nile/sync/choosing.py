@@ -54,9 +54,13 @@ def swarm_instead(
     hosts: Hosts,
     racks: Sequence[str],
     found: dict[Target, Difference | None],
+    unpackable: str,
 ) -> str:
-    """Why these hosts, which differ so, get a swarm and not a stream; "" where they get a stream."""
-    if options.method is not Method.AUTO or not options.can_seed or len(found) <= MANY:
+    """Why these hosts, which differ so, get a swarm and not a stream; "" where they get a stream.
+
+    A torrent has an archive in it: of a source that is `unpackable` there may be none.
+    """
+    if unpackable or options.method is not Method.AUTO or not options.can_seed or len(found) <= MANY:
         return ""
     if is_known(hosts, racks, (target.id for target in found)):
         return ""

@@ -301,14 +301,13 @@ class Sync:
                 self._ways.pace.expect(target.id, target.name, found.move)
         found_by = {target: self._counting.estimate(target) for target in differing}
         racks = [self._paths.rack(target.id) for target in differing]
-        why = swarm_instead(self._options, self._hosts, racks, found_by)
+        why = swarm_instead(self._options, self._hosts, racks, found_by, self._survey.unpackable)
         if why:
             yield Publish(Notice(why))
         if self._options.streams and not why:
             yield from self._streams.begin(differing, self._survey, self._counting.estimate, t)
         elif self._options.swarms or why:
-            # Beside the files of a release that is there nothing is to lie, be it for a while.
-            having = [] if self._options.release else self._targets.at(Step.SAME)
+            having = self._targets.at(Step.SAME)
             yield from self._swarm.begin(differing, having, self._late.awaited, self._counting.estimate, t)
 
     def _stream_instead(self, t: float) -> Errands:

@@ -8,7 +8,7 @@ from typing import Any
 from nile.cascade.verdicts import Judgement, code_of
 from nile.events import Code, Verdict
 from nile.sync.options import SyncOptions
-from nile.sync.targets import Difference, Target, words
+from nile.sync.targets import Difference, Target, too_deep, words
 from nile.topology.amounts import size
 
 OWN_FAULT = frozenset({Code.DISK_FULL, Code.NOT_WRITABLE})
@@ -41,8 +41,8 @@ def unfit(
     if target.whole:
         reason = f"release {options.release} is there already, and isn't as the source is"
         return Judgement(Verdict.FAILED, Code.RELEASE, reason, "give it another name")
-    needs_rsync = _why_rsync(target, unpackable, options)
-    if target.rsync is None and needs_rsync is not None and not options.swarms:
+    needs_rsync = _why_rsync(target, estimate, unpackable, options)
+    if target.rsync is None and needs_rsync is not None:
         return Judgement(Verdict.FAILED, Code.NO_RSYNC, f"no rsync there{needs_rsync}", INSTALL)
     if coming > target.free:
         reason = f"{size(coming)} are to come, and {size(target.free)} are free"
@@ -53,11 +53,13 @@ def unfit(
     return None
 
 
-def _why_rsync(target: Target, unpackable: str, options: SyncOptions) -> str | None:
+def _why_rsync(target: Target, estimate: Difference, unpackable: str, options: SyncOptions) -> str | None:
     """Why an archive won't do, as it goes on; None where it will."""
-    if not options.streams:
+    if options.swarms and (estimate.only_more or not too_deep(estimate.paths)):
+        return None  # what is in the torrent depends on what others lack
+    if not (options.streams or options.swarms):
         return ""
-    if not target.has_nothing:
+    if options.streams and not target.has_nothing:
         return ", and it has something already"
     return f", and no archive of the source: {unpackable}" if unpackable else None
 

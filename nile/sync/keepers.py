@@ -18,7 +18,7 @@ from nile.sync.launching import Launching
 from nile.sync.remarks import Remarks
 from nile.sync.swarmers import Swarmer
 from nile.sync.targets import Target, words
-from nile.sync.wording import serve_too
+from nile.sync.wording import serve_no_release, serve_too
 
 
 class Keepers:
@@ -38,10 +38,15 @@ class Keepers:
         self._remarks = remarks
         self._otherwise = otherwise
 
-    def begin(self, having: list[Target], t: float) -> Errands:
-        """Some of those that have all: whoever of them is a seeder is to serve it."""
+    def begin(self, having: list[Target], release: str, t: float) -> Errands:
+        """Some of those that have all: whoever of them is a seeder is to serve it, but for a release.
+
+        Beside the files of one that is there nothing is to lie, be it for a while.
+        """
         targets = [target for target in having if target.id in self._seeders]
-        if targets:
+        if targets and release:
+            yield Publish(Notice(serve_no_release([target.name for target in targets])))
+        elif targets:
             self._launching.keep(targets)
             for target in targets:
                 self._following.joins(target, t)

@@ -30,6 +30,8 @@ class Bulk:
     size: int = 0
     sparse: int = 0
     """Of that, what there is in large files with holes."""
+    unpackable: str = ""
+    """Why no archive can have all of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from nile.agent.worker.hashing import BLAKE2B, SHA256
 from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
@@ -72,10 +73,11 @@ class Streams:
     ) -> Errands:
         """Take of these hosts those for which a stream can be recorded."""
         self._rsync = source.rsync
-        if not self._options.plain:
-            self.hashed = source.hash
         self.began_s = t
         differing = list(differing)
+        if not self._options.plain:  # each of them hashes all of it, and one that takes long holds up others
+            quicker = {source.hash, *(target.hash for target in differing)}
+            self.hashed = SHA256 if quicker == {SHA256} else BLAKE2B
         differing.sort(key=self._place())
         empty = self._empty(differing, source)
         others = [target for target in differing if target.rsync is not None and target not in empty]

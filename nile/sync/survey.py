@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nile.agent.worker.hashing import BLAKE2B
+from nile.agent.worker.hashing import BLAKE2B, SHA256
 from nile.cascade import Publish, Tell
 from nile.cascade.verdicts import Judgement
 from nile.events import Code, Notice, Verdict
@@ -22,8 +22,8 @@ class Survey:
 
     `fail(target, judgement)` gives a host its verdict, `stop(judgement)` all of them. `sources` is what
     the root has, by how owners are compared (empty as long as that isn't read), `room` how many bytes it
-    takes on a disk, `unpackable` why no archive can have it, `rsync` which one the root has, and `hash` what
-    it hashes streams by. How much it is stands in the `bulk` of all.
+    takes on a disk, `unpackable` why no archive can have it, `rsync` which one the root has, and `hash` by
+    what it hashes sooner. How much it is stands in the `bulk` of all.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Survey:
         self.attributed = count(message["attributed"])
         bulk = self._means.bulk
         bulk.entries, bulk.size = count(message["entries"]), count(message["size"])
-        bulk.sparse = count(message["sparse"])
+        bulk.sparse, bulk.unpackable = count(message["sparse"]), self.unpackable
         self.rsync = rsync_facts(message["rsync"])
         self.hash = words(message["hash"]) or BLAKE2B
         if mounts := list(message["mounts"]):
@@ -100,6 +100,8 @@ class Survey:
             "release": self._options.release,
             "run": self._means.run,
         }
+        if self._options.streams and not self._options.plain:
+            fields["streams"] = True
         if self._options.may_swarm:
             fields["python"] = self._options.peer_python
         return self._asking.ask(target.id, "open", fields, self._opened)
@@ -116,6 +118,7 @@ class Survey:
         target.free = count(message["free"])
         target.rsync = rsync_facts(message["rsync"])
         target.able = message.get("able") is True
+        target.hash = SHA256 if message.get("hash") == SHA256 else BLAKE2B
         if self._options.release:
             target.current, target.whole = release_facts(message["release"])
         target.step = Step.OPENED

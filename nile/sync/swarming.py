@@ -43,7 +43,7 @@ from nile.sync.remarks import Remarks
 from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers, Tally
 from nile.sync.targets import Difference, Step, Target, count, words
-from nile.sync.torrents import NO_ROOM, contents, fits
+from nile.sync.torrents import NO_ROOM, contents, fits, unpackable
 from nile.sync.tracking import Tracking
 from nile.sync.wording import NO_RACKS, no_swarm, seed_ended, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
@@ -133,9 +133,12 @@ class Swarm:
         found = {target: estimate(target) for target in differing}
         place = {node_id: at for at, node_id in enumerate(in_order(self._means.hosts))}
         fitting = [target for target in differing if fits(target, found[target], self._means.bulk)]
+        what = contents(self._options, {target: found[target] for target in fitting})
+        if why := unpackable(what, self._means.bulk):
+            fitting = []
         for target in differing:
             if target not in fitting:
-                yield from self._to_rsync(target, NO_ROOM)
+                yield from self._to_rsync(target, why or NO_ROOM)
         seeders = self._all.racks.seeders
         order = {target: (target.id not in seeders, place.get(target.id, len(place))) for target in fitting}
         targets = sorted(fitting, key=order.__getitem__)
@@ -149,13 +152,12 @@ class Swarm:
             target.peer = RSYNC
         self._launching.wait(targets)
         self.following.begin(targets, t)
-        yield from self._keepers.begin(having, t)
+        yield from self._keepers.begin(having, self._options.release, t)
         if self._options.rack_limit_kib_s and not self._all.racks.several:
             yield Publish(Notice(NO_RACKS))
         self._tally.hosts = len(self._launching)
         whole = self._means.bulk.size
         self._carrying.coming = {to.id: whole if each is None else each.move for to, each in found.items()}
-        what = contents(self._options, {target: found[target] for target in targets})
         self._admission.made(what["only"])
         fields = {**what, **self._equipment.torrent()}
         yield from self._making.begin([target.id for target in [*targets, *awaited]], fields)

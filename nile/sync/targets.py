@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from nile.agent.worker import naming
+from nile.agent.worker.hashing import BLAKE2B
+from nile.agent.worker.manifest import MOST_DEEP
 
 
 class Step(StrEnum):
@@ -100,6 +102,11 @@ class Difference:
         return cls(missing, changed, extra, move, lines, touched, paths)
 
 
+def too_deep(paths: bytes) -> bool:
+    """May there be something among these (b"": all there is) that is too deep for an archive?"""
+    return not paths or any(path.count(b"/") >= MOST_DEEP for path in paths.split(b"\0"))
+
+
 @dataclass(slots=True, eq=False)
 class Target:
     """One host. `giver` is who copies to it now, or did last."""
@@ -117,6 +124,8 @@ class Target:
     """Which rsync it has, for whoever copies to it."""
     able: bool = False
     """It seems to have libtorrent."""
+    hash: str = BLAKE2B
+    """By what it hashes sooner."""
     found: Tree | None = None
     """What it had when it was scanned last."""
     empty: bool = False

@@ -7,7 +7,7 @@ from typing import Any
 
 from nile.sync.means import Bulk
 from nile.sync.options import SyncOptions
-from nile.sync.targets import Difference, Target
+from nile.sync.targets import Difference, Target, too_deep
 
 NO_ROOM = "no room there for its files with their holes filled"
 MOST_PATHS = 512 * 1024
@@ -20,6 +20,11 @@ Found = Mapping[Target, Difference | None]
 def fits(target: Target, found: Difference | None, bulk: Bulk) -> bool:
     """Is there room for all that comes? Holes are filled on the way, and made again in a copy of the file."""
     return found is None or found.move + min(found.move, bulk.sparse) <= target.free
+
+
+def unpackable(what: Mapping[str, Any], bulk: Bulk) -> str:
+    """Why there can be no torrent of these `contents`; "" where there can."""
+    return bulk.unpackable if what["whole"] or too_deep(what["only"]) else ""
 
 
 def contents(options: SyncOptions, found: Found) -> dict[str, Any]:

@@ -182,6 +182,11 @@ def serve_too(names: Sequence[str]) -> str:
     return f"of the seeders {some_hosts(names)} had it already, and are to serve that"
 
 
+def serve_no_release(names: Sequence[str]) -> str:
+    """Who is a seeder, and serves nothing."""
+    return f"of the seeders {some_hosts(names)} had the release already, and don't serve it"
+
+
 def not_seeding(whom: Sequence[tuple[str, str]]) -> str:
     """Who should have served what it had, and why it didn't, or no longer."""
     return _some_reasons("seeders that didn't serve what they had", whom)

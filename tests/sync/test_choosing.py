@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nile.agent.worker.equipped import has_libtorrent
+from nile.events import Code
 from nile.sync import Method
 from nile.sync.choosing import BEGINS_S, MANY
 from nile.sync.forecast import foresee
@@ -172,3 +173,33 @@ def test_one_that_is_too_old_is_none(tmp_path: Path, info: str, *, may_be: bool)
     (tmp_path / "libtorrent.so").touch()
     (tmp_path / info).touch()
     assert has_libtorrent("", (str(tmp_path),)) is may_be
+
+
+def test_what_no_archive_can_have_comes_by_no_swarm() -> None:
+    it = Swarmed(WIDE, None, method=Method.AUTO, can_seed=True, rate=SLOW)
+    it.source = {"unpackable": "it is more than 256 directories deep"}
+    it.refuses = {each: {"able": True} for each in it.has if each}
+    it.run()
+    all_ok(it)
+    assert it.torrents == []
+    assert "one stream for" in notices(it)
+
+
+def test_nor_where_a_swarm_is_asked_for_and_who_has_no_rsync_is_told_before() -> None:
+    it = Swarmed(tree([0] * 3), None)
+    it.source = {"unpackable": "it is more than 256 directories deep"}
+    it.refuses = {2: {"rsync": None}}
+    it.run()
+    assert it.torrents == []
+    assert {each.code for each in it.judged.values() if each.code} == {Code.NO_RSYNC}
+    assert "it is more than 256 directories deep" in it.judged[2].reason
+    assert "it is more than 256 directories deep" in notices(it)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_stream_is_hashed_by_what_is_quick_on_all_hosts(slow: bool) -> None:
+    it = Swarmed(tree([0] * 3), None, method=Method.STREAM)
+    it.refuses = {each: {"hash": "blake2b" if slow and each == 2 else "sha256"} for each in it.has if each}
+    it.run()
+    all_ok(it)
+    assert it.sync._streams.hashed == ("blake2b" if slow else "sha256")

@@ -138,3 +138,12 @@ def test_the_seed_goes_to_others_where_all_seeders_are_lost() -> None:
     assert {each.verdict for node_id, each in it.judged.items() if node_id not in (7, 9)} == {Verdict.OK}
     assert len(seeded(links(it)) - {7, 9}) >= 1
     assert it.copies == []
+
+
+def test_it_is_said_that_seeders_serve_no_release_that_they_have() -> None:
+    it = swarm(3, had=(3,), release="r1", delete=True, max_delete=10**6)
+    it.refuses = {each: {"release": {"current": "", "whole": each == 3}} for each in it.has}
+    it.TICKS = 20
+    it.run()
+    assert "of the seeders h0003 (1) had the release already, and don't serve it" in notices(it)
+    assert 3 not in {node for node, do, _ in it.asked if do == "peer"}

@@ -1,5 +1,6 @@
 """When the releases of a destination were made: written down beside them, as times of directories change."""
 
+import contextlib
 import json
 import os
 
@@ -25,5 +26,10 @@ def known(place: bytes) -> "Dict[str, int]":
 
 
 def write(place: bytes, made: "Dict[str, int]") -> None:
-    """Instead of what was known. Raises OSError."""
-    durable.write(os.path.join(place, naming.MADE), json.dumps(made).encode() + b"\n")
+    """Instead of what was known; where a directory has that name nothing is. Raises OSError."""
+    path = os.path.join(place, naming.MADE)
+    try:
+        durable.write(path, json.dumps(made).encode() + b"\n")
+    except IsADirectoryError:  # then when directories last changed has to do
+        with contextlib.suppress(OSError):
+            durable.no_file(path + b"-new")

@@ -256,7 +256,14 @@ class Service:
         if busy is not None:
             raise CantError("busy", *busy)
         rsync, free = self._copies.look_for_rsync(), target.space(dest).bytes
-        answer = {"uid": os.geteuid(), "free": free, "rsync": rsync, "release": self._place.about()}
+        answer: "Message" = {
+            "uid": os.geteuid(),
+            "free": free,
+            "rsync": rsync,
+            "release": self._place.about(),
+        }
+        if message.get("streams"):
+            answer["hash"] = hashing.quicker()
         if "python" in message:
             from nile.agent.worker.equipped import has_libtorrent  # few runs want to know
 

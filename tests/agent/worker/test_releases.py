@@ -534,3 +534,13 @@ class TestPruning:
 
         open_path.chmod(0o777)
         as_nobody(check)
+
+
+def test_a_directory_where_it_is_written_when_they_were_made_holds_up_none(dest: Path) -> None:
+    made = dest / "releases" / os.fsdecode(naming.MADE)
+    made.unlink()
+    (made / "inside").mkdir(parents=True)
+    deliver(dest, "x1")
+    deliver(dest, "x2")
+    assert {"x1", "x2"} <= set(at(dest).names())
+    assert not made.with_name(made.name + "-new").exists()
