@@ -71,7 +71,6 @@ class Core:
         self.spawn_said: "Effects" = []
         self.result_said: "Effects" = []
         self._open: "set[str]" = set()
-        self._started_at = now
         self._stopping: "Optional[Stopping]" = None
         self._grace_s = 5.0
         self._cause: "Optional[str]" = None
@@ -251,17 +250,12 @@ class Core:
 
     # Stopping and leaving.
 
-    def tick(self, now: float, last_in: float = 0.0) -> "Effects":
-        """Deadlines. Call it a few times a second, and twenty times while `state` is `stopping`.
-
-        `last_in` is when bytes of the parent came last: of a long plan perhaps, before which no beat comes.
-        """
+    def tick(self, now: float) -> "Effects":
+        """Deadlines. Call it a few times a second, and twenty times while `state` is `stopping`."""
         if self.state == STOPPING:
             return [("census",)]
         if self._lease_over(now):
             return self.dissolve(now)
-        if not self.plan:
-            self._beat_at = max(self._beat_at, last_in)
         if now > self._limit() and not self._exited:
             self._cause = "timeout"
             return self._stop(now, self._grace_s)
@@ -270,7 +264,12 @@ class Core:
         return []
 
     def deaf(self, last_in: float, now: float) -> bool:
-        """Was nothing heard from the parent for so long that another had better look after this host?"""
+        """Was nothing heard from the parent for so long that another had better look after this host?
+
+        Before the plan, which may be long, it is all that the parent sends that renews the lease.
+        """
+        if not (self.plan or self._lease_over(now)):
+            self._beat_at = last_in
         return bool(self.plan) and now - last_in > self.plan["shared"]["deaf"]
 
     def next_tick_s(self, now: float) -> float:
@@ -280,7 +279,7 @@ class Core:
     def _limit(self) -> float:
         """When the command has had its time."""
         limit_s = self.plan["shared"]["job"]["timeout"] if self.state == RUNNING else None
-        return float("inf") if limit_s is None else self._started_at + float(limit_s)
+        return float("inf") if limit_s is None else self._started_at + limit_s
 
     def parent_lost(self, now: float) -> "Effects":
         """The link to the parent ended: wait to be adopted, unless there is nothing to wait for."""

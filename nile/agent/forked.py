@@ -38,7 +38,7 @@ def spawn(
         except OSError as error:
             os.write(tell, b"%d " % (error.errno or 1) + os.fsencode(error.filename or path))
         except BaseException as error:  # MemoryError: of its own limit
-            os.write(tell, b"22 " + ascii(error).encode())
+            os.write(tell, b"22 %a" % error)
         finally:
             os._exit(127)
     os.close(tell)

@@ -103,7 +103,7 @@ class Agent:
         self.parent.tick(self._last_tick)
         if not self.alone and self.core.deaf(self.parent.last_in, self._last_tick):
             self._parent_lost()
-        self.perform(self.core.tick(self._last_tick, self.parent.last_in))
+        self.perform(self.core.tick(self._last_tick))
         if self.branches:
             self.branches.tick(self._last_tick)
 

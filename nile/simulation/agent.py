@@ -195,7 +195,7 @@ class SimAgent:
         self._last_tick = now
         self.link.tick(now)
         self._suspect_parent(now)
-        self.perform(self.core.tick(now, self.link.last_in))
+        self.perform(self.core.tick(now))
         if self.branches is not None and self.alive:
             self.branches.tick()
         self._settle()

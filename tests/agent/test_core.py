@@ -380,13 +380,16 @@ class TestLease:
 
     def test_before_the_plan_is_that_of_the_parents_last_bytes(self) -> None:
         it = Core(0.0, LEASE_S)
-        assert it.tick(LEASE_S - 1.0, LEASE_S - 1.0) == []
-        assert it.tick(2 * LEASE_S - 2.0, LEASE_S - 1.0) == []
-        assert kinds(it.tick(2 * LEASE_S, LEASE_S - 1.0)) == ["leave"]
+        for now in (LEASE_S - 1.0, 2 * LEASE_S - 2.0):
+            assert not it.deaf(LEASE_S - 1.0, now)
+            assert it.tick(now) == []
+        assert not it.deaf(LEASE_S - 1.0, 2 * LEASE_S)
+        assert kinds(it.tick(2 * LEASE_S)) == ["leave"]
 
     def test_before_the_plan_is_over_for_who_thaws_too_late(self) -> None:
         it = Core(0.0, LEASE_S)
-        assert kinds(it.tick(LEASE_S + 1.0, LEASE_S + 1.0)) == ["leave"]
+        assert not it.deaf(LEASE_S + 1.0, LEASE_S + 1.0)
+        assert kinds(it.tick(LEASE_S + 1.0)) == ["leave"]
 
 
 class TestAnew:
