@@ -82,7 +82,7 @@ def homes(wires: Lab, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def nile(wires: Lab, tmp_path: Path) -> Iterator[Nile]:
     """On all of them, in two stages; all up again afterwards, and nothing left on them."""
-    made = Nile(wires, tmp_path).with_routes(tree=TREE, timeouts={"lease": "4s", "connect": "2s"})
+    made = Nile(wires, tmp_path).with_routes(tree=TREE, timeouts={"lease": "6s", "connect": "2s"})
     yield made
     check_nothing_is_left(made)
     clear(wires, HOSTS)

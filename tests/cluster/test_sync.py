@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nile.agent.worker import plans
 from nile.lab import Lab
 from tests.agent.worker.test_archive_killed import AMID, killed
 from tests.agent.worker.unpacking import packed, read
@@ -552,7 +553,9 @@ def test_hosts_without_rsync_get_what_they_never_had(nile: Nile, source: Path) -
     for host in bare:
         nile.lab.run_on(host, ["mount", "--bind", "/dev/null", program])
     on(nile, begun, "/srv/copy").mkdir()
-    assert killed(packed(read(f"{source}/")), on(nile, begun, "/srv/copy"), AMID)  # by a run before
+    with pytest.MonkeyPatch.context() as patch:  # by a run before, on that host since it was booted
+        patch.setattr(plans, "BOOT", str(on(nile, begun, plans.BOOT)))
+        assert killed(packed(read(f"{source}/")), on(nile, begun, "/srv/copy"), AMID)
     try:
         refused = sync(nile, "-w", SET, "--method", "rsync", "--json", f"{source}/", "/srv/other")
         done = sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy")

@@ -158,6 +158,7 @@ def test_they_find_each_other_by_opentracker_and_take_their_leave(
         trackers = [NOBODY, f"{url}/announce"]
         private.root.seed({**HOW, "tls": private.tls(), "n": SEED})
         private.port(SEED)
+        private.until(lambda: private.has(SEED, "progress"))  # it says what it lacks but once in a while
         private.root.elsewhere({"n": 7, "what": SEED, "trackers": trackers, "webs": []})
 
         def known() -> dict[bytes, int]:
