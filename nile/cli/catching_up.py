@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from nile.cli.again import check_over, choice, enter
 from nile.cli.copying import places
 from nile.errors import UsageError
 from nile.events import Verdict
@@ -46,7 +47,7 @@ def catch_up(reference: str, changed_too: bool) -> int:
     taken = {name: asked.params[name] for name in ("gather", "quiet", "as_json", "dry_run")}
     taken |= {name: asked.params[name] for name in ("wait_s", "rate") if _is_given(asked, name)}
     argv = recorded.argv_naming("--catch-up", record.run)
-    params.update(taken, **_choice(params, record, hosts), argv=argv, seeders=())
+    params.update(taken, **choice(params, record, hosts), argv=argv, seeders=())
     with again:
         return int(asked.command.invoke(again))
 
@@ -76,7 +77,7 @@ def _original(
             words = ("sync", "--method", "swarm", *_without_time(words[2:]))
         if words[:1] != ("sync",):
             _refuse(run, "was no copy by `nile sync`", f"`nile show {run.run}` says what it was")
-        _enter(run)
+        enter(run, "--catch-up", "copy anew, with `nile sync`")
         again = command.make_context("sync", list(words[1:]))
         if again.params["dry_run"]:
             _refuse(run, "was a dry run: nothing was copied", "leave -n out, and copy")
@@ -108,38 +109,14 @@ def _refuse(run: RunRecord, why: str, remedy: str) -> None:
     raise UsageError(f"run {run.run} {why}", where="--catch-up", remedy=remedy)
 
 
-def _enter(run: RunRecord) -> None:
-    """Paths of a command line mean something only where it was given."""
-    try:
-        os.chdir(run.context.directory)
-    except OSError as error:
-        reason = f"{run.context.directory}, where run {run.run} was begun: {error.strerror}"
-        raise UsageError(reason, where="--catch-up", remedy="copy anew, with `nile sync`") from None
-
-
 def _behind(store: Store, record: RunRecord) -> list[str]:
     """Hosts that were asked for and aren't ok."""
-    if record.state == "running":
-        remedy = f"wait for its end; `nile show {record.run}` says how it stands"
-        raise UsageError(f"run {record.run} goes on", where="--catch-up", remedy=remedy)
+    check_over(record, "--catch-up")
     return [
         host.host
         for host in store.hosts(record)
         if host.asked and (host.result is None or host.result.verdict is not Verdict.OK)
     ]
-
-
-def _choice(params: dict[str, Any], record: RunRecord, hosts: list[str]) -> dict[str, Any]:
-    """These hosts instead of those that were chosen; the same routes."""
-    from nile.report import folded
-
-    return {
-        "hosts": (folded(hosts),),
-        "exclude": (),
-        "groups": (),
-        "everything": False,
-        "routes": params["routes"] or record.routes,
-    }
 
 
 def _check_source(params: dict[str, Any], runs: list[RunRecord], changed_too: bool) -> None:

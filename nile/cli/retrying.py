@@ -10,13 +10,13 @@ it again with `--idempotent` alone.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from nile.cli.again import check_over, choice, enter
 from nile.cli.outfitting import variables
 from nile.errors import UsageError
 from nile.events import Verdict
@@ -59,7 +59,7 @@ def retry(reference: str) -> int:
         return 0
     again = click.Context(asked.command, info_name=asked.info_name, parent=asked.parent)
     argv = recorded.argv_naming(OPTION, record.run)
-    again.params = {**params, **_choice(params, record, hosts), "argv": argv}
+    again.params = {**params, **choice(params, record, hosts), "argv": argv}
     with again:
         return int(asked.command.invoke(again))
 
@@ -132,11 +132,7 @@ def _begun(run: RunRecord, command: click.Command) -> click.Context:
     if words[:1] != ("exec",):
         remedy = f"`nile show {run.run}` says what it was; copies are repeated by `nile sync --catch-up`"
         raise UsageError(f"run {run.run} wasn't begun by `nile exec`", where=OPTION, remedy=remedy)
-    try:
-        os.chdir(run.context.directory)
-    except OSError as error:
-        reason = f"{run.context.directory}, where run {run.run} was begun: {error.strerror}"
-        raise UsageError(reason, where=OPTION, remedy="give the command anew") from None
+    enter(run, OPTION, "give the command anew")
     return command.make_context("exec", list(words[1:]))
 
 
@@ -144,9 +140,7 @@ def _hosts(screen: Screen, store: Store, record: RunRecord, *, idempotent: bool)
     """Hosts that get it again; those that don't, though they aren't ok, are named."""
     from nile.report import heading
 
-    if record.state == "running":
-        remedy = f"wait for its end; `nile show {record.run}` says how it stands"
-        raise UsageError(f"run {record.run} goes on", where=OPTION, remedy=remedy)
+    check_over(record, OPTION)
     asked = [host for host in store.hosts(record) if host.asked]
     doubtful = [host.host for host in asked if _may_have_run(host)]
     if doubtful and not idempotent:
@@ -164,17 +158,3 @@ def _may_have_run(host: HostRecord) -> bool:
 
 def _is_due(host: HostRecord) -> bool:
     return host.result is not None and host.result.verdict in AGAIN
-
-
-def _choice(params: dict[str, Any], record: RunRecord, hosts: list[str]) -> dict[str, Any]:
-    """These hosts instead of those that were chosen; the same routes, whatever is found by now."""
-    from nile.report import folded
-
-    return {
-        "hosts": (folded(hosts),),
-        "exclude": (),
-        "groups": (),
-        "everything": False,
-        "hostfiles": (),
-        "routes": params["routes"] or record.routes,
-    }

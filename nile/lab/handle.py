@@ -34,12 +34,18 @@ class HostStatus:
 
     host: str
     address: str
-    alive: bool
+    pid: int
+    """Of its first process: its ssh server, or its pid 1; 0 where it crashed."""
     frozen: bool
     cut: bool
     slow: bool
     answers: bool
     """ssh sent its first line, asked from the root."""
+
+    @property
+    def alive(self) -> bool:
+        """It didn't crash, or is up again."""
+        return self.pid != 0
 
     @property
     def state(self) -> str:
@@ -185,7 +191,7 @@ class Lab(LabFacts):
             HostStatus(
                 host["host"],
                 host["address"],
-                alive=bool(host["pid"]),
+                pid=int(host["pid"] or 0),
                 frozen=host["frozen"],
                 cut=host["cut"],
                 slow=host["slow"],

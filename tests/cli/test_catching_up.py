@@ -92,6 +92,13 @@ def test_it_is_the_same_copy_for_those_that_were_not_ok(past: Past, begun: list[
     assert given["argv"] == ("nile", "sync", "--catch-up", "5eed0001", "--json", "--wait", "5")
 
 
+def test_hosts_of_a_file_are_not_chosen_again(past: Past, begun: list[Any]) -> None:
+    past("5eed0001", "sync", "--hostfile", "hosts", "site/", "/srv/site")
+    assert nile("sync", "--catch-up", "last") == 0
+    ((selection, _, _),) = begun
+    assert (selection.hosts, selection.hostfiles) == (("n[2-4]",), ())
+
+
 @pytest.mark.parametrize("how", [("run",), ("start",), ("start", "--for", "2h"), ("start", "--for=2h")])
 def test_of_a_swarm(past: Past, begun: list[Any], site: Path, how: tuple[str, ...]) -> None:
     past("5eed0001", "swarm", *how, "--all", "--peer-python", "/opt/python", "site/", "/srv/site")

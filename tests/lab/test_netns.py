@@ -79,7 +79,7 @@ def test_a_host_reboots_itself(netns_lab: Lab, how: str) -> None:
 
     def back() -> bool:
         hosts = {status.host: status for status in netns_lab.status(probe_s=0.3)}
-        return hosts["h002"].answers and netns_lab.pid("h002") != first
+        return hosts["h002"].answers and hosts["h002"].pid != first
 
     eventually(back, "it is up again")
     after = look(netns_lab, "h002")

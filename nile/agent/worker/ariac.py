@@ -5,7 +5,7 @@ import select
 
 from nile.agent import processes
 from nile.agent.worker import aria
-from nile.agent.worker.peering import PLACES
+from nile.agent.worker.peering import places
 from nile.agent.worker.running import Ending, Running
 
 TYPE_CHECKING = False
@@ -20,8 +20,7 @@ MOST_SAID = 1 << 16  # bytes: of a line, and of what is said with a version
 
 def program() -> str:
     """Where it is; "" if it is nowhere."""
-    places = [place for place in os.environ.get("PATH", "").split(":") if place.startswith("/")]
-    paths = [os.path.join(place, "aria2c") for place in places + list(PLACES)]
+    paths = [os.path.join(place, "aria2c") for place in places()]
     return next((path for path in paths if os.access(path, os.X_OK)), "")
 
 

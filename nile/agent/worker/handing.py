@@ -29,7 +29,37 @@ def _most_s(size: int, limit: int) -> float:
     return COME_S + size / (min(LEAST_RATE, ALLOWED * limit) if limit else LEAST_RATE)
 
 
-class Take:
+class _Exchange:
+    """What both sides are: one connection, and a time until which it has to be through."""
+
+    def __init__(self, loop: "Loop") -> None:
+        self._loop = loop
+        self._connection: "Optional[socket.socket]" = None
+        self._timer = -1
+
+    def close(self) -> None:
+        """It is over."""
+        self._loop.forget(self._timer)
+        if self._connection is not None:
+            self._loop.unwatch(self._connection.fileno())
+            self._connection.close()
+            self._connection = None
+
+    def _end(self, reason: str) -> None:
+        raise NotImplementedError
+
+    def _begin(self, connection: "socket.socket") -> None:
+        raise NotImplementedError
+
+    def _met(self, connection: "Optional[socket.socket]", _: str, reason: str) -> None:
+        if connection is None:
+            self._end(reason)
+            return
+        self._connection = connection
+        self._begin(connection)
+
+
+class Take(_Exchange):
     """So many bytes of this digest (SHA-256): `taken(data, reason)` is called once; reason "": that is it.
 
     `port`: where they are awaited; `limit`: of who hands them (see Hand); `moved()` is called from time to
@@ -48,7 +78,7 @@ class Take:
         taken: "Callable[[bytes, str], None]",
     ) -> None:
         """At this port; 0: any."""
-        self._loop = loop
+        super().__init__(loop)
         self._size = size
         self._digest = digest
         self._limit = limit
@@ -56,30 +86,20 @@ class Take:
         self._taken = taken
         self._told_s = loop.now()
         self._came = bytearray()
-        self._connection: "Optional[socket.socket]" = None
-        self._timer = -1
         self._listener = Listener(loop, EVERYWHERE, secret, loop.now() + COME_S, self._met, port=port)
         self.port = self._listener.port
 
     def close(self) -> None:
         """Don't call `taken`."""
         self._listener.close()
-        self._loop.forget(self._timer)
-        if self._connection is not None:
-            self._loop.unwatch(self._connection.fileno())
-            self._connection.close()
-            self._connection = None
+        super().close()
 
     def _end(self, reason: str) -> None:
         self.close()
         came, self._came = bytes(self._came), bytearray()
         self._taken(came, reason)
 
-    def _met(self, connection: "Optional[socket.socket]", _: str, reason: str) -> None:
-        if connection is None:
-            self._end(reason)
-            return
-        self._connection = connection
+    def _begin(self, connection: "socket.socket") -> None:
         late = self._loop.now() + _most_s(self._size, self._limit)
         self._timer = self._loop.at(late, lambda: self._end("it comes too slowly"))
         self._loop.watch(connection.fileno(), select.POLLIN, self._read)
@@ -104,7 +124,7 @@ class Take:
             self._moved()
 
 
-class Hand:
+class Hand(_Exchange):
     """The giver's side: `over(reason)` is called once; "": all of it has gone.
 
     No more than `limit` bytes a second; 0: as many as go.
@@ -120,12 +140,11 @@ class Hand:
         limit: int,
         over: "Callable[[str], None]",
     ) -> None:
-        self._loop = loop
+        super().__init__(loop)
         self._limit = limit
         self._pause = -1
         self._left = memoryview(data)
         self._over = over
-        self._connection: "Optional[socket.socket]" = None
         late = loop.now() + _most_s(len(data), limit)
         self._timer = loop.at(late, lambda: self._end("it goes too slowly"))
         self._dial = Dial(loop, address, port, secret, loop.now() + COME_S, self._met)
@@ -135,21 +154,13 @@ class Hand:
         self._left = memoryview(b"")
         self._dial.close()
         self._loop.forget(self._pause)
-        self._loop.forget(self._timer)
-        if self._connection is not None:
-            self._loop.unwatch(self._connection.fileno())
-            self._connection.close()
-            self._connection = None
+        super().close()
 
     def _end(self, reason: str) -> None:
         self.close()
         self._over(reason)
 
-    def _met(self, connection: "Optional[socket.socket]", _: str, reason: str) -> None:
-        if connection is None:
-            self._end(reason)
-            return
-        self._connection = connection
+    def _begin(self, _: "socket.socket") -> None:
         self._watch()
 
     def _watch(self) -> None:

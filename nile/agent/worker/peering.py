@@ -61,11 +61,16 @@ _PATTERN = "python3.[0-9]*"
 PLACES = ("/usr/local/bin", "/usr/bin", "/usr/libexec")
 
 
+def places() -> "List[str]":
+    """Directories where programs are looked for, in order, each once."""
+    named = [place for place in os.environ.get("PATH", "").split(":") if place.startswith("/")]
+    return list(dict.fromkeys(named + list(PLACES)))
+
+
 def pythons(given: str = "") -> "List[str]":
     """Interpreters to try, in order: the one that was named, our own, and those at the usual places."""
-    places = [place for place in os.environ.get("PATH", "").split(":") if place.startswith("/")]
     found = [given, sys.executable]
-    for place in dict.fromkeys(places + list(PLACES)):
+    for place in places():
         found += [os.path.join(place, name) for name in _NAMED]
         found += [path for path in sorted(glob.glob(os.path.join(place, _PATTERN))) if path[-1].isdigit()]
     return [path for path in dict.fromkeys(found) if path and os.access(path, os.X_OK)]
