@@ -4,24 +4,34 @@ Everything is taken from that run's command line, in the directory where it was
 given: sources, destination, options. Only hosts are others, and how it is
 shown. A source that changed since is refused where hosts were ok: they have
 what it was, and the others would get what it is.
+
+A release becomes current on whoever gets it now, where it already is on others:
+these have had their quorum. Where another one is current since, it is refused.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from nile.cli.again import check_over, choice, enter
+from nile.cli.common import Selection, SelectionOptions, select
 from nile.cli.copying import places
+from nile.cli.releasing import ANY
+from nile.cli.superseded import refuse_superseded
 from nile.errors import UsageError
 from nile.events import Verdict
 
 if TYPE_CHECKING:
     from nile.store import RunRecord, Store
+
+    Tree = tuple[tuple[bytes, ...], tuple[bytes, ...]]
+    """Sources, and what of them is left out."""
 
 OWN = frozenset({"catch_up", "changed_too", "gather", "quiet", "as_json", "dry_run", "wait_s", "rate"})
 """What may be given beside it; anything else is as it was in that run."""
@@ -37,17 +47,22 @@ def catch_up(reference: str, changed_too: bool) -> int:
         record = store.run(reference)
         runs, again = _original(store, record, asked.command)
         hosts = _behind(store, record)
+        if hosts and again.params["release"]:
+            refuse_superseded(store, runs[-1], again.params["paths"][-1], again.params["release"])
     if not hosts:
         screen = recorded.screen()
         screen.err.write(f"nile: all hosts of run {record.run} are ok: there is nothing to catch up with\n")
         screen.flush()
         return 0
     params = again.params
+    params.update(choice(params, record, hosts))
     _check_source(params, runs, changed_too)
+    if params["release"] and _some_are_ok(runs):
+        params["quorum"] = ANY
     taken = {name: asked.params[name] for name in ("gather", "quiet", "as_json", "dry_run")}
     taken |= {name: asked.params[name] for name in ("wait_s", "rate") if _is_given(asked, name)}
     argv = recorded.argv_naming("--catch-up", record.run)
-    params.update(taken, **choice(params, record, hosts), argv=argv, seeders=())
+    params.update(taken, argv=argv, seeders=())
     with again:
         return int(asked.command.invoke(again))
 
@@ -81,15 +96,6 @@ def _original(
         again = command.make_context("sync", list(words[1:]))
         if again.params["dry_run"]:
             _refuse(run, "was a dry run: nothing was copied", "leave -n out, and copy")
-        if again.params["repos"]:
-            remedy = "give it again as it was: what hosts have of them isn't sent again"
-            _refuse(run, "copied several repositories", remedy)
-        if again.params["release"]:
-            remedy = (
-                "give it again as it was: what hosts have of it isn't sent again; but it becomes "
-                "current then, also where another one is by now"
-            )
-            _refuse(run, "brought a release, which all hosts get together", remedy)
         if not again.params["catch_up"]:
             return runs, again
         runs.append(store.run(again.params["catch_up"]))
@@ -119,27 +125,61 @@ def _behind(store: Store, record: RunRecord) -> list[str]:
     ]
 
 
+def _some_are_ok(runs: list[RunRecord]) -> bool:
+    return any(run.counts.get(Verdict.OK) for run in runs)
+
+
 def _check_source(params: dict[str, Any], runs: list[RunRecord], changed_too: bool) -> None:
     """Refuse one that is gone; and one that changed, if hosts have what it was."""
     original = runs[-1]
+    if changed_too and params["release"]:
+        remedy = "bring what the source is now under another name, to all hosts"
+        raise UsageError("a release is the same on all hosts", where="--changed-too", remedy=remedy)
+    names = SelectionOptions.__dataclass_fields__
+    chosen = select(SelectionOptions(**{name: params[name] for name in names})) if params["repos"] else None
     try:
-        sources, _ = places(params["paths"])
+        trees = _trees(params, chosen)
     except UsageError as error:
         remedy = f"it is looked for as in run {original.run}, from {original.context.directory}"
         raise UsageError(
             f"its source can't be had any more: {error.message}", where="--catch-up", remedy=remedy
         ) from error
-    if changed_too or not any(run.counts.get(Verdict.OK) for run in runs):
+    if changed_too or not _some_are_ok(runs):
         return
-    excludes = tuple(map(os.fsencode, params["excludes"]))
-    changed = next(_changed(sources, excludes, original.started_at), None)
+    since = original.started_at
+    changed = _rewritten(params["repos"], since) or next(_changed_of(trees, since), None)
     if changed is not None:
+        remedy = "copy to all hosts anew, or add --changed-too to give the others what it is now"
+        if params["release"]:
+            remedy = "bring it under another name, to all hosts"
         raise UsageError(
             f"the source changed since run {original.run} ({os.fsdecode(changed)}, for one), and hosts that "
             "were ok then have what it was",
             where="--catch-up",
-            remedy="copy to all hosts anew, or add --changed-too to give the others what it is now",
+            remedy=remedy,
         )
+
+
+def _trees(params: dict[str, Any], chosen: Selection | None) -> list[Tree]:
+    """What is to be copied; of repositories, to these hosts. Raises UsageError where it isn't there."""
+    excludes = tuple(map(os.fsencode, params["excludes"]))
+    if chosen is None:
+        return [(places(params["paths"])[0], excludes)]
+    from nile.cli.repositories import repositories
+    from nile.sync import SyncOptions
+
+    shares = repositories(Path(params["repos"]), chosen, SyncOptions(excludes=excludes))
+    return [(options.sources, options.excludes) for options, _ in shares]
+
+
+def _rewritten(repos: str | None, since: float) -> bytes | None:
+    """The file of the repositories, if it isn't as it was: it says what is copied, and where."""
+    return os.fsencode(repos) if repos and Path(repos).stat().st_ctime > since else None
+
+
+def _changed_of(trees: list[Tree], since: float) -> Iterator[bytes]:
+    for sources, excludes in trees:
+        yield from _changed(sources, excludes, since)
 
 
 def _changed(sources: tuple[bytes, ...], excludes: tuple[bytes, ...], since: float) -> Iterator[bytes]:

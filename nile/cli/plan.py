@@ -8,7 +8,7 @@ import click
 
 from nile.cli import foretold_copies
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
-from nile.cli.foretold_copies import foreseen
+from nile.cli.foretold_copies import Wanted, foreseen
 from nile.cli.planned import T_NILE_S, T_SSH_S, as_dict, show
 from nile.cli.rates import Rate
 from nile.errors import UsageError
@@ -31,7 +31,23 @@ DEFAULT_RATE = 125e6
     help="Start of one agent. Default: 0.05.",
 )
 @click.option(
-    "--sync", "source", metavar="SRC", help="Foretell a copy of SRC (to DEST) too; only SRC is read."
+    "--sync",
+    "sources",
+    metavar="SRC",
+    multiple=True,
+    help="Foretell a copy of SRC (to DEST) too; only SRC is read. May be given again.",
+)
+@click.option(
+    "--exclude-files",
+    "excludes",
+    metavar="PATTERN",
+    multiple=True,
+    help="With --sync: leave files out, as `nile sync --exclude` does.",
+)
+@click.option(
+    "--since",
+    metavar="RUN",
+    help="With --sync: a patch, of what changed in SRC since that run began.",
 )
 @click.option(
     "--rate",
@@ -45,7 +61,9 @@ def command(
     selection: SelectionOptions,
     t_ssh_s: float,
     t_nile_s: float,
-    source: str | None,
+    sources: tuple[str, ...],
+    excludes: tuple[str, ...],
+    since: str | None,
     rate: float | None,
     as_json: bool,
     dest: str | None,
@@ -60,20 +78,27 @@ def command(
     chosen = select(selection)
     click.echo(chosen.routes.describe(), err=True)
     prediction = predict(chosen.plan, t_ssh_s, t_nile_s)
-    if source is None:
-        if dest is not None or rate is not None:
-            what = "--rate" if dest is None else f"a destination, {dest}"
-            raise UsageError(f"{what} without --sync", remedy="as in: nile plan -a --sync site/ /srv/site")
-        copies = None
+    if sources:
+        copies = foreseen(chosen.plan, Wanted(sources, dest, excludes, since), rate or DEFAULT_RATE)
     else:
-        copies = foreseen(chosen.plan, source, dest, rate or DEFAULT_RATE)
+        copies = None
+        _refuse_alone(
+            {f"a destination, {dest}": dest, "--rate": rate, "--since": since, "--exclude-files": excludes}
+        )
     if as_json:
         more = {} if copies is None else {"sync": foretold_copies.as_dict(copies)}
         click.echo(json.dumps(as_dict(chosen, prediction) | more))
         return 0
     show(chosen, prediction)
-    if copies is not None and source is not None:
+    if copies is not None:
         click.echo()
-        for line in foretold_copies.lines(copies, source, dest, prediction.tree_s):
+        for line in foretold_copies.lines(copies, prediction.tree_s):
             click.echo(line)
     return 0
+
+
+def _refuse_alone(given: dict[str, object]) -> None:
+    """What says something of a copy, where none is foretold."""
+    for what, value in given.items():
+        if value:
+            raise UsageError(f"{what} without --sync", remedy="as in: nile plan -a --sync site/ /srv/site")

@@ -24,6 +24,8 @@ else:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ANY = 1
+"""The least share that `Percent` has: every host that is ready may flip, however few they are."""
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%")
 
 

@@ -66,6 +66,12 @@ class Store:
         rows = self._rows(f"{_RUN} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
         return [self._run_record(row) for row in rows]
 
+    def runs_since(self, run: RunRecord) -> list[RunRecord]:
+        """Those that began after it, newest first."""
+        return [
+            self._run_record(row) for row in self._rows(f"{_RUN} WHERE id > ? ORDER BY id DESC", (run.key,))
+        ]
+
     def not_ended(self) -> list[RunRecord]:
         """All runs without an end, newest first: they are under way, or their roots died."""
         return [

@@ -20,6 +20,8 @@ from nile.sync.streaming import LEAST, rack_by_rack
 from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, ROOT_NAME, Plan
 
+SWARM = (1.8, 3.0)
+"""F/R that swarms took: of 12 hosts on one switch, and on three of which it knew nothing (see choosing)."""
 Hops = list[tuple[int, int]]
 """(from, to): ids of nodes between which all of it goes once."""
 
@@ -51,6 +53,8 @@ class Foreseen:
     """F/R."""
     stream_s: float
     rsync_s: float
+    swarm_s: tuple[float, float]
+    """At least and at most, from when its peers have begun."""
     chain: tuple[tuple[str, str], ...]
     uplinks: tuple[Uplink, ...]
 
@@ -76,6 +80,7 @@ def foresee(plan: Plan, size: int, rate: float, *, can_seed: bool = False) -> Fo
         least_s,
         least_s * max(1, _busiest(stream, places)),
         least_s * max(_rounds(rsync), _busiest(hops, places)),
+        (least_s * SWARM[0], least_s * SWARM[1]),
         tuple((plan.node(node_id).host, places[node_id]) for node_id in asked),
         tuple(_uplinks(plan, asked, stream, hops, places, size)),
     )

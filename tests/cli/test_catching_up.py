@@ -130,7 +130,6 @@ def test_where_all_are_ok_there_is_nothing_to_do(past: Past, begun: list[Any]) -
         (("exec", "-w", "n1", "--", "sync"), "was no copy"),
         (("verify", "--repair", "--all", "site/", "/srv/site"), "was no copy"),
         (("sync", "-n", "--all", "site/", "/srv/site"), "was a dry run"),
-        (("sync", "--release", "2", "--all", "site/", "/srv/site"), "brought a release"),
         (("sync", "--all", "gone/", "/srv/site"), "gone/: there is no such file"),
         (("sync", "--catch-up", "5eed0009"), "no recorded run begins with '5eed0009'"),
     ],
@@ -193,6 +192,148 @@ class TestAChangedSource:
             os.utime(site / "deep/page")
         assert "deep/page" in refused("--catch-up", "5eed0002")
         assert nile("sync", "--catch-up", "5eed0001") == 0
+
+
+RELEASE = ("sync", "--all", "--routes", "my.yaml", "--release", "2", "--quorum", "90%", "site/", "/srv/site")
+ALL_OK = dict.fromkeys(VERDICTS, Verdict.OK)
+
+
+class TestARelease:
+    def test_becomes_current_on_whoever_is_ready_now_where_it_is_on_others(
+        self, past: Past, begun: list[Any]
+    ) -> None:
+        past("5eed0001", *RELEASE)
+        assert nile("sync", "--catch-up", "last") == 0
+        ((selection, what, _),) = begun
+        assert selection.hosts == ("n[2-4]",)
+        assert (what.release, what.dest, what.quorum.needed(3)) == ("2", b"/srv/site", 1)
+
+    def test_needs_its_quorum_where_nobody_has_flipped(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *RELEASE, verdicts=dict.fromkeys(VERDICTS, Verdict.FAILED))
+        assert nile("sync", "--catch-up", "last") == 0
+        ((selection, what, _),) = begun
+        assert (selection.hosts, what.quorum.needed(10)) == (("n[1-4]",), 9)
+
+    def test_has_its_quorum_by_then_where_a_run_that_caught_up_flipped(
+        self, past: Past, begun: list[Any]
+    ) -> None:
+        past("5eed0001", *RELEASE, verdicts=dict.fromkeys(VERDICTS, Verdict.FAILED))
+        past("5eed0002", "sync", "--catch-up", "5eed0001")
+        assert nile("sync", "--catch-up", "last") == 0
+        ((_, what, _),) = begun
+        assert what.quorum.needed(3) == 1
+
+    @pytest.mark.parametrize(
+        ("later", "what"),
+        [
+            (("sync", "--release", "3", "--all", "other/", "/srv/site/"), "3 current"),
+            (("sync", "--catch-up", "5eed0000"), "1 current"),
+            (("rollback", "-a", "/srv/site"), "another release current"),
+            (("rollback", "-a", "--to", "1", "/srv/site"), "1 current"),
+            (("releases", "-a", "--rollback", "/srv/site"), "another release current"),
+        ],
+    )
+    def test_is_left_alone_where_another_one_is_current_since(
+        self, past: Past, begun: list[Any], later: tuple[str, ...], what: str
+    ) -> None:
+        past("5eed0000", *(word if word != "2" else "1" for word in RELEASE))
+        past("5eed0001", *RELEASE)
+        past("5eed0009", *later)
+        assert f"run 5eed0009 made {what} since (on n1, for one)" in refused("--catch-up", "5eed0001")
+        assert begun == []
+
+    @pytest.mark.parametrize(
+        "later",
+        [
+            ("sync", "-n", "--release", "3", "--all", "site/", "/srv/site"),
+            ("sync", "--release", "3", "--all", "site/", "/srv/other"),
+            ("sync", "--release", "2", "--all", "site/", "/srv/site"),
+            ("rollback", "-a", "--to", "2", "/srv/site"),
+            ("releases", "-a", "--finish", "/srv/site"),
+            ("releases", "-a", "--keep", "3", "/srv/site"),
+            ("exec", "-a", "--", "nile rollback /srv/site"),
+        ],
+    )
+    def test_is_caught_up_with_where_it_is_the_current_one_still(
+        self, past: Past, begun: list[Any], later: tuple[str, ...]
+    ) -> None:
+        past("5eed0001", *RELEASE)
+        past("5eed0009", *later)
+        assert nile("sync", "--catch-up", "5eed0001") == 0
+        assert len(begun) == 1
+
+    def test_the_last_word_counts(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *RELEASE)
+        past("5eed0002", "rollback", "-a", "/srv/site", verdicts=ALL_OK)
+        past("5eed0003", "rollback", "-a", "--to", "2", "/srv/site", verdicts=ALL_OK)
+        assert nile("sync", "--catch-up", "5eed0001") == 0
+
+    def test_what_other_hosts_have_doesnt_matter(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *RELEASE)
+        past("5eed0002", *RELEASE[:5], "3", *RELEASE[6:], verdicts={"staging": Verdict.OK})
+        past("5eed0003", *RELEASE[:5], "4", *RELEASE[6:], verdicts={"n1": Verdict.FAILED})
+        assert nile("sync", "--catch-up", "5eed0001") == 0
+
+    def test_one_that_was_finished_later_leads_where_it_was_begun(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *RELEASE)
+        past("5eed0002", *RELEASE[:5], "3", *RELEASE[6:], verdicts=dict.fromkeys(VERDICTS))
+        past("5eed0003", "releases", "-a", "--finish", "/srv/site", verdicts=ALL_OK)
+        assert "run 5eed0002 made 3 current since" in refused("--catch-up", "5eed0001")
+
+    def test_is_never_two_things_under_one_name(self, past: Past, begun: list[Any]) -> None:
+        past("5eed0001", *RELEASE, age_s=3600)
+        assert "bring it under another name" in refused("--catch-up", "last")
+        assert "a release is the same on all hosts" in refused("--catch-up", "last", "--changed-too")
+
+
+class TestRepositories:
+    FILE = "- {source: site/, dest: /srv/site, hosts: 'n[1-2]'}\n- {source: other/, dest: /srv/other}\n"
+    WORDS = ("sync", "--all", "--routes", "my.yaml", "--repos", "repos.yaml")
+
+    @pytest.fixture
+    def carried_out(self, monkeypatch: pytest.MonkeyPatch, site: Path) -> list[Any]:
+        """(selection, job, given) of what would be; the file, its routes and its sources are there."""
+        found: list[Any] = []
+
+        def run(*all_of_it: Any) -> int:
+            found.append(all_of_it)
+            return 0
+
+        monkeypatch.setattr("nile.cli.repositories.run", run)
+        above = site.parent
+        (above / "other").mkdir()
+        (above / "my.yaml").write_text("version: 1\ngroups: {all: 'n[1-4]'}\n")
+        (above / "repos.yaml").write_text(self.FILE)
+        (above / "elsewhere").mkdir()
+        monkeypatch.chdir(above / "elsewhere")
+        return found
+
+    def test_go_once_more_to_those_that_lack_one(self, past: Past, carried_out: list[Any]) -> None:
+        past("5eed0001", *self.WORDS)
+        assert nile("sync", "--catch-up", "last") == 0
+        ((chosen, _, given),) = carried_out
+        assert (chosen.hosts, given["repos"]) == (("n2", "n3", "n4"), "repos.yaml")
+
+    def test_are_as_they_were(self, past: Past, carried_out: list[Any], site: Path) -> None:
+        past("5eed0001", *self.WORDS, age_s=3600)
+        assert "repos.yaml, for one" in refused("--catch-up", "last")
+        assert nile("sync", "--catch-up", "last", "--changed-too") == 0
+
+    def test_whose_source_changed_matter_only_to_who_gets_them(
+        self, past: Past, carried_out: list[Any], site: Path
+    ) -> None:
+        began = time.time()
+        past("5eed0001", *self.WORDS, age_s=0.0)
+        past("5eed0002", *self.WORDS, age_s=0.0, verdicts={"n1": Verdict.OK, "n3": Verdict.LOST})
+        while (site / "deep/page").stat().st_ctime <= began + 0.1:  # the kernel's clock has steps
+            os.utime(site / "deep/page")
+        assert "deep/page" in refused("--catch-up", "5eed0001")
+        assert nile("sync", "--catch-up", "5eed0002") == 0
+
+    def test_whose_source_is_gone(self, past: Past, carried_out: list[Any], site: Path) -> None:
+        past("5eed0001", *self.WORDS)
+        site.rename(site.parent / "gone")
+        assert "there is no such file" in refused("--catch-up", "last")
 
 
 def test_it_is_no_word_for_itself(begun: list[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from nile.cli import foretold_copies
 from nile.cli.common import Selection, SelectionOptions, select, selection_options
 from nile.cli.plan import command
 from nile.errors import NileError, UsageError
+from nile.events import RunStarted
+from nile.store import Recorder, RunContext, store_path
 from nile.sync.forecast import Foreseen
 from nile.sync.options import Method
 from nile.topology import places
@@ -247,21 +250,24 @@ def site(here: Path) -> Path:
 def test_a_copy_is_foretold_for_people(routes: Path, site: Path) -> None:
     result = run("-w", "@rack1,m[3-6]", "--rate", "8kbit", "--sync", "site/", "/srv/site")
     text = result.stdout
-    assert "copy of site/ to /srv/site: 2.9 KiB, if hosts have nothing of it" in text
+    assert "copy of site/ to /srv/site: 2.9 KiB in 3 files, if hosts have nothing of it" in text
+    assert "only a run can tell: `nile sync -n` asks them" in text
     assert "method: stream: 8 hosts are to get the same" in text
     assert "data path: root > n1 > n2 > n3 > n4 > m3 > m4 > m5 > m6\n" in text
     assert "F/R: 2.9 KiB at 1000 bytes/s on every port and uplink: 3.00 s" in text
     assert re.search(
         r"^predicted: as a stream 3.00 s, by rsync from host to host .* logins", text, re.MULTILINE
     )
+    assert "as a swarm 5.40 s to 9.00 s, and what it takes to begin" in text
     assert re.search(r"^switch sw2 +4 +2.9 KiB", text, re.MULTILINE)
 
 
 def test_a_swarm_that_is_foretold_shows_no_chain(site: Path) -> None:
     hosts = tuple((f"h{number}", "switch") for number in range(3))
-    found = Foreseen(Method.SWARM, "many", 3000, 1000.0, 3.0, 3.0, 6.0, hosts, ())
-    text = list(foretold_copies.lines(found, str(site), None, 1.0))
-    assert "data path: from host to host as it turns out: 1.8 to 3 F/R, where that was measured" in text
+    found = Foreseen(Method.SWARM, "many", 3000, 1000.0, 3.0, 3.0, 6.0, (5.4, 9.0), hosts, ())
+    told = foretold_copies.Foretold(foretold_copies.Wanted((str(site),)), found, 3)
+    text = list(foretold_copies.lines(told, 1.0))
+    assert "data path: from host to host as it turns out" in text
     assert not any("h0 > h1" in line for line in text)
 
 
@@ -272,7 +278,9 @@ def test_a_copy_is_foretold_for_programs(routes: Path, site: Path) -> None:
     assert sync["method"] == "stream"
     assert sync["bytes"] == 3000
     assert sync["bytes_per_s"] == 125e6
+    assert (sync["files"], sync["since"]) == (3, None)
     assert sync["least_s"] == sync["stream_s"] == 24e-6
+    assert sync["swarm_s"] == [43e-6, 72e-6]
     assert sync["chain"] == ["n1", "n2"]
     assert sync["uplinks"][1] == {
         "of": "group rack1",
@@ -284,11 +292,34 @@ def test_a_copy_is_foretold_for_programs(routes: Path, site: Path) -> None:
     }
 
 
+def test_several_sources_but_for_what_is_left_out(routes: Path, site: Path, here: Path) -> None:
+    (here / "app.conf").write_bytes(b"x" * 50)
+    args = ("-w", "n1", "--json", "--exclude-files", "/site/[bc]", "--sync", "site", "--sync", "app.conf")
+    sync = json.loads(run(*args, "/srv").stdout)["sync"]
+    assert (sync["files"], sync["bytes"]) == (2, 1050)
+
+
+def test_of_a_patch_what_changed_since_a_run(routes: Path, site: Path) -> None:
+    (site / "again").hardlink_to(site / "a")
+    with Recorder(store_path(), RunContext(("nile", "sync"))) as recorder:
+        began = time.time()
+        recorder.record([RunStarted("5eed0001", "", None, ("n1",), (), began)])
+    args = ("-w", "n1", "--since", "5eed", "--sync", "site/", "/srv/site")
+    assert json.loads(run("--json", *args).stdout)["sync"]["files"] == 0
+    while (site / "a").stat().st_ctime <= began:  # the kernel's clock has steps
+        (site / "a").write_bytes(b"y" * 700)
+    found = "patch of site/ to /srv/site: 700 bytes in 1 file that changed here since run 5eed0001 began"
+    assert found in run(*args).stdout
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["/srv"], "a destination, /srv without --sync"),
         (["--rate", "1gbit"], "--rate without --sync"),
+        (["--since", "last"], "--since without --sync"),
+        (["--exclude-files", "*.o"], "--exclude-files without --sync"),
+        (["--sync", "site/", "--since", "last"], "no run is recorded yet"),
         (["--sync", "gone/"], "there is no such file"),
         (["--sync", "site/", "srv"], "must be an absolute path"),
     ],

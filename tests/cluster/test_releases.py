@@ -147,7 +147,8 @@ def test_with_a_host_down_nothing_flips_unless_that_is_allowed(nile: Nile, sourc
     assert [host for host, code in codes(done).items() if code] == ["h005"]
     assert now(nile) == ["2", "2", "2", "2", "1", "2"]
     nile.lab.heal()
-    deliver(nile, source, "2").all_ok()
+    again = nile.command("sync", "--catch-up", "last", "--json").all_ok()
+    assert (set(again.verdicts), again.notices[-1]) == ({"h005"}, "2 is current on 1 of 1 hosts")
     assert (now(nile), now(nile, "previous")) == (["2"] * 6, ["1"] * 6)
 
 
