@@ -82,7 +82,7 @@ test-needs:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		# Only its program is wanted, and no service that listens.
 		if [ -d /run/systemd/system ] && ! command -v opentracker >/dev/null; then systemctl --quiet mask opentracker; fi
-		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish aria2 opentracker)
+		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish aria2 opentracker bubblewrap)
 	elif [ -n "$$missing" ]; then
 		echo "Install it with:  sudo apt-get install$$missing" >&2
 		exit 1

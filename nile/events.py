@@ -35,6 +35,7 @@ class Code(StrEnum):
     SIGNAL = "signal"  # the command was killed by a signal
     LEFTOVER = "leftover"  # ended well, but left processes and --leftover fail was given
     SPAWN = "spawn"  # the agent couldn't start the command
+    SCRATCH = "scratch"  # it put more into its scratch than that may take
     COMMAND_TIMEOUT = "command-timeout"
     NAME = "name"  # host name doesn't resolve
     REFUSED = "refused"  # connection refused

@@ -48,6 +48,17 @@ class Leftover(StrEnum):
     KEEP = "keep"
     KILL = "kill"
     FAIL = "fail"
+    DETACH = "detach"
+    """They were started to stay: nobody names them."""
+
+
+class Sandbox(StrEnum):
+    """What a command is held in, beside what every one is (see nile.agent.sandbox)."""
+
+    PIDNS = "pidns"
+    """A PID namespace of its own: whatever it started ends with it."""
+    STRICT = "strict"
+    """It writes to its scratch alone, and gains no rights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +192,7 @@ class Outfit:
     """%h and the like in the line, or in a script's arguments, stand for the host (see nile.agent.outfit)."""
     script: Script | None = None
     """What is run in place of the line."""
+    sandbox: Sandbox | None = None
 
     def told(self) -> dict[str, Any]:
         """What of it was asked for, as JSON has it (docs/reference/json.md): of variables only the names."""
@@ -191,6 +203,7 @@ class Outfit:
             "rlimits": dict(self.rlimits),
             "subst": self.subst,
             "script": self.script and self.script.told(),
+            "sandbox": self.sandbox and self.sandbox.value,
         }
         return {name: value for name, value in said.items() if value}
 
@@ -228,6 +241,8 @@ class ExecOptions:
     """Where more hosts than that aren't ok, no further one starts."""
     fail_fast: bool = False
     """The first host that isn't ok ends the run."""
+    scratch_bytes: int = 1 << 30
+    """What the command's scratch may take on each host."""
 
     @property
     def held(self) -> bool:

@@ -49,8 +49,12 @@ AGENT_MODULES = {
     "carry": BARE | {"_socket", "socket"},
     "reach": BARE | {"_socket"},
     # Sent to whom it concerns, with the plan.
+    "minder": BARE,
     "outfit": BARE | {"resource"},
     "script": BARE,
+    "sandbox": BARE,
+    "spaces": BARE | {"ctypes", "resource"},
+    "landlock": BARE | {"ctypes"},
 }
 # A worker is a program of its own, which starts only where files are copied.
 WORKER = frozenset(sys.stdlib_module_names) - {"asyncio", "pickle", "threading", "ctypes"}

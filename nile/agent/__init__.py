@@ -18,7 +18,6 @@ already compiled, to a child of the same Python) and never touches a disk.
     processes   starting and reaping it, as the system has it
     leftovers   its descendants, and what is in its scratch   late
     forked      its start where os.posix_spawn can't          late
-    feed        its standard input                            late
     claims      one agent of a run on a host
     orphan      how it is handed from login to login          late
     loop        the one loop that performs what core and relay decide
@@ -28,8 +27,13 @@ already compiled, to a child of the same Python) and never touches a disk.
     channel     what may flow of a connection that is carried pure, on demand
     carry       its ends                                      on demand
     reach       channels of a relay's own, to its children    on demand
+    minder      what is looked after while a command runs     on demand
+    feed        its standard input                            on demand
     outfit      a command that is given more than its line    on demand
     script      a script in place of a line                   on demand
+    sandbox     what a command is held in                     on demand
+    spaces      its namespaces                                on demand
+    landlock    or what it gives up for good                  on demand
 
 What is on demand travels with the first frame that needs it, or with the plan.
 What is late, and what is for relays only, travels as source and is compiled

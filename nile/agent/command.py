@@ -43,8 +43,8 @@ class Command:
             # As sshd would run it: the user's login shell with -c.
             argv = [env.get("SHELL") or "/bin/sh", "-c", job["command"] + plan["node"]["line"]]
             spawn: "Callable[..., int]" = processes.spawn
-            if job["code"]:
-                sys.meta_path[0].add(job["code"])  # type: ignore[attr-defined]
+            sys.meta_path[0].add(job["code"])  # type: ignore[attr-defined]
+            if job["outfit"]:
                 from nile.agent import outfit
 
                 spawn = outfit.spawner(agent, plan)
@@ -78,6 +78,13 @@ class Command:
         for key in ("host", "stage", "parent", "rank", "group", "groups"):
             env["NILE_" + key.upper()] = str(node[key])
         return env
+
+    def mind(self) -> None:
+        """While it runs: see to what `nile.agent.minder` sees to."""
+        if self.pid:
+            from nile.agent import minder
+
+            minder.mind(self._agent)
 
     # What it reads.
 

@@ -180,8 +180,7 @@ class Core:
             self._cause = "cancelled"
             return self._end()
         if self.state == RUNNING:
-            self._cause = "cancelled"
-            return self._stop(now, grace_s)
+            return self.stop("cancelled", now, grace_s)
         if self.state == STOPPING and self._stopping:  # asked again: in a hurry
             self._stopping.hurry(grace_s, now)
         return []
@@ -237,7 +236,7 @@ class Core:
         if self.state == RUNNING and self._exited:
             # It ended by itself: what it left stays only if it succeeded and may.
             if alive and (self._status[0] != 0 or self.plan["shared"]["job"]["leftover"] == "kill"):
-                return self._stop(now, self._grace_s, alive)
+                return self.stop(None, now, self._grace_s, alive)
             self._left = [[pid, name, 0] for pid, name in alive]
             return self._drain()
         if self.state != STOPPING or not self._stopping:
@@ -257,8 +256,7 @@ class Core:
         if self._lease_over(now):
             return self.dissolve(now)
         if now > self._limit() and not self._exited:
-            self._cause = "timeout"
-            return self._stop(now, self._grace_s)
+            return self.stop("timeout", now, self._grace_s)
         if now - self._beat_at > self._lease_s:  # it runs on, for nobody: it must not wait for room
             return self._acknowledged(dict(self._sent))
         return []
@@ -297,17 +295,20 @@ class Core:
         """Nothing more is to be expected of the root: end the command, then leave."""
         self._dissolved = True
         if self.state == RUNNING and not self._exited:
-            self._cause = "orphaned"
-            return self._stop(now, self._grace_s)
+            return self.stop("orphaned", now, self._grace_s)
         return [] if self.state == STOPPING else [self._leave()]
 
     def succeeded(self) -> bool:
         """Did the command end by itself, and well? Then what it left behind may stay."""
         return self._exited and self._cause is None and self._status[0] == 0
 
-    def _stop(self, now: float, grace_s: float, alive: "Sequence[Tuple[int, str]]" = ()) -> "Effects":
+    def stop(
+        self, cause: "Optional[str]", now: float, grace_s: float, alive: "Sequence[Tuple[int, str]]" = ()
+    ) -> "Effects":
+        """End the command that runs, or what is `alive` of one that ended by itself."""
         from nile.agent import stopping
 
+        self._cause = cause
         self.state = STOPPING
         self._stopping = stopping.Stopping(alive, now, grace_s)
         return [("census",), ("kill", TERM)]

@@ -1,4 +1,4 @@
-"""The command's standard input, as the root sends it; sent as source, few runs have any."""
+"""The command's standard input, as the root sends it. Travels with the plan of a run that has any."""
 
 import os
 import select

@@ -104,6 +104,7 @@ class Agent:
         if not self.alone and self.core.deaf(self.parent.last_in, self._last_tick):
             self._parent_lost()
         self.perform(self.core.tick(self._last_tick))
+        self.command.mind()
         if self.branches:
             self.branches.tick(self._last_tick)
 

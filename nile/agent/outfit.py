@@ -38,7 +38,7 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
         if outfit["subst"]:
             by = words(plan["node"], env)
             given = dict(given, args=[substitute(arg, by, plain=False) for arg in given["args"]])
-        script, pid = Script(agent, given), 0
+        script, pid = Script(agent, given, outfit["sandbox"]), 0
         seen = (["/bin/sh", "-c", argv[2]] if argv[2] else []) + script.argv
         try:
             pid = start(seen[0], seen, dict(env, NILE_SCRIPT=given["name"]), fds)
@@ -52,7 +52,18 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
 
     def start(path: str, seen: "List[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
         env = environment(outfit, env)
-        return forked.spawn(path, seen, env, fds, processes.IGNORED, lambda: prepare(outfit))
+
+        def ready() -> None:
+            before = []
+            if outfit["sandbox"]:
+                from nile.agent import sandbox
+
+                before = sandbox.Sandbox(outfit, env, job["scratch"]).enter()
+            prepare(outfit)
+            if before:
+                os.execve(before[0], before + [path] + seen[1:], env)
+
+        return forked.spawn(path, seen, env, fds, processes.IGNORED, ready)
 
     return spawn_script if outfit["script"] else spawn
 

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class Script:
     """One script, ready to be run; `argv` is how, its first word a path.
 
-    `script` is {name, data, args}: the data is compressed.
+    `script` is {name, data, args}: the data is compressed. `apart`: it won't see the agent in /proc.
     """
 
-    def __init__(self, agent: "Agent", script: "Dict[str, Any]") -> None:
+    def __init__(self, agent: "Agent", script: "Dict[str, Any]", apart: "Any" = None) -> None:
         self._agent = agent
         self._text = zlib.decompress(script["data"])
         self._pipe: "Optional[Tuple[int, int]]" = None
-        file = memory_file(self._text, agent.claim)
+        file = None if apart else memory_file(self._text, agent.claim)
         if file is None:
             self._pipe = os.pipe()
             os.set_inheritable(self._pipe[0], True)

@@ -31,7 +31,6 @@ LEAF_MODULES = (
     "claims",
     "leftovers",
     "forked",
-    "feed",
     "orphan",
     "command",
     "loop",
@@ -40,10 +39,13 @@ RELAY_MODULES = ("handshake", "child", "relay", "sshlogin", "signsocket", "login
 # Few runs need them: they travel with what asks for a channel, at its far end and at its near end.
 CARRIER = ("channel", "carry")
 REACHER = (*CARRIER, "reach")
-# And this with the plan.
+# These come with the plan, as the command is.
+MINDER = ("minder",)
+FEED = ("feed",)
 OUTFIT = ("outfit", "script")
+SANDBOX = ("spaces", "landlock", "sandbox")
 # Compiled on the host, and only when they are first imported: most leaves never need them.
-LATE_MODULES = ("start", "stopping", "anew", "leftovers", "forked", "feed", "orphan", *RELAY_MODULES)
+LATE_MODULES = ("start", "stopping", "anew", "leftovers", "forked", "orphan", *RELAY_MODULES)
 
 
 ROOT_ONLY = frozenset({"unpack_output", "pending"})
@@ -76,7 +78,7 @@ def packed_source(module: str) -> bytes:
 
 
 def _all_modules() -> tuple[str, ...]:
-    return (*LEAF_MODULES, *RELAY_MODULES, *REACHER, *OUTFIT)
+    return (*LEAF_MODULES, *RELAY_MODULES, *REACHER, *MINDER, *FEED, *OUTFIT, *SANDBOX)
 
 
 @functools.cache
@@ -131,9 +133,10 @@ def reach_code() -> dict[str, bytes]:
 
 
 @functools.cache
-def outfit_code() -> dict[str, bytes]:
-    """What the plan of a command with an outfit brings."""
-    return _sources(OUTFIT)
+def command_code(*, feed: bool = False, outfit: bool = False, sandbox: bool = False) -> dict[str, bytes]:
+    """What the plan of a command brings; a `sandbox` is part of an `outfit`, `feed` its standard input."""
+    parts = MINDER + FEED * (feed or outfit) + OUTFIT * outfit + SANDBOX * sandbox
+    return _sources(parts)
 
 
 def _sources(modules: Iterable[str]) -> dict[str, bytes]:

@@ -93,15 +93,15 @@ def kept_reach_code(directory: Path) -> dict[str, bytes]:
     return _kept_code(directory, "reach", reach_code)
 
 
-def kept_outfit_code(directory: Path) -> dict[str, bytes]:
-    """See `nile.bootstrap.bundle.outfit_code`; from `directory` if it is there."""
+def kept_command_code(directory: Path, **what: bool) -> dict[str, bytes]:
+    """See `nile.bootstrap.bundle.command_code`; from `directory` if it is there."""
 
     def make() -> dict[str, bytes]:
         from nile.bootstrap import bundle
 
-        return bundle.outfit_code()
+        return bundle.command_code(**what)
 
-    return _kept_code(directory, "outfit", make)
+    return _kept_code(directory, "-".join(["command", *(name for name in what if what[name])]), make)
 
 
 def _kept_code(directory: Path, kind: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:

@@ -48,8 +48,8 @@ class CascadeOptions:
     worker: Worker | None = None
     """What runs on the hosts for a job, in place of the command, and how that job is begun."""
     job: Callable[[Tree], Job] | None = None
-    outfit_code: Mapping[str, bytes] = field(default_factory=dict)
-    """What an agent needs for a command with an outfit: sources by the names of their modules."""
+    command_code: Mapping[str, bytes] = field(default_factory=dict)
+    """What an agent needs for this command: sources by the names of their modules."""
 
 
 class Orders:
@@ -82,10 +82,11 @@ class Orders:
                 "command": f"{first}{worker.command if worker else self._line()}",
                 "timeout": None if timeouts.command_s is None else timeouts.command_s + first_s,
                 "leftover": what.leftover.value,
+                "scratch": what.scratch_bytes,
                 "stdin": what.stdin or worker is not None,
                 "program": worker.program if worker else b"",
-                "code": dict(self._options.outfit_code),
-                "outfit": outfit_body(what.outfit),
+                "code": dict(self._options.command_code),
+                "outfit": None if what.outfit == Outfit() else outfit_body(what.outfit),
             },
         }
 
@@ -177,6 +178,7 @@ def outfit_body(outfit: Outfit) -> dict[str, Any]:
         "rlimits": dict(outfit.rlimits),
         "subst": outfit.subst,
         "script": script_body(outfit.script) if outfit.script else None,
+        "sandbox": outfit.sandbox and outfit.sandbox.value,
     }
 
 

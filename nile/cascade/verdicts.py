@@ -68,6 +68,10 @@ def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
     if cause == "cancelled":
         reason = f"cancelled{', and killed' * bool(leftover)}{_seen(leftover)}"
         return Judgement(Verdict.CANCELLED, Code.CANCELLED, reason, **common)
+    if cause == "scratch":
+        reason = f"it put more into its scratch than that may take, and was killed{_seen(leftover)}"
+        remedy = "allow more with --scratch SIZE"
+        return Judgement(Verdict.FAILED, Code.SCRATCH, reason, remedy, **common)
     if cause is not None:
         return Judgement(Verdict.LOST, Code.LINK, "the agent ended it: it had lost its parent", **common)
     if signum is not None:
@@ -76,6 +80,8 @@ def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
         return Judgement(Verdict.FAILED, Code.EXIT, f"exit status {rc}", **common)
     if leftover and policy is LeftoverPolicy.FAIL:
         return Judgement(Verdict.FAILED, Code.LEFTOVER, "it left processes behind", **common)
+    if policy is LeftoverPolicy.DETACH:
+        common["leftover"] = ()  # it was to leave them
     return Judgement(Verdict.OK, **common)
 
 

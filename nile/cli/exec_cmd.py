@@ -11,13 +11,13 @@ import click
 from nile.cli.caution import begin, cautious_options, exec_values
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
 from nile.cli.completing import run_ids
-from nile.cli.outfitting import check_substitution, outfit, outfit_options, redacted
+from nile.cli.outfitting import check_substitution, outfit, outfit_options, redacted, scratch_bytes
 from nile.cli.showing import check_showing, showing_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
     from nile.cli.common import Selection
-    from nile.options import ExecOptions, Script
+    from nile.options import ExecOptions, Leftover, Script
 
 EXAMPLES = """\b
 Examples:
@@ -28,6 +28,7 @@ Examples:
   nile exec -a -f 10 --wait-back 10m -- reboot
   nile exec -a --cwd /srv/app --env MODE=fast --rlimit mem=2G -- ./check
   nile exec -a --script ./check.py -- --fast 'two words'
+  nile exec -a --sandbox strict --script ./look.sh    it writes nothing but its scratch
   nile exec --per-host commands.yaml             as that file says for each host
   nile exec -g web --subst -- 'echo %h has rank %r'
   nile exec --retry-failed last                  once more, where it wasn't ok
@@ -53,9 +54,13 @@ Examples:
 @click.option(
     "--leftover",
     type=click.Choice(["keep", "kill", "fail"]),
-    default="keep",
-    show_default=True,
+    show_default="keep",
     help="Processes that a successful command leaves behind.",
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="What a successful command leaves running was started to stay: it stays, and isn't named.",
 )
 @click.option(
     "--grace", "grace_s", metavar="S", type=Seconds(), default=5.0, help="From SIGTERM to SIGKILL (5s)."
@@ -175,7 +180,7 @@ def _script(given: dict[str, Any], words: tuple[str, ...]) -> Script | None:
 
 def options(line: str, given: dict[str, Any], hosts: int = 0) -> ExecOptions:
     """What the options say of the command, for so many hosts; UsageError where they contradict each other."""
-    from nile.options import ExecOptions, Leftover, OnOrphan
+    from nile.options import ExecOptions, OnOrphan
 
     if given["stdin"] and sys.stdin is None:
         raise UsageError("there is no standard input", where="--stdin", remedy="it was closed: give it one")
@@ -196,13 +201,14 @@ def options(line: str, given: dict[str, Any], hosts: int = 0) -> ExecOptions:
         command=line,
         outfit=outfit(given),
         fanout=given["fanout"],
-        leftover=Leftover(given["leftover"]),
+        leftover=_leftover(given),
         stdin=given["stdin"],
         grace_s=given["grace_s"],
         on_orphan=OnOrphan(given["on_orphan"] or default),
         idempotent=given["idempotent"],
         disruptive=disruptive,
         wait_back_s=wait_back_s,
+        scratch_bytes=scratch_bytes(given["scratch"]),
         **exec_values(given, hosts),
     )
 
@@ -224,6 +230,23 @@ def _check_words(chosen: Selection, options: ExecOptions) -> None:
         script = options.outfit.script
         lines = set(options.per_host.values()) or [options.command]
         check_substitution(script.args if script else lines, chosen.plan, plain=script is None)
+
+
+def _leftover(given: dict[str, Any]) -> Leftover:
+    """What becomes of processes that stay; raises UsageError."""
+    from nile.options import Leftover, Sandbox
+
+    said, detach = given["leftover"], given["detach"]
+    if said and detach:
+        remedy = "--detach keeps what the command started, and doesn't name it: leave one of the two out"
+        raise UsageError("--detach and --leftover can't go together", remedy=remedy)
+    if given["sandbox"] == Sandbox.PIDNS and (detach or said in ("keep", "fail")):
+        which = "--detach" if detach else f"--leftover {said}"
+        remedy = (
+            "whatever a command starts in a PID namespace of its own ends with it: leave one of the two out"
+        )
+        raise UsageError(f"{which} and --sandbox pidns can't go together", remedy=remedy)
+    return Leftover.DETACH if detach else Leftover(said or "keep")
 
 
 def _is_disruptive(given: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nile.errors import UsageError
-from nile.options import LONGEST_LINE, Outfit
+from nile.options import LONGEST_LINE, Outfit, Sandbox
 from nile.topology.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _PLAIN = re.compile(r"[\w.+@:,/-]+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _FEWEST_FILES = 16
 _LEAST_BYTES = 4 << 20
+_LEAST_SCRATCH = 64 << 10
 _MOST = 1 << 62
 
 _OPTIONS = (
@@ -52,6 +53,20 @@ _OPTIONS = (
         is_flag=True,
         help="In COMMAND %h is the host, %g its smallest group, %u the user, %r the rank, %s the stage.",
     ),
+    click.option(
+        "--scratch",
+        "scratch",
+        metavar="SIZE",
+        default="1G",
+        show_default=True,
+        help="What $NILE_SCRATCH may take on each host.",
+    ),
+    click.option(
+        "--sandbox",
+        type=click.Choice(["pidns", "strict"]),
+        help="pidns: nothing that the command starts outlives it. strict: it writes to $NILE_SCRATCH alone, "
+        "and gains no rights. Where a host can't do that, nothing is started.",
+    ),
 )
 
 
@@ -74,6 +89,7 @@ def outfit(given: Mapping[str, Any]) -> Outfit:
         rlimits=_rlimits(given["rlimits"]),
         subst=given["subst"],
         script=given["script"],
+        sandbox=given["sandbox"] and Sandbox(given["sandbox"]),
     )
 
 
@@ -131,6 +147,21 @@ def _rlimits(texts: Iterable[str]) -> dict[str, int]:
         except Refusal as refusal:
             raise refusal.usage_error(where) from refusal
     return found
+
+
+def scratch_bytes(text: str) -> int:
+    """What the scratch may take; raises UsageError."""
+    from nile.topology.amounts import amount
+
+    where = f"--scratch {text}"
+    try:
+        value = amount(text)
+    except Refusal as refusal:
+        raise refusal.usage_error(where) from refusal
+    if not _LEAST_SCRATCH <= value < _MOST:
+        remedy = "write 64K or more, as in --scratch 500M"
+        raise UsageError(f"no scratch can have {text}", where=where, remedy=remedy)
+    return value
 
 
 def _cpu(text: str) -> int:

@@ -152,7 +152,9 @@ def outfit_words(settings: Mapping[str, Any]) -> str:
     words += [f"--cwd {shlex.quote(settings['cwd'])}"] if "cwd" in settings else []
     limits = [f"{name}={value}" for name, value in settings.get("rlimits", {}).items()]
     words += [f"--rlimit {','.join(limits)}"] if limits else []
-    return " ".join([*words, *(["--subst"] if settings.get("subst") else [])])
+    words += ["--subst"] if settings.get("subst") else []
+    words += [f"--sandbox {settings['sandbox']}"] if "sandbox" in settings else []
+    return " ".join(words)
 
 
 def planned_ways(plan: list[dict[str, Any]]) -> dict[str, str]:

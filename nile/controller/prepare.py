@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nile.bootstrap import KeptBundle
+from nile.bootstrap import KeptBundle, kept_command_code
 from nile.cascade import CascadeOptions, Heritage, Job, Neighbours, Worker
 from nile.cascade.tree import Tree
 from nile.controller.engine import Engine, EngineOptions
@@ -78,7 +78,7 @@ def prepare(
         heritage=heritage,
         worker=_worker(sudo) if job else None,
         job=functools.partial(job, neighbours(plan, logins)) if job else None,
-        outfit_code=_outfit_code(options),
+        command_code=_command_code(options, worker=job is not None),
     )
     return Engine(
         EngineOptions(
@@ -103,12 +103,13 @@ def _worker(sudo: str) -> Worker:
     return Worker(command(sudo), kept_program(kept), kept_reach_code(kept))
 
 
-def _outfit_code(options: ExecOptions) -> dict[str, bytes]:
-    if options.outfit == Outfit():
-        return {}
-    from nile.bootstrap import kept_outfit_code
-
-    return kept_outfit_code(cache_directory())
+def _command_code(options: ExecOptions, *, worker: bool) -> dict[str, bytes]:
+    return kept_command_code(
+        cache_directory(),
+        feed=options.stdin or worker,
+        outfit=options.outfit != Outfit(),
+        sandbox=options.outfit.sandbox is not None,
+    )
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

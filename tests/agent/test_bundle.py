@@ -21,12 +21,15 @@ from nile.agent import start
 from nile.agent.handshake import Bundle
 from nile.bootstrap import agent_bundle, carrier_code, reach_code
 from nile.bootstrap.bundle import (
+    FEED,
     LEAF_MODULES,
+    MINDER,
     OUTFIT,
     REACHER,
     RELAY_MODULES,
     ROOT_ONLY,
-    outfit_code,
+    SANDBOX,
+    command_code,
     packed_source,
     sent_text,
     strip,
@@ -35,7 +38,7 @@ from nile.bootstrap.shorten import keywords, private_attributes, shorten
 from tests.agent.parent import PYTHONS
 
 AGENT = Path(__file__).parents[2] / "nile" / "agent"
-ON_DEMAND = (*REACHER, *OUTFIT)
+ON_DEMAND = (*REACHER, *MINDER, *FEED, *OUTFIT, *SANDBOX)
 MODULES = [*LEAF_MODULES, *RELAY_MODULES, *ON_DEMAND]
 MOST = 20 * 1024
 
@@ -229,12 +232,12 @@ def _typing_only(node: ast.AST) -> list[ast.AST]:
 
 
 def test_every_module_of_the_agent_is_sent() -> None:
-    """Some only on demand, as `carrier_code`, `reach_code` and `outfit_code`."""
+    """Some only on demand, as `carrier_code`, `reach_code` and `command_code`."""
     names = {path.stem for path in AGENT.glob("*.py")} - {"__init__"}
     assert names == set(MODULES)
     sent = {name.rpartition(".")[2] for name, text in agent_bundle().sources if text}
     assert sent == names - set(ON_DEMAND)
-    brought = {**carrier_code(), **reach_code(), **outfit_code()}
+    brought = {**carrier_code(), **reach_code(), **command_code(outfit=True, sandbox=True)}
     assert {name.rpartition(".")[2] for name in brought} == set(ON_DEMAND)
 
 

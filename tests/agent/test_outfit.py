@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nile.agent import forked, outfit, wire
-from nile.bootstrap.bundle import outfit_code
+from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit
 from tests.agent.parent import PYTHONS, Parent, host_environment
@@ -25,7 +25,7 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parent]:
 
 
 def run(parent: Parent, command: str, what: Outfit, **how: Any) -> dict[str, Any]:
-    return parent.run(command, code=outfit_code(), outfit=outfit_body(what), **how)
+    return parent.run(command, code=command_code(outfit=True), outfit=outfit_body(what), **how)
 
 
 def test_variables_go_over_those_of_the_login(parent: Parent) -> None:

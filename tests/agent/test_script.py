@@ -12,7 +12,7 @@ import pytest
 
 from nile.agent import claims, script, wire
 from nile.agent.wire import Frame
-from nile.bootstrap.bundle import outfit_code
+from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import EXEC, FIRST, outfit_body
 from nile.options import Outfit, Script
 from tests.agent.parent import PYTHONS, Parent, alive, host_environment, wait_until
@@ -34,7 +34,7 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parent]:
 
 def begin(parent: Parent, text: bytes, *args: str, name: str = "s", first: str = "", **how: Any) -> None:
     body = outfit_body(Outfit(script=Script.of(name, text, args), **how.pop("outfit", {})))
-    parent.start(first, code=outfit_code(), outfit=body, **how)
+    parent.start(first, code=command_code(outfit=True), outfit=body, **how)
 
 
 def run(parent: Parent, text: bytes, *args: str, **how: Any) -> dict[str, Any]:

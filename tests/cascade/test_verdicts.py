@@ -66,6 +66,10 @@ SURVIVED = [[9, "sudo", 2], *KILLED]
     ("said", "reason"),
     [
         ({"cause": "timeout", "left": KILLED}, "it ran longer than allowed and was killed (seen dead)"),
+        (
+            {"cause": "scratch", "left": KILLED},
+            "it put more into its scratch than that may take, and was killed (seen dead)",
+        ),
         ({"cause": "timeout", "left": []}, "it ran longer than allowed and was killed"),
         (
             {"cause": "timeout", "left": SURVIVED},
@@ -128,6 +132,14 @@ def test_leftovers_fail_where_they_must_not_be() -> None:
     judgement = judge_outcome({**PLAIN, "left": LEFT}, Leftover.FAIL)
     assert (judgement.verdict, judgement.code, judgement.rc) == (Verdict.FAILED, Code.LEFTOVER, 0)
     assert judge_outcome(PLAIN, Leftover.FAIL).verdict is Verdict.OK
+
+
+def test_what_was_started_to_stay_is_not_named() -> None:
+    """Of a command that failed it was killed, and is."""
+    judgement = judge_outcome({**PLAIN, "left": LEFT}, Leftover.DETACH)
+    assert (judgement.verdict, judgement.leftover) == (Verdict.OK, ())
+    failed = judge_outcome({**PLAIN, "rc": 1, "left": KILLED}, Leftover.DETACH)
+    assert (failed.verdict, {left.killed for left in failed.leftover}) == (Verdict.FAILED, {True})
 
 
 def test_of_a_broken_link() -> None:

@@ -17,7 +17,7 @@ from nile.cascade.orders import FIRST
 from nile.cli.exec_cmd import _check_length, command, options
 from nile.errors import UsageError
 from nile.lab import Lab
-from nile.options import LONGEST_LINE, ExecOptions, OnOrphan
+from nile.options import LONGEST_LINE, ExecOptions, Leftover, OnOrphan
 from tests.cluster.running import Nile
 from tests.lab.helpers import eventually
 
@@ -103,6 +103,36 @@ def test_what_can_not_go_with_it_is_refused(which: tuple[str, ...], other: str) 
     with pytest.raises(UsageError) as caught:
         given(*which, other)
     assert f"{other} and {which[0]} can't go together" in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "leftover"),
+    [
+        ((), Leftover.KEEP),
+        (("--leftover", "fail"), Leftover.FAIL),
+        (("--detach",), Leftover.DETACH),
+        (("--detach", "--sandbox", "strict"), Leftover.DETACH),
+        (("--leftover", "kill", "--sandbox", "pidns"), Leftover.KILL),
+    ],
+)
+def test_what_becomes_of_what_it_leaves(words: tuple[str, ...], leftover: Leftover) -> None:
+    assert given(*words).leftover is leftover
+
+
+@pytest.mark.parametrize(
+    ("words", "which"),
+    [
+        (("--detach", "--leftover", "keep"), "--detach and --leftover"),
+        (("--detach", "--leftover", "kill"), "--detach and --leftover"),
+        (("--detach", "--sandbox", "pidns"), "--detach and --sandbox pidns"),
+        (("--leftover", "keep", "--sandbox", "pidns"), "--leftover keep and --sandbox pidns"),
+        (("--leftover", "fail", "--sandbox", "pidns"), "--leftover fail and --sandbox pidns"),
+    ],
+)
+def test_what_it_leaves_can_not_be_two_things(words: tuple[str, ...], which: str) -> None:
+    with pytest.raises(UsageError, match=f"{which} can't go together") as caught:
+        given(*words)
     assert caught.value.remedy
 
 

@@ -13,7 +13,7 @@ from nile.cli.exec_cmd import command, options
 from nile.cli.outfitting import check_substitution, redacted, variables
 from nile.errors import UsageError
 from nile.lab import Lab
-from nile.options import ExecOptions, Limits, Outfit, Timeouts
+from nile.options import ExecOptions, Limits, Outfit, Sandbox, Timeouts
 from nile.store import Handover
 from nile.topology.model import HostSpec, Plan, PlanNode
 from tests.cluster.running import Nile
@@ -37,6 +37,8 @@ def test_units(monkeypatch: pytest.MonkeyPatch) -> None:
     assert got.rlimits == {"cpu": 120, "mem": 3 << 29, "nofile": 64}
     assert got.env == {"A": "1", "FROM_HERE": "x=y"}
     assert given("--rlimit", "cpu=30").rlimits == {"cpu": 30}
+    assert given("--scratch", "1M") == Outfit(), "which brings no code of its own"
+    assert given("--sandbox", "pidns").sandbox is Sandbox.PIDNS
     assert given() == Outfit()
 
 
@@ -52,6 +54,8 @@ def test_units(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--rlimit", "procs=5"), "there is no limit 'procs'"),
         (("--rlimit", ""), "there is no limit ''"),
         (("--cwd", ""), "no directory is named"),
+        (("--scratch", "500"), "--scratch 500: '500' is no amount above 0 with a unit"),
+        (("--scratch", "1K"), "no scratch can have 1K"),
         (("--env", f"A B={SECRET}"), "no name of a variable"),
         (("--env", f"={SECRET}"), "no name of a variable"),
         (("--env", f"NILE_HOST={SECRET}"), "Nile sets those itself"),
@@ -111,7 +115,9 @@ def handover(outfit: Outfit) -> Handover:
 
 
 def test_who_goes_on_with_a_run_gives_the_values_again() -> None:
-    whole = Outfit(env={"A": SECRET, "B": "2"}, cwd="/srv", rlimits={"cpu": 3}, subst=True)
+    whole = Outfit(
+        env={"A": SECRET, "B": "2"}, cwd="/srv", rlimits={"cpu": 3}, subst=True, sandbox=Sandbox.STRICT
+    )
     kept = handover(whole)
     assert with_variables(kept, {"A": SECRET, "B": "2"}, "r").exec.outfit == whole
     with pytest.raises(UsageError, match="aren't recorded: A, B") as caught:

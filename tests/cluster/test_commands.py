@@ -156,6 +156,19 @@ def test_leftover_kill(nile: Nile, fleet: Lab) -> None:
     assert "nile: left behind, and killed: h[001-003] (3): sleep\n" in nile.command("show", "last").out
 
 
+def test_what_is_detached_stays_and_is_named_nowhere(nile: Nile, fleet: Lab) -> None:
+    """Unless its command fails, or is out of time."""
+    command = f"{SERVICE}; case $NILE_HOST in h002) exit 3;; h003) sleep 60;; esac"
+    try:
+        done = nile.json("--detach", "-u", "2", "--grace", "0.5", "-w", "h[001-003]", *TREE, "--", command)
+        assert done.verdicts == {"h001": "ok", "h002": "failed", "h003": "timeout"}
+        assert done.results["h001"]["leftover"] == []
+        assert [process.host for process in services(fleet)] == ["h001"]
+        assert "left running" not in nile.command("show", "last").out
+    finally:
+        end_services(fleet)
+
+
 def test_leftover_fail(nile: Nile, fleet: Lab) -> None:
     try:
         done = nile.json(
@@ -173,6 +186,14 @@ def test_what_a_failed_command_leaves_behind_is_killed(nile: Nile, fleet: Lab, e
     assert services(fleet) == []
     assert set(done.verdicts.values()) == {"failed"}
     assert [entry["killed"] for entry in done.results["h001"]["leftover"]] == [True]
+
+
+def test_a_command_that_puts_too_much_into_its_scratch_is_ended(nile: Nile) -> None:
+    command = "[ $NILE_HOST = h002 ] || head -c 3000000 /dev/zero >$NILE_SCRATCH/x; sleep 3"
+    done = nile.json("--scratch", "1M", "--grace", "0.2", "-w", "h[001-003]", *TREE, "--", command)
+    assert done.verdicts == {"h001": "failed", "h002": "ok", "h003": "failed"}
+    told = done.results["h003"]
+    assert (told["code"], told["signal"]) == ("scratch", 15)
 
 
 def test_a_leftover_has_no_scratch_any_more(nile: Nile, fleet: Lab) -> None:

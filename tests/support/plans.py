@@ -10,6 +10,7 @@ from typing import Any
 
 from nile.agent import wire
 from nile.agent.wire import Frame
+from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.tree import Tree
 from nile.controller.prepare import plan_login
@@ -26,7 +27,10 @@ def _orders(children: int) -> tuple[Orders, Tree]:
     names = [node.host for node in nodes]
     plan = Plan(tuple(nodes), {name: HostSpec(name, name, name) for name in names}, Limits(), Timeouts())
     logins = {name: plan_login(_login(name)) for name in names}
-    options = CascadeOptions(secrets.token_hex(16), ExecOptions("true"), logins, tuple(names), 0.0)
+    code = command_code(feed=True)
+    options = CascadeOptions(
+        secrets.token_hex(16), ExecOptions("true"), logins, tuple(names), 0.0, command_code=code
+    )
     tree = Tree(plan, {name: rank for rank, name in enumerate(names)})
     for host in tree.hosts.values():
         host.permitted = True

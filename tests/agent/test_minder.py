@@ -1,0 +1,74 @@
+"""What is looked after while a command runs: by a real agent, under the oldest and the newest Python."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nile.agent import minder, wire
+from tests.agent.parent import MEMORY, PYTHONS, Parent, host_environment
+
+BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
+MIB = 1 << 20
+
+
+@pytest.fixture(params=[BY_AGE[0], BY_AGE[-1]], ids=["oldest", "newest"])
+def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parent]:
+    with Parent(host_environment(tmp_path, request.param)) as ready:
+        ready.wait_for(wire.HELLO)
+        yield ready
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory in memory."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
+
+
+def test_what_lies_deeper_counts_and_a_file_counts_once(place: Path) -> None:
+    (place / "others").write_bytes(bytes(4 * MIB))
+    mine = place / "mine"
+    (mine / "a/b").mkdir(parents=True)
+    (mine / "a/b/file").write_bytes(bytes(2 * MIB))
+    os.link(mine / "a/b/file", mine / "again")
+    (mine / "elsewhere").symlink_to("/usr")
+    assert minder.overfull(str(mine), 2 * MIB - 1)
+    assert not minder.overfull(str(mine), 2 * MIB + 65536)
+
+
+def test_what_others_put_into_that_memory_does_not_count(place: Path) -> None:
+    (place / "others").write_bytes(bytes(2 * MIB))
+    (place / "mine").mkdir()
+    assert not minder.overfull(str(place / "mine"), MIB)
+
+
+def test_more_files_than_can_be_counted_every_second(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minder, "MOST_FILES", 20)
+    (place / "others").write_bytes(bytes(2 * MIB))
+    (place / "mine").mkdir()
+    for number in range(20):
+        (place / "mine" / str(number)).touch()
+    assert not minder.overfull(str(place / "mine"), MIB)
+    (place / "mine" / "one more").touch()
+    assert minder.overfull(str(place / "mine"), MIB)
+
+
+def test_a_scratch_that_was_removed(place: Path) -> None:
+    assert not minder.overfull(str(place / "gone"), 0)
+
+
+def test_who_puts_too_much_into_its_scratch_is_ended(parent: Parent) -> None:
+    command = "sleep 600 & echo $!; head -c 3000000 /dev/zero >$NILE_SCRATCH/x; wait"
+    result = parent.run(command, scratch=MIB, grace=0.2)
+    assert (result["cause"], result["signal"]) == ("scratch", 15)
+    assert int(parent.output()) in {pid for pid, _, _ in result["left"]}
+
+
+def test_who_keeps_within_it_goes_on(parent: Parent) -> None:
+    result = parent.run("head -c 3000000 /dev/zero >$NILE_SCRATCH/x; sleep 1.5", scratch=4 * MIB)
+    assert (result["cause"], result["rc"]) == (None, 0)
