@@ -88,6 +88,7 @@ class Relay:
         effects: "Effects" = []
         before = list(self.children.values())
         for entry in entries:
+            self._shared.update(entry.get("pace", {}))
             child = Child(entry, entry["permit"])
             known = self.children.get(child.id)
             if known is not None and known.state in (LOGIN, UP):

@@ -44,10 +44,17 @@ class CallUp:
 
 
 @dataclass(frozen=True, slots=True)
+class CallIn:
+    """This gateway, which a pause keeps back, is needed by those that the pause leaves alone."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
 class Unheard:
     """Whoever began to log in to it says nothing of how that went."""
 
     host: Host
 
 
-Decision = Place | GiveUp | Moved | CallUp | Unheard
+Decision = Place | GiveUp | Moved | CallUp | CallIn | Unheard

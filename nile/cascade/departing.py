@@ -112,12 +112,11 @@ class Departures(Slots):
         return True
 
 
-def start_slots(options: ExecOptions, plan: Plan, tree: Tree, gate: Gate, *, held: bool) -> Slots:
-    """Slots for the starts of a run's command; without a bound where hosts aren't `held`."""
+def start_slots(options: ExecOptions, plan: Plan, tree: Tree, gate: Gate) -> Slots:
+    """Slots for the starts of a run's command, of those hosts that wait to be told."""
     if options.disruptive:
         return Departures(options.fanout, plan, tree, gate)
-    all_hosts = len(tree.hosts) + 1 if held else None
-    return Slots(options.fanout or all_hosts, gate)
+    return Slots(options.fanout or len(tree.hosts) + 1, gate)
 
 
 class Wakes:

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nile.cascade.decisions import CallUp, Decision, GiveUp, Moved, Place, Unheard
+from nile.cascade.decisions import CallIn, CallUp, Decision, GiveUp, Moved, Place, Unheard
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.placing import Places
 from nile.cascade.stealing import Stealing
@@ -273,7 +273,10 @@ class Healer:
         elif (spare := places.spare(host)) is not None:
             self._homeless = True
             yield CallUp(spare)
-        elif host.absence or (places.hope(host) and t <= trouble.since_s + self._outlives_s):
+        elif (gateway := self._needed_in_pause(host, places)) is not None:
+            self._homeless = True
+            yield CallIn(gateway)
+        elif host.absence or (places.hope(host) and t <= self._since_s(trouble) + self._outlives_s):
             self._homeless = True
         else:
             yield GiveUp(host, trouble.code, trouble.reason)
@@ -326,6 +329,19 @@ class Healer:
         """Does a pause keep it back? A leaf that is to be its relay then may not know of the pause."""
         return self._paused and not host.urgent
 
+    def _needed_in_pause(self, host: Host, places: Places) -> Host | None:
+        """A gateway that the pause would keep from those whose agents wait to be adopted."""
+        if not self._paused:
+            return None
+        waits = host.called or any(each.was_here and not each.ended for each in self._tree.below(host))
+        return places.kept_back(host) if waits else None
+
+    def _since_s(self, trouble: _Trouble) -> float:
+        """Since when somebody looks for it: a pause that kept it back is left out."""
+        if trouble.host.was_here:
+            return trouble.since_s
+        return max(trouble.since_s, self._resumed_s, trouble.host.called_s or 0.0)
+
     def _hopeless(self, trouble: _Trouble, t: float) -> bool:
         if trouble.host.absence is not None:
             return t >= trouble.host.absence.until_s
@@ -338,7 +354,7 @@ class Healer:
     def _left_behind(self, t: float) -> Iterator[tuple[Host, Code | None]]:
         """Relays that keep what is below them waiting."""
         patience_s = self._patience_s()
-        since = {host_id: trouble.since_s - trouble.silent_s for host_id, trouble in self._troubles.items()}
+        since = {each.host.id: self._since_s(each) - each.silent_s for each in self._troubles.values()}
         for host_id, since_s in {**self._begun, **since}.items():
             host = self._tree[host_id]
             # Who waits below one that was up, waits on its lease.

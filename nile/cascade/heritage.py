@@ -79,7 +79,7 @@ def inherit(tree: Tree, heritage: Heritage, starts: Slots) -> None:
         host.epoch = host.least_epoch = heritage.first_epoch
         if host.over:
             tree.through(host)
-        elif starts.bounded:
+        elif host.held:
             starts.occupy(host)  # until it says that it didn't start
     for host in _bottom_up(tree):
         host.ended = host.id in tree.spares or (host.over and not tree.needed(host))

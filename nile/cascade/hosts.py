@@ -85,6 +85,10 @@ class Host:
     """The root logs in itself, over bytes that this relay carries: its link is the root's."""
     contact: Contact = Contact.WAITING
     permitted: bool = False
+    held: bool = False
+    """Its agent starts the command only when it is told to."""
+    called_s: float | None = None
+    """In a pause others need it as their way, since then: it is logged in to, and starts after the pause."""
     may_have_started: bool = False
     """A start has left for it, as far as anyone can know."""
     admitted: bool = False
@@ -170,8 +174,13 @@ class Host:
 
     @property
     def urgent(self) -> bool:
-        """Is it logged in to in a pause, too? Its agent may wait, or it only leads to others."""
-        return self.was_here or not self.node.asked
+        """Is it logged in to in a pause, too? Its agent may wait, or others need it as their way."""
+        return self.was_here or self.called or not self.node.asked
+
+    @property
+    def called(self) -> bool:
+        """Was it needed as a way while a pause kept it back?"""
+        return self.called_s is not None
 
     @property
     def in_doubt(self) -> bool:

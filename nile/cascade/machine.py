@@ -51,6 +51,7 @@ from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement, integer, text, told
 from nile.cascade.work import Work
 from nile.events import HostOutput, HostStarted, HostUp, Notice, RunGoesOn, RunStarted, Verdict
+from nile.options import Pacing
 from nile.topology.model import ROOT_ID, Plan
 
 BEATS_TO_NOTE = 4
@@ -66,11 +67,11 @@ class Cascade:
         self._plan = plan
         self._options = options
         self._tree = Tree(plan, {name: rank for rank, name in enumerate(options.hosts)})
-        self._orders = Orders(plan, options, self._tree)
+        self._reins = Reins(plan, options, self._tree)
+        self._orders = Orders(plan, options, self._tree, self._reins.pace)
         self._begun = 0.0
         self._beat = 0
         heritage = options.heritage
-        self._reins = Reins(plan, options, self._tree)
         self._logins, self._starts = slots = self._reins.slots
         self._stdin = StdinBroadcast(options.exec.stdin, (host.id for host in self._asked()))
         if heritage is not None:
@@ -115,6 +116,14 @@ class Cascade:
     def outstanding(self) -> list[Outstanding]:
         """Who has no verdict yet, and why."""
         return outstanding(self._tree, self._reins.pace)
+
+    def refuses(self, pacing: Pacing) -> str:
+        """Why the user can't have it go on so; "" where that can be had."""
+        if self._finished:
+            return "it has just ended"
+        if self._give_up_at is not None:
+            return "it is ending: nothing begins any more, and what runs is ended"
+        return self._reins.refuses(pacing)
 
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node."""
@@ -319,7 +328,7 @@ class Cascade:
         if host.t_ready_s is None:
             host.t_ready_s = t
             host.t_connect_s = t if host.t_connect_s is None else host.t_connect_s
-            if not host.may_have_started or not self._starts.bounded:
+            if not host.may_have_started or not host.held:
                 self._ready(host)
         # Whoever waits there lost its turn with the link, if there was one.
         for each in self._tree.below(host):
@@ -338,7 +347,7 @@ class Cascade:
         """Its command starts at once, or when there is a slot for it."""
         if host.over:
             return
-        if self._starts.bounded:
+        if host.held:
             self._starts.offer(host.turn, host)
         else:
             host.may_have_started = True
@@ -360,7 +369,8 @@ class Cascade:
             host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)
         actions.append(self._acknowledge(host))  # what was said meanwhile went nowhere
-        actions += [self._orders.send(host.id, wire.PACE, body) for body in self._reins.pace.unknown()]
+        if news := self._reins.pace.news:
+            actions.append(self._orders.send(host.id, wire.PACE, news))
         actions += self._mender.reconcile(host, listed, t)  # first: with its start it may be gone
         actions += self._mender.claimed(host, trace, held, t)
         actions += self._work.again(host)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from nile.agent import wire
 from nile.cascade.actions import Action, Publish
-from nile.cascade.decisions import CallUp, Decision, GiveUp, Moved, Place, Unheard
+from nile.cascade.decisions import CallIn, CallUp, Decision, GiveUp, Moved, Place, Unheard
 from nile.cascade.departing import Wakes
 from nile.cascade.ends import Ends
 from nile.cascade.healing import BY_CHANCE, UNHEARD_OF, Healer
@@ -131,6 +131,8 @@ class Mender:
                 return [forget, *self.gone(host, True, Code.CONNECT_TIMEOUT, reason, t)]
             case CallUp(host):
                 return self._call_up(host, t)
+            case CallIn(host):
+                return self._call_in(host, t)
             case Moved(relay, count, code):
                 return [Publish(Notice(_moved(count, code), relay.name))]
 
@@ -141,6 +143,15 @@ class Mender:
         self.ends.open += 1
         self.healer.lost(host, Code.PARENT, "it had no place in the tree", t)
         return [Publish(Notice("it is called up as a gateway: the others can't be reached", host.name))]
+
+    def _call_in(self, host: Host, t: float) -> list[Action]:
+        host.called_s, host.held = t, True
+        if host.contact is Contact.WAITING:  # below a parent that may not be there yet
+            self.healer.lost(host, Code.PARENT, "a pause kept it back", t)
+            self._cut_off(host)
+        self.healer.stir()
+        said = "it is logged in to in the pause, and starts nothing: others can be reached only through it"
+        return [Publish(Notice(said, host.name))]
 
     def _place(self, host: Host, parent: int, t: float) -> list[Action]:
         former, linked = host.parent, self._tree.link_parent(host)
@@ -220,7 +231,7 @@ class Mender:
         if self.healer.ending:
             return []  # it hears with every heartbeat that the run is cancelled
         on_its_way = (host.start_in, host.start_ask) == (host.epoch, host.ask)
-        if self._starts.bounded and not (host.start_in and (ran or host.started or on_its_way)):
+        if not (host.start_in and (ran or host.started or on_its_way)):
             self._line_up(host)
             return []
         return [self._orders.start(host, t)]

@@ -12,6 +12,7 @@ from nile.agent.wire import Frame
 from nile.cascade.actions import Action, Adopt, Send
 from nile.cascade.heritage import Heritage
 from nile.cascade.hosts import Contact, Host
+from nile.cascade.pace import Pace
 from nile.cascade.tree import Tree
 from nile.cascade.work import Job, Worker
 from nile.events import Code
@@ -51,14 +52,20 @@ class CascadeOptions:
     command_code: Mapping[str, bytes] = field(default_factory=dict)
     """What an agent needs for this command: sources by the names of their modules."""
 
+    @property
+    def held(self) -> bool:
+        """Does a host start only when this root says so? Whoever another root had logged in to waits for it."""
+        return self.exec.held or self.heritage is not None
+
 
 class Orders:
     """Frames of the root for the tree as it is now."""
 
-    def __init__(self, plan: Plan, options: CascadeOptions, tree: Tree) -> None:
+    def __init__(self, plan: Plan, options: CascadeOptions, tree: Tree, pace: Pace) -> None:
         self._plan = plan
         self._options = options
         self._tree = tree
+        self._pace = pace
 
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node; times in seconds, the window in bytes."""
@@ -117,8 +124,8 @@ class Orders:
             "groups": " ".join(groups),
             "asked": host.node.asked,
             "line": self._options.exec.per_host.get(host.name, ""),
-            "hold": self._options.exec.held,
-            "again": host.was_here,
+            "hold": host.held,
+            "again": host.was_here or host.called,
             "have": dict(host.received),
             "permit": host.permitted,
             "relay": host.id in self._tree.relays,
@@ -150,8 +157,11 @@ class Orders:
         return self.send(host.id, wire.START, {})
 
     def place(self, host: Host, *, code: bool) -> Action:
-        """Have its parent log in to it; `code`: that one has to get first what a relay needs."""
-        entry = self.entry(host)
+        """Have its parent log in to it; `code`: that one has to get first what a relay needs.
+
+        One that becomes a relay now has heard of no change of pace, which are told to relays.
+        """
+        entry = {**self.entry(host), "pace": self._pace.news}
         if host.parent == ROOT_ID:
             return Adopt((entry,))
         return self.send(host.parent, wire.ADOPT, {"entries": [entry], "code": code})

@@ -1,9 +1,10 @@
 """How fast a run under way goes on, as its user sets it: logins of each node, commands, a pause. Pure.
 
 Every relay is told (PACE), and again with each heartbeat, for those that are attached
-or become relays meanwhile. A pause keeps back hosts that nobody was at. Who was
+meanwhile; one that becomes a relay hears of it with the first host that it gets. A pause keeps back hosts that nobody was at. Who was
 there is logged in to again however paused the run is: an agent that lost its link
-waits for that, and its lease goes on. So are gateways, which run no command.
+waits for that, and its lease goes on. So are gateways: those that run no command, and
+any that is the only way left to such an agent, which starts its own after the pause.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ class Pace(Gate):
         """A heartbeat goes out."""
         return [] if self._known else [Send(Frame(wire.PACE, body=wire.dumps(self._body)))]
 
-    def unknown(self) -> list[dict[str, Any]]:
-        """What a node is to be told that was attached anew, if anything."""
-        return [] if self._known else [self._body]
+    @property
+    def news(self) -> dict[str, Any]:
+        """What a relay is to be told that may not have heard of it, if anything."""
+        return {} if self._known else self._body
 
     @property
     def _body(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Permits:
         child.refused = event.refused
         if not event.refused:
             # From now on the login can succeed unseen, and so can what starts at once.
-            child.admitted = child.node.asked and not self._starts.bounded
+            child.admitted = child.node.asked and not child.held
         note: list[Action] = [Publish(Notice(event.note))] if event.note else []
         body = {"serial": event.asked.serial, "answer": event.answer}
         return [*note, self._orders.send(relay.id, wire.SIGNED, body)]

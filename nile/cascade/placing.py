@@ -82,6 +82,22 @@ class Places:
         able = (self._tree[each] for each in sorted(self._tree.spares) if self._reaches(each, host))
         return next((each for each in able if may_relay(self._spec(each))), None)
 
+    def kept_back(self, host: Host) -> Host | None:
+        """A gateway of it to which nobody logs in while a pause lasts; None where one is on its way."""
+        names = self._spec(host).via
+        ways = [each for each in map(self._tree.hosts.__getitem__, self._down()) if each.name in names]
+        tried = [each for each in ways if each.was_here]  # these are looked for anyway
+        if any(self._under_way(each) for each in ways if each not in tried):
+            return None
+        able = (each for each in ways if each not in tried and may_relay(self._spec(each)))
+        return next((each for each in able if not (each.called and each.contact is Contact.NONE)), None)
+
+    def _under_way(self, host: Host) -> bool:
+        """Is it being logged in to, or next in turn with somebody who is there, whom no pause keeps from it?"""
+        if host.contact is Contact.WAITING:
+            return host.urgent and (host.parent == ROOT_ID or self._tree.attached(host.parent))
+        return host.contact is Contact.LOGIN
+
     def _able(self, host: Host) -> bool:
         return (
             host.contact is Contact.UP

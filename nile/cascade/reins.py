@@ -29,9 +29,9 @@ class Reins:
         now = Pacing(plan.limits.parallel, options.exec.fanout, paused)
         self.pace = Pace(now, known=options.heritage is None)
         self.caution = Caution(options.exec, plan, options.hosts, tree, self.pace)
-        # Who was paused below another root is looked at now, and waits for its start.
-        held = options.exec.held or paused
-        self._starts = start_slots(options.exec, plan, tree, self.caution, held=held)
+        for host in tree.hosts.values():
+            host.held = options.held
+        self._starts = start_slots(options.exec, plan, tree, self.caution)
         self.slots = (Slots(plan.limits.logins, self.pace), self._starts)
         self._excused = False
 
@@ -39,6 +39,14 @@ class Reins:
         """The run goes on below this root."""
         mender.healer.hold(self.pace.paused, t)
         return [*self.pace.begin(), *self.caution.inherit()]
+
+    def refuses(self, pacing: Pacing) -> str:
+        """Why the user can't have it so; "" where that can be had."""
+        if pacing.fanout is not None and not self._options.held:
+            return "its command starts on each host as soon as that is reached: it has no -f"
+        if pacing.paused and self.caution.ceased:
+            return f"nobody starts any more: {self.caution.ceased}"
+        return ""
 
     def steer(self, pacing: Pacing, mender: Mender, t: float) -> list[Action]:
         """The user wants it so from now on."""

@@ -71,8 +71,8 @@ SLEPT_S = 5.0
 """Nobody takes a root for dead that was silent for less."""
 NAP_S = 0.5
 """For how long the machine has to have been suspended, all in all, before that is told."""
-OUTSTANDING_S = 2.0
-"""How long whoever asks who is still out waits for the engine; its loop may have ended."""
+ANSWER_S = 2.0
+"""How long whoever asks for something waits for the engine; its loop may have ended."""
 GOODBYE_S = 2.0
 """How long the root waits for its children's links to close once the run is over."""
 
@@ -174,18 +174,20 @@ class Engine:
         self._post(self._give, Interrupted(grace_s))
 
     def steer(self, pacing: Pacing) -> str:
-        """Have it go on faster, slower, or not for a while; why that can't be, "" where it can."""
-        if pacing.fanout is not None and not self._options.cascade.exec.held:
-            return "its command starts on each host as soon as that is reached: it has no -f"
-        self._post(self._give, Steered(pacing))
-        return ""
+        """Have it go on faster, slower, or not for a while; why that can't be, "" where it can and is done."""
+        answer: Future[str] = Future()
+        self._post(lambda: answer.set_result(self._steered(pacing)))
+        try:
+            return answer.result(ANSWER_S)
+        except TimeoutError:
+            return "its root doesn't answer, or is just ending: `status` shows whether it was done"
 
     def outstanding(self) -> list[Outstanding]:
         """Who has no verdict yet, and why; nobody where that can't be said now."""
         found: Future[list[Outstanding]] = Future()
         self._post(lambda: found.set_result(self._cascade.outstanding()))
         try:
-            return found.result(OUTSTANDING_S)
+            return found.result(ANSWER_S)
         except TimeoutError:
             return []
 
@@ -204,6 +206,12 @@ class Engine:
             pass  # the loop has ended, and so has what this was about
 
     # The engine's thread.
+
+    def _steered(self, pacing: Pacing) -> str:
+        refusal = self._cascade.refuses(pacing)
+        if not refusal:
+            self._give(Steered(pacing))
+        return refusal
 
     def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
         """A callback that fails must end the run: the event loop would only log it."""

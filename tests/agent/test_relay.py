@@ -55,6 +55,14 @@ class TestSlots:
         assert of(it.frame(permit, 1.0), "login") == []
         assert of(it.closed(3, "refused", "", False, 1.0), "login") == [2]
 
+    def test_a_change_of_pace_that_comes_with_a_child_holds_before_any_login(self) -> None:
+        it = relay(parallel=4)
+        first, *others = children(4)
+        pace = {"parallel": 1, "paused": False}
+        assert of(it.adopt([{**first, "pace": pace}, *others], 0.0), "login") == [2]
+        it.closed(2, "refused", "", False, 1.0)
+        assert of(it.adopt([{**children(1)[0], "epoch": 2, "pace": {**pace, "paused": True}}], 1.0), "login") == []
+
     def test_one_that_is_given_anew_takes_one_slot(self) -> None:
         it = relay(parallel=1)
         first, second = children(2)

@@ -8,9 +8,9 @@ from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade import Cascade, CascadeOptions
 from nile.cascade.actions import Action, Adopt, Publish, Send
-from nile.cascade.inputs import FrameReceived, Started, Ticked
+from nile.cascade.inputs import FrameReceived, Started, Steered, Ticked
 from nile.events import HostResult
-from nile.options import ExecOptions
+from nile.options import ExecOptions, Pacing
 from nile.topology.model import Plan
 
 
@@ -53,6 +53,10 @@ class Driven:
         body: dict[str, object] = {"child": child, "epoch": epoch, "code": code, "reason": f"so: {code}"}
         return self.say(wire.FAILED, parent, 1 if parent else 0, body)
 
+    def steer(self, pacing: Pacing) -> list[Action]:
+        """The user wants it to go on otherwise."""
+        return self._apply(Steered(pacing))
+
     def pass_time(self, seconds: float) -> list[Action]:
         """Let time go by, tick by tick."""
         end, actions = self.now + seconds, list[Action]()
@@ -61,7 +65,7 @@ class Driven:
             actions += self._apply(Ticked())
         return actions
 
-    def _apply(self, event: FrameReceived | Ticked) -> list[Action]:
+    def _apply(self, event: FrameReceived | Steered | Ticked) -> list[Action]:
         actions = self.cascade.apply(event, self.now)
         self.actions += actions
         return actions

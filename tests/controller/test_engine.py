@@ -29,7 +29,7 @@ from nile.events import (
     RunStarted,
     Verdict,
 )
-from nile.options import ExecOptions, Limits, Timeouts
+from nile.options import ExecOptions, Limits, Pacing, Timeouts
 from nile.topology.model import ROOT_ID
 from nile.transport.base import LoginFailed
 from tests.agent.parent import wait_until
@@ -44,6 +44,18 @@ def home(tmp_path: Path) -> Path:
 
 def all_gone(home: Path) -> None:
     wait_until(lambda: not processes_of(home), "the end of all processes")
+
+
+def test_a_pace_that_comes_too_late_is_refused(home: Path) -> None:
+    run, answers = engine(home, "sleep 60"), list[str]()
+    for event in run.events():
+        if isinstance(event, HostStarted) and not answers:
+            answers.append(run.steer(Pacing(paused=True)))
+            run.interrupt(0.2)
+            answers.append(run.steer(Pacing(paused=False)))
+    assert answers[0] == ""
+    assert "it is ending" in answers[1]
+    all_gone(home)
 
 
 def test_every_host_runs_it_once(home: Path) -> None:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
 from nile.events import HostUp, Paced, Verdict
 from nile.options import ExecOptions, Limits, Pacing
 from nile.simulation.cluster import Cluster, Setup
+from nile.simulation.commands import Script
 from nile.simulation.faults import strike
 from tests.simulation.checks import violations
 from tests.simulation.runs import CHAIN, TWO_RELAYS, all_ok, cluster, quiet, sleeper
 from tests.simulation.scenario import any_run, any_steering
 from tests.simulation.test_attach import disturbed
-from tests.simulation.trees import tree
+from tests.simulation.trees import tree, with_gateways
 
 PAUSE, RESUME = Pacing(paused=True), Pacing(paused=False)
 SLOW = Limits(parallel=1)
+
+
+OTHER_WAY = "h0034"
+
+
+def behind_two_gateways(script: Callable[[str, random.Random], Script], limits: Limits) -> Cluster:
+    """Hosts 2 and 3 are reachable through 1, below which they hang, or 34, the last of the root's."""
+    plan = with_gateways(tree([0, 1, 1, *[0] * 31], limits=limits), {2: (1, 34), 3: (1, 34)})
+    run = cluster(plan, script)
+    strike(run, run.host("h0001"))
+    return run
 
 
 def ups(run: Cluster) -> list[float]:
@@ -90,6 +103,53 @@ class TestAPause:
         run.run()
         assert violations(run) == []
         assert [t for t in ups(run) if 3.5 < t < 40.0] == []
+
+    @pytest.mark.parametrize("limits", [SLOW, Limits(parallel=1, logins=2)])
+    def test_leaves_no_gateway_out_that_running_commands_need(self, limits: Limits) -> None:
+        """The other way to two hosts is one that was asked for, and whose turn has not come."""
+        run = behind_two_gateways(sleeper(60.0), limits)
+        run.steer_at(2.0, PAUSE)
+        run.at(3.0, run.host("h0001").crash)
+        run.steer_at(100.0, RESUME)
+        run.run()
+        assert violations(run) == []
+        verdicts = run.verdicts()
+        assert verdicts.pop("h0001") is Verdict.LOST
+        assert set(verdicts.values()) == {Verdict.OK}
+        assert (run.results()[OTHER_WAY].t_end_s or 0.0) > 160.0  # its own command waited
+        assert [t for t in ups(run) if 4.0 < t < 100.0] == [run.results()[OTHER_WAY].t_ready_s]
+
+    def test_calls_no_gateway_that_nobody_needs(self) -> None:
+        run = behind_two_gateways(sleeper(10.0), SLOW)
+        run.steer_at(2.0, PAUSE)
+        run.steer_at(40.0, RESUME)
+        run.run()
+        all_ok(run)
+        assert [t for t in ups(run) if 3.0 < t < 40.0] == []
+
+    def test_is_left_out_of_the_time_in_which_hosts_are_looked_for(self) -> None:
+        """Longer than that lasts: behind a gateway that refuses wait two whose other way is kept back."""
+        run = behind_two_gateways(quiet, SLOW)
+        strike(run, run.host("h0001"))
+        run.host("h0001").login.code = "host-key-unknown"
+        run.steer_at(1.0, PAUSE)
+        run.steer_at(100.0, RESUME)
+        run.run()
+        assert violations(run) == []
+        verdicts = run.verdicts()
+        assert verdicts.pop("h0001") is Verdict.UNREACHABLE
+        assert set(verdicts.values()) == {Verdict.OK}
+
+    def test_holds_below_the_next_root_too(self) -> None:
+        """One of a run whose hosts wait for no word: what that root finds waiting has to wait for one."""
+        run = disturbed(cluster(tree([0, *[1] * 20], limits=SLOW), sleeper(2.0)), (1.0, 2.0))
+        run.steer_at(3.05, PAUSE)
+        run.steer_at(30.0, RESUME)
+        run.run()
+        all_ok(run)
+        ends = [result.t_end_s or 0.0 for result in run.results().values()]
+        assert [end for end in ends if 7.0 < end < 31.0] == []
+        assert len([end for end in ends if end > 31.0]) > 5
 
     def test_is_over_when_the_run_is_ended(self) -> None:
         run = cluster(tree(TWO_RELAYS, limits=SLOW), sleeper(5.0))

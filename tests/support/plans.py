@@ -12,9 +12,10 @@ from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import CascadeOptions, Orders
+from nile.cascade.pace import Pace
 from nile.cascade.tree import Tree
 from nile.controller.prepare import plan_login
-from nile.options import ExecOptions, Kex, Limits, Signing, SshClient, Timeouts
+from nile.options import ExecOptions, Kex, Limits, Pacing, Signing, SshClient, Timeouts
 from nile.topology.model import HostSpec, Plan, PlanNode
 from nile.transport.base import ResolvedLogin
 
@@ -34,7 +35,8 @@ def _orders(children: int) -> tuple[Orders, Tree]:
     tree = Tree(plan, {name: rank for rank, name in enumerate(names)})
     for host in tree.hosts.values():
         host.permitted = True
-    return Orders(plan, options, tree), tree
+    pace = Pace(Pacing(plan.limits.parallel, None, False), known=True)
+    return Orders(plan, options, tree, pace), tree
 
 
 def _login(name: str) -> ResolvedLogin:
