@@ -8,7 +8,7 @@ so that `import nile` costs the command line nothing.
 TYPE_CHECKING = False  # to have that of typing, typing would be loaded
 if TYPE_CHECKING:
     from nile import errors, events
-    from nile.api import Run, RunEvent, run
+    from nile.api import Run, RunEvent, Script, run
     from nile.errors import NileError
     from nile.events import (
         Code,
@@ -42,6 +42,7 @@ __all__ = [
     "RunEnded",
     "RunEvent",
     "RunStarted",
+    "Script",
     "Verdict",
     "__version__",
     "errors",
@@ -49,7 +50,13 @@ __all__ = [
     "run",
 ]
 
-_MODULES = {"Run": "nile.api", "RunEvent": "nile.api", "run": "nile.api", "NileError": "nile.errors"}
+_MODULES = {
+    "Run": "nile.api",
+    "RunEvent": "nile.api",
+    "Script": "nile.options",
+    "run": "nile.api",
+    "NileError": "nile.errors",
+}
 
 
 if not TYPE_CHECKING:  # for whom a name that is not above is an error

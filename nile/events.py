@@ -98,9 +98,9 @@ class RunStarted:
     relays: tuple[str, ...]
     at: float
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the command is given beside its line (see `nile.options.Outfit.told`)."""
-    script: bytes = b""
-    """The contents of the script, if it is one: for the store."""
+    """What the command is given beside its line (see `nile.options.ExecOptions.told`)."""
+    scripts: Mapping[str, bytes] = field(default_factory=dict)
+    """The contents of scripts that are run, by their SHA-256 in hexadecimal: for the store."""
     commands: Mapping[str, str] = field(default_factory=dict)
     """What each host runs, where they don't all run the same."""
 

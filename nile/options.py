@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -167,13 +168,27 @@ class Script:
     size: int = 0
 
     @classmethod
-    def of(cls, name: str, text: bytes, args: tuple[str, ...] = ()) -> Script:
+    def of(cls, name: str, text: bytes, args: Sequence[str] = ()) -> Script:
         """With its hash and size, by which it is known where it isn't at hand."""
-        return cls(name, text, args, hashlib.sha256(text).hexdigest(), len(text))
+        return cls(name, text, tuple(args), hashlib.sha256(text).hexdigest(), len(text))
+
+    @property
+    def called(self) -> str:
+        """What people know it by, with its arguments."""
+        return shlex.join((self.name, *self.args))
 
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
         return {"name": self.name, "size": self.size, "sha256": self.sha256, "args": list(self.args)}
+
+
+NO_SCRIPTS: Mapping[str, Script] = MappingProxyType({})
+Task = str | Script
+"""What a host runs: a line for its login shell, or a script."""
+
+
+def _distinct(scripts: Iterable[Script]) -> tuple[Script, ...]:
+    return tuple({(each.sha256, each.name, each.args): each for each in scripts}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +246,8 @@ class ExecOptions:
     outfit: Outfit = field(default_factory=Outfit)
     per_host: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
     """The line of each asked host, where they aren't all the same: `command` is what they are called then."""
+    scripts: Mapping[str, Script] = field(default_factory=lambda: NO_SCRIPTS)
+    """Of these a host runs its script, and the line in `per_host` is what that is called, for people."""
     batch: int | None = None
     """Start on so many at a time, and on the next ones once all of these have their verdicts."""
     canary: int | None = None
@@ -244,8 +261,42 @@ class ExecOptions:
     scratch_bytes: int = 1 << 30
     """What the command's scratch may take on each host."""
 
+    @classmethod
+    def by_host(cls, tasks: Mapping[str, Task]) -> dict[str, Any]:
+        """The fields by which each of these hosts runs its own."""
+        lines = {host: task.called if isinstance(task, Script) else task for host, task in tasks.items()}
+        count = len(set(lines.values()))
+        return {
+            "command": f"{count} command{'s' * (count > 1)} (--per-host)",
+            "per_host": lines,
+            "scripts": {host: task for host, task in tasks.items() if isinstance(task, Script)},
+        }
+
     @property
     def held(self) -> bool:
         """Does a host start only when the root says so? Else it does as soon as it is reached."""
         bounds = (self.fanout, self.batch, self.canary, self.max_failures)
         return self.disruptive or any(bound is not None for bound in bounds)
+
+    def tasks(self) -> dict[Task, list[str]]:
+        """The hosts that run each, where they don't all run the same."""
+        found: dict[Task, list[str]] = {}
+        for host, line in self.per_host.items():
+            found.setdefault(self.scripts.get(host, line), []).append(host)
+        return found
+
+    @property
+    def outfitted(self) -> bool:
+        """Is more than a line run anywhere?"""
+        return self.outfit != Outfit() or bool(self.scripts)
+
+    def all_scripts(self) -> tuple[Script, ...]:
+        """Those that hosts run, each once."""
+        alone = self.outfit.script
+        return _distinct([*([alone] if alone else []), *self.scripts.values()])
+
+    def told(self) -> dict[str, Any]:
+        """What the command is given beside its line, as JSON has it (docs/reference/json.md)."""
+        tasks = self.tasks().items() if self.scripts else ()
+        own = [task.told() | {"hosts": hosts} for task, hosts in tasks if isinstance(task, Script)]
+        return self.outfit.told() | ({"scripts": own} if own else {})

@@ -87,6 +87,79 @@ def test_the_same_without_an_event_loop(nile: Nile) -> None:
     assert not (nile.state / "nile" / "runs.db").exists(), "nothing was to be recorded"
 
 
+@pytest.mark.lab
+def test_scripts_and_what_each_host_runs(nile: Nile, tmp_path: Path) -> None:
+    (tmp_path / "tell.sh").write_text('echo "$NILE_HOST $# $1"; exit 3')
+    (tmp_path / "commands.yaml").write_text("h001: {script: tell.sh, args: ['a b']}\ndefault: echo other\n")
+    told = run_script(
+        nile,
+        """
+        import json, pathlib, sys
+        here = pathlib.Path(sys.argv[1])
+
+        def outcome(*args, **how):
+            out, ends = {}, {}
+            for event in nile.run(*args, routes=ROUTES, **how):
+                match event:
+                    case nile.HostOutput(host, "stdout", _, data):
+                        out[host] = out.get(host, "") + data.decode()
+                    case nile.HostResult(host, _, rc):
+                        ends[host] = [rc, event.command, out.get(host)]
+            return ends
+
+        memory = nile.Script.of("memory.py", b"import sys; print(sys.argv[1:])", ["x"])
+        print(json.dumps([
+            outcome("h001", script=here / "tell.sh", args=["a  b"]),
+            outcome("h001", script=memory),
+            outcome(per_host={"h001": memory, "h[002-003]!h002": "echo mine"}, fanout=1),
+            outcome(["h001", "h002"], per_host=here / "commands.yaml"),
+            outcome("h[001-002]", per_host={"h001": "echo one", "default": "echo two"}),
+        ]))
+        """,
+        str(tmp_path),
+    )
+    assert told == [
+        {"h001": [3, "", "h001 1 a  b\n"]},
+        {"h001": [0, "", "['x']\n"]},
+        {"h001": [0, "memory.py x", "['x']\n"], "h003": [0, "echo mine", "mine\n"]},
+        {"h001": [3, "tell.sh 'a b'", "h001 1 a b\n"], "h002": [0, "echo other", "other\n"]},
+        {"h001": [0, "echo one", "one\n"], "h002": [0, "echo two", "two\n"]},
+    ]
+    newest = in_scripts_words(nile, "runs", "--json")
+    assert [run["command"] for run in newest[-2:]] == ["memory.py x", "tell.sh 'a  b'"]
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "says"),
+    [
+        ({}, "command", "no command given"),
+        ({"command": " "}, "command", "no command given"),
+        ({"command": "a", "script": "b"}, "script", "can't go together"),
+        ({"script": "b", "per_host": {"h001": "a"}}, "per_host", "can't go together"),
+        ({"command": "a", "args": ["b"]}, "args", "only a script from a file"),
+        ({"script": "/no/such/file"}, "script /no/such/file", "No such file"),
+        ({"script": "-"}, "script", "standard input"),
+        ({"script": api.Script.of("s", b"")}, "script", "there is nothing in it"),
+        ({"per_host": {"h001": ""}}, "per_host['h001']", "no command given"),
+        ({"per_host": {"h[1-": "a"}}, "per_host['h[1-']", ""),
+        ({"per_host": {"h001": "a", "h[001-002]": "b"}}, "per_host", "h001 is in 'h[001-002]' and in 'h001'"),
+        ({"per_host": {"h002": "a"}, "hosts": "h001"}, "per_host", "it has no command for h001"),
+        ({"per_host": {"default": "a"}}, "hosts", "no hosts given"),
+        ({"command": "x" * (1 << 17)}, "command", "longer than hosts can take"),
+    ],
+)
+def test_what_can_not_be_run_is_said_by_the_first_step(
+    what: dict[str, Any], where: str, says: str, tmp_path: Path
+) -> None:
+    routes = tmp_path / "nile.yaml"
+    routes.write_text("version: 1\ngroups:\n  all: h[001-003]\n")
+    what = {"hosts": () if "per_host" in what else "h001", **what}
+    with pytest.raises(api.errors.UsageError) as caught:
+        next(iter(api.run(**what, routes=routes, store=False)))
+    assert says in str(caught.value)
+    assert (caught.value.where, bool(caught.value.remedy)) == (where, True)
+
+
 LEAVING = {
     "async, by break": """
         async def main():

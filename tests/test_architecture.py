@@ -70,7 +70,7 @@ PURE_PATHS = [
 # Its chance comes from seeds.
 SEEDED_PATHS = sorted((NILE / "simulation").rglob("*.py"))
 # The one place in topology that touches a disk.
-FILE_READERS: frozenset[str] = frozenset()
+FILE_READERS = frozenset({"topology/scriptfile.py"})
 
 
 def _name(path: Path) -> str:

@@ -24,6 +24,7 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
     """What starts the command of this plan, called as `nile.agent.processes.spawn` is."""
     job = plan["shared"]["job"]
     outfit = job["outfit"]
+    script = plan["node"]["script"] or outfit["script"]  # its own, or everybody's
 
     def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
         line = argv[2]
@@ -34,12 +35,12 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
     def spawn_script(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
         from nile.agent.script import Script
 
-        given = outfit["script"]
+        given = script
         if outfit["subst"]:
             by = words(plan["node"], env)
             given = dict(given, args=[substitute(arg, by, plain=False) for arg in given["args"]])
-        script, pid = Script(agent, given, outfit["sandbox"]), 0
-        seen = (["/bin/sh", "-c", argv[2]] if argv[2] else []) + script.argv
+        runs, pid = Script(agent, given, outfit["sandbox"]), 0
+        seen = (["/bin/sh", "-c", argv[2]] if argv[2] else []) + runs.argv
         try:
             pid = start(seen[0], seen, dict(env, NILE_SCRIPT=given["name"]), fds)
         except OSError as error:
@@ -47,7 +48,7 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
                 error.filename = "--script: its interpreter %s" % seen[0]
             raise
         finally:
-            script.over(pid > 0)
+            runs.over(pid > 0)
         return pid
 
     def start(path: str, seen: "List[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
@@ -65,7 +66,7 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
 
         return forked.spawn(path, seen, env, fds, processes.IGNORED, ready)
 
-    return spawn_script if outfit["script"] else spawn
+    return spawn_script if script else spawn
 
 
 def environment(outfit: "Dict[str, Any]", env: "Dict[str, str]") -> "Dict[str, str]":

@@ -192,6 +192,7 @@ class Relay:
         child = self.children.get(body["child"])
         if child is not None and child.epoch == body["epoch"]:
             child.permitted = True
+            child.entry.update(body.get("own", {}))
             self._queue.append(child)
         return self._fill(now)
 
@@ -306,6 +307,7 @@ class Relay:
         child.deadline = None
         node = {key: value for key, value in child.entry.items() if key != "login"}
         plan = wire.dumps({"shared": self._shared, "node": node})
+        child.entry.update(line="", script=None)  # which may be long, and is wanted no more
         assert child.link is not None
         child.link.send(wire.Frame(wire.PLAN, 0, child.epoch, (), plan))
         hello = wire.Frame(wire.HELLO, child.id, child.epoch, (), frame.body)

@@ -270,12 +270,9 @@ class Healer:
         if parent is not None:
             places.took(host, parent)
             yield Place(host, parent, self._connect_s(trouble))
-        elif (spare := places.spare(host)) is not None:
+        elif (call := self._call(host, places)) is not None:
             self._homeless = True
-            yield CallUp(spare)
-        elif (gateway := self._needed_in_pause(host, places)) is not None:
-            self._homeless = True
-            yield CallIn(gateway)
+            yield call
         elif host.absence or (places.hope(host) and t <= self._since_s(trouble) + self._outlives_s):
             self._homeless = True
         else:
@@ -329,12 +326,18 @@ class Healer:
         """Does a pause keep it back? A leaf that is to be its relay then may not know of the pause."""
         return self._paused and not host.urgent
 
-    def _needed_in_pause(self, host: Host, places: Places) -> Host | None:
-        """A gateway that the pause would keep from those whose agents wait to be adopted."""
+    def _call(self, host: Host, places: Places) -> CallUp | CallIn | None:
+        """A gateway that a host needs to which nobody has a way: a spare one, or one that a pause keeps back.
+
+        The latter only where an agent waits to be adopted.
+        """
+        if (spare := places.spare(host)) is not None:
+            return CallUp(spare)
         if not self._paused:
             return None
         waits = host.called or any(each.was_here and not each.ended for each in self._tree.below(host))
-        return places.kept_back(host) if waits else None
+        gateway = places.kept_back(host) if waits else None
+        return CallIn(gateway) if gateway is not None else None
 
     def _since_s(self, trouble: _Trouble) -> float:
         """Since when somebody looks for it: a pause that kept it back is left out."""
@@ -397,9 +400,9 @@ class Healer:
                 yield Place(host, parent)
                 continue
             todo += host.children
-            if (spare := places.spare(host)) is not None:
+            if (call := self._call(host, places)) is not None:
                 self._homeless = True
-                yield CallUp(spare)
+                yield call
         if count and relay.id not in self._moved:
             yield Moved(relay, count, code)
         if count or code is not None:

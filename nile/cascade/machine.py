@@ -47,6 +47,7 @@ from nile.cascade.permits import Permits
 from nile.cascade.placing import PENDING
 from nile.cascade.reins import Reins
 from nile.cascade.stdin import StdinBroadcast
+from nile.cascade.tasks import Tasks
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement, integer, text, told
 from nile.cascade.work import Work
@@ -67,8 +68,9 @@ class Cascade:
         self._plan = plan
         self._options = options
         self._tree = Tree(plan, {name: rank for rank, name in enumerate(options.hosts)})
-        self._reins = Reins(plan, options, self._tree)
-        self._orders = Orders(plan, options, self._tree, self._reins.pace)
+        tasks = Tasks(options.exec)
+        self._reins = Reins(plan, options, self._tree, tasks)
+        self._orders = Orders(plan, options, self._tree, self._reins.pace, tasks)
         self._begun = 0.0
         self._beat = 0
         heritage = options.heritage
@@ -179,7 +181,6 @@ class Cascade:
         heritage = self._options.heritage
         self._begun = now - (heritage.elapsed_s if heritage else 0.0)
         relays = tuple(node.host for node in self._plan.nodes if not node.asked)
-        outfit = self._options.exec.outfit
         started = RunStarted(
             run=self._options.run,
             command=self._options.exec.command,
@@ -187,8 +188,8 @@ class Cascade:
             hosts=self._options.hosts,
             relays=relays,
             at=self._options.started_at,
-            settings=outfit.told(),
-            script=outfit.script.text if outfit.script else b"",
+            settings=self._options.exec.told(),
+            scripts={script.sha256: script.text for script in self._options.exec.all_scripts()},
             commands=self._options.exec.per_host,
         )
         if heritage:

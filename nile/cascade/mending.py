@@ -145,6 +145,8 @@ class Mender:
         return [Publish(Notice("it is called up as a gateway: the others can't be reached", host.name))]
 
     def _call_in(self, host: Host, t: float) -> list[Action]:
+        if host.called_s == t:
+            return []
         host.called_s, host.held = t, True
         if host.contact is Contact.WAITING:  # below a parent that may not be there yet
             self.healer.lost(host, Code.PARENT, "a pause kept it back", t)
@@ -240,6 +242,7 @@ class Mender:
         """No start got through to it, and none will: it waits for its turn, as if it had had none."""
         host.may_have_started, host.start_s, host.start_in = False, None, 0
         host.leaving, host.absence = False, None
+        host.held = True
         self._starts.give_back(host)
         self._starts.offer(host.turn, host)
 

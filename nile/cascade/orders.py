@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +12,11 @@ from nile.cascade.actions import Action, Adopt, Send
 from nile.cascade.heritage import Heritage
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.pace import Pace
+from nile.cascade.tasks import Tasks, script_body
 from nile.cascade.tree import Tree
 from nile.cascade.work import Job, Worker
 from nile.events import Code
-from nile.options import ExecOptions, OnOrphan, Outfit, Script
+from nile.options import ExecOptions, OnOrphan, Outfit
 from nile.topology.model import ROOT_ID, Plan
 
 WINDOW = 256 * 1024
@@ -24,9 +24,6 @@ WINDOW = 256 * 1024
 FIRST_S = 1.0
 FIRST = f"sleep {FIRST_S:g}; "
 """The shell does that before a command that may cut the host off: the word that it began gets through."""
-
-EXEC = 'exec "$0" "$@"'
-"""The line by which a shell becomes a script's interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +49,16 @@ class CascadeOptions:
     command_code: Mapping[str, bytes] = field(default_factory=dict)
     """What an agent needs for this command: sources by the names of their modules."""
 
-    @property
-    def held(self) -> bool:
-        """Does a host start only when this root says so? Whoever another root had logged in to waits for it."""
-        return self.exec.held or self.heritage is not None
-
 
 class Orders:
     """Frames of the root for the tree as it is now."""
 
-    def __init__(self, plan: Plan, options: CascadeOptions, tree: Tree, pace: Pace) -> None:
+    def __init__(self, plan: Plan, options: CascadeOptions, tree: Tree, pace: Pace, tasks: Tasks) -> None:
         self._plan = plan
         self._options = options
         self._tree = tree
         self._pace = pace
+        self._tasks = tasks
 
     def shared(self) -> dict[str, Any]:
         """The part of the plan that is the same for every node; times in seconds, the window in bytes."""
@@ -86,23 +79,16 @@ class Orders:
             "parallel": self._plan.limits.parallel,
             "paused": False,
             "job": {
-                "command": f"{first}{worker.command if worker else self._line()}",
+                "command": f"{first}{worker.command if worker else self._tasks.line()}",
                 "timeout": None if timeouts.command_s is None else timeouts.command_s + first_s,
                 "leftover": what.leftover.value,
                 "scratch": what.scratch_bytes,
                 "stdin": what.stdin or worker is not None,
                 "program": worker.program if worker else b"",
                 "code": dict(self._options.command_code),
-                "outfit": None if what.outfit == Outfit() else outfit_body(what.outfit),
+                "outfit": outfit_body(what.outfit) if what.outfitted else None,
             },
         }
-
-    def _line(self) -> str:
-        """What all login shells read; of a script, which none reads, only what comes before it."""
-        what = self._options.exec
-        if what.per_host:
-            return ""
-        return what.command if what.outfit.script is None else EXEC if what.disruptive else ""
 
     def entry(self, host: Host) -> dict[str, Any]:
         """One host's part of the plan, for whoever logs in to it (see nile.agent.relay).
@@ -123,7 +109,7 @@ class Orders:
             "group": " ".join(groups[:1]),
             "groups": " ".join(groups),
             "asked": host.node.asked,
-            "line": self._options.exec.per_host.get(host.name, ""),
+            **self._tasks.with_plan(host.name, permitted=host.permitted),
             "hold": host.held,
             "again": host.was_here or host.called,
             "have": dict(host.received),
@@ -147,6 +133,11 @@ class Orders:
         """A frame for one node, as the tree is now."""
         epoch = self._tree[node_id].epoch if node_id else 0
         return Send(Frame(kind, 0, epoch, self._tree.route(node_id), body))
+
+    def permit(self, host: Host) -> Send:
+        """Have its parent begin with the login, of which it knows all else."""
+        body = {"child": host.id, "epoch": host.epoch, **self._tasks.with_permit(host.name)}
+        return self.send(self._tree.link_parent(host), wire.PERMIT, body)
 
     def start(self, host: Host, t: float) -> Send:
         """Have it start its command; where it was told before, it does nothing."""
@@ -190,8 +181,3 @@ def outfit_body(outfit: Outfit) -> dict[str, Any]:
         "script": script_body(outfit.script) if outfit.script else None,
         "sandbox": outfit.sandbox and outfit.sandbox.value,
     }
-
-
-def script_body(script: Script) -> dict[str, Any]:
-    """What nile.agent.script is told."""
-    return {"name": script.name, "data": zlib.compress(script.text, 9), "args": list(script.args)}

@@ -1,10 +1,11 @@
 """How fast a run under way goes on, as its user sets it: logins of each node, commands, a pause. Pure.
 
 Every relay is told (PACE), and again with each heartbeat, for those that are attached
-meanwhile; one that becomes a relay hears of it with the first host that it gets. A pause keeps back hosts that nobody was at. Who was
-there is logged in to again however paused the run is: an agent that lost its link
-waits for that, and its lease goes on. So are gateways: those that run no command, and
-any that is the only way left to such an agent, which starts its own after the pause.
+meanwhile; one that becomes a relay hears of it with the first host that it gets. A
+pause keeps back hosts that nobody was at. Who was there is logged in to again however
+paused the run is: an agent that lost its link waits for that, and its lease goes on.
+So are gateways: those that run no command, and any that is the only way left to such
+an agent, which starts its own after the pause.
 """
 
 from __future__ import annotations

@@ -44,8 +44,7 @@ class Permits:
         actions: list[Action] = []
         for host in self._logins.grant():
             host.permitted = True
-            permit = {"child": host.id, "epoch": host.epoch}
-            actions.append(self._orders.send(self._tree.link_parent(host), wire.PERMIT, permit))
+            actions.append(self._orders.permit(host))
         return actions + [self._orders.start(host, t) for host in self._starting()]
 
     def _starting(self) -> list[Host]:

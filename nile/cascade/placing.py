@@ -93,7 +93,7 @@ class Places:
         return next((each for each in able if not (each.called and each.contact is Contact.NONE)), None)
 
     def _under_way(self, host: Host) -> bool:
-        """Is it being logged in to, or next in turn with somebody who is there, whom no pause keeps from it?"""
+        """Is somebody at it, or will be in his turn, whom no pause keeps from it?"""
         if host.contact is Contact.WAITING:
             return host.urgent and (host.parent == ROOT_ID or self._tree.attached(host.parent))
         return host.contact is Contact.LOGIN

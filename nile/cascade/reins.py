@@ -13,6 +13,7 @@ from nile.cascade.mending import Mender
 from nile.cascade.orders import CascadeOptions
 from nile.cascade.pace import Pace
 from nile.cascade.slots import Slots
+from nile.cascade.tasks import Tasks
 from nile.cascade.tree import Tree
 from nile.events import Notice
 from nile.options import Pacing
@@ -22,7 +23,7 @@ from nile.topology.model import Plan
 class Reins:
     """`slots` are those for logins and those for starts. Nothing of it matters once the run is to end."""
 
-    def __init__(self, plan: Plan, options: CascadeOptions, tree: Tree) -> None:
+    def __init__(self, plan: Plan, options: CascadeOptions, tree: Tree, tasks: Tasks) -> None:
         self._options = options.exec
         self._tree = tree
         paused = options.heritage is not None and options.heritage.paused
@@ -30,9 +31,9 @@ class Reins:
         self.pace = Pace(now, known=options.heritage is None)
         self.caution = Caution(options.exec, plan, options.hosts, tree, self.pace)
         for host in tree.hosts.values():
-            host.held = options.held
+            host.held = options.exec.held
         self._starts = start_slots(options.exec, plan, tree, self.caution)
-        self.slots = (Slots(plan.limits.logins, self.pace), self._starts)
+        self.slots = (Slots(tasks.logins(plan.limits.logins), self.pace), self._starts)
         self._excused = False
 
     def inherit(self, mender: Mender, t: float) -> list[Action]:

@@ -47,13 +47,14 @@ def command(run: str, env: tuple[str, ...], **given: Any) -> int:
     it. Nothing runs twice, and nothing that was printed is lost; `nile logs` has all of it.
     """
     from nile.controller import check_attachable
+    from nile.store.handover import with_scripts
 
     check_showing(given)
     screen = recorded.screen()
     with recorded.open_store() as store:
         record = store.run(run)
         handover = with_variables(check_attachable(store, record, time.time()), variables(env), record.run)
-        handover = _with_script(handover, store, record)
+        handover = replace(handover, exec=with_scripts(handover.exec, store.with_text))
         return _go_on(screen, store, record, handover, given)
 
 
@@ -71,14 +72,6 @@ def with_variables(handover: Handover, env: Mapping[str, str], run: str) -> Hand
         remedy = f"leave it out: `nile show {run}` names those that it has"
         raise UsageError(f"its command has no variable {min(strange)}", where=f"run {run}", remedy=remedy)
     return replace(handover, exec=replace(handover.exec, outfit=replace(outfit, env=dict(env))))
-
-
-def _with_script(handover: Handover, store: Store, record: RunRecord) -> Handover:
-    outfit = handover.exec.outfit
-    if outfit.script is None:
-        return handover
-    whole = replace(outfit, script=replace(outfit.script, text=store.script(record)))
-    return replace(handover, exec=replace(handover.exec, outfit=whole))
 
 
 def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, given: dict[str, Any]) -> int:

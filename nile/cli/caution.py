@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -159,9 +159,13 @@ def begin(chosen: Selection, options: ExecOptions, given: dict[str, Any], *, eve
 
 
 def _confirmed(chosen: Selection, options: ExecOptions) -> bool:
+    from nile.cli.ending import visible
     from nile.cli.question import Question
     from nile.report import heading
 
+    if options.per_host:
+        for line in _what(options):
+            click.echo(visible(line), err=True)
     text = f"{options.command}: on {heading(chosen.hosts)}"
     question = Question(text, 0, lambda words: click.echo(words, nl=False, err=True))
     while (said := question.answer()) is None:
@@ -172,13 +176,20 @@ def _confirmed(chosen: Selection, options: ExecOptions) -> bool:
 def _show(chosen: Selection, options: ExecOptions, going_first: tuple[str, ...], *, as_json: bool) -> None:
     from nile.cli import planned
     from nile.cli.ending import visible
+    from nile.options import Script
     from nile.report import heading
     from nile.topology.predict import predict
 
     prediction = predict(chosen.plan, planned.T_SSH_S, planned.T_NILE_S)
     if as_json:
         shown = {"dry_run": True, "command": options.command, "asked": list(chosen.hosts)}
-        more = {"canaries": list(going_first), "max_failures": options.max_failures}
+        more: dict[str, Any] = {"canaries": list(going_first), "max_failures": options.max_failures}
+        if options.per_host:
+            more["commands"] = [
+                {"hosts": hosts, "command": task.called if isinstance(task, Script) else task}
+                | ({"script": task.told()} if isinstance(task, Script) else {})
+                for task, hosts in options.tasks().items()
+            ]
         click.echo(json.dumps(planned.as_dict(chosen, prediction) | shown | more))
         return
     click.echo(chosen.routes.describe(), err=True)
@@ -187,7 +198,27 @@ def _show(chosen: Selection, options: ExecOptions, going_first: tuple[str, ...],
     for line in _how(options, going_first):
         click.echo(line)
     click.echo(f"on: {heading(chosen.hosts)}")
-    click.echo(f"command: {visible(options.command)}")
+    for line in _what(options):
+        click.echo(visible(line))
+
+
+def _what(options: ExecOptions) -> Iterator[str]:
+    """What is run: where hosts don't all run the same, each command behind the set of those that run it."""
+    from nile.options import Script
+    from nile.report import heading
+    from nile.topology.amounts import size
+
+    if not options.per_host:
+        yield f"command: {options.command}"
+        return
+    yield f"{options.command}:"
+    for task, hosts in options.tasks().items():
+        if isinstance(task, Script):
+            yield f"{heading(hosts)}: {task.called} (script, {size(task.size)}, sha256 {task.sha256})"
+            continue
+        first, *more = task.strip("\n").splitlines()
+        yield f"{heading(hosts)}: {first}"
+        yield from (f"    {line}" for line in more)
 
 
 def _how(options: ExecOptions, going_first: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +106,8 @@ Examples:
 @click.option(
     "--per-host",
     metavar="FILE",
-    help="A YAML file of host sets and their commands, in place of a command; without -w, -g and -a the "
-    "hosts are those that it names.",
+    help="A YAML file of host sets and their commands or scripts, in place of a command; without -w, -g and "
+    "-a the hosts are those that it names.",
 )
 @cautious_options
 @click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
@@ -142,6 +141,8 @@ def _what(
     """The hosts, and what they run; raises UsageError."""
     from dataclasses import replace
 
+    from nile.options import ExecOptions
+
     for other, reads in (("--stdin", given["stdin"]), ("--script -", given["script"] == "-")):
         if reads and "-" in selection.hostfiles:
             remedy = "put the hosts into a file, or the input"
@@ -150,14 +151,13 @@ def _what(
         from nile.cli.perhost import choose, refuse_others
 
         refuse_others(given, words)
-        chosen, lines = choose(selection, given["per_host"])
-        for line in set(lines.values()):
+        chosen, tasks = choose(selection, given["per_host"])
+        for line in {task for task in tasks.values() if isinstance(task, str)}:
             _check_length(line, given)
-        count = len(set(lines.values()))
-        name = f"{count} command{'s' * (count > 1)} (--per-host)"
-        return chosen, replace(options(name, given, len(chosen.hosts)), per_host=lines)
+        fields = ExecOptions.by_host(tasks)
+        return chosen, replace(options(fields["command"], given, len(chosen.hosts)), **fields)
     given["script"] = script = _script(given, words)
-    line = shlex.join((script.name, *words)) if script else " ".join(words)
+    line = script.called if script else " ".join(words)
     if not line.strip():
         raise UsageError("no command given", remedy="write it behind --, as in: nile exec -a -- uptime")
     if script is None:
@@ -167,8 +167,8 @@ def _what(
 
 
 def _script(given: dict[str, Any], words: tuple[str, ...]) -> Script | None:
-    from nile.cli.scripts import STDIN, read_script
     from nile.options import Script
+    from nile.topology.scriptfile import STDIN, read_script
 
     if given["script"] is None or isinstance(given["script"], Script):  # of a run that is tried again
         return given["script"]
@@ -227,9 +227,11 @@ def _check_length(line: str, given: dict[str, Any]) -> None:
 
 def _check_words(chosen: Selection, options: ExecOptions) -> None:
     if options.outfit.subst:
-        script = options.outfit.script
-        lines = set(options.per_host.values()) or [options.command]
-        check_substitution(script.args if script else lines, chosen.plan, plain=script is None)
+        for script in options.all_scripts():
+            check_substitution(script.args, chosen.plan, plain=False)
+        own = {line for host, line in options.per_host.items() if host not in options.scripts}
+        alone = {options.command} if not (options.per_host or options.outfit.script) else set()
+        check_substitution(own | alone, chosen.plan)
 
 
 def _leftover(given: dict[str, Any]) -> Leftover:

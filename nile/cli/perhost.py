@@ -12,6 +12,7 @@ from nile.errors import UsageError
 
 if TYPE_CHECKING:
     from nile.cli.common import Selection, SelectionOptions
+    from nile.options import Task
 
 OPTION = "--per-host"
 
@@ -24,12 +25,14 @@ def refuse_others(given: Mapping[str, Any], words: tuple[str, ...]) -> None:
             raise UsageError(f"{what} and {OPTION} can't go together", where=OPTION, remedy=remedy)
 
 
-def choose(selection: SelectionOptions, source: str | Mapping[str, str]) -> tuple[Selection, dict[str, str]]:
-    """The hosts of a run, and the line of each. Without options that choose, they are those of the file.
+def choose(
+    selection: SelectionOptions, source: str | Mapping[str, Task]
+) -> tuple[Selection, dict[str, Task]]:
+    """The hosts of a run, and what each runs. Without options that choose, they are those of the file.
 
-    `source` is the file's path, or the lines themselves, of a run that is tried again.
+    `source` is the file's path, or the tasks themselves, of a run that is tried again.
     """
-    from nile.topology.perhost import read_per_host
+    from nile.topology.perhost import read_per_host, read_tasks
 
     if not isinstance(source, str):
         chosen = select(selection)
@@ -39,4 +42,4 @@ def choose(selection: SelectionOptions, source: str | Mapping[str, str]) -> tupl
     if not (selection.everything or selection.groups or selection.hosts or selection.hostfiles):
         selection = replace(selection, hosts=tuple(named))
     chosen = select(selection)
-    return chosen, {host: line.text for host, line in file.of(chosen.hosts, named).items()}
+    return chosen, read_tasks(file.of(chosen.hosts, named), Path(source).parent)

@@ -20,7 +20,7 @@ from nile.cli.again import check_over, choice, enter
 from nile.cli.outfitting import variables
 from nile.errors import UsageError
 from nile.events import Verdict
-from nile.options import Script
+from nile.options import Script, Task
 
 if TYPE_CHECKING:
     from nile.report import Screen
@@ -106,7 +106,7 @@ def _params(store: Store, record: RunRecord, asked: click.Context) -> dict[str, 
     if params["script"]:  # as it was, whatever is in the file by now
         params["script"] = _script(store, record, params["words"])
     if params["per_host"]:
-        params["per_host"] = {host.host: host.command for host in store.hosts(record)}
+        params["per_host"] = _tasks(store, record)
     return params | {"retry_failed": None, "words": first.params["words"]}
 
 
@@ -123,7 +123,17 @@ def _check_variables(record: RunRecord, own: dict[str, Any]) -> None:
 
 
 def _script(store: Store, record: RunRecord, args: tuple[str, ...]) -> Script:
-    return Script.of(record.settings["script"]["name"], store.script(record), args)
+    told = record.settings["script"]
+    return store.with_text(Script(told["name"], b"", args, told["sha256"], told["size"]))
+
+
+def _tasks(store: Store, record: RunRecord) -> dict[str, Task]:
+    """What each host ran, whatever the file says by now."""
+    scripts: dict[str, Script] = {}
+    for told in record.settings.get("scripts", ()):
+        bare = Script(told["name"], b"", tuple(told["args"]), told["sha256"], told["size"])
+        scripts |= dict.fromkeys(told["hosts"], store.with_text(bare))
+    return {host.host: scripts.get(host.host, host.command) for host in store.hosts(record)}
 
 
 def _begun(run: RunRecord, command: click.Command) -> click.Context:

@@ -125,7 +125,7 @@ def _head(run: RunRecord) -> Iterator[tuple[str, str]]:
 
     yield "run", run.run
     yield "command", run.command
-    if script := run.settings.get("script"):
+    for script in run.scripts():
         yield "script", f"{script['name']}, {size(script['size'])}, sha256 {script['sha256']}"
     if words := outfit_words(run.settings):
         yield "with", words

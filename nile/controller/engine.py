@@ -174,7 +174,7 @@ class Engine:
         self._post(self._give, Interrupted(grace_s))
 
     def steer(self, pacing: Pacing) -> str:
-        """Have it go on faster, slower, or not for a while; why that can't be, "" where it can and is done."""
+        """Have it go on faster, slower, or not for a while; why that can't be, "" where it is done."""
         answer: Future[str] = Future()
         self._post(lambda: answer.set_result(self._steered(pacing)))
         try:

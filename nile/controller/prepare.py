@@ -13,7 +13,7 @@ from nile.cascade.tree import Tree
 from nile.controller.engine import Engine, EngineOptions
 from nile.errors import UsageError
 from nile.events import Code, Event
-from nile.options import ExecOptions, Outfit, Signing
+from nile.options import ExecOptions, Signing
 from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, Plan
 from nile.topology.places import cache_directory
@@ -107,7 +107,7 @@ def _command_code(options: ExecOptions, *, worker: bool) -> dict[str, bytes]:
     return kept_command_code(
         cache_directory(),
         feed=options.stdin or worker,
-        outfit=options.outfit != Outfit(),
+        outfit=options.outfitted,
         sandbox=options.outfit.sandbox is not None,
     )
 

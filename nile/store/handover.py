@@ -8,12 +8,12 @@ that a command is given: who goes on with the run gives their values again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from nile.errors import StoreError
-from nile.options import ExecOptions
+from nile.options import ExecOptions, Script
 from nile.topology.model import Plan
 
 
@@ -29,10 +29,11 @@ class Handover:
 
     def dump(self) -> str:
         """As ASCII text; values that are no part of JSON become objects and lists."""
-        outfit = self.exec.outfit
-        script = outfit.script and replace(outfit.script, text=b"")  # the store has it already
-        named = replace(outfit, env=dict.fromkeys(outfit.env, ""), script=script)
-        kept = replace(self, exec=replace(self.exec, outfit=named))
+        named = with_scripts(
+            self.exec, lambda script: replace(script, text=b"")
+        )  # the store has them already
+        outfit = replace(named.outfit, env=dict.fromkeys(named.outfit.env, ""))
+        kept = replace(self, exec=replace(named, outfit=outfit))
         return json.dumps(kept, default=_plain, separators=(",", ":"))
 
     @classmethod
@@ -48,6 +49,16 @@ class Handover:
                 where=where,
                 remedy="it was recorded by another version of Nile, or is damaged",
             ) from error
+
+
+def with_scripts(options: ExecOptions, change: Callable[[Script], Script]) -> ExecOptions:
+    """The same, with each of its scripts changed."""
+    changed = {script: change(script) for script in options.all_scripts()}
+    alone = options.outfit.script
+    outfit = replace(options.outfit, script=changed[alone] if alone else None)
+    return replace(
+        options, outfit=outfit, scripts={host: changed[each] for host, each in options.scripts.items()}
+    )
 
 
 def _plain(value: object) -> dict[str, Any] | list[Any]:

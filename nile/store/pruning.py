@@ -75,12 +75,11 @@ class Pruning:
             self._db.execute("DELETE FROM notice WHERE run = ?", (run.key,))
             self._db.execute("DELETE FROM host WHERE run = ?", (run.key,))
             self._db.execute("DELETE FROM run WHERE id = ?", (run.key,))
-            if script := run.settings.get("script"):
-                self._db.execute(
-                    "DELETE FROM script WHERE sha256 = ?1"
-                    " AND NOT EXISTS (SELECT 1 FROM run WHERE instr(settings, ?1))",
-                    (script["sha256"],),
-                )
+            self._db.executemany(
+                "DELETE FROM script WHERE sha256 = ?1"
+                " AND NOT EXISTS (SELECT 1 FROM run WHERE instr(settings, ?1))",
+                [(script["sha256"],) for script in run.scripts()],
+            )
 
     def shrink_to(self, runs: Sequence[RunRecord], most: float) -> list[RunRecord]:
         """Remove runs, in their order, until what is left takes no more than `most` bytes; those removed."""

@@ -202,9 +202,8 @@ class Recorder:
             tuple(storable(value) for value in values),
         )
         self._run = cursor.lastrowid
-        if event.script:  # each once, whatever it is called
-            row = (event.settings["script"]["sha256"], zlib.compress(event.script))
-            self._db.execute("INSERT OR IGNORE INTO script VALUES (?, ?)", row)
+        scripts = [(sha256, zlib.compress(text)) for sha256, text in event.scripts.items()]
+        self._db.executemany("INSERT OR IGNORE INTO script VALUES (?, ?)", scripts)  # each once
         rows = [(self._run, host, True, storable(event.commands.get(host, ""))) for host in event.hosts]
         rows += [(self._run, host, False, "") for host in event.relays]
         self._db.executemany("INSERT INTO host (run, name, asked, command) VALUES (?, ?, ?, ?)", rows)

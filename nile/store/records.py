@@ -69,7 +69,12 @@ class RunRecord:
     """When its root was seen last, in seconds since the epoch."""
     interrupted: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the command was given beside its line (see `nile.options.Outfit.told`)."""
+    """What the command was given beside its line (see `nile.options.ExecOptions.told`)."""
+
+    def scripts(self) -> list[Mapping[str, Any]]:
+        """The scripts that it ran (see `nile.options.Script.told`)."""
+        alone = self.settings.get("script")
+        return [*([alone] if alone else []), *self.settings.get("scripts", ())]
 
     @property
     def without_verdict(self) -> int:

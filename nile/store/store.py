@@ -6,11 +6,13 @@ import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from nile.errors import UsageError
+from nile.errors import StoreError, UsageError
 from nile.events import Code, HostOutput, HostResult, Leftover, Verdict
+from nile.options import Script
 from nile.store import errors, schema
 from nile.store.blobs import unpacked
 from nile.store.handover import Handover
@@ -114,12 +116,16 @@ class Store:
         ((text,),) = self._rows("SELECT handover FROM run WHERE id = ?", (run.key,))
         return Handover.load(text, str(self.path)) if text else None
 
-    def script(self, run: RunRecord) -> bytes:
-        """The contents of the script that a run ran; nothing where it ran none."""
-        digest = run.settings.get("script", {}).get("sha256", "")
-        rows = self._rows("SELECT data FROM script WHERE sha256 = ?", (digest,))
+    def with_text(self, script: Script) -> Script:
+        """A script of which only name and hash are at hand, with what is in it."""
+        rows = self._rows("SELECT data FROM script WHERE sha256 = ?", (script.sha256,))
+        if not rows:
+            what = f"the contents of the script {script.name} are gone from the store"
+            raise StoreError(
+                what, where=str(self.path), remedy="begin a run anew, with that file: nile exec --script"
+            )
         try:
-            return zlib.decompress(rows[0][0]) if rows else b""
+            return replace(script, text=zlib.decompress(rows[0][0]))
         except zlib.error as error:
             raise errors.damaged(self.path, str(error)) from error
 

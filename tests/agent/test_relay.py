@@ -11,7 +11,7 @@ from nile.agent.child import GONE, LOGIN, UP, WAITING, first_due
 from nile.agent.handshake import Bundle
 from nile.agent.link import BULK_WINDOW
 from nile.agent.relay import MOST_CONTROL, RETRY_FIRST_S, Relay
-from nile.agent.wire import Frame
+from nile.agent.wire import Decoder, Frame
 from tests.support.plans import children, plan_body
 
 Effects = list[tuple[Any, ...]]
@@ -61,7 +61,25 @@ class TestSlots:
         pace = {"parallel": 1, "paused": False}
         assert of(it.adopt([{**first, "pace": pace}, *others], 0.0), "login") == [2]
         it.closed(2, "refused", "", False, 1.0)
-        assert of(it.adopt([{**children(1)[0], "epoch": 2, "pace": {**pace, "paused": True}}], 1.0), "login") == []
+        assert (
+            of(it.adopt([{**children(1)[0], "epoch": 2, "pace": {**pace, "paused": True}}], 1.0), "login")
+            == []
+        )
+
+    def test_what_comes_with_a_permit_goes_into_the_plan_and_is_kept_no_longer(self) -> None:
+        it = relay()
+        (entry,) = children(1)
+        it.adopt([{**entry, "permit": False}], 0.0)
+        own = {"line": "echo x", "script": {"name": "s", "data": b"", "args": []}}
+        permit = wire.dumps({"child": 2, "epoch": 1, "own": own})
+        assert of(it.frame(Frame(wire.PERMIT, 0, 1, (), permit), 1.0), "login") == [2]
+        up(it, 2)
+        link = it.children[2].link
+        assert link is not None
+        plans = [each for each in Decoder(1 << 20).feed(link.pull(2.0)) if each.type == wire.PLAN]
+        node = plans[0].fields()["node"]
+        assert {name: node[name] for name in own} == own
+        assert (it.children[2].entry["line"], it.children[2].entry["script"]) == ("", None)
 
     def test_one_that_is_given_anew_takes_one_slot(self) -> None:
         it = relay(parallel=1)

@@ -13,7 +13,8 @@ import pytest
 from nile.agent import claims, script, wire
 from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code
-from nile.cascade.orders import EXEC, FIRST, outfit_body
+from nile.cascade.orders import FIRST, outfit_body
+from nile.cascade.tasks import EXEC, script_body
 from nile.options import Outfit, Script
 from tests.agent.parent import PYTHONS, Parent, alive, host_environment, wait_until
 
@@ -116,6 +117,13 @@ def test_what_may_cut_the_host_off_waits_a_moment_first(parent: Parent) -> None:
 def test_words_in_arguments_need_no_care(parent: Parent) -> None:
     run(parent, b'printf "%s|" "$@"', "%h's", "100%%", outfit={"subst": True}, host="n 1")
     assert parent.output() == b"n 1's|100%|"
+
+
+def test_a_script_of_its_own_goes_before_everybodys(parent: Parent) -> None:
+    own = script_body(Script.of("own", b'printf "%s|" "$@" "$NILE_SCRIPT"', ["%h"]))
+    begin(parent, b"echo of all", outfit={"subst": True}, host="n1", script=own)
+    assert parent.result()["rc"] == 0
+    assert parent.output() == b"n1|own|"
 
 
 class TestWithoutAFileInMemory:

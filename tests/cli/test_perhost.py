@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -60,6 +61,45 @@ def test_what_failed_runs_its_own_command_again(nile: Nile, commands: Path) -> N
     commands.write_text("h004: echo changed\n")
     again = nile.command("exec", "--retry-failed", "last", "--json")
     assert (again.verdicts, again.stdout_of("h004")) == ({"h004": "failed"}, "two lines\n")
+
+
+def test_scripts_beside_commands(nile: Nile, commands: Path) -> None:
+    """As they were, when what failed runs again."""
+    script = commands.parent / "tell.sh"
+    size = script.write_text('echo "$NILE_HOST: $#, $1"; exit 3\n')
+    commands.write_text(FILE + "h005: {script: tell.sh, args: ['two words', $HOME]}\n")
+    words = ("-w", "h[001-005]", "--per-host", str(commands), "--branches", "2")
+    done = nile.json(*words)
+    assert (done.results["h005"]["rc"], done.stdout_of("h005")) == (3, "h005: 2, two words\n")
+    assert (done.verdicts["h001"], done.stdout_of("h001")) == ("ok", "web web\n")
+    assert done.results["h005"]["command"] == "tell.sh 'two words' '$HOME'"
+    (told,) = done.events[0]["settings"]["scripts"]
+    assert (told["name"], told["args"], told["hosts"]) == ("tell.sh", ["two words", "$HOME"], ["h005"])
+    assert f"script    tell.sh, {size} bytes, sha256 {told['sha256']}\n" in nile.command("show", "last").out
+    script.write_text("echo another one\n")
+    again = nile.command("exec", "--retry-failed", "last", "--json")
+    assert again.verdicts == {"h004": "failed", "h005": "failed"}
+    assert again.verdicts == {"h004": "failed", "h005": "failed"}
+    assert (again.stdout_of("h004"), again.stdout_of("h005")) == ("two lines\n", "h005: 2, two words\n")
+
+
+def test_a_dry_run_shows_what_each_would_run(nile: Nile, commands: Path) -> None:
+    (commands.parent / "tell.sh").write_text("true\n")
+    commands.write_text(FILE + "h[005-006]: {script: tell.sh, args: [x]}\n")
+    words = ("-w", "h[001-007]", "--per-host", str(commands), "--dry-run")
+    said = nile.exec(*words).out
+    sha256 = hashlib.sha256(b"true\n").hexdigest()
+    for block in (
+        "4 commands (--per-host):\n",
+        'h[001-003] (3): echo "web $NILE_GROUP"\n',
+        'h004 (1): echo "two lines"\n    exit 3\n',
+        f"h[005-006] (2): tell.sh x (script, 5 bytes, sha256 {sha256})\n",
+        "h007 (1): echo other\n",
+    ):
+        assert block in said
+    told = json.loads(nile.exec(*words, "--json").out)["commands"]
+    assert told[1] == {"hosts": ["h004"], "command": 'echo "two lines"\nexit 3\n'}
+    assert (told[2]["command"], told[2]["script"]["sha256"]) == ("tell.sh x", sha256)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from nile.cli.attach import _with_script
-from nile.cli.scripts import MOST_BYTES, read_script
-from nile.errors import UsageError
+from nile.errors import StoreError, UsageError
 from nile.lab import Lab
-from nile.options import ExecOptions, Outfit
+from nile.options import ExecOptions, Outfit, Script
 from nile.store import FILE_NAME, Handover, RunContext, Store
+from nile.store.handover import with_scripts
+from nile.topology.scriptfile import MOST_BYTES, read_script
 from tests.cli.test_outfitting import plan
 from tests.cluster.running import Nile
 from tests.store import sample
@@ -59,21 +59,33 @@ def test_the_longest_one_and_what_is_known_of_it(tmp_path: Path) -> None:
 
 
 def test_another_root_has_the_script_from_the_store(tmp_path: Path) -> None:
+    """That of all hosts, and those that only some of them run."""
     (tmp_path / "s").write_bytes(PYTHON)
-    options = ExecOptions("s", outfit=Outfit(script=read_script(str(tmp_path / "s"), ("x",))))
+    own = Script.of("own", b"true", ["y"])
+    alone = Outfit(script=read_script(str(tmp_path / "s"), ("x",)))
+    options = ExecOptions("s", outfit=alone, per_host={"h001": own.called}, scripts={"h001": own})
     text = Handover(plan(), options, ("h001",)).dump()
     assert "import os" not in text
     with Store(tmp_path / FILE_NAME) as store:
         for run in ("5eed0001", "5eed0002"):
             with store.recorder(RunContext(), text) as recorder:
-                told = options.outfit.told()
-                recorder.record([replace(sample.started(run), settings=told, script=PYTHON)])
+                texts = {script.sha256: script.text for script in options.all_scripts()}
+                recorder.record([replace(sample.started(run), settings=options.told(), scripts=texts)])
         run_of = store.run("last")
-        assert run_of.settings == options.outfit.told()
+        assert run_of.settings == options.told()
+        assert run_of.settings["scripts"] == [own.told() | {"hosts": ["h001"]}]
         kept = store.handover(run_of)
         assert kept is not None
-        assert _with_script(kept, store, run_of).exec == options
-        assert store._rows("SELECT count(*) FROM script", ()) == [(1,)]  # the same one is kept once
+        assert with_scripts(kept.exec, store.with_text) == options
+        assert store._rows("SELECT count(*) FROM script", ()) == [(2,)]  # the same one is kept once
+
+
+def test_a_script_that_the_store_has_lost_is_an_error(tmp_path: Path) -> None:
+    """Else an empty one would be run."""
+    with Store(tmp_path / FILE_NAME) as store, pytest.raises(StoreError) as caught:
+        store.with_text(Script.of("s.sh", b"true"))
+    assert "the script s.sh are gone" in str(caught.value)
+    assert (caught.value.where, bool(caught.value.remedy)) == (str(store.path), True)
 
 
 @pytest.mark.lab
@@ -109,8 +121,7 @@ class TestOnHosts:
 
     def test_the_largest_travels_once_over_each_link(self, nile: Nile, tmp_path: Path) -> None:
         path = tmp_path / "large"
-        text = b'wc -c < "$0"\n: \'' + b"x" * (MOST_BYTES - 20)
-        path.write_bytes(text.ljust(MOST_BYTES - 2, b"x") + b"'\n")
+        path.write_bytes(b'wc -c < "$0"\n'.ljust(MOST_BYTES, b"#"))
         done = nile.json("-w", "h[001-006]", "--branches", "2", "--script", str(path)).all_ok()
         assert {done.stdout_of(host) for host in done.results} == {f"{MOST_BYTES}\n"}
 

@@ -133,17 +133,19 @@ def test_the_newest_run_stays_however_large(tmp_path: Path) -> None:
         assert [each.run for each in store.runs()] == [run]
 
 
-def test_a_script_goes_with_the_last_run_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["script", "scripts"])
+def test_a_script_goes_with_the_last_run_of_it(tmp_path: Path, word: str) -> None:
     path = tmp_path / "runs.db"
-    told = {"script": Script.of("s", b"true").told()}
+    script = Script.of("s", b"true")
+    told = {word: script.told()} if word == "script" else {word: [script.told()]}
     for run in ("5eed0001", "5eed0002"):
         with Recorder(path) as recorder:
-            started = replace(sample.started(run), settings=told, script=b"true")
+            started = replace(sample.started(run), settings=told, scripts={script.sha256: b"true"})
             recorder.record([started, RunEnded(run)])
     with Store(path) as store, Pruning(path) as pruning:
         first, second = store.run("5eed0001"), store.run("5eed0002")
         pruning.remove(first)
-        assert store.script(second) == b"true"
+        assert store.with_text(replace(script, text=b"")) == script
         pruning.remove(second)
         assert raw(path, "SELECT * FROM script") == []
 

@@ -13,6 +13,7 @@ from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.pace import Pace
+from nile.cascade.tasks import Tasks
 from nile.cascade.tree import Tree
 from nile.controller.prepare import plan_login
 from nile.options import ExecOptions, Kex, Limits, Pacing, Signing, SshClient, Timeouts
@@ -36,7 +37,7 @@ def _orders(children: int) -> tuple[Orders, Tree]:
     for host in tree.hosts.values():
         host.permitted = True
     pace = Pace(Pacing(plan.limits.parallel, None, False), known=True)
-    return Orders(plan, options, tree, pace), tree
+    return Orders(plan, options, tree, pace, Tasks(options.exec)), tree
 
 
 def _login(name: str) -> ResolvedLogin:
