@@ -1,7 +1,7 @@
 # make demo    see Nile at work on a cluster made on this machine, and gone afterwards
 # make check   everything that must pass: format, lint, types, layers, tests
-# make bench   Nile beside pdsh, clush, TakTuk and pssh; then copies, beside rsync; then swarms, beside aria2;
-#              writes docs/benchmarks*.md
+# make bench   Nile beside pdsh, clush, TakTuk and pssh, and by itself; then copies, beside rsync; then swarms,
+#              beside aria2; writes docs/benchmarks*.md
 # make soak    many runs of simulated clusters with faults, then fuzzing: make soak SEEDS=10000 FUZZ_SECONDS=600;
 #              faults in a lab and Hypothesis by chance after that; what fails is named, with what replays it
 # make clean   remove what these made
@@ -18,6 +18,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO_HOSTS ?= 12
 BENCH ?= --hosts 100 --repeat 5 --write docs/benchmarks.md
+# The same of tests.bench.exec_figures, which puts its section into that page.
+FIGURES ?= --write docs/benchmarks.md
 # Cases and options of tests.bench.sync_bench; all of them, by default.
 COPIES ?= --write docs/benchmarks-copies.md
 # The same of tests.bench.swarm_bench.
@@ -186,6 +188,7 @@ bench: bench-needs test-needs
 	$(call install,.installed-bench,$(BENCH_NEEDS))
 	$(BIN)/python -m compileall -q nile  # as any installed program is
 	$(BIN)/python -m tests.bench.exec_bench $(BENCH)
+	$(BIN)/python -m tests.bench.exec_figures $(FIGURES)
 	$(BIN)/python -m tests.bench.sync_bench $(COPIES)
 	$(BIN)/python -m tests.bench.swarm_bench $(SWARMS)
 

@@ -58,7 +58,7 @@ class Command:
         for name, (fd, _) in zip(STREAMS, mine):  # noqa: B905  (strict came with 3.10)
             os.set_blocking(fd, False)
             self._fds[name] = fd
-            self.reading(name, True)
+        self.reading(True)
         agent.perform(agent.core.spawned(self.pid))
         if feeding >= 0:
             if job["program"]:  # it reads that first
@@ -101,17 +101,15 @@ class Command:
 
     # What it writes.
 
-    def reading(self, name: str, wanted: bool) -> None:
-        """Read that stream, or let it wait."""
-        fd = self._fds.get(name)
-        if fd is None:
-            return
-        if not wanted:
-            self._agent.unwatch(fd)
-        elif name in self._after_exit:
-            self._read_all(name)
-        else:
-            self._agent.watch(fd, select.POLLIN, lambda _: self._read(name))
+    def reading(self, wanted: bool) -> None:
+        """Read both streams, standard output first, or let them wait."""
+        for name, fd in list(self._fds.items()):
+            if not wanted:
+                self._agent.unwatch(fd)
+            elif name in self._after_exit:
+                self._read_all(name)
+            else:
+                self._agent.watch(fd, select.POLLIN, lambda _, name=name: self._read(name))  # type: ignore[misc]
 
     def drain(self) -> None:
         """It ended: whatever is in a pipe now is all that there is."""
@@ -121,14 +119,14 @@ class Command:
 
     def _read_all(self, name: str) -> None:
         """Until it is empty or its window is full; the rest comes as the window moves."""
-        while name in self._fds and self._agent.core.room(name):
+        while name in self._fds and self._agent.core.room():
             self._read(name)
 
     def _read(self, name: str) -> None:
         core = self._agent.core
         data = b""
         try:
-            data = os.read(self._fds[name], min(wire.CHUNK, core.room(name)))
+            data = os.read(self._fds[name], min(wire.CHUNK, core.room()))
         except BlockingIOError:
             if name not in self._after_exit:
                 return

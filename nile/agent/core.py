@@ -16,7 +16,7 @@ Every method returns a list of effects for the loop to perform, in order:
     ("claim",)               look for another agent of this run and host; answered by `claimed`
     ("state", fields)        send a STATE frame with these fields, and the children
     ("spawn", plan)          start the command; answered by `spawned` or `spawn_failed`
-    ("reading", name, bool)  read that stream of the command, or let it wait
+    ("reading", bool)        read what the command writes, or let it wait
     ("drain",)               from now on an empty pipe is an ended one; answered by `drained`
     ("input", bytes)         bytes for the command's standard input; b"" closes it
     ("kill", signum)         signal every descendant of the command
@@ -25,7 +25,8 @@ Every method returns a list of effects for the loop to perform, in order:
                              `told` says that the root wants no trace of it any more
 
 Time is CLOCK_BOOTTIME in seconds, handed in. A command's output is bounded by
-a window of absolute offsets that the root moves on when its store has them.
+a window of absolute offsets, one for both streams, that the root moves on when
+its store has them.
 """
 
 from nile.agent import wire
@@ -164,16 +165,13 @@ class Core:
         return [("spawn", self.plan)]
 
     def _acknowledged(self, offsets: "dict[str, Any]") -> "Effects":
-        effects: "Effects" = []
+        was_full = not self.room()
         for name in STREAMS:
             offset = offsets.get(name, 0)
             if self.acked[name] < offset <= self._sent[name]:
-                was_full = self.room(name) == 0
                 del self.kept[name][: offset - self.acked[name]]
                 self.acked[name] = offset
-                if was_full and name in self._open:
-                    effects.append(("reading", name, True))
-        return effects
+        return [("reading", True)] if was_full and self.room() else []
 
     def _cancel(self, grace_s: float, now: float) -> "Effects":
         if self.state == HELD:
@@ -196,18 +194,18 @@ class Core:
         """The command could not be started."""
         return self._end(error=reason)
 
-    def room(self, name: str) -> int:
-        """How many bytes of this stream may be read now."""
-        return max(0, self._window - (self._sent[name] - self.acked[name]))
+    def room(self) -> int:
+        """How many bytes of output may be read now: no stream overtakes the other one where it waits."""
+        return self._window - sum(map(len, self.kept.values()))
 
     def output(self, name: str, data: bytes) -> "Effects":
-        """The command wrote `data`, at most `room(name)` bytes."""
+        """The command wrote `data`, at most `room()` bytes."""
         offset = self._sent[name]
         self._sent[name] = offset + len(data)
         self.kept[name] += data
         effects: "Effects" = [self.output_frame(name, offset, data)]
-        if self.room(name) == 0:
-            effects.append(("reading", name, False))
+        if not self.room():
+            effects.append(("reading", False))
         return effects
 
     def output_frame(self, name: str, offset: int, data: bytes) -> "Tuple[Any, ...]":

@@ -25,12 +25,21 @@ SAID = {"pause": "no further login or command begins, and what runs goes on", "r
 @click.argument("run", shell_complete=run_ids)
 @click.argument("what", type=click.Choice(["status", *NUMBERED, *SAID]))
 @click.argument("number", type=click.IntRange(1, 1_000_000), required=False)
-@click.option("--json", "as_json", is_flag=True, help="status: one JSON object (docs/reference/json.md).")
-def command(run: str, what: str, number: int | None, as_json: bool) -> None:
+@click.option(
+    "--watch", is_flag=True, help="status: look on until the run ends; Ctrl-C ends the looking, not the run."
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="status: one JSON object (docs/reference/json.md); with --watch one a line.",
+)
+def command(run: str, what: str, number: int | None, watch: bool, as_json: bool) -> None:
     """See where a run under way stands, slow it down, speed it up, or pause it.
 
     \b
-    status      who is done, who is still out, and for how long
+    status      who is done, who is still out and for how long, and what broke; with --watch in place, by
+                stage, on as much of the terminal as there is
     parallel N  each node runs N logins at a time from now on (as --parallel)
     fanout N    the command runs on N hosts at one time from now on (as -f; of a run that has -f,
                 --batch, --canary or --max-failures: else hosts start it as soon as they are reached)
@@ -43,11 +52,15 @@ def command(run: str, what: str, number: int | None, as_json: bool) -> None:
     \b
     Examples:
       nile ctl last status
+      nile ctl last status --watch
       nile ctl 3b7e status --json
       nile ctl last parallel 5
       nile ctl last pause
     """
     pacing = _pacing(what, number)
+    if watch:
+        _watch(run, what, as_json)
+        return
     screen = recorded.screen()
     with underway.root_of(run) as remote:
         if pacing is not None:
@@ -60,6 +73,19 @@ def command(run: str, what: str, number: int | None, as_json: bool) -> None:
             for text in underway.describe(remote.status()):
                 screen.out.write(f"{text}\n")
     screen.flush()
+
+
+def _watch(run: str, what: str, as_json: bool) -> None:
+    from nile.cli import looking
+    from nile.cli.watching import watch
+
+    if what != "status":
+        raise UsageError(
+            f"{what} can't be watched", where="--watch", remedy="as in: nile ctl last status --watch"
+        )
+    with recorded.open_store() as store:
+        record = store.run(run)
+    watch(looking.states(record), as_json=as_json)
 
 
 def _pacing(what: str, number: int | None) -> Pacing | None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nile.cli import recorded, swarming, underway
-from nile.errors import UsageError
+from nile.cli import looking, swarming
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from nile.store import RunRecord
+    from nile.cli.looking import State
 
-EVERY_S = 1.0
-"""How often it is looked, with --watch."""
 STYLES = {"placing": "green", "complete": "green", "ended": "green", "left-out": "dim", "starting": "dim"}
 PIPED = 160
 """Columns, where nobody says how many there are."""
@@ -37,7 +33,7 @@ def status(run: str, watch: bool, as_json: bool) -> None:
     Of one that has ended, it is said how.
     """
     record = swarming.meant(run)
-    states = _states(record) if watch else iter([_state(record)])
+    states = looking.states(record) if watch else iter([looking.state(record)])
     try:
         if as_json:
             for status, _ in states:
@@ -49,31 +45,6 @@ def status(run: str, watch: bool, as_json: bool) -> None:
     except KeyboardInterrupt:
         if not watch:
             raise
-
-
-State = tuple[dict[str, Any], list[str]]
-"""A status; and, of a run that nobody answers for, lines that say how it ended."""
-
-
-def _state(record: RunRecord) -> State:
-    try:
-        with underway.root_of(record.run) as remote:
-            return remote.status(), []
-    except UsageError:
-        with recorded.open_store() as store:
-            if underway.may_live(store.run(record.run)):
-                raise  # it doesn't answer, or not here
-        return swarming.end_of(record)
-
-
-def _states(record: RunRecord) -> Iterator[State]:
-    """Again and again, until it has ended."""
-    while True:
-        state = _state(record)
-        yield state
-        if state[1]:
-            return
-        time.sleep(EVERY_S)
 
 
 def _print(status: dict[str, Any], ended: list[str]) -> None:

@@ -113,6 +113,7 @@ def _record(reference: str) -> RunRecord:
 def describe(status: dict[str, Any]) -> list[str]:
     """The lines of a status (see `nile.control.Standing.status`)."""
     from nile.report.text import visible
+    from nile.report.waiting import WORDS
     from nile.report.wording import duration, plural
 
     if status["state"] == "beginning":
@@ -126,17 +127,33 @@ def describe(status: dict[str, Any]) -> list[str]:
         f"run {status['run']}, {status['state']} for {since}: {visible(status['command'])}",
         f"{plural(status['hosts'], 'host')}: {', '.join(counts)}",
     ]
-    lines += _pace(status["pace"])
+    lines += pace_of(status["pace"])
     if status["copies"]:
         from nile.topology.amounts import size
 
         copies = status["copies"]
         part = f"{100 * copies['part']:.0f} % of {size(copies['bytes_whole'])}"
         lines.append(f"copied: {part}, {size(copies['bytes_per_s'])}/s")
-    return [*lines, *_still_out(status)]
+    return [*lines, *_still_out(status), *_broke(status)]
 
 
-def _pace(pace: dict[str, Any]) -> list[str]:
+def _broke(status: dict[str, Any]) -> list[str]:
+    """Who isn't ok, and why: most hosts first."""
+    from nile.events import Verdict
+    from nile.report.folding import heading
+    from nile.report.text import visible
+    from nile.report.wording import BY_VERDICT
+
+    groups = sorted(status["broke"], key=lambda group: -len(group["hosts"]))
+    lines = [
+        f"{BY_VERDICT[Verdict(group['verdict'])]}: {heading(group['hosts'])}: {visible(group['reason'])}"
+        for group in groups
+    ]
+    more = [f"and {len(lines) - MOST_LINES} more kinds of failures"] if len(lines) > MOST_LINES else []
+    return [*lines[:MOST_LINES], *more]
+
+
+def pace_of(pace: dict[str, Any]) -> list[str]:
     """Whether it is paused, and how much goes on at one time."""
     said = [f"{pace['parallel']} logins of a node at a time"] if pace["parallel"] else []
     said += [f"the command on {pace['fanout']} hosts at one time"] if pace["fanout"] else []
@@ -146,9 +163,6 @@ def _pace(pace: dict[str, Any]) -> list[str]:
     return [*paused, *([f"pace: {', '.join(said)}"] if said else [])]
 
 
-WORDS = {"out": "not reached yet", "up": "up", "running": "running"}
-
-
 def _bad_last(item: tuple[str, int]) -> tuple[bool, str]:
     return item[0] != "ok", item[0]
 
@@ -156,6 +170,7 @@ def _bad_last(item: tuple[str, int]) -> tuple[bool, str]:
 def _still_out(status: dict[str, Any]) -> list[str]:
     """Hosts that have no verdict, by what they are at; how long the one has been that is at it longest."""
     from nile.report.folding import heading
+    from nile.report.waiting import WORDS
     from nile.report.wording import duration
 
     by_phase: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -171,35 +186,18 @@ def _still_out(status: dict[str, Any]) -> list[str]:
     return lines
 
 
-WAITS = {
-    "pause": "kept back by the pause",
-    "parent": "wait until {} is up",
-    "queue": "wait for their turn to be logged in to by {}",
-    "login": "being logged in to by {}",
-    "contact": "out of contact, and looked for",
-    "turn": "wait for their turn to start",
-    "start": "told to start",
-    "command": "the command runs",
-    "output": "the last of what they wrote is on its way",
-    "back": "away, to come back",
-}
 MOST_LINES = 12
 
 
 def _waiting(hosts: list[dict[str, Any]], elapsed_s: float) -> list[str]:
-    """By stage: what these hosts wait for, those that wait longest first; a line each, and not too many."""
-    from nile.report.folding import folded, heading
+    """By stage: what these hosts wait for, and for how long; a line each, and not too many."""
+    from nile.report.folding import heading
+    from nile.report.waiting import WAITS, groups
     from nile.report.wording import duration
 
-    groups: defaultdict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
-    for host in hosts:
-        if host.get("waits") in WAITS:
-            groups[host["stage"], host["waits"]].append(host)
     lines = []
-    for (stage, waits), group in sorted(groups.items()):
-        longest = max(0.0, elapsed_s - min(host["waits_since_s"] for host in group))
-        words = WAITS[waits].format(folded(host["below"] for host in group))
-        names = heading(host["host"] for host in group)
-        lines.append(f"  stage {stage}, {words}, for up to {duration(longest)}: {names}")
+    for group in groups(hosts, elapsed_s):
+        said = f"stage {group.stage}, {group.said(WAITS)}, for up to {duration(group.longest_s)}"
+        lines.append(f"  {said}: {heading(group.hosts)}")
     more = [f"  and {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []
     return [*lines[:MOST_LINES], *more]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -21,8 +21,10 @@ from nile.events import (
     RunGoesOn,
     RunStarted,
     SwarmProgress,
+    Verdict,
 )
 from nile.options import Pacing
+from nile.report import wording
 from nile.report.jsonlines import progress_object, swarm_object
 
 MOST_NOTICES = 20
@@ -50,7 +52,10 @@ class Standing:
         self._phases: dict[str, Phase] = {}
         self._since_s: dict[str, float] = {}
         self._parents: dict[str, str] = {}
-        self._verdicts: Counter[str] = Counter()
+        self._verdicts: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        """By stage."""
+        self._broke: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        """Who isn't ok, by verdict and reason."""
         self._notices: deque[str] = deque(maxlen=MOST_NOTICES)
         self._copies: CopyProgress | None = None
         self._swarm: SwarmProgress | None = None
@@ -79,7 +84,7 @@ class Standing:
                 self._enter(event.host, Phase.RUNNING, event.t_start_s)
             case HostResult():
                 self._enter(event.host, Phase.DONE, event.t_end_s or 0.0)
-                self._verdicts[event.verdict] += 1
+                self._judged(event)
             case CopyProgress():
                 self._copies = event
             case SwarmProgress():
@@ -98,6 +103,12 @@ class Standing:
         if host in self._phases:  # a relay that nobody asked for runs nothing
             self._phases[host] = phase
             self._since_s[host] = since_s
+
+    def _judged(self, result: HostResult) -> None:
+        self._verdicts[result.stage][result.verdict] += 1
+        if result.verdict is not Verdict.OK:
+            alike = wording.ALIKE.get(result.code) if result.code else None
+            self._broke[result.verdict, alike or wording.reason(result)].append(result.host)
 
     def status(self, now: float, outstanding: Iterable[Outstanding] = ()) -> dict[str, Any]:
         """As JSON has it (docs/reference/json.md); `now` is in seconds since the epoch.
@@ -129,12 +140,33 @@ class Standing:
             },
             "hosts": len(self._phases),
             "phases": {str(phase): phases[phase] for phase in Phase},
-            "verdicts": dict(self._verdicts),
+            "verdicts": dict(sum(self._verdicts.values(), Counter())),
+            "stages": self._stages(known),
+            "broke": [
+                {"verdict": verdict, "reason": reason, "hosts": names}
+                for (verdict, reason), names in self._broke.items()
+            ],
             "open": hosts,
             "copies": progress_object(self._copies) if self._copies else None,
             "swarm": swarm_object(self._swarm) if self._swarm else None,
             "notices": list(self._notices),
         }
+
+    def _stages(self, known: Mapping[str, Outstanding]) -> list[dict[str, Any]]:
+        """How many hosts of each stage are how far; without those of which nobody knows where they hang."""
+        phases: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        for host, each in known.items():
+            phase = self._phases.get(host, Phase.DONE)
+            if phase is not Phase.DONE:
+                phases[each.stage][phase] += 1
+        return [
+            {
+                "stage": stage,
+                **{str(phase): phases[stage][phase] for phase in Phase if phase is not Phase.DONE},
+                "verdicts": dict(self._verdicts[stage]),
+            }
+            for stage in sorted({*phases, *self._verdicts})
+        ]
 
     def _state(self) -> str:
         if self._run is None:

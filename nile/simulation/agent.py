@@ -35,7 +35,7 @@ class SimAgent:
         self._tick = Repeating(clock, self._ticked)
         self._last_tick = clock.now
         self.most_sent_ahead = 0
-        self._reading: set[str] = set()
+        self._reads = False
         self._drained: set[str] = set()
         self._heir: SimAgent | None = None
         self._alone = False
@@ -262,7 +262,7 @@ class SimAgent:
     def _do_spawn(self, plan: dict[str, Any]) -> None:
         line = plan["shared"]["job"]["command"] + plan["node"]["line"]
         command = self.host.start(line, self._readable, self._ended)
-        self._reading = set(core.STREAMS)
+        self._reads = True
         self._input_open = plan["shared"]["job"]["stdin"]
         command.on_input_room = lambda: self._when_awake(self._feed)
         if not self._input_open:
@@ -288,9 +288,9 @@ class SimAgent:
     def _read(self, stream: str) -> bool:
         """Read once; is there more to read, and room for it?"""
         command = self._command()
-        if stream not in self._reading or stream in self._drained:
+        if not self._reads or stream in self._drained:
             return False
-        data = command.take_output(stream, min(wire.CHUNK, self.core.room(stream)))
+        data = command.take_output(stream, min(wire.CHUNK, self.core.room()))
         if not data:
             return False
         self.perform(self.core.output(stream, data))
@@ -301,17 +301,15 @@ class SimAgent:
 
     def _note_unacknowledged(self, stream: str) -> None:
         most = self.host.claims.most_unacknowledged
-        most[stream] = max(most[stream], self.core._window - self.core.room(stream))
+        most[stream] = max(most[stream], self.core._window - self.core.room())
 
-    def _do_reading(self, stream: str, wanted: bool) -> None:
-        if not wanted:
-            self._reading.discard(stream)
-            return
-        self._reading.add(stream)
-        if self.core.state == core.DRAINING:
-            self._read_all(stream)
-        else:
-            self._readable(stream)
+    def _do_reading(self, wanted: bool) -> None:
+        self._reads = wanted
+        for stream in core.STREAMS if wanted else ():
+            if self.core.state == core.DRAINING:
+                self._read_all(stream)
+            else:
+                self._readable(stream)
 
     def _do_drain(self) -> None:
         for stream in core.STREAMS:
@@ -320,7 +318,7 @@ class SimAgent:
     def _read_all(self, stream: str) -> None:
         while self._read(stream):
             pass
-        if stream not in self._drained and not self._command().pipes[stream] and self.core.room(stream):
+        if stream not in self._drained and not self._command().pipes[stream] and self.core.room():
             self._drained.add(stream)
             self.perform(self.core.drained(stream))
 

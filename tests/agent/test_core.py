@@ -293,13 +293,14 @@ class TestLeftovers:
 class TestWindow:
     def test_reading_stops_when_it_is_full_and_goes_on_when_acknowledged(self) -> None:
         it = at(RUNNING)
-        assert it.room("stdout") == WINDOW
+        assert it.room() == WINDOW
         assert kinds(it.output("stdout", b"." * 600)) == ["OUTPUT"]
-        effects = it.output("stdout", b"." * it.room("stdout"))
-        assert effects[-1] == ("reading", "stdout", False)
-        assert it.room("stderr") == WINDOW
-        assert it.frame(frame(wire.ACK, {"stdout": 600}), 1.0) == [("reading", "stdout", True)]
-        assert it.room("stdout") == 600
+        effects = it.output("stderr", b"." * it.room())
+        assert effects[1:] == [("reading", False)]  # what one stream holds back the other doesn't overtake
+        assert it.frame(frame(wire.ACK, {"stdout": 300}), 1.0) == [("reading", True)]
+        assert it.room() == 300
+        assert it.frame(frame(wire.ACK, {"stdout": 600, "stderr": 400}), 1.0) == []
+        assert it.room() == WINDOW
 
     def test_offsets_are_absolute(self) -> None:
         it = at(RUNNING)
@@ -312,7 +313,7 @@ class TestWindow:
         it = at(RUNNING)
         it.output("stdout", b"." * 600)
         assert it.frame(frame(wire.ACK, {"stdout": offset}), 1.0) == []
-        assert it.room("stdout") == 400
+        assert it.room() == 400
 
     def test_the_result_waits_for_a_full_window(self) -> None:
         it = at(RUNNING)
@@ -321,7 +322,7 @@ class TestWindow:
         it.census([], 1.0)
         it.drained("stderr")
         assert it.state == DRAINING
-        assert it.frame(frame(wire.ACK, {"stdout": WINDOW}), 2.0) == [("reading", "stdout", True)]
+        assert it.frame(frame(wire.ACK, {"stdout": WINDOW}), 2.0) == [("reading", True)]
 
 
 class TestLease:

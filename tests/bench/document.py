@@ -50,6 +50,13 @@ A relay is a host from which others are logged in to; pdsh has none, and its fir
 Ctrl-C reaches the whole process group, as in a terminal. All ssh clients but Nile's send keep-alives each
 second and give up after three, which their tools don't ask for by themselves.
 """
+
+FIGURES_TITLE = "## What Nile is to keep to by itself"
+FIGURES_TEXT = """Beside no other tool; medians of {repeat} runs, of the flood one. Memory is the most that a
+process ever had. The reader of the flood stands still for {still:g} s in the middle of it, longer than the
+lease of {lease} s: every byte of every host has to come in the end, and no host may have been killed for
+having to wait.
+"""
 _PARTS = re.compile(r"^(?=## )", re.MULTILINE)
 
 
@@ -77,15 +84,19 @@ def faults(found: Sequence[Aftermath], contenders: Sequence[Contender], hosts: i
     return "\n".join(_faults(found, contenders, hosts)).rstrip("\n") + "\n"
 
 
-def with_faults(text: str, section: str) -> str:
-    """The page with this section, in the place of one that is there already, or before the last."""
-    parts = [part for part in _PARTS.split(text) if not part.startswith(FAULTS_TITLE)]
+def with_section(text: str, section: str) -> str:
+    """The page with this section, in the place of one that has its title, or before the last."""
+    title = section.partition("\n")[0]
+    parts = _PARTS.split(text)
+    for place, part in enumerate(parts):
+        if part.startswith(f"{title}\n"):
+            return "".join([*parts[:place], section, "\n", *parts[place + 1 :]])
     return "".join([*parts[:-1], section, "\n", parts[-1]])
 
 
-def faults_of(text: str) -> str:
-    """That section of a page, or nothing."""
-    parts = [part for part in _PARTS.split(text) if part.startswith(FAULTS_TITLE)]
+def section_of(text: str, title: str) -> str:
+    """The section of that title of a page, or nothing."""
+    parts = [part for part in _PARTS.split(text) if part.startswith(f"{title}\n")]
     return parts[0].rstrip("\n") + "\n" if parts else ""
 
 

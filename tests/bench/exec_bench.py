@@ -110,8 +110,9 @@ def main() -> int:
     if asked.faults and not before:
         parser.error("--faults --write FILE puts its section into a page that is there")
     results, page = ([], before) if asked.faults else timings(asked)
-    section = document.faults_of(before) if asked.timings else fault_table(asked)
-    page = document.with_faults(page, section) if section else page
+    faced = document.section_of(before, document.FAULTS_TITLE) if asked.timings else fault_table(asked)
+    for section in (document.section_of(before, document.FIGURES_TITLE), faced):
+        page = document.with_section(page, section) if section else page
     print(page)
     if asked.write:
         asked.write.write_text(page)

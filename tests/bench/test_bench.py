@@ -162,16 +162,16 @@ def test_the_section_of_faults_has_its_place_and_leaves_the_others_alone() -> No
     first = document.faults([_aftermath("nile", 0, 1.2), _aftermath("pdsh", 27, None)], faults.CONTENDERS, 9)
     assert "| a fault | nile | 0 | 1 | 2 | 3 | 1 |" in first
     assert "| a fault | pdsh | 27 | 1 | 2 | 3 | hung |" in first
-    both = document.with_faults(page, first)
+    both = document.with_section(page, first)
     assert [line for line in both.splitlines() if line.startswith("## ")] == [
         "## Cold",
         document.FAULTS_TITLE,
         "## Machine and versions",
     ]
-    assert document.faults_of(both) == first
-    assert document.faults_of(page) == ""
+    assert document.section_of(both, document.FAULTS_TITLE) == first
+    assert document.section_of(page, document.FAULTS_TITLE) == ""
     second = document.faults([_aftermath("nile", 4, 1.2)], faults.CONTENDERS, 9)
-    assert document.with_faults(both, second) == document.with_faults(page, second)
+    assert document.with_section(both, second) == document.with_section(page, second)
     assert both.replace(first + "\n", "") == page
 
 

@@ -8,20 +8,22 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from nile.cli import commands, stop, underway
+from nile.cascade import Outstanding
+from nile.cli import commands, looking, stop, underway
 from nile.control import Control, Standing
 from nile.errors import NileError
 from nile.events import Event, RunEnded, RunStarted
 from nile.lab import Lab
 from nile.store import Recorder, RunContext
 from tests.cluster.running import Nile
+from tests.cluster.terminal import Terminal, command_on_terminal
 from tests.lab.helpers import eventually
 
 HOSTS = [f"h{number:03}" for number in range(1, 5)]
@@ -32,6 +34,13 @@ WAITS = ("-w", "h[001-004]", "--", 'test "$NILE_HOST" = h001 && exit 3; echo beg
 @pytest.fixture
 def nile(loopback_lab: Lab, tmp_path: Path) -> Nile:
     return Nile(loopback_lab, tmp_path)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    made = Terminal()
+    yield made
+    made.close()
 
 
 def _status(nile: Nile) -> dict[str, Any]:
@@ -49,7 +58,8 @@ def test_a_run_is_seen_and_ended_from_another_terminal(nile: Nile) -> None:
         assert [host["host"] for host in status["open"]] == HOSTS[1:]
         seen = nile.command("ctl", "last", "status")
         assert "4 hosts: 3 running, 1 done (1 failed)" in seen.out
-        assert "h[002-004] (3)" in seen.lines()[-1]
+        assert "h[002-004] (3)" in seen.lines()[-2]
+        assert seen.lines()[-1] == "failed: h001 (1): exit status 3"
         stopped = nile.command("stop", "last", "--grace", "0.5s")
         assert stopped.code == 0, stopped.err
         assert "is over: 0 of 4 hosts ok, 1 failed, 3 cancelled" in stopped.out
@@ -58,6 +68,26 @@ def test_a_run_is_seen_and_ended_from_another_terminal(nile: Nile) -> None:
     after = nile.command("stop", "last")
     assert after.code == 2
     assert "it has ended" in after.err
+
+
+@pytest.mark.lab
+def test_a_run_is_looked_on_at_another_terminal_until_it_ends(nile: Nile, terminal: Terminal) -> None:
+    with nile.started(*WAITS) as run:
+        eventually(lambda: _status(nile).get("phases", {}).get("running") == 3, "three of them run")
+        watching = command_on_terminal(nile, terminal, "ctl", "last", "status", "--watch")
+        eventually(lambda: b"BROKE" in terminal.shown and b"its command" in terminal.shown, "it is drawn")
+        terminal.type(b"\x03")
+        assert watching.process.wait(20) == 0
+        assert run.process.poll() is None
+        assert b"\x1b[?1049l" in terminal.shown  # what was on the terminal before is there again
+        before = len(terminal.shown)
+        watching = command_on_terminal(nile, terminal, "ctl", "last", "status", "--watch")
+        eventually(lambda: b"BROKE" in terminal.shown[before:], "it is drawn again")
+        assert nile.command("stop", "last", "--grace", "0.5s").code == 0
+        assert watching.process.wait(20) == 0
+        eventually(lambda: b"was interrupted at" in terminal.shown[before:], "how it ended")
+        assert b": 0 of 4 hosts ok, 1 failed, 3 cancelled" in terminal.shown[before:]
+        run.wait()
 
 
 @pytest.mark.lab
@@ -160,6 +190,43 @@ def test_who_waits_for_the_end_is_told_who_is_still_out_and_doesnt_wait_for_ever
     assert "it was told to end, and isn't over 0.6 s after the grace" in str(result.exception)
     assert result.stderr.count("not reached yet, for up to") == 1
     assert "n[1-2] (2)" in result.stderr
+
+
+def _watched(state: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Any:
+    """What is said to whom no terminal shows it, of a run that ends after it was looked at three times."""
+    monkeypatch.setattr(looking, "EVERY_S", 0.01)
+    control = Control(_under_way(state), RUN)
+    control.observe([RunStarted(RUN, "uptime", None, ("n1", "n2"), (), at=time.time())])
+    looks: list[int] = []
+
+    def look() -> Sequence[Outstanding]:
+        looks.append(1)
+        if len(looks) == 3:
+            with contextlib.closing(sqlite3.connect(state)) as store, store:
+                store.execute("UPDATE run SET ended_at = 1.0, wall_s = 2.0")
+        return ()
+
+    with control.serving(lambda _: None, outstanding=look):
+        return CliRunner().invoke(commands, ["ctl", "last", "status", "--watch", *more])
+
+
+def test_without_a_terminal_what_is_new_is_said_line_by_line(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = _watched(state, monkeypatch)
+    assert result.exit_code == 0
+    assert result.output.count("2 hosts: 2 not reached yet, 0 done") == 1
+    assert f"run {RUN} ended at" in result.output.splitlines()[-1]
+
+
+def test_programs_get_a_line_each_time(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.loads(line) for line in _watched(state, monkeypatch, "--json").output.splitlines()]
+    assert [line["state"] for line in lines] == ["running", "running", "running", "ended"]
+    assert all(line.keys() == lines[0].keys() for line in lines)
+
+
+def test_only_a_status_is_watched(ask: Callable[..., str]) -> None:
+    assert "pause can't be watched" in ask("ctl", "last", "pause", "--watch")
 
 
 def test_a_root_that_is_killed_amid_its_end_is_not_said_to_be_over(state: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nile.lab import Lab
+from tests.bench.flood import Peaks, peak_kb, printing, take
 from tests.cluster.hosts import commands, names_of, root_of
 from tests.cluster.running import Done, Nile, pieces
 from tests.cluster.terminal import Terminal, on_terminal
@@ -23,12 +24,6 @@ pytestmark = pytest.mark.cluster
 MB = 1 << 20
 TREE = ("--branches", "3", "--stages", "3")
 CHATTER = "i=0; while [ ! -e ~/stop ]; do echo line $i; i=$((i+1)); done; echo over $i"
-
-
-def peak_kb(pid: int) -> int:
-    """The most memory that a process ever had, in kB (VmHWM of proc(5))."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(text.partition("VmHWM:")[2].split()[0])
 
 
 def test_bytes_of_any_kind_arrive_as_they_were(nile: Nile) -> None:
@@ -120,6 +115,59 @@ def test_a_slow_reader_holds_up_no_heartbeat_and_loses_nothing(brisk: Nile, flee
         assert lines[-1] == f"{host}: over {count}"
         assert lines[:-1] == [f"{host}: line {i}" for i in range(count)]
     assert done.code == 0
+
+
+FLOOD_LINES = 200_000
+"""Of 87 bytes each."""
+
+
+def test_a_flood_is_held_back_at_its_hosts(brisk: Nile, fleet: Lab) -> None:
+    """Nobody reads: what credits don't hold back would be 200 MB at the root, or 17 at a leaf."""
+    words = ("-w", "h[001-012]", *TREE, "--grace", "0.5", "--", printing(FLOOD_LINES))
+    with brisk.started(*words) as run:
+        hosts = {f"h{n:03}" for n in range(1, 13)}
+        eventually(lambda: names_of(commands(fleet)) == hosts, "the command runs everywhere")
+        eventually(lambda: standing(fleet), "all hosts are throttled")
+        peaks = Peaks()
+        peaks.look(run.pid, fleet)
+        assert peaks.hosts == hosts
+        assert 10_000 < peaks.root < 100_000
+        assert 5_000 < peaks.relay < 24_000
+        assert 5_000 < peaks.leaf < 18_000
+        taken = take(run.process)
+        assert run.process.wait(30) == 0
+    assert taken.lines == 12 * FLOOD_LINES
+
+
+TURNS = """
+import array, fcntl, os, termios, time
+for turn in range(100):
+    fd = 1 + turn % 2
+    os.write(fd, b"%d\\n" % turn)
+    left = array.array("i", [1])
+    while left[0]:
+        fcntl.ioctl(fd, termios.FIONREAD, left)
+        time.sleep(0.0005)
+"""
+"""Writes to its two streams by turns, each once what it wrote before has been read."""
+
+
+def test_both_streams_keep_their_order(nile: Nile, tmp_path: Path) -> None:
+    (tmp_path / "turns.py").write_text(TURNS)
+    words = ("-w", "h[001-003]", "--branches", "1", "--stages", "3", "--script", str(tmp_path / "turns.py"))
+    with nile.started(*words, stderr=subprocess.STDOUT) as run:
+        done = run.wait()
+    again = subprocess.run(
+        nile.argv("logs", "last"),
+        env=nile.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+    )
+    for lines in (done.lines(), again.stdout.decode().splitlines()):
+        for host in ("h001", "h002", "h003"):
+            mine = [line for line in lines if line.startswith(f"{host}: ")]
+            assert mine == [f"{host}: {turn}" for turn in range(100)]
 
 
 def pause(seconds: float) -> None:

@@ -3,6 +3,7 @@
 from nile.cascade import Outstanding, Waits
 from nile.control import Standing
 from nile.events import (
+    Code,
     CopyProgress,
     Event,
     HostResult,
@@ -59,6 +60,28 @@ def test_who_is_not_done_is_named_with_its_parent_and_since_when() -> None:
 def test_a_host_that_is_attached_anew_runs_what_it_ran() -> None:
     status = _status(HostUp("n2", "root", 1, 5.0, 1.5))
     assert {"host": "n2", "phase": "running", "since_s": 1.6, "parent": "root"} in status["open"]  # type: ignore[operator]
+
+
+def test_how_far_each_stage_is() -> None:
+    standing = Standing("ab12")
+    standing.take([*BEGUN[:-1], HostResult("n3", Verdict.OK, rc=0, stage=2)])
+    waiting = [Outstanding("n1", 2, "gw", Waits.TURN, 1.0), Outstanding("n2", 2, "gw", Waits.COMMAND, 1.6)]
+    waiting += [Outstanding("n4", 1, "root", Waits.LOGIN, 0.1), Outstanding("n3", 2, "gw", Waits.OUTPUT, 1.0)]
+    assert standing.status(1010.0, waiting)["stages"] == [
+        {"stage": 1, "out": 1, "up": 0, "running": 0, "verdicts": {}},
+        {"stage": 2, "out": 0, "up": 1, "running": 1, "verdicts": {"ok": 1}},
+    ]
+
+
+def test_what_broke_is_told_of_all_together_of_whom_the_same_is_said() -> None:
+    failed = [HostResult(host, Verdict.FAILED, rc=3) for host in ("n1", "n2")]
+    refused = HostResult("n4", Verdict.UNREACHABLE, code=Code.REFUSED, reason="[Errno 111] ('10.0.0.4', 22)")
+    status = _status(*failed, refused)
+    assert status["broke"] == [
+        {"verdict": "failed", "reason": "exit status 3", "hosts": ["n1", "n2"]},
+        {"verdict": "unreachable", "reason": "it refuses connections", "hosts": ["n4"]},
+    ]
+    assert status["verdicts"] == {"ok": 1, "failed": 2, "unreachable": 1}
 
 
 def test_its_end_is_seen() -> None:

@@ -193,7 +193,7 @@ class CoreModel(Model):
 
     def _read(self, name: str) -> bool:
         """What the loop does when the pipe is readable; is there more, and room for it?"""
-        size = min(CHUNK, self.core.room(name))
+        size = min(CHUNK, self.core.room())
         assert self.poisoned or 0 <= size <= WINDOW
         data = bytes(self.pipes[name][:size])
         if name not in self.reading or not data:
@@ -344,11 +344,10 @@ class CoreModel(Model):
         self.reading = set(STREAMS)
         self.perform(self._guarded(self.core.spawned, self.main))
 
-    def _do_reading(self, name: str, wanted: bool) -> None:
-        self.reading.discard(name)
-        if wanted:
-            self.reading.add(name)
-            if self.draining:
+    def _do_reading(self, wanted: bool) -> None:
+        self.reading = set(STREAMS) if wanted else set()
+        for name in STREAMS:
+            if wanted and self.draining:
                 self._read_all(name)
 
     def _do_drain(self) -> None:
@@ -359,7 +358,7 @@ class CoreModel(Model):
     def _read_all(self, name: str) -> None:
         while not self.over and self._read(name):
             pass
-        if not self.over and name in self.open and not self.pipes[name] and self.core.room(name):
+        if not self.over and name in self.open and not self.pipes[name] and self.core.room():
             self._drained(name)
 
     def _do_input(self, data: bytes) -> None:

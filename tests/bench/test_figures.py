@@ -1,0 +1,94 @@
+"""What the bench says of Nile by itself: how figures are made of runs, and that it runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nile.events import Verdict
+from nile.store import Store
+from tests.bench import document, exec_figures, flood
+from tests.bench.exec_figures import Figure, growth
+from tests.bench.site import Sample
+
+
+def test_what_hosts_cost_is_told_of_those_that_there_are_more_of() -> None:
+    samples = {
+        "few": [Sample(3.0, 9.0), Sample(2.0, 9.0), Sample(2.5, 9.0)],
+        "many": [Sample(11.0, 9.0)],
+        "few below": [Sample(9.0, 0.5)],
+        "many below": [Sample(9.0, 0.65)],
+    }
+    wall, cpu = growth(samples, 100, 400)
+    assert (round(wall.reached, 3), wall.met) == (1.1, True)
+    assert (round(cpu.reached, 3), cpu.met) == (0.5, True)
+    assert "(11.00 s), by that of 100 (2.50 s)" in wall.row()
+
+
+def test_an_aim_that_is_missed_is_told() -> None:
+    assert (
+        Figure("memory", 150.0, 149.9, " MB", " (fast)").row()
+        == "| memory | 150 MB | 149.90 MB (fast) | met |"
+    )
+    assert Figure("memory", 150.0, 150.1, " MB").row().endswith("| missed |")
+
+
+def test_the_section_has_its_place_before_faults_and_machine() -> None:
+    machine = "## Machine and versions\n\n- one\n"
+    section = exec_figures.section([Figure("memory", 150.0, 10.0)], 3)
+    page = document.with_section(f"# Benchmarks\n\n## Cold\n\n{machine}", section)
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## Cold",
+        document.FIGURES_TITLE,
+        "## Machine and versions",
+    ]
+    anew = exec_figures.section([Figure("memory", 150.0, 99.0)], 3)
+    assert document.section_of(document.with_section(page, anew), document.FIGURES_TITLE) == anew
+
+
+def test_a_store_of_many_runs_is_one_of_whole_runs(tmp_path: Path) -> None:
+    exec_figures.fill(tmp_path / "runs.db", 50)
+    with Store(tmp_path / "runs.db") as store:
+        runs = store.runs()
+        assert len({run.run for run in runs}) == len(runs) == 50
+        assert {run.counts[Verdict.OK] for run in runs} == {exec_figures.HOSTS_OF_A_RUN}
+        assert len(store.hosts(runs[0])) == exec_figures.HOSTS_OF_A_RUN
+
+
+def test_what_a_flood_prints_is_known_to_the_byte() -> None:
+    command = flood.printing(3)
+    env = {"NILE_HOST": "h001", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, check=True)
+    assert done.stdout.decode() == f"{flood.line_of('h001')}\n" * 3
+
+
+@pytest.mark.cluster
+def test_the_figures_are_measured(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Benchmarks\n\n## Machine and versions\n")
+    few = ["--only", "hosts", "flood", "plan", "--hosts", "8", "--repeat", "1"]
+    few += ["--flood-hosts", "4", "--flood-mb", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.exec_figures", *few, "--write", str(page)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("|")][2:]
+    assert [row[1].split()[0] for row in rows] == [
+        "wall",
+        "CPU",
+        "memory",
+        "memory",
+        "memory",
+        "`nile",
+        "its",
+    ]
+    for row in rows[2:]:  # of an interpreter and what it holds
+        assert float(row[3].split()[0]) > (0.05 if "CPU" in row[1] else 5)
