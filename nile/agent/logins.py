@@ -120,9 +120,8 @@ class Branches:
         if self._agent.carrier:
             self._agent.carrier.pids.discard(pid)
         login = self._logins.get(self._pids.pop(pid, -1))
-        if login is not None:
-            login.ended = (rc, signum)
-            self._over(login)
+        if login is not None and login.pid == pid:  # else one that was killed, and there is another already
+            login.reaped(rc, signum)
 
     def parent_lost(self) -> None:
         """Fail pending signatures, end every login and link."""
@@ -144,13 +143,13 @@ class Branches:
         until = self._agent.now() + GOODBYE_S
         poll = select.poll()
         children = self._relay.children
-        logins = [each for each in self._logins.values() if children[each.child_id].state == UP]
-        open_ones = {login.stdout: login for login in logins if login.stdout >= 0}
+        logins = [each for each in self._logins.items() if children[each[0]].state == UP]
+        open_ones = {login.stdout: child_id for child_id, login in logins if login.stdout >= 0}
         for fd in open_ones:
             poll.register(fd, select.POLLIN)
         while open_ones and self._agent.now() < until:
-            for login in open_ones.values():
-                self._do_flush(login.child_id)
+            for child_id in open_ones.values():
+                self._do_flush(child_id)
             for fd, _ in poll.poll(100):
                 if not os.read(fd, 65536):
                     poll.unregister(fd)
@@ -209,47 +208,25 @@ class Branches:
         return most < 0 or len(os.listdir("/proc/self/fd")) + under_way + SPARE_FDS <= most
 
     def _start(self, child_id: int, argv: "List[str]", env: "Dict[str, str]") -> None:
+        def heard(data: bytes) -> None:
+            self._perform(self._relay.data(child_id, data, self._agent.now()))
+
         try:
-            login = Login(self._agent, child_id, argv, env)
+            login = Login(self._agent, argv, env, heard, lambda *how: self._over(child_id, *how))
         except OSError as error:
             self._closed(child_id, "no-ssh", "ssh could not be started: %s" % error.strerror)
             return
         self._logins[child_id] = login
         self._pids[login.pid] = child_id
-        self._agent.watch(login.stdout, select.POLLIN, lambda _: self._readable(login))
-        self._agent.watch(login.stderr, select.POLLIN, lambda _: self._heard(login))
 
-    def _readable(self, login: Login) -> None:
-        data = login.read()
-        if data:
-            self._perform(self._relay.data(login.child_id, data, self._agent.now()))
-        elif data is not None:
-            self._over(login)
-
-    def _heard(self, login: Login) -> None:
-        if not login.hear():
-            self._over(login)
-
-    def _over(self, login: Login) -> None:
-        """Tell of a login once its process has ended and its standard output is read to the end.
-
-        Somebody else may hold its standard error: what it said so far has to do. What
-        it means the root knows: it gets the client's exit status, and its words.
-        """
-        if login.ended is None or login.stdout >= 0 or self._logins.get(login.child_id) is not login:
-            return
-        if login.stderr >= 0:
-            login.hear()
-        del self._logins[login.child_id]
-        self._unreach(login.child_id)
-        login.close()
-        said = login.said.decode("utf-8", "replace")
-        rc, signum = login.ended
-        status = rc if signum is None else 255
-        if self._relay.children[login.child_id].state == UP:
-            self._closed(login.child_id, "link", said)
+    def _over(self, child_id: int, status: int, said: str) -> None:
+        """What it means the root knows: it gets the client's exit status, and its words."""
+        del self._logins[child_id]
+        self._unreach(child_id)
+        if self._relay.children[child_id].state == UP:
+            self._closed(child_id, "link", said)
         else:
-            self._closed(login.child_id, str(status), said, status == 255 and sshlogin.passes_by(said))
+            self._closed(child_id, str(status), said, status == 255 and sshlogin.passes_by(said))
 
     def _closed(self, child_id: int, code: str, reason: str, retry: bool = False) -> None:
         self._perform(self._relay.closed(child_id, code, reason, retry, self._agent.now()))

@@ -8,7 +8,7 @@ from nile.agent import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional
 
     from nile.agent.loop import Agent
 
@@ -53,7 +53,6 @@ def ssh_argv(ssh: str, login: "Dict[str, Any]", known_hosts: str, connect_s: flo
         "CheckHostIP=no",
         "UpdateHostKeys=no",
         "IdentityFile=none",
-        "PreferredAuthentications=publickey",
         "ForwardAgent=no",
         "ForwardX11=no",
         "ClearAllForwardings=yes",
@@ -63,20 +62,34 @@ def ssh_argv(ssh: str, login: "Dict[str, Any]", known_hosts: str, connect_s: flo
         "ConnectTimeout=%d" % max(1, int(connect_s)),
     ]
     argv = [ssh, "-F", "/dev/null", "-T", "-p", str(login["port"]), "-l", login["user"]]
-    # The first value given for an option is the one that ssh takes: ours come first.
-    for option in options + login["options"]:
+    # The first value given for an option is the one that ssh takes: ours come first, but for what the
+    # plan may say otherwise.
+    for option in options + login["options"] + ["PreferredAuthentications=publickey"]:
         argv += ["-o", option]
     return argv + ["--", login["address"]]
 
 
 class Login:
-    """An ssh client's process, for the login to one child. Raises OSError where it can't be started."""
+    """An ssh client's process, for the login to one child. Raises OSError where it can't be started.
 
-    def __init__(self, agent: "Agent", child_id: int, argv: "List[str]", env: "Dict[str, str]") -> None:
-        self.child_id = child_id
-        self.ended: "Optional[Tuple[Optional[int], Optional[int]]]" = None
-        self.said = b""  # what it printed on standard error
+    `heard(data)` gets what it prints, from the agent's loop. `over(status, said)` is
+    called once, last: with its exit status (255 where it was killed, too) and with
+    what it wrote on standard error. After `kill` neither is.
+    """
+
+    def __init__(
+        self,
+        agent: "Agent",
+        argv: "List[str]",
+        env: "Dict[str, str]",
+        heard: "Callable[[bytes], None]",
+        over: "Callable[[int, str], None]",
+    ) -> None:
         self._agent = agent
+        self._heard = heard
+        self._over: "Optional[Callable[[int, str], None]]" = over
+        self._status = -1
+        self._said = b""  # what it printed on standard error
         self._out = b""  # bytes on their way to its standard input
         ours: "List[int]" = []
         theirs: "List[int]" = []
@@ -93,26 +106,11 @@ class Login:
         finally:
             for fd in theirs:
                 os.close(fd)
-        self._stdin, self.stdout, self.stderr = ours
+        self._stdin, self.stdout, self._stderr = ours
         for fd in ours:
             os.set_blocking(fd, False)
-
-    def read(self) -> "Optional[bytes]":
-        """What it printed on standard output; None where there is nothing, b"" at the end."""
-        data = _read(self.stdout)
-        if data == b"":
-            self._agent.drop(self.stdout)
-            self.stdout = -1
-        return data
-
-    def hear(self) -> bool:
-        """Read what it says on standard error; False at its end."""
-        data = _read(self.stderr)
-        self.said = (self.said + (data or b""))[-MOST_STDERR:]
-        if data == b"":
-            self._agent.drop(self.stderr)
-            self.stderr = -1
-        return data != b""
+        agent.watch(self.stdout, select.POLLIN, self._readable)
+        agent.watch(self._stderr, select.POLLIN, self._complaining)
 
     def write(self, data: bytes, pull: "Callable[[], bytes]") -> None:
         """Write this, then what `pull` gives, as far as it is taken now; the rest as it is taken."""
@@ -131,20 +129,55 @@ class Login:
                 self._agent.drop(self._stdin)
                 self._stdin = -1
 
-    def close(self) -> None:
-        """Hear of it no more."""
-        for fd in (self._stdin, self.stdout, self.stderr):
-            if fd >= 0:
-                self._agent.drop(fd)
-        self._stdin = self.stdout = self.stderr = -1
+    def reaped(self, rc: "Optional[int]", signum: "Optional[int]") -> None:
+        """Its process ended: with this exit status, or by this signal."""
+        self._status = 255 if rc is None else rc
+        self._tell()
 
     def kill(self) -> None:
-        """End it at once."""
-        self.close()
+        """End it at once, and hear of it no more."""
+        self._over = None
+        self._close()
         try:
             os.kill(self.pid, _signal.SIGKILL)
         except OSError:
             pass  # gone
+
+    def _readable(self, _: int) -> None:
+        data = _read(self.stdout)
+        if data:
+            self._heard(data)
+        elif data is not None:
+            self._agent.drop(self.stdout)
+            self.stdout = -1
+            self._tell()
+
+    def _complaining(self, _: int) -> None:
+        data = _read(self._stderr)
+        self._said = (self._said + (data or b""))[-MOST_STDERR:]
+        if data == b"":
+            self._agent.drop(self._stderr)
+            self._stderr = -1
+
+    def _tell(self) -> None:
+        """Once its process has ended and its standard output is read to the end.
+
+        Somebody else may hold its standard error: what it said so far has to do.
+        """
+        over = self._over
+        if over is None or self._status < 0 or self.stdout >= 0:
+            return
+        if self._stderr >= 0:
+            self._complaining(select.POLLIN)
+        self._over = None
+        self._close()
+        over(self._status, self._said.decode("utf-8", "replace"))
+
+    def _close(self) -> None:
+        for fd in (self._stdin, self.stdout, self._stderr):
+            if fd >= 0:
+                self._agent.drop(fd)
+        self._stdin = self.stdout = self._stderr = -1
 
 
 def _read(fd: int) -> "Optional[bytes]":

@@ -65,6 +65,45 @@ def test_a_thousand_logins_may_fail_in_a_row(tmp_path: Path, monkeypatch: pytest
             Path(directory).rmdir()
 
 
+def test_the_end_of_a_login_that_was_killed_is_not_that_of_the_next(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same child may be logged in to again before the old ssh is reaped."""
+    from nile.agent import logins
+
+    class Ssh:
+        stdout, ended = -1, 0
+
+        def __init__(self, *_: object) -> None:
+            Ssh.pid = self.pid = getattr(Ssh, "pid", 70_000_000) + 1  # higher than any process has
+
+        def kill(self) -> None:
+            """It is reaped later."""
+
+        def reaped(self, rc: int | None, signum: int | None) -> None:
+            self.ended += 1
+
+    monkeypatch.setattr(logins, "Login", Ssh)
+    relay = Stub()
+    relay.env = environment
+    branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]
+    try:
+        branches.adopt(children(1))
+        (first,) = branches._logins.values()
+        (child_id,) = branches._logins
+        branches._do_hangup(child_id)
+        branches._start(child_id, [], {})
+        second = branches._logins[child_id]
+        branches.reaped(first.pid, None, 9)
+        assert (first.ended, second.ended) == (0, 0)  # type: ignore[attr-defined]
+        branches.reaped(second.pid, 0, None)
+        assert second.ended == 1  # type: ignore[attr-defined]
+    finally:
+        branches.leave()
+        for directory in relay.owned:
+            Path(directory).rmdir()
+
+
 def test_a_relay_tells_its_ssh_clients_from_what_its_command_left(environment: dict[str, str]) -> None:
     """Its ssh, which never ends, is no leftover; another child of its agent's is one."""
     with Parent(environment, relay=True) as parent:
@@ -116,7 +155,7 @@ def test_a_login_that_cant_be_started_leaves_no_descriptor(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pipe", pipe)
         with pytest.raises(OSError, match="Too many open files" if pipes < 3 else "No such file"):
-            sshlogin.Login(Stub(), 2, [str(tmp_path / "nothing")], {})  # type: ignore[arg-type]
+            sshlogin.Login(Stub(), [str(tmp_path / "nothing")], {}, None, None)  # type: ignore[arg-type]
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 

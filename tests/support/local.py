@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nile.events import Code
@@ -19,6 +19,10 @@ cd "$HOME" && exec /bin/sh -c "$command"
 """
 
 
+GOODBYE_S = 5.0
+"""How long commands may take to end whose standard input has ended."""
+
+
 class LocalSession:
     """See `nile.transport.base.Session`."""
 
@@ -26,12 +30,23 @@ class LocalSession:
         self._process = process
 
     def write(self, data: bytes) -> None:
+        """See `Session`."""
         assert self._process.stdin is not None
-        self._process.stdin.write(data)
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(data)
 
     def close(self) -> None:
+        """See `Session`."""
+        self.hang_up()
+        self.kill()
+
+    def hang_up(self) -> None:
+        """What an agent sees when its ssh ends."""
         assert self._process.stdin is not None
-        self._process.stdin.close()  # what an agent sees when its ssh ends
+        self._process.stdin.close()
+
+    def kill(self) -> None:
+        """End it at once."""
         if self._process.returncode is None:
             self._process.kill()
 
@@ -44,48 +59,73 @@ class LocalTransport:
     ) -> None:
         self._environment = environment
         self._refuse = refuse or {}
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: dict[asyncio.Task[None], LocalSession] = {}
 
     async def login(self, login: ResolvedLogin, command: str, sink: SessionSink) -> LocalSession:
+        """See `nile.transport.base.Transport`."""
         if login.host in self._refuse:
             raise self._refuse[login.host]
+        starting = asyncio.get_running_loop().create_task(self._start(command))
         try:
-            process = await asyncio.create_subprocess_exec(
-                "/bin/sh",
-                "-c",
-                command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=dict(self._environment),
-                cwd=self._environment["HOME"],
-                start_new_session=True,
-            )
+            process = await asyncio.shield(starting)
         except OSError as error:
             raise LoginFailed(Code.REFUSED, str(error)) from error
-        reader = asyncio.get_running_loop().create_task(self._read(process, sink))
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
-        return LocalSession(process)
+        except asyncio.CancelledError:
+            process = await starting  # asyncio leaves pipes behind where it is cancelled in the midst of it
+            LocalSession(process).close()
+            await process.communicate()
+            raise
+        session = LocalSession(process)
+        reader = asyncio.get_running_loop().create_task(_read(process, sink))
+        self._readers[reader] = session
+        reader.add_done_callback(self._readers.pop)
+        return session
+
+    async def _start(self, command: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(self._environment),
+            cwd=self._environment["HOME"],
+            start_new_session=True,
+        )
 
     async def login_over(
         self, login: ResolvedLogin, stream: socket.socket, command: str, sink: SessionSink
     ) -> LocalSession:
+        """See `nile.transport.base.Transport`."""
         stream.close()
         raise LoginFailed(Code.DROPPED, "a local shell can't be reached over a socket")
 
     async def close(self) -> None:
-        for reader in list(self._readers):
-            await asyncio.wait([reader], timeout=5)
+        """Have every command end that is still there: by itself, or else at once."""
+        for session in self._readers.values():
+            session.hang_up()
+        if self._readers:
+            await asyncio.wait(list(self._readers), timeout=GOODBYE_S)
+        for session in self._readers.values():
+            session.kill()
+        if self._readers:  # something else may hold a command's output open
+            await asyncio.wait(list(self._readers), timeout=GOODBYE_S)
 
-    async def _read(self, process: asyncio.subprocess.Process, sink: SessionSink) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while data := await process.stdout.read(65536):
-            sink.data_received(data)
-        sink.stderr_received(await process.stderr.read())
-        await process.wait()
-        sink.session_closed(f"it ended with {process.returncode}")
+
+async def _read(process: asyncio.subprocess.Process, sink: SessionSink) -> None:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_pass(process.stdout, sink.data_received))
+        group.create_task(_pass(process.stderr, sink.stderr_received))
+    status = await process.wait()
+    sink.session_closed(f"it ended with status {status}", status if status >= 0 else None)
+
+
+async def _pass(stream: asyncio.StreamReader, heard: Callable[[bytes], None]) -> None:
+    while data := await stream.read(65536):
+        heard(data)
 
 
 def environment(directory: Path) -> dict[str, str]:
