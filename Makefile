@@ -82,9 +82,13 @@ needs:
 test-needs:
 	@$(find_needs)
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		# Only its program is wanted, and no service that listens.
-		if [ -d /run/systemd/system ] && ! command -v opentracker >/dev/null; then systemctl --quiet mask opentracker; fi
-		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish aria2 opentracker bubblewrap)
+		# Only their programs are wanted, and no service that listens.
+		if [ -d /run/systemd/system ]; then
+			if ! command -v opentracker >/dev/null; then systemctl --quiet mask opentracker; fi
+			if ! command -v krb5kdc >/dev/null; then systemctl --quiet mask krb5-kdc krb5-admin-server; fi
+		fi
+		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish aria2 opentracker bubblewrap \
+			krb5-kdc krb5-admin-server krb5-user)
 	elif [ -n "$$missing" ]; then
 		echo "Install it with:  sudo apt-get install$$missing" >&2
 		exit 1

@@ -75,6 +75,8 @@ class SshOptions:
     client: SshClient | None = None
     kex: Kex | None = None
     signing: Signing | None = None
+    delegate: bool | None = None
+    """Whether the host is given the user's Kerberos ticket."""
     options: Mapping[str, str] = field(default_factory=lambda: NO_OPTIONS)
 
     def over(self, base: SshOptions) -> SshOptions:

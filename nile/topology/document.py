@@ -170,6 +170,12 @@ SSH = Record(
             " planned, strict refuses, through-root has the root log in itself through the relay.",
             default="auto",
         ),
+        Field(
+            "delegate",
+            Choice({"yes": True, "no": False}, "yes or no"),
+            "Whether the host is given your Kerberos ticket by a login with it; with the client openssh.",
+            default="no",
+        ),
         Field("options", SshKeywords(), "ssh_config(5) keywords and their values."),
     ),
     ref="ssh",

@@ -53,6 +53,8 @@ class ResolvedLogin:
     signing: Signing
     root_options: tuple[str, ...] = ()
     """`Keyword=value` for the client with which the root itself logs in."""
+    delegate: bool = False
+    """Whether the root's client gives the user's Kerberos ticket to the host; `openssh` alone can."""
     known_hosts_name: str = ""
     """The name under which the user's known_hosts files have the host, for messages."""
     known_hosts_file: str = ""

@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from nile.cascade.lastwords import classify
+from nile.cascade.lastwords import classify, last_line
 from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
 from nile.transport.connecting import no_more_files, out_of_files
@@ -79,7 +79,9 @@ class OpensshTransport:
     def argv(self, login: ResolvedLogin, command: str, log: str) -> list[str]:
         """The command line; the first value of an option is the one that ssh takes."""
         assert self._ssh is not None
-        options = [*FIXED, f"HostName={login.hostname_root}", *login.root_options]
+        delegate = "yes" if login.delegate else "no"  # whatever ssh_config says
+        options = [*FIXED, f"GSSAPIDelegateCredentials={delegate}", f"HostName={login.hostname_root}"]
+        options += login.root_options
         if known_hosts_name(login) == login.host_key_alias != login.hostname_root:
             options.append(f"HostKeyAlias={login.host_key_alias}")
         words = [self._ssh, *(["-F", str(self._config)] if self._config is not None else [])]
@@ -94,6 +96,8 @@ class OpensshSession(asyncio.SubprocessProtocol):
     def __init__(self, sink: SessionSink, forget: Callable[[OpensshSession], None]) -> None:
         self.authenticated = False
         self.log = b""
+        self.before = b""
+        """Standard error before the login is done: of a proxy command, then the host's banner."""
         self._sink = sink
         self._forget = forget
         self._armed = False
@@ -174,8 +178,10 @@ class OpensshSession(asyncio.SubprocessProtocol):
         """Bytes of the command's standard output or error."""
         if fd == 1:
             self._sink.data_received(data)
-        elif self.authenticated:  # what comes before is the host's banner
+        elif self.authenticated:
             self._sink.stderr_received(data)
+        else:
+            self.before = (self.before + data)[-MAX_LOG:]
 
     def process_exited(self) -> None:
         """ssh ended; no child of it may hold its pipes."""
@@ -249,8 +255,10 @@ async def _failure(session: OpensshSession, login: ResolvedLogin) -> LoginFailed
     """What befell a login whose ssh ended by itself."""
     await session.wait_closed()
     found = classify(_text(session.log), session.status)
-    code = Code(found.code)
-    return LoginFailed(code, printable(found.reason), remedy_for(code, login), retry=found.retry)
+    code, reason = Code(found.code), found.reason
+    complaint = last_line(_text(session.before)) if code is Code.STARTUPS else ""  # no banner came yet
+    reason += f" (proxy command: {complaint})" if complaint else ""
+    return LoginFailed(code, printable(reason), remedy_for(code, login), retry=found.retry)
 
 
 def _text(log: bytes) -> str:

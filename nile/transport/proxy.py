@@ -19,17 +19,20 @@ MAX_COMPLAINT = 300
 
 
 def jump_command(jump: str, config: Path | None = None) -> str:
-    """The ProxyCommand that a ProxyJump stands for, as ssh makes one, but strict and without prompts."""
+    """The ProxyCommand that a ProxyJump stands for, as ssh makes one, but strict and without prompts.
+
+    Tokens in `jump` stay what they are: `jump-%h` stands for a jump host for each host.
+    """
     *before, last = [hop.strip().removeprefix("ssh://") for hop in jump.split(",")]
     user, _, place = last.rpartition("@")
     host, port = _host_and_port(place)
     words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"]
-    words += ["-F", str(config)] if config is not None else []
+    words += ["-o", "GSSAPIDelegateCredentials=no"]
+    words += ["-F", str(config).replace("%", "%%")] if config is not None else []
     words += ["-l", user] if user else []
     words += ["-p", port] if port else []
     words += ["-J", ",".join(before)] if before else []
-    quoted = " ".join(shlex.quote(word).replace("%", "%%") for word in words)
-    return f"{quoted} -W '[%h]:%p' -- {shlex.quote(host).replace('%', '%%')}"
+    return f"{shlex.join(words)} -W '[%h]:%p' -- {shlex.quote(host)}"
 
 
 def _host_and_port(place: str) -> tuple[str, str]:

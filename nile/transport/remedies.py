@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from nile.events import Code
+from nile.options import SshClient
 from nile.transport.base import ResolvedLogin
 
 MORE_FILES = "Raise the number of files that Nile may open there (`ulimit -n`), or lower `limits: branches`."
@@ -36,6 +37,11 @@ def remedy_for(code: Code, login: ResolvedLogin) -> str:
         return (
             f"Give {login.user} a login shell there that runs commands (see `getent passwd {login.user}`); "
             "its start-up files, or a forced command, may end it too."
+        )
+    if code is Code.AUTHENTICATION and login.client is SshClient.OPENSSH and not login.identities:
+        return (
+            "There is no key for it: load one (ssh-add). By Kerberos: get a ticket (kinit -f); a relay "
+            "logs in by one if it was given it, see `ssh: {delegate: yes}`."
         )
     if code is Code.AUTHENTICATION:
         return f"Check that {login.user}'s authorized_keys there has one of your keys ({_keys(login)})."

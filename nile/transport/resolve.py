@@ -29,6 +29,7 @@ from nile.transport.sshconfig import (
     openssh_options,
     relay_options,
     route_query,
+    ticket_options,
 )
 from nile.transport.sshquery import Effective, SshQuery
 
@@ -112,6 +113,7 @@ class _Resolver:
             kex=spec.ssh.kex or Kex.FAST,
             signing=spec.ssh.signing or Signing.AUTO,
             root_options=profile.root_options,
+            delegate=spec.ssh.delegate is True,
             known_hosts_name=names[0],
             known_hosts_file=str(profile.files[0]) if profile.files else "",
             hash_known_hosts=effective.one("hashknownhosts") in ("yes", "true"),
@@ -120,7 +122,7 @@ class _Resolver:
     def _profile(self, spec: HostSpec, effective: Effective) -> _Profile:
         ssh = spec.ssh
         own = spec.name if _has_tokens(effective) else ""
-        key = (id(effective.values), own, ssh.identity, ssh.client, ssh.kex)
+        key = (id(effective.values), own, ssh.identity, ssh.client, ssh.kex, ssh.delegate)
         if key not in self._profiles:
             self._profiles[key] = self._make_profile(spec, effective)
         return self._profiles[key]
@@ -129,13 +131,13 @@ class _Resolver:
         check_effective(spec, effective)
         kex = spec.ssh.kex or Kex.FAST
         if spec.ssh.client is SshClient.OPENSSH:
-            root = openssh_options(spec, effective, self._query.defaults)
+            root = openssh_options(spec, effective, self._query.defaults, self._query.config)
         else:
             root = asyncssh_options(effective, self._query.defaults, self._query.config)
         revoked = effective.one("revokedhostkeys")
         return _Profile(
             identities=self._identities(spec, effective),
-            relay_options=relay_options(effective.values, self._query.defaults, kex),
+            relay_options=relay_options(effective.values, self._query.defaults, kex) + ticket_options(spec),
             root_options=root,
             files=known_hosts_files(spec, effective),
             revoked=read_revoked(file_path(revoked, spec, effective)) if revoked not in ("", "none") else (),

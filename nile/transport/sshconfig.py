@@ -48,6 +48,12 @@ def check_route_options(spec: HostSpec) -> None:
     """The route file's options for a host are such as its client honours; raises SshConfigError."""
     if spec.ssh.client is SshClient.OPENSSH:
         return
+    if spec.ssh.delegate:
+        raise SshConfigError(
+            "the asyncssh client can't delegate credentials",
+            where=f"ssh delegate of {spec.name}",
+            remedy="Use OpenSSH's client for this host: `ssh: {client: openssh}`.",
+        )
     for keyword in spec.ssh.options:
         if keyword not in ASYNCSSH and keyword not in RESOLVED_AT_ROOT and keyword not in WITHOUT_EFFECT:
             raise SshConfigError(
@@ -69,6 +75,7 @@ def check_effective(spec: HostSpec, effective: Effective) -> None:
                 remedy="Take it out of ssh_config for this host; `nile hostkeys` collects missing keys.",
             )
     if spec.ssh.client is SshClient.OPENSSH:
+        _check_delegation(spec, effective)
         return
     for keyword, (spelling, harmless) in NOT_BY_ASYNCSSH.items():
         if effective.one(keyword).lower() not in harmless:
@@ -77,6 +84,20 @@ def check_effective(spec: HostSpec, effective: Effective) -> None:
                 where=where,
                 remedy="Use OpenSSH's client for this host: `ssh: {client: openssh}` in the route file.",
             )
+
+
+def _check_delegation(spec: HostSpec, effective: Effective) -> None:
+    """Nothing is delegated by a login that isn't by Kerberos: that is said, rather than nothing done."""
+    if spec.ssh.delegate and not _on(effective.one("gssapiauthentication")):
+        raise SshConfigError(
+            "nothing can be delegated: logins by GSSAPI are off",
+            where=f"ssh delegate of {spec.name}",
+            remedy="Switch them on: `ssh: {options: {GSSAPIAuthentication: yes}}` (with an ssh that has it).",
+        )
+
+
+def _on(value: str) -> bool:
+    return value.lower() in ("yes", "true")
 
 
 def identity_query(spec: HostSpec, effective: Effective, defaults: Values) -> IdentityQuery:
@@ -129,6 +150,18 @@ def relay_options(values: Values, defaults: Values, kex: Kex) -> tuple[str, ...]
     return tuple(options)
 
 
+def ticket_options(spec: HostSpec) -> tuple[str, ...]:
+    """`Keyword=value` for a relay's ssh where the route file has logins to this host go by Kerberos.
+
+    What ssh_config says of it (in Debian, for every host) is of the root only.
+    A key comes first: its signature is the root's permit.
+    """
+    if not _on(spec.ssh.options.get("GSSAPIAuthentication", "")):
+        return ()
+    options = ("GSSAPIAuthentication=yes", "PreferredAuthentications=publickey,gssapi-with-mic")
+    return (*options, "GSSAPIDelegateCredentials=yes") if spec.ssh.delegate else options
+
+
 def asyncssh_options(effective: Effective, defaults: Values, config: Path | None) -> tuple[str, ...]:
     """`Keyword=value` for asyncssh, where they differ from OpenSSH's own."""
     options = []
@@ -136,15 +169,29 @@ def asyncssh_options(effective: Effective, defaults: Values, config: Path | None
         value = _changed(keyword.lower(), effective.values, defaults)
         if value and value != "none" and keyword != "ProxyJump":
             options.append(f"{keyword}={value}")
+    return (*options, *_jump_options(effective, config))
+
+
+def _jump_options(effective: Effective, config: Path | None) -> tuple[str, ...]:
+    """A ProxyJump as a command that asks nothing and trusts no unknown host."""
     jump = effective.one("proxyjump")
-    if jump not in ("", "none"):
-        options.append(f"ProxyCommand={jump_command(jump, config)}")
-    return tuple(options)
+    return (f"ProxyCommand={jump_command(jump, config)}",) if jump not in ("", "none") else ()
 
 
-def openssh_options(spec: HostSpec, effective: Effective, defaults: Values) -> tuple[str, ...]:
-    """`Keyword=value` for the root's own ssh, which reads ssh_config itself: what the route file adds."""
-    options = [f"{keyword}={value}" for keyword, value in spec.ssh.options.items()]
+def openssh_options(
+    spec: HostSpec, effective: Effective, defaults: Values, config: Path | None
+) -> tuple[str, ...]:
+    """`Keyword=value` for the root's own ssh, which reads ssh_config itself.
+
+    That is what the route file adds, and what ssh would do otherwise than Nile
+    has it: a jump host's ssh may ask things by $SSH_ASKPASS, and a key exchange
+    by GSSAPI (of patched ones only, which name it) checks no host key.
+    """
+    said = [(keyword, value) for keyword, value in spec.ssh.options.items() if keyword != "ProxyJump"]
+    options = [f"{keyword}={value}" for keyword, value in said]
+    options += _jump_options(effective, config)
+    if _on(effective.one("gssapikeyexchange")):
+        options.append("GSSAPIKeyExchange=no")
     if (spec.ssh.kex or Kex.FAST) is Kex.FAST and "KexAlgorithms" not in spec.ssh.options:
         options += [
             f"KexAlgorithms={names}" for names in [_kex_for_relays(effective.values, defaults, Kex.FAST)]

@@ -64,6 +64,7 @@ WITHOUT_EFFECT = frozenset(
         "ForwardX11Trusted",
         "GatewayPorts",
         "GSSAPIDelegateCredentials",
+        "GSSAPIKeyExchange",
         "KbdInteractiveAuthentication",
         "NoHostAuthenticationForLocalhost",
         "NumberOfPasswordPrompts",

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from nile.events import Code
-from nile.options import SshClient
+from nile.options import SshClient, SshOptions
+from nile.topology.model import HostSpec
 from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.keys import KeyRing
 from nile.transport.openssh_client import OpensshTransport
+from nile.transport.resolve import resolve_logins
+from nile.transport.sshquery import SshQuery
 from tests.transport.running import children, run, running
-from tests.transport.servers import Sshd, running_sshd
+from tests.transport.servers import Sshd, public_line, running_sshd
 from tests.transport.sinks import Sink
 
 
@@ -99,6 +103,42 @@ def test_the_hosts_banner_is_not_the_commands_output(user_key: Path, sshd: Sshd,
 
     with running_sshd(tmp_path / "d", [user_key], f"Banner={banner}", host_key=sshd.host_key) as server:
         run(main(server.port))
+
+
+def test_a_jump_host_is_logged_in_to_strictly_and_without_a_prompt(
+    sshd: Sshd, user_key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh itself would ask whether to go on, by a program where there is no terminal."""
+    asked, askpass, known = tmp_path / "asked", tmp_path / "askpass", tmp_path / "known_hosts"
+    askpass.write_text(f"#!/bin/sh\ntouch {asked}\necho yes\n")
+    askpass.chmod(0o755)
+    monkeypatch.setenv("SSH_ASKPASS", str(askpass))
+    monkeypatch.setenv("DISPLAY", ":7")
+    known.write_text(f"{sshd.known}\n")
+    config = tmp_path / "config"
+    config.write_text(
+        f"UserKnownHostsFile {known}\nGlobalKnownHostsFile /dev/null\nIdentityFile {user_key}\n"
+        f"IdentityAgent none\nHost jump\n  HostName 127.0.0.1\n  Port {sshd.port}\n"
+    )
+    ssh = SshOptions(port=sshd.port, client=SshClient.OPENSSH, options={"ProxyJump": "jump"})
+    spec = HostSpec("target", "127.0.0.1", "127.0.0.1", ssh=ssh, host_key_alias="target")
+    login = resolve_logins([spec], KeyRing(), query=SshQuery(config))["target"]
+
+    async def main() -> None:
+        transport, sink = OpensshTransport(config), Sink()
+        try:
+            with pytest.raises(LoginFailed) as caught:
+                await transport.login(login, "true", Sink())
+            assert not asked.exists()
+            assert "(proxy command: Host key verification failed.)" in caught.value.reason
+            known.write_text(f"{sshd.known}\n[127.0.0.1]:{sshd.port} {public_line(sshd.host_key)}\n")
+            await transport.login(login, "echo over", sink)
+            await sink.wait_closed()
+            assert bytes(sink.out) == b"over\n"
+        finally:
+            await transport.close()
+
+    run(main())
 
 
 def test_without_ssh(sshd: Sshd, tmp_path: Path) -> None:

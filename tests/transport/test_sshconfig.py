@@ -9,22 +9,26 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nile.errors import CredentialsError, KnownHostsError, SshConfigError
+from nile.events import Code
 from nile.options import Kex, Signing, SshClient, SshOptions
 from nile.topology.model import HostSpec
 from nile.transport import hashednames
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import KeyRing
+from nile.transport.openssh_client import OpensshTransport
+from nile.transport.remedies import remedy_for
 from nile.transport.resolve import resolve_logins
 from nile.transport.sshconfig import relay_options
 from nile.transport.sshquery import Query, SshQuery
 from nile.transport.sshscan import scan
+from nile.transport.tokens import expand
 from tests.transport.servers import keygen, public_line
 
 
@@ -361,11 +365,65 @@ class TestIdentities:
 def test_jumps_become_a_proxy_command(tmp_path: Path, key: Path) -> None:
     config = Config(tmp_path, "ProxyJump first,me@last:2222\n")
     (command,) = config.one(spec(identity=(str(key),))).root_options
+    asked = spec(identity=(str(key),), client=SshClient.OPENSSH, options={"ProxyJump": "first,me@last:2222"})
+    by_ssh = [option for option in config.one(asked).root_options if "Proxy" in option]
+    assert by_ssh == [command]  # what ssh would make of it itself may ask things
     assert command.startswith("ProxyCommand=ssh ")
     assert "StrictHostKeyChecking=yes" in command
     assert f"-F {config.path}" in command
     assert command.endswith("-l me -p 2222 -J first -W '[%h]:%p' -- last")
     assert not any("Proxy" in option for option in config.one(spec(identity=(str(key),))).relay_options)
+
+
+def test_each_host_may_have_a_jump_host_of_its_own(tmp_path: Path, key: Path) -> None:
+    config = Config(tmp_path, "ProxyJump %r@jump-%h\n")
+    (command,) = config.one(spec(identity=(str(key),))).root_options
+    assert expand(command, {"r": "me", "h": "n1", "p": "22"}).endswith("-l me -W '[n1]:22' -- jump-n1")
+
+
+class TestTickets:
+    """Kerberos, as far as it is decided here; with a real KDC in test_kerberos."""
+
+    BY_TICKET: ClassVar = {"GSSAPIAuthentication": "yes"}
+
+    def test_relays_use_them_where_the_route_file_says_so(self, tmp_path: Path) -> None:
+        config = Config(tmp_path, "GSSAPIAuthentication yes\nGSSAPIDelegateCredentials yes\n")
+        told = config.one(spec(client=SshClient.OPENSSH, options=self.BY_TICKET)).relay_options
+        methods = "PreferredAuthentications=publickey,gssapi-with-mic"
+        assert told[-2:] == ("GSSAPIAuthentication=yes", methods)
+        given = config.one(spec(client=SshClient.OPENSSH, options=self.BY_TICKET, delegate=True))
+        assert given.relay_options == (*told, "GSSAPIDelegateCredentials=yes")
+        only_here = config.one(spec("n2", client=SshClient.OPENSSH))
+        assert not any("GSSAPI" in option for option in only_here.relay_options)
+
+    @pytest.mark.parametrize("delegate", [None, False, True])
+    def test_ssh_delegates_as_the_route_file_says(self, tmp_path: Path, delegate: bool | None) -> None:
+        config = Config(tmp_path, "GSSAPIAuthentication yes\nGSSAPIDelegateCredentials yes\n")
+        login = config.one(spec(client=SshClient.OPENSSH, delegate=delegate))
+        argv = OpensshTransport(config.path).argv(login, "true", "/dev/null")
+        said = ssh_g(config.path, "n1", *argv[argv.index("-o") : argv.index("--")])
+        assert said["gssapidelegatecredentials"] == ["yes" if delegate else "no"]
+
+    def test_what_cannot_delegate_says_so(self, tmp_path: Path, key: Path) -> None:
+        config = Config(tmp_path, "")
+        with pytest.raises(SshConfigError, match="asyncssh client can't delegate"):
+            config.one(spec(identity=(str(key),), delegate=True))
+        with pytest.raises(SshConfigError, match="GSSAPI are off") as caught:
+            config.one(spec(client=SshClient.OPENSSH, delegate=True))
+        assert "GSSAPIAuthentication: yes" in str(caught.value)
+
+    def test_a_host_key_is_never_replaced_by_one(self, tmp_path: Path) -> None:
+        login = Config(tmp_path, "GSSAPIKeyExchange yes\n").one(spec(client=SshClient.OPENSSH))
+        assert "GSSAPIKeyExchange=no" in login.root_options
+        without = Config(tmp_path, "").one(spec(client=SshClient.OPENSSH))
+        assert not any("GSSAPI" in option for option in without.root_options)  # not every ssh knows it
+
+    def test_one_who_has_neither_key_nor_ticket_is_told_of_both(self, tmp_path: Path, key: Path) -> None:
+        config = Config(tmp_path, "IdentityFile none\n")
+        nothing = config.one(spec(client=SshClient.OPENSSH))
+        assert "kinit" in remedy_for(Code.AUTHENTICATION, nothing)
+        some = config.one(spec(client=SshClient.OPENSSH, identity=(str(key),)))
+        assert "authorized_keys" in remedy_for(Code.AUTHENTICATION, some)
 
 
 class TestWithoutSsh:
