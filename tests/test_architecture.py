@@ -49,7 +49,7 @@ AGENT_MODULES = {
     "carry": BARE | {"_socket", "socket"},
     "reach": BARE | {"_socket"},
     # Sent to whom it concerns, with the plan.
-    "minder": BARE,
+    "minder": BARE | {"_socket", "hashlib", "zlib"},
     "outfit": BARE | {"resource"},
     "script": BARE,
     "sandbox": BARE,

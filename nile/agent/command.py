@@ -60,6 +60,7 @@ class Command:
             self._fds[name] = fd
         self.reading(True)
         agent.perform(agent.core.spawned(self.pid))
+        self.mind("start")
         if feeding >= 0:
             if job["program"]:  # it reads that first
                 self.input(job["program"])
@@ -79,12 +80,12 @@ class Command:
             env["NILE_" + key.upper()] = str(node[key])
         return env
 
-    def mind(self) -> None:
-        """While it runs: see to what `nile.agent.minder` sees to."""
-        if self.pid:
+    def mind(self, *what: "Any") -> None:
+        """See to what `nile.agent.minder` sees to; `what` befell it, if anything."""
+        if self.pid and (not what or os.path.exists("/dev/log")):
             from nile.agent import minder
 
-            minder.mind(self._agent)
+            minder.mind(self._agent, *what)
 
     # What it reads.
 

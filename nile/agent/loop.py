@@ -139,6 +139,7 @@ class Agent:
         if _signal.SIGCHLD in signals:
             for pid, rc, signum in processes.reap():
                 if pid == self.command.pid:
+                    self.command.mind("end", rc, signum)
                     self.perform(self.core.exited(rc, signum))
                 elif self.branches:
                     self.branches.reaped(pid, rc, signum)

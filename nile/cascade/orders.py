@@ -46,6 +46,8 @@ class CascadeOptions:
     worker: Worker | None = None
     """What runs on the hosts for a job, in place of the command, and how that job is begun."""
     job: Callable[[Tree], Job] | None = None
+    audit: Mapping[str, str] | None = None
+    """What the hosts' syslog is told of the run: `by` whom, and the `sha256` of the command."""
     command_code: Mapping[str, bytes] = field(default_factory=dict)
     """What an agent needs for this command: sources by the names of their modules."""
 
@@ -83,6 +85,7 @@ class Orders:
                 "timeout": None if timeouts.command_s is None else timeouts.command_s + first_s,
                 "leftover": what.leftover.value,
                 "scratch": what.scratch_bytes,
+                "audit": self._options.audit and dict(self._options.audit),
                 "stdin": what.stdin or worker is not None,
                 "program": worker.program if worker else b"",
                 "code": dict(self._options.command_code),

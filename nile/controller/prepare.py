@@ -10,6 +10,7 @@ from typing import Any
 from nile.bootstrap import KeptBundle, kept_command_code
 from nile.cascade import CascadeOptions, Heritage, Job, Neighbours, Worker
 from nile.cascade.tree import Tree
+from nile.controller.audit import Audit
 from nile.controller.engine import Engine, EngineOptions
 from nile.errors import UsageError
 from nile.events import Code, Event
@@ -66,7 +67,10 @@ def prepare(
         )
     bundle = KeptBundle(cache_directory())
     bundle.have_all()
+    audit = Audit.of(options) if plan.audit and not relays_only else None
     heritage = take_over() if take_over is not None else None
+    if audit:
+        audit.say(run, hosts, options, again=heritage is not None)
     cascade = CascadeOptions(
         run=run,
         exec=options,
@@ -78,6 +82,7 @@ def prepare(
         heritage=heritage,
         worker=_worker(sudo) if job else None,
         job=functools.partial(job, neighbours(plan, logins)) if job else None,
+        audit={"by": audit.by, "sha256": audit.sha256} if audit else None,
         command_code=_command_code(options, worker=job is not None),
     )
     return Engine(

@@ -86,6 +86,7 @@ class Document:
     inherited: dict[str, tuple[Located, HostBlock]] = field(default_factory=dict)
     """What these say of hosts: it holds where neither a host nor its groups say anything here."""
     peering: tuple[tuple[Located, ...], ...] = ()
+    audit: bool = True
 
 
 def _identity(paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -344,6 +345,12 @@ ROUTE_FILE = Record(
             " doesn't tell.",
         ),
         Field("tree", Tree(), "auto, flat, or an explicit tree.", default="auto"),
+        Field(
+            "audit",
+            Choice({"on": True, "off": False}, "on or off"),
+            "Whether syslog is told of every run, here and on its hosts.",
+            default="on",
+        ),
         Field(
             "peering",
             Peering(),

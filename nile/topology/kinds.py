@@ -155,9 +155,12 @@ class Duration(Kind[float | None]):
         return {"anyOf": [text, {"const": "none"}]} if self.none else text
 
 
+_TRUTH = {"yes": True, "no": False, "on": True, "off": False}
+
+
 @dataclass(frozen=True)
 class Choice(Kind[T]):
-    """One of some words. `yes` and `no` count as written, though YAML makes truth values of them."""
+    """One of some words. `yes`, `no`, `on` and `off` count as written, which YAML has for truth values."""
 
     words: Mapping[str, T]
     what: str = "one of some words"
@@ -171,7 +174,7 @@ class Choice(Kind[T]):
         return self.words[text]
 
     def schema(self) -> Schema:
-        also: list[Any] = [word == "yes" for word in self.words if word in ("yes", "no")]
+        also: list[Any] = [_TRUTH[word] for word in self.words if word in _TRUTH]
         return {"enum": [*self.words, *also]}
 
 

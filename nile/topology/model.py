@@ -84,6 +84,8 @@ class Plan:
     """Pairs of sites of which the hosts may be connected to each other in a swarm."""
     drawn: bool = False
     """Who hangs below whom is as the route file draws it."""
+    audit: bool = True
+    """Syslog is told of the run."""
 
     def node(self, node_id: int) -> PlanNode:
         """The node of an id from 1 on."""

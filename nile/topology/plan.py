@@ -34,7 +34,9 @@ def plan(routes: Routes, asked: Sequence[str]) -> Plan:
     specs = {node.host: routes.spec(node.host) for node in (*nodes, *spares)}
     flat, drawn = (routes.tree is mode for mode in (TreeMode.FLAT, TreeMode.EXPLICIT))
     limits, timeouts = routes.limits, routes.timeouts
-    return Plan(nodes, specs, limits, timeouts, routes.source, spares, flat, routes.peering, drawn)
+    return Plan(
+        nodes, specs, limits, timeouts, routes.source, spares, flat, routes.peering, drawn, routes.audit
+    )
 
 
 def _spares(routes: Routes, names: Sequence[str]) -> list[str]:

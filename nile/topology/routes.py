@@ -50,6 +50,8 @@ class Routes:
     """What a user should know of these."""
     peering: frozenset[frozenset[str]] = frozenset()
     """Pairs of sites of which the hosts may be connected to each other in a swarm."""
+    audit: bool = True
+    """Syslog is told of every run."""
 
     def spec(self, name: str) -> HostSpec:
         """What holds for a host, named in the file or not."""
@@ -247,6 +249,7 @@ class _Build:
             ssh=document.ssh,
             group_source=self._source,
             peering=pairs_of(document.peering),
+            audit=document.audit,
         )
         check_peering(document.peering, (spec.site for spec in hosts.values()), self._reader)
         self._check_gateways(routes)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nile.agent import minder, wire
+from nile.cascade.tasks import EXEC
 from tests.agent.parent import MEMORY, PYTHONS, Parent, host_environment
 
 BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
@@ -64,7 +69,7 @@ def test_a_scratch_that_was_removed(place: Path) -> None:
 
 def test_who_puts_too_much_into_its_scratch_is_ended(parent: Parent) -> None:
     command = "sleep 600 & echo $!; head -c 3000000 /dev/zero >$NILE_SCRATCH/x; wait"
-    result = parent.run(command, scratch=MIB, grace=0.2)
+    result = parent.run(command, scratch=MIB, grace=20.0)
     assert (result["cause"], result["signal"]) == ("scratch", 15)
     assert int(parent.output()) in {pid for pid, _, _ in result["left"]}
 
@@ -72,3 +77,33 @@ def test_who_puts_too_much_into_its_scratch_is_ended(parent: Parent) -> None:
 def test_who_keeps_within_it_goes_on(parent: Parent) -> None:
     result = parent.run("head -c 3000000 /dev/zero >$NILE_SCRATCH/x; sleep 1.5", scratch=4 * MIB)
     assert (result["cause"], result["rc"]) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        ({"line": "echo \udcff\u00e9", "script": None}, b"echo \xff\xc3\xa9"),
+        ({"line": "", "script": {"data": zlib.compress(b"uptime")}}, b"uptime"),
+        ({"line": EXEC, "script": {"data": zlib.compress(b"uptime")}}, b"uptime"),
+    ],
+)
+def test_a_line_of_a_host_with_a_command_of_its_own(own: dict[str, Any], text: bytes) -> None:
+    plan = {"shared": {"run": "r1"}, "node": {"host": "n1", **own}}
+    told = minder.line({"by": "me@here", "sha256": "of all"}, plan, 7, "start")
+    digest = hashlib.sha256(text).hexdigest()
+    assert told == f"run=r1 host=n1 by=me@here uid={os.getuid()} pid=7 sha256={digest} start"
+
+
+def test_whoever_tells_syslog_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none, it isn't one, or it is full."""
+    path = tmp_path / "log"
+    monkeypatch.setattr(minder, "SYSLOG", str(path))
+    minder.say("x")
+    path.touch()
+    minder.say("x")
+    path.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(path))
+        for number in range(5000):
+            minder.say(f"line {number}")
+        assert log.recv(1000).endswith(b": line 0")

@@ -190,7 +190,7 @@ def test_what_a_failed_command_leaves_behind_is_killed(nile: Nile, fleet: Lab, e
 
 def test_a_command_that_puts_too_much_into_its_scratch_is_ended(nile: Nile) -> None:
     command = "[ $NILE_HOST = h002 ] || head -c 3000000 /dev/zero >$NILE_SCRATCH/x; sleep 3"
-    done = nile.json("--scratch", "1M", "--grace", "0.2", "-w", "h[001-003]", *TREE, "--", command)
+    done = nile.json("--scratch", "1M", "--grace", "20", "-w", "h[001-003]", *TREE, "--", command)
     assert done.verdicts == {"h001": "failed", "h002": "ok", "h003": "failed"}
     told = done.results["h003"]
     assert (told["code"], told["signal"]) == ("scratch", 15)

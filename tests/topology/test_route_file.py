@@ -209,6 +209,13 @@ def test_sites_and_which_of_them_peer() -> None:
     assert plan(routes, ["n1"]).peering == routes.peering
 
 
+@pytest.mark.parametrize(("said", "is_on"), [("", True), ("audit: on", True), ("audit: off", False)])
+def test_syslog_is_told_unless_the_file_says_otherwise(said: str, is_on: bool) -> None:
+    routes = load(f"{said}\n")
+    assert (routes.audit, plan(routes, ["n1"]).audit) == (is_on, is_on)
+    assert "'no' is not on or off" in errors("audit: no")[0]
+
+
 def test_a_list_of_sites_has_a_bound() -> None:
     many = ", ".join(f"s{number}" for number in range(101))
     assert "at most 100 sites" in errors(f"peering: [[{many}]]")[0]
