@@ -3,7 +3,7 @@
 What is shown of a run is read back from a store. So a run that is to leave
 nothing has one, too, in a directory of its own that goes with it; hosts' output
 gets there only where it is needed in the end. What a root leaves that is killed
-goes when the next run begins.
+goes when the next run begins, whether that is recorded or not, and by `nile prune`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def keeping(given: dict[str, Any], context: RunContext, handover: str) -> Iterat
     from nile.store import Store, store_path
 
     if not given.get("no_store"):
+        sweep(store_path().parent)
         with Store(store_path()) as store, store.recorder(context, handover) as recorder:
             yield Kept(store, recorder, recorder.record)
         return
@@ -64,7 +65,7 @@ def _passing(process: str) -> Iterator[Path]:
     state = store_path().parent
     with errors.mapped(state, "make a directory"):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(state)
+        sweep(state)
         directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=state))
         (directory / PROCESS).write_text(process)
     try:
@@ -73,8 +74,8 @@ def _passing(process: str) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _sweep(state: Path) -> None:
-    """Remove what roots left that were killed."""
+def sweep(state: Path) -> None:
+    """Remove what roots left that were killed, of runs that were to leave nothing."""
     from nile.store.records import is_alive, is_elsewhere
     from nile.topology.durations import WEEK_S
 

@@ -89,12 +89,15 @@ def command(
     """Remove runs from the store, the oldest first: what all of the options given allow.
 
     A run that is under way stays, and for a day one whose root died. Without an option only what
-    the cap demands goes.
+    the cap demands goes. What a killed `--no-store` run left goes in any case.
     """
+    from nile.cli.keeping import sweep
     from nile.store import Pruning, removable, store_path
     from nile.topology.amounts import size
 
     screen = recorded.screen()
+    if not dry_run:
+        sweep(store_path().parent)
     with recorded.open_store() as store:
         newest = store.runs()
     with Pruning(store_path()) as pruning:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from nile.cli.keeping import keeping
 from nile.cli.prune import age_s, command
 from nile.events import HostOutput, RunEnded
-from nile.store import Recorder, Store
+from nile.store import Recorder, RunContext, Store
+from nile.store.records import process_identity
 from nile.topology.refusal import Refusal
 from tests.store import sample
 
@@ -52,6 +54,20 @@ def test_by_age_and_number(state: Path, runs: list[str]) -> None:
     assert prune("--keep", "1").stdout.startswith("removed 2 runs, ")
     assert prune("--older-than", "1w").stdout == "no run is to be removed\n"
     assert left(state) == runs[3:]
+
+
+def test_what_a_killed_run_left_that_was_to_leave_nothing(state: Path, runs: list[str]) -> None:
+    left_over, alive = state.parent / "unkept-dead", state.parent / "unkept-alive"
+    for place, process in ((left_over, os.getpid()), (alive, os.getpid())):
+        place.mkdir()
+        (place / "process").write_text(process_identity(process) + ("1" if place is left_over else ""))
+    prune("-n")
+    assert left_over.exists()
+    prune("--keep", "9")
+    assert (left_over.exists(), alive.exists()) == (False, True)
+    (alive / "process").write_text(process_identity(os.getpid()) + "1")
+    with keeping({}, RunContext.here(()), ""):
+        assert not alive.exists(), "a run that is recorded removes it, too"
 
 
 def test_by_size(state: Path, runs: list[str]) -> None:

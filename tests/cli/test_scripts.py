@@ -32,6 +32,7 @@ PYTHON = (
         (b"x" * (MOST_BYTES + 1), "longer than 1 MiB"),
         (b"#!/bin/sh\r\necho\r\n", "ends with \\r"),
     ],
+    ids=["empty", "too long", "of DOS"],
 )
 def test_a_script_that_can_not_be_meant(text: bytes, said: str, tmp_path: Path) -> None:
     path = tmp_path / "s.sh"

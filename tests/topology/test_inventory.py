@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nile.errors import RouteFileError
+from nile.topology.inventory import merging
 from nile.topology.inventory.ranges import expand, split_port
 from nile.topology.refusal import Refusal
 from nile.topology.routes import Routes, examine, inventory_routes, load_routes
@@ -226,6 +227,32 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, expect
     assert str(caught.value).startswith(f"{tmp_path}/{name}")
     assert expected in str(caught.value)
     assert "\n" in str(caught.value), "a remedy is named"
+
+
+def chained(groups: int) -> str:
+    """g1 contains g2 and so on; the host is in the last one."""
+    inner = "".join(f"[g{number}:children]\ng{number + 1}\n" for number in range(1, groups))
+    return f"{inner}[g{groups}]\nx\n"
+
+
+@pytest.mark.parametrize("groups", [101, 20_000])
+def test_groups_are_nested_only_so_deep(tmp_path: Path, groups: int) -> None:
+    deepest = read(tmp_path, chained(100), "h.ini")
+    assert deepest.groups["g1"] == deepest.groups["g100"] == ("x",)
+    with pytest.raises(RouteFileError, match="nested more than 100 deep, down to g101") as caught:
+        read(tmp_path, chained(groups), "h.ini")
+    assert caught.value.where == f"{tmp_path}/h.ini:200:1"
+    assert caught.value.remedy
+
+
+def test_groups_have_only_so_many_hosts_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "[a]\nx[1:9]\n[b:children]\na\n[c:children]\nb\n"
+    monkeypatch.setattr(merging, "MEMBERS_MAX", 27)
+    assert len(read(tmp_path, text, "h.ini").groups["c"]) == 9
+    monkeypatch.setattr(merging, "MEMBERS_MAX", 26)
+    with pytest.raises(RouteFileError, match="more than 26 hosts") as caught:
+        read(tmp_path, text, "h.ini")
+    assert caught.value.where == f"{tmp_path}/h.ini:6:1"
 
 
 def test_genders_errors(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ one whose name comes later; its own word wins over all (Ansible's rules).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NoReturn
 
 from nile.options import SshOptions
@@ -17,10 +18,12 @@ from nile.topology.inventory.variables import CONNECTION, HOST, KEY, PORT, USER
 from nile.topology.kinds import one_host
 from nile.topology.model import ROOT_NAME
 from nile.topology.refusal import Refusal
-from nile.topology.yamltree import Invalid, Located, Place, Reader
+from nile.topology.yamltree import DEPTH_MAX, Invalid, Located, Place, Reader
 
 _BY_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "libssh", "ansible.builtin.ssh")
 _NAMES_SHOWN = 3
+MEMBERS_MAX = 2_000_000
+"""Of 10,000 hosts, each may be in 200 groups."""
 
 
 class Merging:
@@ -29,21 +32,17 @@ class Merging:
     def __init__(self, inventory: Inventory, reader: Reader) -> None:
         self._inventory = inventory
         self._reader = reader
-        self._members: dict[str, dict[str, None]] = {}
-        self._parents: dict[str, list[str]] = {}
-        for name, group in inventory.groups.items():
-            for child in group.children:
-                self._parents.setdefault(child, []).append(name)
-        self._depths: dict[str, int] = {ALL: 0}
         self._ssh: dict[tuple[Any, ...], SshOptions] = {}
         """Shared by all hosts of which the same is said."""
         self._noted: set[tuple[Place, str]] = set()
 
     def document(self) -> Document:
-        """Its groups and hosts; raises `Invalid` after noting a loop."""
-        groups = {name: self._hosts_of(name, ()) for name in self._inventory.groups}
+        """Its groups and hosts; raises `Invalid` after noting a loop, or what is too deep or too much."""
+        upward = self._bottom_up()
+        depths, members = self._depths(upward), self._members(upward)
+        groups: dict[str, Mapping[str, None]] = {name: members[name] for name in self._inventory.groups}
         of_host: dict[str, list[str]] = {}
-        for name in sorted(groups, key=lambda name: (self._depth(name), name)):
+        for name in sorted(groups, key=lambda name: (depths[name], name)):
             for member in groups[name]:
                 of_host.setdefault(member, []).append(name)
         blocks: dict[str, tuple[Located, HostBlock]] = {}
@@ -77,29 +76,55 @@ class Merging:
         block = GroupBlock((Located(",".join(hosts), place),) if hosts else (), Settings())
         return Located(name, place), block
 
-    def _hosts_of(self, name: str, above: tuple[str, ...]) -> Mapping[str, None]:
-        """The hosts of a group and of all below it."""
-        if name not in self._members:
-            found: dict[str, None] = {}
-            group = self._inventory.groups.get(name)
-            if group is not None:
-                found.update(group.hosts)
-                for child, place in group.children.items():
-                    if child in (name, *above):
-                        loop = " -> ".join((*above, name, child))
-                        self._reader.note(
-                            place, f"group {child} contains itself: {loop}", "take the loop out"
-                        )
-                        raise Invalid
-                    found.update(self._hosts_of(child, (*above, name)))
-            self._members[name] = found
-        return self._members[name]
+    def _children(self, name: str) -> Mapping[str, Place]:
+        """The groups in a group, with the places that say so."""
+        group = self._inventory.groups.get(name)
+        return group.children if group else {}
 
-    def _depth(self, name: str) -> int:
-        """How far below `all` a group is, at most."""
-        if name not in self._depths:
-            self._depths[name] = 1 + max(map(self._depth, self._parents.get(name, ())), default=0)
-        return self._depths[name]
+    def _bottom_up(self) -> list[str]:
+        """All groups, each behind those that it contains."""
+        sorter = TopologicalSorter({name: self._children(name) for name in self._inventory.groups})
+        try:
+            return list(sorter.static_order())
+        except CycleError as error:
+            found: list[str] = error.args[1][:0:-1]  # each contains the next one, and the last the first
+            begin = found.index(next(name for name in self._inventory.groups if name in found))
+            loop = [*found[begin:], *found[:begin], found[begin]]
+            self._refuse(loop[-2], loop[-1], f"group {loop[-1]} contains itself: {' -> '.join(loop)}")
+
+    def _depths(self, upward: Sequence[str]) -> Mapping[str, int]:
+        """How far below `all` each group is, at most."""
+        depths = {name: int(name != ALL) for name in upward}
+        for name in reversed(upward):
+            for child in self._children(name):
+                depths[child] = max(depths[child], depths[name] + 1) if child != ALL else 0
+                if depths[child] > DEPTH_MAX:
+                    self._refuse(
+                        name, child, f"groups are nested more than {DEPTH_MAX} deep, down to {child}"
+                    )
+        return depths
+
+    def _members(self, upward: Sequence[str]) -> Mapping[str, Mapping[str, None]]:
+        """The hosts of each group and of all below it."""
+        found: dict[str, dict[str, None]] = {}
+        count = 0
+        for name in upward:
+            group = self._inventory.groups.get(name)
+            found[name] = dict(group.hosts) if group else {}
+            for child in self._children(name):
+                found[name].update(found[child])
+                if count + len(found[name]) > MEMBERS_MAX:
+                    what = (
+                        f"its groups have more than {MEMBERS_MAX} hosts, each counted in every group it is in"
+                    )
+                    self._refuse(name, child, what)
+            count += len(found[name])
+        return found
+
+    def _refuse(self, name: str, child: str, message: str) -> NoReturn:
+        remedy = "take the loop out" if "itself" in message else "have fewer groups one inside the other"
+        self._reader.note(self._children(name)[child], message, remedy)
+        raise Invalid
 
     def _block(self, said: Mapping[str, Located]) -> HostBlock:
         """What holds for a host; notes what can't."""
