@@ -49,6 +49,11 @@ def reason(hosts: int, moved: float) -> str:
     )
 
 
+def may_be_swarm(options: SyncOptions, hosts: int) -> bool:
+    """May so many hosts get a swarm, for all that is known before they have said what they have?"""
+    return options.method is Method.AUTO and options.can_seed and hosts > MANY
+
+
 def swarm_instead(
     options: SyncOptions,
     hosts: Hosts,
@@ -60,7 +65,7 @@ def swarm_instead(
 
     A torrent has an archive in it: of a source that is `unpackable` there may be none.
     """
-    if unpackable or options.method is not Method.AUTO or not options.can_seed or len(found) <= MANY:
+    if unpackable or not may_be_swarm(options, len(found)):
         return ""
     if is_known(hosts, racks, (target.id for target in found)):
         return ""

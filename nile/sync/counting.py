@@ -52,6 +52,8 @@ class Counting:
         """By the id of the one that is asked."""
         self._each: deque[Target] = deque()
         """Those that got their copy, and have yet to be asked."""
+        self.first: tuple[Target, Difference] | None = None
+        """Who has said first what differs there."""
         self._own: dict[Target, Difference] = {}
         self._comparing: set[int] = set()
         self._chunks: list[bytes] = []
@@ -155,6 +157,7 @@ class Counting:
             return
         found = Difference.of(message)
         self._asked.pop(target.id, None)
+        self.first = self.first or (target, found)
         if target.step is Step.COMPARING:
             self._own[target] = found
         self._estimates.setdefault(self._group(target), found)

@@ -24,7 +24,7 @@ from nile.cascade.work import Judge
 from nile.events import Asked, Code, HostOutput, Notice, Verdict
 from nile.options import RateLimits
 from nile.sync.asking import Errands
-from nile.sync.choosing import swarm_instead
+from nile.sync.choosing import may_be_swarm, swarm_instead
 from nile.sync.concluding import ENOUGH, give_up, seeding
 from nile.sync.counting import Counting
 from nile.sync.demand import Demand
@@ -269,6 +269,7 @@ class Sync:
             return
         yield from self._counting.go_on()
         if not self._counting.complete or self._late.are_waited_for(t):
+            yield from self._record_ahead()
             return
         differing = self._targets.at(Step.DIFFERS)
         if not self._options.copies:
@@ -290,6 +291,12 @@ class Sync:
             )
         else:
             yield from self._start(t)
+
+    def _record_ahead(self) -> Errands:
+        """Not all have said yet what they have, but what one lacks is known."""
+        first, options = self._counting.first, self._options
+        if first is not None and options.streams and not may_be_swarm(options, len(self._targets)):
+            yield from self._streams.record_ahead(self._survey, *first)
 
     def _start(self, t: float) -> Errands:
         """From now on something is written."""

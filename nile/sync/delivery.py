@@ -21,6 +21,7 @@ from nile.sync.targets import Step, Target, count, words
 from nile.topology.model import ROOT_ID
 
 if TYPE_CHECKING:
+    from nile.sync.means import Means
     from nile.sync.streaming import Streams
 
 ATTEMPTS = 2
@@ -47,6 +48,30 @@ class Group:
     attempt: int = 1
     archive: bool = False
     """They have nothing, and perhaps no rsync."""
+
+
+def recording(
+    streams: Streams, terms: dict[str, Any], recorder: Target | None, only: bytes
+) -> dict[str, Any]:
+    """What the root's worker is told of a recording, against that host or against nothing."""
+    # Whoever applies it links files to its own current release, whatever that is called.
+    beside = streams.means.options.linked_to(recorder.current if recorder else "")
+    return {
+        **terms,
+        "copy": {**terms["copy"], "link_dest": beside},
+        "address": "",
+        "port": 0,
+        "peer": recorder.rsync if recorder else None,
+        "archive": False,
+        "limit": streams.limit,
+        "hashed": streams.hashed,
+        "only": only,
+    }
+
+
+def listed_terms(means: Means) -> dict[str, Any]:
+    """Of what is named: then nothing is to go, and rsync would look for that in all directories."""
+    return means.terms(0, delete=False, listed=True)
 
 
 class Delivery:
@@ -131,23 +156,17 @@ class Delivery:
     def _record(self, address: str, port: int, t: float) -> Errands:
         streams, recorder = self._streams, self._recorder
         terms = self._terms()
-        # Whoever applies it links files to its own current release, whatever that is called.
-        beside = streams.means.options.linked_to(recorder.current if recorder else "")
         fields = {
-            **terms,
-            "copy": {**terms["copy"], "link_dest": beside},
+            **recording(streams, terms, recorder, self.only),
             "address": address,
             "port": port,
-            "secret": self._secret,
-            "peer": recorder.rsync if recorder else None,
             "archive": self.archive,
-            "limit": streams.limit,
-            "hashed": streams.hashed,
-            "only": self.only,
         }
-        tell = self._asking.ask(ROOT_ID, "record", fields, self._said)
-        self._number = tell.message["n"]
-        yield tell
+        self._number = streams.ahead.take(fields, self._said)
+        if not self._number:
+            tell = self._asking.ask(ROOT_ID, "record", {**fields, "secret": self._secret}, self._said)
+            self._number = tell.message["n"]
+            yield tell
         recorded = {"archive": True} if self.archive else streams.recorded(recorder)
         how = {"recorded": recorded, "ring": streams.ring, "hashed": streams.hashed}
         self.chain = Chain(streams.means, self._number, {**terms, **how}, streams.identity, self._out, t)
@@ -157,11 +176,12 @@ class Delivery:
         yield from self.chain.join(others, t, streams.chains)
         if recorder is None:
             yield from self.chain.close()
+        yield from streams.ahead.catch_up(t)
 
     def _terms(self) -> dict[str, Any]:
         means = self._streams.means
-        if self.only:  # then nothing is to go, and rsync would look for that in all directories
-            return means.terms(0, delete=False, listed=True)
+        if self.only:
+            return listed_terms(means)
         doomed = max((target.may_delete for target in self.targets), default=0)
         # Of who may have been given something forged, sizes and times say nothing.
         forged = any(target.by_contents for target in self.targets)

@@ -17,8 +17,9 @@ from nile.cascade import Publish
 from nile.cascade.tree import Tree as Hosts
 from nile.cascade.verdicts import Judgement
 from nile.events import Notice
+from nile.sync.ahead import MOST, Ahead
 from nile.sync.asking import Errands
-from nile.sync.delivery import ATTEMPTS, Delivery, Group
+from nile.sync.delivery import ATTEMPTS, Delivery, Group, listed_terms, recording
 from nile.sync.judging import OWN_FAULT
 from nile.sync.means import Means
 from nile.sync.survey import Survey
@@ -63,6 +64,18 @@ class Streams:
         self.began_s = 0.0
         self.sent: Counter[int] = Counter()
         self.broken: Judgement | None = None
+        self.ahead = Ahead(means.asking, means.secret)
+
+    def record_ahead(self, source: Survey, target: Target, found: Difference) -> Errands:
+        """One host lacks that: record it, if the others of the run may well lack just the same."""
+        if self.ahead.begun or self.limit or found.move > MOST or not self._can_record(source):
+            return
+        only = self._only(source, found)
+        if not (only and self._recorded_alone(target, source, found, only)):
+            return
+        self._hash(source, [target])
+        terms = listed_terms(self.means)
+        yield from self.ahead.begin(recording(self, terms, None, only))
 
     def begin(
         self,
@@ -75,14 +88,11 @@ class Streams:
         self._rsync = source.rsync
         self.began_s = t
         differing = list(differing)
-        if not self._options.plain:  # each of them hashes all of it, and one that takes long holds up others
-            quicker = {source.hash, *(target.hash for target in differing)}
-            self.hashed = SHA256 if quicker == {SHA256} else BLAKE2B
+        self._hash(source, differing)
         differing.sort(key=self._place())
         empty = self._empty(differing, source)
         others = [target for target in differing if target.rsync is not None and target not in empty]
-        # A recording is made by another rsync, that reads patterns line by line.
-        able = source.rsync is not None and not any(b"\n" in each for each in self._options.excludes)
+        able = self._can_record(source)
         groups = self._groups(others) if able else []
         sizes = sorted(map(len, groups), reverse=True)
         bare = sum(target.rsync is None for target in empty)
@@ -96,6 +106,17 @@ class Streams:
         for group in sorted(made, key=lambda each: len(each.targets), reverse=True):
             self._wait(group)
         yield from self._go_on(t)
+        yield from self.ahead.drop()
+
+    def _hash(self, source: Survey, targets: Iterable[Target]) -> None:
+        """Each of them hashes all of a stream, and one that takes long holds up others."""
+        if not self._options.plain:
+            quicker = {source.hash, *(target.hash for target in targets)}
+            self.hashed = SHA256 if quicker == {SHA256} else BLAKE2B
+
+    def _can_record(self, source: Survey) -> bool:
+        """A recording is made by another rsync, that reads patterns line by line."""
+        return source.rsync is not None and not any(b"\n" in each for each in self._options.excludes)
 
     def _wait(self, group: Group) -> None:
         for target in group.targets:
@@ -119,8 +140,13 @@ class Streams:
         if oldest.current:  # what isn't named has to be linked there, so all of it is to be known
             return Group(targets, oldest, b"")
         only = self._only(source, found)
-        alone = found is not None and self._all_is_sent(source, found, only) and _reads(oldest, source.rsync)
+        alone = found is not None and self._recorded_alone(oldest, source, found, only)
         return Group(targets, None if alone else oldest, only)
+
+    def _recorded_alone(self, target: Target, source: Survey, found: Difference, only: bytes) -> bool:
+        """Can it be recorded against nothing, for hosts of which this one has the oldest rsync?"""
+        able = target.rsync is not None and not target.current and _reads(target, source.rsync)
+        return able and self._all_is_sent(source, found, only)
 
     def _all_is_sent(self, source: Survey, found: Difference, only: bytes) -> bool:
         """Does it make no difference what hosts have of the files that are recorded?"""

@@ -128,6 +128,49 @@ class TestWhoGetsIt:
         all_ok(it)
         assert (it.chain.recorded[0]["address"] == "") is (what == "nothing else")
 
+    def test_what_one_lacks_is_recorded_while_others_say_what_they_have(self) -> None:
+        it = workers()
+        it.all_is_new, it.paths = False, b"a"
+        it.begin(late={5})
+        while it.step():
+            pass
+        assert ([each["only"] for each in it.chain.recorded], it.chain.joined) == ([b"a"], [])
+        it.start(5)
+        it.go_on()
+        all_ok(it)
+        assert len(it.chain.served) == 5
+        assert it.chain.forgotten == list(it.chain.recordings)
+        assert len(it.chain.recordings) == 1
+
+    @pytest.mark.parametrize("why", ["another", "failed", "alone"])
+    def test_what_was_recorded_for_nobody_is_forgotten(self, why: str) -> None:
+        it = workers(had={1: "older"} | ({} if why != "alone" else dict.fromkeys(range(2, 6), "new")))
+        it.all_is_new, it.paths = False, b"a"
+        if why == "failed":
+            it.chain.spoils = {0: "copy"}
+        it.begin(late={2, 3, 4, 5})
+        while it.step():
+            pass
+        assert len(it.chain.recorded) == 1
+        it.paths = b"a" if why == "failed" else b"b"
+        for late in (2, 3, 4, 5):
+            it.start(late)
+        it.go_on()
+        all_ok(it)
+        assert [each["only"] for each in it.chain.recorded[1:]] == ([] if why == "alone" else [it.paths])
+        assert sorted(it.chain.forgotten) == sorted(it.chain.recordings)
+
+    @pytest.mark.parametrize(
+        "options", [{"bwlimit_kib_s": 5}, {"whole": False}, {"chown": "me"}, {"excludes": (b"two\nlines",)}]
+    )
+    def test_nothing_is_recorded_before_where_it_couldnt_be_for_all(self, options: dict[str, Any]) -> None:
+        it = workers(**options)
+        it.all_is_new, it.paths = False, b"a"
+        it.begin(late={5})
+        while it.step():
+            pass
+        assert it.chain.recorded == []
+
     def test_hosts_that_have_the_same_share_a_recording(self) -> None:
         it = workers(had={1: "old", 2: "older", 3: "old", 4: "older", 5: "new"})
         it.run()
