@@ -20,6 +20,7 @@ from tests.cluster.terminal import Terminal
 
 HOSTS = 36
 SWITCHES = 3
+RATE = "80mbit"
 QUIET_S = 8.0
 """After a run, agents above all need a moment to notice that they are alone."""
 
@@ -37,6 +38,14 @@ def sixty_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """60 hosts on three switches, for the whole session."""
     spec = LabSpec(hosts=60, backend=BackendName.NETNS, switches=SWITCHES)
     with Lab.up(spec, tmp_path_factory.mktemp("labs") / "sixty", tied=True) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def wires(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Twelve hosts on three switches, each port and uplink with a rate, for the whole session."""
+    spec = LabSpec(hosts=12, backend=BackendName.NETNS, switches=SWITCHES, rate=RATE, uplink=RATE)
+    with Lab.up(spec, tmp_path_factory.mktemp("labs") / "wires", tied=True) as lab:
         yield lab
 
 
