@@ -6,12 +6,14 @@ own shows nothing of it, and all is gone with the last process of the lab.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import socket
 import struct
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from nile.errors import LabError
 from nile.lab.spec import LabSpec, bits_per_second
@@ -35,6 +37,10 @@ IFF_UP = 1
 """From linux/sockios.h and linux/if.h."""
 
 CORE = "core"
+NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default")
+ROOM = {"gc_thresh1": 16384, "gc_thresh2": 32768, "gc_thresh3": 65536}
+"""Entries in the kernel's table of neighbours. It is one for all namespaces of a machine, and has 1024 by
+default: 400 hosts in a tree need 800, and whom it has no room for there is no route to."""
 
 
 def host_addresses(names: tuple[str, ...]) -> dict[str, str]:
@@ -131,6 +137,17 @@ def configure(address: str) -> None:
             reply = fcntl.ioctl(sock, SIOCGIFFLAGS, _ifreq(device, b""))
             flags = struct.unpack_from("H", reply, 16)[0] | IFF_UP
             fcntl.ioctl(sock, SIOCSIFFLAGS, _ifreq(device, struct.pack("H", flags)))
+
+
+def make_room(where: Path = NEIGHBOURS) -> None:
+    """For the neighbours of many hosts: in the machine's own namespace, and for good, since labs share it.
+
+    Where that isn't allowed (in a container, say), it stays as it is.
+    """
+    for name, entries in ROOM.items():
+        with contextlib.suppress(OSError):
+            if int((where / name).read_text()) < entries:
+                (where / name).write_text(str(entries))
 
 
 def silence_ipv6() -> None:

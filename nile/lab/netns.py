@@ -95,6 +95,7 @@ class NetnsBackend:
         self._plan_pythons()
         self._config = self._sshd_config()
         kernel.become_subreaper()
+        links.make_room()
         kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWNS)
         # Mounts of the machine come and go here too; those made here stay here.
         kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_SLAVE)

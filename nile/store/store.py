@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,11 @@ NAMES_SHOWN = 5
 
 _RUN = (
     "SELECT id, name, command, routes, argv, directory, user, process, plan, started_at, ended_at, wall_s,"
-    " interrupted, roots, seen_at, settings, (SELECT count(*) FROM host WHERE run = run.id AND asked),"
-    " (SELECT count(*) FROM host WHERE run = run.id AND NOT asked) FROM run"
+    " interrupted, roots, seen_at, settings FROM run"
+)
+_COUNTS = (
+    "SELECT run, asked, verdict, count(*) FROM host WHERE run IN (SELECT value FROM json_each(?))"
+    " GROUP BY run, asked, verdict"
 )
 _DATA = "output.data, blob.packed, blob.data FROM output LEFT JOIN blob ON blob.id = output.blob"
 _HOST = (
@@ -66,19 +70,15 @@ class Store:
     def runs(self, limit: int | None = None) -> list[RunRecord]:
         """The latest runs, newest first; all of them where `limit` is None."""
         rows = self._rows(f"{_RUN} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
-        return [self._run_record(row) for row in rows]
+        return self._run_records(rows)
 
     def runs_since(self, run: RunRecord) -> list[RunRecord]:
         """Those that began after it, newest first."""
-        return [
-            self._run_record(row) for row in self._rows(f"{_RUN} WHERE id > ? ORDER BY id DESC", (run.key,))
-        ]
+        return self._run_records(self._rows(f"{_RUN} WHERE id > ? ORDER BY id DESC", (run.key,)))
 
     def not_ended(self) -> list[RunRecord]:
         """All runs without an end, newest first: they are under way, or their roots died."""
-        return [
-            self._run_record(row) for row in self._rows(f"{_RUN} WHERE ended_at IS NULL ORDER BY id DESC", ())
-        ]
+        return self._run_records(self._rows(f"{_RUN} WHERE ended_at IS NULL ORDER BY id DESC", ()))
 
     def run(self, reference: str) -> RunRecord:
         """The run that an id, a unique beginning of one, or the word `last` names; else UsageError."""
@@ -100,7 +100,7 @@ class Store:
         if len(rows) > 1 and rows[0][1] != reference:
             names = ", ".join(row[1] for row in rows[:NAMES_SHOWN]) + (", ..." if rows[NAMES_SHOWN:] else "")
             raise UsageError(f"{reference!r} could be any of {names}", remedy="give more of the run's id")
-        return self._run_record(rows[0])
+        return self._run_records(rows[:1])[0]
 
     def hosts(self, run: RunRecord) -> list[HostRecord]:
         """Every host of a run in the order of the plan, those without a verdict and mere relays too."""
@@ -232,35 +232,44 @@ class Store:
             yield from rows
             place = rows[-1][0]
 
-    def _run_record(self, row: Sequence[Any]) -> RunRecord:
-        key, name, command, routes, argv, directory, user, process, plan, *times, hosts, relays = row
-        started_at, ended_at, wall_s, interrupted, roots, seen_at, settings = times
-        counts = self._rows(
-            "SELECT verdict, count(*) FROM host"
-            " WHERE run = ? AND verdict IS NOT NULL AND asked GROUP BY verdict",
-            (key,),
-        )
-        context = RunContext(tuple(json.loads(argv)), directory, user, process, plan)
-        state = _state(ended_at, interrupted, process)
-        by_verdict: Mapping[Verdict, int] = {Verdict(verdict): count for verdict, count in counts}
-        return RunRecord(
-            key,
-            name,
-            command,
-            routes,
-            context,
-            started_at,
-            ended_at,
-            wall_s,
-            state,
-            hosts,
-            relays,
-            by_verdict,
-            roots,
-            seen_at,
-            bool(interrupted),
-            json.loads(settings),
-        )
+    def _run_records(self, rows: Sequence[Sequence[Any]]) -> list[RunRecord]:
+        """All of them with one look at their hosts: there may be ten thousand."""
+        counts: defaultdict[int, list[Count]] = defaultdict(list)
+        for key, asked, verdict, count in self._rows(_COUNTS, (json.dumps([row[0] for row in rows]),)):
+            counts[key].append((bool(asked), verdict, count))
+        return [_run_record(row, counts[row[0]]) for row in rows]
+
+
+Count = tuple[bool, str | None, int]
+"""How many hosts of a run were asked, or only relayed, and have that verdict."""
+
+
+def _run_record(row: Sequence[Any], counts: Sequence[Count]) -> RunRecord:
+    key, name, command, routes, argv, directory, user, process, plan, *times = row
+    started_at, ended_at, wall_s, interrupted, roots, seen_at, settings = times
+    context = RunContext(tuple(json.loads(argv)), directory, user, process, plan)
+    state = _state(ended_at, interrupted, process)
+    by_verdict: Mapping[Verdict, int] = {
+        Verdict(verdict): count for asked, verdict, count in counts if asked and verdict is not None
+    }
+    return RunRecord(
+        key,
+        name,
+        command,
+        routes,
+        context,
+        started_at,
+        ended_at,
+        wall_s,
+        state,
+        sum(count for asked, _, count in counts if asked),
+        sum(count for asked, _, count in counts if not asked),
+        by_verdict,
+        roots,
+        seen_at,
+        bool(interrupted),
+        json.loads(settings),
+    )
 
 
 def _state(ended_at: float | None, interrupted: int | None, process: str) -> RunState:

@@ -56,6 +56,10 @@ def test_a_store_of_many_runs_is_one_of_whole_runs(tmp_path: Path) -> None:
         assert len({run.run for run in runs}) == len(runs) == 50
         assert {run.counts[Verdict.OK] for run in runs} == {exec_figures.HOSTS_OF_A_RUN}
         assert len(store.hosts(runs[0])) == exec_figures.HOSTS_OF_A_RUN
+        asked: list[str] = []
+        store._db.set_trace_callback(asked.append)
+        store.runs()
+        assert len(asked) == 2  # however many runs there are
 
 
 def test_what_a_flood_prints_is_known_to_the_byte() -> None:

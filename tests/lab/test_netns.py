@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nile.errors import LabError
-from nile.lab import BackendName, Lab, LabSpec, procs
+from nile.lab import BackendName, Lab, LabSpec, links, procs
 from nile.lab.netns import PACKAGES, find_programs, inspect_python
 from tests.lab.helpers import end, eventually, ssh, start_ssh
 from tests.lab.test_server import LAB_ONLY
@@ -319,6 +319,25 @@ def test_the_route_file_tells_of_switches_and_pythons(shaped: Lab) -> None:
     assert content["groups"]["rack2"] == {"hosts": "h[004-006]", "switch": "sw2"}
     assert content["groups"]["no-python"] == "h001"
     assert content["ssh"]["port"] == 2200
+
+
+def test_there_is_room_for_the_neighbours_of_many_hosts(tmp_path: Path) -> None:
+    """Limits that are low are raised, and none is lowered."""
+    before = {"gc_thresh1": 128, "gc_thresh2": 512, "gc_thresh3": 10**6}
+    for name, entries in before.items():
+        (tmp_path / name).write_text(f"{entries}\n")
+    links.make_room(tmp_path)
+    assert {name: int((tmp_path / name).read_text()) for name in before} == {
+        **links.ROOM,
+        "gc_thresh3": 10**6,
+    }
+    links.make_room(tmp_path / "none")
+
+
+@cluster
+@pytest.mark.usefixtures("netns_lab")
+def test_a_lab_makes_it() -> None:
+    assert int((links.NEIGHBOURS / "gc_thresh3").read_text()) >= links.ROOM["gc_thresh3"]
 
 
 def test_what_is_no_python_is_refused() -> None:
