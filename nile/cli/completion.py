@@ -27,7 +27,9 @@ def command(shell: str | None) -> None:
     from click.shell_completion import get_completion_class
 
     from nile.cli import commands
+    from nile.cli.shells import serve_bash
 
+    serve_bash()
     shell = shell or Path(os.environ.get("SHELL", "")).name
     if shell not in SHELLS:
         remedy = f"name one of {', '.join(SHELLS)}"

@@ -60,6 +60,9 @@ def _invoke(group: click.Group, args: list[str]) -> int:
     if instruction := os.environ.get("_NILE_COMPLETE"):
         from click.shell_completion import shell_complete
 
+        from nile.cli.shells import serve_bash
+
+        serve_bash()
         return shell_complete(group, {}, "nile", "_NILE_COMPLETE", instruction)
     try:
         with group.make_context("nile", args) as context:

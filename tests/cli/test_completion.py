@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shlex
 import subprocess
 import sys
@@ -53,13 +55,54 @@ def test_a_real_bash_completes(here: Path) -> None:
     script = """
         source <(nile completion bash)
         complete -p nile
-        COMP_WORDS=(nile exec -g w) COMP_CWORD=3
+        COMP_LINE='nile exec -g w' COMP_POINT=14 COMP_CWORD=3
         _nile_completion nile
         printf '%s\\n' "${COMPREPLY[@]}"
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
     first, *rest = done.stdout.splitlines()
     assert (first.split()[-1], rest, done.stderr) == ("nile", ["web", "worn"], "")
+
+
+def typed_over(shown: bytes) -> str:
+    """What a terminal shows where the cursor went back."""
+    text, at = "", 0
+    for char in shown.decode():
+        if char == "\b":
+            at -= 1
+        else:
+            text, at = text[:at] + char, at + 1
+    return text
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("nile exec -w @wo", "nile exec -w @worn "),
+        ("nile exec -w db,@wo", "nile exec -w db,@worn "),
+        ("nile exec --group=wo", "nile exec --group=worn "),
+        ("nile exec -w 'db' -w @we", "nile exec -w 'db' -w @web "),
+    ],
+)
+def test_at_a_real_prompt(here: Path, typed: str, line: str) -> None:
+    """Where readline breaks words at @ and =, and replaces only what stands behind these."""
+    script = (
+        f"source <(nile completion bash); PS1='ready> '; bind 'set enable-bracketed-paste off'\n{typed}\t"
+    )
+    terminal, end = pty.openpty()
+    with subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"], stdin=end, stdout=end, stderr=end, start_new_session=True
+    ) as shell:
+        os.close(end)
+        shown = b""
+        try:
+            os.write(terminal, script.encode())
+            while f"ready> {line}" not in typed_over(shown):
+                assert select.select([terminal], [], [], 30)[0], shown
+                shown += os.read(terminal, 4096)
+        finally:
+            shell.kill()
+            os.close(terminal)
 
 
 def test_what_is_offered(here: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
