@@ -290,6 +290,8 @@ class SwarmHost:
     """for so long."""
     reason: str = ""
     """Why it is left out."""
+    banned_by: int = 0
+    """It sent damaged pieces, and so many others have nothing more to do with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,6 +236,7 @@ def _swarm_host(host: SwarmHost) -> dict[str, Any]:
         "stall": None if host.stall is None else str(host.stall),
         "still_s": round(host.still_s, 1),
         "reason": host.reason,
+        "banned_by": host.banned_by,
     }
 
 

@@ -133,9 +133,15 @@ def _kind(host: Host, *, many: bool) -> tuple[Any, ...]:
     """Hosts of one kind have one line."""
     state = host["state"]
     if state != "getting":
-        return (state, host["stall"], host["reason"])
+        return (state, host["stall"], host["reason"], _banned(host))
     done = int(_part(host) // (STEP if many else 1))
-    return (state, host["stall"], done, "" if many or host["stall"] else host["host"])
+    alone = not (many or host["stall"])
+    return (state, host["stall"], done, host["host"] if alone else "", _banned(host))
+
+
+def _banned(host: Host) -> int:
+    """By how many others, for what it sent."""
+    return int(host.get("banned_by", 0))
 
 
 def _rank(hosts: Sequence[Host]) -> tuple[int, float, str]:
@@ -184,6 +190,13 @@ def _origins(hosts: Sequence[Host]) -> tuple[str, ...]:
 
 
 def _words(hosts: Sequence[Host]) -> str:
+    words, banned = _fares(hosts), _banned(hosts[0])
+    if not banned:
+        return words
+    return f"{words}{'; ' if words else ''}sent damaged pieces: banned by {plural(banned, 'host')}"
+
+
+def _fares(hosts: Sequence[Host]) -> str:
     first = hosts[0]
     if first["stall"]:
         longest = max(host["still_s"] for host in hosts)

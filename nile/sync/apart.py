@@ -7,22 +7,17 @@ to which they may be connected isn't refused, since the two can't be told apart,
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
 
 from nile.cascade import Publish
 from nile.events import Notice
+from nile.sync.addresses import Addresses
 from nile.sync.asking import Errands
 from nile.sync.means import Means
 from nile.sync.wording import not_refused
-from nile.topology.model import ROOT_ID
 
 MOST_S = 20.0
 """To find all addresses; peers begin then, and refuse those that are known."""
-AT_ONE_TIME = 500
-"""Names in one question."""
-MOST_ADDRESSES = 4
-"""Of one host."""
 
 
 class Apart:
@@ -32,10 +27,7 @@ class Apart:
         self._means = means
         self._sites = means.hosts.sites
         self._ready = ready
-        self._names: dict[int, str] = {}
-        self._left: list[str] = []
-        self._asked: list[str] = []
-        self._found: dict[str, frozenset[bytes]] = {}
+        self._addresses = Addresses(means, self._over)
         self._refused: dict[str | None, list[bytes]] = {}
         self._by_s = 0.0
         self.known = not self._sites.several
@@ -44,15 +36,13 @@ class Apart:
     def begin(self, t: float) -> Errands:
         """Look for them."""
         if self._sites.several:
-            paths = self._means.paths
-            self._names = {node_id: paths.address(node_id, node_id) for node_id in self._means.hosts.hosts}
-            self._left = list(dict.fromkeys(self._names.values()))
             self._by_s = t + MOST_S
-            yield from self._ask()
+            yield from self._addresses.begin()
 
     def look_after(self, t: float) -> Errands:
         """It isn't waited for beyond that."""
-        if self._asked and not self.known and t > self._by_s:
+        if self._addresses.names and not self.known and t > self._by_s:
+            self._addresses.give_up()
             yield from self._over(t)
 
     def fields(self, node_id: int) -> dict[str, list[bytes]]:
@@ -67,34 +57,15 @@ class Apart:
     def _refused_at(self, site: str | None) -> list[bytes]:
         apart: set[bytes] = set()
         near: set[bytes] = set()
-        for node_id, name in self._names.items():
+        for node_id in self._addresses.names:
             together = self._sites.together(site, self._sites[node_id])
-            (near if together else apart).update(self._found.get(name, ()))
+            (near if together else apart).update(self._addresses.of(node_id))
         return [ranges(each for each in apart - near if len(each) == size) for size in (4, 16)]
-
-    def _ask(self) -> Errands:
-        self._asked, self._left = self._left[:AT_ONE_TIME], self._left[AT_ONE_TIME:]
-        yield self._means.asking.ask(ROOT_ID, "addresses", {"names": self._asked}, self._answered)
-
-    def _answered(self, message: dict[str, object], t: float) -> Errands:
-        found = message.get("found", {})
-        if not isinstance(found, dict):
-            raise TypeError("addresses that are none")
-        for name in self._asked if not self.known else ():
-            self._found[name] = frozenset(map(_packed, list(found.get(name, ()))[:MOST_ADDRESSES]))
-        if self.known:
-            return
-        if self._left:
-            yield from self._ask()
-        else:
-            yield from self._over(t)
 
     def _over(self, t: float) -> Errands:
         self.known = True
-        hosts = self._means.hosts
-        if nowhere := [
-            hosts.name(node_id) for node_id, name in self._names.items() if not self._found.get(name)
-        ]:
+        known = self._addresses
+        if nowhere := [self._means.hosts.name(each) for each in known.names if not known.of(each)]:
             yield Publish(Notice(not_refused(nowhere)))
         yield from self._ready(t)
 
@@ -108,10 +79,3 @@ def ranges(addresses: Iterable[bytes]) -> bytes:
         else:
             ends += (each, each)
     return b"".join(ends)
-
-
-def _packed(address: object) -> bytes:
-    """Raises TypeError or ValueError."""
-    if not isinstance(address, str):
-        raise TypeError("an address that is none")
-    return ipaddress.ip_address(address.partition("%")[0]).packed

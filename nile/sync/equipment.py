@@ -58,7 +58,7 @@ class Equipment:
     def host(self, node_id: int, word: str, limit: int) -> dict[str, Any]:
         """With what a host's peer begins; it is for that one alone."""
         options = self._options
-        own = {"python": options.peer_python, "all": options.checksum}
+        own = {"python": options.peer_python}
         known = {"certified": node_id in self._certified, "opened": self._opened.get(node_id, b"")}
         signed = {**self._statement, **known}
         return {**self._each(SLOTS, limit, word), **own, **signed}

@@ -47,6 +47,7 @@ class _Peer:
     heard_s: float = 0.0
     moved_s: float = 0.0
     reason: str = ""
+    banned_by: int = 0
 
     def stall(self, t: float) -> Stall | None:
         """Why it gets nothing, if it should and doesn't."""
@@ -136,6 +137,12 @@ class Following:
             all_there = peer.state is SwarmState.COMPLETE
             self.is_at(node_id, SwarmState.ENDED if all_there else SwarmState.LEFT_OUT)
 
+    def is_banned(self, node_id: int, by: int) -> None:
+        """So many others have nothing more to do with it, since it sent what isn't as it should be."""
+        if (peer := self._peers.get(node_id)) is not None:
+            peer.banned_by = by
+            self._changed = True
+
     def serves_on(self) -> None:
         """All have all, or are out, and it isn't over."""
         self._changed |= not self._serving_on
@@ -201,4 +208,5 @@ def _told(peer: _Peer, t: float) -> SwarmHost:
         stall=stall,
         still_s=t - peer.moved_s if stall else 0.0,
         reason=peer.reason,
+        banned_by=peer.banned_by,
     )

@@ -72,7 +72,8 @@ class Latecomers:
 class Admission:
     """What a swarm has for those that come late, and until when; from `made` and `signed` on."""
 
-    def __init__(self, bulk: Bulk) -> None:
+    def __init__(self, options: SyncOptions, bulk: Bulk) -> None:
+        self._options = options
         self._bulk = bulk
         self._only: frozenset[bytes] = frozenset()
         self._until_s = math.inf
@@ -87,7 +88,7 @@ class Admission:
 
     def refusal(self, target: Target, found: Difference, t: float) -> str:
         """Why one that differs so can't take part any more; "" where it can."""
-        if not fits(target, found, self._bulk):
+        if not fits(self._options, target, found, self._bulk):
             return NO_ROOM
         if t > self._until_s:
             return OUT_OF_DATE

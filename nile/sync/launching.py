@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from nile.sync.limiting import Limiting
 from nile.sync.means import Means
 from nile.sync.swarmers import Swarmer, Swarmers
 from nile.sync.targets import Step, Target
-from nile.sync.torrents import put_in_place
+from nile.sync.torrents import NOTHING, put_in_place
 
 START_S = 60.0
 """For a worker to find a Python with libtorrent, and have it listen."""
@@ -44,15 +44,16 @@ class Launching:
         self._limiting = limiting
         self._said = said
         self._waiting: deque[Target] = deque()
+        self._gets: dict[Target, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def wait(self, targets: Iterable[Target]) -> None:
-        """Theirs are to be, in this order."""
-        targets = list(targets)
+    def wait(self, targets: Mapping[Target, dict[str, Any]]) -> None:
+        """Theirs are to be, in this order; and which files come to each (see torrents)."""
         for target in targets:
             target.step = Step.SWARMING
+        self._gets.update(targets)
         self._waiting.extend(targets)
         self._all.racks.expect(target.id for target in targets)
 
@@ -89,7 +90,11 @@ class Launching:
             if keeps:  # it reads all of it before it says anything
                 peer.due_s = t + START_S + self._means.work_s(0)
             own = equipment.host(target.id, self._following.word(target.id), rates.out)
-            how = {**put_in_place(self._means.options, target), "keep": keeps}
+            how = {
+                **put_in_place(self._means.options, target),
+                **self._gets.pop(target, NOTHING),
+                "keep": keeps,
+            }
             fields = {**own, **how, **self._apart.fields(target.id)}
             tell = ask(target.id, "peer", fields, partial(self._said, peer))
             peer.number = tell.message["n"]

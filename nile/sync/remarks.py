@@ -5,7 +5,7 @@ from __future__ import annotations
 from nile.cascade import Publish
 from nile.events import Notice
 from nile.sync.asking import Errands
-from nile.sync.wording import left_to_rsync, not_checked, not_seeding
+from nile.sync.wording import damaged, left_to_rsync, not_checked, not_seeding
 
 
 class Remarks:
@@ -15,6 +15,7 @@ class Remarks:
         self._left_out: list[tuple[str, str]] = []
         self._unchecked: dict[str, str] = {}
         self._no_seeders: list[tuple[str, str]] = []
+        self._culprits: dict[str, list[str]] = {}
 
     def left_out(self, name: str, reason: str) -> None:
         """It gets nothing more by the swarm."""
@@ -28,6 +29,14 @@ class Remarks:
         """It can't tell who signed what comes; it may say so any number of times."""
         self._unchecked.setdefault(name, reason)
 
+    def banned(self, name: str, by: list[str]) -> None:
+        """It sent damaged pieces, as these say: all that have said so until now."""
+        self._culprits[name] = by
+
+    def forget_banned(self) -> None:
+        """They are about to be named anew."""
+        self._culprits.clear()
+
     def say(self) -> Errands:
         """All of that, once."""
         if self._unchecked:
@@ -36,6 +45,9 @@ class Remarks:
             yield Publish(Notice(left_to_rsync(self._left_out)))
         if self._no_seeders:
             yield Publish(Notice(not_seeding(self._no_seeders)))
+        if self._culprits:
+            yield Publish(Notice(damaged(self._culprits)))
+        self._culprits.clear()
         self._no_seeders.clear()
         self._unchecked.clear()
         self._left_out.clear()

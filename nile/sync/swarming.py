@@ -8,8 +8,7 @@ Like a stream, a swarm only saves time. Whoever comes out of it without an equal
 copy is served as any other host (see giving): for want of libtorrent or of
 room, because it gets nothing while others do, or can't do all that an archive
 says. A host that has all puts that in its place, is looked at right away, and
-serves on until the last one has all or is out; then the seed goes, and then
-they do.
+serves on until the last one has all or is out; then they go, and the seed last.
 """
 
 from __future__ import annotations
@@ -27,38 +26,32 @@ from nile.sync.asking import Errands
 from nile.sync.carrying import RSYNC, Carrying, program
 from nile.sync.choosing import ABLE
 from nile.sync.concluding import Lasting
+from nile.sync.culprits import Culprits
 from nile.sync.equipment import Equipment
 from nile.sync.following import Following
 from nile.sync.introducing import Introducing
-from nile.sync.judging import hangs, no_other_way, source_changed, told
+from nile.sync.judging import no_other_way, source_changed, told
 from nile.sync.keepers import Keepers
 from nile.sync.latecomers import IS_OVER, Admission
-from nile.sync.lateness import MOST_LAST_S
-from nile.sync.launching import START_S, Launching
+from nile.sync.launching import Launching
 from nile.sync.limiting import Limiting
 from nile.sync.making import Making
 from nile.sync.means import Means
 from nile.sync.options import Method
 from nile.sync.remarks import Remarks
+from nile.sync.rootseed import Seed
 from nile.sync.streaming import in_order
 from nile.sync.swarmers import Swarmer, Swarmers, Tally
 from nile.sync.targets import Difference, Step, Target, count, words
-from nile.sync.torrents import NO_ROOM, contents, fits, unpackable
+from nile.sync.torrents import NO_ROOM, coming, contents, fits, gets, unpackable
 from nile.sync.tracking import Tracking
+from nile.sync.watching import END_S, STUCK_S, Watch
 from nile.sync.wording import NO_RACKS, no_swarm, seed_ended, swarm_begins, swarm_ended
 from nile.topology.model import ROOT_ID
 
 if TYPE_CHECKING:
     from nile.bootstrap.authority import Authority
 
-STILL_S = 10.0
-"""Who doesn't get on for so long, while others do, is left to rsync."""
-STUCK_S = 30.0
-"""And so are all, if nobody gets anything for so long."""
-MERGE_S = 240.0
-"""For a worker to say that it gets on with what came: it looks itself whether it stands still."""
-END_S = 60.0
-"""For a worker to say that its peer has ended."""
 HASHING_S = 90.0
 """The root's worker is given up that says for so long that it doesn't get on with the torrent."""
 
@@ -94,22 +87,25 @@ class Swarm:
         self._limiting = Limiting(means, self._all)
         self._launching = Launching(means, self._all, self.following, self._apart, self._limiting, self._said)
         self._making = Making(means, self._ready, self._not_made)
-        self._admission = Admission(means.bulk)
+        self._admission = Admission(means.options, means.bulk)
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
+        self._parting: list[Target] = []
+        """Whose peers have ended, and who wait for the seed to go: then all is known that was sent."""
         self.left: list[Target] = []
         """Whom it served no more as it came to nothing: they are to be served otherwise."""
         self._unsigned = 0
         self._hosts = 0
-        self._served = 0
         self._remarks = Remarks()
         self._tally = Tally(means)
         self._keepers = Keepers(
             self._all.racks.seeders, self._launching, self.following, self._remarks, self._otherwise
         )
+        self._culprits = Culprits(means, self.following, self._remarks)
         self._tracking = Tracking(means)
-        self._moved_s = 0.0
-        """When anybody last got anything, or began to listen."""
+        parts = (self._introducing, self._limiting)
+        self._watch = Watch(means, self._all, *parts, self._is_left_out, fail)
+        self._seed = Seed(means, *parts, self.following, self._tracking, self._tally, self)
         self.active = False
         self.began_s = 0.0
         self.sent: Counter[int] = Counter()
@@ -132,9 +128,10 @@ class Swarm:
         differing = list(differing)
         found = {target: estimate(target) for target in differing}
         place = {node_id: at for at, node_id in enumerate(in_order(self._means.hosts))}
-        fitting = [target for target in differing if fits(target, found[target], self._means.bulk)]
+        bulk = self._means.bulk
+        fitting = [target for target in differing if fits(self._options, target, found[target], bulk)]
         what = contents(self._options, {target: found[target] for target in fitting})
-        if why := unpackable(what, self._means.bulk):
+        if why := unpackable(what, bulk):
             fitting = []
         for target in differing:
             if target not in fitting:
@@ -150,14 +147,13 @@ class Swarm:
         yield Publish(Notice(swarm_begins(len(targets), plain=self._options.plain)))
         for target in targets:
             target.peer = RSYNC
-        self._launching.wait(targets)
+        self._launching.wait({target: gets(self._options, target, found[target]) for target in targets})
         self.following.begin(targets, t)
         yield from self._keepers.begin(having, self._options.release, t)
         if self._options.rack_limit_kib_s and not self._all.racks.several:
             yield Publish(Notice(NO_RACKS))
         self._tally.hosts = len(self._launching)
-        whole = self._means.bulk.size
-        self._carrying.coming = {to.id: whole if each is None else each.move for to, each in found.items()}
+        self._carrying.coming = {to.id: coming(self._options, to, found[to], bulk) for to in differing}
         self._admission.made(what["only"])
         fields = {**what, **self._equipment.torrent()}
         yield from self._making.begin([target.id for target in [*targets, *awaited]], fields)
@@ -172,9 +168,9 @@ class Swarm:
             return
         self._hosts += 1
         self._tally.hosts += 1
-        self._moved_s = t
-        self._carrying.coming[target.id] = found.move
-        self._launching.wait([target])
+        self._watch.moved_s = t
+        self._carrying.coming[target.id] = coming(self._options, target, found, self._means.bulk)
+        self._launching.wait({target: gets(self._options, target, found)})
         self.following.joins(target, t)
         self.lasting.begins_anew()
         yield from self._start_next(t)
@@ -188,12 +184,7 @@ class Swarm:
         assert self._equipment is not None
         self._equipment.signed(message)
         self._admission.signed(t)
-        rates = self._limiting.begins(ROOT_ID)
-        fields = self._equipment.seed(self.following.word(ROOT_ID), rates.out)
-        tell = self._asking.ask(ROOT_ID, "seed", fields, self._seed_said)
-        number = tell.message["n"]
-        self._introducing.seed = Swarmer(ROOT_ID, None, number, due_s=t + START_S, rates=rates)
-        yield tell
+        yield from self._seed.begin(self._equipment.seed, t)
 
     def _not_made(self, code: str, reason: str, t: float) -> Errands:
         if not self.active or self._dissolved:
@@ -203,48 +194,32 @@ class Swarm:
         yield from self._dissolve(reason, t)
 
     def _start_next(self, t: float) -> Errands:
-        if self._serving and self._apart.known and self._equipment is not None:
+        if self._seed.serves and self._apart.known and self._equipment is not None:
             yield from self._launching.go_on(self._making.chunks, self._equipment, t)
         yield from self._carrying.go_on(t)
 
-    # What they say.
+    # What becomes of its seed.
 
-    def _seed_said(self, message: dict[str, Any], t: float) -> Errands:
-        seed = self._seed
-        assert seed is not None
-        if "lacks" in message:
-            yield from self._carrying.lacks(seed, message, t)
-            return
-        if message.get("more") is True:
-            if "port" in message and not seed.port:
-                seed.port, seed.due_s, self._moved_s = count(message["port"]), None, t
-                self.following.listens(ROOT_ID, t)
-                yield from self._limiting.keep(seed)
-                yield from self._introducing.elsewhere(seed)
-                yield from self._tracking.listens(seed)
-                yield from self._start_next(t)
-            self._progress(seed, message, t)
-            return
-        seed.number = 0
-        self._limiting.drop(ROOT_ID)
-        self._tally.account(ROOT_ID, message)
-        self.following.seed_gone()
+    def seed_listens(self, t: float) -> Errands:
+        """Hosts can be served."""
+        self._watch.moved_s = t
+        yield from self._start_next(t)
+
+    def seed_lacks(self, seed: Swarmer, message: dict[str, Any], t: float) -> Errands:
+        """There is no libtorrent at the root."""
+        yield from self._carrying.lacks(seed, message, t)
+
+    def seed_ended(self, message: dict[str, Any], listened: bool, t: float) -> Errands:
+        """Nothing of it is left: since it was told to go, or can't go on."""
         if message.get("code") == Code.SOURCE_CHANGED:
             self.broken = source_changed(words(message["reason"]))
-        if message.get("code") and (not seed.port or self.broken):
+        if message.get("code") and (not listened or self.broken):
             yield from self._dissolve(f"at the root: {words(message['reason'])}", t)
         elif message.get("code"):
             yield Publish(Notice(seed_ended(words(message["reason"]))))
         yield from self._perhaps_over(t)
 
-    @property
-    def _seed(self) -> Swarmer | None:
-        return self._introducing.seed
-
-    @property
-    def _serving(self) -> bool:
-        """Has the seed begun?"""
-        return self._seed is not None and self._seed.port > 0
+    # What they say.
 
     def _said(self, peer: Swarmer, message: dict[str, Any], t: float) -> Errands:
         if message.get("more") is not True:
@@ -258,8 +233,11 @@ class Swarm:
             yield from self._listens(peer, message["port"], t)
         elif "unchecked" in message:
             self._remarks.unchecked(self._means.hosts.name(peer.id), words(message["unchecked"]))
+        elif "banned" in message:
+            yield from self._culprits.banned(peer.id, message["banned"])
         elif "merging" in message:
-            self._puts_in_place(peer, t)
+            self._watch.puts_in_place(peer, t)
+            self.following.is_at(peer.id, SwarmState.PLACING)
         elif "complete" in message:
             yield from self._completed(peer, words(message["trouble"]), t)
             yield from self._perhaps_over(t)
@@ -270,7 +248,7 @@ class Swarm:
         """It can be reached."""
         if peer.port or not 0 < (number := count(port)) < 1 << 16:
             raise ValueError("a port that is none")
-        peer.port, peer.due_s, peer.moved_s, self._moved_s = number, None, t, t
+        peer.port, peer.due_s, peer.moved_s, self._watch.moved_s = number, None, t, t
         self._all.listens(peer)
         yield from self._tracking.listens(peer)
         self.following.listens(peer.id, t)
@@ -282,15 +260,6 @@ class Swarm:
         yield from self._introducing.listens(peer, self._hosts)
         yield from self._start_next(t)
 
-    def _puts_in_place(self, peer: Swarmer, t: float) -> None:
-        """It has all, and says now and then that it gets on with that; not for ever."""
-        if not peer.port or peer.complete or peer.target is None:
-            raise ValueError("it puts in place what it hasn't got")
-        if peer.most_s is None:
-            peer.most_s = t + MOST_LAST_S + self._means.work_s(peer.target.may_delete)
-        peer.due_s = min(t + MERGE_S, peer.most_s)
-        self.following.is_at(peer.id, SwarmState.PLACING)
-
     def _progress(self, peer: Swarmer, message: dict[str, Any], t: float) -> None:
         told = message.get("progress")
         if told is None:
@@ -300,8 +269,7 @@ class Swarm:
         self._tally.account(peer.id, told)
         if peer.target is not None and not peer.complete:
             at, whole = self._tally.far(told)
-            if peer.gets_on(at, whole, STILL_S * self._limiting.least or whole, t):
-                self._moved_s = t
+            self._watch.gets(peer, at, whole, t)
             self._pace.whole([peer.id], whole)
             self._means.ways.got(peer.id, at)
 
@@ -318,8 +286,8 @@ class Swarm:
         state = SwarmState.LEFT_OUT if trouble else SwarmState.COMPLETE
         self.following.is_at(peer.id, state, trouble)
         peer.due_s = None
-        self._served += not trouble
-        self._moved_s = t
+        self._watch.served += not trouble
+        self._watch.moved_s = t
         self._means.ways.shared(peer.id, peer.got)
         target.seeds = not trouble
         if trouble:
@@ -351,7 +319,7 @@ class Swarm:
             return
         yield from self._leave_out(peer, words(message["reason"]), tell=False)
         self._unsigned += 1
-        if not (self._served or self._dissolved) and self._unsigned > (1 - ABLE) * self._hosts:
+        if not (self._watch.served or self._dissolved) and self._unsigned > (1 - ABLE) * self._hosts:
             yield from self._dissolve(words(message["reason"]), t)
 
     # Who is out.
@@ -372,7 +340,9 @@ class Swarm:
         self._all.remove(peer)
         self._limiting.drop(peer.id)
         self.following.out(peer.id)
-        if peer.target is not None:
+        if peer.target is not None and self._ending and peer.complete:
+            self._parting.append(peer.target)
+        elif peer.target is not None:
             self._serves_no_more(peer.target)
         yield from self._tracking.out(peer)
 
@@ -380,6 +350,9 @@ class Swarm:
         if target.seeds:
             target.seeds = False
             self._free(target)
+
+    def _is_left_out(self, peer: Swarmer, reason: str) -> Errands:
+        yield from self._leave_out(peer, reason, tell=True)
 
     def _leave_out(self, peer: Swarmer, reason: str, *, tell: bool) -> Errands:
         """It gets nothing more here."""
@@ -439,27 +412,27 @@ class Swarm:
     # Its end.
 
     def _perhaps_over(self, t: float) -> Errands:
-        """Once all have all, or are out, the seed goes; then the others; then it is over."""
+        """Once all have all, or are out, they go; then the seed; then it is over."""
         if not self.active or self._launching or not self._all.done:
             return
-        if self._seed is not None and len(self._all) > 0 and self.lasting.goes_on(t):
+        if self._seed.peer is not None and len(self._all) > 0 and self.lasting.goes_on(t):
             self.following.serves_on()
             return
-        seed = self._seed
-        if seed is not None and seed.number:
-            if not self._ending:
-                self._ending, seed.due_s = True, t + END_S
-                yield self._asking.ask(ROOT_ID, "unpeer", {"what": seed.number}, None)
-            return
+        self._ending = True
         for peer in self._all:
             if peer.inside:
                 peer.inside, peer.due_s = False, t + END_S
                 yield self._asking.ask(peer.id, "unpeer", {"what": peer.number}, None)
-        if not self._all:
+        if self._all:
+            return
+        yield from self._seed.leave(t)
+        if self._seed.gone:
             yield from self._say_how_it_was()
 
     def _say_how_it_was(self) -> Errands:
         self.active = False
+        while self._parting:
+            self._serves_no_more(self._parting.pop())
         self._making.chunks.clear()
         yield from self._tracking.end()
         self.sent.update(self._tally.sent)
@@ -467,18 +440,18 @@ class Swarm:
         if hint := self._carrying.hint:
             yield Publish(Notice(hint))
         if total := self._tally.sent.total():
-            text = swarm_ended(self._served, self._hosts, self._tally.sent[ROOT_ID], total)
+            text = swarm_ended(self._watch.served, self._hosts, self._tally.sent[ROOT_ID], total)
             yield Publish(Notice(text))
 
     # What is wanted of it.
 
     def limited(self, limits: RateLimits) -> Errands:
         """Its peers are to keep to these rates."""
-        yield from self._limiting.change(limits, [*filter(None, [self._seed]), *self._all])
+        yield from self._limiting.change(limits, [*filter(None, [self._seed.peer]), *self._all])
 
     def progress(self, t: float) -> SwarmProgress | None:
         """How it is, if it is time to tell that."""
-        return self.following.due(t, self._limiting.told(self._seed))
+        return self.following.due(t, self._limiting.told(self._seed.peer))
 
     # Time passes.
 
@@ -489,60 +462,19 @@ class Swarm:
         yield from self._look_after_root(t)
         yield from self._carrying.go_on(t)
         yield from self._apart.look_after(t)
-        moved_s = max(self._moved_s, self._carrying.moved_s)
-        if self._serving and self._all.listening and t - moved_s > STUCK_S and self._may_be_stuck:
+        if self._seed.serves and self._watch.is_stuck(t, self._carrying.moved_s):
             yield from self._dissolve(f"nobody got anything for {STUCK_S:.0f} s", t)
-        for peer in self._all.new_gateways():
-            yield from self._leads_outside(peer)
-        yield from self._limiting.share()
-        for peer in [*self._all.wanting, *self._all.looking]:
-            yield from self._look_after(peer, t)
-        if self._ending and self._seed is not None and self._seed.due_s is not None and t > self._seed.due_s:
-            self._seed.number = 0  # hosts needn't wait for it
+        yield from self._watch.look_after(t)
         yield from self._perhaps_over(t)
-        for peer in self._all:
-            if not peer.inside and peer.due_s is not None and t > peer.due_s and not self._at_it(peer, t):
-                yield from self._judge_hanging(peer)
-
-    @property
-    def _may_be_stuck(self) -> bool:
-        """One that lasts, and has served hosts, is there for others, too: who gets nothing goes alone."""
-        return bool(self._all.getting) and not (self._served and self._options.serve_s > 0)
+        yield from self._watch.look_after_leaving(t)
 
     def _look_after_root(self, t: float) -> Errands:
         """Does it get on with the torrent, and then with its seed?"""
         if self._dissolved:
             return
-        if self._seed is None:
+        if self._seed.peer is None:
             entries, late = self._means.bulk.entries, t - self.began_s > HASHING_S
             if late and not self._making.made and not self._asking.is_at_it(ROOT_ID, t, entries):
                 yield from self._dissolve("the root doesn't get on with the torrent", t)
-        elif self._seed.due_s is not None and t > self._seed.due_s and not self._ending:
+        elif self._seed.late(t):
             yield from self._dissolve("at the root: its seed doesn't start", t)
-
-    def _look_after(self, peer: Swarmer, t: float) -> Errands:
-        others_get = self._served or t - self._moved_s < STILL_S
-        if peer.due_s is not None and t > peer.due_s:
-            trouble = "what came isn't put in place" if peer.port else "its peer doesn't start"
-            yield from self._leave_out(peer, trouble, tell=True)
-        elif not peer.port or peer.due_s is not None:
-            return
-        elif others_get and t - peer.moved_s > STILL_S:
-            yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s", tell=True)
-        elif others_get and self._all.racks.help(peer.id, peer.moved_s, t):
-            yield from self._leads_outside(peer)
-        else:
-            yield from self._introducing.more(peer, t)
-
-    def _leads_outside(self, peer: Swarmer) -> Errands:
-        """It has become a gateway of its rack: first it hears what it may take over the uplink."""
-        yield from self._limiting.keep(peer)
-        yield from self._introducing.outside(peer)
-
-    def _at_it(self, peer: Swarmer, t: float) -> bool:
-        """Does its worker look at files? Then it says nothing of its peer."""
-        return self._asking.is_at_it(peer.id, t, self._means.bulk.entries)
-
-    def _judge_hanging(self, peer: Swarmer) -> Errands:
-        if peer.target is not None and self._means.hosts.attached(peer.id):
-            yield from self._fail(peer.target, hangs("it doesn't say that its peer has ended"))

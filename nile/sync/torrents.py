@@ -12,14 +12,40 @@ from nile.sync.targets import Difference, Target, too_deep
 NO_ROOM = "no room there for its files with their holes filled"
 MOST_PATHS = 512 * 1024
 """Bytes of names, beyond which all files are in the torrent."""
+MOST_NAMED = 64 * 1024
+"""Bytes of names that are told to each host."""
 
+NOTHING: Mapping[str, Any] = {"all": False, "differing": b""}
+"""Comes to who has all."""
 Found = Mapping[Target, Difference | None]
 """How hosts differ from the source, as far as that is known."""
 
 
-def fits(target: Target, found: Difference | None, bulk: Bulk) -> bool:
+def gets(options: SyncOptions, target: Target, found: Difference | None) -> dict[str, Any]:
+    """Which files of the torrent come to a host: `all`; else those of another size or time, and `differing`.
+
+    Where contents count, what was found to differ is named, so that nothing else comes. What a release before
+    has is looked at in the end, when a copy is held against the source: rsync mends it where it was another.
+    """
+    if not options.checksum or (options.release and target.rsync is not None):
+        return dict(NOTHING)
+    if options.release or found is None or not (found.paths or found.only_more):
+        return {"all": True, "differing": b""}
+    named = len(found.paths) <= MOST_NAMED
+    return {"all": not named, "differing": found.paths if named else b""}
+
+
+def coming(options: SyncOptions, target: Target, found: Difference | None, bulk: Bulk) -> int:
+    """Bytes of files that come to it."""
+    if found is None or gets(options, target, found)["all"]:
+        return bulk.size
+    return found.move
+
+
+def fits(options: SyncOptions, target: Target, found: Difference | None, bulk: Bulk) -> bool:
     """Is there room for all that comes? Holes are filled on the way, and made again in a copy of the file."""
-    return found is None or found.move + min(found.move, bulk.sparse) <= target.free
+    come = coming(options, target, found, bulk)
+    return found is None or come + min(come, bulk.sparse) <= target.free
 
 
 def unpackable(what: Mapping[str, Any], bulk: Bulk) -> str:

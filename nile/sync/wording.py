@@ -192,6 +192,16 @@ def not_seeding(whom: Sequence[tuple[str, str]]) -> str:
     return _some_reasons("seeders that didn't serve what they had", whom)
 
 
+def damaged(whom: Mapping[str, Sequence[str]]) -> str:
+    """Who sent what isn't as the torrent has it, and who has nothing more to do with him for that."""
+    said = [f"{name}, banned by {some_hosts(by)}" for name, by in whom.items()]
+    more = f"; and {len(said) - MOST_REASONS} more" if len(said) > MOST_REASONS else ""
+    return (
+        f"damaged pieces came from {'; '.join(said[:MOST_REASONS])}{more}: nothing of them was used; look at "
+        "disk and memory there, and at its copy with `nile sync --checksum`"
+    )
+
+
 def not_checked(whom: Sequence[tuple[str, str]]) -> str:
     """Where nobody can tell who signed what came, and why."""
     return _some_reasons("taken from the tree, without a look at who signed it", whom)

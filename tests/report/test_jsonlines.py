@@ -328,7 +328,7 @@ def test_how_far_copies_are_is_a_line() -> None:
 
 def test_where_a_swarm_stands() -> None:
     stalled = SwarmHost("n1", SwarmState.GETTING, 1, 4, by_seed=1, stall=Stall.CHOKED, still_s=3.04)
-    left = SwarmHost("n2", SwarmState.LEFT_OUT, 0, 0, reason="it got nothing")
+    left = SwarmHost("n2", SwarmState.LEFT_OUT, 0, 0, reason="it got nothing", banned_by=2)
     limits = SwarmLimits(5, 0, 4, 3, 2, 1)
     (line,) = rendered(SwarmProgress((stalled, left), True, 9, 8, 7, 6, limits=limits))
     rates = {"seed_bytes_per_s": 5, "host_bytes_per_s": None, "rack_bytes_per_s": 4}
@@ -340,3 +340,4 @@ def test_where_a_swarm_stands() -> None:
     assert (one["state"], one["stall"], one["still_s"]) == ("getting", "choked", 3.0)
     assert one["bytes_from_seed"] == 1
     assert (other["state"], other["stall"], other["reason"]) == ("left-out", None, "it got nothing")
+    assert (one["banned_by"], other["banned_by"]) == (0, 2)

@@ -52,6 +52,15 @@ class TestRows:
             "": "",
         }
 
+    def test_who_sent_damaged_pieces_is_told_apart_and_why(self) -> None:
+        lines = cells(*(host(number, 100, "complete", banned_by=2 * (number == 2)) for number in (1, 2, 3)))
+        assert {line["HOSTS"]: line[""] for line in lines} == {
+            "n[001,003] (2)": "has all, serves",
+            "n002": "has all, serves; sent damaged pieces: banned by 2 hosts",
+        }
+        (line,) = cells(host(1, 45, banned_by=1))
+        assert line[""] == "sent damaged pieces: banned by 1 host"
+
     def test_those_that_have_all_are_told_together_with_what_each_sends(self) -> None:
         done = [host(number, 100, "complete", up=number * MIB) for number in (1, 2, 3)]
         (line,) = cells(*done)

@@ -13,7 +13,7 @@ from nile.cascade.tree import Tree
 from nile.events import Verdict
 from nile.sync.racks import GATEWAYS, HELP_S
 from nile.sync.swarmers import ENOUGH, MOST, Swarmer, Swarmers
-from nile.sync.swarming import STILL_S
+from nile.sync.watching import STILL_S
 from nile.topology.model import ROOT_ID, Plan
 from tests.simulation.trees import tree, with_gateways
 from tests.sync.swarmed import Swarmed

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from nile.sync.apart import AT_ONE_TIME, MOST_S, ranges
+from nile.sync.addresses import AT_ONE_TIME
+from nile.sync.apart import MOST_S, ranges
 from nile.sync.racks import GATEWAYS, HELP_S
 from nile.sync.swarmers import Swarmer
-from nile.sync.swarming import STILL_S
+from nile.sync.watching import STILL_S
 from nile.topology.model import ROOT_ID, Plan
 from tests.simulation.trees import tree
 from tests.sync.swarmed import Swarmed

@@ -8,7 +8,8 @@ import pytest
 
 from nile.sync.launching import START_S
 from nile.sync.swarmers import LEAST, Swarmer
-from nile.sync.swarming import HASHING_S, MERGE_S, STILL_S
+from nile.sync.swarming import HASHING_S
+from nile.sync.watching import MERGE_S, STILL_S
 from nile.topology.model import ROOT_ID
 from tests.sync.swarmed import Swarmed
 from tests.sync.test_streaming import FIVE, all_ok, notices
@@ -144,7 +145,7 @@ class PutsInPlace(Swarmed):
 
 class TestWhoSaysTheSameForEver:
     def test_it_is_waited_for_until_it_should_be_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nile.sync.swarming.MOST_LAST_S", MERGE_S + 60)
+        monkeypatch.setattr("nile.sync.watching.MOST_LAST_S", MERGE_S + 60)
         it = PutsInPlace(FIVE)
         it.stuck, it.TICKS = {3}, int(MERGE_S) + 100
         it.run()

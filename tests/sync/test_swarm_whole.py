@@ -283,6 +283,29 @@ def test_another_release_brings_what_changed_and_leaves_the_one_before_alone(
         assert not list(new.parent.glob(".nile*/*"))
 
 
+@pytest.mark.parametrize("lies", [False, True])
+def test_by_contents_a_release_brings_what_changed_too(place: Path, source: Path, lies: bool) -> None:
+    """Where a file of the one before only seems to be the same, rsync mends what came of that."""
+    for host in HOSTS:
+        (place / str(host)).mkdir()
+    release: dict[str, Any] = {"delete": True, "max_delete": 10**6, "checksum": True}
+    run(place, source, release="1", **release)
+    if lies:
+        big = of_release(place, 2, "1") / "big"
+        seen = big.stat()
+        with big.open("r+b") as file:
+            file.write(b"other bytes")
+        os.utime(big, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    (source / "new").write_bytes(os.urandom(1000))
+    it = run(place, source, release="2", **release)
+    assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
+    assert sent(it) < 100
+    for host in HOSTS:
+        assert contents(of_release(place, host, "2")) == contents(source)
+    taken = {message["do"] for _, message in it.told} & {"push", "receive"}
+    assert bool(taken) is lies
+
+
 def contents(top: Path) -> Any:
     """As `tree` has it, but for how many names files have: some are elsewhere."""
     return {

@@ -11,13 +11,15 @@ from nile.events import Code, Verdict
 from nile.sync.introducing import LONELY_S, Introducing
 from nile.sync.launching import AT_ONE_TIME, START_S
 from nile.sync.swarmers import ENOUGH, MOST, NEIGHBOURS, Swarmer, Swarmers
-from nile.sync.swarming import END_S, HASHING_S, MERGE_S, STILL_S, STUCK_S
+from nile.sync.swarming import HASHING_S
 from nile.sync.targets import Difference, Target
-from nile.sync.torrents import contents
+from nile.sync.torrents import MOST_NAMED, contents
+from nile.sync.watching import END_S, MERGE_S, STILL_S, STUCK_S
 from nile.sync.wording import not_checked, some_hosts
 from nile.topology.model import ROOT_ID
 from tests.simulation.trees import tree
 from tests.sync.many import wide
+from tests.sync.simulated import Message
 from tests.sync.swarmed import PEER, Swarmed
 from tests.sync.test_course import codes
 from tests.sync.test_streaming import FIVE, all_ok, notices
@@ -48,14 +50,34 @@ class TestAllGoesWell:
         all_ok(it)
         assert it.torrents == []
 
-    def test_the_seed_goes_when_all_have_all_and_then_they_do(self) -> None:
+    def test_they_go_when_all_have_all_and_the_seed_last(self) -> None:
         it = swarm()
         it.slow = {3: 4}
         it.run()
         all_ok(it)
         ends = [(node, t) for node, do, t in it.asked if do == "unpeer"]
-        assert ends[0][0] == ROOT_ID
+        assert ends[-1][0] == ROOT_ID
         assert sorted(node for node, _ in ends) == [0, 1, 2, 3, 4, 5]
+        assert ends[-1][1] - ends[0][1] < 1, "no sooner than that, and no later"
+        ways = [do for _, do, _ in it.asked]
+        assert ways.index("close") > len(ways) - 1 - ways[::-1].index("unpeer"), "all is known that was sent"
+
+    def test_it_goes_when_nobody_is_left_that_it_could_serve(self) -> None:
+        it = swarm()
+        it.mute, it.at_it, it.TICKS = {2}, {2: 5.0}, 30
+        it.run()
+        all_ok(it)
+        ended = {node: t for node, do, t in it.asked if do == "unpeer"}
+        assert ended[ROOT_ID] >= ended[2] + 5
+
+    def test_a_seed_that_doesnt_say_that_it_has_ended_isnt_waited_for_for_ever(self) -> None:
+        it = swarm()
+        it.mute, it.TICKS = {ROOT_ID}, int(END_S) + 30
+        it.run()
+        all_ok(it)
+        assert "the swarm served 5 of 5 hosts" in notices(it)
+        closed = it.when("close")
+        assert END_S < min(closed) < END_S + 20
 
     def test_who_is_complete_is_looked_at_at_once_and_serves_on(self) -> None:
         it = swarm()
@@ -326,10 +348,39 @@ class TestWhatIsntPutInPlace:
         it.run()
         assert [each["only"] for each in it.torrents] == [b""]
 
-    def test_contents_are_fetched_where_only_they_may_differ(self) -> None:
-        it = swarm(checksum=True)
+    @pytest.mark.parametrize(
+        ("paths", "release", "rsync", "comes"),
+        [
+            (b"a\0b", "", {}, (False, b"a\0b")),
+            (b"a" * (MOST_NAMED + 1), "", {}, (True, b"")),
+            (b"", "", {}, (True, b"")),
+            (b"", "r1", {}, (False, b"")),
+            (b"", "r1", {"rsync": None}, (True, b"")),
+        ],
+    )
+    def test_by_contents_what_differs_comes_and_nothing_else(
+        self, paths: bytes, release: str, rsync: Message, comes: tuple[bool, bytes]
+    ) -> None:
+        """Of a release what is beside it is compared in the end: where rsync can mend it."""
+        it = swarm(checksum=True, release=release, delete=bool(release), max_delete=10**6)
+        it.paths, it.TICKS = paths, 20
+        if release:
+            it.refuses = {each: {**rsync, "release": {"current": "r0", "whole": False}} for each in it.has}
         it.run()
-        all_ok(it)
+        told = [each for node_id, each in it.begun if node_id != ROOT_ID]
+        assert {(each["all"], each["differing"]) for each in told} == {comes}
+
+    @pytest.mark.parametrize(("paths", "room"), [(b"a", SIZE // 2), (b"", SIZE)])
+    def test_by_contents_there_has_to_be_room_for_what_comes(self, paths: bytes, room: int) -> None:
+        """All of it, where it isn't known what differs."""
+        for free, served in ((room - 1, 4), (room, 5)):
+            it = swarm(checksum=True)
+            it.paths, it.move, it.source = paths, SIZE // 2, {"room": SIZE // 4}
+            it.free[4] = free
+            it.run()
+            all_ok(it)
+            assert f"the swarm served {served} of {served} hosts" in notices(it)
+            assert ("no room there" in notices(it)) is (served == 4)
 
 
 class TestWhoIsLeftToRsync:

@@ -92,6 +92,7 @@ For a swarm:
     merging     that, brought to its place in what is there
     metainfo    files of the source as a torrent
     origins     from whom a peer got what                         pure
+    banned      who sent it damaged pieces                        pure
     uplink      what comes to a gateway from outside its rack
     nearby      who isn't outside
     memory      what is in a file that is on no disk
@@ -99,6 +100,7 @@ For a swarm:
     ports       where a peer may listen
     priorities  which pieces it gets first                        pure
     lacking     what a Python without libtorrent may be brought
+    peersettings how that is set                                  pure
     peerprogram libtorrent, in a process of its own
     peering     that process, as the worker has it
     handing     what one host was brought, from it to another
@@ -109,6 +111,7 @@ For a swarm:
     checking    whether it was signed
     partaking   a peer that takes part
     taking      that of a host, until all is in its place
+    guarded     files that nobody can lead elsewhere
     keeping     that of one that has all already
     swarming    all parts of one worker in swarms
 """

@@ -71,7 +71,7 @@ class Fed:
         self._done = done
         self._cause: "Optional[Ending]" = None
         try:
-            self._clean = receiving.prepare(dest, copy.temporary)
+            self._clean = self._prepare()
         except OSError as error:
             code, reason = receiving.ERRORS.get(
                 error.errno or 0, ("not-writable", error.strerror or str(error))
@@ -99,6 +99,10 @@ class Fed:
             os.close(self._reader)
             self._tidy(Ending("no-rsync", ""))
             raise self._unable(error) from None
+
+    def _prepare(self) -> bool:
+        """As `receiving.prepare`."""
+        return receiving.prepare(self._dest, self._temporary)
 
     def _run(self, fds: "List[int]") -> Running:
         """Start it; raises OSError."""

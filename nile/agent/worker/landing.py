@@ -83,6 +83,11 @@ class Landing:
         self.links = can_link(self.directory)
 
     @property
+    def top(self) -> int:
+        """The destination, opened."""
+        return self._fd
+
+    @property
     def merging(self) -> bool:
         """Is that under way?"""
         return self._merging is not None

@@ -175,6 +175,8 @@ class Part:
         elif "report" in message:
             self._sent = message["report"]["sent"]
             self._say(self._number, {"progress": message["report"], "more": True})
+        elif "banned" in message:
+            self._say(self._number, {"banned": message["banned"], "more": True})
         elif "limited" in message:
             self._say(message["limited"], {})
         elif "complete" in message:

@@ -38,12 +38,14 @@ PROGRAM = (
     "wire",
     "worker.messages",
     "worker.origins",
+    "worker.banned",
     "worker.lacking",
     "worker.memory",
     "worker.refusing",
     "worker.uplink",
     "worker.ports",
     "worker.priorities",
+    "worker.peersettings",
     "worker.peerprogram",
 )
 NONE = "no Python here has libtorrent 2.0 or later"
@@ -97,7 +99,8 @@ class Process(Running):
     """A Python that runs the program."""
 
     def _begin(self, argv: "List[str]", fds: "Sequence[int]") -> int:
-        return processes.spawn(argv, dict(os.environ), fds)
+        # Where LANG doesn't say UTF-8 libtorrent takes names for text, and changes those that are none.
+        return processes.spawn(argv, dict(os.environ, LANG="C.UTF-8", LC_ALL="C.UTF-8"), fds)
 
     def _meant(self, status: "Optional[int]", signum: "Optional[int]", said: bytes) -> Ending:
         how = "was killed by signal %s" % signum if signum is not None else "ended with status %s" % status

@@ -26,6 +26,7 @@ and what it says:
     ready     what the peer is, and its version
     port      where it listens, on TCP only; if it is to `keep` files, once all of them are known to be right
     report    how far it is, every half second, and from whom it got that; once it has all, every few seconds
+    banned    from this address damaged pieces came: it has nothing more to do with whoever is there
     complete  all that is wanted is there, verified piece by piece, and written
     limited   a limit holds
     error     it can't go on, and why: `code`, `reason`
@@ -38,7 +39,8 @@ import os
 import select
 import time
 
-from nile.agent.worker import lacking, messages, refusing
+from nile.agent.worker import lacking, messages, peersettings, refusing
+from nile.agent.worker.banned import Banned
 from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
 from nile.agent.worker.ports import NO_PORT, free_port
@@ -47,7 +49,7 @@ from nile.agent.worker.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Set, Tuple
 
     Message = Dict[str, Any]
 
@@ -55,54 +57,6 @@ OLDEST = 2  # of libtorrent's versions
 REPORT_S = 0.5
 CALM_REPORT_S = 5.0  # of one that has all, and only serves
 NAMES = 200  # files of which the places are told in one message
-_TCP_ONLY = {
-    "enable_outgoing_utp": False,
-    "enable_incoming_utp": False,
-    "mixed_mode_algorithm": 0,  # prefer_tcp
-    "enable_dht": False,
-    "enable_lsd": False,
-    "enable_upnp": False,
-    "enable_natpmp": False,
-}
-_EAGER = {
-    "connection_speed": 500,
-    "torrent_connect_boost": 255,
-    "smooth_connects": False,
-    "peer_connect_timeout": 3,
-    "handshake_timeout": 5,
-    "request_timeout": 10,
-    "piece_timeout": 5,
-    "inactivity_timeout": 60,
-    "min_reconnect_time": 1,  # the default of 60 is too long for those that have just been launched
-    "max_failcount": 100,
-    "unchoke_interval": 5,
-    "optimistic_unchoke_interval": 10,
-    "initial_picker_threshold": 0,  # priorities hold for the first pieces, too
-    "whole_pieces_threshold": 0,  # nobody is asked for several that follow each other: they are other shares
-    "request_queue_time": 1,  # with 3, a tenth of what comes came already
-}
-_OTHERS = {
-    "user_agent": "nile",
-    "allow_multiple_connections_per_ip": True,  # hosts may have one address outside, or be one machine
-    "connections_limit": 1000,
-    "out_enc_policy": 2,  # pe_disabled: it hides what is sent from nobody
-    "in_enc_policy": 2,
-    "close_redundant_connections": True,
-    "aio_threads": 4,
-    "hashing_threads": 1,
-    "mmap_file_size_cutoff": 1 << 30,  # blocks of 16 KiB: files are read and written, and not mapped
-    "max_retry_port_bind": 0,
-    "announce_to_all_trackers": True,
-    "announce_to_all_tiers": True,
-    "apply_ip_filter_to_trackers": False,
-}
-# Of a torrent that comes over the tree: by default there may be 150,000 files.
-_LIMITS = {
-    "max_buffer_size": 1 << 30,
-    "max_pieces": 1 << 21,
-    "max_decode_depth": 100,
-    "max_decode_tokens": 1 << 26,
-}
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
@@ -125,10 +79,13 @@ class Peer:
         self._port = self._tried = 0
         self._tls: "List[str]" = []
         self._ports: "List[int]" = []
+        self._refused: "List[bytes]" = []
+        self._told: "Set[Tuple[str, int]]" = set()  # whom to connect to
         self._failed = self._webs = False
         self._share = NO_SHARE
         self._flushing = self._complete = self._seeds = self._keeps = False
         self._origins = Origins("", lt.peer_info)
+        self._banned = Banned()
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
             os.set_blocking(fd, False)
@@ -151,6 +108,7 @@ class Peer:
                     return
                 for message in messages.unpack(said, data):
                     if message["do"] == "stop":
+                        self._accuse(self._banned.last())
                         self._report()
                         self._take_leave()
                         return
@@ -188,8 +146,7 @@ class Peer:
         lt, self._seeds, self._keeps = self._lt, message["seed"], message.get("keep", False)
         os.chdir(message["directory"])
         parameters = lt.session_params()
-        settings: "Dict[str, Any]" = dict(_TCP_ONLY, **_EAGER)
-        settings.update(_OTHERS, unchoke_slots_limit=message["slots"], alert_mask=_alerts(lt))
+        settings = peersettings.settings(lt, message["slots"])
         self._tls, self._ports = message.get("tls", []), message.get("ports", [])
         settings["listen_interfaces"] = self._everywhere()
         if not settings["listen_interfaces"]:
@@ -204,10 +161,12 @@ class Peer:
             parameters.disk_io_constructor = "pread_disk_io_constructor"
         self._session = lt.session(parameters)
         self._uplink = Uplink(lt, self._session)
-        self._session.set_ip_filter(refusing.refused(lt, message.get("refuse", [])))
+        self._refused = message.get("refuse", [])
+        self._session.set_ip_filter(refusing.refused(lt, self._refused))
         self._session.set_alert_fd(self._wake)
         torrent = self._torrent(self._wanted)
         self._handle = self._session.add_torrent(torrent)
+        self._sizes = torrent.ti
         if self._tls:
             self._show()
         self._do_limit(message)
@@ -223,10 +182,10 @@ class Peer:
     def _torrent(self, wanted: bytes) -> "Any":
         lt, flags = self._lt, self._lt.torrent_flags
         if hasattr(lt, "load_torrent_buffer"):
-            torrent = lt.load_torrent_buffer(self._metainfo, _LIMITS)
+            torrent = lt.load_torrent_buffer(self._metainfo, peersettings.LIMITS)
         else:
             torrent = lt.add_torrent_params()
-            torrent.ti = lt.torrent_info(self._metainfo, _LIMITS)
+            torrent.ti = lt.torrent_info(self._metainfo, peersettings.LIMITS)
         self._metainfo = b""
         torrent.save_path = "."
         names = self._places or [b"%d" % number for number in range(len(wanted))]
@@ -267,6 +226,7 @@ class Peer:
 
     def _do_peers(self, message: "Message") -> None:
         for address, port in message["peers"]:
+            self._told.add((address, port))
             self._handle.connect_peer((address, port))
 
     def _do_limit(self, message: "Message") -> None:
@@ -284,6 +244,7 @@ class Peer:
             return
         for alert in self._session.pop_alerts():
             what = alert.what()
+            self._suspect(what, alert)
             if what == "listen_succeeded":
                 self._listens(alert)
             elif what == "listen_failed":
@@ -296,11 +257,36 @@ class Peer:
                 self._handle.flush_cache()
             elif what == "cache_flushed" and self._flushing and not (self._complete or self._failed):
                 self._complete = True
+                self._accuse(self._banned.last())
                 self._report()
                 say({"complete": True})
             elif what in ("file_error", "torrent_error"):
                 self._failed = True  # all pieces may be known to be right, and yet not be on the disk
                 say({"code": code_of(what, alert.error, self._seeds), "reason": alert.message()[:500]})
+
+    def _suspect(self, what: str, alert: "Any") -> None:
+        before = self._banned.alarmed
+        guilty = self._banned.news(what, alert, self._sizes)
+        if self._banned.alarmed and not before:
+            self._session.apply_settings(peersettings.alarmed(self._lt))
+        self._accuse(guilty)
+        if what == "peer_ban" and self._banned.pardoned(str(alert.endpoint[0])):
+            self._pardon(str(alert.endpoint[0]))
+
+    def _pardon(self, address: str) -> None:
+        """Of whom it refuses by address libtorrent forgets all, and then he is refused no more."""
+        addresses = refusing.refused(self._lt, self._refused)
+        addresses.add_rule(address, address, refusing.BLOCKED)
+        self._session.set_ip_filter(addresses)
+        self._session.set_ip_filter(refusing.refused(self._lt, self._refused))
+        for told in self._told:
+            if told[0] == address:
+                self._handle.connect_peer(told)
+
+    @staticmethod
+    def _accuse(guilty: str) -> None:
+        if guilty:
+            say({"banned": guilty})
 
     def _listens(self, alert: "Any") -> None:
         if not self._port and "tcp" in str(alert.socket_type):
@@ -369,12 +355,6 @@ def code_of(what: str, error: "Any", seeds: bool) -> str:
     if system:
         return "source-changed" if error.value() in _GONE else "source"
     return "source-changed" if what == "file_error" else "copy"  # it is shorter
-
-
-def _alerts(lt: "Any") -> int:
-    kinds = lt.alert.category_t
-    told = kinds.error_notification | kinds.status_notification | kinds.storage_notification
-    return int(told | kinds.tracker_notification)
 
 
 def say(message: "Message") -> None:

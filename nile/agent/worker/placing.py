@@ -278,35 +278,37 @@ def _is_as_made(seen: os.stat_result) -> bool:
 # What was written down.
 
 
-def finish(dest: bytes, temporary: bytes) -> None:
+def finish(dest: bytes, temporary: bytes) -> bool:
     """If somebody was killed while things got their places here, have all get them; nothing else happens.
 
-    Raises OSError where not all have, and another attempt may do more: nothing is to be removed then.
+    Have they, but for those whose names are somebody else's? Raises OSError where not all have, and another
+    attempt may do more: nothing is to be removed then.
     """
     try:
         places = Places(dest, temporary)
     except Failure:
-        return
+        return False
     except OSError as error:
         if error.errno in (errno.EACCES, *_ANOTHERS):
-            return  # there is nothing, or the destination is as it is to be in the end
+            return False  # there is nothing, or the destination is as it is to be in the end
         raise
     try:
         found = plans.read(places.outer)
-        if found is not None:
-            _finish(places, *found)
+        done = found is not None and _finish(places, *found)
         os.unlink(PLAN, dir_fd=places.outer)  # what is left is about to be removed
     except FileNotFoundError:
-        pass
+        return False
     finally:
         places.close()
+    return done
 
 
-def _finish(places: Places, what: "What", which: "Identities") -> None:
+def _finish(places: Places, what: "What", which: "Identities") -> bool:
     try:
         dressing = Dressing(what.terms)
         for owners in what.owners:
             dressing.learn(owners)
     except Failure:
-        return
+        return False
     Placing(places, what, dressing).finish(which)
+    return True

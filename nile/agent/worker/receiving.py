@@ -332,12 +332,16 @@ def remove(parent: bytes, temporary: bytes) -> None:
         raise _too_deep(path) from None
 
 
-def see_placed(parent: bytes, temporary: bytes) -> None:
-    """If somebody was killed while it gave names to what an archive had brought, give the others theirs."""
-    if os.path.lexists(os.path.join(parent, temporary, PLAN)):
-        from nile.agent.worker import placing
+def see_placed(parent: bytes, temporary: bytes) -> bool:
+    """If somebody was killed while it gave names to what an archive had brought, give the others theirs.
 
-        placing.finish(parent, temporary)
+    Was that so, and have they all? Raises OSError where they can't have them yet.
+    """
+    if not os.path.lexists(os.path.join(parent, temporary, PLAN)):
+        return False
+    from nile.agent.worker import placing
+
+    return placing.finish(parent, temporary)
 
 
 def _too_deep(path: bytes) -> OSError:

@@ -19,8 +19,9 @@
     limit     bytes a second that go out at most, and that come to a gateway over its uplink
     unpeer    take part no more
 
-A seed and a peer answer with their port, then say how they are, and in the end
-what they sent; a host also that it is `merging`, from time to time, once all has
+A seed and a peer answer with their port, then say how they are, which address
+they have `banned` since damaged pieces came from there, and in the end what
+they sent; a host also that it is `merging`, from time to time, once all has
 come, and then `complete`: it has what the source has, unless there was
 `trouble`. It serves the others until it is told to stop.
 """

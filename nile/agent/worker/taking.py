@@ -39,6 +39,8 @@ class Taker(Part):
         """Raises OSError where it can't have a directory."""
         entries = place.here(found) if found is not None and not message["all"] else []
         there = {entry.path: (entry.size, entry.mtime_ns) for entry in entries if entry.kind == FILE}
+        for path in message["differing"].split(b"\0"):  # it only seems to be the same
+            there.pop(path, None)
         self._names = {path: b"%d" % number for number, path in wanted(torrent.numbered(), there)}
         self._found = found
         self._merge_as = message

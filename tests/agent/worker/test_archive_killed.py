@@ -19,13 +19,14 @@ from nile.agent.worker import placing, plans, receiving, restoring
 from nile.agent.worker.dressing import Terms
 from nile.agent.worker.place import Place
 from nile.agent.worker.placing import Placing
+from nile.agent.worker.rsync import Refusal
 from nile.agent.worker.trees import Source
 from nile.agent.worker.working import WORK
 from tests.agent.worker.conftest import NOBODY, as_nobody
 from tests.agent.worker.copying import NAME, litter
 from tests.agent.worker.taping import Feed
 from tests.agent.worker.trees import write
-from tests.agent.worker.unpacking import packed, read, same, unpack
+from tests.agent.worker.unpacking import packed, read, same, unpack, well
 
 CALLS = (
     "open", "mkdir", "rename", "link", "unlink", "rmdir", "chmod", "chown", "utime", "setxattr", "removexattr"
@@ -292,6 +293,48 @@ def test_where_the_disk_fails_what_has_no_place_is_kept(
     the_next_run_begins(half)
     same(source, half)
     assert litter(half) == []
+
+
+def test_what_a_disk_kept_back_gets_its_place_with_the_next_try(half: Path, source: Source) -> None:
+    """Which has the same run's directory, and brings all of it once more."""
+    well(unpack(packed(source), half))
+    same(source, half)
+
+
+def test_a_disk_that_still_fails_then_is_named(
+    half: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    left = unnamed(half)
+    with monkeypatch.context() as patch:
+        for call in ("link", "rename"):
+            patch.setattr(os, call, failing)
+        with pytest.raises(Refusal) as caught:
+            unpack(packed(source), half)
+    assert caught.value.reason.endswith(os.strerror(errno.EIO))
+    assert unnamed(half) == left
+
+
+def test_one_whose_placer_is_killed_is_done_all_the_same(
+    open_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left is given its place by who sees that; before that it comes to nothing."""
+    here = os.getpid()
+
+    def die_there() -> None:
+        if os.getpid() != here:
+            die()
+
+    with monkeypatch.context() as patch:
+        at_call_of_placing(patch, AMID, die_there)
+        well(unpack(packed(source), open_path / "dest"))
+    same(source, open_path / "dest")
+    with monkeypatch.context() as patch:
+        patch.setattr(Placing, "place", lambda *_: die_there())
+        assert unpack(packed(source), open_path / "other").code == "killed"
+    assert list((open_path / "other").iterdir()) == []
 
 
 def test_a_destination_whose_group_is_inherited(open_path: Path, source: Source) -> None:

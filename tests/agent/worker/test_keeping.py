@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from nile.agent.worker.guarded import Guarded
+from nile.agent.worker.messages import CantError
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.scanning import changed_since
+from tests.agent.worker.conftest import NOBODY
 from tests.agent.worker.copying import a_loop
 from tests.agent.worker.test_swarming import SEED, nobody_is_known, same
 from tests.agent.worker.test_swarming_private import Private
@@ -65,6 +69,100 @@ def test_one_that_needs_the_seed_no_more_serves_the_archive_too(swarm: Private) 
     swarm.join(2, swarm.port(11), tls=swarm.tls())
     swarm.until(lambda: swarm.has(12, "complete"))
     same(swarm.top, swarm.dest(2), PATHS)
+
+
+@pytest.mark.parametrize("language", [None, "C", "C.UTF-8"])
+def test_names_are_bytes_whatever_the_language_is(
+    swarm: Private, monkeypatch: pytest.MonkeyPatch, language: str | None
+) -> None:
+    """Without one, as over ssh, Python takes one of UTF-8 for letters alone."""
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    if language is not None:
+        monkeypatch.setenv("LANG", language)
+    odd = [b"odd \xff", "été".encode()]
+    for path in odd:
+        (swarm.top / os.fsdecode(path)).write_bytes(path)
+    swarm.source.read(False)
+    has_it(swarm, 1)
+    seed = swarm.seed()
+    swarm.join(1, seed, tls=swarm.tls(), keep=True)
+    swarm.join(2, swarm.port(11), seed, tls=swarm.tls())
+    swarm.until(lambda: swarm.has(12, "complete"))
+    same(swarm.top, swarm.dest(2), [*PATHS, *odd])
+
+
+def test_it_serves_what_was_looked_at_whoever_owns_the_directory(swarm: Private) -> None:
+    """Its owner has a link there later, to what is as large and his to read no more than anybody's."""
+    deep = has_it(swarm, 1) / "deep"
+    os.chown(deep, NOBODY, NOBODY)
+    secret = swarm.place / "secret"
+    secret.write_bytes(b"shadow"[: len(b"small")])
+    seed = swarm.seed()
+    swarm.join(1, seed, tls=swarm.tls(), keep=True)
+    swarm.until(lambda: swarm.progress(11).get("at", 0) == swarm.progress(11).get("whole", 1))
+    (deep / "small").unlink()
+    (deep / "small").symlink_to(secret)
+    swarm.root.unpeer({"n": 7, "what": SEED})
+    swarm.last(SEED)
+    swarm.join(2, swarm.port(11), tls=swarm.tls())
+    swarm.until(lambda: swarm.has(12, "complete"))
+    same(swarm.top, swarm.dest(2), PATHS)
+    secret.unlink()
+
+
+def test_a_file_that_is_a_link_by_now_is_served_by_nobody(swarm: Private) -> None:
+    deep = has_it(swarm, 1) / "deep"
+    os.chown(deep, NOBODY, NOBODY)
+    (deep / "small").unlink()
+    (deep / "small").symlink_to("/etc/shadow")
+    swarm.make()
+    with pytest.raises(OSError, match="symbolic links"):
+        swarm.begin(1, tls=swarm.tls(), keep=True)
+
+
+@contextmanager
+def guarded(top: Path) -> Iterator[Guarded]:
+    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        made = Guarded(fd)
+        yield made
+        made.close()
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("whose", ["ours", "another's", "open to all", "below another's"])
+def test_a_file_goes_by_its_name_only_where_nobody_else_may_change_that(tmp_path: Path, whose: str) -> None:
+    below = tmp_path / "top/a/b"
+    below.mkdir(parents=True)
+    (below / "file").write_text("content")
+    if whose == "open to all":
+        below.chmod(0o1777)
+    elif whose != "ours":
+        os.chown(below if whose == "another's" else below.parent, NOBODY, NOBODY)
+    with guarded(tmp_path / "top") as it:
+        name = it.name(b"a/b/file")
+        below.parent.rename(tmp_path / "elsewhere")
+        below.mkdir(parents=True)
+        (below / "file").write_text("another")
+        assert Path(os.fsdecode(name)).read_text() == ("another" if whose == "ours" else "content")
+        assert name.endswith(b"/a/b/file") is (whose == "ours")
+
+
+def test_no_more_are_held_open_than_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nile.agent.worker.guarded.MOST_OPEN", 2)
+    (tmp_path / "top/a").mkdir(parents=True)
+    (tmp_path / "top/a").chmod(0o777)
+    for number in range(3):
+        (tmp_path / f"top/a/{number}").touch()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with guarded(tmp_path / "top") as it:
+        it.name(b"a/0")
+        it.name(b"a/1")
+        with pytest.raises(CantError, match="others may change 'a'"):
+            it.name(b"a/2")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("how", ["other bytes", "gone", "a byte of the last piece"])

@@ -38,6 +38,7 @@ TORRENT: Message = {"n": 1, "only": b"", "whole": True, "nonce": b"n" * 32, "nam
 MERGED_AS: Message = {
     "keep": False,
     "all": False,
+    "differing": b"",
     "delete": False,
     "max_delete": 0,
     "numeric_ids": False,
@@ -292,6 +293,19 @@ def test_what_is_there_already_isnt_fetched(swarm: Swarm, top: Path) -> None:
     assert 0 < swarm.progress(11)["got"] < 1_000_000
 
 
+def test_what_only_seems_to_be_the_same_comes_where_that_is_known(swarm: Swarm, top: Path) -> None:
+    dest = swarm.dest(1)
+    subprocess.run(["cp", "-a", str(top), str(dest)], check=True)
+    times = (dest / "big").stat()
+    (dest / "big").write_bytes(os.urandom(times.st_size))
+    os.utime(dest / "big", ns=(times.st_atime_ns, times.st_mtime_ns))
+    port = swarm.seed()
+    swarm.join(1, port, found=swarm.found(1), differing=b"big")
+    swarm.until(lambda: swarm.has(11, "complete"))
+    same(top, dest)
+    assert 3_000_000 <= swarm.progress(11)["whole"] < 3_080_000, "and nothing else does"
+
+
 def test_who_has_everything_ends_well(swarm: Swarm, top: Path) -> None:
     dest = swarm.dest(1)
     subprocess.run(["cp", "-a", str(top), str(dest)], check=True)
@@ -309,8 +323,24 @@ def test_files_of_a_host_that_damages_them_are_used_by_nobody(swarm: Swarm, top:
         file.write(b"damage" * 100_000)
     swarm.join(2, swarm.port(11))
     swarm.until(lambda: swarm.progress(12)["failed"])
+    swarm.until(lambda: swarm.has(12, "banned"))
+    assert {each["banned"] for each in swarm.said[12] if "banned" in each} == {"127.0.0.1"}
     assert not swarm.has(12, "complete")
     assert list(swarm.dest(2).iterdir()) == [swarm.dest(2) / os.fsdecode(NAME + OWN)]
+
+
+def test_who_damages_some_blocks_of_a_piece_is_found_among_those_who_sent_it(swarm: Swarm, top: Path) -> None:
+    """The others serve on, and nobody else is banned."""
+    seed = swarm.seed(limit=2_000_000)
+    swarm.join(1, seed)
+    swarm.until(lambda: swarm.has(11, "complete"))
+    with (swarm.dest(1) / "big").open("r+b") as file:
+        file.write(os.urandom(3_000_000))
+    swarm.join(2, swarm.port(11), seed)
+    swarm.until(lambda: swarm.has(12, "complete"))
+    same(top, swarm.dest(2))
+    assert [each["banned"] for each in swarm.said[12] if "banned" in each] == ["127.0.0.1"]
+    assert not swarm.has(11, "banned")
 
 
 def test_a_source_that_changes_while_it_is_served_is_noticed(swarm: Swarm, top: Path) -> None:

@@ -1,0 +1,77 @@
+"""Who sent a peer damaged pieces. It needs no libtorrent.
+
+libtorrent bans whoever alone sent a piece that isn't as it should be. Where several did it waits until the
+piece came right, and then parts from the one whose blocks were others; but somebody who had a part in several
+such pieces it bans, too, and that may be for what another one sent. So it isn't named who is banned, but who
+it was for sure. That is known from who sends which block, which is told only once there was a damaged piece.
+From then on a piece is asked for as a whole, of one peer: nobody comes under suspicion for others. Who is
+banned and may be innocent is pardoned: if he isn't, his next piece says so.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Set
+
+MOST = 16  # of whom that is told
+MOST_PARDONS = 5  # of one address
+BLOCK = 16 * 1024  # bytes
+BY_BLOCKS = 91  # libtorrent's error where it parts from somebody whose blocks were others: peer_banned
+ALARMED = {"whole_pieces_threshold": 20}  # seconds: who sends a piece within that is asked for all of it
+
+
+class Banned:
+    """Addresses of those whose fault it is, each told once."""
+
+    def __init__(self) -> None:
+        self.alarmed = False
+        """Was there a damaged piece?"""
+        self._known: "Set[str]" = set()
+        self._banned: "Set[str]" = set()  # by libtorrent, for whatever reason
+        self._pardoned: "Dict[str, int]" = {}  # how often
+        self._senders: "Dict[int, Dict[int, str]]" = {}  # by piece and block
+
+    def news(self, what: str, alert: "Any", sizes: "Any") -> str:
+        """The address of somebody of whom this alert, which is called `what`, tells that; else "".
+
+        `sizes.piece_size(number)` is how long a piece is.
+        """
+        guilty = ""
+        if what == "hash_failed":
+            self.alarmed = True
+            guilty = self._alone(alert.piece_index, sizes)
+        elif what == "peer_ban":
+            self._banned.add(str(alert.endpoint[0]))
+        elif what == "block_finished":
+            self._senders.setdefault(alert.piece_index, {})[alert.block_index] = str(alert.endpoint[0])
+        elif what == "piece_finished":
+            self._senders.pop(alert.piece_index, None)
+        elif what == "peer_disconnected":
+            error = alert.error
+            if error.category().name() == "libtorrent" and error.value() == BY_BLOCKS:
+                guilty = str(alert.endpoint[0])
+        if not guilty or guilty in self._known or len(self._known) >= MOST:
+            return ""
+        self._known.add(guilty)
+        return guilty
+
+    def pardoned(self, address: str) -> bool:
+        """Is this one, who was banned, to have another chance?"""
+        times = self._pardoned.get(address, 0)
+        if address in self._known or times >= MOST_PARDONS:
+            return False
+        self._pardoned[address] = times + 1
+        return True
+
+    def last(self) -> str:
+        """In the end, where it is known of nobody for sure: who was banned, if that is one alone; else ""."""
+        if self._known or len(self._banned) != 1:
+            return ""
+        self._known |= self._banned
+        return next(iter(self._banned))
+
+    def _alone(self, piece: int, sizes: "Any") -> str:
+        """Who sent all blocks of it; "" where several did, or it isn't known of all."""
+        senders = self._senders.pop(piece, {})
+        whole = len(senders) == -(-sizes.piece_size(piece) // BLOCK)
+        addresses = set(senders.values())
+        return addresses.pop() if whole and len(addresses) == 1 else ""

@@ -1,0 +1,96 @@
+"""Whose fault a damaged piece is: only of whom it is sure, however many libtorrent bans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nile.agent.worker.banned import BLOCK, BY_BLOCKS, MOST, MOST_PARDONS, Banned
+
+
+class Alert:
+    """One of libtorrent's."""
+
+    def __init__(self, address: str = "", piece: int = 0, block: int = 0, error: int = 0) -> None:
+        self.endpoint = (address, 1)
+        self.piece_index, self.block_index = piece, block
+        self.error = self
+        self._error = error
+
+    def category(self) -> Alert:
+        return self
+
+    def name(self) -> str:
+        return "libtorrent" if self._error else "system"
+
+    def value(self) -> int:
+        return self._error
+
+
+class Sizes:
+    def piece_size(self, piece: int) -> int:
+        return 2 * BLOCK + 1
+
+
+def heard(*said: tuple[str, Alert], it: Banned | None = None) -> list[str]:
+    it = it or Banned()
+    return [found for what, alert in said if (found := it.news(what, alert, Sizes()))]
+
+
+def sent(*addresses: str, piece: int = 0) -> list[tuple[str, Alert]]:
+    blocks: Any = enumerate(addresses)
+    return [("block_finished", Alert(address, piece, block)) for block, address in blocks]
+
+
+FAILED = ("hash_failed", Alert())
+
+
+@pytest.mark.parametrize(
+    ("senders", "guilty"),
+    [("aaa", ["a"]), ("aab", []), ("aa", []), ("", [])],
+)
+def test_who_sent_all_of_a_damaged_piece(senders: str, guilty: list[str]) -> None:
+    assert heard(*sent(*senders), FAILED) == guilty
+
+
+def test_who_sent_another_one_or_it_before_is_not() -> None:
+    assert heard(*sent("a", "a", "a", piece=1), FAILED) == []
+    assert heard(*sent("a", "a"), FAILED, *sent("b", "b"), FAILED) == []
+    assert heard(*sent("a", "a", "a"), ("piece_finished", Alert()), FAILED) == []
+
+
+def test_whose_blocks_were_others_once_it_came_right() -> None:
+    gone = ("peer_disconnected", Alert("a", error=BY_BLOCKS))
+    assert heard(
+        gone, gone, ("peer_disconnected", Alert("b", error=93)), ("peer_disconnected", Alert("c"))
+    ) == ["a"]
+
+
+@pytest.mark.parametrize(("banned", "guilty"), [("", ""), ("a", "a"), ("ab", "")])
+def test_in_the_end_who_alone_was_banned(banned: str, guilty: str) -> None:
+    it = Banned()
+    assert heard(*(("peer_ban", Alert(each)) for each in banned), it=it) == []
+    assert it.last() == guilty
+    assert it.last() == ""
+
+
+def test_who_may_be_innocent_is_pardoned_a_few_times_and_who_is_guilty_never() -> None:
+    it = Banned()
+    assert [it.pardoned("b") for _ in range(MOST_PARDONS + 1)] == [True] * MOST_PARDONS + [False]
+    assert heard(*sent("a", "a", "a"), FAILED, it=it) == ["a"]
+    assert not it.pardoned("a")
+
+
+def test_and_nobody_where_it_is_known_whose_fault_it_was() -> None:
+    it = Banned()
+    assert heard(("peer_ban", Alert("b")), *sent("a", "a", "a"), FAILED, it=it) == ["a"]
+    assert it.last() == ""
+
+
+def test_no_more_than_so_many_are_told() -> None:
+    addresses = [str(number) for number in range(MOST + 5)]
+    assert (
+        heard(*(("peer_disconnected", Alert(each, error=BY_BLOCKS)) for each in addresses))
+        == addresses[:MOST]
+    )
