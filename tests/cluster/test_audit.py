@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,9 +21,10 @@ from tests.cluster.running import Nile
 pytestmark = pytest.mark.cluster
 
 HOSTS = ("h001", "h002")
-OWN = Path("/run/nile-syslog/log")
-LOG = Path("/dev/log")
+LOG = "/dev/log"
 COMMAND = 'echo "$TOKEN"; [ $NILE_HOST = h001 ] || kill -9 $$; exit 3'
+COVER = """at=$(readlink -m "$1"); mkdir -p "${at%/*}"; [ -e "$at" ] || : > "$at"; mount --bind "$2/run/heard/log" "$at" """
+UNCOVER = 'umount "$(readlink -m "$1")"'
 Heard = Callable[[], dict[str, list[str]]]
 
 
@@ -49,21 +52,32 @@ def lines(log: socket.socket) -> list[str]:
     return found
 
 
+def sh(lab: Lab, name: str, script: str, *words: str) -> None:
+    """On a host or the root; $1 is where syslog is."""
+    argv = ["sh", "-euc", script, "sh", LOG, *words]
+    done = lab.run_on_root(argv) if name == "root" else lab.run_on(name, argv)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
-def heard(fleet: Lab) -> Iterator[Heard]:
+def heard(fleet: Lab, tmp_path: Path) -> Iterator[Heard]:
     """What two hosts' syslog and the root's heard meanwhile.
 
-    All of a lab's machines have the one /dev, but each host has a /run of its own, and so has who listens.
+    All of a lab's machines have this one's /dev. So one is put over its /dev/log, if there is one, where only
+    they see it; by one test at a time, as where the file goes, what is put over it does.
     """
     with contextlib.ExitStack() as stack:
-        assert not os.path.lexists(LOG), "this machine has a syslog: nothing could be put in its place"
-        LOG.symlink_to(OWN)
-        stack.callback(LOG.unlink)
-        logs = {
-            host: stack.enter_context(listening(root_of(fleet, host) / "run/nile-syslog/log"))
-            for host in HOSTS
-        }
-        logs["root"] = stack.enter_context(listening(OWN))
+        turns = stack.enter_context(Path(tempfile.gettempdir(), "nile-test-audit").open("w"))
+        fcntl.flock(turns, fcntl.LOCK_EX)
+        if not os.path.lexists(LOG):
+            Path(LOG).touch()  # nothing listens there, so others that look meanwhile find none either
+            stack.callback(Path(LOG).unlink, missing_ok=True)
+        logs = {}
+        for name in (*HOSTS, "root"):
+            top = tmp_path if name == "root" else root_of(fleet, name)
+            logs[name] = stack.enter_context(listening(top / "run/heard/log"))
+            sh(fleet, name, COVER, str(top) if name == "root" else "")
+            stack.callback(sh, fleet, name, UNCOVER)
         yield lambda: {name: lines(log) for name, log in logs.items()}
 
 
