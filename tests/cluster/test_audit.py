@@ -23,7 +23,12 @@ pytestmark = pytest.mark.cluster
 HOSTS = ("h001", "h002")
 LOG = "/dev/log"
 COMMAND = 'echo "$TOKEN"; [ $NILE_HOST = h001 ] || kill -9 $$; exit 3'
-COVER = """at=$(readlink -m "$1"); mkdir -p "${at%/*}"; [ -e "$at" ] || : > "$at"; mount --bind "$2/run/heard/log" "$at" """
+COVER = """
+at=$(readlink -m "$1")
+mkdir -p "${at%/*}"
+[ -e "$at" ] || : > "$at"
+mount --bind "$2/run/heard/log" "$at"
+"""
 UNCOVER = 'umount "$(readlink -m "$1")"'
 Heard = Callable[[], dict[str, list[str]]]
 
