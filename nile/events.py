@@ -36,6 +36,7 @@ class Code(StrEnum):
     LEFTOVER = "leftover"  # ended well, but left processes and --leftover fail was given
     SPAWN = "spawn"  # the agent couldn't start the command
     SCRATCH = "scratch"  # it put more into its scratch than that may take
+    SUDO = "sudo"  # sudo didn't start the command
     COMMAND_TIMEOUT = "command-timeout"
     NAME = "name"  # host name doesn't resolve
     REFUSED = "refused"  # connection refused
@@ -212,6 +213,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretAsked:
+    """sudo on `host` wants a password to run the command as `user`: the run waits for the user to type it."""
+
+    host: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostCopy:
     """How far the copy to one host is: bytes, bytes a second, and seconds (None: that can't be said)."""
 
@@ -338,6 +347,7 @@ Event = (
     | SwarmProgress
     | Notice
     | Asked
+    | SecretAsked
     | RunGoesOn
     | RunEnded
 )

@@ -210,6 +210,8 @@ class Outfit:
     script: Script | None = None
     """What is run in place of the line."""
     sandbox: Sandbox | None = None
+    sudo: str | None = None
+    """As whom it runs, by sudo, if not as who logs in."""
 
     def told(self) -> dict[str, Any]:
         """What of it was asked for, as JSON has it (docs/reference/json.md): of variables only the names."""
@@ -221,6 +223,7 @@ class Outfit:
             "subst": self.subst,
             "script": self.script and self.script.told(),
             "sandbox": self.sandbox and self.sandbox.value,
+            "sudo": self.sudo,
         }
         return {name: value for name, value in said.items() if value}
 

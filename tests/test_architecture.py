@@ -55,6 +55,9 @@ AGENT_MODULES = {
     "sandbox": BARE,
     "spaces": BARE | {"ctypes", "resource"},
     "landlock": BARE | {"ctypes"},
+    "sudowords": PURE_AGENT,
+    "sudo": BARE | {"_socket"},
+    "inside": BARE | {"_socket"},
 }
 # A worker is a program of its own, which starts only where files are copied.
 WORKER = frozenset(sys.stdlib_module_names) - {"asyncio", "pickle", "threading", "ctypes"}

@@ -34,6 +34,9 @@ already compiled, to a child of the same Python) and never touches a disk.
     sandbox     what a command is held in                     on demand
     spaces      its namespaces                                on demand
     landlock    or what it gives up for good                  on demand
+    sudowords   how sudo is called, and what it says          pure, on demand
+    sudo        a command by sudo, as its agent has it        on demand
+    inside      the second warden, which sudo starts          on demand
 
 What is on demand travels with the first frame that needs it, or with the plan.
 What is late, and what is for relays only, travels as source and is compiled

@@ -1,4 +1,4 @@
-"""A command with more than a line: variables, a directory, limits, a script. Travels with the plan.
+"""A command with more than a line: variables, a directory, limits, a script, sudo. Travels with the plan.
 
 What a host refuses is an OSError that names the option, so that the verdict does.
 """
@@ -25,6 +25,12 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
     job = plan["shared"]["job"]
     outfit = job["outfit"]
     script = plan["node"]["script"] or outfit["script"]  # its own, or everybody's
+    if outfit["sudo"]:
+        from nile.agent import sudo
+
+        elevated = sudo.spawner(agent, plan)
+        if elevated:
+            return elevated.start
 
     def spawn(argv: "Sequence[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
         line = argv[2]

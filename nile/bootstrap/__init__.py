@@ -7,6 +7,7 @@ from nile.bootstrap.kept import (
     kept_command_code,
     kept_program,
     kept_reach_code,
+    kept_second_warden,
     reach_code,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "kept_command_code",
     "kept_program",
     "kept_reach_code",
+    "kept_second_warden",
     "reach_code",
 ]

@@ -12,6 +12,7 @@ import importlib.util
 import io
 import re
 import tokenize
+import zlib
 from collections.abc import Iterable
 from importlib import resources
 
@@ -44,6 +45,9 @@ MINDER = ("minder",)
 FEED = ("feed",)
 OUTFIT = ("outfit", "script")
 SANDBOX = ("spaces", "landlock", "sandbox")
+# And these where the command runs by sudo, which starts a program of its own, of modules that the agent has.
+SUDO = ("sudowords", "inside", "sudo")
+SECOND_WARDEN = ("processes", "warden", "wire", "leftovers", "forked", *MINDER, *FEED, *OUTFIT, "inside")
 # Compiled on the host, and only when they are first imported: most leaves never need them.
 LATE_MODULES = ("start", "stopping", "anew", "leftovers", "forked", "orphan", *RELAY_MODULES)
 
@@ -78,7 +82,7 @@ def packed_source(module: str) -> bytes:
 
 
 def _all_modules() -> tuple[str, ...]:
-    return (*LEAF_MODULES, *RELAY_MODULES, *REACHER, *MINDER, *FEED, *OUTFIT, *SANDBOX)
+    return (*LEAF_MODULES, *RELAY_MODULES, *REACHER, *MINDER, *FEED, *OUTFIT, *SANDBOX, *SUDO)
 
 
 @functools.cache
@@ -133,10 +137,20 @@ def reach_code() -> dict[str, bytes]:
 
 
 @functools.cache
-def command_code(*, feed: bool = False, outfit: bool = False, sandbox: bool = False) -> dict[str, bytes]:
-    """What the plan of a command brings; a `sandbox` is part of an `outfit`, `feed` its standard input."""
-    parts = MINDER + FEED * (feed or outfit) + OUTFIT * outfit + SANDBOX * sandbox
+def command_code(
+    *, feed: bool = False, outfit: bool = False, sandbox: bool = False, sudo: bool = False
+) -> dict[str, bytes]:
+    """What its plan brings; a `sandbox` and `sudo` are part of an `outfit`, `feed` is its standard input."""
+    parts = MINDER + FEED * (feed or outfit) + OUTFIT * outfit + SANDBOX * sandbox + SUDO * sudo
     return _sources(parts)
+
+
+@functools.cache
+def second_warden() -> bytes:
+    """What sudo's Python runs (see `nile.agent.inside.STUB`), compressed: modules, the last one's main."""
+    modules = [("nile", b""), ("nile.agent", b""), *_sources(SECOND_WARDEN).items()]
+    lines = ["", f"for n, t in {modules!r}:", "    m = load(n, t, {})", "m.main(c)", ""]
+    return zlib.compress(packed_source("start") + "\n".join(lines).encode(), 9)
 
 
 def _sources(modules: Iterable[str]) -> dict[str, bytes]:

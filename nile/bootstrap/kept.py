@@ -104,6 +104,17 @@ def kept_command_code(directory: Path, **what: bool) -> dict[str, bytes]:
     return _kept_code(directory, "-".join(["command", *(name for name in what if what[name])]), make)
 
 
+def kept_second_warden(directory: Path) -> bytes:
+    """See `nile.bootstrap.bundle.second_warden`; from `directory` if it is there."""
+
+    def make() -> bytes:
+        from nile.bootstrap import bundle
+
+        return bundle.second_warden()
+
+    return _kept(directory, "warden", make)
+
+
 def _kept_code(directory: Path, kind: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
     code: dict[str, bytes] = wire.loads(_kept(directory, kind, lambda: wire.dumps(make())))
     return code

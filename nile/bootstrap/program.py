@@ -18,6 +18,7 @@ OFTEN = (
     "wire",
     "processes",
     "forked",
+    "sudowords",
     "worker.messages",
     "worker.loop",
     "worker.working",

@@ -14,6 +14,7 @@ from nile.cascade.actions import (
     TellRoot,
     Vouch,
 )
+from nile.cascade.elevation import Secret
 from nile.cascade.heritage import Heritage, Known
 from nile.cascade.inputs import (
     Answered,
@@ -25,6 +26,7 @@ from nile.cascade.inputs import (
     Interrupted,
     Limited,
     Listening,
+    PasswordGiven,
     Recorded,
     RootSaid,
     RootWorkerEnded,
@@ -67,11 +69,13 @@ __all__ = [
     "Listening",
     "Neighbours",
     "Outstanding",
+    "PasswordGiven",
     "Publish",
     "ReadStdin",
     "Recorded",
     "RootSaid",
     "RootWorkerEnded",
+    "Secret",
     "Send",
     "Sign",
     "Signed",

@@ -15,6 +15,9 @@ from nile.cascade.verdicts import UNSEEN, Judgement, judge_failed, judge_lost, j
 from nile.events import Code, Notice, RunEnded, Verdict
 from nile.options import Timeouts
 
+SUDO_S = 60.0
+"""How long sudo may take to ask for a password, or to take it: PAM may ask a server that is slow."""
+
 
 class Ends:
     """Verdicts and ends of all hosts. `open` counts hosts that aren't through yet."""
@@ -144,6 +147,8 @@ class Ends:
         if host.outcome is not None:
             quiet_s = t - max(host.heard_s, host.attached_s, held_back_s)
             return self._judgement(host, Code.AGENT, "") if quiet_s > lease_s else None
+        if not host.started and self._options.exec.outfit.sudo is not None:
+            return self._overdue_by_sudo(host, since_s)
         if not host.started and since_s > lease_s:
             return self._lost(Code.AGENT, "its agent doesn't say whether the command began")
         if command_s is not None and since_s > command_s + self._options.exec.grace_s + 2 * lease_s:
@@ -151,6 +156,11 @@ class Ends:
                 Code.AGENT, "its command should have been killed long ago, and its agent doesn't say so"
             )
         return None
+
+    def _overdue_by_sudo(self, host: Host, since_s: float) -> Judgement | None:
+        if host.wants_password or since_s <= max(self._timeouts.lease_s, SUDO_S):
+            return None
+        return self._lost(Code.SUDO, "sudo neither started the command nor asked for its password")
 
     def dismiss(self, host: Host, code: Code, reason: str, t: float) -> list[Action]:
         """A host is gone, and nobody goes after it, nor after what hangs below it."""

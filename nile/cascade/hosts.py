@@ -121,6 +121,8 @@ class Host:
     """When it was booted; negative: before the run began."""
     received: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
     acked: tuple[int, int] = (0, 0)
+    wants_password: bool = False
+    """sudo waits for one there: the command hasn't begun, and that is nobody's fault."""
     start_s: float | None = None
     """When its command may have started first."""
     placed_s: float = 0.0

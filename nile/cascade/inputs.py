@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade.actions import Sign
+from nile.cascade.elevation import Secret
 from nile.options import Pacing, RateLimits
 
 FRAME_NAMES = {
@@ -133,6 +134,14 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class PasswordGiven:
+    """What the user typed for `SecretAsked`; None where nothing was, for that reason."""
+
+    secret: Secret | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What a job decided is in the store; or can't be, for that `reason`, and then it isn't `kept`."""
 
@@ -195,6 +204,7 @@ Input = (
     | RootWorkerEnded
     | Listening
     | Answered
+    | PasswordGiven
     | Recorded
     | Concluded
     | Limited

@@ -14,6 +14,7 @@ from nile.agent.core import STREAMS
 from nile.agent.relay import UNBOUND
 from nile.agent.wire import Frame, WireError
 from nile.cascade.actions import Action, Adopt, Carry, Finish, Publish, Send
+from nile.cascade.elevation import Elevation
 from nile.cascade.ends import Ends
 from nile.cascade.heritage import inherit
 from nile.cascade.hosts import Contact, Host
@@ -27,6 +28,7 @@ from nile.cascade.inputs import (
     Interrupted,
     Limited,
     Listening,
+    PasswordGiven,
     Recorded,
     RootSaid,
     RootWorkerEnded,
@@ -82,6 +84,7 @@ class Cascade:
         self._mender = Mender(plan, options, self._tree, self._orders, slots, self._stdin)
         self._ends: Ends = self._mender.ends
         self._work = Work(options.job, options.worker, self._tree, self._orders.frame, self._decide)
+        self._elevation = Elevation(options.exec.outfit.sudo, self._orders.frame)
         self._permits = Permits(options, self._tree, self._orders, slots)
         self._unsettled_at = 0.0
         self._interrupted = False
@@ -100,6 +103,7 @@ class Cascade:
         t = now - self._begun
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
+        actions += self._elevation.judged(self._ends.judged, t)
         actions += self._look_out(t)
         actions += self._work.verdicts(self._ends.judged, t)
         if self._give_up_at is None:
@@ -153,6 +157,8 @@ class Cascade:
                 return self._stdin.end()
             case Answered(_, yes) if self._reins.caution.asking:
                 return self._reins.caution.answered(yes)
+            case PasswordGiven(secret, why):
+                return self._elevation.given(secret, why, t)
             case (
                 RootSaid()
                 | RootWorkerEnded()
@@ -294,6 +300,9 @@ class Cascade:
         if frame.type == wire.OUTPUT:
             return self._output(host, frame.body, t)
         if frame.type == wire.STARTED:
+            body = frame.fields()
+            if body.get("pid") == 0:
+                return self._elevation.begun(host, asks=body.get("asks") is True, t=t)
             return self._started(host, t)
         if frame.type == wire.TAKEN:
             return self._taken(host, integer(frame.value()))
@@ -404,7 +413,8 @@ class Cascade:
         host.start_s = t if host.start_s is None else host.start_s
         host.leaving = self._options.exec.disruptive
         self._stdin.started(host.id)
-        return [Publish(HostStarted(host.name, t), host.id), *self._work.started(host, t)]
+        said = Publish(HostStarted(host.name, t), host.id)
+        return [said, *self._elevation.started(host, t), *self._work.started(host, t)]
 
     def _taken(self, host: Host, offset: int) -> list[Action]:
         self._stdin.taken(host.id, offset)

@@ -50,6 +50,8 @@ class CascadeOptions:
     """What the hosts' syslog is told of the run: `by` whom, and the `sha256` of the command."""
     command_code: Mapping[str, bytes] = field(default_factory=dict)
     """What an agent needs for this command: sources by the names of their modules."""
+    second_warden: bytes = b""
+    """And what sudo starts there, for one that runs as another user (see nile.agent.inside)."""
 
 
 class Orders:
@@ -89,7 +91,7 @@ class Orders:
                 "stdin": what.stdin or worker is not None,
                 "program": worker.program if worker else b"",
                 "code": dict(self._options.command_code),
-                "outfit": outfit_body(what.outfit) if what.outfitted else None,
+                "outfit": outfit_body(what.outfit, self._options.second_warden) if what.outfitted else None,
             },
         }
 
@@ -173,8 +175,8 @@ class Orders:
         return self.send(parent, wire.FORGET, {"children": [host.id], "below": below, "stays": stays})
 
 
-def outfit_body(outfit: Outfit) -> dict[str, Any]:
-    """What nile.agent.outfit is told."""
+def outfit_body(outfit: Outfit, second_warden: bytes = b"") -> dict[str, Any]:
+    """What nile.agent.outfit is told; `second_warden` is what sudo starts."""
     return {
         "env": dict(outfit.env),
         "clean": outfit.clean_env,
@@ -183,4 +185,5 @@ def outfit_body(outfit: Outfit) -> dict[str, Any]:
         "subst": outfit.subst,
         "script": script_body(outfit.script) if outfit.script else None,
         "sandbox": outfit.sandbox and outfit.sandbox.value,
+        "sudo": {"user": outfit.sudo, "program": second_warden} if outfit.sudo else None,
     }

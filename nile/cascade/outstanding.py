@@ -21,6 +21,7 @@ class Waits(StrEnum):
     CONTACT = "contact"  # to be found again: its link was lost, or a login failed
     TURN = "turn"  # for its turn to start the command
     START = "start"  # it was told to start, and hasn't said that it did
+    PASSWORD = "password"  # its sudo wants one
     COMMAND = "command"  # for its command to end
     OUTPUT = "output"  # the last of what it printed is on its way
     BACK = "back"  # it is away, and to come back booted anew
@@ -51,6 +52,7 @@ def _one(tree: Tree, pace: Pace, host: Host) -> Outstanding:
         Waits.CONTACT: host.lost_s,
         Waits.BACK: host.absence.since_s if host.absence else 0.0,
         Waits.START: host.start_s,
+        Waits.PASSWORD: host.start_s,
         Waits.COMMAND: host.start_s,
         Waits.OUTPUT: host.heard_s,
     }
@@ -73,6 +75,8 @@ def _waits(tree: Tree, pace: Pace, host: Host) -> Waits:
         return _before_login(tree, pace, host)
     if host.started:
         return Waits.COMMAND
+    if host.wants_password:
+        return Waits.PASSWORD
     if host.may_have_started:
         return Waits.START
     return Waits.PAUSE if pace.paused else Waits.TURN

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nile.agent.stopping import KILLED, STUCK_S, SURVIVED
+from nile.cascade.elevation import judged_of
 from nile.cascade.hosts import Host
 from nile.cascade.lastwords import classify, last_line
 from nile.events import Code, HostResult, Leftover, Verdict
@@ -59,6 +60,9 @@ def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
     cause, error = outcome.get("cause"), outcome.get("error")
     common: dict[str, Any] = {"rc": rc, "signal": signum, "leftover": leftover}
     if error is not None:
+        if of_sudo := judged_of(text(error)):
+            code, reason, remedy = of_sudo
+            return Judgement(Verdict.FAILED, code, reason, remedy, **common)
         named = text(error).startswith("--")  # the option that the host refuses
         remedy = "" if named else "the login shell of this user can't be run there"
         return Judgement(Verdict.FAILED, Code.SPAWN, text(error), remedy, **common)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nile.cli.common import allow_descriptors
+from nile.cli.elevating import sudo_user
 
 if TYPE_CHECKING:
     from nile.cli.common import Selection
@@ -57,7 +58,7 @@ def carry_out(
             check_ours=kept.recorder.check_ours,
             observe=control.observe,
             job=None if job is None else job(run_id),
-            sudo=given.get("sudo_user") or ("root" if given.get("sudo") else ""),
+            sudo=sudo_user(given) or "",
         )
         for notice in notices:
             out.err.write(f"nile: {visible(notice)}\n")

@@ -23,7 +23,7 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 
 MANY_HOSTS = 50
-"""Who means more than these by "all" is asked, at a terminal."""
+"""Who means more than these by "all", or has sudo run there, is asked, at a terminal."""
 PERCENT = 100
 LOOK_S = 0.1
 """So often it is looked for an answer."""
@@ -74,7 +74,9 @@ _OPTIONS = (
     ),
     click.option("--dry-run", is_flag=True, help="Show tree, hosts and command, and do nothing."),
     click.option(
-        "--confirm", is_flag=True, help="Ask first. At a terminal that is so for -a on more than 50 hosts."
+        "--confirm",
+        is_flag=True,
+        help="Ask first. At a terminal that is so for -a and --sudo on more than 50 hosts.",
     ),
     click.option(
         "-y",
@@ -145,7 +147,8 @@ def begin(chosen: Selection, options: ExecOptions, given: dict[str, Any], *, eve
         _show(chosen, options, going_first, as_json=given["as_json"])
         return 0
     check_canaries(options, going_first)
-    many = everything and len(chosen.hosts) > MANY_HOSTS and not given["as_json"]
+    broad = everything or options.outfit.sudo is not None
+    many = broad and len(chosen.hosts) > MANY_HOSTS and not given["as_json"]
     terminal = is_at_terminal(stdin=options.stdin)
     if options.yes or not (given["confirm"] or (many and terminal)):
         return None
@@ -166,7 +169,9 @@ def _confirmed(chosen: Selection, options: ExecOptions) -> bool:
     if options.per_host:
         for line in _what(options):
             click.echo(visible(line), err=True)
-    text = f"{options.command}: on {heading(chosen.hosts)}"
+    user = options.outfit.sudo
+    by_sudo = f", by sudo as {user}" if user else ""
+    text = f"{options.command}: on {heading(chosen.hosts)}{by_sudo}"
     question = Question(text, 0, lambda words: click.echo(words, nl=False, err=True))
     while (said := question.answer()) is None:
         time.sleep(LOOK_S)  # what is typed isn't waited for, since that may be meant for another process
@@ -225,7 +230,7 @@ def _how(options: ExecOptions, going_first: tuple[str, ...]) -> list[str]:
     """What holds it back, a line each."""
     from nile.report import heading
 
-    said = []
+    said = [f"by sudo, as {options.outfit.sudo}"] if options.outfit.sudo else []
     if going_first:
         then = "then by itself if all are ok" if options.yes else "then you are asked"
         said.append(f"first: {heading(going_first)}, {then}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shlex
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nile.cli.common import Selection, SelectionOptions, select
+from nile.cli.elevating import sudo_user
 from nile.cli.swarmoptions import among
 from nile.errors import UsageError
 
@@ -57,24 +57,6 @@ class RsyncLetters(click.Command):
                     if letter in HINTS:
                         raise UsageError(f"no option -{letter}", remedy=HINTS[letter].format(letter))
         return super().parse_args(ctx, args)
-
-
-def _user(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
-    if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,100}", name):
-        raise UsageError(f"{name!r} is no user name", where="--sudo-user", remedy="give the name of a user")
-    return name
-
-
-def sudo_options(function: F) -> F:
-    """As whom files are read and written on the hosts."""
-    for option in (
-        click.option("--sudo-user", metavar="USER", callback=_user, help="By sudo, as this user."),
-        click.option(
-            "--sudo", is_flag=True, help="On the hosts by sudo, as root: it must ask for no password."
-        ),
-    ):
-        function = option(function)
-    return function
 
 
 def comparing_options(function: F) -> F:
@@ -208,7 +190,7 @@ def run(chosen: Selection, job: Callable[[str], MakeJob], given: dict[str, Any])
     from nile.options import ExecOptions
 
     options = ExecOptions(command=shlex.join(["nile", *(given.get("argv") or sys.argv)[1:]]))
-    made = job if not (given["sudo"] or given["sudo_user"]) else partial(_elevated, job)
+    made = job if sudo_user(given) is None else partial(_elevated, job)
     return carry_out(chosen, options, {**given, "largest_rc": False}, job=made)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from nile.cli.caution import begin, cautious_options, exec_values
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
 from nile.cli.completing import run_ids
+from nile.cli.elevating import WITH_PASSWORD, sudo_options, sudo_user
 from nile.cli.outfitting import check_substitution, outfit, outfit_options, redacted, scratch_bytes
 from nile.cli.showing import check_showing, showing_options
 from nile.errors import UsageError
@@ -26,6 +28,7 @@ Examples:
   nile exec -a -u 30s --json -- 'df -h | tail -1'
   nile exec -a -f 10 --wait-back 10m -- reboot
   nile exec -a --cwd /srv/app --env MODE=fast --rlimit mem=2G -- ./check
+  nile exec -g web --sudo -- systemctl restart nginx
   nile exec -a --script ./check.py -- --fast 'two words'
   nile exec -a --sandbox strict --script ./look.sh    it writes nothing but its scratch
   nile exec --per-host commands.yaml             as that file says for each host
@@ -97,6 +100,7 @@ Examples:
     help="Run that run's command again, on its hosts that weren't ok (lost ones with --idempotent alone).",
 )
 @outfit_options
+@partial(sudo_options, text=WITH_PASSWORD)
 @click.option(
     "--script",
     metavar="FILE",
@@ -238,6 +242,11 @@ def _leftover(given: dict[str, Any]) -> Leftover:
     """What becomes of processes that stay; raises UsageError."""
     from nile.options import Leftover, Sandbox
 
+    if given["sandbox"] and sudo_user(given):
+        remedy = (
+            "what is in a sandbox gains no rights, and sudo is there to give some: leave one of the two out"
+        )
+        raise UsageError("--sudo and --sandbox can't go together", remedy=remedy)
     said, detach = given["leftover"], given["detach"]
     if said and detach:
         remedy = "--detach keeps what the command started, and doesn't name it: leave one of the two out"

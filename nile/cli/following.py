@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nile.cli.question import Question
+    from nile.cli.secrets import Password
     from nile.control import Control
     from nile.controller import Engine
     from nile.errors import StoreError
-    from nile.events import Event, HostResult
+    from nile.events import Event, HostResult, SecretAsked
     from nile.report import Renderer, Screen
     from nile.report.outdir import OutDir
     from nile.store import Store
@@ -64,6 +65,8 @@ class Show:
         self.interrupted = False
         self._question: Question | None = None
         """What the user was asked and hasn't answered."""
+        self._password: Password | None = None
+        """And what is to be typed."""
         people = not (given["as_json"] or given.get("leaving"))
         # Where a program reads what is shown, the keys may be that one's (`| less`).
         wanted = people and screen.out.terminal and is_at_terminal(stdin=given.get("stdin", False))
@@ -98,7 +101,7 @@ class Show:
         from nile.cli.interrupts import Interrupts
         from nile.cli.question import Question
         from nile.errors import StoreError, TakenOverError
-        from nile.events import Asked
+        from nile.events import Asked, SecretAsked
 
         serving = control.serving(
             engine.interrupt, engine.conclude, engine.limit, engine.steer, engine.outstanding
@@ -111,8 +114,11 @@ class Show:
                     self._handle(event)
                     if isinstance(event, Asked):
                         self._question = Question(event.text, event.number, self._say)
-                    if self._question is None and self._enter.pressed():
+                    elif isinstance(event, SecretAsked):
+                        self._ask_password(engine, event)
+                    if self._question is None and self._password is None and self._enter.pressed():
                         self._say_who_is_out(control)
+                    self._look_for_password(engine)
                     if self._question and (said := self._question.answer()) is not None:
                         engine.answer(self._question.number, said)
                         self._question = None
@@ -121,8 +127,31 @@ class Show:
                 raise
             except StoreError as error:  # raised once all is over
                 failure = error
+            finally:
+                self._forget_password()
             self._renderer.finish()
         return failure
+
+    def _ask_password(self, engine: Engine, event: SecretAsked) -> None:
+        from nile.cli.secrets import Password
+
+        # A line of its own: the one behind it is written over, again and again.
+        how = f"{event.host} asks for it; what you type isn't shown, an empty line is none"
+        prompt = f"nile: sudo's password, to run it as {event.user}? ({how})\n"
+        try:
+            self._password = Password(prompt, self._say)
+        except OSError:
+            engine.password(None, "there is no terminal to ask for it")
+
+    def _look_for_password(self, engine: Engine) -> None:
+        if self._password is not None and (typed := self._password.typed()) is not None:
+            self._forget_password()
+            engine.password(typed or None)
+
+    def _forget_password(self) -> None:
+        if self._password is not None:
+            self._password.close()
+            self._password = None
 
     def _look_at(self, control: Control) -> None:
         """Where nobody can ask it from elsewhere, that is said; UsageError where it is to go on by itself."""

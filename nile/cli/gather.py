@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options, select
-from nile.cli.copying import RsyncLetters, run, sudo_options
+from nile.cli.copying import RsyncLetters, run
+from nile.cli.elevating import sudo_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:

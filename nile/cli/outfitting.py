@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nile.cli.elevating import sudo_user
 from nile.errors import UsageError
 from nile.options import LONGEST_LINE, Outfit, Sandbox
 from nile.topology.refusal import Refusal
@@ -90,6 +91,7 @@ def outfit(given: Mapping[str, Any]) -> Outfit:
         subst=given["subst"],
         script=given["script"],
         sandbox=given["sandbox"] and Sandbox(given["sandbox"]),
+        sudo=sudo_user(given),
     )
 
 

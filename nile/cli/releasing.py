@@ -11,6 +11,7 @@ import click
 
 from nile.cli import copying
 from nile.cli.common import SelectionOptions, select
+from nile.cli.elevating import sudo_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def showing_options(function: F) -> F:
         )
     ):
         function = option(function)
-    return copying.sudo_options(function)
+    return sudo_options(function)
 
 
 def place(dest: str) -> bytes:

@@ -152,6 +152,7 @@ def outfit_words(settings: Mapping[str, Any]) -> str:
     words += [f"--cwd {shlex.quote(settings['cwd'])}"] if "cwd" in settings else []
     limits = [f"{name}={value}" for name, value in settings.get("rlimits", {}).items()]
     words += [f"--rlimit {','.join(limits)}"] if limits else []
+    words += [f"--sudo-user {settings['sudo']}"] if "sudo" in settings else []
     words += ["--subst"] if settings.get("subst") else []
     words += [f"--sandbox {settings['sandbox']}"] if "sandbox" in settings else []
     return " ".join(words)

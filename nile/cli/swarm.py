@@ -10,7 +10,8 @@ import click
 
 from nile.cli import swarm_limit, swarm_status, swarm_stop
 from nile.cli.common import Seconds, SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
+from nile.cli.copying import RsyncLetters, comparing_options
+from nile.cli.elevating import sudo_options
 from nile.cli.fetch_peers import fetch_peers
 from nile.cli.swarmoptions import swarm_options
 from nile.cli.writing import PLAIN, copy, writing_options

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, sudo_options
+from nile.cli.copying import RsyncLetters, comparing_options
+from nile.cli.elevating import sudo_options
 from nile.cli.releasing import KEEP, Name, Percent
 from nile.cli.swarmoptions import swarm_options
 from nile.cli.writing import PLAIN, copy, writing_options

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from nile.cli.common import SelectionOptions, long_selection_options
-from nile.cli.copying import RsyncLetters, comparing_options, run_all, sudo_options
+from nile.cli.copying import RsyncLetters, comparing_options, run_all
+from nile.cli.elevating import sudo_options
 from nile.errors import UsageError
 
 EXAMPLES = """\b

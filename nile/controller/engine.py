@@ -40,10 +40,12 @@ from nile.cascade import (
     Listen,
     Listening,
     Outstanding,
+    PasswordGiven,
     Publish,
     ReadStdin,
     RootSaid,
     RootWorkerEnded,
+    Secret,
     Send,
     Sign,
     Slept,
@@ -194,6 +196,10 @@ class Engine:
     def answer(self, number: int, yes: bool) -> None:
         """The user's answer to what the `Asked` event of that number asked."""
         self._post(self._give, Answered(number, yes))
+
+    def password(self, typed: str | None, why: str = "") -> None:
+        """What the user typed for sudo after `SecretAsked`; None where nobody did, for that reason."""
+        self._post(self._give, PasswordGiven(None if typed is None else Secret(typed), why))
 
     def dial(self, relay_id: int, address: str, port: int) -> Future[socket.socket]:
         """Connect from a relay that is up; the future's socket is non-blocking. It may raise LoginFailed."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nile.bootstrap import KeptBundle, kept_command_code
+from nile.bootstrap import KeptBundle, kept_command_code, kept_second_warden
 from nile.cascade import CascadeOptions, Heritage, Job, Neighbours, Worker
 from nile.cascade.tree import Tree
 from nile.controller.audit import Audit
@@ -84,6 +84,7 @@ def prepare(
         job=functools.partial(job, neighbours(plan, logins)) if job else None,
         audit={"by": audit.by, "sha256": audit.sha256} if audit else None,
         command_code=_command_code(options, worker=job is not None),
+        second_warden=_second_warden(options),
     )
     return Engine(
         EngineOptions(
@@ -114,7 +115,14 @@ def _command_code(options: ExecOptions, *, worker: bool) -> dict[str, bytes]:
         feed=options.stdin or worker,
         outfit=options.outfitted,
         sandbox=options.outfit.sandbox is not None,
+        sudo=options.outfit.sudo is not None,
     )
+
+
+def _second_warden(options: ExecOptions) -> bytes:
+    if options.outfit.sudo is None:
+        return b""
+    return kept_second_warden(cache_directory())
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

@@ -37,6 +37,7 @@ WAITS_FOR = {
     "queue": "a login by {}",
     "login": "the login by {}",
     "contact": "contact",
+    "password": "the password of sudo",
     "turn": "its turn to start",
     "start": "word of its start",
     "command": "its command",

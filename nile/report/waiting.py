@@ -17,6 +17,7 @@ WAITS = {
     "queue": "wait for their turn to be logged in to by {}",
     "login": "being logged in to by {}",
     "contact": "out of contact, and looked for",
+    "password": "wait for the password of sudo",
     "turn": "wait for their turn to start",
     "start": "told to start",
     "command": "the command runs",

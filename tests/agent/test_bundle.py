@@ -29,6 +29,7 @@ from nile.bootstrap.bundle import (
     RELAY_MODULES,
     ROOT_ONLY,
     SANDBOX,
+    SUDO,
     command_code,
     packed_source,
     sent_text,
@@ -38,7 +39,7 @@ from nile.bootstrap.shorten import keywords, private_attributes, shorten
 from tests.agent.parent import PYTHONS
 
 AGENT = Path(__file__).parents[2] / "nile" / "agent"
-ON_DEMAND = (*REACHER, *MINDER, *FEED, *OUTFIT, *SANDBOX)
+ON_DEMAND = (*REACHER, *MINDER, *FEED, *OUTFIT, *SANDBOX, *SUDO)
 MODULES = [*LEAF_MODULES, *RELAY_MODULES, *ON_DEMAND]
 MOST = 20 * 1024
 
@@ -237,7 +238,7 @@ def test_every_module_of_the_agent_is_sent() -> None:
     assert names == set(MODULES)
     sent = {name.rpartition(".")[2] for name, text in agent_bundle().sources if text}
     assert sent == names - set(ON_DEMAND)
-    brought = {**carrier_code(), **reach_code(), **command_code(outfit=True, sandbox=True)}
+    brought = {**carrier_code(), **reach_code(), **command_code(outfit=True, sandbox=True, sudo=True)}
     assert {name.rpartition(".")[2] for name in brought} == set(ON_DEMAND)
 
 

@@ -14,7 +14,7 @@ from nile.cli.caution import MANY_HOSTS, Failures, begin, exec_values
 from nile.cli.exec_cmd import command, options
 from nile.errors import UsageError
 from nile.lab import Lab
-from nile.options import ExecOptions
+from nile.options import ExecOptions, Outfit
 from tests.cluster.running import Nile
 from tests.cluster.terminal import Terminal, on_terminal
 from tests.lab.helpers import eventually
@@ -102,7 +102,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, hosts: int, *, terminal: bool = True,
 
     monkeypatch.setattr("nile.cli.caution._confirmed", confirmed)
     everything = values.pop("everything", True)
-    how = ExecOptions("true", yes=values.pop("yes", False), canary=values.pop("canary", None))
+    outfit = Outfit(sudo=values.pop("sudo", None))
+    how = ExecOptions("true", outfit=outfit, yes=values.pop("yes", False), canary=values.pop("canary", None))
     chosen: Any = Chosen(hosts)
     code = begin(chosen, how, {**NOTHING, **values}, everything=everything)
     return "asked" if shown else "on" if code is None else "no"
@@ -115,6 +116,8 @@ def test_who_means_many_hosts_by_all_is_asked(monkeypatch: pytest.MonkeyPatch) -
     assert asked(monkeypatch, MANY_HOSTS + 1, yes=True) == "on"
     assert asked(monkeypatch, MANY_HOSTS + 1, as_json=True) == "on"
     assert asked(monkeypatch, MANY_HOSTS + 1, terminal=False) == "on"
+    assert asked(monkeypatch, MANY_HOSTS + 1, everything=False, sudo="root") == "asked"
+    assert asked(monkeypatch, MANY_HOSTS, everything=False, sudo="root") == "on"
     assert asked(monkeypatch, 1, confirm=True, everything=False) == "asked"
     assert asked(monkeypatch, 1, confirm=True, yes=True, terminal=False) == "on"
 
@@ -146,6 +149,8 @@ def test_a_dry_run_does_nothing(nile: Nile) -> None:
         "command: uname  -r",
     ]
     assert shown.lines()[0] == "root"
+    shown = nile.exec("-w", "h001", "--sudo-user", "ada", "--dry-run", "--", "true")
+    assert shown.lines()[-3:] == ["by sudo, as ada", "on: h001 (1)", "command: true"]
     told = json.loads(nile.exec("-a", "--canary", "2", "--dry-run", "--json", "--", "true").out)
     assert (told["dry_run"], told["command"], told["canaries"]) == (True, "true", ["h001", "h002"])
     assert len(told["asked"]) == len(told["nodes"]) == 12

@@ -126,6 +126,7 @@ def test_what_becomes_of_what_it_leaves(words: tuple[str, ...], leftover: Leftov
         (("--detach", "--leftover", "keep"), "--detach and --leftover"),
         (("--detach", "--leftover", "kill"), "--detach and --leftover"),
         (("--detach", "--sandbox", "pidns"), "--detach and --sandbox pidns"),
+        (("--sudo-user", "ada", "--sandbox", "strict"), "--sudo and --sandbox"),
         (("--leftover", "keep", "--sandbox", "pidns"), "--leftover keep and --sandbox pidns"),
         (("--leftover", "fail", "--sandbox", "pidns"), "--leftover fail and --sandbox pidns"),
     ],

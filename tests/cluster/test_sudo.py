@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from nile.lab import Lab
-from tests.cluster.hosts import clear, patiently, processes, root_of
+from tests.cluster.hosts import clear, patiently, processes
 from tests.cluster.running import Nile
+from tests.cluster.sudoing import USER, sudoers
 from tests.cluster.test_sync import HOSTS, SLOW, Started, on, under_way
 
 pytestmark = pytest.mark.cluster
 
-USER = "daemon"
 SET = "h[001-003]"
 MAY_NOT = "h003"
 """Where sudo wants a password."""
@@ -27,29 +25,10 @@ MAY_NOT = "h003"
 @pytest.fixture
 def nile(fleet: Lab, tmp_path: Path) -> Iterator[Nile]:
     """Three hosts, of which the third hangs below the first; who logs in is a user who isn't root."""
-    assert shutil.which("sudo"), "install sudo, which the tests want"
-    users = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith(f"{USER}:")]
-    entry = pwd.getpwnam(USER)
-    users.append(f"{USER}:x:{entry.pw_uid}:{entry.pw_gid}::/srv/home:/bin/sh")
-    bound = []
-    for host in HOSTS[:3]:
-        own = root_of(fleet, host) / "run/lab"
-        (own / "passwd").write_text("\n".join([*users, ""]))
-        rule = f"{USER} ALL=(ALL) NOPASSWD: ALL" if host != MAY_NOT else f"{USER} ALL=(ALL) ALL"
-        (own / "sudoers").write_text(f"root ALL=(ALL) ALL\n{rule}\n")
-        (own / "sudoers").chmod(0o440)
-        home = root_of(fleet, host) / "srv/home"
-        home.mkdir()
-        shutil.chown(home, entry.pw_uid, entry.pw_gid)
-        for name in ("passwd", "sudoers"):
-            done = fleet.run_on(host, ["mount", "--bind", f"/run/lab/{name}", f"/etc/{name}"])
-            assert done.returncode == 0, done.stderr
-            bound.append((host, f"/etc/{name}"))
+    rules = dict.fromkeys(HOSTS[:3], f"{USER} ALL=(ALL) NOPASSWD: ALL") | {MAY_NOT: f"{USER} ALL=(ALL) ALL"}
     drawn = {"h001": [MAY_NOT], "h002": []}
-    yield Nile(fleet, tmp_path).with_routes(tree=drawn, ssh={"user": USER})
-    fleet.heal()
-    for host, place in bound:
-        assert fleet.run_on(host, ["umount", place]).returncode == 0
+    with sudoers(fleet, rules):
+        yield Nile(fleet, tmp_path).with_routes(tree=drawn, ssh={"user": USER})
     clear(fleet, HOSTS[:3])
 
 

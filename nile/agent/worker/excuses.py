@@ -3,6 +3,7 @@
 import os
 import sys
 
+from nile.agent.sudowords import unable
 from nile.agent.worker.messages import CantError
 
 SUDO_REMEDY = "let this user run env by sudo without a password (NOPASSWD), or leave --sudo out"
@@ -14,7 +15,7 @@ def refused() -> CantError:
     why = words[-1][:300] if words else "it says nothing"
     user = os.environ.get("NILE_UNABLE", "")
     if user:  # sudo is willing
-        reason = "user %s can't run the Python of the agent, %s: %s" % (user, sys.executable, why)
+        reason = unable(user, sys.executable, why)
         return CantError("no-python", reason, "let %s run it, or install python3 in /usr/bin there" % user)
     return CantError("not-writable", "sudo refuses: %s" % why, SUDO_REMEDY)
 

@@ -1,0 +1,145 @@
+"""The password of sudo: who gets it, and when. Pure.
+
+A host that asks waits. The user is asked once, when the first one does. Then one
+host alone gets the password; the others that ask get it once that one's sudo took it.
+Wherever it is refused, or nobody can tell what became of it, no further host
+gets it: many wrong ones would lock the account, where hosts share one.
+
+    unknown --a host asks--> asking --the user's word--> trying --it runs there--> proven
+                               |                           |                         |
+                               +--none is given------------+--refused, or in doubt---+--refused--> over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from nile.agent import wire
+from nile.agent.sudowords import REFUSED
+from nile.cascade.actions import Action, Publish, Send
+from nile.cascade.hosts import Host
+from nile.events import Code, SecretAsked
+
+OPTION = "--sudo: "
+REFUSES = "sudo refuses: "
+REMEDY = "let the user who logs in run env by sudo there (sudoers(5)), or leave --sudo out"
+NONE_GIVEN = "sudo asks for a password, and none was given"
+_NUMBER = bytes(8)
+"""A host gets one answer, which is all that it is told alone."""
+
+
+class Phase(Enum):
+    """How far it is."""
+
+    UNKNOWN = "unknown"
+    ASKING = "asking"
+    TRYING = "trying"
+    PROVEN = "proven"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What nobody is to see: it isn't in its own text."""
+
+    text: str = field(repr=False)
+
+
+class Elevation:
+    """`send(host, kind, body)` makes a frame for one node; `user` is whom the command runs as."""
+
+    def __init__(self, user: str | None, send: Callable[[int, int, bytes], Send]) -> None:
+        self._user = user
+        self._send = send
+        self._phase = Phase.UNKNOWN
+        self._secret = Secret("")
+        self._why = ""
+        self._waiting: dict[int, Host] = {}
+        self._trial: Host | None = None
+        self._given: set[int] = set()
+
+    def begun(self, host: Host, *, asks: bool, t: float) -> list[Action]:
+        """sudo runs there, and not the command yet; with `asks` it wants the password, and had none."""
+        if self._user is None or host.started:
+            return []
+        host.start_s = t
+        host.wants_password = asks
+        if not asks:
+            return []
+        self._waiting[host.id] = host
+        if self._phase is Phase.UNKNOWN:
+            self._phase = Phase.ASKING
+            return [Publish(SecretAsked(host.name, self._user))]
+        return self._answer(t)
+
+    def given(self, secret: Secret | None, why: str, t: float) -> list[Action]:
+        """The user's word: the password, or why there is none."""
+        if self._phase is not Phase.ASKING:
+            return []
+        self._phase = Phase.OVER if secret is None else Phase.TRYING
+        self._secret, self._why = secret or Secret(""), f"{NONE_GIVEN}: {why}" if why else NONE_GIVEN
+        return self._answer(t)
+
+    def started(self, host: Host, t: float) -> list[Action]:
+        """The command runs there."""
+        host.wants_password = False
+        self._waiting.pop(host.id, None)
+        if host is not self._trial or self._phase is not Phase.TRYING:
+            return []
+        self._phase = Phase.PROVEN
+        return self._answer(t)
+
+    def judged(self, hosts: Iterable[Host], t: float) -> list[Action]:
+        """These have their verdicts."""
+        for host in hosts:
+            host.wants_password = False
+            self._waiting.pop(host.id, None)
+            if host.id in self._given and not host.started:
+                self._ended(host)
+        return self._answer(t)
+
+    def _ended(self, host: Host) -> None:
+        """It had the password, and its command didn't begin."""
+        if host.why.startswith(REFUSED):
+            self._stop(f"the password was refused on {host.name}, so it was tried on no other host")
+        elif host is self._trial and self._phase is Phase.TRYING:
+            if host.outcome is not None and host.outcome.get("error"):
+                self._phase = Phase.PROVEN  # sudo took it, and refuses for another reason
+            else:
+                said = f"nobody knows whether the password was taken on {host.name}"
+                self._stop(f"{said}, so it was tried on no other host")
+
+    def _stop(self, why: str) -> None:
+        self._phase, self._why, self._secret = Phase.OVER, why, Secret("")
+
+    def _answer(self, t: float) -> list[Action]:
+        """Tell those that wait what there is to tell them now."""
+        if self._phase in (Phase.UNKNOWN, Phase.ASKING):
+            return []
+        if self._phase is Phase.TRYING:
+            if self._trial is None and self._waiting:
+                self._trial = next(iter(self._waiting.values()))
+            chosen = [self._trial] if self._trial and self._trial.id in self._waiting else []
+        else:
+            chosen = list(self._waiting.values())
+        return [self._tell(host, t) for host in chosen]
+
+    def _tell(self, host: Host, t: float) -> Send:
+        """One that had it, and asks again, didn't get it: it would have asked no more."""
+        self._waiting.pop(host.id, None)
+        host.wants_password, host.start_s = False, t
+        if self._phase is Phase.OVER:
+            return self._send(host.id, wire.TELL, _NUMBER + b"-" + self._why.encode())
+        self._given.add(host.id)
+        secret = self._secret.text.encode(errors="surrogateescape")
+        return self._send(host.id, wire.TELL, _NUMBER + b"+" + secret)
+
+
+def judged_of(error: str) -> tuple[Code, str, str] | None:
+    """Code, reason and remedy where an agent says that sudo didn't start the command; else None."""
+    if not error.startswith(OPTION):
+        return None
+    why = error.removeprefix(OPTION)
+    return Code.SUDO, why, REMEDY if why.startswith(REFUSES) else ""
