@@ -60,8 +60,11 @@ def first_text(
     from nile.topology.inventory import split_kind
 
     content: dict[str, Any] = {"version": 1}
-    if ssh := _ssh(selection):
+    ssh, connect_s = _logins(selection)
+    if ssh:
         content["ssh"] = ssh
+    if connect_s:
+        content["timeouts"] = {"connect": f"{connect_s:g}s"}
     if selection.inventories:
         kinds = [(split_kind(one)[0], Path(split_kind(one)[1]).absolute()) for one in selection.inventories]
         content["inventory"] = [f"{kind}:{path}" if kind else str(path) for kind, path in kinds]
@@ -76,16 +79,25 @@ def first_text(
     return text
 
 
-def _ssh(selection: SelectionOptions) -> dict[str, Any]:
-    """What the command line says of logins."""
+def _logins(selection: SelectionOptions) -> tuple[dict[str, Any], float | None]:
+    """What the command line says of logins, and how long one may take, if it says that."""
     from nile.options import SshOptions
     from nile.topology.ssh_words import parse_ssh_options
 
-    ssh = SshOptions(user=selection.user).over(parse_ssh_options(selection.ssh_options)[0])
+    options, connect_s = parse_ssh_options(selection.ssh_options)
+    ssh = SshOptions(user=selection.user).over(options)
     said = {
         "user": ssh.user,
         "port": ssh.port,
-        "identity": list(ssh.identity or ()),
+        "identity": [_full(path) for path in ssh.identity or ()],
         "options": dict(ssh.options),
     }
-    return {name: value for name, value in said.items() if value}
+    found = {name: value for name, value in said.items() if value}
+    return found, selection.connect_timeout_s or connect_s
+
+
+def _full(path: str) -> str:
+    """A key file as it is found from anywhere: ssh looks for it from where it was started."""
+    if path.startswith("%d/"):  # the home directory (ssh_config(5), TOKENS)
+        return f"~{path[2:]}"
+    return path if path.startswith(("/", "~")) else str(Path.cwd() / path)

@@ -161,6 +161,28 @@ def test_a_first_route_file(tmp_path: Path) -> None:
             check_first(str(tmp_path / "there"), routes)
 
 
+@pytest.mark.parametrize(
+    ("given", "identity"),
+    [
+        ("keys/id", "HERE/keys/id"),
+        ("/etc/id", "/etc/id"),
+        ("~/.ssh/id", "~/.ssh/id"),
+        ("%d/.ssh/id", "~/.ssh/id"),
+    ],
+)
+def test_a_first_route_file_holds_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, identity: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    look = Look({"n1": HostResult("n1", Verdict.OK, 0)}, {"n1": ANSWER})
+    words = (f"IdentityFile={given}", "ConnectTimeout=3")
+    routes = parse_routes(first_text(SelectionOptions(ssh_options=words), ["n1"], look, examine(look)), "x")
+    assert routes.ssh.identity == (identity.replace("HERE", str(tmp_path)),)
+    assert routes.timeouts.connect_s == 3.0
+    own = SelectionOptions(ssh_options=words, connect_timeout_s=2.5)
+    assert parse_routes(first_text(own, ["n1"], look, examine(look)), "x").timeouts.connect_s == 2.5
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
 def test_the_probe_is_a_line_that_shells_hand_over(shell: str) -> None:
     done = subprocess.run(
