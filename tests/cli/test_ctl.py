@@ -91,6 +91,34 @@ def test_a_run_is_looked_on_at_another_terminal_until_it_ends(nile: Nile, termin
 
 
 @pytest.mark.lab
+def test_two_runs_at_once_dont_disturb_each_other(nile: Nile, tmp_path: Path) -> None:
+    """On the same hosts, over the same relays: one is ended, the other one goes on to its end."""
+    go, hosts = tmp_path / "go", [f"h{number:03}" for number in range(1, 7)]
+    words = ("-w", "h[001-006]", "--branches", "2", "--json", "--")
+    first = 'touch "$NILE_SCRATCH/first"; echo "$NILE_RUN"; sleep 600'
+    other = f'while [ ! -e {go} ]; do sleep 0.1; done; echo "$NILE_RUN" $(ls "$NILE_SCRATCH")'
+
+    def running() -> dict[str, str]:
+        """The run ids of those whose command runs everywhere, by the command."""
+        runs = [json.loads(text) for text in nile.command("runs", "--json").lines()]
+        states = [json.loads(nile.command("ctl", run["run"], "status", "--json").out or "{}") for run in runs]
+        return {one["command"]: one["run"] for one in states if one.get("phases", {}).get("running") == 6}
+
+    with nile.started(*words, first) as one, nile.started(*words, other) as two:
+        eventually(lambda: len(running()) == 2, "both run on all hosts")
+        ids = running()
+        assert nile.command("stop", ids[first], "--grace", "0.5s").code == 0
+        ended = one.wait()
+        assert (ended.code, set(ended.verdicts.values())) == (130, {"cancelled"})
+        assert running() == {other: ids[other]}
+        go.touch()
+        done = two.wait().all_ok()
+    assert {host: done.stdout_of(host) for host in done.results} == dict.fromkeys(hosts, f"{ids[other]}\n")
+    assert {ended.stdout_of(host) for host in hosts} == {f"{ids[first]}\n"}
+    assert max(len(result["path"]) for result in done.results.values()) > 2, "some hung below relays"
+
+
+@pytest.mark.lab
 def test_a_display_that_stands_still_hinders_nobody(nile: Nile) -> None:
     """Ctrl-Z stops the display only; whoever asks from elsewhere sees how the run goes on."""
     with nile.started("-w", "h001", "--", "echo begun; sleep 1; echo over; sleep 60") as run:
