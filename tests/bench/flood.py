@@ -21,8 +21,8 @@ from tests.cluster.hosts import Seen, agents, names_of, ssh_clients
 
 KB = 1 << 10
 MB = 1 << 20
-LOOK_S = 3.0
-"""Each look goes through all processes of the machine."""
+FIRST_LOOK_S, LOOK_S = 0.1, 3.0
+"""Less and less often: each look goes through all processes of the machine."""
 LINE = "$NILE_HOST prints lines that are about as long as those of a log that nobody rotates"
 
 
@@ -69,12 +69,14 @@ class Peaks:
 
     @contextmanager
     def watching(self, root: int, lab: Lab) -> Iterator[None]:
-        """Look every few seconds, in a thread of its own."""
+        """Look again and again, in a thread of its own."""
         over = threading.Event()
 
         def look() -> None:
-            while not over.wait(LOOK_S):
+            pause_s = FIRST_LOOK_S
+            while not over.wait(pause_s):
                 self.look(root, lab)
+                pause_s = min(LOOK_S, 1.2 * pause_s)
 
         thread = threading.Thread(target=look)
         thread.start()

@@ -94,5 +94,7 @@ def test_the_figures_are_measured(tmp_path: Path) -> None:
         "`nile",
         "its",
     ]
-    for row in rows[2:]:  # of an interpreter and what it holds
-        assert float(row[3].split()[0]) > (0.05 if "CPU" in row[1] else 5)
+    reached = [float(row[3].split()[0]) for row in rows]
+    root, _, leaf, cpu, plan = reached[2:]  # so few hosts need no relay
+    assert min(root, leaf, plan) > 5  # the least that an interpreter takes
+    assert cpu > 0.05
