@@ -28,6 +28,8 @@ _RUN = (
     "SELECT id, name, command, routes, argv, directory, user, process, plan, started_at, ended_at, wall_s,"
     " interrupted, roots, seen_at, settings FROM run"
 )
+_LISTED = _RUN.replace(" plan,", " '[]',")
+"""The same without plans, which are long: of thousands of runs nobody wants to have them in memory."""
 _COUNTS = (
     "SELECT run, asked, verdict, count(*) FROM host WHERE run IN (SELECT value FROM json_each(?))"
     " GROUP BY run, asked, verdict"
@@ -68,25 +70,25 @@ class Store:
         return Recorder(self.path, context, handover)
 
     def runs(self, limit: int | None = None) -> list[RunRecord]:
-        """The latest runs, newest first; all of them where `limit` is None."""
-        rows = self._rows(f"{_RUN} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
+        """The latest runs, newest first, without their plans; all of them where `limit` is None."""
+        rows = self._rows(f"{_LISTED} ORDER BY id DESC LIMIT ?", (-1 if limit is None else limit,))
         return self._run_records(rows)
 
     def runs_since(self, run: RunRecord) -> list[RunRecord]:
-        """Those that began after it, newest first."""
-        return self._run_records(self._rows(f"{_RUN} WHERE id > ? ORDER BY id DESC", (run.key,)))
+        """Those that began after it, newest first, without their plans."""
+        return self._run_records(self._rows(f"{_LISTED} WHERE id > ? ORDER BY id DESC", (run.key,)))
 
     def not_ended(self) -> list[RunRecord]:
-        """All runs without an end, newest first: they are under way, or their roots died."""
-        return self._run_records(self._rows(f"{_RUN} WHERE ended_at IS NULL ORDER BY id DESC", ()))
+        """All runs without an end, newest first, without their plans: under way, or their roots died."""
+        return self._run_records(self._rows(f"{_LISTED} WHERE ended_at IS NULL ORDER BY id DESC", ()))
 
     def run(self, reference: str) -> RunRecord:
         """The run that an id, a unique beginning of one, or the word `last` names; else UsageError."""
         if reference == LAST:
-            newest = self.runs(1)
+            newest = self._rows(f"{_RUN} ORDER BY id DESC LIMIT 1", ())
             if not newest:
                 raise UsageError("no run is recorded yet", where=str(self.path))
-            return newest[0]
+            return self._run_records(newest)[0]
         rows = self._rows(
             f"{_RUN} WHERE substr(name, 1, ?) = ? ORDER BY (name = ?) DESC, id DESC LIMIT ?",
             (len(reference), reference, reference, NAMES_SHOWN + 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,9 @@ def test_a_store_of_many_runs_is_one_of_whole_runs(tmp_path: Path) -> None:
         store._db.set_trace_callback(asked.append)
         store.runs()
         assert len(asked) == 2  # however many runs there are
+        plans = {run.context.plan for run in (store.run("last"), store.run(runs[0].run))}
+        assert [len(json.loads(plan)) for plan in plans] == [exec_figures.HOSTS_OF_A_RUN]
+        assert {run.context.plan for run in [*runs, *store.runs_since(runs[-1])]} == {"[]"}
 
 
 def test_what_a_flood_prints_is_known_to_the_byte() -> None:
