@@ -84,8 +84,8 @@ def _refuse(remote: Remote, wanted: Mapping[str, int]) -> None:
     if swarm is None:
         remedy = "`nile swarm status` says when it has"
         raise UsageError("its swarm hasn't begun", where=where, remedy=remedy)
-    if not swarm["seeding"]:
-        raise UsageError("its seed has ended, and its peers are about to", where=where)
+    if not swarm["limits"]["peers"] and not swarm["seeding"]:
+        raise UsageError("its peers have ended, and so has its seed", where=where)
     if wanted.get("rack") and not swarm["limits"]["racks"]:
         remedy = "say in the route file on which `switch` hosts hang, and begin anew; or give --host"
         raise UsageError("nobody said which racks there are", where=where, remedy=remedy)

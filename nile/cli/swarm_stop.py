@@ -13,7 +13,7 @@ LAST_S = 60.0
 """For a run that was ended as by Ctrl-C to be over."""
 
 
-@click.command("stop", short_help="End the seed and then all peers; each host has its verdict.")
+@click.command("stop", short_help="End all peers and then the seed; each host has its verdict.")
 @click.argument("run", default="")
 @click.option(
     "--within",
@@ -24,7 +24,7 @@ LAST_S = 60.0
     help="For them to end by themselves (30s); then as `nile stop` does it.",
 )
 def stop(run: str, within_s: float) -> int:
-    """End a swarm: first the seed, then the peers of all hosts. Nothing of them is left there.
+    """End a swarm: first the peers of all hosts, then the seed. Nothing of them is left there.
 
     Who has its copy is ok, who lacks something is cancelled, and keeps what it had. RUN is a run's id, a
     beginning of one, or `last`; it may be left out where one swarm is under way.

@@ -77,7 +77,7 @@ def test_what_was_said_before_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> N
     ("progress", "words", "why"),
     [
         (None, ["--seed", "5"], "its swarm hasn't begun"),
-        (replace(PROGRESS, seeding=False), ["--seed", "5"], "its seed has ended"),
+        (replace(PROGRESS, seeding=False, limits=SwarmLimits()), ["--seed", "5"], "and so has its seed"),
         (replace(PROGRESS, limits=replace(BEFORE, racks=0)), ["--rack", "5"], "which racks there are"),
     ],
 )
@@ -89,6 +89,13 @@ def test_where_nobody_could_keep_to_it_that_is_said(
     assert isinstance(error, UsageError)
     assert why in str(error)
     assert told == []
+
+
+def test_hosts_whose_seed_is_lost_keep_to_it_too() -> None:
+    after = replace(BEFORE, host=7 * KIB)
+    with root(lambda _: [after], replace(PROGRESS, seeding=False)) as told:
+        assert nile("limit", RUN, "--host", "7").exit_code == 0
+    assert told == [RateLimits(None, 7, None)]
 
 
 def test_no_rate_is_no_command() -> None:

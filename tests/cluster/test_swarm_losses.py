@@ -200,8 +200,9 @@ def test_hosts_that_have_all_of_it_among_them_need_no_seed(nile: Nile, source: P
         patiently(lambda: begun.swarm()["seed_bytes_sent"] > 1.5 * SIZE, "all of it is with them", 60.0)
         os.kill(seed(begun.process.pid), signal.SIGKILL)
         assert len(_done(begun)) < len(HOSTS) - 1, "it was over too soon"
-        nile.command("swarm", "limit", "--host", "none")
+        limited = nile.command("swarm", "limit", "--host", "none")
         done = begun.wait().all_ok()
+    assert limited.code == 0, limited.err
     copied(nile, source, "/srv/copy", HOSTS)
     nothing_unfinished(nile)
     said = " ".join(done.notices)
