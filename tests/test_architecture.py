@@ -58,10 +58,15 @@ AGENT_MODULES = {
     "sudowords": PURE_AGENT,
     "sudo": BARE | {"_socket"},
     "inside": BARE | {"_socket"},
+    # And to whoever logs in to a host without Python.
+    "leafprogram": PURE_AGENT,
+    "leafcommand": PURE_AGENT | {"hashlib"},
+    "shellleaf": PURE_AGENT | {"binascii"},
 }
 # A worker is a program of its own, which starts only where files are copied.
 WORKER = frozenset(sys.stdlib_module_names) - {"asyncio", "pickle", "threading", "ctypes"}
 PURE_AGENT_MODULES = {"wire", "link", "core", "stopping", "anew", "child", "relay", "handshake", "channel"}
+PURE_AGENT_MODULES |= {"leafprogram", "leafcommand", "shellleaf"}
 PURE_PATHS = [
     *sorted((NILE / "cascade").rglob("*.py")),
     *sorted((NILE / "topology").rglob("*.py")),

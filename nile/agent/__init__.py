@@ -37,6 +37,9 @@ already compiled, to a child of the same Python) and never touches a disk.
     sudowords   how sudo is called, and what it says          pure, on demand
     sudo        a command by sudo, as its agent has it        on demand
     inside      the second warden, which sudo starts          on demand
+    leafprogram what a shell runs where there is no Python    pure, on demand
+    leafcommand the command there                             pure, on demand
+    shellleaf   the link to it, and its agent in one          pure, on demand
 
 What is on demand travels with the first frame that needs it, or with the plan.
 What is late, and what is for relays only, travels as source and is compiled

@@ -32,6 +32,7 @@ class Branches:
         self._entries: "Dict[int, Dict[str, Any]]" = {}
         self._bundle = _bundle(agent.bundle)
         self._relay = Relay(self._own, plan["shared"], self._bundle, _random, _nonce)
+        self._relay.shell = _shell
         self._logins: "Dict[int, Login]" = {}
         self._pids: "Dict[int, int]" = {}
         self._ssh = sshlogin.find_ssh(agent.env)
@@ -48,7 +49,10 @@ class Branches:
 
     def adopt(self, entries: "List[Dict[str, Any]]") -> None:
         """More children."""
-        self._entries.update((entry["id"], entry) for entry in entries)
+        for entry in entries:
+            self._entries[entry["id"]] = entry
+            if entry.get("shell"):
+                sys.meta_path[0].add(entry["shell"])  # type: ignore[attr-defined]
         if self._known_hosts >= 0:
             lines = [line + "\n" for entry in entries for line in entry["login"]["known_hosts"]]
             _append(self._known_hosts, "".join(lines).encode("utf-8", "surrogateescape"))
@@ -272,6 +276,13 @@ class Branches:
             "request": request,
         }
         self._agent.up(wire.Frame(wire.SIGN, self._own[0], self._own[1], (), wire.dumps(body)))
+
+
+def _shell(*given: "Any") -> "Any":
+    """The entry brought the code."""
+    from nile.agent import shellleaf
+
+    return shellleaf.begin(*given)
 
 
 def _bundle(parts: "Tuple[Any, ...]") -> Bundle:

@@ -74,6 +74,7 @@ class Relay:
         self._queue: "List[Child]" = []  # permitted ones, which wait for a free slot
         self._under_way: "set[int]" = set()
         self._ticked_at: "Optional[float]" = None
+        self.shell: "Optional[Callable[..., Any]]" = None  # see nile.agent.shellleaf.begin
         self.channels: "Dict[int, int]" = {}  # this node's own (see nile.agent.channel): number, child
         self._quiet_until = 0.0  # no deadline, and no silence that is too long, ends before
 
@@ -231,9 +232,12 @@ class Relay:
             child.deadline = now + child.entry["connect"]
         self._quiet_until = 0.0
         nonce = self._nonce()
+        command = command_line(nonce)
         child.handshake = Handshake(nonce, self._bundle, child.entry["relay"])
+        if self.shell and child.entry.get("shell"):
+            command, child.link = self.shell(child.entry, self._shared, nonce, now)
         report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
-        return [("up", self._say(wire.LOGIN, report)), ("login", child.id, command_line(nonce))]
+        return [("up", self._say(wire.LOGIN, report)), ("login", child.id, command)]
 
     def data(self, child_id: int, data: bytes, now: float) -> "Effects":
         """Bytes from a child, or from what is to become one."""

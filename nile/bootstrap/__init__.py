@@ -8,6 +8,7 @@ from nile.bootstrap.kept import (
     kept_program,
     kept_reach_code,
     kept_second_warden,
+    kept_shell_code,
     reach_code,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "kept_program",
     "kept_reach_code",
     "kept_second_warden",
+    "kept_shell_code",
     "reach_code",
 ]

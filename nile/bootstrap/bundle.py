@@ -48,6 +48,8 @@ SANDBOX = ("spaces", "landlock", "sandbox")
 # And these where the command runs by sudo, which starts a program of its own, of modules that the agent has.
 SUDO = ("sudowords", "inside", "sudo")
 SECOND_WARDEN = ("processes", "warden", "wire", "leftovers", "forked", *MINDER, *FEED, *OUTFIT, "inside")
+# And these with a host that has no Python, for whoever logs in to it: whole names, so that no others change.
+SHELL = ("leafprogram", "leafcommand", "shellleaf")
 # Compiled on the host, and only when they are first imported: most leaves never need them.
 LATE_MODULES = ("start", "stopping", "anew", "leftovers", "forked", "orphan", *RELAY_MODULES)
 
@@ -151,6 +153,13 @@ def second_warden() -> bytes:
     modules = [("nile", b""), ("nile.agent", b""), *_sources(SECOND_WARDEN).items()]
     lines = ["", f"for n, t in {modules!r}:", "    m = load(n, t, {})", "m.main(c)", ""]
     return zlib.compress(packed_source("start") + "\n".join(lines).encode(), 9)
+
+
+@functools.cache
+def shell_code() -> dict[str, bytes]:
+    """What a relay needs that logs in to a host without Python."""
+    whole = {f"nile.agent.{module}": strip(sent_text(module)).encode() for module in SHELL}
+    return {**_sources(FEED + OUTFIT), **whole}
 
 
 def _sources(modules: Iterable[str]) -> dict[str, bytes]:

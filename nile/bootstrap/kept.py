@@ -115,6 +115,17 @@ def kept_second_warden(directory: Path) -> bytes:
     return _kept(directory, "warden", make)
 
 
+def kept_shell_code(directory: Path) -> dict[str, bytes]:
+    """See `nile.bootstrap.bundle.shell_code`; from `directory` if it is there."""
+
+    def make() -> dict[str, bytes]:
+        from nile.bootstrap import bundle
+
+        return bundle.shell_code()
+
+    return _kept_code(directory, "shell", make)
+
+
 def _kept_code(directory: Path, kind: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
     code: dict[str, bytes] = wire.loads(_kept(directory, kind, lambda: wire.dumps(make())))
     return code

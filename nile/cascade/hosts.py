@@ -105,6 +105,8 @@ class Host:
     """It was told to start a command that may cut it off: nobody is hung below it any more."""
     silent: bool = False
     """With such a command its link fell silent: only what a login finds says what became of it."""
+    shell: bool = False
+    """It has no Python: its parent has a shell there run the command, and nobody is hung below it."""
     kept_free: bool = False
     """It is to start such a command before others: nobody is hung below it, who would have to go first."""
     absence: Absence | None = None

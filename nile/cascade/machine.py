@@ -375,6 +375,7 @@ class Cascade:
         trace, held, listed = text(body["trace"]), body["held"] is True, _states(body["children"])
         host.state_due = host.answer_due = False
         host.resumed, host.heard_s = True, t
+        host.shell = host.shell or body.get("shell") is True  # a root before this one has learnt it
         if up_s := _uptime(body):  # said with more care than in the hello
             host.dated(up_s, t)
         actions: list[Action] = [] if host.contact is Contact.UP else self._attached(host, t)

@@ -47,6 +47,8 @@ class Mender:
         if self._options.relays_only:  # whoever waits for a host behind it is to hear of it at once
             return self.ends.dismiss(host, code, reason, t)
         host.lost_s = t
+        if failed and code is Code.NO_PYTHON and self._can_do_without(host):
+            return self._take_shell(host, reason, t)
         departed = self._departed(host, failed, code, reason, t)
         if failed:
             self.healer.failed(host, code, reason, t)
@@ -60,6 +62,23 @@ class Mender:
             waited_for = self.healer.ending and host.absence is not None
             return self._give_up(host, Code.CANCELLED if waited_for else code, reason, t)
         return []
+
+    def _can_do_without(self, host: Host) -> bool:
+        return host.node.asked and not host.shell and self._options.takes_shells
+
+    def _take_shell(self, host: Host, reason: str, t: float) -> list[Action]:
+        """It has no Python, but a shell: logged in to anew it is a leaf, and nothing hangs below it."""
+        host.shell = True
+        self._cut_off(host)
+        self.healer.over(host)
+        self._logins.give_back(host)
+        said = f"{reason}: it runs its command by a shell alone, and relays for nobody"
+        actions: list[Action] = [Publish(Notice(said, host.name))]
+        for child in [self._tree[each] for each in host.children]:
+            if not child.ended and child.contact is not Contact.NONE:
+                why = self.ends.why(host, Code.NO_PYTHON, reason)
+                actions += self.gone(child, False, Code.PARENT, why, t)
+        return [*actions, *self._place(host, host.parent, t)]
 
     def _departed(self, host: Host, failed: bool, code: Code, reason: str, t: float) -> bool:
         """Does a lost link, or a login that `failed`, end it for a host whose command may cut it off?

@@ -52,6 +52,20 @@ class CascadeOptions:
     """What an agent needs for this command: sources by the names of their modules."""
     second_warden: bytes = b""
     """And what sudo starts there, for one that runs as another user (see nile.agent.inside)."""
+    shell_code: Callable[[], Mapping[str, bytes]] | None = None
+    """Gives what whoever logs in to a host without Python needs, likewise; None: such a host runs nothing."""
+
+    @property
+    def takes_shells(self) -> bool:
+        """May a host without Python run the command by a shell alone? Nobody there can do more for it."""
+        outfit = self.exec.outfit
+        more = (
+            self.worker is not None
+            or self.exec.stdin
+            or outfit.sandbox is not None
+            or outfit.sudo is not None
+        )
+        return self.shell_code is not None and not (more or self.relays_only)
 
 
 class Orders:
@@ -118,6 +132,7 @@ class Orders:
             "hold": host.held,
             "again": host.was_here or host.called,
             "have": dict(host.received),
+            "shell": dict(self._options.shell_code()) if host.shell and self._options.shell_code else {},
             "permit": host.permitted,
             "relay": host.id in self._tree.relays,
             "connect": host.connect_s or self._plan.timeouts.connect_s,

@@ -101,7 +101,7 @@ class Places:
     def _able(self, host: Host) -> bool:
         return (
             host.contact is Contact.UP
-            and not (host.ended or host.leaving or host.kept_free)
+            and not (host.ended or host.leaving or host.kept_free or host.shell)
             and host.id not in self._barren
             and may_relay(self._spec(host))
             and self._tree.attached(host.id)
@@ -139,7 +139,7 @@ class Places:
                 each for each in self._tree.hosts.values() if each.id in relays or behind.get(each.id, 0) > 0
             ]
             out = (each for each in ways if each.contact is not Contact.UP and not each.leaving)
-            self._out = [each.id for each in out if not each.ended]
+            self._out = [each.id for each in out if not (each.ended or each.shell)]
         return self._out
 
     def _able_id(self, node: int) -> bool:

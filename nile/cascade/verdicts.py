@@ -17,6 +17,7 @@ from nile.options import Leftover as LeftoverPolicy
 MOST_TEXT = 500
 MOST_LEFTOVER = 100
 UNSEEN = "its end was not seen"
+BY_A_SHELL = "run by a shell alone: it has no Python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,14 @@ class Judgement:
 
     def result(self, host: Host, path: tuple[str, ...], t_end_s: float, command: str = "") -> HostResult:
         """The event that says so; `path` are names from the root to the host, `command` is its own."""
+        by_a_shell = BY_A_SHELL if host.shell and host.t_ready_s is not None else ""
         return HostResult(
             host=host.name,
             verdict=self.verdict,
             rc=self.rc,
             signal=self.signal,
             code=self.code,
-            reason=self.reason,
+            reason="; ".join(filter(None, (self.reason, by_a_shell))),
             remedy=self.remedy,
             leftover=self.leftover,
             peer=self.peer,

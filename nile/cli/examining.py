@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from nile.cascade.verdicts import BY_A_SHELL
 from nile.events import Code, HostResult, Verdict
 
 PROBE = (
@@ -51,6 +52,7 @@ FAILS_AT = {
 }
 """The check at which a login ends with a code; what isn't here fails where the agent starts."""
 
+NO_PYTHON = "none: a shell runs its commands, nothing is copied there, and it is no relay"
 RSYNC_REMEDY = "Install rsync there: `nile sync` needs it for what can't come as one stream."
 SUDO_REMEDY = "Only for --sudo: let the user run commands there with NOPASSWD (see sudoers(5))."
 INNER_REMEDY = (
@@ -117,6 +119,8 @@ def _of(result: HostResult, said: bytes) -> Findings:
         return found
     if python := _PYTHON.search(answers.get("python", "")):
         found[Check.PYTHON] = Finding(True, python[1])
+    elif BY_A_SHELL in result.reason:
+        found[Check.PYTHON] = Finding(True, NO_PYTHON)
     rsync = _RSYNC.search(answers.get("rsync", ""))
     found[Check.RSYNC] = Finding(True, rsync[1]) if rsync else Finding(False, "there is none", RSYNC_REMEDY)
     found[Check.SUDO] = _sudo(answers)

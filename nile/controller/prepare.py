@@ -85,6 +85,7 @@ def prepare(
         audit={"by": audit.by, "sha256": audit.sha256} if audit else None,
         command_code=_command_code(options, worker=job is not None),
         second_warden=_second_warden(options),
+        shell_code=_shell_code,
     )
     return Engine(
         EngineOptions(
@@ -123,6 +124,12 @@ def _second_warden(options: ExecOptions) -> bytes:
     if options.outfit.sudo is None:
         return b""
     return kept_second_warden(cache_directory())
+
+
+def _shell_code() -> dict[str, bytes]:
+    from nile.bootstrap import kept_shell_code  # few runs meet a host without Python
+
+    return kept_shell_code(cache_directory())
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

@@ -13,7 +13,7 @@ import subprocess
 import types
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 
@@ -29,10 +29,12 @@ from nile.bootstrap.bundle import (
     RELAY_MODULES,
     ROOT_ONLY,
     SANDBOX,
+    SHELL,
     SUDO,
     command_code,
     packed_source,
     sent_text,
+    shell_code,
     strip,
 )
 from nile.bootstrap.shorten import keywords, private_attributes, shorten
@@ -233,13 +235,28 @@ def _typing_only(node: ast.AST) -> list[ast.AST]:
 
 
 def test_every_module_of_the_agent_is_sent() -> None:
-    """Some only on demand, as `carrier_code`, `reach_code` and `command_code`."""
+    """Some only on demand, as `carrier_code`, `reach_code`, `command_code` and `shell_code`."""
     names = {path.stem for path in AGENT.glob("*.py")} - {"__init__"}
-    assert names == set(MODULES)
+    assert names == {*MODULES, *SHELL}
     sent = {name.rpartition(".")[2] for name, text in agent_bundle().sources if text}
-    assert sent == names - set(ON_DEMAND)
-    brought = {**carrier_code(), **reach_code(), **command_code(outfit=True, sandbox=True, sudo=True)}
-    assert {name.rpartition(".")[2] for name in brought} == set(ON_DEMAND)
+    assert sent == names - {*ON_DEMAND, *SHELL}
+    command = command_code(outfit=True, sandbox=True, sudo=True)
+    brought = {**carrier_code(), **reach_code(), **command, **shell_code()}
+    assert {name.rpartition(".")[2] for name in brought} == {*ON_DEMAND, *SHELL}
+
+
+def test_what_comes_with_whole_names_asks_nobody_for_a_shortened_one() -> None:
+    """A module that is sent with its names as they are finds no private attribute of one that isn't."""
+    for module in SHELL:
+        text = shell_code()[f"nile.agent.{module}"].decode()
+        used = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
+        own = {node.attr for node in ast.walk(ast.parse(text)) if is_own(node)}
+        defined = {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}
+        assert {name for name in used - own - defined if name.startswith("_")} == set()
+
+
+def is_own(node: ast.AST) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
 def test_they_come_in_an_order_that_satisfies_their_imports() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nile.cascade.verdicts import BY_A_SHELL
 from nile.cli.common import SelectionOptions
 from nile.cli.doctor import _lines
 from nile.cli.examining import (
     FAILS_AT,
     NEEDED,
+    NO_PYTHON,
     Check,
     Finding,
     Look,
@@ -231,6 +233,13 @@ def test_on_real_hosts(loopback_lab: Lab, tmp_path: Path) -> None:
     assert "each other  h004 (1): no other host could log in" in text.out
     runs = nile.command("runs", "--json")
     assert runs.lines() == [], "looks aren't recorded"
+
+
+def test_a_host_without_python_runs_commands_and_nothing_more() -> None:
+    result = HostResult("n1", Verdict.OK, 0, reason=BY_A_SHELL)
+    (found,) = examine(Look({"n1": result}, {"n1": b"python \n" + ANSWER.partition(b"\n")[2]})).values()
+    assert found[Check.PYTHON] == Finding(True, NO_PYTHON)
+    assert usable(found)
 
 
 def test_a_look_that_breaks_off_says_so() -> None:

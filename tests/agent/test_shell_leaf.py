@@ -1,0 +1,320 @@
+"""A host without Python: the parent's part of its agent, and a real shell that does what is to be done."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nile.agent import leafprogram, wire
+from nile.agent.handshake import HandshakeError
+from nile.agent.shellleaf import HOLD, MOST_NOISE, MOST_WAITING, ShellLeaf
+from nile.agent.wire import Frame
+from tests.lab.helpers import eventually
+
+SHELLS = [shell for shell in ("dash", "bash", "busybox", "mksh", "ksh93") if shutil.which(shell)]
+NONCE = "nile0011223344"
+EVERY = bytes(set(range(1, 256)) - {10}).decode("latin-1")
+JOB = {"leftover": "kill", "stdin": False, "program": b"", "code": {}, "outfit": None, "audit": None}
+
+
+class Leaf:
+    """A shell on this machine, and its agent here."""
+
+    def __init__(
+        self, command: str, shell: str = "sh", run: str = "", path: str = "", **changes: Any
+    ) -> None:
+        self.run = run or os.urandom(16).hex()
+        have = {"stdout": 0, "stderr": 0}
+        self.node: dict[str, Any] = {
+            "id": 7, "epoch": 1, "host": "h7", "stage": 1, "parent": "root", "rank": 0, "group": "",
+            "groups": "", "asked": True, "line": "", "script": None, "hold": False,
+            "again": bool(run), "have": have,
+        }  # fmt: skip
+        timeout = changes.pop("timeout", None)
+        self.shared: dict[str, Any] = {
+            "run": self.run, "count": 1, "lease": 30.0, "grace": 0.5, "silence": 5.0, "deaf": 5.0,
+            "orphan": "adopt", "window": 1 << 18, "job": {**JOB, "command": command, "timeout": timeout},
+        }  # fmt: skip
+        self.shared.update(changes)
+        self.link = ShellLeaf(self.node, self.shared, NONCE, time.monotonic())
+        words = leafprogram.command_line(NONCE).replace(
+            "exec sh", f"exec {shell}" + " sh" * (shell == "busybox")
+        )
+        env = {"PATH": path or os.environ["PATH"], "SHELL": "/bin/sh", "HOME": "/", "USER": "somebody"}
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", words], stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, bufsize=0, env=env
+        )
+        self.frames: list[Frame] = []
+        self.printed = [b"", b""]
+        self.takes = True
+
+    @property
+    def directory(self) -> Path:
+        return Path(f"/dev/shm/nile-{os.getuid()}-{self.run}-h7")
+
+    def turn(self) -> None:
+        """Hear what there is, and say what there is to say."""
+        assert self.process.stdout is not None
+        if select.select([self.process.stdout], [], [], 0.05)[0]:
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            for frame in self.link.receive(data, time.monotonic()) if data else ():
+                self._frame(frame)
+        self.link.tick(time.monotonic())
+        self._flush()
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.type == wire.HELLO:
+            self.say(wire.PLAN, {"shared": self.shared, "node": self.node})
+        if frame.type != wire.OUTPUT:
+            self.frames.append(frame)
+            return
+        stream, offset, data = wire.unpack_output(frame.body)
+        assert offset == len(self.printed[stream])
+        self.printed[stream] += data
+        if self.takes:
+            self.link.take(len(frame.body))
+            self.say(wire.ACK, dict(zip(("stdout", "stderr"), map(len, self.printed), strict=True)))
+
+    def say(self, kind: int, value: Any) -> None:
+        self.link.send(Frame(kind, 0, 1, (), wire.dumps(value)))
+
+    def _flush(self) -> None:
+        assert self.process.stdin is not None
+        while self.link.pending():
+            self.process.stdin.write(self.link.pull(time.monotonic()))
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        def holds() -> object:
+            self.turn()
+            return condition()
+
+        eventually(holds, what, within_s=30, most_s=0.0)
+
+    def heard(self, kind: int) -> list[Any]:
+        return [frame.value() for frame in self.frames if frame.type == kind]
+
+    def result(self) -> dict[str, Any]:
+        self.until(lambda: self.heard(wire.RESULT), "the command is over")
+        (result,) = self.heard(wire.RESULT)
+        return dict(result)
+
+    def hang_up(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def alive(self) -> list[str]:
+        """Processes of this run: its command's, and those named like its sleepers."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                argv = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if argv[:2] == [b"sleep", self.naming.encode()]:
+                found.append(entry.name)
+        return found
+
+    @property
+    def naming(self) -> str:
+        """A time to sleep that no other run has."""
+        return f"{900 + int(self.run[:6], 16)}"
+
+    def close(self) -> None:
+        self.hang_up()
+        self.process.wait(30)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def sleepers(run: str) -> str:
+    """A line whose processes leave the session, and forget what was in their environment."""
+    s = f"sleep {900 + int(run[:6], 16)}"
+    return f"setsid {s} & env -i setsid {s} & (trap '' TERM; {s}) & {s}"
+
+
+def test_what_it_prints_and_how_it_ends(shell: str) -> None:
+    line = f"printf '%s' '{EVERY.replace(chr(39), '')}'; echo \"$NILE_HOST\n$NILE_SCRATCH\" >&2; exit 7"
+    with closing(Leaf(line, shell)) as leaf:
+        result = leaf.result()
+        assert (result["rc"], result["cause"], result["left"]) == (7, None, [])
+        assert leaf.printed[0].decode() == EVERY.replace("'", "")
+        assert leaf.printed[1].decode() == f"h7\n{leaf.directory}/scratch\n"
+        leaf.say(wire.END, {})
+        leaf.until(lambda: leaf.process.poll() is not None, "it left")
+        assert not leaf.directory.exists()
+
+
+def test_a_time_out_ends_all_that_descends(shell: str) -> None:
+    run = os.urandom(16).hex()
+    with closing(Leaf(sleepers(run), shell, run, timeout=0.5)) as leaf:
+        leaf.node["again"] = False
+        leaf.until(lambda: len(leaf.alive()) == 4, "it runs")
+        result = leaf.result()
+        assert result["cause"] == "timeout"
+        assert {what for _, _, what in result["left"]} == {1}
+        assert not leaf.alive()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_nobody_above_it(shell: str, silent: bool) -> None:
+    """Whether its parent's end is seen, or no heartbeat comes."""
+    run = os.urandom(16).hex()
+    with closing(Leaf(sleepers(run), shell, run, lease=2.0 if silent else 60.0)) as leaf:
+        leaf.node["again"] = False
+        leaf.until(lambda: len(leaf.alive()) == 4, "it runs")
+        if not silent:
+            leaf.hang_up()
+        eventually(lambda: not leaf.alive(), "nothing of it lives", within_s=20)
+        leaf.process.wait(20)
+        eventually(lambda: not list(leaf.directory.iterdir()), "that it began is known, and nothing else")
+
+
+def test_who_comes_second_finds_a_trace_and_ends_what_is_left() -> None:
+    run = os.urandom(16).hex()
+    with closing(Leaf(sleepers(run), run=run, orphan="finish")) as first:
+        first.node["again"] = False
+        first.until(lambda: len(first.alive()) == 4, "it runs")
+        first.hang_up()
+        first.process.wait(20)
+        assert len(first.alive()) == 4, "it is to go on to its end"
+        with closing(Leaf("echo twice", run=run)) as second:
+            second.until(lambda: second.heard(wire.STATE), "it says where it stands")
+            (state,) = second.heard(wire.STATE)
+            assert (state["trace"], state["held"], state["children"]) == ("dead", True, [])
+            eventually(lambda: not first.alive(), "what was left is ended")
+            assert second.printed[0] == b""
+
+
+def test_syslog_is_told_where_there_is_a_logger(tmp_path: Path) -> None:
+    logger = tmp_path / "logger"
+    logger.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/log\n')
+    logger.chmod(0o755)
+    leaf = Leaf("exit 3", path=f"{tmp_path}:{os.environ['PATH']}")
+    leaf.shared["job"]["audit"] = {"by": "me@root", "sha256": "abc"}
+    with closing(leaf):
+        leaf.result()
+        log = tmp_path / "log"
+        leaf.until(lambda: log.exists() and len(log.read_text().splitlines()) == 2, "it is told twice")
+        (pid,) = {value["pid"] for value in leaf.heard(wire.STARTED)}
+        said = f"run={leaf.run} host=h7 by=me@root uid={os.getuid()} pid={pid} sha256=abc"
+        assert {line.partition("-- ")[2] for line in log.read_text().splitlines()} == {
+            f"{said} start",
+            f"{said} end rc=3",
+        }
+
+
+def test_where_nothing_began_there_is_no_trace() -> None:
+    leaf = Leaf("true")
+    leaf.node["hold"] = True
+    leaf.until(leaf.directory.exists, "it is claimed")
+    leaf.hang_up()
+    leaf.process.wait(20)
+    assert not leaf.directory.exists()
+
+
+def test_a_parent_that_takes_nothing_makes_it_wait() -> None:
+    with closing(Leaf("yes | head -c 8000000; echo over >&2")) as leaf:
+        leaf.takes = False
+        waits: list[int] = []
+
+        def stands() -> bool:
+            waits.append(sum(len(stream.waits) for stream in leaf.link._streams.values()))
+            return len(waits) > 100 and waits[-1] == waits[-60] > HOLD
+
+        leaf.until(stands, "no more comes")
+        assert len(leaf.printed[0]) <= 1 << 18
+        assert waits[-1] < 1 << 20
+        leaf.takes = True
+        leaf.link.take(1 << 20)
+        leaf.say(wire.ACK, {"stdout": len(leaf.printed[0]), "stderr": 0})
+        assert leaf.result()["rc"] == 0
+        assert len(leaf.printed[0]) == 8_000_000
+
+
+def test_what_was_left_behind_holds_no_verdict_up() -> None:
+    run = os.urandom(16).hex()
+    seconds = f"{900 + int(run[:6], 16)}"
+    leaf = Leaf(f"sleep {seconds} & echo x", run=run)
+    leaf.shared["job"]["leftover"] = "keep"
+    leaf.node["again"] = False
+    with closing(leaf):
+        result = leaf.result()
+        assert (result["rc"], [name for _, name, _ in result["left"]]) == (0, ["sleep"])
+        leaf.say(wire.END, {})
+        leaf.until(lambda: leaf.process.poll() is not None, "it left")
+        (pid,) = leaf.alive()
+        os.kill(int(pid), 9)
+
+
+def test_what_a_shell_needs_isnt_there(tmp_path: Path) -> None:
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    leaf = Leaf("true", path=str(tmp_path))
+    with pytest.raises(HandshakeError, match="nor what a shell would need: awk cat dd") as caught:
+        leaf.until(lambda: False, "it says so")
+    assert caught.value.code == "no-python"
+    leaf.close()
+
+
+def link() -> ShellLeaf:
+    return ShellLeaf({"id": 7, "again": False}, {"run": "r"}, NONCE, 0.0)
+
+
+@pytest.mark.parametrize(
+    "said", [b"x\n", b"?\n", b"o5\n", b"h 1\n", b"c x\n", b"p" * 9000, b"s x\n", b"s 99999999999\n"]
+)
+def test_lines_that_break_the_rules(said: bytes) -> None:
+    leaf = link()
+    leaf.receive(b"Welcome\r\n\n" + NONCE.encode() + b" sh\n", 0.0)
+    with pytest.raises(wire.WireError):
+        leaf.receive(said, 0.0)
+
+
+def test_one_that_prints_on_though_it_was_stopped_is_hung_up() -> None:
+    leaf = link()
+    leaf.receive(b"\n" + NONCE.encode() + b" sh\n", 0.0)
+    with pytest.raises(wire.WireError, match="more output"):
+        leaf.receive((b"o" + b"78" * 4000 + b"\n") * (MOST_WAITING // 4000 + 2), 0.0)
+
+
+def test_a_login_that_took_long_is_no_silence_of_the_root() -> None:
+    leaf = link()
+    leaf.receive(b"\n" + NONCE.encode() + b" sh\n", 9.0)
+    (hello,) = leaf.receive(b"h 1 0 86400.5 24 root\n", 12.0)
+    assert (hello.type, hello.fields()["uptime"]) == (wire.HELLO, 86400.5)
+    node = {"id": 7, "epoch": 1, "host": "h7"}
+    shared = {"run": "r", "lease": 5.0, "grace": 1.0, "orphan": "adopt", "window": 9}
+    leaf._shared, leaf._entry = shared, {**node, "again": False}
+    leaf.send(Frame(wire.PLAN, 0, 1, (), wire.dumps({"shared": shared, "node": node})))
+    assert "claim 'r.7.' 'r-h7'" in leaf.pull(12.0).decode()
+
+
+def test_endless_noise_before_it() -> None:
+    leaf = link()
+    for _ in range(MOST_NOISE // 65536):
+        leaf.receive(b"." * 65536, 0.0)
+    with pytest.raises(HandshakeError, match="without end"):
+        leaf.receive(b"." * 65536, 0.0)
+
+
+@pytest.mark.parametrize("word", ["", "it's", "a\nb\n", '$x `y` \\ " !', "ä"])
+def test_a_quoted_word_is_on_one_line_and_the_same(shell: str, word: str) -> None:
+    line = leafprogram.quoted(word)
+    assert "\n" not in line
+    program = "\n".join([leafprogram.PROGRAM[0], f"printf %s {line}"])
+    words = ["busybox", "sh"] if shell == "busybox" else [shell]
+    assert subprocess.run([*words, "-c", program], capture_output=True, check=True).stdout.decode() == word
