@@ -3,7 +3,8 @@
 # make bench   Nile beside pdsh, clush, TakTuk and pssh, and by itself; then copies, beside rsync; then swarms,
 #              beside aria2; writes docs/benchmarks*.md
 # make soak    many runs of simulated clusters with faults, then fuzzing: make soak SEEDS=10000 FUZZ_SECONDS=600;
-#              faults in a lab and Hypothesis by chance after that; what fails is named, with what replays it
+#              faults in a lab, 100,000 files and 20 GB of holes, and Hypothesis by chance after that; what fails is
+#              named, with what replays it
 # make clean   remove what these made
 
 SHELL := /bin/bash
@@ -207,6 +208,7 @@ soak: test-needs
 	first=$$RANDOM
 	if [ "$$(id -u)" = 0 ]; then
 		NILE_FAULT_SEEDS=$$first-$$((first + 39)) $(BIN)/python -m pytest tests/cluster/test_any_faults.py
+		NILE_LARGE=1 $(BIN)/python -m pytest --timeout 3600 tests/cluster/test_large.py
 	fi
 	$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=explore -m 'hypothesis and not cluster' --timeout 1200
 
