@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from nile.lab import Lab
+from nile.topology.scriptfile import MOST_BYTES
 from tests.cluster.running import Nile
 
 pytestmark = pytest.mark.lab
@@ -81,6 +83,20 @@ def test_scripts_beside_commands(nile: Nile, commands: Path) -> None:
     assert again.verdicts == {"h004": "failed", "h005": "failed"}
     assert again.verdicts == {"h004": "failed", "h005": "failed"}
     assert (again.stdout_of("h004"), again.stdout_of("h005")) == ("two lines\n", "h005: 2, two words\n")
+
+
+def test_what_is_too_long_for_the_plan_reaches_each_by_itself(nile: Nile, commands: Path) -> None:
+    """Six of a megabyte that can't be compressed, over relays: they come with the permits for the logins."""
+    hosts = [f"h{number:03}" for number in range(1, 7)]
+    for host in hosts:
+        head = f'echo "{host} $NILE_HOST"; wc -c < "$0"; exit\n'.encode()
+        (commands.parent / host).write_bytes(head + os.urandom(MOST_BYTES - len(head)))
+    commands.write_text("".join(f"{host}: {{script: {host}}}\n" for host in hosts))
+    done = nile.json("--per-host", str(commands), "--branches", "2").all_ok()
+    assert {host: done.stdout_of(host) for host in hosts} == {
+        host: f"{host} {host}\n{MOST_BYTES}\n" for host in hosts
+    }
+    assert max(len(result["path"]) for result in done.results.values()) > 2, "some hung below relays"
 
 
 def test_a_dry_run_shows_what_each_would_run(nile: Nile, commands: Path) -> None:
