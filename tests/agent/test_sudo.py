@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ from typing import Any
 import pytest
 
 from nile.agent import wire
+from nile.agent.inside import STUB
 from nile.agent.sudowords import PROMPT
 from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code, second_warden
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit, Script
-from tests.agent.parent import MEMORY, Parent, alive, host_environment, wait_until
+from tests.agent.parent import MEMORY, Parent, alive, host_environment, parent_of, wait_until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
 
@@ -180,6 +183,27 @@ def test_time_that_it_waits_for_a_password_isnt_the_commands(parent: Parent, pla
     assert parent.result()["cause"] == "timeout"
 
 
+def test_a_stranger_who_comes_to_the_socket_gets_nothing(parent: Parent, place: Place) -> None:
+    """This test is root, and not that user."""
+    place.set("asks")
+    parent.start("id -un", **plan())
+    parent.wait(lambda: started(parent, asks=True), "it asks")
+    (sudo,) = alive_below(parent)
+    name = Path(f"/proc/{sudo}/cmdline").read_bytes().split(b"\0")[-2]
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(20)
+        stranger.connect(b"\0" + name)
+        turned_away = []
+        reader = threading.Thread(target=lambda: turned_away.append(stranger.recv(10)))
+        reader.start()
+        parent.wait(lambda: bool(turned_away), "the stranger is turned away")
+        reader.join()
+    assert turned_away == [b""]
+    tell(parent, b"+right")
+    assert parent.result()["rc"] == 0
+    assert parent.output() == b"nobody\n"
+
+
 def test_cancelled_while_it_waits_it_never_runs(parent: Parent, place: Place) -> None:
     place.set("asks")
     parent.start("echo never", **plan())
@@ -229,6 +253,7 @@ def test_after_a_success_it_stays(parent: Parent) -> None:
     assert (name, state) == ("sleep", 0)
     parent.end()
     parent.wait_closed()
+    wait_until(lambda: not alive(pid) or not below_second_warden(pid), "the second warden is gone")
     try:
         assert alive(pid)
         assert uid(pid) == pwd.getpwnam(USER).pw_uid
@@ -280,6 +305,10 @@ def test_who_logs_in_as_that_user_needs_no_sudo(parent: Parent, place: Place) ->
     body["outfit"]["sudo"]["user"] = "root"
     assert parent.run("id -un", **body)["rc"] == 0
     assert parent.output() == b"root\n"
+
+
+def below_second_warden(pid: int) -> bool:
+    return STUB.encode() in Path(f"/proc/{parent_of(pid)}/cmdline").read_bytes()
 
 
 def scratches() -> set[Path]:
