@@ -70,6 +70,8 @@ class Streams:
         """One host lacks that: record it, if the others of the run may well lack just the same."""
         if self.ahead.begun or self.limit or found.move > MOST or not self._can_record(source):
             return
+        if target.has_nothing:  # nor have others, perhaps, and then they get an archive
+            return
         only = self._only(source, found)
         if not (only and self._recorded_alone(target, source, found, only)):
             return

@@ -171,6 +171,19 @@ class TestWhoGetsIt:
             pass
         assert it.chain.recorded == []
 
+    def test_nothing_is_recorded_before_for_those_that_may_get_an_archive(self) -> None:
+        it = workers()
+        it.all_is_new, it.paths = False, b"a"
+        it.entries = dict.fromkeys(it.has, 0)
+        it.begin(late={5})
+        while it.step():
+            pass
+        assert it.chain.recorded == []
+        it.start(5)
+        it.go_on()
+        all_ok(it)
+        assert [each["archive"] for each in it.chain.recorded] == [True]
+
     def test_hosts_that_have_the_same_share_a_recording(self) -> None:
         it = workers(had={1: "old", 2: "older", 3: "old", 4: "older", 5: "new"})
         it.run()
