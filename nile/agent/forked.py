@@ -34,7 +34,8 @@ def spawn(
                 _signal.signal(signum, _signal.SIG_DFL)
             if prepare:
                 prepare()
-            os.execve(path, argv, env)
+            # Where the locale is C, Python 3.6 would have no word but of ASCII.
+            os.execve(path, [word.encode("utf-8", "surrogateescape") for word in argv], env)
         except OSError as error:
             os.write(tell, b"%d " % (error.errno or 1) + os.fsencode(error.filename or path))
         except BaseException as error:  # MemoryError: of its own limit

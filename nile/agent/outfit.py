@@ -80,7 +80,8 @@ def environment(outfit: "Dict[str, Any]", env: "Dict[str, str]") -> "Dict[str, s
     if outfit["clean"]:
         env = {name: env[name] for name in env if name in EVERY_LOGIN or name.startswith("NILE_")}
         env["PATH"] = PATH
-    return dict(env, **outfit["env"])
+    given = {name: value.encode("utf-8", "surrogateescape") for name, value in outfit["env"].items()}
+    return dict(env, **{name: os.fsdecode(given[name]) for name in given})
 
 
 def words(node: "Dict[str, Any]", env: "Dict[str, str]") -> "Dict[str, str]":
@@ -117,7 +118,7 @@ def prepare(outfit: "Dict[str, Any]") -> None:
     cwd = outfit["cwd"]
     if cwd:
         try:
-            os.chdir(cwd)
+            os.chdir(cwd.encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise OSError(error.errno, "", "--cwd %s" % cwd) from None
     if outfit["rlimits"]:

@@ -34,6 +34,18 @@ def test_variables_go_over_those_of_the_login(parent: Parent) -> None:
     assert parent.output() == b"mine|a b'c\"$HOME|yes|"
 
 
+def test_words_that_arent_ascii_in_a_locale_that_is(parent: Parent) -> None:
+    assert parent.run("printf %s 'größe'")["rc"] == 0
+    assert parent.output().decode() == "größe"
+
+
+def test_an_outfit_that_isnt_ascii_in_a_locale_that_is(parent: Parent, tmp_path: Path) -> None:
+    (tmp_path / "größe").mkdir()
+    result = run(parent, 'printf %s "$ADDED|ä|"; pwd', Outfit(env={"ADDED": "ö"}, cwd="größe"))
+    assert (result["rc"], result["error"]) == (0, None)
+    assert parent.output().decode() == f"ö|ä|{tmp_path}/größe\n"
+
+
 def test_a_clean_environment_has_what_every_login_has_and_what_nile_says(parent: Parent) -> None:
     run(parent, "env -0", Outfit(clean_env=True, env={"ADDED": "1"}))
     found = dict(item.split("=", 1) for item in parent.output().decode().split("\0") if item)
