@@ -33,7 +33,7 @@ class Reins:
         for host in tree.hosts.values():
             host.held = options.exec.held
         self._starts = start_slots(options.exec, plan, tree, self.caution)
-        self.slots = (Slots(tasks.logins(plan.limits.logins), self.pace), self._starts)
+        self.slots = (Slots(tasks.logins(plan.limits.logins), tasks.gate(self.pace)), self._starts)
         self._excused = False
 
     def inherit(self, mender: Mender, t: float) -> list[Action]:

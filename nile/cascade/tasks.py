@@ -8,17 +8,24 @@ alone, and only so many logins are under way that this fills no link and no memo
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from nile.cascade.hosts import Host
+from nile.cascade.slots import Gate
 from nile.options import ExecOptions, Script
 
 EXEC = 'exec "$0" "$@"'
 """The line by which a shell becomes a script's interpreter."""
 MOST_WITH_PLAN = 4 << 20
 """Bytes of all hosts' own that go with the plan."""
-MOST_UNDER_WAY = 16 << 20
-"""Bytes of them that are on their way to hosts at one time; half of what may wait for one link."""
+MOST_UNDER_WAY = 512 << 10
+"""Bytes of them that are on their way to hosts at one time, but for one host whose own is longer.
+
+Signatures and heartbeats may have to wait behind all of them: some seconds, where a link is slow.
+"""
+ANY_NUMBER = 1 << 32
 NOTHING = {"line": "", "script": None}
 
 
@@ -28,15 +35,18 @@ class Tasks:
     def __init__(self, options: ExecOptions) -> None:
         self._options = options
         self._body = cache(script_body)
-        sizes = [_size(self._own(host)) for host in options.per_host]
-        self.apart = sum(sizes) > MOST_WITH_PLAN
+        sizes = {host: _size(self._own(host)) for host in options.per_host}
+        self.apart = sum(sizes.values()) > MOST_WITH_PLAN
         """They travel with permits."""
-        self._logins = max(1, MOST_UNDER_WAY // max(sizes)) if self.apart else None
+        self._sizes = sizes if self.apart else {}
 
     def logins(self, limit: int | None) -> int | None:
-        """How many logins may be under way at one time, which otherwise `limit` says; None: any number."""
-        known = [each for each in (limit, self._logins) if each is not None]
-        return min(known, default=None)
+        """How many logins may be under way at one time, as `limit` says; None: they need no permit."""
+        return ANY_NUMBER if self.apart and limit is None else limit
+
+    def gate(self, gate: Gate) -> Gate:
+        """Before the slots for logins, behind another gate: who is let in as long as this fills no link."""
+        return _Load(gate, self._sizes) if self.apart else gate
 
     def with_plan(self, host: str, *, permitted: bool) -> dict[str, Any]:
         """What of it stands in a host's part of the plan."""
@@ -61,6 +71,36 @@ class Tasks:
 
     def _before_script(self) -> str:
         return EXEC if self._options.disruptive else ""
+
+
+class _Load(Gate):
+    """Lets hosts have slots while what is under way to them stays small; one always may."""
+
+    def __init__(self, gate: Gate, sizes: Mapping[str, int]) -> None:
+        self._gate = gate
+        self._sizes = sizes
+        self._hosts = 0
+        self._bytes = 0
+
+    def may_start(self, host: Host) -> bool:
+        """See `Gate`."""
+        room = not self._hosts or self._bytes + self._size(host) <= MOST_UNDER_WAY
+        return room and self._gate.may_start(host)
+
+    def took(self, host: Host) -> None:
+        """See `Gate`."""
+        self._hosts += 1
+        self._bytes += self._size(host)
+        self._gate.took(host)
+
+    def gave_back(self, host: Host) -> None:
+        """See `Gate`."""
+        self._hosts -= 1
+        self._bytes -= self._size(host)
+        self._gate.gave_back(host)
+
+    def _size(self, host: Host) -> int:
+        return self._sizes.get(host.name, 0)
 
 
 def script_body(script: Script) -> dict[str, Any]:
