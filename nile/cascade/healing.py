@@ -240,7 +240,9 @@ class Healer:
                 continue
             if max(self._reported.get(relay.id, 0.0), self._resumed_s) >= before_s:
                 continue
-            overdue = [each for each in self._waiting(relay) if each.placed_s < before_s]
+            overdue = [
+                each for each in self._waiting(relay) if max(each.placed_s, each.permitted_s) < before_s
+            ]
             if relay.id in self._barren:  # nobody had room for these
                 yield from map(Unheard, overdue)
             elif overdue:

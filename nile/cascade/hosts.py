@@ -129,6 +129,8 @@ class Host:
     """When its command may have started first."""
     placed_s: float = 0.0
     """When it was last given to a node."""
+    permitted_s: float = 0.0
+    """When that node was last told that it may log in to it, if it had to wait for that."""
     lost_s: float = 0.0
     """When it was last lost, or a login to it failed."""
     attached_s: float = 0.0

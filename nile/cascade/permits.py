@@ -43,7 +43,7 @@ class Permits:
         """Permits and starts for those who got a slot."""
         actions: list[Action] = []
         for host in self._logins.grant():
-            host.permitted = True
+            host.permitted, host.permitted_s = True, t
             actions.append(self._orders.permit(host))
         return actions + [self._orders.start(host, t) for host in self._starting()]
 

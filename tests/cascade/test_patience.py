@@ -6,6 +6,7 @@ from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.link import Link
 from nile.agent.relay import Relay
+from nile.cascade.actions import Action, Send
 from nile.cascade.healing import UNHEARD_S
 from nile.options import Limits, Timeouts
 from tests.cascade.driven import Driven, placed
@@ -43,6 +44,26 @@ def test_what_relays_say_nothing_of_goes_to_none_of_them() -> None:
         run.up(node_id)
     later = placed(run.pass_time(TIMES.connect_s + UNHEARD_S + 1.0))
     assert [(parent, child) for parent, child, _ in later] == [(3, 4), (3, 5)]
+
+
+def test_a_relay_that_was_permitted_late_has_as_long_as_any() -> None:
+    """The root's other child has the only slot for longer than a relay may be unheard of."""
+    late_s = TIMES.connect_s + UNHEARD_S + 2.0
+    run = Driven(tree([0, 0, 1], limits=Limits(logins=1), timeouts=TIMES))
+    run.up(1)
+    run.pass_time(late_s)
+    assert permitted(run.actions) == []
+    run.up(2)
+    assert permitted(run.actions) == [3]
+    later = run.pass_time(TIMES.connect_s)
+    assert placed(later) == []
+    assert [child for _, child, _ in placed(run.pass_time(UNHEARD_S + 1.0))] == [3]
+
+
+def permitted(actions: list[Action]) -> list[int]:
+    """Whom relays were told that they may log in to now."""
+    frames = [each.frame for each in actions if isinstance(each, Send)]
+    return [frame.fields()["child"] for frame in frames if frame.type == wire.PERMIT and frame.path]
 
 
 def said_of_silence() -> str:
