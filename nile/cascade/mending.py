@@ -14,7 +14,7 @@ from nile.cascade.heritage import REASON
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.orders import CascadeOptions, Orders
 from nile.cascade.placing import PENDING
-from nile.cascade.slots import Slots
+from nile.cascade.slots import Slots, login_key
 from nile.cascade.stdin import StdinBroadcast
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import judge_failed
@@ -195,8 +195,7 @@ class Mender:
             self._logins.move_on(host)
         self._logins.give_back(host)
         if self._logins.bounded:
-            # Whoever may have a command that waits for its adoption comes first.
-            self._logins.offer(host.id - (FIRST if host.urgent else 0), host)
+            self._logins.offer(login_key(host), host)
         code = False
         if parent != ROOT_ID:
             relay = self._tree[parent]
@@ -310,7 +309,6 @@ class Mender:
         return [*actions, *(self._orders.forget(host.id, each) for each in once)]
 
 
-FIRST = 1 << 32
 MOST_ROUNDS = 100
 """Giving up on one host may bring others to be decided about: as often as there are stages, and more."""
 

@@ -9,7 +9,7 @@ from nile.cascade.actions import Action, Publish, Sign
 from nile.cascade.hosts import Contact, Host
 from nile.cascade.inputs import Signed
 from nile.cascade.orders import CascadeOptions, Orders
-from nile.cascade.slots import Slots
+from nile.cascade.slots import Slots, login_key
 from nile.cascade.tree import Tree
 from nile.cascade.verdicts import integer
 from nile.events import Notice
@@ -34,7 +34,7 @@ class Permits:
             for host in [self._tree[child] for child in self._tree.children(parent_id)]:
                 waits = host.contact is Contact.WAITING and not (host.permitted or host.ended)
                 if waits and self._wanted(host):
-                    self._logins.offer(host.id, host)
+                    self._logins.offer(login_key(host), host)
 
     def _wanted(self, host: Host) -> bool:
         return not (self._options.relays_only and host.node.asked)

@@ -6,6 +6,17 @@ import heapq
 
 from nile.cascade.hosts import Host
 
+FIRST = 1 << 32
+
+
+def login_key(host: Host) -> int:
+    """Its turn among those that wait to be logged in to.
+
+    Before all others comes whoever may have a command that waits for its adoption, or is but
+    a way to others: no pause keeps these back, so none may stand behind one that it does.
+    """
+    return host.id - (FIRST if host.urgent else 0)
+
 
 class Gate:
     """Who may have a slot at all, if one is free: anybody."""

@@ -25,9 +25,11 @@ SLOW = Limits(parallel=1)
 OTHER_WAY = "h0034"
 
 
-def behind_two_gateways(script: Callable[[str, random.Random], Script], limits: Limits) -> Cluster:
+def behind_two_gateways(
+    script: Callable[[str, random.Random], Script], limits: Limits, not_asked: frozenset[int] = frozenset()
+) -> Cluster:
     """Hosts 2 and 3 are reachable through 1, below which they hang, or 34, the last of the root's."""
-    plan = with_gateways(tree([0, 1, 1, *[0] * 31], limits=limits), {2: (1, 34), 3: (1, 34)})
+    plan = with_gateways(tree([0, 1, 1, *[0] * 31], not_asked, limits), {2: (1, 34), 3: (1, 34)})
     run = cluster(plan, script)
     strike(run, run.host("h0001"))
     return run
@@ -118,6 +120,18 @@ class TestAPause:
         assert set(verdicts.values()) == {Verdict.OK}
         assert (run.results()[OTHER_WAY].t_end_s or 0.0) > 160.0  # its own command waited
         assert [t for t in ups(run) if 4.0 < t < 100.0] == [run.results()[OTHER_WAY].t_ready_s]
+
+    def test_keeps_back_no_gateway_that_runs_nothing(self) -> None:
+        """The other way to two hosts waits for its permit behind thirty that the pause keeps back."""
+        run = behind_two_gateways(sleeper(60.0), Limits(parallel=1, logins=2), frozenset({34}))
+        run.steer_at(2.0, PAUSE)
+        run.at(3.0, run.host("h0001").crash)
+        run.steer_at(100.0, RESUME)
+        run.run()
+        assert violations(run) == []
+        verdicts = run.verdicts()
+        assert verdicts.pop("h0001") is Verdict.LOST
+        assert set(verdicts.values()) == {Verdict.OK}
 
     def test_calls_no_gateway_that_nobody_needs(self) -> None:
         run = behind_two_gateways(sleeper(10.0), SLOW)
