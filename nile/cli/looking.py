@@ -48,12 +48,14 @@ def states(record: RunRecord) -> Iterator[State]:
 
 
 def end_of(record: RunRecord) -> tuple[dict[str, Any], list[str]]:
-    """How a run ended that nobody answers for: as a status has it, and in lines."""
+    """How a run ended that nobody answers for: as a status has it, and in lines that are fit to be shown."""
+    from nile.report.text import visible
+
     with recorded.open_store() as store:
         record = store.run(record.run)
         notices = [f"{each.host}: {each.text}" if each.host else each.text for each in store.notices(record)]
         why = _why(store, record)
-    return _status(record, notices), [_how(record), *(f"  {text}" for text in (*notices, *why))]
+    return _status(record, notices), [_how(record), *(f"  {visible(text)}" for text in (*notices, *why))]
 
 
 def _why(store: Store, record: RunRecord) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from nile.cli import commands
+from nile.cli import commands, looking, recorded
 from nile.errors import NileError
 from nile.events import Code, Event, HostResult, Notice, RunEnded, RunStarted, Verdict
 from nile.store import Recorder, RunContext
@@ -133,6 +133,13 @@ class TestOneThatIsOver:
     def test_who_looks_on_sees_its_end_and_no_more(self, recording: Recording) -> None:
         recording("ab12", *ENDED)
         assert nile("status", "--watch", "ab12").output.count("run ab12 ended at") == 1
+
+    def test_what_hosts_said_gives_a_terminal_no_orders(self, recording: Recording) -> None:
+        recording("ab12", Notice("it saw \x1b]0;you\x07", "n1"), *ENDED)
+        with recorded.open_store() as store:
+            status, lines = looking.end_of(store.run("ab12"))
+        assert r"  n1: it saw \x1b]0;you\x07" in lines
+        assert status["notices"][0] == "n1: it saw \x1b]0;you\x07"  # for programs, as it is
 
     def test_one_whose_root_is_dead(self, recording: Recording) -> None:
         recording("ab12", alive=False)
