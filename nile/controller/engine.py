@@ -178,7 +178,8 @@ class Engine:
     def steer(self, pacing: Pacing) -> str:
         """Have it go on faster, slower, or not for a while; why that can't be, "" where it is done."""
         answer: Future[str] = Future()
-        self._post(lambda: answer.set_result(self._steered(pacing)))
+        if not self._post(lambda: answer.set_result(self._steered(pacing))):
+            return "it has just ended"
         try:
             return answer.result(ANSWER_S)
         except TimeoutError:
@@ -187,7 +188,8 @@ class Engine:
     def outstanding(self) -> list[Outstanding]:
         """Who has no verdict yet, and why; nobody where that can't be said now."""
         found: Future[list[Outstanding]] = Future()
-        self._post(lambda: found.set_result(self._cascade.outstanding()))
+        if not self._post(lambda: found.set_result(self._cascade.outstanding())):
+            return []
         try:
             return found.result(ANSWER_S)
         except TimeoutError:
@@ -205,11 +207,13 @@ class Engine:
         """Connect from a relay that is up; the future's socket is non-blocking. It may raise LoginFailed."""
         return asyncio.run_coroutine_threadsafe(self._tunnels.open(relay_id, address, port), self._loop)
 
-    def _post(self, function: Callable[..., None], *arguments: object) -> None:
+    def _post(self, function: Callable[..., None], *arguments: object) -> bool:
+        """Have the engine's thread do it; False where the loop has ended, and so has what this was about."""
         try:
             self._loop.call_soon_threadsafe(self._guarded, function, *arguments)
         except RuntimeError:
-            pass  # the loop has ended, and so has what this was about
+            return False
+        return True
 
     # The engine's thread.
 

@@ -29,9 +29,9 @@ class Pipeline:
     def __init__(
         self,
         record: Callable[[Sequence[Event]], None],
-        stored: Callable[[int], None],
-        shown: Callable[[int], None],
-        taken_over: Callable[[Exception], None],
+        stored: Callable[[int], object],
+        shown: Callable[[int], object],
+        taken_over: Callable[[Exception], object],
         observe: Callable[[Sequence[Event]], None] = lambda _: None,
     ) -> None:
         self._record = record

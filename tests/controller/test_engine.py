@@ -58,6 +58,14 @@ def test_a_pace_that_comes_too_late_is_refused(home: Path) -> None:
     all_gone(home)
 
 
+def test_who_asks_when_it_is_over_is_answered_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = engine(home, "true")
+    list(run.events())
+    monkeypatch.setattr("nile.controller.engine.ANSWER_S", "whoever waits fails")
+    assert run.steer(Pacing(paused=True)) == "it has just ended"
+    assert run.outstanding() == []
+
+
 def test_every_host_runs_it_once(home: Path) -> None:
     command = 'echo "$NILE_HOST $NILE_PARENT $NILE_STAGE $NILE_RANK/$NILE_COUNT"; echo $$ >> ran.$NILE_HOST'
     events = list(engine(home, command).events())
