@@ -22,6 +22,8 @@ PIECE = 1000
 PIECES = 300
 AHEAD = 20
 """Pieces that are on their way at most: so the root is always in the midst of some."""
+WIDTH = 127
+"""Bytes of a line that says so, so that a small pipe has room for few."""
 OUTCOME: dict[str, object] = {"rc": 0, "signal": None, "cause": None, "error": None, "left": [], "stderr": 0}
 
 
@@ -61,7 +63,7 @@ class Host:
 
     def tell(self, word: str, number: int) -> None:
         """Tell whoever watches."""
-        os.write(self._said, b"%s %d\n" % (word.encode(), number))
+        os.write(self._said, (b"%s %d" % (word.encode(), number)).ljust(WIDTH) + b"\n")
 
 
 def be_a_root(store: Path, said: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import random
@@ -16,6 +17,8 @@ from tests.controller.dying import PIECE, PIECES, be_a_root, piece
 
 MOMENTS = 50
 WHOLE = b"".join(map(piece, range(PIECES)))
+UNREAD = 4096
+"""Bytes that a root says before it waits for whoever kills it: it doesn't end because that one was late."""
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.controller.dying"])
 
@@ -31,6 +34,7 @@ def heard(end: int, lines: int) -> list[str]:
 def killed(store: Path, rng: random.Random) -> list[str]:
     """What a root said that was killed at some moment: after some line, and a little while."""
     reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, UNREAD)
     after_s = rng.choice((0.0, 0.0, rng.random() * 0.002))
     lines = rng.choice((1, 2, rng.randrange(1, 40), rng.randrange(1, 600)))
     root = FORKS.Process(target=_begin, args=(store, DupFd(writing)))
