@@ -242,7 +242,7 @@ class Mender:
             if actions is not None:
                 return actions
         if not held:
-            return []
+            return self._began_by_itself(host) if host.called and not host.may_have_started else []
         before = host.may_have_started and host.start_in != host.epoch  # by an agent that was there before
         ran = before and (trace == "dead" or host.started or not self._was_up(host))
         if trace != "alive" and ran and not self._options.exec.idempotent:
@@ -255,6 +255,12 @@ class Mender:
             self._line_up(host)
             return []
         return [self._orders.start(host, t)]
+
+    def _began_by_itself(self, host: Host) -> list[Action]:
+        """A login to it was under way when the pause had it called: its agent waits for no start."""
+        host.may_have_started = True
+        self._starts.give_back(host)
+        return [self._orders.resume(host)]  # nothing was heard of what it said before
 
     def _line_up(self, host: Host) -> None:
         """No start got through to it, and none will: it waits for its turn, as if it had had none."""
