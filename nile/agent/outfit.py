@@ -68,7 +68,7 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
                 before = sandbox.Sandbox(outfit, env, job["scratch"]).enter()
             prepare(outfit)
             if before:
-                os.execve(before[0], before + [path] + seen[1:], env)
+                os.execve(before[0], sandbox.encoded(before + [path] + seen[1:]), env)
 
         return forked.spawn(path, seen, env, fds, processes.IGNORED, ready)
 

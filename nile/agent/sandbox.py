@@ -80,7 +80,7 @@ class Sandbox:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         words = self._wrapping() + ["/bin/sh", "-c", ":"]
-        os.execve(words[0], words, self._env)
+        os.execve(words[0], encoded(words), self._env)
 
     def _wrapping(self) -> "List[str]":
         """bwrap(1): everything read-only, devices of its own, of these only the scratch can be written to."""
@@ -96,6 +96,11 @@ class Sandbox:
         if os.geteuid() == 0:
             words += ["--cap-add", "ALL"]  # else root may read no more than anybody
         return words + ["--remount-ro", "/dev", "--"]
+
+
+def encoded(words: "List[str]") -> "List[bytes]":
+    """For execve: where the locale is C, Python 3.6 would have no word but of ASCII."""
+    return [word.encode("utf-8", "surrogateescape") for word in words]
 
 
 def reason(error: BaseException) -> str:

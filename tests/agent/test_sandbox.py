@@ -219,9 +219,10 @@ def test_bubblewrap_where_the_kernel_cant_make_all_mounts_read_only(tmp_path: Pa
         parent.wait_for(wire.HELLO)
         (tmp_path / "there").write_text("as before\n")
         body = outfit_body(Outfit(sandbox=Sandbox.STRICT, cwd=str(tmp_path)))
-        result = parent.run(WRITES + "exit 7", code={**code, "nile.agent.spaces": old}, outfit=body)
+        code = {**code, "nile.agent.spaces": old}
+        result = parent.run(WRITES + "echo größe; exit 7", code=code, outfit=body)
         said = parent.output().decode().splitlines()
-    assert (result["rc"], result["error"], said) == (7, None, [*HELD, "strict/bubblewrap"])
+    assert (result["rc"], result["error"], said) == (7, None, [*HELD, "strict/bubblewrap", "größe"])
 
 
 def test_where_nothing_works_every_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
