@@ -81,7 +81,7 @@ def mount(what: bytes, place: str, kind: "Optional[bytes]", flags: int, data: "O
 def own_mounts(scratch: "Optional[str]", size: int, read_only: bool = False, more: int = 0) -> None:
     """A mount namespace: what is mounted elsewhere is seen in it, what is mounted in it isn't elsewhere.
 
-    The scratch is a file system of its own there, of `size` bytes.
+    The scratch is a file system of its own there, of `size` bytes at most.
     """
     unshare(CLONE_NEWNS | more)
     if not more:  # else only a process that is in the others, too, can go on
@@ -96,7 +96,16 @@ def furnish(scratch: "Optional[str]", size: int, read_only: bool = False) -> Non
         args = MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, wanted, len(wanted)
         call("mount_setattr", "syscall", *args)
     if scratch:
-        mount(b"nile", scratch, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=700,size=%d" % size)
+        data = b"mode=700,size=%d" % room(scratch, size)
+        mount(b"nile", scratch, b"tmpfs", MS_NOSUID | MS_NODEV, data)
+
+
+def room(path: str, size: int) -> int:
+    """What a file system of its own may take there: `size`, but no more than is left in the one below."""
+    space = os.statvfs(path)
+    if not space.f_blocks:
+        return size  # that has no bound
+    return max(1, min(size, space.f_bavail * space.f_frsize))  # 0 would be no bound
 
 
 def own_processes(scratch: "Optional[str]", size: int) -> None:

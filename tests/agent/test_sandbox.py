@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit, Sandbox, Script
-from tests.agent.parent import PYTHONS, Parent, host_environment, marked, wait_until
+from tests.agent.parent import MEMORY, PYTHONS, Parent, host_environment, marked, wait_until
 
 BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
 NOBODY = 65534
@@ -126,6 +127,13 @@ class TestPidns:
         assert b"No space left on device" in parent.output("stderr")
         said = parent.output().decode().split()
         assert (result["rc"], said[0], int(said[3])) == (0, "700", 1 << 20)
+
+    def test_a_scratch_takes_no_more_than_the_host_has_left(self, parent: Parent) -> None:
+        space = os.statvfs(MEMORY)
+        command = "stat -f -c '%b %S' $NILE_SCRATCH"
+        assert run(parent, command, PIDNS, scratch=1 << 50)["rc"] == 0
+        blocks, size = map(int, parent.output().split())
+        assert 0 < blocks * size <= space.f_blocks * space.f_frsize
 
     def test_a_script_and_its_input(self, parent: Parent) -> None:
         what = Outfit(script=Script.of("s", b'read word; echo "$word $1"', ("x",)), sandbox=Sandbox.PIDNS)
@@ -245,6 +253,13 @@ def raise_as_told(enter: Callable[[], object]) -> None:
         enter()
     except OSError as error:
         raise OSError(error.errno, os.strerror(error.errno or 0), error.filename) from None
+
+
+@pytest.mark.parametrize(("blocks", "free", "most"), [(0, 0, 1000), (9, 5, 1000), (9, 2, 800), (9, 0, 1)])
+def test_room_for_a_scratch(blocks: int, free: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SimpleNamespace(f_blocks=blocks, f_bavail=free, f_frsize=400)
+    monkeypatch.setattr(os, "statvfs", lambda _: space)
+    assert spaces.room("/somewhere", 1000) == most
 
 
 @pytest.mark.parametrize(("version", "bits"), [(1, 11 - 1), (2, 11), (3, 12), (7, 12)])
