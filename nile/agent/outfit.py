@@ -59,13 +59,14 @@ def spawner(agent: "Agent", plan: "Dict[str, Any]") -> "Callable[..., int]":
 
     def start(path: str, seen: "List[str]", env: "Dict[str, str]", fds: "Sequence[int]") -> int:
         env = environment(outfit, env)
+        agent = os.getpid()
 
         def ready() -> None:
             before = []
             if outfit["sandbox"]:
                 from nile.agent import sandbox
 
-                before = sandbox.Sandbox(outfit, env, job["scratch"]).enter()
+                before = sandbox.Sandbox(outfit, env, job["scratch"], agent).enter()
             prepare(outfit)
             if before:
                 os.execve(before[0], sandbox.encoded(before + [path] + seen[1:]), env)

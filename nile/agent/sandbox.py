@@ -24,20 +24,24 @@ BWRAP = "bwrap"
 
 
 class Sandbox:
-    """One command's, of an outfit; `env` is what it will find, `size` the bytes that its scratch may take."""
+    """One command's, of an outfit.
 
-    def __init__(self, outfit: "Dict[str, Any]", env: "Dict[str, str]", size: int) -> None:
+    `env` is what it will find, `size` the bytes that its scratch may take, `agent` the process above.
+    """
+
+    def __init__(self, outfit: "Dict[str, Any]", env: "Dict[str, str]", size: int, agent: int) -> None:
         self._kind: "str" = outfit["sandbox"]
         self._asked = outfit["env"]
         self._env = env
         self._size = size
+        self._agent = agent
         self._scratch: "Optional[str]" = env.get("NILE_SCRATCH")
 
     def enter(self) -> "List[str]":
         """In the child: be in it. Gives what has to stand in front of the command, mostly nothing."""
         if self._kind == "pidns":
             try:
-                spaces.own_processes(self._scratch, self._size)
+                spaces.own_processes(self._scratch, self._size, self._agent)
             except (OSError, ImportError) as error:
                 raise self._refusal(reason(error)) from None
             self._env["NILE_SANDBOX"] = self._kind

@@ -108,10 +108,12 @@ def room(path: str, size: int) -> int:
     return max(1, min(size, space.f_bavail * space.f_frsize))  # 0 would be no bound
 
 
-def own_processes(scratch: "Optional[str]", size: int) -> None:
-    """A PID namespace, with a /proc of its own: returns in the process that is to become the command."""
+def own_processes(scratch: "Optional[str]", size: int, agent: int) -> None:
+    """A PID namespace, with a /proc of its own: returns in the process that is to become the command.
+
+    `agent` is the process above, whose end is to be that of all; it may be gone already.
+    """
     _signal.set_wakeup_fd(-1)  # the agent's: what is sent to us is nothing to it
-    agent = os.getppid()
     said, tell = os.pipe()
     own_mounts(scratch, size, more=CLONE_NEWPID)
     first = os.fork()

@@ -18,7 +18,7 @@ from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit, Sandbox, Script
-from tests.agent.parent import MEMORY, PYTHONS, Parent, host_environment, marked, wait_until
+from tests.agent.parent import MEMORY, PYTHONS, Parent, alive, host_environment, marked, wait_until
 
 BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
 NOBODY = 65534
@@ -121,6 +121,27 @@ class TestPidns:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not marked(mark), "the end of all that it started")
 
+    def test_agent_and_warden_killed_before_there_is_a_sandbox(
+        self, parent: Parent, mark: str, tmp_path: Path
+    ) -> None:
+        """The kernel knows of nothing yet that it could end."""
+        go = tmp_path / "home" / "go"
+        code = command_code(outfit=True, sandbox=True)
+        wait = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        slow = {**code, "nile.agent.spaces": wait.encode() + code["nile.agent.spaces"]}
+        agent, warden = parent.agent_pid, parent.warden_pid
+        parent.start("sleep 600", code=slow, outfit=outfit_body(PIDNS), run=mark)
+        wait_until(lambda: children_of(agent), "a child of the agent's")
+        (child,) = children_of(agent)
+        for pid in (warden, agent):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (warden, agent):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not (alive(agent) or alive(warden)), "the end of both")
+        go.touch()
+        wait_until(lambda: not alive(child), "the end of what was to be the sandbox")
+        wait_until(lambda: not marked(mark), "the end of all that it started")
+
     def test_a_scratch_that_is_full_is_full(self, parent: Parent, mark: str) -> None:
         command = "head -c 3000000 /dev/zero >$NILE_SCRATCH/x; stat -c '%a %s' $NILE_SCRATCH $NILE_SCRATCH/x"
         result = run(parent, command, PIDNS, run=mark, scratch=1 << 20)
@@ -151,6 +172,10 @@ class TestPidns:
     def test_a_directory_that_isnt_there(self, parent: Parent) -> None:
         result = run(parent, "echo never", Outfit(cwd="/no where", sandbox=Sandbox.PIDNS))
         assert (result["rc"], result["error"]) == (None, "--cwd /no where: No such file or directory")
+
+
+def children_of(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 WRITES = """
@@ -238,7 +263,7 @@ def test_where_nothing_works_every_reason_is_told(monkeypatch: pytest.MonkeyPatc
         raise OSError(38, "", what)
 
     monkeypatch.setattr(spaces, "call", refuse)
-    held = sandbox.Sandbox({"sandbox": "strict", "env": {}}, {"PATH": "/nowhere"}, 1 << 20)
+    held = sandbox.Sandbox({"sandbox": "strict", "env": {}}, {"PATH": "/nowhere"}, 1 << 20, os.getpid())
     with pytest.raises(OSError, match="not supported") as caught:
         raise_as_told(held.enter)
     assert caught.value.filename == (
