@@ -138,7 +138,7 @@ class Inside:
             alive = leftovers.descendants(os.getpid())[:MOST_ALIVE]
             self._report(ALIVE, [list(each) for each in alive])
         elif kind == MIND:
-            if self.claim and minder.overfull(self.claim + "/scratch", value):
+            if self.claim and minder.look(self.claim + "/scratch", value):
                 self._report(FULL, None)
         elif kind == OVER:
             self._keep, self._ends = value, True

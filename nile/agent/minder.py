@@ -3,7 +3,7 @@
 A scratch that is no file system of its own (see `nile.agent.spaces`) has no
 bound but that of the memory it lies in. So it is looked at once a second, and
 whoever puts more into it is ended. Where all that is in that memory is less,
-that costs one call of the system.
+that costs one call of the system; where counting takes long, it is looked at more seldom.
 
 The host's syslog gets a line when the command starts and one when it ends (see `nile.controller.audit`), by
 /dev/log as syslog(3) has it. Where nobody takes it at once, it is lost: no command waits for that.
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from nile.agent.loop import Agent
 
 MOST_FILES = 50000
+LOOK_S = 0.9
+PART = 10  # counting takes such a part of the agent's time at most
 SYSLOG = "/dev/log"
 PRIORITY = 10 * 8 + 6  # authpriv.info: RFC 3164, 4.1.1
 
@@ -35,12 +37,26 @@ def mind(agent: "Agent", what: str = "", rc: "Optional[int]" = None, signum: "Op
             say(line(audit, core.plan, agent.command.pid, what + how))
         return
     most = shared["job"]["scratch"]
-    if agent.claim and core.state == "running" and overfull(agent.claim + "/scratch", most):
+    if agent.claim and core.state == "running" and look(agent.claim + "/scratch", most):
         agent.perform(core.stop("scratch", agent.now(), shared["grace"]))
 
 
+_next_look = [0.0]
+
+
+def look(path: str, most: int) -> bool:
+    """Is it `overfull`? Not looked at where that was just done: a relay may ask a hundred times a second."""
+    since = time.monotonic()
+    if since < _next_look[0]:
+        return False
+    found = overfull(path, most)
+    ended = time.monotonic()
+    _next_look[0] = ended + max(LOOK_S, PART * (ended - since))
+    return found
+
+
 def overfull(path: str, most: int) -> bool:
-    """Is there more in this directory than `most` bytes, or more files than can be counted every second?"""
+    """Is there more in this directory than `most` bytes, as far as its files can be counted?"""
     try:
         space = os.statvfs(path)
     except OSError:
@@ -56,8 +72,10 @@ def overfull(path: str, most: int) -> bool:
                 continue  # it is gone
             count += 1
             size += status.st_blocks * 512 // (1 if name in folders else status.st_nlink)
-            if size > most or count > MOST_FILES:
+            if size > most:
                 return True
+            if count > MOST_FILES:
+                return False
     return False
 
 

@@ -9,6 +9,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_what_others_put_into_that_memory_does_not_count(place: Path) -> None:
     assert not minder.overfull(str(place / "mine"), MIB)
 
 
-def test_more_files_than_can_be_counted_every_second(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_files_than_are_counted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minder, "MOST_FILES", 20)
     (place / "others").write_bytes(bytes(2 * MIB))
     (place / "mine").mkdir()
@@ -60,7 +61,28 @@ def test_more_files_than_can_be_counted_every_second(place: Path, monkeypatch: p
         (place / "mine" / str(number)).touch()
     assert not minder.overfull(str(place / "mine"), MIB)
     (place / "mine" / "one more").touch()
-    assert minder.overfull(str(place / "mine"), MIB)
+    assert not minder.overfull(str(place / "mine"), MIB), "nobody is ended for their number"
+
+
+@pytest.mark.parametrize(("took_s", "most"), [(0.0, 10), (0.5, 2)])
+def test_nobody_looks_again_at_once(took_s: float, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay's loop turns a hundred times a second; and counting is to be a small part of its work."""
+    clock = [100.0]
+    looks: list[float] = []
+
+    def overfull(path: str, most: int) -> bool:
+        looks.append(clock[0])
+        clock[0] += took_s
+        return True
+
+    monkeypatch.setattr(minder, "_next_look", [0.0])
+    monkeypatch.setattr("nile.agent.minder.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(minder, "overfull", overfull)
+    while clock[0] < 109.5:
+        before = len(looks)
+        assert minder.look("/somewhere", 1) == (len(looks) > before)
+        clock[0] += 0.01
+    assert most - 1 <= len(looks) <= most + 1
 
 
 def test_a_scratch_that_was_removed(place: Path) -> None:
