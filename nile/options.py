@@ -184,6 +184,8 @@ class Script:
         return {"name": self.name, "size": self.size, "sha256": self.sha256, "args": list(self.args)}
 
 
+LEAST_SCRATCH, DEFAULT_SCRATCH, MOST_SCRATCH = 64 << 10, 1 << 30, (1 << 62) - 1
+"""What a command's scratch may take, in bytes."""
 NO_SCRIPTS: Mapping[str, Script] = MappingProxyType({})
 Task = str | Script
 """What a host runs: a line for its login shell, or a script."""
@@ -263,7 +265,7 @@ class ExecOptions:
     """Where more hosts than that aren't ok, no further one starts."""
     fail_fast: bool = False
     """The first host that isn't ok ends the run."""
-    scratch_bytes: int = 1 << 30
+    scratch_bytes: int = DEFAULT_SCRATCH
     """What the command's scratch may take on each host."""
 
     @classmethod
@@ -304,4 +306,9 @@ class ExecOptions:
         """What the command is given beside its line, as JSON has it (docs/reference/json.md)."""
         tasks = self.tasks().items() if self.scripts else ()
         own = [task.told() | {"hosts": hosts} for task, hosts in tasks if isinstance(task, Script)]
-        return self.outfit.told() | ({"scripts": own} if own else {})
+        more = {
+            "scripts": own,
+            "scratch": self.scratch_bytes if self.scratch_bytes != DEFAULT_SCRATCH else None,
+            "detach": self.leftover is Leftover.DETACH,
+        }
+        return self.outfit.told() | {name: value for name, value in more.items() if value}

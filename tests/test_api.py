@@ -146,6 +146,7 @@ def test_scripts_and_what_each_host_runs(nile: Nile, tmp_path: Path) -> None:
         ({"per_host": {"h002": "a"}, "hosts": "h001"}, "per_host", "it has no command for h001"),
         ({"per_host": {"default": "a"}}, "hosts", "no hosts given"),
         ({"command": "x" * (1 << 17)}, "command", "longer than hosts can take"),
+        ({"command": "true", "scratch_bytes": 1}, "scratch_bytes", "no scratch can have 1 bytes"),
     ],
 )
 def test_what_can_not_be_run_is_said_by_the_first_step(
@@ -308,6 +309,12 @@ def test_a_run_is_seen_and_stopped_from_another_terminal(nile: Nile) -> None:
     assert status["pace"] == {"parallel": 7, "fanout": 2, "paused": True}
     (run,) = in_scripts_words(nile, "runs", "--json")
     assert run["argv"] == ["-c"], "what the program was given is nobody else's business"
+
+
+def test_what_its_scratch_may_take() -> None:
+    """In what is recorded and sent, as `nile exec --scratch` has it."""
+    assert api.run("h001", "true", scratch_bytes=2 << 30)._options.told() == {"scratch": 2 << 30}
+    assert api.run("h001", "true")._options.told() == {}
 
 
 def test_importing_it_costs_nothing() -> None:

@@ -26,7 +26,17 @@ from nile.api.handing import RunEvent
 from nile.api.request import Request, What
 from nile.api.runs import Run
 from nile.errors import UsageError
-from nile.options import ExecOptions, Leftover, OnOrphan, Script, SshOptions, Task
+from nile.options import (
+    DEFAULT_SCRATCH,
+    LEAST_SCRATCH,
+    MOST_SCRATCH,
+    ExecOptions,
+    Leftover,
+    OnOrphan,
+    Script,
+    SshOptions,
+    Task,
+)
 
 __all__ = ["Run", "RunEvent", "Script", "run"]
 
@@ -53,6 +63,7 @@ def run(
     leftover: Leftover | str = Leftover.KEEP,
     on_orphan: OnOrphan | str = OnOrphan.ADOPT,
     idempotent: bool = False,
+    scratch_bytes: int = DEFAULT_SCRATCH,
     store: bool = True,
 ) -> Run:
     """A run on `hosts`: iterate over it with `async for`, or with `for`; nothing happens before.
@@ -64,6 +75,7 @@ def run(
 
     `routes` is a route file; None means the one that `nile exec` would find. `ssh_options` are
     "Keyword=value" as in ssh_config(5). Times are in seconds; a `timeout_s` of None is the route file's.
+    A command that puts more than `scratch_bytes` into its $NILE_SCRATCH is ended.
     With `store` False nothing is recorded. Whatever is wrong with these is raised by the first step of the
     iteration.
     """
@@ -91,6 +103,7 @@ def run(
         grace_s=grace_s,
         on_orphan=_one_of(OnOrphan, on_orphan, "on_orphan"),
         idempotent=idempotent,
+        scratch_bytes=_scratch(scratch_bytes),
     )
     return Run(request, options)
 
@@ -101,6 +114,13 @@ def _one_of(kind: type[E], word: str, where: str) -> E:
     except ValueError:
         remedy = f"write one of {', '.join(kind)}"
         raise UsageError(f"{word!r} is none of its words", where=where, remedy=remedy) from None
+
+
+def _scratch(size: int) -> int:
+    if not LEAST_SCRATCH <= size <= MOST_SCRATCH:
+        remedy = f"give {LEAST_SCRATCH} bytes or more"
+        raise UsageError(f"no scratch can have {size} bytes", where="scratch_bytes", remedy=remedy)
+    return size
 
 
 def _texts(hosts: str | Iterable[str]) -> tuple[str, ...]:

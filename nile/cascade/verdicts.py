@@ -76,7 +76,7 @@ def judge_outcome(outcome: dict[str, Any], policy: LeftoverPolicy) -> Judgement:
         return Judgement(Verdict.CANCELLED, Code.CANCELLED, reason, **common)
     if cause == "scratch":
         reason = f"it put more into its scratch than that may take, and was killed{_seen(leftover)}"
-        remedy = "allow more with --scratch SIZE"
+        remedy = "allow more with --scratch SIZE (of nile.run: scratch_bytes)"
         return Judgement(Verdict.FAILED, Code.SCRATCH, reason, remedy, **common)
     if cause is not None:
         return Judgement(Verdict.LOST, Code.LINK, "the agent ended it: it had lost its parent", **common)

@@ -11,7 +11,7 @@ import click
 
 from nile.cli.elevating import sudo_user
 from nile.errors import UsageError
-from nile.options import LONGEST_LINE, Outfit, Sandbox
+from nile.options import LEAST_SCRATCH, LONGEST_LINE, MOST_SCRATCH, Outfit, Sandbox
 from nile.topology.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _PLAIN = re.compile(r"[\w.+@:,/-]+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _FEWEST_FILES = 16
 _LEAST_BYTES = 4 << 20
-_LEAST_SCRATCH = 64 << 10
 _MOST = 1 << 62
 
 _OPTIONS = (
@@ -160,7 +159,7 @@ def scratch_bytes(text: str) -> int:
         value = amount(text)
     except Refusal as refusal:
         raise refusal.usage_error(where) from refusal
-    if not _LEAST_SCRATCH <= value < _MOST:
+    if not LEAST_SCRATCH <= value <= MOST_SCRATCH:
         remedy = "write 64K or more, as in --scratch 500M"
         raise UsageError(f"no scratch can have {text}", where=where, remedy=remedy)
     return value

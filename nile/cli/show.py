@@ -147,6 +147,8 @@ def by_command(hosts: list[HostRecord]) -> dict[str, list[str]]:
 
 def outfit_words(settings: Mapping[str, Any]) -> str:
     """What the command was given beside its line, as on a command line; of variables the names."""
+    from nile.topology.amounts import size
+
     words = [f"--env {name}" for name in settings.get("env", ())]
     words += ["--clean-env"] if settings.get("clean_env") else []
     words += [f"--cwd {shlex.quote(settings['cwd'])}"] if "cwd" in settings else []
@@ -155,6 +157,8 @@ def outfit_words(settings: Mapping[str, Any]) -> str:
     words += [f"--sudo-user {settings['sudo']}"] if "sudo" in settings else []
     words += ["--subst"] if settings.get("subst") else []
     words += [f"--sandbox {settings['sandbox']}"] if "sandbox" in settings else []
+    words += [f"--scratch {size(settings['scratch']).replace(' ', '')}"] if "scratch" in settings else []
+    words += ["--detach"] if settings.get("detach") else []
     return " ".join(words)
 
 

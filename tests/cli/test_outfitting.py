@@ -11,9 +11,10 @@ import pytest
 from nile.cli.attach import with_variables
 from nile.cli.exec_cmd import command, options
 from nile.cli.outfitting import check_substitution, redacted, variables
+from nile.cli.show import outfit_words
 from nile.errors import UsageError
 from nile.lab import Lab
-from nile.options import ExecOptions, Limits, Outfit, Sandbox, Timeouts
+from nile.options import ExecOptions, Leftover, Limits, Outfit, Sandbox, Timeouts
 from nile.store import Handover
 from nile.topology.model import HostSpec, Plan, PlanNode
 from tests.cluster.running import Nile
@@ -130,6 +131,13 @@ def test_who_goes_on_with_a_run_gives_the_values_again() -> None:
 
 def test_the_last_one_of_a_name_wins() -> None:
     assert variables(["A=1", "B=2", "A="]) == {"A": "", "B": "2"}
+
+
+def test_scratch_and_detach_are_recorded_where_they_were_asked_for() -> None:
+    assert ExecOptions("true").told() == {}
+    told = ExecOptions("true", leftover=Leftover.DETACH, scratch_bytes=512 << 20).told()
+    assert told == {"scratch": 512 << 20, "detach": True}
+    assert outfit_words(told) == "--scratch 512.0MiB --detach"
 
 
 @pytest.mark.lab
