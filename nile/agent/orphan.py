@@ -109,12 +109,16 @@ def come_second(agent: "Agent", word: str) -> str:
 
 
 def _clear(agent: "Agent", path: str, word: str) -> None:
-    """Nobody reads the FIFO any more: end what the dead one left, and free its scratch directory's name."""
+    """Nobody reads the FIFO any more: end what the dead one left, and free its scratch directory's name.
+
+    Where there is no scratch, agent or warden cleaned up: what still runs then was to stay.
+    """
     shared, node = agent.core.plan["shared"], agent.core.plan["node"]
-    leftovers.kill_marked(shared["run"], node["host"])
+    scratch = path + "/scratch"
+    if os.path.lexists(scratch):
+        leftovers.kill_marked(shared["run"], node["host"])
     for base in claims.MEMORY_DIRECTORIES:
         leftovers.remove_tree(base + claims.RELAY % (os.getuid(), shared["run"], node["id"]))
-    scratch = path + "/scratch"
     leftovers.remove_tree(scratch)
     if os.path.lexists(scratch):  # another user's files are in it
         os.rename(scratch, scratch + word)

@@ -248,6 +248,19 @@ class TestTheHolderIsDead:
         assert state(third)["trace"] == "alive"
         assert ran(tmp_path) == 2
 
+    def test_what_one_left_that_was_to_stay_stays(self, login: Login, run: str) -> None:
+        """Its lease ended once its command had succeeded; the next login comes an hour later."""
+        first = login(1, "setsid sleep 600 >/dev/null 2>&1 & echo up", lease=1.0)
+        assert first.result()["rc"] == 0
+        agent, warden = first.agent_pid, first.warden_pid
+        kept = marked(run)
+        first.hang_up()
+        wait_until(lambda: not (alive(agent) or alive(warden)), "the end of both")
+        assert (len(kept), marked(run)) == (1, kept)
+        second = login(2)
+        assert state(second)["trace"] == "dead"
+        assert marked(run) == kept
+
     def test_of_two_that_come_one_has_the_claim(self, login: Login, run: str, tmp_path: Path) -> None:
         kill_both_of = login(1)
         kill_both_of.wait(lambda: kill_both_of.output() == b"one\n")
