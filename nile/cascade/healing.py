@@ -391,6 +391,8 @@ class Healer:
                 continue
             if code is not None and host.contact is not Contact.WAITING:
                 continue
+            if host.shell and host.contact is Contact.UP:  # its command would end with the link to its relay
+                continue
             if self._kept_back(host) or (self.ending and not self._tree.waiting_below(host)):
                 continue
             parent = places.best(host, avoid)

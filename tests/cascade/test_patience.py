@@ -9,7 +9,7 @@ from nile.agent.relay import Relay
 from nile.cascade.actions import Action, Send
 from nile.cascade.healing import UNHEARD_S
 from nile.options import Limits, Timeouts
-from tests.cascade.driven import Driven, placed
+from tests.cascade.driven import Driven, placed, results
 from tests.simulation.trees import tree
 
 TIMES = Timeouts(connect_s=5.0, lease_s=15.0)
@@ -35,6 +35,18 @@ def test_a_relay_whose_link_broke_may_come_back_first() -> None:
 
 def test_a_relay_that_was_silent_has_had_its_time() -> None:
     assert moved(two_relays(), said_of_silence(), 1.0) == {1, 3, 4}
+
+
+def test_a_shell_leaf_stays_with_the_relay_whose_link_its_command_would_end_with() -> None:
+    run = two_relays()
+    run.say(wire.STATE, 3, 1, {"trace": "none", "held": False, "children": [], "shell": True})
+    assert moved(run, said_of_silence(), 4.0) == {1, 4}
+    run.up(1, 2)
+    run.stands(1, 2, {3: 1})
+    assert results(run.actions) == {}
+    lost = two_relays()
+    lost.say(wire.STATE, 3, 1, {"trace": "none", "held": False, "children": [], "shell": True})
+    assert 3 in moved(lost, said_of_silence(), 60.0), "nor for ever: its relay doesn't come back"
 
 
 def test_what_relays_say_nothing_of_goes_to_none_of_them() -> None:

@@ -135,7 +135,9 @@ def test_a_host_without_python_runs_its_command_by_a_shell(nile: Nile) -> None:
 def test_all_that_a_shell_leaf_prints_comes(nile: Nile) -> None:
     drawn = nile.with_routes(tree={"h001": WITHOUT})
     done = drawn.json("-w", WITHOUT, "--", OTHER_STREAM)
-    assert done.results[WITHOUT]["rc"] == 3
+    result = done.results[WITHOUT]
+    told = [result[key] for key in ("verdict", "rc", "code", "reason")]
+    assert told[:2] == ["failed", 3], f"{told} {done.notices}"
     out, err = pieces(done.events, WITHOUT), pieces(done.events, WITHOUT, "stderr")
     assert len(out) > 2_000_000
     assert out == err
