@@ -327,7 +327,8 @@ class Relay:
     def closed(self, child_id: int, code: str, reason: str, retry: bool, now: float) -> "Effects":
         """The login failed, or the link ended. `retry`: it says nothing about the host."""
         child = self.children[child_id]
-        if child.state == LOGIN and retry and child.link is None and not self._cancelled:
+        begun = child.link is not None and child.link.granted > 0  # the link to a shell is there beforehand
+        if child.state == LOGIN and retry and not begun and not self._cancelled:
             wait_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2 ** (child.attempts - 1)) * (0.5 + self._random())
             if child.deadline is not None and now + wait_s < child.deadline:
                 child.not_before = now + wait_s

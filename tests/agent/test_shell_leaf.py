@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from nile.agent import leafprogram, wire
-from nile.agent.handshake import HandshakeError
-from nile.agent.shellleaf import HOLD, MOST_NOISE, MOST_WAITING, ShellLeaf
+from nile.agent.child import GONE, LOGIN
+from nile.agent.handshake import Bundle, HandshakeError
+from nile.agent.relay import Relay
+from nile.agent.shellleaf import HOLD, MOST_NOISE, MOST_WAITING, ShellLeaf, begin
 from nile.agent.wire import Frame
 from tests.lab.helpers import eventually
+from tests.support.plans import children, plan_body
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox", "mksh", "ksh93") if shutil.which(shell)]
 NONCE = "nile0011223344"
@@ -318,3 +321,23 @@ def test_a_quoted_word_is_on_one_line_and_the_same(shell: str, word: str) -> Non
     program = "\n".join([leafprogram.PROGRAM[0], f"printf %s {line}"])
     words = ["busybox", "sh"] if shell == "busybox" else [shell]
     assert subprocess.run([*words, "-c", program], capture_output=True, check=True).stdout.decode() == word
+
+
+def relay_above() -> Relay:
+    """A parent that is to log in to such a host by itself."""
+    shared = plan_body()["shared"]
+    it = Relay((1, 1), shared, Bundle([("nile", b"pass\n")], [], "00"), lambda: 0.5, lambda: NONCE)
+    it.shell = begin
+    (entry,) = children(1, connect=9.0)
+    it.adopt([{**entry, "shell": {"x": b""}}], 0.0)
+    assert it.children[2].state == LOGIN
+    return it
+
+
+def test_a_login_that_a_busy_host_turned_away_is_tried_again() -> None:
+    it = relay_above()
+    assert it.closed(2, "255", "Connection reset", True, 0.1) == []
+    assert [effect[0] for effect in it.tick(1.1)] == ["up", "login"]
+    it.data(2, b"\n" + NONCE.encode() + b" sh\n", 1.2)  # now it is in
+    assert [effect[0] for effect in it.closed(2, "255", "Connection reset", True, 1.3)] == ["up"]
+    assert it.children[2].state == GONE
