@@ -65,7 +65,7 @@ class ShellLeaf:
         self._entry = entry
         self._shared = shared
         self._core = Core(now)
-        self._now = now
+        self._now = self._ticked_at = now
         self._heard = b""
         self._noise = 0
         self._spoke = False
@@ -143,8 +143,8 @@ class ShellLeaf:
 
     def tick(self, now: float) -> None:
         """Deadlines, and ends of streams that nobody closes."""
-        self.last_in = min(now, self.last_in + max(0.0, now - self._now - LATE_S))
-        self._now = now
+        self.last_in = min(now, self.last_in + max(0.0, now - self._ticked_at - LATE_S))
+        self._now = self._ticked_at = now
         if not self._directory and not self._core.plan:
             return
         self._perform(self._core.tick(now))

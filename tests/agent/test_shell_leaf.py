@@ -17,6 +17,7 @@ import pytest
 from nile.agent import leafprogram, wire
 from nile.agent.child import GONE, LOGIN
 from nile.agent.handshake import Bundle, HandshakeError
+from nile.agent.link import LATE_S
 from nile.agent.relay import Relay
 from nile.agent.shellleaf import HOLD, MOST_NOISE, MOST_WAITING, ShellLeaf, begin
 from nile.agent.wire import Frame
@@ -341,3 +342,12 @@ def test_a_login_that_a_busy_host_turned_away_is_tried_again() -> None:
     it.data(2, b"\n" + NONCE.encode() + b" sh\n", 1.2)  # now it is in
     assert [effect[0] for effect in it.closed(2, "255", "Connection reset", True, 1.3)] == ["up"]
     assert it.children[2].state == GONE
+
+
+def test_what_its_parent_slept_through_is_no_silence_of_the_host() -> None:
+    leaf = link()
+    leaf.receive(b"\n" + NONCE.encode() + b" sh\n", 1.0)
+    leaf.tick(1.0)
+    leaf.pull(21.0)  # a heartbeat is passed on before the tick that is due
+    leaf.tick(21.0)
+    assert 21.0 - leaf.last_in <= LATE_S
