@@ -25,7 +25,7 @@ from nile.agent import wire
 from nile.agent.handshake import Bundle
 
 MOST_BYTES = 1 << 20
-MOST_FILES = 20
+MOST_FILES = 60
 """Versions in turn don't push each other out; what is older goes."""
 
 _PREFIX = "agent-"
@@ -86,6 +86,11 @@ def kept_program(directory: Path) -> bytes:
         return program.worker_program()
 
     return _kept(directory, "worker", make)
+
+
+def kept_carrier_code(directory: Path) -> dict[str, bytes]:
+    """See `carrier_code`; from `directory` if it is there."""
+    return _kept_code(directory, "carrier", carrier_code)
 
 
 def kept_reach_code(directory: Path) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from nile.agent import wire
 from nile.agent.handshake import Bundle
 from nile.agent.wire import Frame, WireError
-from nile.bootstrap import agent_bundle
+from nile.bootstrap import agent_bundle, carrier_code
 from nile.cascade import (
     Action,
     Adopt,
@@ -95,6 +95,8 @@ class EngineOptions:
     signatory: Signatory
     record: Callable[[Sequence[Event]], None]
     bundle: Callable[[], Bundle] = agent_bundle
+    carrier_code: Callable[[], Mapping[str, bytes]] = carrier_code
+    """Asked in the loop that beats for all hosts: what takes long is to be made before."""
     check_ours: Callable[[], None] = lambda: None
     """Raises TakenOverError where another root has taken the run over; asked after every long sleep."""
     observe: Callable[[Sequence[Event]], None] = lambda _: None
@@ -133,7 +135,7 @@ class Engine:
             self._give,
             options.plan.timeouts.connect_s,
         )
-        self._tunnels = Tunnels(self._send_to, self._cascade.route, self._carried_less)
+        self._tunnels = Tunnels(self._send_to, self._cascade.route, options.carrier_code, self._carried_less)
         self._worker = RootWorker(
             lambda data: self._give(RootSaid(data)), lambda reason: self._give(RootWorkerEnded(reason))
         )

@@ -7,7 +7,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nile.bootstrap import KeptBundle, kept_command_code, kept_second_warden
+from nile.bootstrap import (
+    KeptBundle,
+    kept_carrier_code,
+    kept_command_code,
+    kept_second_warden,
+    kept_shell_code,
+)
 from nile.cascade import CascadeOptions, Heritage, Job, Neighbours, Worker
 from nile.cascade.tree import Tree
 from nile.controller.audit import Audit
@@ -67,6 +73,8 @@ def prepare(
         )
     bundle = KeptBundle(cache_directory())
     bundle.have_all()
+    carrier_code = kept_carrier_code(cache_directory())
+    shell_code = kept_shell_code(cache_directory())
     audit = Audit.of(options) if plan.audit and not relays_only else None
     heritage = take_over() if take_over is not None else None
     if audit:
@@ -85,7 +93,7 @@ def prepare(
         audit={"by": audit.by, "sha256": audit.sha256} if audit else None,
         command_code=_command_code(options, worker=job is not None),
         second_warden=_second_warden(options),
-        shell_code=_shell_code,
+        shell_code=lambda: shell_code,
     )
     return Engine(
         EngineOptions(
@@ -96,6 +104,7 @@ def prepare(
             signatory=SigningAuthority(ring),
             record=record,
             bundle=lambda: bundle,
+            carrier_code=lambda: carrier_code,
             check_ours=check_ours,
             observe=observe,
         )
@@ -124,12 +133,6 @@ def _second_warden(options: ExecOptions) -> bytes:
     if options.outfit.sudo is None:
         return b""
     return kept_second_warden(cache_directory())
-
-
-def _shell_code() -> dict[str, bytes]:
-    from nile.bootstrap import kept_shell_code  # few runs meet a host without Python
-
-    return kept_shell_code(cache_directory())
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

@@ -11,14 +11,13 @@ import contextlib
 import secrets
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nile.agent import wire
 from nile.agent.carry import Bridge, at_once
 from nile.agent.channel import OWN, number_of, unpack_opened
 from nile.agent.wire import Frame, WireError
-from nile.bootstrap import carrier_code
 from nile.events import Code
 from nile.transport.base import LoginFailed
 
@@ -50,9 +49,19 @@ class _Channel:
 
 
 class Tunnels:
-    """All channels of one run; belongs to the event loop's thread. `ended()` is called as one ends."""
+    """All channels of one run; belongs to the event loop's thread. `ended()` is called as one ends.
 
-    def __init__(self, send: SendDown, route: Route, ended: Callable[[], None] = lambda: None) -> None:
+    `code` gives what an agent needs for its first channel.
+    """
+
+    def __init__(
+        self,
+        send: SendDown,
+        route: Route,
+        code: Callable[[], Mapping[str, bytes]],
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._code = code
         self._send = send
         self._route = route
         self._ended = ended
@@ -139,7 +148,7 @@ class Tunnels:
         self._last += 1
         channel = _Channel(self._last, node_id, self._route(node_id), told)
         self._channels[channel.number] = channel
-        body = {"channel": channel.number, "address": address, "port": port, "code": carrier_code()}
+        body = {"channel": channel.number, "address": address, "port": port, "code": dict(self._code())}
         self._send(node_id, wire.OPEN, wire.dumps(body), None)
         return channel
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from nile.bootstrap.bundle import command_code
 from nile.cascade import CascadeOptions, Job
 from nile.cascade.tree import Tree
 from nile.controller import Engine, EngineOptions, new_run_id
@@ -82,7 +83,8 @@ def engine(
     entry = {"port": 22, "user": "nile", "options": [], "known_hosts": [], "identities": [], "carry": False}
     hosts = tuple(node.host for node in plan.asked())
     logins = {name: {**entry, "address": name, "alias": name} for name in NAMES}
-    cascade = CascadeOptions(new_run_id(), options, logins, hosts, time.time(), job=job)
+    code = command_code(feed=True, outfit=True)
+    cascade = CascadeOptions(new_run_id(), options, logins, hosts, time.time(), job=job, command_code=code)
     host = environment(directory)
     return Engine(
         EngineOptions(

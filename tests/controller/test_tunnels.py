@@ -17,6 +17,7 @@ from nile.agent import wire
 from nile.agent.carry import Carrier
 from nile.agent.channel import WINDOW, pack_opened
 from nile.agent.wire import CHUNK, Frame, WireError
+from nile.bootstrap import carrier_code
 from nile.controller import Engine, tunnels
 from nile.controller.tunnels import Tunnels, _Watch
 from nile.events import Code
@@ -51,7 +52,7 @@ class Tree:
         self.routes = {GATEWAY: (GATEWAY,), LEAF: (GATEWAY, LEAF), OTHER: (GATEWAY, OTHER)}
         self.sent: list[tuple[int, int, bytes]] = []
         self.ended = 0
-        self.tunnels = Tunnels(self._send, self.routes.__getitem__, self._one_less)
+        self.tunnels = Tunnels(self._send, self.routes.__getitem__, carrier_code, self._one_less)
         self.nodes = {number: Node(number, self._up) for number in self.routes}
         self.deaf = False
         """Nodes hear nothing."""
