@@ -27,6 +27,7 @@ HOLD = 65536  # bytes of one stream that wait here before whoever reads it there
 MOST_WAITING = 4 << 20  # and this is no shell that does as it was told
 LONGEST = 8192  # bytes of a line
 MOST_NOISE = 4 << 20
+ONCE = "hmasfx"  # what is said once, and in its turn (see nile.agent.leafprogram)
 QUIET_S = (
     1.0  # a stream that somebody holds open once the command ended is over when it was quiet for so long
 )
@@ -82,6 +83,7 @@ class ShellLeaf:
         self._user = ""
         self._uid = self._pid = 0
         self._open: "set[str]" = set()
+        self._due = "hm"  # lines that may come now, of those that come once
 
     # What the parent's relay core does with a link.
 
@@ -192,11 +194,13 @@ class ShellLeaf:
             return
         words = line[1:].decode("utf-8", "replace").strip()
         handler = getattr(self, "_heard_" + kind, None)
-        if handler is None:
+        if handler is None or (kind in ONCE and kind not in self._due):
             raise wire.WireError("a line that begins with %r" % kind)
+        if kind in ONCE:
+            self._due = "x" if kind == "s" else ""
         try:
             handler(words)
-        except (ValueError, IndexError):
+        except (ValueError, LookupError, TypeError, AttributeError):  # whatever it says: it alone is hung up
             raise wire.WireError("a line that is cut short: %r" % words[:100]) from None
 
     def _heard_p(self, words: str) -> None:
@@ -307,6 +311,7 @@ class ShellLeaf:
         self._tell("e=%d; g=%d; f=" % self._patience(shared))
         if shared["orphan"] == "finish":
             self._tell("f=1")
+        self._due = "a"
         host = entry["host"]
         if len(host) > 150 or "/" in host:
             host = "=%d" % entry["id"]
@@ -336,6 +341,7 @@ class ShellLeaf:
             self._perform(self._core.spawn_failed("%s: %s" % (error.filename, error.strerror)))
             return
         self._open = set(STREAMS)
+        self._due = "sf"
         for line in lines:
             self._tell(line)
 

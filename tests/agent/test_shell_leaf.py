@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nile.agent import leafprogram, wire
 from nile.agent.child import GONE, LOGIN
@@ -286,6 +288,83 @@ def test_lines_that_break_the_rules(said: bytes) -> None:
     leaf.receive(b"Welcome\r\n\n" + NONCE.encode() + b" sh\n", 0.0)
     with pytest.raises(wire.WireError):
         leaf.receive(said, 0.0)
+
+
+def planned() -> ShellLeaf:
+    """A link whose host has its plan, and was asked for its claim."""
+    shared = {
+        "run": "r", "count": 1, "lease": 30.0, "grace": 0.5, "silence": 5.0, "deaf": 5.0, "orphan": "adopt",
+        "window": 1 << 18,
+        "job": {**JOB, "command": "true", "timeout": None, "audit": {"by": "me", "sha256": "0"}},
+    }  # fmt: skip
+    node = {
+        "id": 7, "epoch": 1, "host": "h7", "stage": 1, "parent": "root", "rank": 0, "group": "", "groups": "",
+        "asked": True, "line": "", "script": None, "hold": True, "again": False,
+        "have": {"stdout": 0, "stderr": 0},
+    }  # fmt: skip
+    leaf = ShellLeaf(node, shared, NONCE, 0.0)
+    leaf.receive(b"\n" + NONCE.encode() + b" sh\nh 1 0 9.5 24 root\n", 0.0)
+    leaf.send(Frame(wire.PLAN, 0, 1, (), wire.dumps({"shared": shared, "node": node})))
+    leaf.pull(0.0)
+    return leaf
+
+
+@pytest.mark.parametrize("said", [b"a none /dev/shm/d\n", b"s 5\n", b"x 0\n", b"f no\n"])
+def test_lines_before_the_plan(said: bytes) -> None:
+    leaf = link()
+    leaf.receive(b"\n" + NONCE.encode() + b" sh\nh 1 0 9.5 24 root\n", 0.0)
+    with pytest.raises(wire.WireError):
+        leaf.receive(said, 0.0)
+
+
+def test_lines_that_come_once() -> None:
+    leaf = planned()
+    for due in (b"a none /dev/shm/d\n", b"s 5\n", b"x 0\n"):
+        with pytest.raises(wire.WireError):
+            leaf.receive(b"h 1 0 9.5 24 root\n", 0.0)
+        leaf.receive(due, 0.0)
+        leaf.send(Frame(wire.START, 0, 1, (), b""))
+        leaf.pull(0.0)
+        with pytest.raises(wire.WireError):
+            leaf.receive(due, 0.0)
+
+
+WHOLE = [b"a none /d", b"a dead", b"s 5", b"x 0", b"x 9", b"c ", b"c 5:sh 6:x", b"o61", b"o.", b"e.", b"p"]
+BEGUN = [b"h ", b"m", b"a ", b"s ", b"f ", b"x ", b"c ", b"o", b"e"]
+LINES = st.one_of(
+    st.sampled_from(WHOLE),
+    st.builds(bytes.__add__, st.sampled_from(BEGUN), st.binary()),
+    st.builds(b"h 1 0 %s 24 x".__mod__, st.sampled_from([b"1", b"nan", b"-inf", b"1e999"])),
+    st.binary(),
+)
+SAID = st.sampled_from(
+    [
+        (wire.START, {}),
+        (wire.CANCEL, {"grace": 0.1}),
+        (wire.END, {}),
+        (wire.RESUME, {"stdout": 0, "stderr": 0}),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.booleans(), st.lists(LINES | SAID | st.floats(0, 99), max_size=12))
+def test_no_line_in_any_state_harms_the_parent(has_plan: bool, events: list[Any]) -> None:
+    leaf, now = planned() if has_plan else link(), 0.0
+    if not has_plan:
+        leaf.receive(b"\n" + NONCE.encode() + b" sh\n", 0.0)
+    for event in events:
+        if isinstance(event, float):
+            now += event
+            leaf.tick(now)
+        elif isinstance(event, tuple):
+            leaf.send(Frame(event[0], 0, 1, (), wire.dumps(event[1])))
+        else:
+            try:
+                leaf.receive(event + b"\n", now)
+            except (wire.WireError, HandshakeError):
+                return  # it is hung up
+        leaf.pull(now)
 
 
 def test_one_that_prints_on_though_it_was_stopped_is_hung_up() -> None:
