@@ -32,16 +32,19 @@ _LOOP = 'echo; echo $0 sh; while read -r l; do eval "$l"; done'
 
 # awk over lines of /proc/PID/stat: what follows the last bracket is state, parent, process group, session. It
 # begins with the processes in s, those of session j, and those that grep named (/proc/PID/environ); then come
-# all that descend from these. With n it names so many of them on one line.
+# all that descend from these. With n it names so many of them on one line. A process names
+# itself as it likes, in up to 15 bytes that may be lines: what grep says is over with the first stat, and that
+# with enough fields.
 _KIN = r"""
-    /^.proc/ { split($0, a, "/"); f[a[3]] = 1; next }
+    /^.proc/ && !v { split($0, a, "/"); f[a[3]] = 1; next }
     {
-        if (!match($0, /.*[)]/)) next;
-        split(substr($0, RLENGTH + 2), b);
+        v = 1; r = r $0;
+        if (!match(r, /.*[)]/) || split(substr(r, RLENGTH + 2), b) < 20) { r = r " "; next }
+        q = r; r = ""; x = q + 0;
         if (b[1] == "Z" || b[1] == "X") next;
-        u[$1] = b[2];
-        if (j > 0 && b[4] == j) f[$1] = 1;
-        w[$1] = substr($0, index($0, "(") + 1, RLENGTH - index($0, "(") - 1)
+        u[x] = b[2];
+        if (j > 0 && b[4] == j) f[x] = 1;
+        w[x] = substr(q, index(q, "(") + 1, RLENGTH - index(q, "(") - 1)
     }
     END {
         m = split(s, a, " ");
@@ -64,7 +67,7 @@ _HEX = r"""
 _FUNCTIONS = r"""
 trap "" PIPE USR1; n=$(printf "\n."); n=${n%.}; u=$(id -u); k=none; d=; t=; po=; pe=; was=
 
-kin() { awk -v n=$1 -v j=$2 -v s="$3" 'KIN'; }
+kin() { LC_ALL=C awk -v n=$1 -v j=$2 -v s="$3" 'KIN'; }
 
 # all [MOST]: the command's processes, one a line; or named, at most so many, on one.
 all() {

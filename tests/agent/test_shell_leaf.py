@@ -394,6 +394,28 @@ def test_endless_noise_before_it() -> None:
         leaf.receive(b"." * 65536, 0.0)
 
 
+def test_who_is_of_the_command_isnt_for_others_to_say(shell: str) -> None:
+    """A process of somebody else may have lines in its name."""
+    rest = " 0 -1" + " 0" * 44
+    said = ["/proc/5/environ"]
+    for pid, name, parent in (
+        (1, "init", 0),
+        (5, "its own", 1),
+        (6, "a) b", 5),
+        (7, "x\n/proc/9/", 1),
+        (8, "x\n9 (y) R 5 5", 1),
+        (9, "innocent", 1),
+        (10, "", 6),
+    ):
+        said.append(f"{pid} ({name}) S {parent} {pid} {pid}{rest}")
+    (kin,) = (line for line in leafprogram.PROGRAM if line.startswith("kin()"))
+    words = [*(["busybox", "sh"] if shell == "busybox" else [shell]), "-c", f'{kin}\nkin 0 0 ""']
+    found = subprocess.run(
+        words, input="\n".join(said) + "\n", capture_output=True, check=True, text=True
+    ).stdout
+    assert set(found.split()) == {"5", "6", "10"}
+
+
 @pytest.mark.parametrize("word", ["", "it's", "a\nb\n", '$x `y` \\ " !', "ä"])
 def test_a_quoted_word_is_on_one_line_and_the_same(shell: str, word: str) -> None:
     line = leafprogram.quoted(word)
