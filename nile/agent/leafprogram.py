@@ -127,10 +127,11 @@ tick() {
 
 beat() { kill -USR1 $t; } 2>/dev/null
 
-# claim MARK NAME: a directory that is there already is of one before, which is ended.
+# claim MARK NAME: a directory that is there already is of one before, which is ended; with $f it is left alone.
 claim() {
     k=$1; r=none;
     for b in /dev/shm /run/user/$u; do c=$b/nile-$u-$2; if [ -O "$c" ]; then d=$c; r=dead; fi; done;
+    if [ $r = dead ] && [ "$f" ] && [ "$(all)" ]; then k=none; d=; echo "a dead"; return; fi;
     if [ $r = dead ]; then hit STOP; hit KILL; rm -rf "$d"/*; fi;
     for b in /dev/shm /run/user/$u; do
         c=$b/nile-$u-$2; [ -z "$d" ] && (umask 077; mkdir "$c") && d=$c;

@@ -190,7 +190,9 @@ def test_nobody_above_it(shell: str, silent: bool) -> None:
         eventually(lambda: not list(leaf.directory.iterdir()), "that it began is known, and nothing else")
 
 
-def test_who_comes_second_finds_a_trace_and_ends_what_is_left() -> None:
+@pytest.mark.parametrize("orphan", ["adopt", "finish"])
+def test_who_comes_second_finds_a_trace_and_ends_what_is_left(orphan: str) -> None:
+    """Unless it is to go on to its end."""
     run = os.urandom(16).hex()
     with closing(Leaf(sleepers(run), run=run, orphan="finish")) as first:
         first.node["again"] = False
@@ -198,10 +200,16 @@ def test_who_comes_second_finds_a_trace_and_ends_what_is_left() -> None:
         first.hang_up()
         first.process.wait(20)
         assert len(first.alive()) == 4, "it is to go on to its end"
-        with closing(Leaf("echo twice", run=run)) as second:
+        with closing(Leaf("echo twice", run=run, orphan=orphan)) as second:
             second.until(lambda: second.heard(wire.STATE), "it says where it stands")
             (state,) = second.heard(wire.STATE)
             assert (state["trace"], state["held"], state["children"]) == ("dead", True, [])
+            if orphan == "finish":
+                second.say(wire.END, {})
+                second.until(lambda: second.process.poll() is not None, "it left")
+                assert len(first.alive()) == 4
+                for pid in first.alive():
+                    os.kill(int(pid), 9)
             eventually(lambda: not first.alive(), "what was left is ended")
             assert second.printed[0] == b""
 
