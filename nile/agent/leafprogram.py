@@ -33,8 +33,8 @@ _LOOP = 'echo; echo $0 sh; while read -r l; do eval "$l"; done'
 # awk over lines of /proc/PID/stat: what follows the last bracket is state, parent, process group, session. It
 # begins with the processes in s, those of session j, and those that grep named (/proc/PID/environ); then come
 # all that descend from these. With n it names so many of them on one line. A process names
-# itself as it likes, in up to 15 bytes that may be lines: what grep says is over with the first stat, and that
-# with enough fields.
+# itself as it likes, in up to 15 bytes that may be lines: what grep says is over with the first stat, and
+# that with enough fields.
 _KIN = r"""
     /^.proc/ && !v { split($0, a, "/"); f[a[3]] = 1; next }
     {
@@ -127,10 +127,12 @@ tick() {
 
 beat() { kill -USR1 $t; } 2>/dev/null
 
-# claim MARK NAME: a directory that is there already is of one before, which is ended; with $f it is left alone.
+# claim MARK NAME: a directory that is there already is of one before, ended now; with $f it is left alone.
 claim() {
     k=$1; r=none;
-    for b in /dev/shm /run/user/$u; do c=$b/nile-$u-$2; if [ -O "$c" ]; then d=$c; r=dead; fi; done;
+    for b in /dev/shm /run/user/$u; do
+        c=$b/nile-$u-$2; if [ -O "$c" ] && [ ! -L "$c" ]; then d=$c; r=dead; fi;
+    done;
     if [ $r = dead ] && [ "$f" ] && [ "$(all)" ]; then k=none; d=; echo "a dead"; return; fi;
     if [ $r = dead ]; then hit STOP; hit KILL; rm -rf "$d"/*; fi;
     for b in /dev/shm /run/user/$u; do

@@ -424,6 +424,18 @@ def test_who_is_of_the_command_isnt_for_others_to_say(shell: str) -> None:
     assert set(found.split()) == {"5", "6", "10"}
 
 
+def test_a_link_is_nobodys_claim(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    leaf = Leaf("echo done")
+    leaf.directory.symlink_to(tmp_path)
+    try:
+        leaf.until(lambda: leaf.heard(wire.RESULT), "it found another place, or none")
+        assert (tmp_path / "kept").exists()
+    finally:
+        leaf.directory.unlink()
+        leaf.close()
+
+
 @pytest.mark.parametrize("word", ["", "it's", "a\nb\n", '$x `y` \\ " !', "ä"])
 def test_a_quoted_word_is_on_one_line_and_the_same(shell: str, word: str) -> None:
     line = leafprogram.quoted(word)
