@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nile.agent.handshake import Bundle
-from nile.bootstrap import kept
+from nile.bootstrap import bundle, kept
 from nile.controller import prepare
 from nile.options import ExecOptions
 from tests.controller.test_signatures import login
@@ -28,8 +29,17 @@ def test_the_agent_is_packed_before_the_run_begins(tmp_path: Path, monkeypatch: 
         made.append("again")
         return whole
 
+    def made_of(what: str) -> Callable[[], dict[str, bytes]]:
+        return lambda: made.append(what) or {what: b""}  # type: ignore[func-returns-value]
+
     monkeypatch.setattr(kept, "agent_bundle", make)
+    monkeypatch.setattr(kept, "carrier_code", made_of("carrier"))
+    monkeypatch.setattr(bundle, "shell_code", made_of("shell"))
     for run in ("first", "second"):
         engine = prepare(run, plan, hosts, ExecOptions("hostname"), lambda _: None, None)
         engine._loop.close()
-        assert made == ["again"], "the second run finds it"
+        assert sorted(made) == ["again", "carrier", "shell"], "the second run finds them"
+    options = engine._options
+    assert options.cascade.shell_code is not None
+    assert (options.carrier_code(), options.cascade.shell_code()) == ({"carrier": b""}, {"shell": b""})
+    assert len(made) == 3, "none of it in the loop"

@@ -237,6 +237,7 @@ def test_one_that_is_to_serve_its_own_copy_has_none_of_use(
     swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swarm.seed()
+    shutil.copytree(swarm.top, swarm.dest(1), symlinks=True)
     bare(swarm, tmp_path, monkeypatch, keep=True)
     assert next(each for each in swarm.said[11] if "lacks" in each)["aria2"] == ""
     swarm.hosts[1].aria({"n": 6, "what": 11})
