@@ -133,11 +133,11 @@ class LoopbackBackend:
 
     def booted(self, name: str) -> bool:
         """Ask the server whether it listens; waits for the answer."""
-        if name not in self._asked:
-            self._asked.add(name)
-            self._controls[name].send(b"?")
         self._controls[name].settimeout(ANSWER_S)
         try:
+            if name not in self._asked:
+                self._asked.add(name)
+                self._controls[name].send(b"?")  # it may have ended already
             if self._controls[name].recv(1):
                 return True
         except OSError:
