@@ -11,7 +11,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Set, Tuple
+    from typing import Dict, Iterable, List, Optional, Set, Tuple
 
 _LONGEST_S = 2.0
 
@@ -79,27 +79,26 @@ def kill(pid: int, signum: int) -> None:
         pass  # gone, or another user's: the census names it
 
 
-def remove_tree(path: str) -> None:
-    """Remove a directory and all that is in it, as far as rights allow."""
-    for folder, folders, files in os.walk(path, topdown=False):
-        for name in files:
-            unlink("%s/%s" % (folder, name))
-        for name in folders:
-            inner = "%s/%s" % (folder, name)
-            _quietly(os.unlink if os.path.islink(inner) else os.rmdir, inner)
-    _quietly(os.rmdir, path)
+def remove_tree(path: str, folder: "Optional[int]" = None) -> None:
+    """Remove a directory and all that is in it, as far as rights allow; `path` may be relative to `folder`.
 
-
-def unlink(path: str) -> None:
-    """Remove a file if it is there, and may be removed."""
-    _quietly(os.unlink, path)
-
-
-def _quietly(action: "Any", path: str) -> None:
+    Another user may own it (`nile.agent.sudo`), and put links where directories were: none is followed.
+    """
     try:
-        action(path)
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except OSError:
-        pass
+        return
+    try:
+        for name in os.listdir(opened):
+            try:
+                os.unlink(name, dir_fd=opened)
+            except OSError:
+                remove_tree(name, opened)
+        os.rmdir(path, dir_fd=folder)
+    except (OSError, RecursionError):
+        pass  # what is too deep stays, as what may not be removed
+    finally:
+        os.close(opened)
 
 
 def kill_marked(run: str, host: str) -> None:
