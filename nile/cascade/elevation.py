@@ -1,7 +1,9 @@
 """The password of sudo: who gets it, and when. Pure.
 
 A host that asks waits. The user is asked once, when the first one does. Then one
-host alone gets the password; the others that ask get it once that one's sudo took it.
+host alone gets the password; the others that ask get it once that one's sudo took
+it: two, then four, then eight, never more at a time than one above those that took it.
+An account may be local on that first host, and shared by all the others.
 Wherever it is refused, or nobody can tell what became of it, no further host
 gets it: many wrong ones would lock the account, where hosts share one.
 
@@ -57,8 +59,9 @@ class Elevation:
         self._secret = Secret("")
         self._why = ""
         self._waiting: dict[int, Host] = {}
-        self._trial: Host | None = None
-        self._given: set[int] = set()
+        self._given: dict[int, int] = {}  # of which start (`Host.start_in`) the agent was that got it
+        self._in_flight: set[int] = set()  # who got it, and hasn't shown yet what came of it
+        self._proven = 0
 
     def begun(self, host: Host, *, asks: bool, t: float) -> list[Action]:
         """sudo runs there, and not the command yet; with `asks` it wants the password, and had none."""
@@ -69,6 +72,8 @@ class Elevation:
         if not asks:
             return []
         self._waiting[host.id] = host
+        if self._given.get(host.id, host.start_in) != host.start_in and self._phase is not Phase.OVER:
+            self._doubt(host)  # an agent that is gone had it
         if self._phase is Phase.UNKNOWN:
             self._phase = Phase.ASKING
             return [Publish(SecretAsked(host.name, self._user))]
@@ -84,11 +89,12 @@ class Elevation:
 
     def started(self, host: Host, t: float) -> list[Action]:
         """The command runs there."""
+        if self._user is not None:
+            host.start_s = t  # what went before was sudo's time, and the user's
         host.wants_password = False
         self._waiting.pop(host.id, None)
-        if host is not self._trial or self._phase is not Phase.TRYING:
-            return []
-        self._phase = Phase.PROVEN
+        if self._phase in (Phase.TRYING, Phase.PROVEN):
+            self._prove(host)
         return self._answer(t)
 
     def judged(self, hosts: Iterable[Host], t: float) -> list[Action]:
@@ -104,12 +110,23 @@ class Elevation:
         """It had the password, and its command didn't begin."""
         if host.why.startswith(REFUSED):
             self._stop(f"the password was refused on {host.name}, so it was tried on no other host")
-        elif host is self._trial and self._phase is Phase.TRYING:
-            if host.outcome is not None and host.outcome.get("error"):
-                self._phase = Phase.PROVEN  # sudo took it, and refuses for another reason
-            else:
-                said = f"nobody knows whether the password was taken on {host.name}"
-                self._stop(f"{said}, so it was tried on no other host")
+        elif self._phase is Phase.OVER:
+            pass
+        elif host.outcome is not None and host.outcome.get("error"):
+            self._prove(host)  # sudo took it, and refuses for another reason
+        elif self._phase is Phase.TRYING and host.id in self._in_flight:
+            self._doubt(host)
+        self._in_flight.discard(host.id)
+
+    def _prove(self, host: Host) -> None:
+        if host.id in self._in_flight:
+            self._in_flight.remove(host.id)
+            self._proven += 1
+            self._phase = Phase.PROVEN
+
+    def _doubt(self, host: Host) -> None:
+        said = f"nobody knows whether the password was taken on {host.name}"
+        self._stop(f"{said}, so it was tried on no other host")
 
     def _stop(self, why: str) -> None:
         self._phase, self._why, self._secret = Phase.OVER, why, Secret("")
@@ -118,13 +135,12 @@ class Elevation:
         """Tell those that wait what there is to tell them now."""
         if self._phase in (Phase.UNKNOWN, Phase.ASKING):
             return []
-        if self._phase is Phase.TRYING:
-            if self._trial is None and self._waiting:
-                self._trial = next(iter(self._waiting.values()))
-            chosen = [self._trial] if self._trial and self._trial.id in self._waiting else []
-        else:
-            chosen = list(self._waiting.values())
-        return [self._tell(host, t) for host in chosen]
+        told: list[Action] = []
+        for host in list(self._waiting.values()):
+            again = host.id in self._in_flight
+            if self._phase is Phase.OVER or again or len(self._in_flight) <= self._proven:
+                told.append(self._tell(host, t))
+        return told
 
     def _tell(self, host: Host, t: float) -> Send:
         """One that had it, and asks again, didn't get it: it would have asked no more."""
@@ -132,7 +148,8 @@ class Elevation:
         host.wants_password, host.start_s = False, t
         if self._phase is Phase.OVER:
             return self._send(host.id, wire.TELL, _NUMBER + b"-" + self._why.encode())
-        self._given.add(host.id)
+        self._given[host.id] = host.start_in
+        self._in_flight.add(host.id)
         secret = self._secret.text.encode(errors="surrogateescape")
         return self._send(host.id, wire.TELL, _NUMBER + b"+" + secret)
 

@@ -10,7 +10,7 @@ from nile.cascade.actions import Action, Publish, Send
 from nile.cascade.ends import SUDO_S
 from nile.events import Code, SecretAsked, Verdict
 from nile.options import Outfit, Timeouts
-from tests.cascade.driven import Driven, results
+from tests.cascade.driven import Driven, placed, results
 from tests.simulation.trees import tree
 
 RIGHT = "s3cret ü"
@@ -61,6 +61,7 @@ def questions(actions: list[Action]) -> list[SecretAsked]:
     return [event for event in events if isinstance(event, SecretAsked)]
 
 
+REFUSED = "--sudo: the password was refused: Sorry, try again."
 PASSED = b"+" + RIGHT.encode()
 
 
@@ -78,8 +79,9 @@ def test_the_user_is_asked_once_and_one_host_gets_it_first() -> None:
     assert questions(run.asks(2, 3, 4)) == [SecretAsked("h0002", "root")]
     assert told(run.types(RIGHT)) == {2: PASSED}
     assert told(run.asks(5)) == {}
-    assert told(run.ran(2)) == {3: PASSED, 4: PASSED, 5: PASSED}
-    assert told(run.asks(6)) == {6: PASSED}
+    assert told(run.ran(2)) == {3: PASSED, 4: PASSED}
+    assert told(run.asks(6)) == {}
+    assert told(run.ran(3)) == {5: PASSED, 6: PASSED}
     assert len(questions(run.actions)) == 1
 
 
@@ -158,6 +160,51 @@ def test_one_that_asks_again_didnt_get_it_and_gets_it_again() -> None:
     run.types(RIGHT)
     assert told(run.asks(1)) == {1: PASSED}
     assert told(run.asks(2)) == {}
+
+
+def test_where_it_is_shared_by_all_but_the_first_host_few_are_told_a_wrong_one() -> None:
+    run = Asking()
+    run.asks(1, 2, 3, 4, 5, 6)
+    assert set(told(run.types("of the first alone"))) == {1}
+    assert set(told(run.ran(1))) == {2, 3}
+    assert all(word[:1] == b"-" for word in told(run.fails(2, REFUSED)).values())
+    run.fails(3, REFUSED)
+    tries = [body for action in run.actions for body in told([action]).values() if body[:1] == b"+"]
+    assert len(tries) == 3
+
+
+def test_one_that_is_lost_holds_up_no_others() -> None:
+    run = Asking()
+    run.asks(1, 2, 3, 4, 5)
+    run.types(RIGHT)
+    assert set(told(run.ran(1))) == {2, 3}
+    run.fails(2, None, cause="timeout")
+    assert PASSED in told(run.actions)[4]
+
+
+def test_an_agent_that_follows_one_that_had_it_isnt_told_again() -> None:
+    run = Asking(idempotent=True)
+    run.asks(1, 2, 3)
+    run.types(RIGHT)
+    run.broke(0, 1)
+    run.pass_time(10)
+    ((_, _, epoch),) = [each for each in placed(run.actions) if each[1] == 1][1:]
+    run.up(1, epoch)
+    run.say(wire.STATE, 1, epoch, {"trace": "dead", "held": True, "children": []})
+    said = told(run.asks(1, epoch=epoch))
+    assert set(said) == {1, 2, 3}
+    assert all(word.startswith(b"-nobody knows") for word in said.values())
+
+
+def test_its_time_begins_with_the_command_and_not_with_the_question() -> None:
+    run = Asking()
+    run.asks(1)
+    run.pass_time(600.0)
+    run.types(RIGHT)
+    run.ran(1)
+    run.pass_time(2.0)
+    (waiting,) = [each for each in run.cascade.outstanding() if each.host == "h0001"]
+    assert (waiting.waits, waiting.since_s) == (Waits.COMMAND, 600.0)
 
 
 def test_who_waits_for_it_isnt_late_however_long_the_user_takes() -> None:
