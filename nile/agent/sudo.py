@@ -254,7 +254,10 @@ class Elevated(Command):
             data = self._peer.recv(65536)
             frames = self._decoder.feed(data)
             for frame in frames:
-                self._frame(frame.type, frame.value())
+                kind, value = frame.type, frame.value()
+                if not self._may_say(kind, value):
+                    raise wire.WireError("what no second warden says")
+                self._frame(kind, value)
         except BlockingIOError:
             return
         except (OSError, wire.WireError):
@@ -262,9 +265,27 @@ class Elevated(Command):
         if not data:
             self._gone()
 
+    def _may_say(self, kind: int, value: "Any") -> bool:
+        """Whoever can be that user may have come in its place: is this of a kind and a shape that is due?"""
+        if kind == inside.READY:
+            return not self._begun
+        if kind in (inside.RUNS, inside.FAILED):
+            due = self._begun and not self.pid and not self._released
+            return due and type(value) is (int if kind == inside.RUNS else str) and bool(value)
+        if kind == inside.EXITED:
+            due = bool(self.pid) and not self._exited
+            return due and _is_row(value, (int, type(None)), (int, type(None)))
+        if kind == inside.ALIVE:
+            return (
+                self._begun
+                and isinstance(value, list)
+                and all(_is_row(each, (int,), (str,)) for each in value)
+            )
+        return self._begun
+
     def _frame(self, kind: int, value: "Any") -> None:
         agent = self._agent
-        if kind == inside.READY and self._peer and not self._begun:
+        if kind == inside.READY and self._peer:
             rights = struct.pack("3i", *self._theirs)
             self._peer.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
             self._begun = True
@@ -356,6 +377,11 @@ class Elevated(Command):
 
             alive = leftovers.descendants(os.getpid(), list(self._but()) + [self._sudo])
         agent.perform(agent.core.census(alive, agent.now()))
+
+
+def _is_row(value: "Any", *kinds: "Tuple[type, ...]") -> bool:
+    """Is it a list of values of these types, one each?"""
+    return isinstance(value, list) and len(value) == len(kinds) and all(map(isinstance, value, kinds))
 
 
 def _find(name: str, env: "Dict[str, str]") -> str:

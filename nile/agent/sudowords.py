@@ -18,10 +18,11 @@ MOST_WORDS = 300
 def argv(user: str, run: str, host: str, words: "Sequence[str]") -> "List[str]":
     """The words after a path: by sudo, as that user, these words. They bear the mark of the run.
 
-    By way of env, as workers are started, so that one rule in sudoers does for both.
+    By way of env, as workers are started, so that one rule in sudoers does for both. A password that
+    was given for something else counts for nothing, nor does this one for anything behind it (-k).
     """
     mark = ["NILE_RUN=" + run, "NILE_HOST=" + host]
-    return ["sudo", "-S", "-p", PROMPT, "-u", user, "--", "env"] + mark + list(words)
+    return ["sudo", "-k", "-S", "-p", PROMPT, "-u", user, "--", "env"] + mark + list(words)
 
 
 def environment(env: "Dict[str, str]") -> "Dict[str, str]":

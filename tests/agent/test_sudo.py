@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from nile.agent import wire
+from nile.agent import inside, wire
 from nile.agent.inside import STUB
 from nile.agent.sudowords import PROMPT
 from nile.agent.wire import Frame
@@ -30,10 +31,10 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root becomes anot
 
 USER = "nobody"
 FAKE = """#!/bin/sh
-[ "$1 $2 $3 $4 $5 $6" = "-S -p {prompt} -u {user} --" ] || {{ echo "sudo: called as $*" >&2; exit 1; }}
+[ "$1 $2 $3 $4 $5 $6 $7" = "-k -S -p {prompt} -u {user} --" ] || {{ echo "sudo: called as $*" >&2; exit 1; }}
 [ -e "{place}/tty" ] && {{ sh -c ': </dev/tty' 2>/dev/null || {{
     echo "sudo: sorry, you must have a tty to run sudo" >&2; exit 1; }}; }}
-shift 6
+shift 7
 [ -e "{place}/forbids" ] && {{ echo "Sorry, user ada may not run sudo on here." >&2; exit 1; }}
 if [ -e "{place}/asks" ]; then
     echo x >> "{place}/prompts"
@@ -202,6 +203,50 @@ def test_a_stranger_who_comes_to_the_socket_gets_nothing(parent: Parent, place: 
     tell(parent, b"+right")
     assert parent.result()["rc"] == 0
     assert parent.output() == b"nobody\n"
+
+
+IMPOSTOR = """
+import socket, sys
+c = socket.socket(socket.AF_UNIX)
+c.connect(chr(0) + sys.argv[1])
+f = c.makefile("rb")
+f.read(int(f.readline()))
+c.sendall({said})
+f.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [(inside.READY, None), (inside.RUNS, 77), (inside.EXITED, 5)],
+        [(inside.READY, None), (inside.RUNS, "x")],
+        [(inside.READY, None), (inside.RUNS, 77), (inside.ALIVE, [5])],
+        [(inside.READY, None), (inside.EXITED, [0, None])],
+        [(inside.RUNS, 77)],
+    ],
+)
+def test_whoever_says_nonsense_as_that_user_fails_the_command_alone(
+    parent: Parent, place: Place, said: list[tuple[int, object]]
+) -> None:
+    place.set("asks")
+    parent.start("echo never", **plan())
+    parent.wait(lambda: started(parent, pid=0, asks=True), "it asks")
+    (sudo,) = alive_below(parent)
+    name = Path(f"/proc/{sudo}/cmdline").read_bytes().split(b"\0")[-2]
+    frames = [Frame(kind, body=wire.dumps(body)).encode() for kind, body in said]
+    text = IMPOSTOR.format(said=b"".join(frames))
+    entry = pwd.getpwnam(USER)
+    words = ["setpriv", "--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--clear-groups"]
+    with subprocess.Popen([*words, "/usr/bin/python3", "-c", text, os.fsdecode(name)]):
+        if said[0][0] == inside.READY:
+            result = parent.result()
+            assert result["rc"] is None
+            assert result["error"] or result["signal"]
+        else:
+            tell(parent, b"-no more")
+            assert parent.result()["error"] == "--sudo: no more"
+    assert alive(parent.agent_pid)
 
 
 def test_cancelled_while_it_waits_it_never_runs(parent: Parent, place: Place) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from nile.agent.sudowords import PROMPT, REFUSED, asked_again, environment, locale, reason, wants_terminal
+from nile.agent.sudowords import (
+    PROMPT,
+    REFUSED,
+    argv,
+    asked_again,
+    environment,
+    locale,
+    reason,
+    wants_terminal,
+)
 
 LECTURE = "We trust you have received the usual lecture.\n    #3) With great power comes ...\n"
 WRONG = "1 incorrect password attempt\n"
@@ -73,3 +82,8 @@ def test_it_speaks_english_and_its_command_does_not() -> None:
     login = {"LANG": "de_DE.UTF-8", "LC_ALL": "fr_FR", "LC_TIME": "C", "PATH": "/bin"}
     assert environment(login) == {**login, "LC_ALL": "C", "LANGUAGE": ""}
     assert locale(login) == {"LANG": "de_DE.UTF-8", "LC_ALL": "fr_FR", "LC_TIME": "C"}
+
+
+def test_no_ticket_is_used_and_none_stays() -> None:
+    words = argv("bob", "r1", "h1", ["/py", "-c", "x"])
+    assert words[: words.index("--")] == ["sudo", "-k", "-S", "-p", PROMPT, "-u", "bob"]
