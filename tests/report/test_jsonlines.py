@@ -34,6 +34,8 @@ from nile.events import (
     SwarmState,
     Verdict,
 )
+from nile.options import ExecOptions
+from nile.options import Leftover as LeftoverPolicy
 from nile.report import JsonLines, jsonlines
 from tests.report.schemacheck import violations
 from tests.report.screens import Caught
@@ -49,6 +51,14 @@ class Recorded(dict[tuple[str, str], bytes]):
     def read(self, host: str, stream: str, limit: int) -> tuple[bytes, bool]:
         data = self.get((host, stream), b"")
         return data[:limit], len(data) > limit
+
+
+def test_settings_are_as_published() -> None:
+    """Of a run with a scratch of its own size, and whose leftovers are to stay."""
+    told = ExecOptions("uptime", leftover=LeftoverPolicy.DETACH, scratch_bytes=512 << 20).told()
+    (line,) = rendered(RunStarted("5eed", "uptime", None, ("n1",), (), 0.0, settings=told))
+    assert line["settings"] == {"scratch": 512 << 20, "detach": True}
+    assert violations(line, SCHEMA) == []
 
 
 def rendered(*events: Event) -> list[Line]:
