@@ -101,11 +101,14 @@ quell() {
 
 cut() { case $1 in o) quell "$po";; e) quell "$pe";; esac; echo $1.; }
 
+# Did nobody claim the host since?
+mine() { m=; read -r m <"$d/m"; [ "${m:-$$}" = $$ ]; } 2>/dev/null
+
 # Nobody is there any more. With $f the command goes on to its end. Where none began there is no trace.
 fin() {
     trap "" 0; exec >/dev/null 2>&1; kill $t;
     if [ "$f" ] && [ -e "$d/ran" ]; then exit; fi;
-    stop; quell "$po"; quell "$pe";
+    if mine; then stop; fi; quell "$po"; quell "$pe";
     read -r m <"$d/m";
     if [ "$m" = $$ ]; then if [ -e "$d/ran" ]; then rm -rf "$d"/*; else rm -rf "$d"; fi; fi;
     exit;
@@ -113,9 +116,9 @@ fin() {
 
 # bye KEEP TOLD: see "leave" of nile.agent.core.
 bye() {
-    trap "" 0; kill $t; [ $1 = 1 ] || stop;
+    trap "" 0; kill $t; [ $1 = 1 ] || ! mine || stop;
     quell "$po"; quell "$pe";
-    [ $2 = 1 ] && rm -rf "$d";
+    [ $2 = 1 ] && mine && rm -rf "$d";
     exit;
 } 2>/dev/null
 

@@ -436,6 +436,27 @@ def test_a_link_is_nobodys_claim(tmp_path: Path) -> None:
         leaf.close()
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_one_that_was_succeeded_ends_nothing(told: bool) -> None:
+    run = os.urandom(16).hex()
+    with closing(Leaf(sleepers(run), run=run)) as leaf:
+        leaf.node["again"] = False
+        leaf.until(lambda: len(leaf.alive()) == 4, "it runs")
+        mine = (leaf.directory / "m").read_text()
+        (leaf.directory / "m").write_text("1\n")
+        if told:
+            assert leaf.process.stdin is not None
+            leaf.process.stdin.write(b"bye 0 1\n")
+        else:
+            leaf.hang_up()
+        leaf.process.wait(20)
+        assert mine.split() == [str(leaf.process.pid)]
+        assert len(leaf.alive()) == 4
+        assert (leaf.directory / "m").exists()
+        for pid in leaf.alive():
+            os.kill(int(pid), 9)
+
+
 @pytest.mark.parametrize("word", ["", "it's", "a\nb\n", '$x `y` \\ " !', "ä"])
 def test_a_quoted_word_is_on_one_line_and_the_same(shell: str, word: str) -> None:
     line = leafprogram.quoted(word)
