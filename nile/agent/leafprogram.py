@@ -163,9 +163,10 @@ run() {
 # try PREPARE WORD...: run it, if what is to be prepared can be.
 try() { if m=$( (eval "$1") 2>&1); then run "$@"; else echo "f ${m%%"$n"*}"; fi; }
 
-m=; for q in awk cat dd grep kill mkdir mkfifo od rm sleep; do
+m=; for q in awk cat dd grep kill mkdir mkfifo rm sleep; do
     command -v $q >/dev/null 2>&1 || m="$m $q";
 done;
+case $(printf a | od -An -v -tx1 2>/dev/null) in *61*) ;; *) m="$m od -An -v -tx1";; esac;
 [ -w /dev/shm ] || [ -w /run/user/$u ] || m="$m /dev/shm";
 if [ "$m" ]; then echo "m$m"; else
     read -r q x </proc/uptime;

@@ -457,6 +457,16 @@ def test_one_that_was_succeeded_ends_nothing(told: bool) -> None:
             os.kill(int(pid), 9)
 
 
+def test_an_od_that_cant_do_it_is_none(tmp_path: Path) -> None:
+    od = tmp_path / "od"
+    od.write_text("#!/bin/sh\nexit 1\n")
+    od.chmod(0o755)
+    leaf = Leaf("true", path=f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(HandshakeError, match="what a shell would need: od -An -v -tx1"):
+        leaf.until(lambda: leaf.heard(wire.RESULT), "it says so")
+    leaf.close()
+
+
 @pytest.mark.parametrize("word", ["", "it's", "a\nb\n", '$x `y` \\ " !', "ä"])
 def test_a_quoted_word_is_on_one_line_and_the_same(shell: str, word: str) -> None:
     line = leafprogram.quoted(word)
