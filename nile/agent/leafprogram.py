@@ -65,7 +65,7 @@ _HEX = r"""
 
 # One line a paragraph: what is on several lines here is joined by blanks.
 _FUNCTIONS = r"""
-trap "" PIPE USR1; n=$(printf "\n."); n=${n%.}; u=$(id -u); k=none; d=; t=; po=; pe=; was=
+trap "" PIPE USR1; n=$(printf "\n."); n=${n%.}; u=$(id -u); k=none; d=; t=; po=; pe=; was=; w=
 
 kin() { LC_ALL=C awk -v n=$1 -v j=$2 -v s="$3" 'KIN'; }
 
@@ -146,7 +146,7 @@ claim() {
     else echo "a $r"; fi;
 } 2>/dev/null
 
-put() { (umask 077; printf %b "$1" >>"$d/script"); }
+put() { (umask 077; printf %b "$1" >>"$d/script") || w=1; } 2>/dev/null
 
 # A session of its own, where the host has setsid(1).
 go() { trap - PIPE USR1; command -v setsid >/dev/null 2>&1 && exec setsid "$@"; exec "$@"; }
@@ -161,7 +161,11 @@ run() {
 }
 
 # try PREPARE WORD...: run it, if what is to be prepared can be.
-try() { if m=$( (eval "$1") 2>&1); then run "$@"; else echo "f ${m%%"$n"*}"; fi; }
+try() {
+    if [ "$w" ]; then echo "f --script: $d has no room for it";
+    elif m=$( (eval "$1") 2>&1); then run "$@";
+    else echo "f --cwd, --rlimit: ${m%%"$n"*}"; fi;
+}
 
 m=; for q in awk cat dd grep kill mkdir mkfifo rm sleep; do
     command -v $q >/dev/null 2>&1 || m="$m $q";

@@ -237,7 +237,7 @@ class ShellLeaf:
         self._audit("start")
 
     def _heard_f(self, words: str) -> None:
-        self._perform(self._core.spawn_failed("--cwd, --rlimit: %s" % words))
+        self._perform(self._core.spawn_failed(words))
 
     def _heard_x(self, words: str) -> None:
         stopped = " stopped" * (self._core.state == STOPPING)

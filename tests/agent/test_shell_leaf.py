@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -465,6 +466,19 @@ def test_an_od_that_cant_do_it_is_none(tmp_path: Path) -> None:
     with pytest.raises(HandshakeError, match="what a shell would need: od -An -v -tx1"):
         leaf.until(lambda: leaf.heard(wire.RESULT), "it says so")
     leaf.close()
+
+
+def test_a_script_that_found_no_room_is_not_run(shell: str) -> None:
+    leaf = Leaf("", shell)
+    text = b"#!/bin/sh\necho " + b"x" * 5000 + b"\n"
+    leaf.node["script"] = {"name": "s.sh", "data": zlib.compress(text), "args": []}
+    leaf.node["hold"] = True
+    with closing(leaf):
+        leaf.until(leaf.directory.exists, "it is claimed")
+        (leaf.directory / "script").symlink_to("/dev/full")
+        leaf.say(wire.START, {})
+        assert leaf.result()["error"] == f"--script: {leaf.directory} has no room for it"
+        assert leaf.printed == [b"", b""]
 
 
 @pytest.mark.parametrize("word", ["", "it's", "a\nb\n", '$x `y` \\ " !', "ä"])
