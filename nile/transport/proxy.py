@@ -8,6 +8,7 @@ import shlex
 import signal
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,23 +17,40 @@ from nile.transport.text import printable
 from nile.transport.tokens import expand
 
 MAX_COMPLAINT = 300
+STRICT = (
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "VerifyHostKeyDNS=no",
+    "ControlMaster=no",
+    "ControlPath=none",
+    "LogLevel=ERROR",
+    "GSSAPIDelegateCredentials=no",
+)
+"""What a jump host's ssh is told, whatever ssh_config says."""
 
 
-def jump_command(jump: str, config: Path | None = None) -> str:
+def jump_command(jump: str, config: Path | None = None, *, key_exchange: bool = False) -> str:
     """The ProxyCommand that a ProxyJump stands for, as ssh makes one, but strict and without prompts.
 
-    Tokens in `jump` stay what they are: `jump-%h` stands for a jump host for each host.
+    Each of several hops is a ProxyCommand of the next: `-J` makes one with none
+    of these options. Tokens in `jump` stay what they are: `jump-%h` stands for a
+    jump host for each host. `key_exchange`: ssh knows of one by GSSAPI.
     """
-    *before, last = [hop.strip().removeprefix("ssh://") for hop in jump.split(",")]
-    user, _, place = last.rpartition("@")
+    options = (*STRICT, "GSSAPIKeyExchange=no") if key_exchange else STRICT
+    return _nested([hop.strip().removeprefix("ssh://") for hop in jump.split(",")], options, config, "%")
+
+
+def _nested(hops: Sequence[str], options: Sequence[str], config: Path | None, sign: str) -> str:
+    """The command of the last hop; `sign` is a percent sign for it, doubled by each command around it."""
+    *before, last = hops
+    user, _, place = last.replace("%%", sign * 2).rpartition("@")
     host, port = _host_and_port(place)
-    words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"]
-    words += ["-o", "GSSAPIDelegateCredentials=no"]
-    words += ["-F", str(config).replace("%", "%%")] if config is not None else []
+    words = ["ssh", *(word for option in options for word in ("-o", option))]
+    words += ["-F", str(config).replace("%", sign * 2)] if config is not None else []
     words += ["-l", user] if user else []
     words += ["-p", port] if port else []
-    words += ["-J", ",".join(before)] if before else []
-    return f"{shlex.join(words)} -W '[%h]:%p' -- {shlex.quote(host)}"
+    words += ["-o", f"ProxyCommand={_nested(before, options, config, sign * 2)}"] if before else []
+    return f"{shlex.join(words)} -W '[{sign}h]:{sign}p' -- {shlex.quote(host)}"
 
 
 def _host_and_port(place: str) -> tuple[str, str]:

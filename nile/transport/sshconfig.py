@@ -175,7 +175,10 @@ def asyncssh_options(effective: Effective, defaults: Values, config: Path | None
 def _jump_options(effective: Effective, config: Path | None) -> tuple[str, ...]:
     """A ProxyJump as a command that asks nothing and trusts no unknown host."""
     jump = effective.one("proxyjump")
-    return (f"ProxyCommand={jump_command(jump, config)}",) if jump not in ("", "none") else ()
+    if jump in ("", "none"):
+        return ()
+    named = "gssapikeyexchange" in effective.values  # an ssh without the patch refuses the keyword
+    return (f"ProxyCommand={jump_command(jump, config, key_exchange=named)}",)
 
 
 def openssh_options(

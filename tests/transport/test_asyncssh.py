@@ -189,6 +189,32 @@ def test_through_a_jump_host(sshd: Sshd, user_key: Path, tmp_path: Path) -> None
     run(main())
 
 
+def test_through_two_jump_hosts(sshd: Sshd, user_key: Path, tmp_path: Path) -> None:
+    """Each checks the key of the next; the first one's is the last that is taken away."""
+    known, line = tmp_path / "known_hosts", public_line(sshd.host_key)
+    known.write_text(f"first {line}\nsecond {line}\n")
+    config = tmp_path / "config"
+    config.write_text(
+        f"StrictHostKeyChecking accept-new\nIdentityFile {user_key}\nUserKnownHostsFile {known}\n"
+        f"HostName 127.0.0.1\nPort {sshd.port}\n"
+        "Host first\n  HostKeyAlias first\nHost second\n  HostKeyAlias second\n"
+    )
+    command = f"ProxyCommand={jump_command('first,second', config)}"
+
+    async def main() -> None:
+        login = sshd.login(identities=(public_key(user_key),), root_options=(command,))
+        async with transport_with(user_key) as transport:
+            sink = Sink()
+            await transport.login(login, "echo over", sink)
+            await sink.wait_closed()
+            assert bytes(sink.out) == b"over\n"
+        known.write_text(f"second {line}\n")
+        await failure(login, user_key)
+        assert known.read_text() == f"second {line}\n", "nothing was taken"
+
+    run(main())
+
+
 def test_a_proxy_command_that_fails_is_quoted(sshd: Sshd, user_key: Path) -> None:
     async def main() -> None:
         command = "ProxyCommand=echo 'no way \033[2J to %h' >&2; exit 1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import getpass
+import shlex
 import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from nile.transport import hashednames
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import KeyRing
 from nile.transport.openssh_client import OpensshTransport
+from nile.transport.proxy import jump_command
 from nile.transport.remedies import remedy_for
 from nile.transport.resolve import resolve_logins
 from nile.transport.sshconfig import relay_options
@@ -369,10 +371,51 @@ def test_jumps_become_a_proxy_command(tmp_path: Path, key: Path) -> None:
     by_ssh = [option for option in config.one(asked).root_options if "Proxy" in option]
     assert by_ssh == [command]  # what ssh would make of it itself may ask things
     assert command.startswith("ProxyCommand=ssh ")
-    assert "StrictHostKeyChecking=yes" in command
     assert f"-F {config.path}" in command
-    assert command.endswith("-l me -p 2222 -J first -W '[%h]:%p' -- last")
+    assert "-l me -p 2222 " in command
+    assert command.endswith("-W '[%h]:%p' -- last")
     assert not any("Proxy" in option for option in config.one(spec(identity=(str(key),))).relay_options)
+
+
+def hops(command: str) -> list[dict[str, list[str]]]:
+    """What ssh makes of the login to each hop of a ProxyCommand, the last hop first."""
+    words = shlex.split(expand(command.removeprefix("ProxyCommand="), {"h": "n1", "p": "22", "r": "me"}))
+    assert words[0] == "ssh"
+    assert "-J" not in words, "ssh would make a command without these options"
+    asked = subprocess.run(["ssh", "-G", *words[1:]], capture_output=True, text=True, check=True)
+    said: dict[str, list[str]] = {}
+    for line in asked.stdout.splitlines():
+        keyword, _, value = line.partition(" ")
+        said.setdefault(keyword, []).append(value)
+    said["-W"] = [words[words.index("-W") + 1]]
+    inner = [word for word in words if word.startswith("ProxyCommand=")]
+    return [said, *(hops(inner[0]) if inner else [])]
+
+
+def test_every_hop_is_strict_without_a_prompt_and_given_no_ticket(tmp_path: Path) -> None:
+    (tmp_path / "100%").mkdir()
+    says = "StrictHostKeyChecking accept-new\nVerifyHostKeyDNS yes\nControlMaster auto\nControlPath /x\n"
+    says += "GSSAPIDelegateCredentials yes\n"
+    config = Config(tmp_path / "100%", f"Host a b c\n{says}Host *\n  ProxyJump a,me@b:2222,c\n")
+    command = next(
+        option for option in config.one(spec(client=SshClient.OPENSSH)).root_options if "Proxy" in option
+    )
+    last, middle, first = hops(command)
+    assert [hop["host"] for hop in (last, middle, first)] == [["c"], ["b"], ["a"]]
+    assert (middle["user"], middle["port"]) == (["me"], ["2222"])
+    assert (last["-W"], middle["-W"], first["-W"]) == (["[n1]:22"], ["[n1]:22"], ["[n1]:22"])
+    for hop in (last, middle, first):
+        assert hop["batchmode"] == ["yes"]
+        assert hop["stricthostkeychecking"] == ["true"]
+        assert hop["verifyhostkeydns"] == ["false"]
+        assert hop["controlmaster"] == ["false"]
+        assert "controlpath" not in hop
+        assert hop["gssapidelegatecredentials"] == ["no"]
+
+
+def test_a_key_exchange_by_gssapi_is_off_at_jump_hosts_where_ssh_knows_it() -> None:
+    assert jump_command("a,b", key_exchange=True).count("GSSAPIKeyExchange=no") == 2
+    assert "GSSAPIKeyExchange" not in jump_command("a,b")
 
 
 def test_each_host_may_have_a_jump_host_of_its_own(tmp_path: Path, key: Path) -> None:
