@@ -25,6 +25,7 @@ from nile.transport.text import printable
 FIXED = (
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
+    "VerifyHostKeyDNS=no",
     "ForwardAgent=no",
     "ForwardX11=no",
     "ClearAllForwardings=yes",

@@ -447,6 +447,13 @@ class TestTickets:
         said = ssh_g(config.path, "n1", *argv[argv.index("-o") : argv.index("--")])
         assert said["gssapidelegatecredentials"] == ["yes" if delegate else "no"]
 
+    def test_ssh_trusts_no_key_for_what_dns_says(self, tmp_path: Path) -> None:
+        config = Config(tmp_path, "VerifyHostKeyDNS yes\n")
+        login = config.one(spec(client=SshClient.OPENSSH))
+        argv = OpensshTransport(config.path).argv(login, "true", "/dev/null")
+        said = ssh_g(config.path, "n1", *argv[argv.index("-o") : argv.index("--")])
+        assert said["verifyhostkeydns"] == ["false"]
+
     def test_what_cannot_delegate_says_so(self, tmp_path: Path, key: Path) -> None:
         config = Config(tmp_path, "")
         with pytest.raises(SshConfigError, match="asyncssh client can't delegate"):
