@@ -31,6 +31,7 @@ from nile.transport.remedies import remedy_for
 from nile.transport.resolve import resolve_logins
 from nile.transport.root import RootTransport
 from nile.transport.signing import SigningAuthority
+from nile.transport.sshconfig import check_relayed_delegation
 
 MakeJob = Callable[[Neighbours, Tree], Job]
 
@@ -63,6 +64,9 @@ def prepare(
     Resolves every login (ssh configuration, host keys, identities); raises the
     UsageErrors of that before any host is touched. Lines for the user go to `notices`.
     """
+    for node in plan.nodes if take_over is None else ():
+        if node.parent != ROOT_ID:
+            check_relayed_delegation(plan.specs[node.host])
     ring = KeyRing(ask)
     logins = resolve_logins(list(plan.specs.values()), ring, notices=notices)
     if take_over is not None and not any(login.known_hosts for login in logins.values()):

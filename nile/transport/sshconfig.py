@@ -96,6 +96,16 @@ def _check_delegation(spec: HostSpec, effective: Effective) -> None:
         )
 
 
+def check_relayed_delegation(spec: HostSpec) -> None:
+    """A relay that logs in to this host can give it the ticket (`ticket_options`); raises SshConfigError."""
+    if spec.ssh.delegate and not _on(spec.ssh.options.get("GSSAPIAuthentication", "")):
+        raise SshConfigError(
+            "a relay logs in to it, and not by GSSAPI: what ssh_config says of that is of the root only",
+            where=f"ssh delegate of {spec.name}",
+            remedy="Switch it on in the route file: `ssh: {options: {GSSAPIAuthentication: yes}}`.",
+        )
+
+
 def _on(value: str) -> bool:
     return value.lower() in ("yes", "true")
 

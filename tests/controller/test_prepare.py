@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from nile.agent.handshake import Bundle
 from nile.bootstrap import bundle, kept
 from nile.controller import prepare
-from nile.options import ExecOptions
+from nile.errors import SshConfigError
+from nile.options import ExecOptions, SshClient, SshOptions
 from tests.controller.test_signatures import login
 from tests.simulation.trees import tree
 
@@ -43,3 +45,25 @@ def test_the_agent_is_packed_before_the_run_begins(tmp_path: Path, monkeypatch: 
     assert options.cascade.shell_code is not None
     assert (options.carrier_code(), options.cascade.shell_code()) == ({"carrier": b""}, {"shell": b""})
     assert len(made) == 3, "none of it in the loop"
+
+
+@pytest.mark.parametrize(("parents", "where"), [([0, 1], "ssh delegate of h0002"), ([0, 0], None)])
+def test_a_ticket_for_a_host_below_a_relay_that_would_give_none(
+    parents: list[int], where: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where GSSAPI is on in ssh_config only, which counts for logins of the root alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ssh, plan = SshOptions(client=SshClient.OPENSSH, delegate=True), tree(parents)
+    plan = replace(plan, specs={name: replace(spec, ssh=ssh) for name, spec in plan.specs.items()})
+    logins = {name: login(name) for name in plan.specs}
+    module = importlib.import_module("nile.controller.prepare")
+    monkeypatch.setattr(module, "resolve_logins", lambda *_, **__: logins)
+    if where is None:
+        prepare("run", plan, list(logins), ExecOptions("hostname"), lambda _: None, None)._loop.close()
+        return
+    with pytest.raises(SshConfigError, match="a relay logs in to it") as caught:
+        prepare("run", plan, list(logins), ExecOptions("hostname"), lambda _: None, None)
+    assert caught.value.where == where
+    on = replace(ssh, options={"GSSAPIAuthentication": "yes"})
+    plan = replace(plan, specs={name: replace(spec, ssh=on) for name, spec in plan.specs.items()})
+    prepare("run", plan, list(logins), ExecOptions("hostname"), lambda _: None, None)._loop.close()
