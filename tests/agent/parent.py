@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,12 @@ from tests.support.plans import make_plan
 
 DEADLINE_S = 20.0
 MEMORY = Path("/dev/shm")
-PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"))
+BY_AGE = sorted(
+    Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"),
+    key=lambda path: [int(each) for each in path.parents[1].name.split(".")],
+) or [Path(sys.executable)]
+"""Of pyenv, the oldest first; where there are none, the one that runs the tests."""
+PYTHONS = sorted(BY_AGE)
 
 
 def wait_until(condition: Callable[[], object], what: str = "it", deadline_s: float = DEADLINE_S) -> None:

@@ -110,7 +110,8 @@ def kill_both(parent: Parent) -> None:
 
 
 def python(version: str) -> Path:
-    return next(path for path in PYTHONS if path.parents[1].name.startswith(version + "."))
+    found = [path for path in PYTHONS if path.parents[1].name.startswith(version + ".")]
+    return found[0] if found else pytest.skip(f"no Python {version} here")
 
 
 class TestHandOver:

@@ -18,8 +18,8 @@ from nile.agent import wire
 from nile.agent.stopping import KILLED, SURVIVED
 from nile.agent.wire import Frame
 from tests.agent.parent import (
+    BY_AGE,
     MEMORY,
-    PYTHONS,
     Parent,
     alive,
     claims_of,
@@ -30,9 +30,6 @@ from tests.agent.parent import (
 from tests.support.plans import make_plan
 
 DAEMON = "setsid sh -c 'setsid sleep 600 </dev/null >/dev/null 2>&1 &' </dev/null >/dev/null 2>&1"
-
-
-BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
 
 
 @pytest.fixture(params=[BY_AGE[0], BY_AGE[-1]], ids=["oldest", "newest"])

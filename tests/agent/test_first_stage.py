@@ -78,7 +78,7 @@ def test_a_python_that_cannot_start_falls_through(broken: str, tmp_path: Path) -
     shims = tmp_path / "shims"
     shims.mkdir()
     program(shims, "python3", f"#!/bin/sh\n{broken}\n")
-    newer = next(python for python in PYTHONS if version(python).startswith("3.9"))
+    newer = next((python for python in PYTHONS if version(python).startswith("3.9")), PYTHONS[-1])
     (shims / "python3.9").symlink_to(newer)
     environment["PATH"] = f"{shims}:/bin"
     with Parent(environment) as parent:

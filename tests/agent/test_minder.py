@@ -16,9 +16,8 @@ import pytest
 
 from nile.agent import minder, wire
 from nile.cascade.tasks import EXEC
-from tests.agent.parent import MEMORY, PYTHONS, Parent, host_environment
+from tests.agent.parent import BY_AGE, MEMORY, Parent, host_environment
 
-BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
 MIB = 1 << 20
 
 

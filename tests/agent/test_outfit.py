@@ -12,9 +12,7 @@ from nile.agent import forked, outfit, wire
 from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit
-from tests.agent.parent import PYTHONS, Parent, host_environment
-
-BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
+from tests.agent.parent import BY_AGE, Parent, host_environment
 
 
 @pytest.fixture(params=[BY_AGE[0], BY_AGE[-1]], ids=["oldest", "newest"])

@@ -18,9 +18,8 @@ from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit, Sandbox, Script
-from tests.agent.parent import MEMORY, PYTHONS, Parent, alive, host_environment, marked, wait_until
+from tests.agent.parent import BY_AGE, MEMORY, Parent, alive, host_environment, marked, wait_until
 
-BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
 NOBODY = 65534
 NO_SPACES = (
     "unshare", "--user", "--map-root-user", "--", "sh", "-c",

@@ -16,9 +16,8 @@ from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import FIRST, outfit_body
 from nile.cascade.tasks import EXEC, script_body
 from nile.options import Outfit, Script
-from tests.agent.parent import PYTHONS, Parent, alive, host_environment, wait_until
+from tests.agent.parent import BY_AGE, Parent, alive, host_environment, wait_until
 
-BY_AGE = sorted(PYTHONS, key=lambda path: [int(each) for each in path.parents[1].name.split(".")])
 ARGS = ("", "two  words", "*", "$HOME", "'\"\\", "-n", "caf\udce9", "line\nend")
 PYTHON = b"""#!/usr/bin/env python3
 import os, sys

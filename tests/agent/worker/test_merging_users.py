@@ -22,7 +22,7 @@ from nile.agent.worker.merging import Merge
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.trees import Source
 from nile.bootstrap.program import MODULES, _stripped
-from tests.agent.parent import PYTHONS
+from tests.agent.parent import BY_AGE
 from tests.agent.worker.conftest import NOBODY, as_nobody
 from tests.agent.worker.copying import NAME
 from tests.agent.worker.merging import bare, bring, download, here, merged
@@ -148,13 +148,7 @@ assert done.taken > 5, done
 """
 
 
-def version(python: Path) -> tuple[int, ...]:
-    return tuple(map(int, python.parts[-3].split(".")))
-
-
-@pytest.mark.parametrize(
-    "python", sorted(PYTHONS, key=version)[:: len(PYTHONS) - 1], ids=lambda path: path.parts[-3]
-)
+@pytest.mark.parametrize("python", [BY_AGE[0], BY_AGE[-1]], ids=["oldest", "newest"])
 def test_on_the_oldest_python_and_on_the_latest(tmp_path: Path, python: Path) -> None:
     make_all_kinds(tmp_path / "src")
     source = read(f"{tmp_path}/src/")
