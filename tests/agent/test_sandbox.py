@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import shutil
 import signal
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,26 +33,50 @@ PIDNS, STRICT = Outfit(sandbox=Sandbox.PIDNS), Outfit(sandbox=Sandbox.STRICT)
 DAEMON = "setsid setsid sleep 600 </dev/null >/dev/null 2>&1 &"
 
 
-def prepared(tmp_path: Path, python: Path | None, user: int) -> Parent:
-    """An agent of that user, in a home of its own."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.chown(home, user, user)
-    for each in (tmp_path, *tmp_path.parents):
-        if each.stat().st_uid == os.getuid() and each != Path("/"):
-            each.chmod(each.stat().st_mode | 0o011)
-    become = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "/bin/sh", "-c")
-    return Parent(host_environment(home, python), become if user else ("/bin/sh", "-c"))
+ROOT = os.getuid() == 0
+only_root = pytest.mark.skipif(not ROOT, reason="only root is root")
 
 
-# Whoever isn't root can't look into its home, where the other Pythons are.
+def become(user: int) -> tuple[str, ...]:
+    """Words before a command that run it as that user."""
+    switch = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups")
+    return switch if user != os.getuid() else ()
+
+
+@functools.cache
+def spaces_can_be_had(user: int) -> bool:
+    """May that user make a user namespace, and others in it? Some systems let nobody but root do so."""
+    words = (*become(user), "unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "true")
+    return subprocess.run(words, capture_output=True, check=False, cwd="/").returncode == 0
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Whoever isn't root gets into it, too: it lies below no directory of root's own."""
+    with tempfile.TemporaryDirectory(prefix="nile-test-") as name:
+        yield Path(name)
+
+
 @pytest.fixture(
-    params=[(0, BY_AGE[0]), (0, BY_AGE[-1]), (NOBODY, None)], ids=["root-oldest", "root-newest", "nobody"]
+    params=[
+        pytest.param((0, BY_AGE[0]), marks=only_root),
+        pytest.param((0, BY_AGE[-1]), marks=only_root),
+        # Whoever isn't root can't look into its home, where the other Pythons are.
+        (NOBODY if ROOT else os.getuid(), None),
+    ],
+    ids=["root-oldest", "root-newest", "nobody"],
 )
-def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parent]:
+def parent(request: pytest.FixtureRequest, home: Path) -> Iterator[Parent]:
     user, python = request.param
-    with prepared(tmp_path, python, user) as ready:
+    if ROOT:
+        shutil.chown(home, user, user)
+    with Parent(host_environment(home, python), (*become(user), "/bin/sh", "-c")) as ready:
         ready.wait_for(wire.HELLO)
+        if not spaces_can_be_had(user):
+            refused = run(ready, "echo never", PIDNS)
+            assert refused["error"].startswith("--sandbox pidns can't be had here (")
+            assert (refused["rc"], ready.output()) == (None, b"")
+            pytest.skip("no user namespaces here: it said so")
         yield ready
 
 
@@ -121,10 +148,10 @@ class TestPidns:
         wait_until(lambda: not marked(mark), "the end of all that it started")
 
     def test_agent_and_warden_killed_before_there_is_a_sandbox(
-        self, parent: Parent, mark: str, tmp_path: Path
+        self, parent: Parent, mark: str, home: Path
     ) -> None:
         """The kernel knows of nothing yet that it could end."""
-        go = tmp_path / "home" / "go"
+        go = home / "go"
         code = command_code(outfit=True, sandbox=True)
         wait = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
         slow = {**code, "nile.agent.spaces": wait.encode() + code["nile.agent.spaces"]}
@@ -203,8 +230,8 @@ HELD = ["as before", "ok", "more", "NoNewPrivs:\t1"]
 
 
 class TestStrict:
-    def test_it_writes_to_its_scratch_alone(self, parent: Parent, tmp_path: Path) -> None:
-        assert writes(parent, tmp_path / "home") == [*HELD, "strict/namespaces"]
+    def test_it_writes_to_its_scratch_alone(self, parent: Parent, home: Path) -> None:
+        assert writes(parent, home) == [*HELD, "strict/namespaces"]
 
     def test_a_scratch_that_is_full_is_full(self, parent: Parent) -> None:
         run(
@@ -222,6 +249,8 @@ class TestStrict:
 
 @pytest.fixture
 def without_spaces(tmp_path: Path) -> Iterator[Parent]:
+    if not spaces_can_be_had(os.getuid()):
+        pytest.skip("no user namespaces here: none can be made in which there are none")
     with Parent(host_environment(tmp_path, BY_AGE[0]), NO_SPACES) as ready:
         ready.wait_for(wire.HELLO)
         yield ready
@@ -244,6 +273,8 @@ def test_no_pid_namespace_can_be_had(without_spaces: Parent) -> None:
 def test_bubblewrap_where_the_kernel_cant_make_all_mounts_read_only(tmp_path: Path) -> None:
     """Before Linux 5.12; the real one."""
     assert shutil.which("bwrap"), "install bubblewrap, which the tests want"
+    if not spaces_can_be_had(os.getuid()):
+        pytest.skip("no user namespaces here: bubblewrap needs one")
     code = command_code(outfit=True, sandbox=True)
     old = code["nile.agent.spaces"].replace(b"442", b"1442")
     assert old != code["nile.agent.spaces"]
