@@ -26,7 +26,7 @@ class Guarded:
     def __init__(self, top: int) -> None:
         self._top = b"/proc/%d/fd/%d" % (os.getpid(), top)
         self._directories = Directories(top, opens=False)
-        self._ours: "Dict[bytes, bool]" = {b"": True}
+        self._ours: "Dict[bytes, bool]" = {b"": _is_closed(os.fstat(top))}
         self._fds: "List[int]" = []
 
     def name(self, path: bytes) -> bytes:
@@ -35,7 +35,7 @@ class Guarded:
         if self._is_ours(above):
             return b"%b/%b" % (self._top, path)
         if len(self._fds) >= MOST_OPEN:
-            where = os.fsdecode(above)
+            where = os.fsdecode(above) or "."
             raise CantError(
                 "copy", "others may change '%s', and more than %d files are so" % (where, MOST_OPEN)
             )
@@ -50,7 +50,7 @@ class Guarded:
         if path not in self._ours:
             above = self._is_ours(path.rpartition(b"/")[0])
             seen = self._directories.within(path, os.fstat)
-            self._ours[path] = above and seen.st_uid in (0, os.geteuid()) and not seen.st_mode & 0o022
+            self._ours[path] = above and _is_closed(seen)
         return self._ours[path]
 
     def close(self) -> None:
@@ -58,3 +58,8 @@ class Guarded:
         self._directories.close()
         while self._fds:
             os.close(self._fds.pop())
+
+
+def _is_closed(seen: os.stat_result) -> bool:
+    """May nobody but us, or root, change what is in this directory? Being sticky doesn't do: files have owners."""
+    return seen.st_uid in (0, os.geteuid()) and not seen.st_mode & 0o022

@@ -181,3 +181,21 @@ def test_one_whose_copy_differs_says_so_and_changes_nothing(swarm: Private, how:
     assert (last["code"], "isn't as the source" in last["reason"]) == ("differs", True)
     assert not any("port" in each for each in swarm.said[11])
     assert (big.read_bytes() if big.exists() else None) == before
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o1777, 0), (0o1770, 0), (0o755, NOBODY)])
+def test_not_even_right_below_the_top(tmp_path: Path, mode: int, owner: int) -> None:
+    """In a sticky directory a file is its owner's to replace."""
+    top = tmp_path / "top"
+    top.mkdir()
+    top.chmod(mode)
+    os.chown(top, owner, owner)
+    file = top / "file"
+    file.write_text("content")
+    with guarded(top) as it:
+        name = it.name(b"file")
+        file.unlink()
+        file.symlink_to("/etc/shadow")
+        assert Path(os.fsdecode(name)).read_text() == "content"
+        with pytest.raises(OSError, match="symbolic links"):
+            it.name(b"file")
