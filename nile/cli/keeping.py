@@ -81,12 +81,13 @@ def sweep(state: Path) -> None:
 
     for directory in state.glob(f"{PREFIX}*"):
         try:
-            process = (directory / PROCESS).read_text()
-            old = time.time() - directory.stat().st_mtime > WEEK_S
+            if time.time() - directory.stat().st_mtime <= WEEK_S:
+                process = (directory / PROCESS).read_text()
+                if is_alive(process) or is_elsewhere(process):
+                    continue
         except OSError:
             continue  # it is just being made, or removed
-        if old or not (is_alive(process) or is_elsewhere(process)):
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def keep_to_cap(screen: Screen, given: dict[str, Any], run_id: str) -> None:

@@ -70,6 +70,15 @@ def test_what_a_killed_run_left_that_was_to_leave_nothing(state: Path, runs: lis
         assert not alive.exists(), "a run that is recorded removes it, too"
 
 
+def test_what_was_killed_before_it_said_whose_it_is_goes_after_a_week(state: Path, runs: list[str]) -> None:
+    old, new = state.parent / "unkept-old", state.parent / "unkept-new"
+    old.mkdir()
+    new.mkdir()
+    os.utime(old, (time.time() - 8 * 86400,) * 2)
+    prune("--keep", "9")
+    assert (old.exists(), new.exists()) == (False, True), "one may just be being made"
+
+
 def test_by_size(state: Path, runs: list[str]) -> None:
     result = prune("--max-size", "1M")
     assert result.stdout.startswith("removed 2 runs, ")

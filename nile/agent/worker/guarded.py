@@ -61,5 +61,5 @@ class Guarded:
 
 
 def _is_closed(seen: os.stat_result) -> bool:
-    """May nobody but us, or root, change what is in this directory? Being sticky doesn't do: files have owners."""
+    """May nobody but us, or root, replace what is in this directory? In a sticky one its owner may."""
     return seen.st_uid in (0, os.geteuid()) and not seen.st_mode & 0o022
