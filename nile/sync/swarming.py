@@ -90,8 +90,8 @@ class Swarm:
         self._admission = Admission(means.options, means.bulk)
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
-        self._parting: list[Target] = []
-        """Whose peers have ended, and who wait for the seed to go: then all is known that was sent."""
+        self._parting: Target | None = None
+        """The last one whose peer has ended: it waits for the seed, until all is known that was sent."""
         self.left: list[Target] = []
         """Whom it served no more as it came to nothing: they are to be served otherwise."""
         self._unsigned = 0
@@ -340,10 +340,11 @@ class Swarm:
         self._all.remove(peer)
         self._limiting.drop(peer.id)
         self.following.out(peer.id)
-        if peer.target is not None and self._ending and peer.complete:
-            self._parting.append(peer.target)
-        elif peer.target is not None:
-            self._serves_no_more(peer.target)
+        target: Target | None = peer.target
+        if self._ending and peer.complete and target is not None and target.step is not Step.OVER:
+            self._parting, target = target, self._parting
+        if target is not None:
+            self._serves_no_more(target)
         yield from self._tracking.out(peer)
 
     def _serves_no_more(self, target: Target) -> None:
@@ -431,8 +432,8 @@ class Swarm:
 
     def _say_how_it_was(self) -> Errands:
         self.active = False
-        while self._parting:
-            self._serves_no_more(self._parting.pop())
+        if self._parting is not None:
+            self._serves_no_more(self._parting)
         self._making.chunks.clear()
         yield from self._tracking.end()
         self.sent.update(self._tally.sent)
