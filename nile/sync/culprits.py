@@ -28,7 +28,7 @@ class Culprits:
         self._following = following
         self._remarks = remarks
         self._addresses = Addresses(means, self._known)
-        self._by: defaultdict[bytes, list[int]] = defaultdict(list)
+        self._by: defaultdict[bytes, dict[int, None]] = defaultdict(dict)
         """Who has banned the one at an address."""
         self._said: Counter[int] = Counter()
         self._at: defaultdict[bytes, list[int]] = defaultdict(list)
@@ -40,7 +40,7 @@ class Culprits:
         if by in self._by.get(where, ()) or self._said[by] >= MOST_BY_ONE:
             return
         self._said[by] += 1
-        self._by[where].append(by)
+        self._by[where][by] = None
         if not self._addresses.names:
             yield from self._addresses.begin()
         self._name(where)
@@ -61,7 +61,7 @@ class Culprits:
         if len(at) == 1:
             self._following.is_banned(at[0], len(by))
         name = self._hosts.name(at[0]) if len(at) == 1 else f"somebody at {ipaddress.ip_address(where)}"
-        self._remarks.banned(name, [self._hosts.name(each) for each in by])
+        self._remarks.banned(name, lambda: [self._hosts.name(each) for each in by])
 
 
 def _plain(address: bytes) -> bytes:

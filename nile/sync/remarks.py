@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nile.cascade import Publish
 from nile.events import Notice
 from nile.sync.asking import Errands
@@ -15,7 +17,7 @@ class Remarks:
         self._left_out: list[tuple[str, str]] = []
         self._unchecked: dict[str, str] = {}
         self._no_seeders: list[tuple[str, str]] = []
-        self._culprits: dict[str, list[str]] = {}
+        self._culprits: dict[str, Callable[[], list[str]]] = {}
 
     def left_out(self, name: str, reason: str) -> None:
         """It gets nothing more by the swarm."""
@@ -29,8 +31,8 @@ class Remarks:
         """It can't tell who signed what comes; it may say so any number of times."""
         self._unchecked.setdefault(name, reason)
 
-    def banned(self, name: str, by: list[str]) -> None:
-        """It sent damaged pieces, as these say: all that have said so until now."""
+    def banned(self, name: str, by: Callable[[], list[str]]) -> None:
+        """It sent damaged pieces, as these say: all that will have said so by then."""
         self._culprits[name] = by
 
     def forget_banned(self) -> None:
@@ -46,7 +48,7 @@ class Remarks:
         if self._no_seeders:
             yield Publish(Notice(not_seeding(self._no_seeders)))
         if self._culprits:
-            yield Publish(Notice(damaged(self._culprits)))
+            yield Publish(Notice(damaged({name: by() for name, by in self._culprits.items()})))
         self._culprits.clear()
         self._no_seeders.clear()
         self._unchecked.clear()

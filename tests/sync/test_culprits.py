@@ -48,6 +48,26 @@ def test_it_is_named_and_so_is_who_banned_it() -> None:
     assert len(it.when("addresses")) == 1
 
 
+def test_names_of_those_who_banned_it_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many say so, one after the other: each time anew would be quadratic."""
+    it = banned()
+    named: list[int] = []
+    culprits, name = it.sync._swarm._culprits, it.sync._swarm._culprits._hosts.name
+
+    def noted(node_id: int) -> str:
+        named.append(node_id)
+        return name(node_id)
+
+    monkeypatch.setattr(culprits._hosts, "name", noted)
+    for by in (1, 2, 4, 5):
+        for _ in culprits.banned(by, "10.0.0.3"):
+            pass
+    assert not set(named) & {1, 2, 4, 5}
+    for _ in it.sync._swarm._remarks.say():
+        pass
+    assert sorted(set(named) - {3}) == [1, 2, 4, 5]
+
+
 def test_over_ipv6_it_is_the_same_one() -> None:
     it = banned((1, "::ffff:10.0.0.3"), (2, "10.0.0.3"))
     assert f"{CAME}h0003, banned by h[0001-0002] (2)" in ended(it)
