@@ -26,7 +26,6 @@ class Banned:
         self.alarmed = False
         """Was there a damaged piece?"""
         self._known: "Set[str]" = set()
-        self._banned: "Set[str]" = set()  # by libtorrent, for whatever reason
         self._pardoned: "Dict[str, int]" = {}  # how often
         self._senders: "Dict[int, Dict[int, str]]" = {}  # by piece and block
 
@@ -39,8 +38,6 @@ class Banned:
         if what == "hash_failed":
             self.alarmed = True
             guilty = self._alone(alert.piece_index, sizes)
-        elif what == "peer_ban":
-            self._banned.add(str(alert.endpoint[0]))
         elif what == "block_finished":
             self._senders.setdefault(alert.piece_index, {})[alert.block_index] = str(alert.endpoint[0])
         elif what == "piece_finished":
@@ -61,13 +58,6 @@ class Banned:
             return False
         self._pardoned[address] = times + 1
         return True
-
-    def last(self) -> str:
-        """In the end, where it is known of nobody for sure: who was banned, if that is one alone; else ""."""
-        if self._known or len(self._banned) != 1:
-            return ""
-        self._known |= self._banned
-        return next(iter(self._banned))
 
     def _alone(self, piece: int, sizes: "Any") -> str:
         """Who sent all blocks of it; "" where several did, or it isn't known of all."""

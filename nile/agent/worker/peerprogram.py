@@ -108,7 +108,6 @@ class Peer:
                     return
                 for message in messages.unpack(said, data):
                     if message["do"] == "stop":
-                        self._accuse(self._banned.last())
                         self._report()
                         self._take_leave()
                         return
@@ -257,7 +256,6 @@ class Peer:
                 self._handle.flush_cache()
             elif what == "cache_flushed" and self._flushing and not (self._complete or self._failed):
                 self._complete = True
-                self._accuse(self._banned.last())
                 self._report()
                 say({"complete": True})
             elif what in ("file_error", "torrent_error"):

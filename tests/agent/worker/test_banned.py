@@ -67,12 +67,12 @@ def test_whose_blocks_were_others_once_it_came_right() -> None:
     ) == ["a"]
 
 
-@pytest.mark.parametrize(("banned", "guilty"), [("", ""), ("a", "a"), ("ab", "")])
-def test_in_the_end_who_alone_was_banned(banned: str, guilty: str) -> None:
+@pytest.mark.parametrize("banned", ["a", "ab"])
+def test_who_is_only_banned_is_never_told_not_even_in_the_end(banned: str) -> None:
+    """Where the culprit is another one it is as likely the seed, which shared pieces with that one."""
     it = Banned()
     assert heard(*(("peer_ban", Alert(each)) for each in banned), it=it) == []
-    assert it.last() == guilty
-    assert it.last() == ""
+    assert not hasattr(it, "last")
 
 
 def test_who_may_be_innocent_is_pardoned_a_few_times_and_who_is_guilty_never() -> None:
@@ -82,10 +82,8 @@ def test_who_may_be_innocent_is_pardoned_a_few_times_and_who_is_guilty_never() -
     assert not it.pardoned("a")
 
 
-def test_and_nobody_where_it_is_known_whose_fault_it_was() -> None:
-    it = Banned()
-    assert heard(("peer_ban", Alert("b")), *sent("a", "a", "a"), FAILED, it=it) == ["a"]
-    assert it.last() == ""
+def test_nor_where_it_is_known_whose_fault_it_was() -> None:
+    assert heard(("peer_ban", Alert("b")), *sent("a", "a", "a"), FAILED) == ["a"]
 
 
 def test_no_more_than_so_many_are_told() -> None:
