@@ -74,6 +74,7 @@ class ShellLeaf:
         self._down: "List[wire.Frame]" = []
         self._lines = bytearray()
         self._up: "List[wire.Frame]" = []
+        self._asked = False  # for a word, that takes up what is to be said
         self._bulk_up = 0  # bulk bytes that went up, ever
         self._bulk_taken = 0
         self._streams = {name: Stream() for name in STREAMS}
@@ -101,7 +102,7 @@ class ShellLeaf:
             if line:
                 self._line(line)
         self._pass_on()
-        up, self._up = self._up, []
+        up, self._up, self._asked = self._up, [], False
         self.granted += 1  # whoever compares has what is to be said flushed
         return up
 
@@ -137,7 +138,8 @@ class ShellLeaf:
         for frame in down:
             self._frame(frame)
         self._pass_on()
-        if self._up:
+        if self._up and not self._asked:  # whoever pulls goes on until there is nothing
+            self._asked = True
             self._tell("echo p")
         data = bytes(self._lines)
         del self._lines[:]

@@ -517,3 +517,17 @@ def test_what_its_parent_slept_through_is_no_silence_of_the_host() -> None:
     leaf.pull(21.0)  # a heartbeat is passed on before the tick that is due
     leaf.tick(21.0)
     assert 21.0 - leaf.last_in <= LATE_S
+
+
+def test_it_is_asked_for_one_word_however_often_is_pulled() -> None:
+    leaf = link()
+    leaf.receive(b"\n" + NONCE.encode() + b" sh\nh 1 0 86400.5 24 root\n", 0.0)
+    node = {"id": 7, "epoch": 1, "host": "h7", "again": False, "asked": True, "hold": True}
+    shared = {"run": "r", "lease": 5.0, "grace": 1.0, "orphan": "adopt", "window": 9}
+    leaf._shared, leaf._entry = shared, node
+    leaf.send(Frame(wire.PLAN, 0, 1, (), wire.dumps({"shared": shared, "node": node})))
+    leaf.pull(0.0)
+    leaf.receive(b"a none /dev/shm/r\n", 0.0)
+    leaf.send(Frame(wire.CANCEL, 0, 1, (), wire.dumps({"grace": 1.0})))
+    assert [leaf.pull(0.0) for _ in range(3)] == [b"echo p\n", b"", b""]
+    assert [frame.type for frame in leaf.receive(b"p\n", 0.0)] == [wire.RESULT]
