@@ -201,10 +201,10 @@ def test_its_time_begins_with_the_command_and_not_with_the_question() -> None:
     run.asks(1)
     run.pass_time(600.0)
     run.types(RIGHT)
+    run.pass_time(3.0)
     run.ran(1)
-    run.pass_time(2.0)
     (waiting,) = [each for each in run.cascade.outstanding() if each.host == "h0001"]
-    assert (waiting.waits, waiting.since_s) == (Waits.COMMAND, 600.0)
+    assert (waiting.waits, waiting.since_s) == (Waits.COMMAND, 603.0)
 
 
 def test_who_waits_for_it_isnt_late_however_long_the_user_takes() -> None:
