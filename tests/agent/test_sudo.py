@@ -30,6 +30,8 @@ from tests.agent.parent import MEMORY, Parent, alive, host_environment, parent_o
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
 
 USER = "nobody"
+LEAVES = "setsid sleep 600 >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do sleep 0.01; done"
+"""Once it is what it is to be."""
 FAKE = """#!/bin/sh
 [ "$1 $2 $3 $4 $5 $6 $7" = "-k -S -p {prompt} -u {user} --" ] || {{ echo "sudo: called as $*" >&2; exit 1; }}
 [ -e "{place}/tty" ] && {{ sh -c ': </dev/tty' 2>/dev/null || {{
@@ -288,12 +290,12 @@ def test_a_time_out_ends_what_daemonised(parent: Parent) -> None:
 
 
 def test_what_it_leaves_is_named_and_stays_or_goes(parent: Parent) -> None:
-    result = parent.run("setsid sleep 600 >/dev/null 2>&1 & exit 3", **plan())
+    result = parent.run(f"{LEAVES}; exit 3", **plan())
     assert [(name, state) for _, name, state in result["left"]] == [("sleep", 1)]
 
 
 def test_after_a_success_it_stays(parent: Parent) -> None:
-    result = parent.run("setsid sleep 600 >/dev/null 2>&1 & sleep 0.2", **plan())
+    result = parent.run(LEAVES, **plan())
     ((pid, name, state),) = result["left"]
     assert (name, state) == ("sleep", 0)
     parent.end()
