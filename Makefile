@@ -165,24 +165,34 @@ check: test-needs
 	fi
 	# Tests on hosts mostly wait. The others compute meanwhile, and what they say comes afterwards.
 	# With job control, as without it they would ignore Ctrl-C, and so would all that they start.
-	said=$$(mktemp)
-	set -m
-	nice -n 5 "$${tests[@]}" --timeout 300 -m 'not cluster' >"$$said" 2>&1 </dev/null &
-	set +m
-	computing=$$! failed=
-	trap 'kill -- -$$computing 2>/dev/null || true; rm -f "$$said"' EXIT
-	rm -rf .pytest_cache/hosts
+	rm -rf .pytest_cache/hosts .pytest_cache/others
+	others=(-o cache_dir=.pytest_cache/others --timeout 300 -m 'not cluster')
 	# Only files that say so can have tests on hosts: to look through all takes as long as a few of them.
 	hosts=($$(grep -rlw cluster tests --include='test_*.py') -o cache_dir=.pytest_cache/hosts -m 'cluster and not alone')
-	"$${tests[@]}" "$${hosts[@]}" || failed=$$?
-	$(BIN)/python -m pytest tests/cluster -m alone || failed=2
-	wait $$computing || failed=2
+	said=$$(mktemp)
+	set -m
+	nice -n 5 "$${tests[@]}" "$${others[@]}" >"$$said" 2>&1 </dev/null &
+	set +m
+	computing=$$! failed= of_hosts=0 of_others=0
+	trap 'kill -- -$$computing 2>/dev/null || true; rm -f "$$said"' EXIT
+	"$${tests[@]}" "$${hosts[@]}" || of_hosts=$$?
+	$(BIN)/python -m pytest tests/cluster -m alone || failed=1
+	wait $$computing || of_others=$$?
 	cat "$$said"
-	# Up to three that failed beside others get one more try, each with the machine to itself, and are named by it.
-	if [ "$$failed" = 1 ] && [ "$$(grep -c ': true' .pytest_cache/hosts/v/cache/lastfailed)" -le 3 ]; then
-		echo "Once more, with nothing beside it: what failed on hosts"
-		if $(BIN)/python -m pytest "$${hosts[@]}" --last-failed --verbose; then failed=; fi
-	fi
+	# Up to five that failed beside others get one more try, with the machine to themselves, and are named by it.
+	once_more() {
+		local lane=$$1 code=$$2
+		shift 2
+		if [ "$$code" = 0 ]; then return; fi
+		if [ "$$code" != 1 ] || [ "$$(grep -c ': true' .pytest_cache/$$lane/v/cache/lastfailed)" -gt 5 ]; then
+			failed=1
+			return
+		fi
+		echo "Once more, with nothing beside it: what failed of $$lane"
+		$(BIN)/python -m pytest "$$@" --last-failed --verbose || failed=1
+	}
+	once_more hosts $$of_hosts "$${hosts[@]}"
+	once_more others $$of_others "$${others[@]}"
 	if [ -n "$$failed" ]; then
 		echo "Not all tests passed: see above" >&2
 		exit 1
