@@ -8,8 +8,8 @@ so that `import nile` costs the command line nothing.
 TYPE_CHECKING = False  # to have that of typing, typing would be loaded
 if TYPE_CHECKING:
     from nile import errors, events
-    from nile.api import Run, RunEvent, Script, run
-    from nile.errors import NileError
+    from nile.api import AskPassword, Run, RunEvent, Script, run
+    from nile.errors import NileError, UsageError
     from nile.events import (
         Code,
         HostOutput,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RunStarted,
         Verdict,
     )
+    from nile.options import OnOrphan, Sandbox
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ API_VERSION = 1
 
 __all__ = [
     "API_VERSION",
+    "AskPassword",
     "Code",
     "HostOutput",
     "HostResult",
@@ -38,11 +40,14 @@ __all__ = [
     "Leftover",
     "NileError",
     "Notice",
+    "OnOrphan",
     "Run",
     "RunEnded",
     "RunEvent",
     "RunStarted",
+    "Sandbox",
     "Script",
+    "UsageError",
     "Verdict",
     "__version__",
     "errors",
@@ -51,11 +56,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AskPassword": "nile.api",
     "Run": "nile.api",
     "RunEvent": "nile.api",
+    "OnOrphan": "nile.options",
+    "Sandbox": "nile.options",
     "Script": "nile.options",
     "run": "nile.api",
     "NileError": "nile.errors",
+    "UsageError": "nile.errors",
 }
 
 

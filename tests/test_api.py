@@ -147,6 +147,7 @@ def test_scripts_and_what_each_host_runs(nile: Nile, tmp_path: Path) -> None:
         ({"per_host": {"default": "a"}}, "hosts", "no hosts given"),
         ({"command": "x" * (1 << 17)}, "command", "longer than hosts can take"),
         ({"command": "true", "scratch_bytes": 1}, "scratch_bytes", "no scratch can have 1 bytes"),
+        ({"command": "date +%F", "subst": True}, "subst", "%F stands for nothing"),
     ],
 )
 def test_what_can_not_be_run_is_said_by_the_first_step(
@@ -373,10 +374,92 @@ def test_a_run_is_begun_once() -> None:
             next(iter(run))
 
 
-@pytest.mark.parametrize("words", [{"leftover": "x"}, {"on_orphan": "x"}])
-def test_words_that_it_doesnt_take(words: dict[str, Any]) -> None:
-    with pytest.raises(api.NileError, match="'x'"):
+SECRET = "hush-0815"
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "says"),
+    [
+        ({"leftover": "x"}, "leftover", "'x' is none of its words"),
+        ({"on_orphan": "x"}, "on_orphan", "'x' is none of its words"),
+        ({"sandbox": "x"}, "sandbox", "'x' is none of its words"),
+        ({"sudo": "a b"}, "sudo", "'a b' is no user name"),
+        ({"env": {"A B": SECRET}}, "env['A B']", "that is no name of a variable"),
+        ({"env": {"NILE_HOST": SECRET}}, "env['NILE_HOST']", "Nile sets those itself"),
+        ({"env": {"A": SECRET + "\0"}}, "env['A']", "no value can have a NUL in it"),
+        ({"env": {"A": SECRET * 20000}}, "env['A']", "longer than hosts can take"),
+        ({"rlimits": {"procs": 1}}, "rlimits['procs']", "there is no limit 'procs'"),
+        ({"rlimits": {"mem": 1024}}, "rlimits['mem']", "no program could start with 1024"),
+        ({"rlimits": {"cpu": 0}}, "rlimits['cpu']", "no whole number of seconds"),
+        ({"cwd": ""}, "cwd", "no directory is named"),
+        ({"fanout": 0}, "fanout", "no number of hosts is 0"),
+        ({"batch": 0}, "batch", "no number of hosts is 0"),
+        ({"canary": -1}, "canary", "no number of hosts is -1"),
+        ({"max_failures": -1}, "max_failures", "no number of hosts is -1"),
+        ({"timeout_s": 0}, "timeout_s", "nobody can wait for 0 s"),
+        ({"wait_back_s": -1.0}, "wait_back_s", "nobody can wait for -1.0 s"),
+        ({"sudo": True, "sandbox": "strict"}, "sandbox", "can't go together"),
+        ({"leftover": "detach", "sandbox": "pidns"}, "leftover", "can't go together"),
+        ({"idempotent": True, "disruptive": True}, "idempotent", "can't go together"),
+    ],
+)
+def test_words_that_it_doesnt_take(words: dict[str, Any], where: str, says: str) -> None:
+    with pytest.raises(api.UsageError) as caught:
         api.run("n1", "true", **words)
+    assert says in str(caught.value)
+    assert (caught.value.where, bool(caught.value.remedy)) == (where, True)
+    assert SECRET not in str(caught.value)
+
+
+def test_what_cuts_hosts_off_is_not_killed_for_it() -> None:
+    """As with `nile exec --disruptive`."""
+    options = api.run("n1", "reboot", wait_back_s=60.0)._options
+    assert (options.disruptive, options.wait_back_s, options.on_orphan) == (True, 60.0, "finish")
+    assert api.run("n1", "reboot", disruptive=True, on_orphan="kill")._options.on_orphan == "kill"
+    assert api.run("n1", "true")._options.on_orphan == "adopt"
+
+
+@pytest.mark.lab
+def test_what_a_command_is_given(nile: Nile) -> None:
+    """On real hosts, and no value of a variable is in the store."""
+    told = run_script(
+        nile,
+        """
+        import json
+
+        def outcome(command, **how):
+            out, ends = {}, {}
+            for event in nile.run("h[001-003]", command, routes=ROUTES, **how):
+                match event:
+                    case nile.HostOutput(host, "stdout", _, data):
+                        out[host] = out.get(host, "") + data.decode()
+                    case nile.HostResult(host, verdict):
+                        ends[host] = verdict
+            return [out, ends]
+
+        line = 'pwd; echo "${#A} ${LC_ALL-none} %h"; ulimit -n'
+        how = dict(env={"A": "hush-0815"}, clean_env=True, cwd="/usr", rlimits={"nofile": 77}, subst=True)
+        given = outcome(line, **how)
+        pidns = outcome("echo $$", sandbox=nile.Sandbox.PIDNS)
+        second = '[ "$NILE_HOST" != h002 ]'
+        print(json.dumps([
+            given, pidns[0], outcome(second, canary=2)[1], outcome(second, canary=1, batch=1)[1],
+            sorted(outcome("false", fanout=1, max_failures=0)[1].values()),
+        ]))
+        """,
+    )
+    given, pidns, canaries, waves, failures = told
+    assert given == [
+        {host: f"/usr\n{len(SECRET)} none {host}\n77\n" for host in HOSTS},
+        dict.fromkeys(HOSTS, "ok"),
+    ]
+    assert all(int(pid) < 10 for pid in pidns.values()), pidns
+    assert canaries == {"h001": "ok", "h002": "failed", "h003": "cancelled"}
+    assert waves == {"h001": "ok", "h002": "failed", "h003": "ok"}
+    assert failures == ["cancelled", "cancelled", "failed"]
+    kept = [path for path in nile.state.rglob("*") if path.is_file()]
+    assert "runs.db" in {path.name for path in kept}
+    assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
 
 
 @pytest.mark.lab

@@ -18,29 +18,24 @@ leave hosts to their leases). Nothing here asks, prints, or touches signals.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 
+from nile.api.fitting import check_together, count, one_of, outfit, scratch, seconds
 from nile.api.handing import RunEvent
 from nile.api.request import Request, What
-from nile.api.runs import Run
-from nile.errors import UsageError
+from nile.api.runs import AskPassword, Run
 from nile.options import (
     DEFAULT_SCRATCH,
-    LEAST_SCRATCH,
-    MOST_SCRATCH,
     ExecOptions,
     Leftover,
     OnOrphan,
+    Sandbox,
     Script,
     SshOptions,
     Task,
 )
 
-__all__ = ["Run", "RunEvent", "Script", "run"]
-
-E = TypeVar("E", bound=StrEnum)
+__all__ = ["AskPassword", "Run", "RunEvent", "Script", "run"]
 
 
 def run(
@@ -58,11 +53,25 @@ def run(
     ssh_options: Sequence[str] = (),
     connect_timeout_s: float | None = None,
     timeout_s: float | None = None,
+    env: Mapping[str, str] | None = None,
+    clean_env: bool = False,
+    cwd: str | None = None,
+    rlimits: Mapping[str, int] | None = None,
+    subst: bool = False,
+    sudo: bool | str = False,
+    sudo_password: str | AskPassword | None = None,
+    sandbox: Sandbox | str | None = None,
     fanout: int | None = None,
+    batch: int | None = None,
+    canary: int | None = None,
+    max_failures: int | None = None,
+    fail_fast: bool = False,
     grace_s: float = 5.0,
     leftover: Leftover | str = Leftover.KEEP,
-    on_orphan: OnOrphan | str = OnOrphan.ADOPT,
+    on_orphan: OnOrphan | str | None = None,
     idempotent: bool = False,
+    disruptive: bool = False,
+    wait_back_s: float | None = None,
     scratch_bytes: int = DEFAULT_SCRATCH,
     store: bool = True,
 ) -> Run:
@@ -75,10 +84,24 @@ def run(
 
     `routes` is a route file; None means the one that `nile exec` would find. `ssh_options` are
     "Keyword=value" as in ssh_config(5). Times are in seconds; a `timeout_s` of None is the route file's.
-    A command that puts more than `scratch_bytes` into its $NILE_SCRATCH is ended.
-    With `store` False nothing is recorded. Whatever is wrong with these is raised by the first step of the
-    iteration.
+
+    `env` goes over the login's variables; `clean_env` leaves few of these. `cwd` is a directory of the hosts,
+    seen from the login's. `rlimits` has "cpu" in seconds, "mem" (address space) in bytes, "nofile" in files.
+    With `subst`, %h and the like in what runs stand for the host. A command that puts more than
+    `scratch_bytes` into its $NILE_SCRATCH is ended.
+
+    `sudo` is True for root, or a user. Where a host's sudo wants a password, `sudo_password` is that, or is
+    called with the host's name: once in a run, in the thread that iterates (with `async for` in one of the
+    run's own). None, or "", is no password. The text stays in this process and goes to such hosts alone.
+
+    `fanout`, `batch`, `canary` (that many first, then the others if all are ok), `max_failures` (no further
+    host starts once more than that aren't ok) and `fail_fast` hold a run back as those of `nile exec`.
+    `on_orphan` is adopt; with `disruptive` or `wait_back_s` finish.
+
+    With `store` False nothing is recorded. What isn't a word or number that an argument takes is raised here,
+    whatever else is wrong with them by the first step of the iteration: as `nile.UsageError`.
     """
+    disruptive = disruptive or wait_back_s is not None
     request = Request(
         _texts(hosts),
         What(
@@ -92,35 +115,29 @@ def run(
         tuple(map(str, inventories)),
         SshOptions(user=user, port=port),
         tuple(ssh_options),
-        connect_timeout_s,
-        timeout_s,
+        seconds(connect_timeout_s, "connect_timeout_s"),
+        seconds(timeout_s, "timeout_s"),
         store,
     )
     options = ExecOptions(
         command="",
-        fanout=fanout,
-        leftover=_one_of(Leftover, leftover, "leftover"),
+        outfit=outfit(env or {}, cwd, rlimits or {}, sudo, sandbox, clean_env=clean_env, subst=subst),
+        fanout=count(fanout, "fanout"),
+        leftover=one_of(Leftover, leftover, "leftover"),
         grace_s=grace_s,
-        on_orphan=_one_of(OnOrphan, on_orphan, "on_orphan"),
+        on_orphan=one_of(OnOrphan, on_orphan or ("finish" if disruptive else "adopt"), "on_orphan"),
         idempotent=idempotent,
-        scratch_bytes=_scratch(scratch_bytes),
+        disruptive=disruptive,
+        wait_back_s=seconds(wait_back_s, "wait_back_s"),
+        batch=count(batch, "batch"),
+        canary=count(canary, "canary"),
+        yes=True,  # nobody is asked
+        max_failures=count(max_failures, "max_failures", least=0),
+        fail_fast=fail_fast,
+        scratch_bytes=scratch(scratch_bytes),
     )
-    return Run(request, options)
-
-
-def _one_of(kind: type[E], word: str, where: str) -> E:
-    try:
-        return kind(word)
-    except ValueError:
-        remedy = f"write one of {', '.join(kind)}"
-        raise UsageError(f"{word!r} is none of its words", where=where, remedy=remedy) from None
-
-
-def _scratch(size: int) -> int:
-    if not LEAST_SCRATCH <= size <= MOST_SCRATCH:
-        remedy = f"give {LEAST_SCRATCH} bytes or more"
-        raise UsageError(f"no scratch can have {size} bytes", where="scratch_bytes", remedy=remedy)
-    return size
+    check_together(options)
+    return Run(request, options, sudo_password)
 
 
 def _texts(hosts: str | Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nile.topology.model import Plan
     from nile.topology.routes import Routes
 
+TOO_LONG = "the command is longer than hosts can take (128 KiB)"
+AS_SCRIPT = "send it as a script: script=Script.of(name, text)"
 Own = Callable[[Sequence[str]], dict[str, Task]]
 """What each of these hosts runs; raises UsageError where that isn't said."""
 
@@ -84,7 +86,25 @@ def planned(request: Request, options: ExecOptions) -> tuple[Plan, tuple[str, ..
         found = replace(found, timeouts=replace(found.timeouts, command_s=request.timeout_s))
     if own is not None:
         options = replace(options, **ExecOptions.by_host(own(hosts)))
+    _check(found, hosts, options)
     return found, hosts, options
+
+
+def _check(found: Plan, hosts: tuple[str, ...], options: ExecOptions) -> None:
+    """Raise UsageError where these hosts can't run it so."""
+    from nile.cascade.caution import canaries
+    from nile.cascade.orders import FIRST
+    from nile.topology.outfits import check_words
+
+    check_words(options, found, "subst")
+    if options.canary is not None and not canaries(found, hosts, options):
+        remedy = "leave it out: what hangs below a host goes before that host anyway"
+        why = "the command may cut hosts off, and each of these leads to others: none can go first"
+        raise UsageError(why, where="canary", remedy=remedy)
+    lines = {options.command, *options.per_host.values()} if options.disruptive else ()
+    for line in lines:
+        if len(FIRST) + len(line.encode(errors="surrogateescape")) >= LONGEST_LINE:
+            raise UsageError(TOO_LONG, where="command", remedy=AS_SCRIPT)
 
 
 def check_task(task: Task, where: str) -> None:
@@ -99,8 +119,7 @@ def check_task(task: Task, where: str) -> None:
     if "\0" in task:
         raise UsageError("no command can have a NUL in it", where=where, remedy="take it out")
     if len(task.encode(errors="surrogateescape")) >= LONGEST_LINE:
-        remedy = "send it as a script: script=Script.of(name, text)"
-        raise UsageError("the command is longer than hosts can take (128 KiB)", where=where, remedy=remedy)
+        raise UsageError(TOO_LONG, where=where, remedy=AS_SCRIPT)
 
 
 def _read(path: str, args: tuple[str, ...]) -> Script:

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
 from nile.api.handing import Here, RunEvent, underway
 from nile.api.request import Request, planned
 from nile.errors import StoreError, UsageError
-from nile.events import Notice, RunStarted
+from nile.events import Notice, RunStarted, SecretAsked
 from nile.options import ExecOptions, Pacing
 
 if TYPE_CHECKING:
     from nile.controller import Engine
 
+AskPassword = Callable[[str], str | None]
+"""Told the host that asks first; None where there is no password."""
+
 
 class Run:
     """One run; iterate over it once. `id` names it to `nile show`, `nile ctl` and `nile stop`."""
 
-    def __init__(self, request: Request, options: ExecOptions) -> None:
+    def __init__(
+        self, request: Request, options: ExecOptions, sudo_password: str | AskPassword | None = None
+    ) -> None:
         """Made by `nile.run`."""
         from nile.controller import new_run_id
 
         self.id = new_run_id()
         self._request = request
         self._options = options
+        self._sudo_password = sudo_password
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._cancelled_s: float | None = None
@@ -82,12 +88,21 @@ class Run:
             if cancelled_s is not None:
                 engine.interrupt(cancelled_s)
             for event in engine.events(None, self._options.grace_s):
+                if isinstance(event, SecretAsked):
+                    engine.password(*self._password(event.host))
                 if isinstance(event, RunEvent):
                     yield event
                 if isinstance(event, RunStarted):
                     yield from map(Notice, notices)
         if self._request.store:
             _keep_cap(self.id)
+
+    def _password(self, host: str) -> tuple[str | None, str]:
+        """What is given to this host's sudo; None, and why."""
+        given = self._sudo_password
+        if given is None:
+            return None, "the program has none (sudo_password)"
+        return (given if isinstance(given, str) else given(host)) or None, ""
 
     def _prepared(self, stack: ExitStack, notices: list[str]) -> Engine:
         """The engine, and around it what records the run and answers for it; raises UsageError."""

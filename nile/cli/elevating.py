@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from nile.errors import UsageError
+from nile.topology.outfits import ROOT, check_user
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-ROOT = "root"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,100}")
 NO_PASSWORD = "On the hosts by sudo, as root: it must ask for no password."
 WITH_PASSWORD = (
     "On the hosts by sudo, as root. Where it asks for a password you are asked, once; one host gets it "
@@ -37,6 +34,6 @@ def sudo_user(given: Mapping[str, Any]) -> str | None:
 
 
 def _user(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
-    if name is not None and not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no user name", where="--sudo-user", remedy="give the name of a user")
+    if name is not None:
+        check_user(name, "--sudo-user")
     return name

@@ -12,7 +12,7 @@ from nile.cli.caution import begin, cautious_options, exec_values
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
 from nile.cli.completing import run_ids
 from nile.cli.elevating import WITH_PASSWORD, sudo_options, sudo_user
-from nile.cli.outfitting import check_substitution, outfit, outfit_options, redacted, scratch_bytes
+from nile.cli.outfitting import outfit, outfit_options, redacted, scratch_bytes
 from nile.cli.showing import check_showing, showing_options
 from nile.errors import UsageError
 
@@ -230,12 +230,9 @@ def _check_length(line: str, given: dict[str, Any]) -> None:
 
 
 def _check_words(chosen: Selection, options: ExecOptions) -> None:
-    if options.outfit.subst:
-        for script in options.all_scripts():
-            check_substitution(script.args, chosen.plan, plain=False)
-        own = {line for host, line in options.per_host.items() if host not in options.scripts}
-        alone = {options.command} if not (options.per_host or options.outfit.script) else set()
-        check_substitution(own | alone, chosen.plan)
+    from nile.topology.outfits import check_words
+
+    check_words(options, chosen.plan, "--subst")
 
 
 def _leftover(given: dict[str, Any]) -> Leftover:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from nile.cli.elevating import sudo_user
 from nile.errors import UsageError
-from nile.options import LEAST_SCRATCH, LONGEST_LINE, MOST_SCRATCH, Outfit, Sandbox
+from nile.options import LEAST_SCRATCH, MOST_SCRATCH, Outfit, Sandbox
+from nile.topology.outfits import check_limit, check_value, check_variable
 from nile.topology.refusal import Refusal
 
-if TYPE_CHECKING:
-    from nile.topology.model import Plan
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-LETTERS = {"h": "host", "g": "its smallest group", "u": "user there", "r": "rank", "s": "stage", "%": "%"}
-"""What may stand behind a % with --subst (see nile.agent.outfit)."""
-_PLAIN = re.compile(r"[\w.+@:,/-]+", re.ASCII)
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_FEWEST_FILES = 16
-_LEAST_BYTES = 4 << 20
-_MOST = 1 << 62
 
 _OPTIONS = (
     click.option(
@@ -100,19 +89,13 @@ def variables(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         where = f"--env {name}"
-        if not _NAME.fullmatch(name):
-            remedy = "letters, digits and _, as in --env MODE=fast"
-            raise UsageError("that is no name of a variable", where=where, remedy=remedy)
-        if name.startswith("NILE_"):
-            raise UsageError("Nile sets those itself", where=where, remedy="choose another name")
+        check_variable(name, where)
         if not equals:
             if name not in os.environ:
                 remedy = f"write --env {name}=VALUE, or export it here"
                 raise UsageError("there is no such variable here", where=where, remedy=remedy)
             value = os.environ[name]
-        if len(os.fsencode(f"{name}={value}")) >= LONGEST_LINE:
-            remedy = "send it by --stdin"
-            raise UsageError("the value is longer than hosts can take (128 KiB)", where=where, remedy=remedy)
+        check_value(name, value, where)
         found[name] = value
     return found
 
@@ -140,11 +123,9 @@ def _rlimits(texts: Iterable[str]) -> dict[str, int]:
     for item in ",".join(texts).split(",") if texts else ():
         name, _, value = item.partition("=")
         where = f"--rlimit {item}"
-        if name not in _LIMITS:
-            remedy = f"there are {', '.join(_LIMITS)}, as in cpu=30s,mem=2G,nofile=1024"
-            raise UsageError(f"there is no limit '{name}'", where=where, remedy=remedy)
         try:
-            found[name] = _LIMITS[name](value)
+            found[name] = _amount_of(name, value)
+            check_limit(name, found[name], value)
         except Refusal as refusal:
             raise refusal.usage_error(where) from refusal
     return found
@@ -165,59 +146,14 @@ def scratch_bytes(text: str) -> int:
     return value
 
 
-def _cpu(text: str) -> int:
+def _amount_of(name: str, text: str) -> int:
+    """The number that it comes to, 0 where it is none; raises Refusal."""
+    from nile.topology.amounts import amount
     from nile.topology.durations import seconds
 
-    value = seconds(f"{text}s" if text.isdigit() else text)
-    if value != int(value):
-        raise Refusal(f"'{text}' is no whole number of seconds", "write 1s or more, as in cpu=30s")
-    return int(value)
-
-
-def _mem(text: str) -> int:
-    from nile.topology.amounts import amount
-
-    value = amount(text)
-    if not _LEAST_BYTES <= value < _MOST:
-        raise Refusal(f"no program could start with {text}", "write 4M or more")
-    return value
-
-
-def _nofile(text: str) -> int:
-    if text.isascii() and text.isdigit() and _FEWEST_FILES <= int(text) < _MOST:
-        return int(text)
-    raise Refusal(f"'{text}' is no number from {_FEWEST_FILES} on", "write one, as in nofile=1024")
-
-
-_LIMITS: Mapping[str, Callable[[str], int]] = {"cpu": _cpu, "mem": _mem, "nofile": _nofile}
-
-
-def check_substitution(lines: Iterable[str], plan: Plan, *, plain: bool = True) -> None:
-    """Every % means something, and (`plain`) nothing that stands for it could be read as more by a shell."""
-    used = {letter for line in lines for letter in _letters(line)}
-    for node in plan.asked() if plain else ():
-        names = {"h": node.host, "g": " ".join(plan.specs[node.host].groups[:1])}
-        for letter, name in names.items():
-            if letter in used and not _PLAIN.fullmatch(name):
-                why = "a shell could read more than a name in it" if name else "there is none"
-                variable = "$NILE_HOST" if letter == "h" else "$NILE_GROUP"
-                raise UsageError(
-                    f"%{letter} of {node.host} can't stand in a line, '{name}': {why}",
-                    where="--subst",
-                    remedy=f'write "{variable}" in its place',
-                )
-
-
-def _letters(line: str) -> Iterable[str]:
-    rest = line
-    while "%" in rest:
-        rest = rest.partition("%")[2]
-        letter, rest = rest[:1], rest[1:]
-        if letter not in LETTERS or not letter:
-            known = ", ".join(f"%{one} ({what})" for one, what in LETTERS.items())
-            raise UsageError(
-                f"%{letter} stands for nothing",
-                where="--subst",
-                remedy=f"there are {known}; write %% for a %",
-            )
-        yield letter
+    if name == "cpu":
+        value = seconds(f"{text}s" if text.isdigit() else text)
+        return int(value) if value == int(value) else 0
+    if name == "mem":
+        return amount(text)
+    return int(text) if text.isascii() and text.isdigit() else 0

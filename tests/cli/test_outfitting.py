@@ -10,13 +10,14 @@ import pytest
 
 from nile.cli.attach import with_variables
 from nile.cli.exec_cmd import command, options
-from nile.cli.outfitting import check_substitution, redacted, variables
+from nile.cli.outfitting import redacted, variables
 from nile.cli.show import outfit_words
 from nile.errors import UsageError
 from nile.lab import Lab
 from nile.options import ExecOptions, Leftover, Limits, Outfit, Sandbox, Timeouts
 from nile.store import Handover
 from nile.topology.model import HostSpec, Plan, PlanNode
+from nile.topology.outfits import check_substitution
 from tests.cluster.running import Nile
 
 SECRET = "hush-0815"

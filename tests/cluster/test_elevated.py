@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,3 +194,38 @@ def test_another_root_asks_for_the_password_again(nile: Nile, terminal: Terminal
         "h003": "root\n",
         "h005": "root\n",
     }
+
+
+def test_a_program_gives_it_by_the_api(nile: Nile) -> None:
+    """Its function is called once, with the host that asked first; without one these hosts say so."""
+    script = f"""
+import json, sys
+import nile
+
+def outcome(password):
+    ends = {{}}
+    for event in nile.run("{ALL}", "id -un", routes="{nile.routes}", sudo=True, sudo_password=password):
+        if isinstance(event, nile.HostResult):
+            ends[event.host] = [event.verdict, event.reason]
+    return ends
+
+asked, typed = [], sys.stdin.read()
+print(json.dumps([outcome(lambda host: asked.append(host) or typed), outcome(typed), outcome(None), asked]))
+"""
+    argv = [*nile.lab.root_argv([sys.executable]), "-c", script]
+    run = subprocess.run(
+        argv, input=PASSWORD.encode(), capture_output=True, env=nile.environment(), check=False
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    called, given, without, asked = json.loads(run.stdout)
+    assert {verdict for verdict, _ in [*called.values(), *given.values()]} == {"ok"}
+    assert len(called) == len(given) == 5
+    assert len(asked) == 1
+    assert asked[0] in ASKING
+    assert {host for host, (verdict, _) in without.items() if verdict == "ok"} == {"h001", "h002"}
+    assert {without[host][1] for host in ASKING} == {
+        "sudo asks for a password, and none was given: the program has none (sudo_password)"
+    }
+    assert not [
+        path for path in nile.state.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()
+    ]
