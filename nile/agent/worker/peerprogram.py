@@ -368,8 +368,9 @@ def main() -> None:
     if found is None:
         say({"lacks": lacking.facts()})
         found = _carried()
-    Peer(found).run()
-    os._exit(0)  # nobody waits for connections to be closed in order
+    peer = Peer(found)  # by its name it is kept: with it goes the session, which closes all in order
+    peer.run()
+    os._exit(0)
 
 
 def _installed() -> "Any":
