@@ -14,10 +14,12 @@ in one piece, as several processes write them:
     p                        nothing but that it lives
 
 Once the shell reads the end, or no heartbeat came for a lease, it ends the command and itself. Below it
-are one process that counts seconds, which does the same if the shell was killed, and two that read what
-the command writes. Processes of the command are known by a mark in their environment, by their session,
-or as descendants of such. Files are in a directory of a memory file system, which is its claim as well
-(see `nile.agent.claims`).
+are one process that counts seconds, which does the same if the shell was killed, one that says every second
+that it lives, and two that read what the command writes. Whoever of them says something may have to wait
+for ever, where nobody hears it any more: the one that counts says nothing, and finds the others by their
+pids in a file. Processes of the command are known by a mark in their environment, by their session, or as
+descendants of such. Files are in a directory of a memory file system, which is its claim as well (see
+`nile.agent.claims`).
 """
 
 TYPE_CHECKING = False
@@ -65,14 +67,21 @@ _HEX = r"""
 
 # One line a paragraph: what is on several lines here is joined by blanks.
 _FUNCTIONS = r"""
-trap "" PIPE USR1; n=$(printf "\n."); n=${n%.}; u=$(id -u); k=none; d=; t=; po=; pe=; was=; w=
+trap "" PIPE USR1; n=$(printf "\n."); n=${n%.}; u=$(id -u); k=none; d=; t=; po=; pe=; ru=; pi=; was=; w=;
+g0=; printf "a\0b" | grep -qF b 2>/dev/null && g0=1
 
 kin() { LC_ALL=C awk -v n=$1 -v j=$2 -v s="$3" 'KIN'; }
+
+# Who bears the mark. The grep of busybox reads no further than a zero byte.
+marked() {
+    if [ "$g0" ]; then grep -lsF "MARK=$k" /proc/[0-9]*/environ;
+    else for q in /proc/[0-9]*/environ; do case $(cat $q) in *"MARK=$k"*) echo $q;; esac; done; fi;
+} 2>/dev/null
 
 # all [MOST]: the command's processes, one a line; or named, at most so many, on one.
 all() {
     j=0; [ -r "$d/j" ] && read -r j <"$d/j";
-    { grep -lsF "MARK=$k" /proc/[0-9]*/environ; cat /proc/[0-9]*/stat; } 2>/dev/null | kin ${1:-0} $j "$was";
+    { marked; cat /proc/[0-9]*/stat; } 2>/dev/null | kin ${1:-0} $j "$was";
 }
 
 # Whoever was seen is known from then on, when its parent is gone as well.
@@ -94,21 +103,38 @@ pump() {
     echo $1.; cat >/dev/null;
 }
 
-# quell PUMP: end it with what runs below it, for somebody may hold the other end for long.
-quell() {
-    [ "$1" ] && for q in $(cat /proc/[0-9]*/stat | kin 0 0 "$1"); do kill -9 $q; done;
+# last LETTER: have what is written by now end with a word of ours; what comes behind it is somebody else's.
+last() {
+    if [ -p "$d/$1" ]; then printf %s "$0 $1" 1<>"$d/$1" & echo $! >>"$d/p"; fi;
 } 2>/dev/null
 
-cut() { case $1 in o) quell "$po";; e) quell "$pe";; esac; echo $1.; }
+# ours PID...: those that are this shell's own yet, and no others that got their numbers.
+ours() { for q; do case $(cat /proc/$q/cmdline) in *"$0") echo $q;; esac; done; } 2>/dev/null
+
+# quell PID...: end these with what runs below them, for somebody may hold the other end for long.
+quell() {
+    q=$(echo $(ours "$@"));
+    [ "$q" ] && for q in $(cat /proc/[0-9]*/stat | kin 0 0 "$q"); do kill -9 $q; done;
+} 2>/dev/null
+
+# All that passes something on.
+hush() { quell $po $pe $pi $(cat "$d/p"); } 2>/dev/null
+
+cut() { case $1 in o) quell $po;; e) quell $pe;; esac; echo $1.; }
 
 # Did nobody claim the host since?
 mine() { m=; read -r m <"$d/m"; [ "${m:-$$}" = $$ ]; } 2>/dev/null
 
-# Nobody is there any more. With $f the command goes on to its end. Where none began there is no trace.
+# Nobody is there any more, and whoever passed something on may wait for ever: what the command writes until
+# it has ended is for nobody. With $f it goes on to its end. Where none began there is no trace.
 fin() {
     trap "" 0; exec >/dev/null 2>&1; kill $t;
     if [ "$f" ] && [ -e "$d/ran" ]; then exit; fi;
-    if mine; then stop; fi; quell "$po"; quell "$pe";
+    if mine; then
+        { cat <&3 & x=$!; cat <&4 & y=$!; hush; } 3<>"$d/o" 4<>"$d/e";
+        stop; kill -9 $x $y;
+    fi;
+    hush; [ "$ru" ] || read -r ru <"$d/r"; kill -9 $(ours $ru);
     read -r m <"$d/m";
     if [ "$m" = $$ ]; then if [ -e "$d/ran" ]; then rm -rf "$d"/*; else rm -rf "$d"; fi; fi;
     exit;
@@ -116,17 +142,19 @@ fin() {
 
 # bye KEEP TOLD: see "leave" of nile.agent.core.
 bye() {
-    trap "" 0; kill $t; [ $1 = 1 ] || ! mine || stop;
-    quell "$po"; quell "$pe";
+    trap "" 0; kill $t $pi; [ $1 = 1 ] || ! mine || stop;
+    hush; kill -9 $(ours $ru);
     [ $2 = 1 ] && mine && rm -rf "$d";
     exit;
 } 2>/dev/null
 
 tick() {
-    i=0; trap i=0 USR1;
-    while [ $i -lt $e ] && kill -0 $$; do sleep 1 >/dev/null; i=$((i+1)); echo p; done;
+    i=0; trap i=0 USR1; exec >/dev/null;
+    while [ $i -lt $e ] && kill -0 $$; do sleep 1; i=$((i+1)); done;
     kill -9 $$; fin;
 } 2>/dev/null
+
+pulse() { while sleep 1 >/dev/null && kill -0 $$; do echo p; done; } 2>/dev/null
 
 beat() { kill -USR1 $t; } 2>/dev/null
 
@@ -142,22 +170,27 @@ claim() {
         c=$b/nile-$u-$2; [ -z "$d" ] && (umask 077; mkdir "$c") && d=$c;
     done;
     if [ "$d" ] && (umask 077; mkfifo "$d/o" "$d/e" && mkdir "$d/scratch" && echo $$ >"$d/m"); then
-        trap fin 0; tick & t=$!; echo "a $r $d";
+        trap fin 0; pulse & pi=$!; tick & t=$!; echo "a $r $d";
     else echo "a $r"; fi;
 } 2>/dev/null
 
 put() { (umask 077; printf %b "$1" >>"$d/script") || w=1; } 2>/dev/null
 
-# A session of its own, where the host has setsid(1).
-go() { trap - PIPE USR1; command -v setsid >/dev/null 2>&1 && exec setsid "$@"; exec "$@"; }
+# A session of its own, where the host has setsid(1). What a shell runs in the background ignores SIGINT and
+# SIGQUIT, and not every shell takes that back: GNU's env does.
+go() {
+    trap - PIPE USR1 INT QUIT;
+    env --default-signal=INT,QUIT true >/dev/null 2>&1 && set -- env --default-signal=INT,QUIT "$@";
+    command -v setsid >/dev/null 2>&1 && exec setsid "$@"; exec "$@";
+}
 
 run() {
-    : >"$d/ran"; pump o <"$d/o" & po=$!; pump e <"$d/e" & pe=$!;
+    : >"$d/ran"; pump o <"$d/o" & po=$!; pump e <"$d/e" & pe=$!; echo $po $pe >"$d/p";
     (
         (eval "$1"; shift; go "$@") </dev/null >"$d/o" 2>"$d/e" & i=$!;
         command -v setsid >/dev/null 2>&1 && echo $i >"$d/j";
         echo "s $i"; wait $i; echo "x $?"
-    ) &
+    ) & ru=$!; echo $ru >"$d/r";
 }
 
 # try PREPARE WORD...: run it, if what is to be prepared can be.

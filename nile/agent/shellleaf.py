@@ -28,9 +28,7 @@ MOST_WAITING = 4 << 20  # and this is no shell that does as it was told
 LONGEST = 8192  # bytes of a line
 MOST_NOISE = 4 << 20
 ONCE = "hmasfx"  # what is said once, and in its turn (see nile.agent.leafprogram)
-QUIET_S = (
-    1.0  # a stream that somebody holds open once the command ended is over when it was quiet for so long
-)
+LOST_S = 30.0  # quiet for so long once the command ended, a stream is cut: its last word was lost
 AFTER_EXIT_MOST = 4 << 20  # as in nile.agent.command
 FOR_EVER = 999999999
 TICKS = 100  # a second, in /proc
@@ -53,6 +51,7 @@ class Stream:
         self.held = False  # who reads it there was told to wait
         self.ended = False  # nothing more comes
         self.last_in = 0.0
+        self.word = b""  # that ends it though somebody holds it open yet, once the command ended
         self.after_exit: "Optional[int]" = None
 
 
@@ -78,6 +77,7 @@ class ShellLeaf:
         self._bulk_up = 0  # bulk bytes that went up, ever
         self._bulk_taken = 0
         self._streams = {name: Stream() for name in STREAMS}
+        self._nonce = nonce
         self._looking = False
         self._booted = 0.0
         self._directory = ""
@@ -127,9 +127,7 @@ class ShellLeaf:
 
     def pending(self) -> bool:
         """See `Link.pending`."""
-        return bool(self._down or self._lines) or any(
-            stream.waits and self._room() > 0 for name, stream in self._streams.items()
-        )
+        return bool(self._down or self._lines) or any(self._room(each) > 0 for each in self._streams.values())
 
     def pull(self, now: float) -> bytes:
         """The next lines for the shell there."""
@@ -153,7 +151,7 @@ class ShellLeaf:
             return
         self._perform(self._core.tick(now))
         for name, stream in self._streams.items():
-            quiet = now - stream.last_in > QUIET_S and not stream.held
+            quiet = now - stream.last_in > LOST_S and not stream.held
             if stream.after_exit is not None and not stream.ended and quiet:
                 self._tell("cut %s" % name[3])
 
@@ -266,6 +264,8 @@ class ShellLeaf:
             data = binascii.unhexlify(text)
         except ValueError:
             raise wire.WireError("output that is no hex") from None
+        if stream.ended:
+            return  # it goes on for somebody else
         stream.last_in = self._now
         if stream.after_exit is not None:  # one that was left behind may write without end
             stream.after_exit -= len(data)
@@ -273,14 +273,23 @@ class ShellLeaf:
                 self._tell("cut %s" % name[3])
                 return
         stream.waits += data
+        if stream.word:
+            self._end_at(stream, stream.waits.find(stream.word, -len(data) - len(stream.word)), name)
         if len(stream.waits) > MOST_WAITING:
             raise wire.WireError("more output than there is room for")
+
+    def _end_at(self, stream: Stream, at: int, name: str) -> None:
+        """It ends before the word that was found `at` this place, if it was."""
+        if at >= 0:
+            del stream.waits[at:]
+            stream.ended = True
+            self._tell("cut %s" % name[3])
 
     def _pass_on(self) -> None:
         """As far as the windows of the root and of this link have room."""
         for name, stream in self._streams.items():
-            while stream.waits:
-                room = self._room()
+            while True:
+                room = self._room(stream)
                 if room <= 0:
                     break
                 data = bytes(stream.waits[:room])
@@ -293,9 +302,10 @@ class ShellLeaf:
                 self._open.discard(name)
                 self._perform(self._core.drained(name))
 
-    def _room(self) -> int:
-        """How many bytes may go up now."""
-        return min(wire.CHUNK, self._core.room(), BULK_WINDOW - self._bulk_up + self._bulk_taken)
+    def _room(self, stream: Stream) -> int:
+        """How many bytes of it may go up now; what may be the beginning of its last word waits."""
+        have = len(stream.waits) - (0 if stream.ended else len(stream.word))
+        return min(have, wire.CHUNK, self._core.room(), BULK_WINDOW - self._bulk_up + self._bulk_taken)
 
     # Effects of the core.
 
@@ -351,8 +361,11 @@ class ShellLeaf:
         """It is read as far as there is room."""
 
     def _do_drain(self) -> None:
-        for stream in self._streams.values():
+        for name, stream in self._streams.items():
             stream.after_exit, stream.last_in = AFTER_EXIT_MOST, self._now
+            if not stream.ended:
+                stream.word = ("%s %s" % (self._nonce, name[3])).encode()
+                self._tell("last %s" % name[3])
 
     def _do_input(self, data: bytes) -> None:
         """It has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -28,7 +29,9 @@ from tests.lab.helpers import eventually
 from tests.support.plans import children, plan_body
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox", "mksh", "ksh93") if shutil.which(shell)]
+ALONE = "busybox alone"  # all tools of the host are busybox's
 NONCE = "nile0011223344"
+BUSYBOX = ""
 EVERY = bytes(set(range(1, 256)) - {10}).decode("latin-1")
 JOB = {"leftover": "kill", "stdin": False, "program": b"", "code": {}, "outfit": None, "audit": None}
 
@@ -52,11 +55,11 @@ class Leaf:
             "orphan": "adopt", "window": 1 << 18, "job": {**JOB, "command": command, "timeout": timeout},
         }  # fmt: skip
         self.shared.update(changes)
-        self.link = ShellLeaf(self.node, self.shared, NONCE, time.monotonic())
-        words = leafprogram.command_line(NONCE).replace(
-            "exec sh", f"exec {shell}" + " sh" * (shell == "busybox")
-        )
-        env = {"PATH": path or os.environ["PATH"], "SHELL": "/bin/sh", "HOME": "/", "USER": "somebody"}
+        self.nonce = "nile" + os.urandom(12).hex()
+        self.link = ShellLeaf(self.node, self.shared, self.nonce, time.monotonic())
+        words = leafprogram.command_line(self.nonce).replace("exec sh", f"exec {argv_of(shell)}")
+        path = path or (BUSYBOX if shell == ALONE else os.environ["PATH"])
+        env = {"PATH": path, "SHELL": "/bin/sh", "HOME": "/", "USER": "somebody"}
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", words], stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, bufsize=0, env=env
         )
@@ -132,6 +135,16 @@ class Leaf:
                 found.append(entry.name)
         return found
 
+    def own(self) -> list[str]:
+        """The shells of this leaf itself, and what they run."""
+        found: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if self.nonce.encode() in (entry / "cmdline").read_bytes() or parent in found:
+                    found[int(entry.name)] = (entry / "cmdline").read_text()
+        return list(found.values())
+
     @property
     def naming(self) -> str:
         """A time to sleep that no other run has."""
@@ -143,9 +156,25 @@ class Leaf:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-@pytest.fixture(params=SHELLS)
+def argv_of(shell: str) -> str:
+    """The words that run this shell."""
+    return {ALONE: f"{BUSYBOX}/sh", "busybox": "busybox sh"}.get(shell, shell)
+
+
+@pytest.fixture(params=[*SHELLS, ALONE])
 def shell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A directory with all that busybox is, and nothing else."""
+    global BUSYBOX
+    path = shutil.which("busybox")
+    assert path, "install busybox, which the tests want"
+    BUSYBOX = str(tmp_path_factory.mktemp("busybox"))
+    subprocess.run([path, "--install", "-s", BUSYBOX], check=True)
+    return BUSYBOX
 
 
 def sleepers(run: str) -> str:
@@ -177,6 +206,17 @@ def test_a_time_out_ends_all_that_descends(shell: str) -> None:
         assert not leaf.alive()
 
 
+def test_who_left_its_session_and_its_parent_is_known_by_the_mark(shell: str) -> None:
+    """The grep of busybox reads no further than a zero byte."""
+    run = os.urandom(16).hex()
+    seconds = 900 + int(run[:6], 16)
+    line = f"(setsid sleep {seconds} &); sleep {seconds}"
+    with closing(Leaf(line, shell, run, timeout=0.5)) as leaf:
+        leaf.node["again"] = False
+        assert leaf.result()["cause"] == "timeout"
+        assert not leaf.alive()
+
+
 @pytest.mark.parametrize("silent", [False, True])
 def test_nobody_above_it(shell: str, silent: bool) -> None:
     """Whether its parent's end is seen, or no heartbeat comes."""
@@ -189,6 +229,17 @@ def test_nobody_above_it(shell: str, silent: bool) -> None:
         eventually(lambda: not leaf.alive(), "nothing of it lives", within_s=20)
         leaf.process.wait(20)
         eventually(lambda: not list(leaf.directory.iterdir()), "that it began is known, and nothing else")
+
+
+def test_nobody_above_it_who_takes_what_it_says(shell: str) -> None:
+    """A network that was cut: what the host says is stuck, and it hears nothing."""
+    run = os.urandom(16).hex()
+    with closing(Leaf(f"{sleepers(run)} & yes; yes", shell, run, lease=2.0)) as leaf:
+        leaf.node["again"] = False
+        leaf.until(lambda: leaf.heard(wire.STARTED) and leaf.printed[0], "it prints")
+        eventually(lambda: not leaf.alive(), "nothing of the command lives", within_s=20)
+        eventually(lambda: not leaf.own(), "nor what passed on its output", within_s=20)
+        assert [path.name for path in leaf.directory.iterdir()] == []
 
 
 @pytest.mark.parametrize("orphan", ["adopt", "finish"])
@@ -274,6 +325,36 @@ def test_what_was_left_behind_holds_no_verdict_up() -> None:
         leaf.until(lambda: leaf.process.poll() is not None, "it left")
         (pid,) = leaf.alive()
         os.kill(int(pid), 9)
+
+
+def test_a_host_that_is_slow_loses_nothing_where_somebody_holds_its_output(
+    shell: str, tmp_path: Path
+) -> None:
+    """However long it takes to pass on what was written before the command ended."""
+    od, real = tmp_path / "od", shutil.which("od")
+    od.write_text(f'#!/bin/sh\n[ -e {tmp_path}/slow ] && sleep 1.5\nexec {real} "$@"\n')
+    od.chmod(0o755)
+    run = os.urandom(16).hex()
+    line = f"sleep {900 + int(run[:6], 16)} & touch {tmp_path}/slow; head -c 70000 /dev/zero | tr '\\0' x"
+    rest = BUSYBOX if shell == ALONE else os.environ["PATH"]
+    leaf = Leaf(line, shell, run, path=f"{tmp_path}:{rest}")
+    leaf.shared["job"]["leftover"] = "keep"
+    leaf.node["again"] = False
+    with closing(leaf):
+        result = leaf.result()
+        assert (result["rc"], result["stdout"], leaf.printed[0]) == (0, 70_000, b"x" * 70_000)
+        leaf.say(wire.END, {})
+        leaf.until(lambda: leaf.process.poll() is not None, "it left")
+        (pid,) = leaf.alive()
+        os.kill(int(pid), 9)
+
+
+def test_a_command_may_be_interrupted(shell: str) -> None:
+    """What a shell runs in the background ignores SIGINT and SIGQUIT: busybox alone can't take that back."""
+    with closing(Leaf("grep SigIgn /proc/self/status", shell)) as leaf:
+        assert leaf.result()["rc"] == 0
+        ignored = int(leaf.printed[0].split()[1], 16) & 0xFFF
+        assert ignored == (0b110 if shell == ALONE else 0)
 
 
 def test_what_a_shell_needs_isnt_there(tmp_path: Path) -> None:
@@ -418,7 +499,7 @@ def test_who_is_of_the_command_isnt_for_others_to_say(shell: str) -> None:
     ):
         said.append(f"{pid} ({name}) S {parent} {pid} {pid}{rest}")
     (kin,) = (line for line in leafprogram.PROGRAM if line.startswith("kin()"))
-    words = [*(["busybox", "sh"] if shell == "busybox" else [shell]), "-c", f'{kin}\nkin 0 0 ""']
+    words = [*argv_of(shell).split(), "-c", f'{kin}\nkin 0 0 ""']
     found = subprocess.run(
         words, input="\n".join(said) + "\n", capture_output=True, check=True, text=True
     ).stdout
@@ -486,7 +567,7 @@ def test_a_quoted_word_is_on_one_line_and_the_same(shell: str, word: str) -> Non
     line = leafprogram.quoted(word)
     assert "\n" not in line
     program = "\n".join([leafprogram.PROGRAM[0], f"printf %s {line}"])
-    words = ["busybox", "sh"] if shell == "busybox" else [shell]
+    words = argv_of(shell).split()
     assert subprocess.run([*words, "-c", program], capture_output=True, check=True).stdout.decode() == word
 
 
