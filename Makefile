@@ -26,6 +26,8 @@ COPIES ?= --write docs/benchmarks-copies.md
 # The same of tests.bench.swarm_bench.
 SWARMS ?= --write docs/benchmarks-swarm.md
 JOBS ?= 2
+# Of pytest: what failed last.
+CACHE ?= .pytest_cache
 SEEDS ?= 1000
 SOAK ?= --hosts 200 --faults 14
 FUZZ_SECONDS ?= 120
@@ -156,40 +158,64 @@ check: test-needs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	{ set +x; } 2>/dev/null
-	tests=($(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=30 --durations-min=5)
+	# Files of tests lie in memory where that has room: where disks are slow to remove files, others wait for that.
+	scratch=$$($(BIN)/python -m tests.support.scratch)
+	if [ -n "$$scratch" ]; then export TMPDIR=$$scratch; fi
+	computing= said=
+	finish() {
+		code=$$?
+		trap - EXIT
+		if [ -n "$$computing" ]; then kill -- -$$computing 2>/dev/null && wait $$computing || true; fi
+		if [ -n "$$said" ]; then rm -f "$$said"; fi
+		# Whoever is just ending may yet make a file; and not only root has directories that it may not write to.
+		if [ -n "$$scratch" ]; then
+			rm -rf "$$scratch" 2>/dev/null || { sleep 2; chmod -R u+rwX "$$scratch"; rm -rf "$$scratch"; }
+		fi
+		exit $$code
+	}
+	trap finish EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	pytest() {
+		local lane=$$1
+		shift
+		if [ -n "$$scratch" ]; then set -- --basetemp "$$scratch/$$lane" -o tmp_path_retention_policy=failed "$$@"; fi
+		nice -n "$${behind:-0}" $(BIN)/python -m pytest "$$@"
+	}
+	tests=(-n $(JOBS) --dist worksteal --durations=30 --durations-min=5)
 	if ! unshare --net --mount --pid --uts --ipc --fork true 2>/dev/null; then
 		echo "NOTE: only root may make network namespaces: the tests marked 'cluster' are left out."
 		echo "      \`sudo make check\` runs them all."
-		"$${tests[@]}" -m 'not cluster'
+		pytest others "$${tests[@]}" -m 'not cluster'
 		exit
 	fi
 	# Tests on hosts mostly wait. The others compute meanwhile, and what they say comes afterwards.
 	# With job control, as without it they would ignore Ctrl-C, and so would all that they start.
-	rm -rf .pytest_cache/hosts .pytest_cache/others
-	others=(-o cache_dir=.pytest_cache/others --timeout 300 -m 'not cluster')
+	rm -rf $(CACHE)/hosts $(CACHE)/others
+	others=(-o cache_dir=$(CACHE)/others --timeout 300 -m 'not cluster')
 	# Only files that say so can have tests on hosts: to look through all takes as long as a few of them.
-	hosts=($$(grep -rlw cluster tests --include='test_*.py') -o cache_dir=.pytest_cache/hosts -m 'cluster and not alone')
+	hosts=($$(grep -rlw cluster tests --include='test_*.py') -o cache_dir=$(CACHE)/hosts -m 'cluster and not alone')
 	said=$$(mktemp)
 	set -m
-	nice -n 5 "$${tests[@]}" "$${others[@]}" >"$$said" 2>&1 </dev/null &
+	behind=5 pytest others "$${tests[@]}" "$${others[@]}" >"$$said" 2>&1 </dev/null &
 	set +m
 	computing=$$! failed= of_hosts=0 of_others=0
-	trap 'kill -- -$$computing 2>/dev/null || true; rm -f "$$said"' EXIT
-	"$${tests[@]}" "$${hosts[@]}" || of_hosts=$$?
-	$(BIN)/python -m pytest tests/cluster -m alone || failed=1
+	pytest hosts "$${tests[@]}" "$${hosts[@]}" || of_hosts=$$?
+	pytest alone tests/cluster -m alone || failed=1
 	wait $$computing || of_others=$$?
+	computing=
 	cat "$$said"
 	# Up to five that failed beside others get one more try, with the machine to themselves, and are named by it.
 	once_more() {
 		local lane=$$1 code=$$2
 		shift 2
 		if [ "$$code" = 0 ]; then return; fi
-		if [ "$$code" != 1 ] || [ "$$(grep -c ': true' .pytest_cache/$$lane/v/cache/lastfailed)" -gt 5 ]; then
+		if [ "$$code" != 1 ] || [ "$$(grep -c ': true' $(CACHE)/$$lane/v/cache/lastfailed)" -gt 5 ]; then
 			failed=1
 			return
 		fi
 		echo "Once more, with nothing beside it: what failed of $$lane"
-		$(BIN)/python -m pytest "$$@" --last-failed --verbose || failed=1
+		pytest $$lane "$$@" --last-failed --verbose || failed=1
 	}
 	once_more hosts $$of_hosts "$${hosts[@]}"
 	once_more others $$of_others "$${others[@]}"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.lab.helpers import eventually
 
 ROOT = Path(__file__).parents[1]
 
@@ -84,3 +88,72 @@ def test_ci_runs_what_a_newcomer_runs() -> None:
     recipe = make("--dry-run", "check").stdout
     for step in ("ruff format --check", "ruff check", "mypy", "lint-imports", "-m pytest"):
         assert step in recipe
+
+
+PRETENDED = """#!/bin/sh
+case "$*" in
+    *tests.support.scratch) mktemp -d {place}/XXX ;;
+    *pytest*)
+        echo "$TMPDIR $*" >> {said}
+        mkdir -p "$TMPDIR/closed" && touch "$TMPDIR/closed/file" && chmod 0500 "$TMPDIR/closed"
+        {then}
+        ;;
+    *) exec {python} "$@" ;;
+esac
+"""
+"""A Python that runs no tests, but says where they would have had their files."""
+
+
+class Checked:
+    """`make check`, without its checks."""
+
+    def __init__(self, tmp_path: Path, then: str) -> None:
+        self.place, self._said, programs = tmp_path / "memory", tmp_path / "said", tmp_path / "venv/bin"
+        programs.mkdir(parents=True)
+        self.place.mkdir()
+        (tmp_path / "venv/.place").write_text(f"{ROOT}\n")
+        (tmp_path / "venv/.installed-test").touch()
+        for name in ("ruff", "mypy", "lint-imports"):
+            (programs / name).symlink_to("/bin/true")
+        text = PRETENDED.format(place=self.place, said=self._said, then=then, python=sys.executable)
+        (programs / "python").write_text(text)
+        (programs / "python").chmod(0o755)
+        own = (f"VENV={os.path.relpath(programs.parent, ROOT)}", f"CACHE={tmp_path}")
+        argv = ["make", "-C", str(ROOT), "check", *own]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(argv, env=kept, stdout=pipe, stderr=pipe, text=True, process_group=0)
+
+    def said(self) -> list[str]:
+        """A line for each time that tests would have been run."""
+        return self._said.read_text().splitlines() if self._said.exists() else []
+
+
+def test_files_of_tests_lie_where_there_is_room_for_them_and_are_gone_when_they_failed(
+    tmp_path: Path,
+) -> None:
+    checked = Checked(tmp_path, "exit 3")
+    _, err = checked.process.communicate(timeout=60)
+    assert checked.process.returncode != 0
+    assert "Not all tests passed" in err or os.geteuid()
+    for line in checked.said():
+        scratch, _, words = line.partition(" ")
+        assert Path(scratch).parent == checked.place
+        assert f"--basetemp {scratch}/" in words
+    assert len(checked.said()) == (1 if os.geteuid() else 3)
+    assert list(checked.place.iterdir()) == []
+
+
+def test_and_are_gone_when_they_were_interrupted(tmp_path: Path) -> None:
+    checked = Checked(tmp_path, "exec sleep 1000")
+    running = 1 if os.geteuid() else 2
+    try:
+        eventually(lambda: len(checked.said()) == running, "tests run")
+        os.killpg(checked.process.pid, signal.SIGINT)
+        checked.process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(checked.process.pid, signal.SIGKILL)
+        checked.process.communicate()
+    assert checked.process.returncode != 0
+    assert list(checked.place.iterdir()) == []

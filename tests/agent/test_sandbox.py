@@ -270,7 +270,14 @@ def test_no_pid_namespace_can_be_had(without_spaces: Parent) -> None:
     assert without_spaces.output() == b""
 
 
-def test_bubblewrap_where_the_kernel_cant_make_all_mounts_read_only(tmp_path: Path) -> None:
+@pytest.fixture
+def outside_dev() -> Iterator[Path]:
+    """Bubblewrap makes a /dev of its own: what lies in /dev/shm can't be seen there."""
+    with tempfile.TemporaryDirectory(prefix="nile-test-", dir="/var/tmp") as name:
+        yield Path(name)
+
+
+def test_bubblewrap_where_the_kernel_cant_make_all_mounts_read_only(outside_dev: Path) -> None:
     """Before Linux 5.12; the real one."""
     assert shutil.which("bwrap"), "install bubblewrap, which the tests want"
     if not spaces_can_be_had(os.getuid()):
@@ -278,10 +285,10 @@ def test_bubblewrap_where_the_kernel_cant_make_all_mounts_read_only(tmp_path: Pa
     code = command_code(outfit=True, sandbox=True)
     old = code["nile.agent.spaces"].replace(b"442", b"1442")
     assert old != code["nile.agent.spaces"]
-    with Parent(host_environment(tmp_path, BY_AGE[0])) as parent:
+    with Parent(host_environment(outside_dev, BY_AGE[0])) as parent:
         parent.wait_for(wire.HELLO)
-        (tmp_path / "there").write_text("as before\n")
-        body = outfit_body(Outfit(sandbox=Sandbox.STRICT, cwd=str(tmp_path)))
+        (outside_dev / "there").write_text("as before\n")
+        body = outfit_body(Outfit(sandbox=Sandbox.STRICT, cwd=str(outside_dev)))
         code = {**code, "nile.agent.spaces": old}
         result = parent.run(WRITES + "echo größe; exit 7", code=code, outfit=body)
         said = parent.output().decode().splitlines()
