@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from nile.bootstrap import (
-    KeptBundle,
-    agent_bundle,
-    kept,
-    kept_program,
-    kept_reach_code,
-    program,
-    reach_code,
-)
-from nile.bootstrap.program import worker_program
+from nile.bootstrap import Kept, KeptBundle, agent_bundle, carrier_code, kept, program, reach_code
+from nile.bootstrap import bundle as packer
 
 OTHER = "another Python's"
+
+
+@pytest.fixture(autouse=True)
+def anew() -> Iterator[None]:
+    """A process asks once what Nile it is made of; here each test does, and who comes after."""
+    kept.own_key.cache_clear()
+    yield
+    kept.own_key.cache_clear()
 
 
 @pytest.fixture
@@ -41,25 +42,25 @@ def unmade(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gives_what_the_bundle_gives(
     cache: Path, relay: bool, own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = agent_bundle()
-    magic = bundle.magic if own else OTHER
-    assert KeptBundle(cache).packed(relay, magic) == bundle.packed(relay, magic)
+    whole = agent_bundle()
+    magic = whole.magic if own else OTHER
+    assert KeptBundle(Kept(cache)).packed(relay, magic) == whole.packed(relay, magic)
     unmade(monkeypatch)
-    assert KeptBundle(cache).packed(relay, magic) == bundle.packed(relay, magic)
+    assert KeptBundle(Kept(cache)).packed(relay, magic) == whole.packed(relay, magic)
 
 
 def test_nothing_is_packed_any_more_once_all_is_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = KeptBundle(cache)
+    bundle = KeptBundle(Kept(cache))
     bundle.have_all()
     unmade(monkeypatch)
-    for again in (bundle, KeptBundle(cache)):
+    for again in (bundle, KeptBundle(Kept(cache))):
         for relay in (True, False):
             for magic in (bundle.magic, OTHER):
                 assert again.packed(relay, magic) == agent_bundle().packed(relay, magic)
 
 
 def test_only_the_user_can_get_at_it(cache: Path) -> None:
-    KeptBundle(cache).packed(True, OTHER)
+    KeptBundle(Kept(cache)).packed(True, OTHER)
     (file,) = cache.iterdir()
     assert (cache.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
 
@@ -95,18 +96,18 @@ SPOILT = [garbled, cut, writable_by_the_group, in_a_directory_of_the_group, behi
 
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_is_not_used_where_it_cannot_be_trusted(cache: Path, spoil: object) -> None:
-    bundle = KeptBundle(cache)
+    bundle = KeptBundle(Kept(cache))
     data = bundle.packed(True, OTHER)
     (file,) = cache.iterdir()
     assert kept.read(file) == data
     assert callable(spoil)
     spoil(file)
     assert kept.read(file) is None
-    assert KeptBundle(cache).packed(True, OTHER) == data
+    assert KeptBundle(Kept(cache)).packed(True, OTHER) == data
 
 
 def test_belongs_to_somebody_else(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    KeptBundle(cache).packed(True, OTHER)
+    KeptBundle(Kept(cache)).packed(True, OTHER)
     (file,) = cache.iterdir()
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     assert kept.read(file) is None
@@ -114,12 +115,14 @@ def test_belongs_to_somebody_else(cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_directory_that_cannot_be_made_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
-    assert KeptBundle(tmp_path / "file" / "cache").packed(True, OTHER) == agent_bundle().packed(True, OTHER)
+    assert KeptBundle(Kept(tmp_path / "file" / "cache")).packed(True, OTHER) == agent_bundle().packed(
+        True, OTHER
+    )
 
 
 def test_nothing_is_kept_of_files_that_are_not_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "__file__", "/no/nile.zip/nile/bootstrap/kept.py")
-    assert KeptBundle(cache).packed(True, OTHER) == agent_bundle().packed(True, OTHER)
+    assert KeptBundle(Kept(cache)).packed(True, OTHER) == agent_bundle().packed(True, OTHER)
     assert not cache.exists()
 
 
@@ -144,9 +147,44 @@ def test_old_ones_go(cache: Path) -> None:
     assert left[-1] == "agent-new"
 
 
-def test_what_only_copies_need_is_packed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = kept_program(cache), kept_reach_code(cache)
-    assert whole == (worker_program(), reach_code())
-    monkeypatch.setattr(kept, "reach_code", None)
-    monkeypatch.setattr(program, "worker_program", None)
-    assert (kept_program(cache), kept_reach_code(cache)) == whole
+PACKERS: dict[str, Callable[[], object]] = {
+    "program": program.worker_program,
+    "carrier_code": carrier_code,
+    "reach_code": reach_code,
+    "second_warden": packer.second_warden,
+    "shell_code": packer.shell_code,
+    "command_code": packer.command_code,
+}
+
+
+@pytest.mark.parametrize("what", PACKERS)
+def test_whatever_a_run_may_want_is_packed_once(
+    cache: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = getattr(Kept(cache), what)()
+    assert whole == PACKERS[what]()
+    for name in ("worker_program", "carrier_code", "reach_code", "_packer"):
+        monkeypatch.setattr(kept, name, None)
+    assert getattr(Kept(cache), what)() == whole
+
+
+def test_each_command_has_its_own(cache: Path) -> None:
+    for what in ({}, {"feed": True}, {"outfit": True}, {"outfit": True, "sudo": True}):
+        assert Kept(cache).command_code(**what) == packer.command_code(**what), what
+
+
+def test_the_agents_modules_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are two hundred."""
+    asked: list[str] = []
+
+    def ask() -> str:
+        asked.append("once")
+        return "key"
+
+    monkeypatch.setattr(kept, "content_key", ask)
+    for _ in range(2):
+        pieces = Kept(cache)
+        KeptBundle(pieces).have_all()
+        pieces.carrier_code()
+        pieces.command_code()
+    assert asked == ["once"]

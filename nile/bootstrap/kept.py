@@ -10,6 +10,7 @@ time and nothing else.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
+from types import ModuleType
 
 import nile.agent
 from nile.agent import wire
@@ -32,12 +34,63 @@ _PREFIX = "agent-"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-class KeptBundle(Bundle):
-    """A bundle that looks in `directory` for what it is to send, and is made only if that isn't there."""
+class Kept:
+    """What was packed once, in `directory`: made anew where it isn't there.
+
+    What a run may want is to be had before it begins: from then on no loop has the time to pack.
+    """
 
     def __init__(self, directory: Path) -> None:
-        super().__init__((), (), MAGIC_NUMBER.hex())
         self._directory = directory
+
+    def program(self) -> bytes:
+        """The worker's program (see nile.bootstrap.program)."""
+        return self.packed("worker", worker_program)
+
+    def second_warden(self) -> bytes:
+        """See `nile.bootstrap.bundle.second_warden`."""
+        return self.packed("warden", lambda: _packer().second_warden())
+
+    def carrier_code(self) -> dict[str, bytes]:
+        """See `carrier_code`."""
+        return self._code("carrier", carrier_code)
+
+    def reach_code(self) -> dict[str, bytes]:
+        """See `reach_code`."""
+        return self._code("reach", reach_code)
+
+    def shell_code(self) -> dict[str, bytes]:
+        """See `nile.bootstrap.bundle.shell_code`."""
+        return self._code("shell", lambda: _packer().shell_code())
+
+    def command_code(self, **what: bool) -> dict[str, bytes]:
+        """See `nile.bootstrap.bundle.command_code`."""
+        kind = "-".join(["command", *(name for name in what if what[name])])
+        return self._code(kind, lambda: _packer().command_code(**what))
+
+    def packed(self, kind: str, make: Callable[[], bytes]) -> bytes:
+        """What is kept under the name of this kind, else what `make` gives."""
+        key = own_key()
+        if not key:
+            return make()
+        path = self._directory / f"{_PREFIX}{key}-{kind}"
+        data = read(path)
+        if data is None:
+            data = make()
+            write(path, data)
+        return data
+
+    def _code(self, kind: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
+        code: dict[str, bytes] = wire.loads(self.packed(kind, lambda: wire.dumps(make())))
+        return code
+
+
+class KeptBundle(Bundle):
+    """A bundle that is made only where what it is to send isn't among what is `kept`."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__((), (), MAGIC_NUMBER.hex())
+        self._kept = kept
         self._ready: dict[str, bytes] = {}
 
     def have_all(self) -> None:
@@ -49,103 +102,26 @@ class KeptBundle(Bundle):
         """See `Bundle.packed`."""
         kind = "relay" if relay else "compiled" if magic == self.magic else "leaf"
         if kind not in self._ready:
-            self._ready[kind] = self._kept(kind) or self._make(kind, relay, magic)
+            self._ready[kind] = self._kept.packed(kind, lambda: self._made.packed(relay, magic))
         return self._ready[kind]
-
-    def _kept(self, kind: str) -> bytes | None:
-        return read(self._directory / self._name(kind)) if self._key else None
-
-    def _make(self, kind: str, relay: bool, magic: str) -> bytes:
-        data = self._made.packed(relay, magic)
-        if self._key:
-            write(self._directory / self._name(kind), data)
-        return data
-
-    def _name(self, kind: str) -> str:
-        return f"{_PREFIX}{self._key}-{kind}"
-
-    @cached_property
-    def _key(self) -> str:
-        """Empty where Nile doesn't lie in files of its own (in a zip file, say): then nothing is kept."""
-        try:
-            return content_key()
-        except OSError:
-            return ""
 
     @cached_property
     def _made(self) -> Bundle:
         return agent_bundle()
 
 
-def kept_program(directory: Path) -> bytes:
-    """The worker's program (see nile.bootstrap.program), from `directory` if it is there."""
+def _packer() -> ModuleType:
+    """It isn't even imported before it is needed."""
+    from nile.bootstrap import bundle
 
-    def make() -> bytes:
-        from nile.bootstrap import program
-
-        return program.worker_program()
-
-    return _kept(directory, "worker", make)
+    return bundle
 
 
-def kept_carrier_code(directory: Path) -> dict[str, bytes]:
-    """See `carrier_code`; from `directory` if it is there."""
-    return _kept_code(directory, "carrier", carrier_code)
+def worker_program() -> bytes:
+    """See `nile.bootstrap.program`."""
+    from nile.bootstrap import program
 
-
-def kept_reach_code(directory: Path) -> dict[str, bytes]:
-    """See `reach_code`; from `directory` if it is there."""
-    return _kept_code(directory, "reach", reach_code)
-
-
-def kept_command_code(directory: Path, **what: bool) -> dict[str, bytes]:
-    """See `nile.bootstrap.bundle.command_code`; from `directory` if it is there."""
-
-    def make() -> dict[str, bytes]:
-        from nile.bootstrap import bundle
-
-        return bundle.command_code(**what)
-
-    return _kept_code(directory, "-".join(["command", *(name for name in what if what[name])]), make)
-
-
-def kept_second_warden(directory: Path) -> bytes:
-    """See `nile.bootstrap.bundle.second_warden`; from `directory` if it is there."""
-
-    def make() -> bytes:
-        from nile.bootstrap import bundle
-
-        return bundle.second_warden()
-
-    return _kept(directory, "warden", make)
-
-
-def kept_shell_code(directory: Path) -> dict[str, bytes]:
-    """See `nile.bootstrap.bundle.shell_code`; from `directory` if it is there."""
-
-    def make() -> dict[str, bytes]:
-        from nile.bootstrap import bundle
-
-        return bundle.shell_code()
-
-    return _kept_code(directory, "shell", make)
-
-
-def _kept_code(directory: Path, kind: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
-    code: dict[str, bytes] = wire.loads(_kept(directory, kind, lambda: wire.dumps(make())))
-    return code
-
-
-def _kept(directory: Path, kind: str, make: Callable[[], bytes]) -> bytes:
-    try:
-        path = directory / f"{_PREFIX}{content_key()}-{kind}"
-    except OSError:
-        return make()
-    data = read(path)
-    if data is None:
-        data = make()
-        write(path, data)
-    return data
+    return program.worker_program()
 
 
 def agent_bundle() -> Bundle:
@@ -167,6 +143,18 @@ def reach_code() -> dict[str, bytes]:
     from nile.bootstrap import bundle
 
     return bundle.reach_code()
+
+
+@functools.cache
+def own_key() -> str:
+    """The `content_key` of this process, which is made of one Nile only.
+
+    Empty where that doesn't lie in files of its own (in a zip file, say): then nothing is kept.
+    """
+    try:
+        return content_key()
+    except OSError:
+        return ""
 
 
 def content_key() -> str:

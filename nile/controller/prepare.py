@@ -5,15 +5,11 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nile.bootstrap import (
-    KeptBundle,
-    kept_carrier_code,
-    kept_command_code,
-    kept_second_warden,
-    kept_shell_code,
-)
+from nile.agent.handshake import Bundle
+from nile.bootstrap import Kept, KeptBundle
 from nile.cascade import CascadeOptions, Heritage, Job, Neighbours, Worker
 from nile.cascade.tree import Tree
 from nile.controller.audit import Audit
@@ -64,21 +60,14 @@ def prepare(
     Resolves every login (ssh configuration, host keys, identities); raises the
     UsageErrors of that before any host is touched. Lines for the user go to `notices`.
     """
-    for node in plan.nodes if take_over is None else ():
-        if node.parent != ROOT_ID:
-            check_relayed_delegation(plan.specs[node.host])
+    if take_over is None:
+        _check_tickets(plan)
     ring = KeyRing(ask)
     logins = resolve_logins(list(plan.specs.values()), ring, notices=notices)
-    if take_over is not None and not any(login.known_hosts for login in logins.values()):
-        raise UsageError(
-            "no host key of any of its hosts is known here, so nobody could be logged in to",
-            where=f"run {run}",
-            remedy="attach as the user who started it, with the same ssh configuration, within the lease",
-        )
-    bundle = KeptBundle(cache_directory())
-    bundle.have_all()
-    carrier_code = kept_carrier_code(cache_directory())
-    shell_code = kept_shell_code(cache_directory())
+    if take_over is not None:
+        _check_known(run, logins)
+    code = _Code.made_ahead(options, worker=job is not None)
+    worker = _worker(sudo) if job else None
     audit = Audit.of(options) if plan.audit and not relays_only else None
     heritage = take_over() if take_over is not None else None
     if audit:
@@ -92,12 +81,12 @@ def prepare(
         relays_only=relays_only,
         remedy=lambda code, host: remedy(logins, code, host),
         heritage=heritage,
-        worker=_worker(sudo) if job else None,
+        worker=worker,
         job=functools.partial(job, neighbours(plan, logins)) if job else None,
         audit={"by": audit.by, "sha256": audit.sha256} if audit else None,
-        command_code=_command_code(options, worker=job is not None),
-        second_warden=_second_warden(options),
-        shell_code=lambda: shell_code,
+        command_code=code.command,
+        second_warden=code.second_warden,
+        shell_code=lambda: code.shell,
     )
     return Engine(
         EngineOptions(
@@ -107,36 +96,61 @@ def prepare(
             transport=lambda: RootTransport(ring),
             signatory=SigningAuthority(ring),
             record=record,
-            bundle=lambda: bundle,
-            carrier_code=lambda: carrier_code,
+            bundle=lambda: code.bundle,
+            carrier_code=lambda: code.carrier,
             check_ours=check_ours,
             observe=observe,
         )
     )
 
 
+def _check_tickets(plan: Plan) -> None:
+    """Nobody below a relay is to get a ticket that the relay wouldn't give."""
+    for node in plan.nodes:
+        if node.parent != ROOT_ID:
+            check_relayed_delegation(plan.specs[node.host])
+
+
+def _check_known(run: str, logins: Mapping[str, ResolvedLogin]) -> None:
+    """Whoever takes a run over can log in to some of its hosts."""
+    if not any(login.known_hosts for login in logins.values()):
+        raise UsageError(
+            "no host key of any of its hosts is known here, so nobody could be logged in to",
+            where=f"run {run}",
+            remedy="attach as the user who started it, with the same ssh configuration, within the lease",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """All that a run may send to its hosts, from before it begins: its loop has no time to pack."""
+
+    bundle: Bundle
+    carrier: Mapping[str, bytes]
+    shell: Mapping[str, bytes]
+    command: Mapping[str, bytes]
+    second_warden: bytes
+
+    @classmethod
+    def made_ahead(cls, options: ExecOptions, *, worker: bool) -> _Code:
+        kept, outfit = Kept(cache_directory()), options.outfit
+        bundle = KeptBundle(kept)
+        bundle.have_all()
+        command = kept.command_code(
+            feed=options.stdin or worker,
+            outfit=options.outfitted,
+            sandbox=outfit.sandbox is not None,
+            sudo=outfit.sudo is not None,
+        )
+        second_warden = b"" if outfit.sudo is None else kept.second_warden()
+        return cls(bundle, kept.carrier_code(), kept.shell_code(), command, second_warden)
+
+
 def _worker(sudo: str) -> Worker:
-    from nile.bootstrap import kept_program, kept_reach_code  # few runs have any
-    from nile.bootstrap.program import command
+    from nile.bootstrap.program import command  # few runs have any
 
-    kept = cache_directory()
-    return Worker(command(sudo), kept_program(kept), kept_reach_code(kept))
-
-
-def _command_code(options: ExecOptions, *, worker: bool) -> dict[str, bytes]:
-    return kept_command_code(
-        cache_directory(),
-        feed=options.stdin or worker,
-        outfit=options.outfitted,
-        sandbox=options.outfit.sandbox is not None,
-        sudo=options.outfit.sudo is not None,
-    )
-
-
-def _second_warden(options: ExecOptions) -> bytes:
-    if options.outfit.sudo is None:
-        return b""
-    return kept_second_warden(cache_directory())
+    kept = Kept(cache_directory())
+    return Worker(command(sudo), kept.program(), kept.reach_code())
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:
