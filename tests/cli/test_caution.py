@@ -223,6 +223,22 @@ def test_whoever_wants_to_be_asked_first_is(nile: Nile, terminal: Terminal, answ
 
 
 @pytest.mark.lab
+def test_what_each_host_is_to_run_is_shown_before_it_is_asked(
+    nile: Nile, terminal: Terminal, tmp_path: Path
+) -> None:
+    """The question itself could only say how many commands there are."""
+    (tmp_path / "commands.yaml").write_text('"h[001-002]": echo one\nh003: echo two\n')
+    run = on_terminal(nile, terminal, "--per-host", str(tmp_path / "commands.yaml"), "--confirm")
+    question = b"nile: 2 commands (--per-host): on h[001-003] (3); go on? [y/N] "
+    eventually(lambda: question in terminal.shown, "it asks")
+    before = terminal.shown.partition(question)[0].splitlines()
+    assert {b"h[001-002] (2): echo one", b"h003 (1): echo two"} <= set(before)
+    terminal.type(b"y\n")
+    assert run.process.wait(30) == 0
+    eventually(lambda: b"3 of 3 hosts ok" in terminal.shown, "it ends")
+
+
+@pytest.mark.lab
 def test_output_in_all_its_forms(nile: Nile) -> None:
     words = (*FOUR, "--", "[ $NILE_HOST = h003 ] && echo other || echo same")
     assert nile.exec("-L", *words).lines() == ["h001: same", "h002: same", "h003: other", "h004: same"]

@@ -1,4 +1,4 @@
-"""`nile completion`, in a real bash; what is offered; and `nile man`."""
+"""`nile completion`, in a real bash, zsh and fish; what is offered; and `nile man`."""
 
 from __future__ import annotations
 
@@ -75,6 +75,25 @@ def typed_over(shown: bytes) -> str:
     return text
 
 
+def completes(shell: list[str], set_up: str, typed: str, line: str) -> None:
+    """A shell at a terminal, with `ready> ` for its prompt, makes that line of what is typed and Tab."""
+    terminal, end = pty.openpty()
+    environment = {**os.environ, "TERM": "dumb"}
+    with subprocess.Popen(
+        shell, stdin=end, stdout=end, stderr=end, start_new_session=True, env=environment
+    ) as process:
+        os.close(end)
+        shown = b""
+        try:
+            os.write(terminal, f"{set_up}; PS1='ready> '\n{typed}\t".encode())
+            while f"ready> {line}" not in typed_over(shown):
+                assert select.select([terminal], [], [], 30)[0], shown
+                shown += os.read(terminal, 4096)
+        finally:
+            process.kill()
+            os.close(terminal)
+
+
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
@@ -86,23 +105,22 @@ def typed_over(shown: bytes) -> str:
 )
 def test_at_a_real_prompt(here: Path, typed: str, line: str) -> None:
     """Where readline breaks words at @ and =, and replaces only what stands behind these."""
-    script = (
-        f"source <(nile completion bash); PS1='ready> '; bind 'set enable-bracketed-paste off'\n{typed}\t"
-    )
-    terminal, end = pty.openpty()
-    with subprocess.Popen(
-        ["bash", "--norc", "--noprofile", "-i"], stdin=end, stdout=end, stderr=end, start_new_session=True
-    ) as shell:
-        os.close(end)
-        shown = b""
-        try:
-            os.write(terminal, script.encode())
-            while f"ready> {line}" not in typed_over(shown):
-                assert select.select([terminal], [], [], 30)[0], shown
-                shown += os.read(terminal, 4096)
-        finally:
-            shell.kill()
-            os.close(terminal)
+    set_up = "source <(nile completion bash); bind 'set enable-bracketed-paste off'"
+    completes(["bash", "--norc", "--noprofile", "-i"], set_up, typed, line)
+
+
+def test_a_real_zsh_completes(here: Path) -> None:
+    set_up = "unset zle_bracketed_paste; autoload -U compinit; compinit -D -u; source <(nile completion zsh)"
+    completes(["zsh", "-f", "-i"], set_up, "nile exec -g wo", "nile exec -g worn ")
+
+
+def test_a_real_fish_completes(here: Path) -> None:
+    """It asks what it would offer behind these words."""
+    script = "nile completion fish | source; complete -C 'nile exec -g w'; complete -C 'nile exec --retry'"
+    words = ["fish", "--no-config", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    first, second, option = done.stdout.splitlines()
+    assert (first, second, option.split("\t")[0], done.stderr) == ("web", "worn", "--retry-failed", "")
 
 
 def test_what_is_offered(here: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
