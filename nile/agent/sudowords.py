@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 PROMPT = "nile asks for the password of sudo: "
 REFUSED = "the password was refused"
 """What the root looks for: a host that says this had the password, and sudo didn't take it."""
+MORE = "sudo asks for more than a password"
 _NO_PASSWORD = ("Sorry, try again", "incorrect password attempt", "no password was provided")
 _NO_TERMINAL = "you must have a tty"
 _OF_SUDO = ("sudo: ", "Sorry, ", "This incident")
@@ -58,9 +59,13 @@ def reason(said: str, user: str, python: str, given: bool) -> str:
 
 
 def asked_again(said: str) -> str:
-    """Why, where it asks for a password once more."""
+    """Why, where it asks once more.
+
+    A second factor bears the same prompt (-p stands for every question). One that didn't take the password
+    says so before it asks again, in words that are each host's own.
+    """
     behind = [line.strip() for line in said.split(PROMPT)[1].splitlines() if line.strip()]
-    return "%s: %s" % (REFUSED, behind[-1][:MOST_WORDS] if behind else "it was asked for again")
+    return "%s: %s" % (REFUSED, behind[-1][:MOST_WORDS]) if behind else MORE
 
 
 def unable(user: str, python: str, why: str) -> str:

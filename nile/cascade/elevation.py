@@ -4,7 +4,7 @@ A host that asks waits. The user is asked once, when the first one does. Then on
 host alone gets the password; the others that ask get it once that one's sudo took
 it: two, then four, then eight, never more at a time than one above those that took it.
 An account may be local on that first host, and shared by all the others.
-Wherever it is refused, or nobody can tell what became of it, no further host
+Wherever it is refused, or more is asked for, or nobody can tell what became of it, no further host
 gets it: many wrong ones would lock the account, where hosts share one.
 
     unknown --a host asks--> asking --the user's word--> trying --it runs there--> proven
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from nile.agent import wire
-from nile.agent.sudowords import REFUSED
+from nile.agent.sudowords import MORE, REFUSED
 from nile.cascade.actions import Action, Publish, Send
 from nile.cascade.hosts import Host
 from nile.events import Code, SecretAsked
@@ -27,6 +27,9 @@ from nile.events import Code, SecretAsked
 OPTION = "--sudo: "
 REFUSES = "sudo refuses: "
 REMEDY = "let the user who logs in run env by sudo there (sudoers(5)), or leave --sudo out"
+REMEDY_MORE = (
+    "nobody can give it: have sudo ask for no second factor there, or for nothing (NOPASSWD, sudoers(5))"
+)
 NONE_GIVEN = "sudo asks for a password, and none was given"
 _NUMBER = bytes(8)
 """A host gets one answer, which is all that it is told alone."""
@@ -110,6 +113,8 @@ class Elevation:
         """It had the password, and its command didn't begin."""
         if host.why.startswith(REFUSED):
             self._stop(f"the password was refused on {host.name}, so it was tried on no other host")
+        elif host.why.startswith(MORE):
+            self._stop(f"{MORE} on {host.name}, so it was tried on no other host")
         elif self._phase is Phase.OVER:
             pass
         elif host.outcome is not None and host.outcome.get("error"):
@@ -159,4 +164,6 @@ def judged_of(error: str) -> tuple[Code, str, str] | None:
     if not error.startswith(OPTION):
         return None
     why = error.removeprefix(OPTION)
-    return Code.SUDO, why, REMEDY if why.startswith(REFUSES) else ""
+    remedies = {REFUSES: REMEDY, MORE: REMEDY_MORE}
+    found = [remedy for begins, remedy in remedies.items() if why.startswith(begins)]
+    return Code.SUDO, why, found[0] if found else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nile.agent.sudowords import (
+    MORE,
     PROMPT,
     REFUSED,
     argv,
@@ -70,7 +71,12 @@ def test_a_user_who_cant_run_that_python(given: bool) -> None:
 
 def test_a_second_question_is_a_refusal_whatever_it_says_between() -> None:
     assert asked_again(f"{LECTURE}{PROMPT}Sorry, try again.\n{PROMPT}") == f"{REFUSED}: Sorry, try again."
-    assert asked_again(f"{PROMPT}{PROMPT}") == f"{REFUSED}: it was asked for again"
+
+
+def test_a_second_question_without_a_word_between_is_for_something_else() -> None:
+    """As sudo 1.9.13 has it with a PAM module that asks for a code, before that of passwords or behind it."""
+    assert asked_again(f"{PROMPT}{PROMPT}") == MORE
+    assert asked_again(f"{LECTURE}{PROMPT}\n{PROMPT}\nsudo: no password was provided\n") == MORE
 
 
 def test_want_of_a_terminal() -> None:

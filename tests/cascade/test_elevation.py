@@ -74,6 +74,23 @@ def test_nobody_is_asked_where_no_host_asks() -> None:
     assert not told(run.actions)
 
 
+@pytest.mark.parametrize("first", [1, 2])
+def test_where_more_than_a_password_is_asked_for_no_other_host_gets_it(first: int) -> None:
+    """Whether that one was right nobody knows."""
+    run = Asking()
+    run.asks(1, 2, 3)
+    run.types(RIGHT)
+    if first == 2:
+        run.ran(1)
+    run.fails(first, "--sudo: sudo asks for more than a password")
+    where = f"on h000{first}, so it was tried on no other host"
+    assert told(run.asks(4))[4] == f"-sudo asks for more than a password {where}".encode()
+    result = results(run.actions)[f"h000{first}"]
+    assert (result.verdict, result.code) == (Verdict.FAILED, Code.SUDO)
+    assert result.reason == "sudo asks for more than a password"
+    assert "no second factor" in result.remedy
+
+
 def test_the_user_is_asked_once_and_one_host_gets_it_first() -> None:
     run = Asking()
     assert questions(run.asks(2, 3, 4)) == [SecretAsked("h0002", "root")]

@@ -6,7 +6,7 @@ import contextlib
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from nile.lab import Lab
@@ -47,6 +47,23 @@ def sudoers(lab: Lab, rules: Mapping[str, str]) -> Iterator[None]:
         lab.heal()
         for host, place in bound:
             assert lab.run_on(host, ["umount", place]).returncode == 0
+
+
+@contextlib.contextmanager
+def pam_of_sudo(lab: Lab, hosts: Iterable[str], *lines: str) -> Iterator[None]:
+    """sudo asks on these hosts as such lines of pam.d(5) say, where it wants to know who somebody is."""
+    rest = ("account required pam_permit.so", "session required pam_permit.so", "")
+    bound = []
+    try:
+        for host in hosts:
+            (root_of(lab, host) / "run/lab/pam").write_text("\n".join([*lines, *rest]))
+            done = lab.run_on(host, ["mount", "--bind", "/run/lab/pam", "/etc/pam.d/sudo"])
+            assert done.returncode == 0, done.stderr
+            bound.append(host)
+        yield
+    finally:
+        for host in bound:
+            assert lab.run_on(host, ["umount", "/etc/pam.d/sudo"]).returncode == 0
 
 
 def _replaced(path: str, line: str) -> str:

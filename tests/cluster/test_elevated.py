@@ -14,7 +14,7 @@ import pytest
 from nile.lab import Lab
 from tests.cluster.hosts import clear, patiently, processes, root_of
 from tests.cluster.running import Done, Nile
-from tests.cluster.sudoing import LOG, PASSWORD, USER, log, sudoers
+from tests.cluster.sudoing import LOG, PASSWORD, USER, log, pam_of_sudo, sudoers
 from tests.cluster.terminal import Terminal, on_terminal
 from tests.lab.helpers import eventually
 
@@ -194,6 +194,20 @@ def test_another_root_asks_for_the_password_again(nile: Nile, terminal: Terminal
         "h003": "root\n",
         "h005": "root\n",
     }
+
+
+def test_a_second_factor_is_named_and_the_password_goes_to_no_further_host(
+    nile: Nile, terminal: Terminal
+) -> None:
+    """A module of PAM that asks a question of its own, behind the one for passwords."""
+    kinds = "auth required pam_unix.so", "auth required pam_userdb.so db=/none"
+    with pam_of_sudo(nile.lab, ASKING, *kinds):
+        done = typed(nile, terminal, sudo(nile, "--json", "-w", ALL, "--", "id -un"), PASSWORD)
+    assert {done.results[host]["code"] for host in ASKING} == {"sudo"}
+    reasons = sorted(done.results[host]["reason"] for host in ASKING)
+    assert reasons[0] == "sudo asks for more than a password"
+    assert reasons[1] == reasons[2]
+    assert reasons[1].endswith("so it was tried on no other host")
 
 
 def test_a_program_gives_it_by_the_api(nile: Nile) -> None:
