@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,12 @@ from typing import Any
 import pytest
 
 from nile.agent import forked, outfit, wire
+from nile.agent.wire import Frame
 from nile.bootstrap.bundle import command_code
 from nile.cascade.orders import outfit_body
 from nile.options import Outfit
-from tests.agent.parent import BY_AGE, Parent, host_environment
+from tests.agent.parent import BY_AGE, Parent, alive, host_environment
+from tests.support.deadmount import dead_directory
 
 
 @pytest.fixture(params=[BY_AGE[0], BY_AGE[-1]], ids=["oldest", "newest"])
@@ -84,6 +89,44 @@ def test_whatever_keeps_it_from_being_started_is_said(error: Exception) -> None:
     with pytest.raises(OSError, match="Invalid argument") as caught:
         forked.spawn("/bin/true", ["true"], {}, (0, 1, 2), (), prepare)
     assert caught.value.filename == repr(error)
+
+
+def test_one_that_hangs_before_it_is_its_program_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says itself why it fails, once it does."""
+    monkeypatch.setattr(forked, "READY_S", 0.05)
+    held, release = os.pipe()
+    said, err = os.pipe()
+
+    def prepare() -> None:
+        os.read(held, 1)
+        raise OSError(errno.ESTALE, "", "--cwd /nfs")
+
+    pid = forked.spawn("/bin/true", ["true"], {}, (0, 1, err), (signal.SIGPIPE,), prepare)
+    os.close(err)
+    os.write(release, b"x")
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 127
+    assert os.read(said, 100) == b"nile: --cwd /nfs: Stale file handle\n"
+    os.close(said)
+    os.close(held)
+    os.close(release)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts")
+def test_a_directory_whose_server_is_gone_hangs_its_command_and_nothing_else(
+    parent: Parent, tmp_path: Path
+) -> None:
+    with dead_directory(str(tmp_path / "dead")) as dead:
+        given = outfit_body(Outfit(cwd=dead))
+        parent.start("echo never", code=command_code(outfit=True), outfit=given)
+        pid = parent.wait_for(wire.STARTED).fields()["pid"]
+        assert "D (disk sleep)" in Path(f"/proc/{pid}/status").read_text()
+        parent.send(Frame(wire.CANCEL, body=wire.dumps({"grace": 0.1})))
+        result = parent.result()
+        assert (result["cause"], result["rc"], parent.output()) == ("cancelled", None, b"")
+        assert not alive(pid)
 
 
 def test_a_limit_that_the_host_doesnt_allow(tmp_path: Path) -> None:

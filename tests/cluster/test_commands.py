@@ -10,8 +10,9 @@ import signal
 import pytest
 
 from nile.lab import Lab
-from tests.cluster.hosts import Seen, commands
+from tests.cluster.hosts import Seen, commands, root_of
 from tests.cluster.running import Done, Nile
+from tests.support.deadmount import dead_directory
 
 pytestmark = pytest.mark.cluster
 
@@ -203,3 +204,19 @@ def test_a_leftover_has_no_scratch_any_more(nile: Nile, fleet: Lab) -> None:
         assert len(services(fleet)) == 1
     finally:
         end_services(fleet)
+
+
+def test_a_dead_file_system_on_a_relay_holds_up_its_command_alone(nile: Nile, fleet: Lab) -> None:
+    """h001 leads to h002 and h003, which have that directory too."""
+    place = "/srv/share"
+    for host in ("h002", "h003"):
+        (root_of(fleet, host) / "srv/share").mkdir()
+    made = nile.with_routes(tree={"h001": ["h002", "h003"]})
+    with dead_directory(place, lambda words: fleet.host_argv("h001", words)):
+        done = made.json("-w", "h[001-003]", "--cwd", place, "-u", "3", "--grace", "1", "--", "pwd")
+    assert done.verdicts == {"h001": "timeout", "h002": "ok", "h003": "ok"}
+    assert done.results["h001"]["rc"] is None
+    assert max(done.results[host]["t_end_s"] for host in ("h002", "h003")) < done.results["h001"]["t_end_s"]
+    assert not done.notices, "no link was taken for lost"
+    for host in ("h002", "h003"):
+        (root_of(fleet, host) / "srv/share").rmdir()
