@@ -47,6 +47,7 @@ class Code(StrEnum):
     HOST_KEY_CHANGED = "host-key-changed"
     HOST_KEY_REVOKED = "host-key-revoked"
     AUTHENTICATION = "authentication"
+    PASSWORD = "password"  # the password that was given isn't taken there, or wasn't tried
     SIGNING = "signing"  # the root refused to sign, or couldn't
     SIGNATURE = "signature"  # what came isn't signed as it should be
     LOGIN_SHELL = "login-shell"  # the login succeeded, but ended before the command of the login ran

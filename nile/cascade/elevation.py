@@ -2,8 +2,7 @@
 
 A host that asks waits. The user is asked once, when the first one does. Then one
 host alone gets the password; the others that ask get it once that one's sudo took
-it: two, then four, then eight, never more at a time than one above those that took it.
-An account may be local on that first host, and shared by all the others.
+it, more and more of them at a time (see `nile.cascade.waves`).
 Wherever it is refused, or more is asked for, or nobody can tell what became of it, no further host
 gets it: many wrong ones would lock the account, where hosts share one.
 
@@ -22,6 +21,7 @@ from nile.agent import wire
 from nile.agent.sudowords import MORE, REFUSED
 from nile.cascade.actions import Action, Publish, Send
 from nile.cascade.hosts import Host
+from nile.cascade.waves import Waves
 from nile.events import Code, SecretAsked
 
 OPTION = "--sudo: "
@@ -63,8 +63,7 @@ class Elevation:
         self._why = ""
         self._waiting: dict[int, Host] = {}
         self._given: dict[int, int] = {}  # of which start (`Host.start_in`) the agent was that got it
-        self._in_flight: set[int] = set()  # who got it, and hasn't shown yet what came of it
-        self._proven = 0
+        self._waves = Waves()
 
     def begun(self, host: Host, *, asks: bool, t: float) -> list[Action]:
         """sudo runs there, and not the command yet; with `asks` it wants the password, and had none."""
@@ -119,14 +118,13 @@ class Elevation:
             pass
         elif host.outcome is not None and host.outcome.get("error"):
             self._prove(host)  # sudo took it, and refuses for another reason
-        elif self._phase is Phase.TRYING and host.id in self._in_flight:
+        elif self._phase is Phase.TRYING and self._waves.has(host.id):
             self._doubt(host)
-        self._in_flight.discard(host.id)
+        self._waves.left(host.id)
 
     def _prove(self, host: Host) -> None:
-        if host.id in self._in_flight:
-            self._in_flight.remove(host.id)
-            self._proven += 1
+        self._waves.took(host.id)
+        if self._waves.proven:
             self._phase = Phase.PROVEN
 
     def _doubt(self, host: Host) -> None:
@@ -140,12 +138,11 @@ class Elevation:
         """Tell those that wait what there is to tell them now."""
         if self._phase in (Phase.UNKNOWN, Phase.ASKING):
             return []
-        told: list[Action] = []
-        for host in list(self._waiting.values()):
-            again = host.id in self._in_flight
-            if self._phase is Phase.OVER or again or len(self._in_flight) <= self._proven:
-                told.append(self._tell(host, t))
-        return told
+        return [self._tell(host, t) for host in list(self._waiting.values()) if self._is_next(host)]
+
+    def _is_next(self, host: Host) -> bool:
+        """Is it told something now, by what those before it were told?"""
+        return self._phase is Phase.OVER or self._waves.has(host.id) or self._waves.room()
 
     def _tell(self, host: Host, t: float) -> Send:
         """One that had it, and asks again, didn't get it: it would have asked no more."""
@@ -154,7 +151,7 @@ class Elevation:
         if self._phase is Phase.OVER:
             return self._send(host.id, wire.TELL, _NUMBER + b"-" + self._why.encode())
         self._given[host.id] = host.start_in
-        self._in_flight.add(host.id)
+        self._waves.give(host.id)
         secret = self._secret.text.encode(errors="surrogateescape")
         return self._send(host.id, wire.TELL, _NUMBER + b"+" + secret)
 

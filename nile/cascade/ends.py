@@ -114,7 +114,7 @@ class Ends:
             return self._lost(code, reason)
         if host.refused and code in (Code.AUTHENTICATION, Code.SIGNING):
             code, reason = Code.SIGNING, host.refused
-        return judge_failed(code, reason, self._options.remedy(code, host.name))
+        return judge_failed(code, reason, self._options.remedy(code, host.name, reason))
 
     def overdue(self, host: Host, held_back_s: float, t: float) -> list[Action]:
         """The backstop for an agent that lives and doesn't say what it has to.

@@ -354,6 +354,8 @@ class Healer:
             return True
         if trouble.host.was_here:
             return t >= trouble.since_s + self._outlives_s
+        if trouble.code is Code.PASSWORD:  # it took no key of ours, and relays have nothing else
+            return True
         return len(trouble.tried) >= MOST_PATHS or trouble.timeouts >= MOST_TIMEOUTS
 
     def _left_behind(self, t: float) -> Iterator[tuple[Host, Code | None]]:

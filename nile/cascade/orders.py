@@ -39,8 +39,8 @@ class CascadeOptions:
     """Seconds since the epoch."""
     relays_only: bool = False
     """Log in to no asked host, only to those above them."""
-    remedy: Callable[[Code, str], str] = lambda code, host: ""
-    """What to do about a login that failed with this code at this host."""
+    remedy: Callable[[Code, str, str], str] = lambda code, host, reason: ""
+    """What to do about a login that failed with this code at this host, for that reason."""
     heritage: Heritage | None = None
     """What is recorded of the run, where another root began it."""
     worker: Worker | None = None

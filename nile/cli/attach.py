@@ -14,6 +14,7 @@ from nile.cli.caution import check_canaries
 from nile.cli.common import allow_descriptors
 from nile.cli.completing import run_ids
 from nile.cli.outfitting import variables
+from nile.cli.passwording import login_password, password_options
 from nile.cli.showing import check_showing, showing_options
 from nile.errors import UsageError
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="A variable of the run's command: no value is recorded. --env K takes it from here.",
 )
+@password_options
 @click.argument("run", shell_complete=run_ids)
 def command(run: str, env: tuple[str, ...], **given: Any) -> int:
     """Go on with a run whose root died: by a `kill -9`, or with its machine.
@@ -82,6 +84,7 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
     from nile.report.text import visible
     from nile.store import RunContext
 
+    password = login_password(given)
     allow_descriptors()
     handover = replace(handover, exec=replace(handover.exec, yes=handover.exec.yes or given["yes"]))
     check_canaries(handover.exec, canaries(handover.plan, handover.hosts, handover.exec))
@@ -104,6 +107,7 @@ def _go_on(screen: Screen, store: Store, record: RunRecord, handover: Handover, 
             take_over=take_over,
             check_ours=recorder.check_ours,
             observe=control.observe,
+            password=password,
         )
         hosts = store.hosts(record)
         control.observe(_recorded(hosts, store.notices(record)))

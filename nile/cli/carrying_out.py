@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nile.cli.common import allow_descriptors
 from nile.cli.elevating import sudo_user
+from nile.cli.passwording import login_password
 
 if TYPE_CHECKING:
     from nile.cli.common import Selection
@@ -38,6 +39,7 @@ def carry_out(
     from nile.report.text import visible
     from nile.store import RunContext, plan_text
 
+    password = login_password(given)
     allow_descriptors()
     out = screen()
     out.err.write(f"{chosen.routes.describe()}\n{said}")
@@ -59,6 +61,7 @@ def carry_out(
             observe=control.observe,
             job=None if job is None else job(run_id),
             sudo=sudo_user(given) or "",
+            password=password,
         )
         for notice in notices:
             out.err.write(f"nile: {visible(notice)}\n")

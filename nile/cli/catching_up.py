@@ -22,6 +22,7 @@ from click.core import ParameterSource
 from nile.cli.again import check_over, choice, enter
 from nile.cli.common import Selection, SelectionOptions, select
 from nile.cli.copying import places
+from nile.cli.passwording import PASSWORD_OPTIONS
 from nile.cli.releasing import ANY
 from nile.cli.superseded import refuse_superseded
 from nile.errors import UsageError
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     Tree = tuple[tuple[bytes, ...], tuple[bytes, ...]]
     """Sources, and what of them is left out."""
 
-OWN = frozenset({"catch_up", "changed_too", "gather", "quiet", "as_json", "dry_run", "wait_s", "rate"})
+OWN = frozenset(
+    {"catch_up", "changed_too", "gather", "quiet", "as_json", "dry_run", "wait_s", "rate", *PASSWORD_OPTIONS}
+)
 """What may be given beside it; anything else is as it was in that run."""
 
 
@@ -60,7 +63,10 @@ def catch_up(reference: str, changed_too: bool) -> int:
     if params["release"] and _some_are_ok(runs):
         params["quorum"] = ANY
     taken = {name: asked.params[name] for name in ("gather", "quiet", "as_json", "dry_run")}
-    taken |= {name: asked.params[name] for name in ("wait_s", "rate") if _is_given(asked, name)}
+    taken |= {name: asked.params[name] for name in ("wait_s", "rate", "ask_pass") if _is_given(asked, name)}
+    taken["pass_fd"] = asked.params["pass_fd"]  # what that run's was is long closed
+    if taken["pass_fd"] is not None:
+        taken["ask_pass"] = asked.params["ask_pass"]
     argv = recorded.argv_naming("--catch-up", record.run)
     params.update(taken, argv=argv, seeders=())
     with again:

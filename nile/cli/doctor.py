@@ -30,8 +30,10 @@ from nile.cli.examining import (
     rounds,
     usable,
 )
+from nile.cli.passwording import login_password, password_options
 
 if TYPE_CHECKING:
+    from nile.controller import AskPassword
     from nile.report import Screen
     from nile.topology.model import Plan
     from nile.topology.routes import Routes
@@ -52,9 +54,10 @@ Examples:
 
 @click.command("doctor", epilog=EXAMPLES)
 @selection_options
+@password_options
 @click.option("--json", "as_json", is_flag=True, help="One object a host (docs/reference/json.md).")
 @click.option("--write", metavar="FILE", type=click.Path(), help="Write a first route file, never over one.")
-def command(selection: SelectionOptions, as_json: bool, write: str | None) -> int:
+def command(selection: SelectionOptions, as_json: bool, write: str | None, **given: Any) -> int:
     """Try what Nile needs of hosts, and say what to do where something is missing.
 
     Name, port, host key and login, Python, rsync, sudo (by `sudo -n true`), and whether hosts may
@@ -67,14 +70,15 @@ def command(selection: SelectionOptions, as_json: bool, write: str | None) -> in
         from nile.cli.firstroutes import check_first
 
         check_first(write, routes)
+    password = login_password(given)
     screen = recorded.screen()
     screen.err.write(f"{routes.describe()}\n")
     screen.flush()
     allow_descriptors()
-    first = _look(screen, _flat(routes, hosts), hosts, probe_line())
+    first = _look(screen, _flat(routes, hosts), hosts, probe_line(), password)
     found = examine(first)
     findings = {host: found[host] for host in hosts}
-    _try_each_other(screen, routes, first, findings)
+    _try_each_other(screen, routes, first, findings, password)
     if as_json:
         _write_json(screen, findings)
     else:
@@ -98,7 +102,7 @@ def _flat(routes: Routes, hosts: Sequence[str]) -> Plan:
     return replace(planned, timeouts=replace(planned.timeouts, command_s=PROBE_S))
 
 
-def _look(screen: Screen, plan: Plan, hosts: Sequence[str], line: str) -> Look:
+def _look(screen: Screen, plan: Plan, hosts: Sequence[str], line: str, password: AskPassword | None) -> Look:
     """Run a command over a tree, and keep what matters; nothing of it is recorded."""
     from nile.cli.secrets import ask_secret
     from nile.controller import new_run_id, prepare
@@ -108,7 +112,9 @@ def _look(screen: Screen, plan: Plan, hosts: Sequence[str], line: str) -> Look:
 
     look, notices = Look(), list[str]()
     options = ExecOptions(line, grace_s=GRACE_S)
-    engine = prepare(new_run_id(), plan, hosts, options, lambda _: None, ask_secret, notices=notices)
+    engine = prepare(
+        new_run_id(), plan, hosts, options, lambda _: None, ask_secret, notices=notices, password=password
+    )
     for notice in notices:
         screen.err.write(f"nile: {visible(notice)}\n")
     for event in engine.events(None, GRACE_S):
@@ -121,10 +127,17 @@ def _look(screen: Screen, plan: Plan, hosts: Sequence[str], line: str) -> Look:
                 look.results[event.host] = event
             case Notice(text, host):
                 look.notices.append(f"{host}: {text}" if host else text)
+    look.by_password = engine.by_password
     return look
 
 
-def _try_each_other(screen: Screen, routes: Routes, first: Look, findings: dict[str, Findings]) -> None:
+def _try_each_other(
+    screen: Screen,
+    routes: Routes,
+    first: Look,
+    findings: dict[str, Findings],
+    password: AskPassword | None,
+) -> None:
     """Whether hosts may log in to each other: those behind gateways were reached so, others are tried."""
     from nile.topology.model import ROOT_NAME, TreeMode
     from nile.topology.reach import may_relay
@@ -139,7 +152,7 @@ def _try_each_other(screen: Screen, routes: Routes, first: Look, findings: dict[
     relays = [host for host in free if may_relay(routes.spec(host)) and has_ssh(first, host)]
     for tree in rounds(free, relays, routes.limits.branches):
         plan = _below(routes, tree)
-        look = _look(screen, plan, [node.host for node in plan.nodes], "exec true")
+        look = _look(screen, plan, [node.host for node in plan.nodes], "exec true", password)
         lower = {host for below in tree.values() for host in below}
         for host, finding in inner(look, ROOT_NAME).items():
             if host in lower:

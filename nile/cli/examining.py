@@ -47,12 +47,13 @@ FAILS_AT = {
     **dict.fromkeys((Code.REFUSED, Code.NO_ROUTE, Code.CONNECT_TIMEOUT, Code.OPEN_FILES), Check.PORT),
     **dict.fromkeys((Code.PARENT, Code.NO_SSH), Check.PORT),
     **dict.fromkeys((Code.HOST_KEY_UNKNOWN, Code.HOST_KEY_CHANGED, Code.HOST_KEY_REVOKED), Check.HOST_KEY),
-    **dict.fromkeys((Code.AUTHENTICATION, Code.SIGNING, Code.LOGIN_SHELL), Check.LOGIN),
+    **dict.fromkeys((Code.AUTHENTICATION, Code.PASSWORD, Code.SIGNING, Code.LOGIN_SHELL), Check.LOGIN),
     **dict.fromkeys((Code.STARTUPS, Code.DROPPED), Check.LOGIN),
 }
 """The check at which a login ends with a code; what isn't here fails where the agent starts."""
 
 NO_PYTHON = "none: a shell runs its commands, nothing is copied there, and it is no relay"
+BY_PASSWORD = "by a password, of which only the root has any: no other host can log in there"
 RSYNC_REMEDY = "Install rsync there: `nile sync` needs it for what can't come as one stream."
 SUDO_REMEDY = "Only for --sudo: let the user run commands there with NOPASSWD (see sudoers(5))."
 INNER_REMEDY = (
@@ -88,6 +89,8 @@ class Look:
     parents: dict[str, str] = field(default_factory=dict)
     """Who logged in to a host at last."""
     notices: list[str] = field(default_factory=list)
+    by_password: frozenset[str] = frozenset()
+    """Hosts that took the user's password."""
 
 
 Findings = dict[Check, Finding]
@@ -95,7 +98,11 @@ Findings = dict[Check, Finding]
 
 def examine(look: Look) -> dict[str, Findings]:
     """All checks but the last one, for every host."""
-    return {host: _of(result, look.said.get(host, b"")) for host, result in look.results.items()}
+    found = {host: _of(result, look.said.get(host, b"")) for host, result in look.results.items()}
+    for host in look.by_password.intersection(found):
+        if found[host][Check.LOGIN].ok:
+            found[host][Check.LOGIN] = Finding(True, BY_PASSWORD)
+    return found
 
 
 def usable(findings: Findings) -> bool:

@@ -13,6 +13,7 @@ from nile.cli.common import Seconds, SelectionOptions, select, selection_options
 from nile.cli.completing import run_ids
 from nile.cli.elevating import WITH_PASSWORD, sudo_options, sudo_user
 from nile.cli.outfitting import outfit, outfit_options, redacted, scratch_bytes
+from nile.cli.passwording import password_options
 from nile.cli.showing import check_showing, showing_options
 from nile.errors import UsageError
 
@@ -45,6 +46,7 @@ Examples:
     short_help="Run a command on hosts.",
 )
 @selection_options
+@password_options
 @click.option(
     "-f", "--fanout", metavar="N", type=click.IntRange(min=1), help="Commands at one time, over all hosts."
 )

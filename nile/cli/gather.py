@@ -13,6 +13,7 @@ import click
 from nile.cli.common import SelectionOptions, long_selection_options, select
 from nile.cli.copying import RsyncLetters, run
 from nile.cli.elevating import sudo_options
+from nile.cli.passwording import password_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,253}\Z")
 
 @click.command("gather", cls=RsyncLetters, epilog=EXAMPLES, short_help="Bring files back from hosts.")
 @long_selection_options
+@password_options
 @sudo_options
 @click.option(
     "--exclude", "excludes", metavar="PATTERN", multiple=True, help="Leave out, as rsync(1) has it."

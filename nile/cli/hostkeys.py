@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nile.cli.common import SelectionOptions, choose_hosts, load_selected, selection_options
+from nile.cli.passwording import login_password, password_options
 
 if TYPE_CHECKING:
+    from nile.controller import AskPassword
     from nile.topology.model import HostSpec
     from nile.topology.routes import Routes
     from nile.transport.base import LoginFailed, ResolvedLogin
@@ -23,8 +25,9 @@ EXIT_UNREACHABLE = 4
 
 @click.command()
 @selection_options
+@password_options
 @click.option("--yes", is_flag=True, help="Write without asking: only where the network is trusted.")
-def command(selection: SelectionOptions, yes: bool) -> int:
+def command(selection: SelectionOptions, yes: bool, **given: Any) -> int:
     """Collect host keys, show their fingerprints, and write new ones to known_hosts after a yes.
 
     The hosts aren't logged in to; gateways before them are. Compare the fingerprints with those that
@@ -35,7 +38,8 @@ def command(selection: SelectionOptions, yes: bool) -> int:
     routes = load_selected(selection)
     hosts = choose_hosts(selection, routes)
     click.echo(routes.describe(), err=True)
-    codes = [_one_level(routes, specs, yes) for specs in _by_level(routes, hosts)]
+    password = login_password(given)
+    codes = [_one_level(routes, specs, yes, password) for specs in _by_level(routes, hosts)]
     return max(codes)
 
 
@@ -51,10 +55,10 @@ def _by_level(routes: Routes, hosts: Sequence[str]) -> list[list[HostSpec]]:
     return [found[number] for number in sorted(found)]
 
 
-def _one_level(routes: Routes, specs: Sequence[HostSpec], yes: bool) -> int:
+def _one_level(routes: Routes, specs: Sequence[HostSpec], yes: bool, password: AskPassword | None) -> int:
     """Collect, show and write the keys of hosts with as many gateways before them; an exit code."""
     behind = bool(specs[0].via)
-    found = collect_behind(routes, specs) if behind else collect_keys(routes, specs, {})
+    found = collect_behind(routes, specs, password) if behind else collect_keys(routes, specs, {})
     failed = {spec.name: problem for spec in specs if isinstance(problem := found[spec.name], Exception)}
     keys = [key for spec in specs if not isinstance(key := found[spec.name], Exception)]
     _show(keys, failed)
@@ -64,8 +68,13 @@ def _one_level(routes: Routes, specs: Sequence[HostSpec], yes: bool) -> int:
     return EXIT_REFUSED if any(map(_is_refused, keys)) or not written else 0
 
 
-def collect_behind(routes: Routes, specs: Sequence[HostSpec]) -> dict[str, HostKey | LoginFailed]:
-    """The keys of hosts behind gateways, each tried through all of its gateways until one answers."""
+def collect_behind(
+    routes: Routes, specs: Sequence[HostSpec], password: AskPassword | None = None
+) -> dict[str, HostKey | LoginFailed]:
+    """The keys of hosts behind gateways, each tried through all of its gateways until one answers.
+
+    `password` is for the first of these gateways.
+    """
     from nile.cli.secrets import ask_secret
     from nile.controller import Gateways
     from nile.topology.behind import plan_behind
@@ -75,7 +84,7 @@ def collect_behind(routes: Routes, specs: Sequence[HostSpec]) -> dict[str, HostK
         left = [spec for spec in specs if isinstance(found.get(spec.name), Exception | None)]
         if left:
             plan = plan_behind(left, routes.spec, routes.limits, routes.timeouts, choice=choice)
-            with Gateways(plan, ask_secret) as gateways:
+            with Gateways(plan, ask_secret, password) as gateways:
                 found |= collect_keys(routes, left, {spec.name: gateways.open for spec in left})
     return found
 

@@ -12,6 +12,7 @@ import click
 from nile.cli import copying
 from nile.cli.common import SelectionOptions, select
 from nile.cli.elevating import sudo_options
+from nile.cli.passwording import password_options
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def showing_options(function: F) -> F:
         )
     ):
         function = option(function)
-    return sudo_options(function)
+    return password_options(sudo_options(function))
 
 
 def place(dest: str) -> bytes:

@@ -13,16 +13,18 @@ from typing import Any
 from nile.cli.enter import LOCAL_FLAGS, in_foreground
 from nile.errors import CredentialsError
 
+KEY_WANTED = "a passphrase is needed"
+KEY_REMEDY = "load the key into an ssh-agent, or run this on a terminal"
 
-def ask_secret(prompt: str) -> str:
+
+def ask_secret(prompt: str, wanted: str = KEY_WANTED, remedy: str = KEY_REMEDY) -> str:
     """Ask on the terminal, without showing what is typed; raises CredentialsError where there is none."""
     try:
         # Without a terminal getpass would read standard input, which may be the data for the hosts.
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
         return getpass.getpass(prompt)
     except (EOFError, OSError) as error:
-        remedy = "load the key into an ssh-agent, or run this on a terminal"
-        raise CredentialsError("a passphrase is needed and nobody can be asked", remedy=remedy) from error
+        raise CredentialsError(f"{wanted} and nobody can be asked", remedy=remedy) from error
 
 
 class Password:

@@ -13,6 +13,7 @@ from nile.cli.common import Seconds, SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options
 from nile.cli.elevating import sudo_options
 from nile.cli.fetch_peers import fetch_peers
+from nile.cli.passwording import password_options
 from nile.cli.swarmoptions import swarm_options
 from nile.cli.writing import PLAIN, copy, writing_options
 
@@ -49,6 +50,7 @@ command.add_command(fetch_peers)
     "run", cls=RsyncLetters, epilog=EXAMPLES, short_help="Launch a swarm, follow it, and end it."
 )
 @long_selection_options
+@password_options
 @comparing_options
 @sudo_options
 @writing_options
@@ -77,6 +79,7 @@ Examples:
     "start", cls=RsyncLetters, epilog=STARTS, short_help="Launch a swarm that goes on by itself."
 )
 @long_selection_options
+@password_options
 @comparing_options
 @sudo_options
 @writing_options

@@ -9,6 +9,7 @@ import click
 from nile.cli.common import SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options
 from nile.cli.elevating import sudo_options
+from nile.cli.passwording import password_options
 from nile.cli.releasing import KEEP, Name, Percent
 from nile.cli.swarmoptions import swarm_options
 from nile.cli.writing import PLAIN, copy, writing_options
@@ -29,6 +30,7 @@ Examples:
 
 @click.command("sync", cls=RsyncLetters, epilog=EXAMPLES, short_help="Copy files to hosts.")
 @long_selection_options
+@password_options
 @comparing_options
 @sudo_options
 @writing_options

@@ -11,6 +11,7 @@ import click
 from nile.cli.common import SelectionOptions, long_selection_options
 from nile.cli.copying import RsyncLetters, comparing_options, run_all
 from nile.cli.elevating import sudo_options
+from nile.cli.passwording import password_options
 from nile.errors import UsageError
 
 EXAMPLES = """\b
@@ -24,6 +25,7 @@ Examples:
 
 @click.command("verify", cls=RsyncLetters, epilog=EXAMPLES, short_help="Compare hosts with a source.")
 @long_selection_options
+@password_options
 @comparing_options
 @sudo_options
 @click.option("--repair", is_flag=True, help="Mend what differs, and compare again.")

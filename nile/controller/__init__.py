@@ -3,9 +3,10 @@
 from nile.controller.attaching import check_attachable, heritage
 from nile.controller.engine import Engine, EngineOptions, new_run_id
 from nile.controller.gateways import Gateways
-from nile.controller.prepare import MakeJob, prepare
+from nile.controller.prepare import AskPassword, MakeJob, prepare
 
 __all__ = [
+    "AskPassword",
     "Engine",
     "EngineOptions",
     "Gateways",

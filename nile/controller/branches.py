@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import secrets
 import socket
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nile.agent import wire
+from nile.agent.child import LOGIN, Child
 from nile.agent.handshake import Bundle
 from nile.agent.relay import Relay
 from nile.agent.wire import Frame
@@ -44,7 +46,7 @@ class Branches(Performer):
         up: Callable[[Frame, int, int], None],
     ) -> None:
         super().__init__()
-        self._relay = Relay((0, 0), shared, bundle, random.random, lambda: "nile" + secrets.token_hex(12))
+        self._relay = RootRelay((0, 0), shared, bundle, random.random, lambda: "nile" + secrets.token_hex(12))
         self._relay.shell = _shell
         self._logins = logins
         self._transport = transport
@@ -78,6 +80,14 @@ class Branches(Performer):
         now = time.monotonic()
         self._perform(self._relay.tick(now))
         return self._relay.next_tick_s(now)
+
+    def waits(self, host: str, waits: bool) -> None:
+        """A login to that host begins to wait for others, or ends it: its deadline stands still meanwhile."""
+        self._relay.waits(self._ids[host], waits, time.monotonic())
+
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        return {login.host: node_id for node_id, login in self._logins.items()}
 
     @property
     def empty(self) -> bool:
@@ -151,6 +161,27 @@ class Branches(Performer):
             del self._attempts[attempt.child_id]
             now = time.monotonic()
             self._perform(self._relay.closed(attempt.child_id, code.value, reason, retry, now))
+
+
+class RootRelay(Relay):
+    """The root's own children. Some of its logins wait for others (see `nile.transport.passwords`)."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._held: dict[int, tuple[Child, float]] = {}
+        """Children of which the login waits, each with the seconds that it had left."""
+
+    def waits(self, child_id: int, waits: bool, now: float) -> None:
+        """The login of this child stands still, or goes on with the time that it had left."""
+        child = self.children[child_id]
+        if waits and child.deadline is not None:
+            self._held[child_id] = child, child.deadline - now
+            child.deadline = None
+        elif not waits and child_id in self._held:
+            held, left_s = self._held.pop(child_id)
+            if held is child and child.state == LOGIN:
+                child.deadline = now + left_s
+                self._quiet_until = 0.0
 
 
 def _shell(entry: dict[str, Any], shared: dict[str, Any], nonce: str, now: float) -> tuple[str, Any]:

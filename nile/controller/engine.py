@@ -67,6 +67,7 @@ from nile.events import Event, HostOutput
 from nile.options import Pacing, RateLimits
 from nile.topology.model import Plan
 from nile.transport.base import ResolvedLogin, Transport
+from nile.transport.passwords import Passwords
 
 BEAT_S = 1.0
 SLEPT_S = 5.0
@@ -101,6 +102,8 @@ class EngineOptions:
     """Raises TakenOverError where another root has taken the run over; asked after every long sleep."""
     observe: Callable[[Sequence[Event]], None] = lambda _: None
     """Told of all events, in a thread that waits for no terminal; it must neither raise nor wait."""
+    passwords: Passwords | None = None
+    """What the transport gives to hosts that ask for it, each in its turn."""
 
 
 class Engine:
@@ -205,6 +208,12 @@ class Engine:
         """What the user typed for sudo after `SecretAsked`; None where nobody did, for that reason."""
         self._post(self._give, PasswordGiven(None if typed is None else Secret(typed), why))
 
+    @property
+    def by_password(self) -> frozenset[str]:
+        """Hosts that let the root in by the user's password, so far."""
+        passwords = self._options.passwords
+        return frozenset(passwords.taken) if passwords is not None else frozenset()
+
     def dial(self, relay_id: int, address: str, port: int) -> Future[socket.socket]:
         """Connect from a relay that is up; the future's socket is non-blocking. It may raise LoginFailed."""
         return asyncio.run_coroutine_threadsafe(self._tunnels.open(relay_id, address, port), self._loop)
@@ -255,6 +264,8 @@ class Engine:
                 self._branches = Branches(
                     self._cascade.shared(), options.bundle(), logins, transport, self._tasks, self._up
                 )
+                if options.passwords is not None:
+                    options.passwords.waits = self._branches.waits
                 if (worker := options.cascade.worker) is not None:
                     self._tasks.create_task(self._worker.run(worker.program))
                 self._inbox.appendleft((Started(), None))

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from nile.controller.engine import Engine, new_run_id
-from nile.controller.prepare import prepare
+from nile.controller.prepare import AskPassword, prepare
 from nile.events import Code, HostResult, HostUp
 from nile.options import ExecOptions
 from nile.topology.model import Plan
@@ -25,13 +25,20 @@ class Gateways:
     The hosts themselves are never logged in to. Nothing is recorded.
     """
 
-    def __init__(self, plan: Plan, ask: Ask | None) -> None:
+    def __init__(self, plan: Plan, ask: Ask | None, password: AskPassword | None = None) -> None:
         self._plan = only_relays(plan)
         self._above = {node.host: node.parent for node in plan.nodes}
         self._up: dict[str, Future[None]] = {node.host: Future() for node in plan.nodes if node.children}
         hosts = [node.host for node in self._plan.asked()]
         self._engine: Engine = prepare(
-            new_run_id(), self._plan, hosts, ExecOptions(""), lambda events: None, ask, relays_only=True
+            new_run_id(),
+            self._plan,
+            hosts,
+            ExecOptions(""),
+            lambda events: None,
+            ask,
+            relays_only=True,
+            password=password,
         )
         self._thread = threading.Thread(target=self._follow, name="nile-gateways", daemon=True)
 

@@ -15,20 +15,23 @@ from nile.cascade.tree import Tree
 from nile.controller.audit import Audit
 from nile.controller.engine import Engine, EngineOptions
 from nile.errors import UsageError
-from nile.events import Code, Event
-from nile.options import ExecOptions, Signing
+from nile.events import Event
+from nile.options import ExecOptions, Signing, SshClient
 from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, Plan
 from nile.topology.places import cache_directory
 from nile.topology.reach import may_log_in
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import Ask, KeyRing
+from nile.transport.passwords import Passwords
 from nile.transport.remedies import remedy_for
 from nile.transport.resolve import resolve_logins
 from nile.transport.root import RootTransport
 from nile.transport.signing import SigningAuthority
 from nile.transport.sshconfig import check_relayed_delegation
 
+AskPassword = Callable[[Sequence[str]], Passwords]
+"""Gives the password of these users, if it has to by asking for it; raises CredentialsError."""
 MakeJob = Callable[[Neighbours, Tree], Job]
 
 
@@ -47,6 +50,7 @@ def prepare(
     observe: Callable[[Sequence[Event]], None] = lambda _: None,
     job: MakeJob | None = None,
     sudo: str = "",
+    password: AskPassword | None = None,
 ) -> Engine:
     """An engine that is ready to go. `hosts` are the asked ones, in the order of their ranks.
 
@@ -55,6 +59,7 @@ def prepare(
     TakenOverError where another root did so with this very run; `observe` is told of all events.
     A `job` is what the run's workers are told to do, in place of a command;
     `sudo` is the user as whom they are started, by sudo, if it isn't who logs in.
+    `password` gives what hosts get that take no key, where the root itself logs in.
     With `relays_only` no asked host is logged in to, only those above them.
 
     Resolves every login (ssh configuration, host keys, identities); raises the
@@ -62,13 +67,15 @@ def prepare(
     """
     if take_over is None:
         _check_tickets(plan)
-    ring = KeyRing(ask)
-    logins = resolve_logins(list(plan.specs.values()), ring, notices=notices)
+    ring = KeyRing(ask, spare=password is not None)
+    keyless = password is not None
+    logins = resolve_logins(list(plan.specs.values()), ring, notices=notices, keyless=keyless)
     if take_over is not None:
         _check_known(run, logins)
     code = _Code.made_ahead(options, worker=job is not None)
     worker = _worker(sudo) if job else None
     audit = Audit.of(options) if plan.audit and not relays_only else None
+    passwords = password(_to_be_asked(plan, logins, notices)) if password is not None else None
     heritage = take_over() if take_over is not None else None
     if audit:
         audit.say(run, hosts, options, again=heritage is not None)
@@ -79,7 +86,7 @@ def prepare(
         hosts=tuple(hosts),
         started_at=time.time() - (heritage.elapsed_s if heritage else 0.0),
         relays_only=relays_only,
-        remedy=lambda code, host: remedy(logins, code, host),
+        remedy=lambda code, host, reason: remedy_for(code, logins[host], reason),
         heritage=heritage,
         worker=worker,
         job=functools.partial(job, neighbours(plan, logins)) if job else None,
@@ -93,13 +100,14 @@ def prepare(
             plan=plan,
             cascade=cascade,
             logins=logins,
-            transport=lambda: RootTransport(ring),
+            transport=lambda: RootTransport(ring, passwords=passwords),
             signatory=SigningAuthority(ring),
             record=record,
             bundle=lambda: code.bundle,
             carrier_code=lambda: code.carrier,
             check_ours=check_ours,
             observe=observe,
+            passwords=passwords,
         )
     )
 
@@ -146,6 +154,26 @@ class _Code:
         return cls(bundle, kept.carrier_code(), kept.shell_code(), command, second_warden)
 
 
+def _to_be_asked(plan: Plan, logins: Mapping[str, ResolvedLogin], notices: list[str] | None) -> Sequence[str]:
+    """The users whose password hosts may ask for; raises UsageError where no host can be given one."""
+    first = [logins[node.host] for node in plan.nodes if node.parent == ROOT_ID]
+    able = [login for login in first if login.client is not SshClient.OPENSSH and login.password_methods]
+    if not able:
+        raise UsageError(
+            "no host that the root logs in to can be given a password",
+            where="--ask-pass",
+            remedy="leave it out, or see that they have `ssh: {client: asyncssh}`, and that ssh_config "
+            "has no `PasswordAuthentication no` for them",
+        )
+    others = sorted({login.host for login in first} - {login.host for login in able})
+    if others and notices is not None:
+        more = f" and {len(others) - 1} more" if others[1:] else ""
+        notices.append(
+            f"no password is given to {others[0]}{more}: not by OpenSSH's client, nor against ssh_config"
+        )
+    return sorted({login.user for login in able})
+
+
 def _worker(sudo: str) -> Worker:
     from nile.bootstrap.program import command  # few runs have any
 
@@ -181,8 +209,3 @@ def plan_login(login: ResolvedLogin) -> dict[str, Any]:
         "carry": login.signing is Signing.THROUGH_ROOT,
         "identities": [[key.blob, key.comment] for key in login.identities],
     }
-
-
-def remedy(logins: Mapping[str, ResolvedLogin], code: Code, host: str) -> str:
-    """What a user can do about a login that failed with this code."""
-    return remedy_for(code, logins[host])

@@ -46,6 +46,7 @@ _SPELLING = {keyword.lower(): keyword for keyword in KEYWORDS} | {
 
 _HOST_KEYS = "host keys are checked strictly at every hop; collect missing ones with `nile hostkeys`"
 _PROMPT = "Nile logs in with keys and never prompts"
+_PASSWORD = "Nile logs in with keys, and by a password only where --ask-pass is given"
 _LINK = "standard input and output of the session are Nile's link to the host"
 _FORWARD = "Nile forwards nothing through a host; keys stay at the root, which signs through the tree"
 _SHARED = "a shared connection would outlive its link, and a lost parent would go unnoticed"
@@ -70,8 +71,8 @@ _UNLESS: dict[str, tuple[tuple[str, ...], str]] = {
     "VerifyHostKeyDNS": (("no",), _HOST_KEYS),
     "UpdateHostKeys": (("no",), "a relay has no known_hosts file of its own that could be updated"),
     "BatchMode": (("yes",), _PROMPT),
-    "PasswordAuthentication": (("no",), _PROMPT),
-    "KbdInteractiveAuthentication": (("no",), _PROMPT),
+    "PasswordAuthentication": (("no",), _PASSWORD),
+    "KbdInteractiveAuthentication": (("no",), _PASSWORD),
     "NumberOfPasswordPrompts": (("0",), _PROMPT),
     "AddKeysToAgent": (("no",), "keys stay as they are"),
     "GSSAPIDelegateCredentials": (("no",), "credentials are delegated by `ssh: {delegate: yes}` alone"),

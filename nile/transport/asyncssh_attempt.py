@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nile.events import Code
 from nile.transport.asyncssh_options import RingKeyPair
-from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.base import KEYS, PASSWORD, QUESTIONS, LoginFailed, ResolvedLogin
 from nile.transport.connecting import no_more_files, out_of_files
 from nile.transport.hosttrust import HostKeys, Judgement, Trust
 from nile.transport.keys import KeyRing, SigningFailed
+from nile.transport.passwordlogin import PasswordLogin
+from nile.transport.passwords import Ticket
+from nile.transport.prompts import Prompts
 from nile.transport.proxy import Proxy
 from nile.transport.sshlib import asyncssh
 
@@ -21,8 +26,9 @@ _TRUST_CODES = {
 class Attempt:
     """One login under way: what its host showed, and how far it got."""
 
-    def __init__(self, login: ResolvedLogin, ring: KeyRing) -> None:
+    def __init__(self, login: ResolvedLogin, ring: KeyRing, ticket: Ticket | None = None) -> None:
         self.login = login
+        self.password = PasswordLogin(login, ticket)
         self.trusted = HostKeys.parse(login.known_hosts)
         self.connection: asyncssh.SSHClientConnection | None = None
         self.judgement: Judgement | None = None
@@ -75,12 +81,15 @@ class Attempt:
         return LoginFailed(_TRUST_CODES[judgement.trust], judgement.why)
 
     def _authentication_failure(self, exc: Exception) -> LoginFailed:
+        if (by_password := self.password.refused()) is not None:
+            return by_password
         if self.refusal is not None:
             if out_of_files(self.refusal):
                 return no_more_files("no signature for the login", self.refusal)
             return LoginFailed(Code.AUTHENTICATION, f"no signature for the login: {self.refusal}")
+        offers = f" ({','.join(self.password.offers)})" if self.password.offers else ""
         return LoginFailed(
-            Code.AUTHENTICATION, f"{self.login.user}@{self.login.hostname_root} isn't let in: {exc}"
+            Code.AUTHENTICATION, f"{self.login.user}@{self.login.hostname_root} isn't let in: {exc}{offers}"
         )
 
     def _lost(self, exc: Exception) -> LoginFailed:
@@ -104,7 +113,32 @@ class _Owner(asyncssh.SSHClient):
 
     def public_key_auth_requested(self) -> RingKeyPair | None:
         """The next key to offer; asyncssh asks until there is none."""
+        self._attempt.password.offers[KEYS] = None
         return self._pairs.pop(0) if self._pairs else None
+
+    def kbdint_auth_requested(self) -> str | None:
+        """The host offers to ask questions; None: it isn't to."""
+        return "" if self._attempt.password.may(QUESTIONS) else None
+
+    async def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Prompts
+    ) -> list[str] | None:
+        """Its questions; None: no answer."""
+        return await self._attempt.password.answers(prompts)
+
+    async def password_auth_requested(self) -> str | None:
+        """The host takes a password; None: it gets none."""
+        password = self._attempt.password
+        return await password.password() if password.may(PASSWORD) else None
+
+    def password_change_requested(self, prompt: str, lang: str) -> Any:
+        """The password was right, and has expired."""
+        self._attempt.password.has_expired()
+        return NotImplemented  # asyncssh's own word for that nobody changes it
+
+    def auth_completed(self) -> None:
+        """The host lets us in."""
+        self._attempt.password.let_in()
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """The socket is asyncssh's from here on."""

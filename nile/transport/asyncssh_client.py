@@ -24,6 +24,7 @@ from nile.transport.asyncssh_session import AsyncsshSession, Shell
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
 from nile.transport.connecting import no_more_files, open_socket, out_of_files, starvation
 from nile.transport.keys import KeyRing
+from nile.transport.passwords import Passwords
 from nile.transport.proxy import Proxy
 from nile.transport.remedies import remedy_for
 from nile.transport.sshlib import asyncssh
@@ -35,8 +36,9 @@ RESOLVER_THREADS = 32
 class AsyncsshTransport:
     """Logs in with asyncssh (see `base.Transport`). One event loop only."""
 
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: KeyRing, passwords: Passwords | None = None) -> None:
         self._ring = ring
+        self._passwords = passwords
         self._sessions: set[AsyncsshSession] = set()
         self._proxies: set[Proxy] = set()
         self._executor = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="nile-resolve")
@@ -88,7 +90,7 @@ class AsyncsshTransport:
     async def _login(
         self, login: ResolvedLogin, command: str, sink: SessionSink, stream: socket.socket | None
     ) -> AsyncsshSession:
-        attempt = Attempt(login, self._ring)
+        attempt = Attempt(login, self._ring, self._passwords.ticket(login) if self._passwords else None)
         plans = host_key_plans(login, attempt.trusted)
         for number, plan in enumerate(plans):
             try:
@@ -106,9 +108,10 @@ class AsyncsshTransport:
 
     async def _give_up(self, attempt: Attempt, failure: LoginFailed | None = None) -> None:
         """End what an attempt has running, and tell what is known of why it failed."""
+        attempt.password.over()
         proxy, attempt.proxy, attempt.connection = attempt.proxy, None, None
         if failure is not None:
-            failure.remedy = failure.remedy or remedy_for(failure.code, attempt.login)
+            failure.remedy = failure.remedy or remedy_for(failure.code, attempt.login, failure.reason)
             if proxy is not None and proxy.complaint():
                 failure.reason += f" (proxy command: {proxy.complaint()})"
             failure.reason = printable(failure.reason)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nile.options import Kex
-from nile.transport.base import PublicKey, ResolvedLogin
+from nile.transport.base import KEYS, PASSWORD, QUESTIONS, PublicKey, ResolvedLogin
 from nile.transport.connecting import Endpoint
 from nile.transport.hosttrust import CERTIFICATE_SUFFIX, HostKeys
 from nile.transport.keys import KeyRing, SigningFailed
@@ -36,7 +36,7 @@ HOST_KEYS = (
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 _FIXED: Mapping[str, Any] = {
-    "preferred_auth": ["publickey"],
+    "preferred_auth": [KEYS, QUESTIONS, PASSWORD],  # of the latter two the owner decides
     "agent_forwarding": False,
     "gss_host": None,
     "x509_trusted_certs": None,

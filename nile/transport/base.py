@@ -15,6 +15,9 @@ from typing import Protocol
 from nile.events import Code
 from nile.options import Kex, Signing, SshClient
 
+KEYS, QUESTIONS, PASSWORD = "publickey", "keyboard-interactive", "password"
+"""Methods of authentication (RFC 4252, RFC 4256)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
@@ -59,6 +62,8 @@ class ResolvedLogin:
     """The name under which the user's known_hosts files have the host, for messages."""
     known_hosts_file: str = ""
     """The first of the user's known_hosts files: where `nile hostkeys` writes."""
+    password_methods: tuple[str, ...] = (QUESTIONS, PASSWORD)
+    """By which methods the root may give the host the user's password, if there is one."""
     hash_known_hosts: bool = False
     """Whether names in that file are to be hashed (HashKnownHosts)."""
 

@@ -68,8 +68,10 @@ class _Offer:
 class KeyRing:
     """The identities of one process. Not for several event loops at once."""
 
-    def __init__(self, ask: Ask | None = None) -> None:
+    def __init__(self, ask: Ask | None = None, *, spare: bool = False) -> None:
+        """With `spare` there is another way in: nobody is asked for the passphrase of a default key."""
         self._ask = ask
+        self._spare = spare
         self._signers: dict[bytes, _Signer] = {}
         self._files: dict[Path, KeyFile] = {}
         self._agents: dict[str, tuple[AgentClient, tuple[PublicKey, ...]]] = {}
@@ -135,7 +137,7 @@ class KeyRing:
             assert client is not None
             self._signers.setdefault(key.blob, _Signer(client, key.blob))
         offered = _unique([*offer.named, *others, *offer.default])
-        if not offered and offer.locked:
+        if not offered and offer.locked and not self._spare:
             offered = self._unlock_default(offer.locked)
         elif offer.locked:
             self._tell_locked(offer.locked)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 from nile.events import Code
 from nile.options import SshClient
-from nile.transport.base import ResolvedLogin
+from nile.transport.base import PASSWORD, QUESTIONS, ResolvedLogin
 
 MORE_FILES = "Raise the number of files that Nile may open there (`ulimit -n`), or lower `limits: branches`."
 _PLAIN = {
@@ -18,12 +19,26 @@ _PLAIN = {
     Code.OPEN_FILES: MORE_FILES,
     Code.STARTUPS: "Lower `limits: parallel`, or raise MaxStartups in the host's sshd_config.",
     Code.NO_SSH: "Install the OpenSSH client on that relay, or say `relay: no` for it.",
+    Code.PASSWORD: (
+        "Run it again for these hosts with the right password, each kind of hosts by itself. A host that "
+        "asks for more than a password needs one of your keys (ssh-copy-id)."
+    ),
     Code.NO_PYTHON: "Install Python 3.6 or later on that host.",
 }
 
+_BY_PASSWORD = (
+    "It takes passwords, too: `--ask-pass` gives one to hosts that the root itself logs in to by asyncssh "
+    "(`--tree flat`, where it can reach them or has a ProxyJump)."
+)
+_WAYS = re.compile(r"\(([a-z,-]+)\)")
+"""What a host offers, as ssh(1) writes it."""
 
-def remedy_for(code: Code, login: ResolvedLogin) -> str:
-    """One or two lines for the user, or nothing where nothing general can be said."""
+
+def remedy_for(code: Code, login: ResolvedLogin, reason: str = "") -> str:
+    """One or two lines for the user, or nothing where nothing general can be said.
+
+    `reason` is why the login failed: a host that lets nobody in tells by which ways it would.
+    """
     if code is Code.HOST_KEY_UNKNOWN:
         return f"Compare and store it with: nile hostkeys -w {shlex.quote(login.host)}"
     if code is Code.HOST_KEY_CHANGED:
@@ -44,8 +59,14 @@ def remedy_for(code: Code, login: ResolvedLogin) -> str:
             "logs in by one if it was given it, see `ssh: {delegate: yes}`."
         )
     if code is Code.AUTHENTICATION:
-        return f"Check that {login.user}'s authorized_keys there has one of your keys ({_keys(login)})."
+        keys = f"Check that {login.user}'s authorized_keys there has one of your keys ({_keys(login)})."
+        return f"{keys} {_BY_PASSWORD}" if _takes_passwords(reason) else keys
     return _PLAIN.get(code, "")
+
+
+def _takes_passwords(reason: str) -> bool:
+    ways = {way for found in _WAYS.findall(reason) for way in found.split(",")}
+    return not ways.isdisjoint((QUESTIONS, PASSWORD))
 
 
 def known_hosts_name(login: ResolvedLogin) -> str:

@@ -27,6 +27,7 @@ from nile.transport.sshconfig import (
     inside_address,
     known_hosts_files,
     openssh_options,
+    password_methods,
     relay_options,
     route_query,
     ticket_options,
@@ -40,15 +41,17 @@ def resolve_logins(
     *,
     query: SshQuery | None = None,
     notices: list[str] | None = None,
+    keyless: bool = False,
 ) -> dict[str, ResolvedLogin]:
     """The logins of `specs` by host name; the command line's ssh options must stand in `spec.ssh` already.
 
     Runs `ssh -G`, reads known_hosts, and may ask for passphrases through the
     ring; so call it before a run. Without a ring the logins have no identities
-    and can only be looked at. Raises SshConfigError, KnownHostsError or
-    CredentialsError. Lines for the user are appended to `notices`.
+    and can only be looked at; with `keyless` they may have none, for there is
+    another way in. Raises SshConfigError, KnownHostsError or CredentialsError.
+    Lines for the user are appended to `notices`.
     """
-    resolver = _Resolver(ring, query or SshQuery())
+    resolver = _Resolver(ring, query or SshQuery(), keyless=keyless)
     logins = resolver.resolve(specs)
     if notices is not None:
         notices += resolver.notices()
@@ -67,8 +70,9 @@ class _Profile:
 
 
 class _Resolver:
-    def __init__(self, ring: KeyRing | None, query: SshQuery) -> None:
+    def __init__(self, ring: KeyRing | None, query: SshQuery, *, keyless: bool) -> None:
         self._ring = ring
+        self._keyless = keyless
         self._query = query
         self._known: dict[tuple[Path, ...], KnownHosts] = {}
         self._profiles: dict[object, _Profile] = {}
@@ -116,6 +120,7 @@ class _Resolver:
             delegate=spec.ssh.delegate is True,
             known_hosts_name=names[0],
             known_hosts_file=str(profile.files[0]) if profile.files else "",
+            password_methods=password_methods(effective),
             hash_known_hosts=effective.one("hashknownhosts") in ("yes", "true"),
         )
 
@@ -147,7 +152,7 @@ class _Resolver:
         if self._ring is None:
             return ()
         keys = self._ring.identities(identity_query(spec, effective, self._query.defaults))
-        if not keys and spec.ssh.client is not SshClient.OPENSSH:
+        if not (keys or self._keyless) and spec.ssh.client is not SshClient.OPENSSH:
             raise CredentialsError(
                 "there is no key to log in with",
                 where=f"ssh identity of {spec.name}",

@@ -10,17 +10,21 @@ from nile.transport.asyncssh_client import AsyncsshTransport
 from nile.transport.base import ResolvedLogin, Session, SessionSink
 from nile.transport.keys import KeyRing
 from nile.transport.openssh_client import OpensshTransport
+from nile.transport.passwords import Passwords
 
 
 class RootTransport:
     """Logs in with asyncssh or with `ssh`, as `login.client` says (see `base.Transport`).
 
     Over a given socket it is always asyncssh: OpenSSH's client can't take one.
-    `config` is what `ssh -F` takes; None means the usual files.
+    `config` is what `ssh -F` takes; None means the usual files. `passwords` is for asyncssh alone: to
+    `ssh` it would have to come by a program or a terminal.
     """
 
-    def __init__(self, ring: KeyRing, config: Path | str | None = None) -> None:
-        self._asyncssh = AsyncsshTransport(ring)
+    def __init__(
+        self, ring: KeyRing, config: Path | str | None = None, passwords: Passwords | None = None
+    ) -> None:
+        self._asyncssh = AsyncsshTransport(ring, passwords)
         self._openssh = OpensshTransport(config)
 
     async def login(self, login: ResolvedLogin, command: str, sink: SessionSink) -> Session:

@@ -9,6 +9,7 @@ from pathlib import Path
 from nile.errors import SshConfigError
 from nile.options import Kex, SshClient
 from nile.topology.model import HostSpec
+from nile.transport.base import PASSWORD, QUESTIONS
 from nile.transport.keys import DEFAULT_FILES, IdentityQuery
 from nile.transport.proxy import jump_command
 from nile.transport.sshquery import Effective, Query, Values
@@ -108,6 +109,17 @@ def check_relayed_delegation(spec: HostSpec) -> None:
 
 def _on(value: str) -> bool:
     return value.lower() in ("yes", "true")
+
+
+def password_methods(effective: Effective) -> tuple[str, ...]:
+    """By which methods a host may be given the user's password: ssh_config may say that it may not."""
+    switches = {QUESTIONS: "kbdinteractiveauthentication", PASSWORD: "passwordauthentication"}
+    preferred = effective.one("preferredauthentications", ",".join(switches)).lower().split(",")
+    return tuple(
+        method
+        for method, keyword in switches.items()
+        if effective.one(keyword, "yes").lower() != "no" and method in preferred
+    )
 
 
 def identity_query(spec: HostSpec, effective: Effective, defaults: Values) -> IdentityQuery:

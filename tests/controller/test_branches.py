@@ -11,7 +11,7 @@ import pytest
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.bootstrap import agent_bundle
-from nile.controller.branches import Branches
+from nile.controller.branches import Branches, RootRelay
 from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, SessionSink
 from tests.support.plans import children, plan_body
@@ -72,3 +72,24 @@ async def test_a_login_that_the_root_takes_back_as_it_begins(word: str) -> None:
         assert len(doors.waiting) == (word == "adopt")
         assert branches.empty == (word == "forget")
         branches.close()
+
+
+def test_the_deadline_of_a_login_that_waits_for_others_stands_still() -> None:
+    """It has the time then that it had left, and no more."""
+    (child,) = children(1)
+    relay = RootRelay((0, 0), plan_body()["shared"], agent_bundle(), lambda: 0.5, lambda: "nonce")
+    number = child["id"]
+
+    def ended(now: float) -> list[str]:
+        frames = [effect[1] for effect in relay.tick(now) if effect[0] == "up"]
+        return [frame.fields()["code"] for frame in frames if frame.type == wire.FAILED]
+
+    relay.adopt([{**child, "connect": 10.0}], 1.0)
+    assert not ended(2.0)
+    relay.waits(number, True, 4.0)
+    assert not any(ended(float(second)) for second in range(4, 60))
+    relay.waits(number, False, 60.0)
+    assert not any(ended(60.0 + second) for second in range(7))
+    assert relay.next_tick_s(66.5) <= 0.5
+    assert ended(67.0) == [Code.CONNECT_TIMEOUT]
+    relay.waits(number, False, 68.0)

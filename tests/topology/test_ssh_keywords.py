@@ -51,7 +51,7 @@ def test_unknown_keywords_suggest_a_near_one() -> None:
         ("ControlPersist", "10m", "outlive"),
         ("PermitLocalCommand", "yes", "run a program"),
         ("BatchMode", "no", "never prompts"),
-        ("PasswordAuthentication", "yes", "never prompts"),
+        ("PasswordAuthentication", "yes", "--ask-pass"),
         ("GSSAPIDelegateCredentials", "yes", "delegate: yes"),
         ("GSSAPIKeyExchange", "yes", "strictly"),
         ("LogLevel", "QUIET", "what ssh says"),

@@ -16,6 +16,17 @@ from nile.transport.base import PublicKey, ResolvedLogin
 
 SSHD = "/usr/sbin/sshd"
 DEADLINE_S = 20.0
+_PIPE = (
+    "import os,socket,sys,threading\n"
+    "s=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
+    "def pump(read,write):\n"
+    "    while d:=read(65536): write(d)\n"
+    "out=lambda d: os.write(1,d)\n"
+    "threading.Thread(target=pump,args=(s.recv,out),daemon=True).start()\n"
+    "pump(lambda n: os.read(0,n),s.sendall)\n"
+)
+PIPE = f"ProxyCommand=python3 -c '{_PIPE}' %h %p"
+"""An ssh option, by which a program leads to the host."""
 
 
 def keygen(path: Path, *more: str, kind: str = "ed25519", passphrase: str = "") -> Path:

@@ -1,0 +1,114 @@
+"""`--ask-pass` and `--pass-fd`: a password for hosts that take no key, where the root itself logs in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nile.errors import CredentialsError, UsageError
+
+if TYPE_CHECKING:
+    from nile.controller import AskPassword
+    from nile.transport.passwords import Passwords
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PASSWORD_OPTIONS = ("ask_pass", "pass_fd")
+LONGEST = 1024
+_KEY = "nile.password"
+_REMEDY = "type it at a terminal, or hand it in: --pass-fd 3 3< <(pass show cluster)"
+
+_OPTIONS = (
+    click.option(
+        "--ask-pass",
+        is_flag=True,
+        help="Ask for a password, for hosts that the root logs in to itself and that take no key. One host "
+        "gets it first, the others once that one took it.",
+    ),
+    click.option(
+        "--pass-fd",
+        metavar="N",
+        type=click.IntRange(min=3),
+        help="The same, for programs: it is the first line that file descriptor N has.",
+    ),
+)
+
+
+def password_options(function: F) -> F:
+    """By what a login may be done beside keys."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def login_password(given: Mapping[str, Any]) -> AskPassword | None:
+    """What gives the password that the options want; None where they want none. Raises UsageError.
+
+    It is asked for once, however many runs the command line comes to.
+    """
+    if not given.get("ask_pass") and given.get("pass_fd") is None:
+        return None
+    if given.get("ask_pass") and given.get("pass_fd") is not None:
+        remedy = "a password is typed, or read: leave one of the two out"
+        raise UsageError("--ask-pass and --pass-fd can't go together", remedy=remedy)
+    once: _Once = click.get_current_context().meta.setdefault(_KEY, _Once(given["pass_fd"]))
+    return once
+
+
+class _Once:
+    """An `AskPassword`."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+        self._passwords: Passwords | None = None
+
+    def __call__(self, users: Sequence[str]) -> Passwords:
+        from nile.cascade import Secret
+        from nile.transport.passwords import Passwords
+
+        if self._passwords is None:
+            text = _typed(users) if self._fd is None else _read(self._fd)
+            self._passwords = Passwords(
+                Secret(_checked(text, "--ask-pass" if self._fd is None else "--pass-fd"))
+            )
+        return self._passwords
+
+
+def _typed(users: Sequence[str]) -> str:
+    from nile.cli.secrets import ask_secret
+
+    whose = ", ".join(users) if len(users) <= 3 else f"{users[0]} and {len(users) - 1} others"
+    prompt = f"nile: password for logins as {whose} (what you type isn't shown): "
+    return ask_secret(prompt, "a password is wanted", _REMEDY)
+
+
+def _read(fd: int) -> str:
+    """The first line, and no byte behind it is waited for."""
+    text = b""
+    try:
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            while b"\n" not in text and len(text) <= LONGEST and (data := file.read(LONGEST)):
+                text += data
+    except OSError as error:
+        where = f"--pass-fd {fd}"
+        raise CredentialsError(f"it can't be read: {error.strerror}", where=where, remedy=_REMEDY) from error
+    return text.partition(b"\n")[0].decode(errors="surrogateescape")
+
+
+def _checked(text: str, where: str) -> str:
+    """As ssh can send it: UTF-8 (RFC 4252, 8)."""
+    if not text:
+        raise CredentialsError(
+            "no password was given", where=where, remedy="leave it out, to log in by keys alone"
+        )
+    try:
+        longest = len(text.encode()) > LONGEST or "\0" in text
+    except UnicodeEncodeError:
+        longest = True
+    if longest:
+        remedy = f"at most {LONGEST} bytes of UTF-8 can be one"
+        raise CredentialsError("this is no password that a host could take", where=where, remedy=remedy)
+    return text
