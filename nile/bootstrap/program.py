@@ -103,6 +103,7 @@ RARE = (
     "worker.nearby",
     "worker.memory",
     "worker.refusing",
+    "worker.guarding",
     "worker.ports",
     "worker.priorities",
     "worker.lacking",

@@ -97,6 +97,7 @@ For a swarm:
     nearby      who isn't outside
     memory      what is in a file that is on no disk
     refusing    addresses with which a peer has nothing to do
+    guarding    with whom it has to do of those that it meets
     ports       where a peer may listen
     priorities  which pieces it gets first                        pure
     lacking     what a Python without libtorrent may be brought

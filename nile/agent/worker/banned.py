@@ -3,9 +3,10 @@
 libtorrent bans whoever alone sent a piece that isn't as it should be. Where several did it waits until the
 piece came right, and then parts from the one whose blocks were others; but somebody who had a part in several
 such pieces it bans, too, and that may be for what another one sent. So it isn't named who is banned, but who
-it was for sure. That is known from who sends which block, which is told only once there was a damaged piece.
-From then on a piece is asked for as a whole, of one peer: nobody comes under suspicion for others. Who is
-banned and may be innocent is pardoned: if he isn't, his next piece says so.
+it was for sure. For a part in fewer than `SHARED` nobody is banned: who is, while no more failed, was alone.
+When there were more it is known from who sends which block, which is told only once there was a damaged
+piece. From then on a piece is asked for as a whole, of one peer: nobody comes under suspicion for others. Who
+is banned and may be innocent is pardoned: if he isn't, his next piece says so.
 """
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST = 16  # of whom that is told
 MOST_PARDONS = 5  # of one address
+SHARED = 4  # pieces: libtorrent takes two points for each that fails, and bans at seven
 BLOCK = 16 * 1024  # bytes
 BY_BLOCKS = 91  # libtorrent's error where it parts from somebody whose blocks were others: peer_banned
 ALARMED = {"whole_pieces_threshold": 20}  # seconds: who sends a piece within that is asked for all of it
@@ -27,6 +29,8 @@ class Banned:
         """Was there a damaged piece?"""
         self._known: "Set[str]" = set()
         self._pardoned: "Dict[str, int]" = {}  # how often
+        self._failed = 0  # pieces
+        self._before: "Dict[str, int]" = {}  # of these, when an address was pardoned
         self._senders: "Dict[int, Dict[int, str]]" = {}  # by piece and block
 
     def news(self, what: str, alert: "Any", sizes: "Any") -> str:
@@ -37,7 +41,13 @@ class Banned:
         guilty = ""
         if what == "hash_failed":
             self.alarmed = True
+            self._failed += 1
             guilty = self._alone(alert.piece_index, sizes)
+        elif what == "peer_ban":  # it comes before it is said which piece failed
+            address = str(alert.endpoint[0])
+            guilty = address if self._failed + 1 - self._before.get(address, 0) < SHARED else ""
+        elif what == "alerts_dropped":  # who knows how many failed?
+            self._failed += SHARED
         elif what == "block_finished":
             self._senders.setdefault(alert.piece_index, {})[alert.block_index] = str(alert.endpoint[0])
         elif what == "piece_finished":
@@ -57,6 +67,7 @@ class Banned:
         if address in self._known or times >= MOST_PARDONS:
             return False
         self._pardoned[address] = times + 1
+        self._before[address] = self._failed
         return True
 
     def _alone(self, piece: int, sizes: "Any") -> str:

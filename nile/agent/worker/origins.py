@@ -13,6 +13,8 @@ SEED = b"-NLS"
 LENGTH = 8  # of such a word
 NO_RACK = b"-NLH0000"
 BY_SEED, BY_RACK, BY_OTHERS = range(3)
+MOST_LEFT = 1000
+KIB = 1024  # libtorrent remembers what a connection brought to that
 
 
 class Origins:
@@ -28,6 +30,7 @@ class Origins:
         self._choked = int(flags.remote_choked)
         self._seen: "Dict[Tuple[Any, bytes], Tuple[int, int]]" = {}
         self._gone = [0, 0, 0]  # over connections that are no more
+        self._left: "Dict[Tuple[Any, bytes], int]" = {}  # some of these, which may go on where they were
         self.useful = self.serving = 0
 
     def look(self, peers: "Iterable[Any]") -> None:
@@ -43,6 +46,14 @@ class Origins:
         for key, (kind, count) in self._seen.items():
             if key not in seen or seen[key][1] < count:
                 self._gone[kind] += count
+                self._left[key] = count
+        for key in seen.keys() & self._left.keys():
+            kind, count = seen[key]
+            before = self._left.pop(key)
+            if count > before - KIB:
+                self._gone[kind] -= before
+        while len(self._left) > MOST_LEFT:
+            self._left.pop(next(iter(self._left)))
         self._seen = seen
 
     def _kind(self, name: bytes) -> int:

@@ -42,6 +42,7 @@ PROGRAM = (
     "worker.lacking",
     "worker.memory",
     "worker.refusing",
+    "worker.guarding",
     "worker.uplink",
     "worker.ports",
     "worker.priorities",

@@ -39,8 +39,8 @@ import os
 import select
 import time
 
-from nile.agent.worker import lacking, messages, peersettings, refusing
-from nile.agent.worker.banned import Banned
+from nile.agent.worker import lacking, messages, peersettings
+from nile.agent.worker.guarding import Guard
 from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
 from nile.agent.worker.ports import NO_PORT, free_port
@@ -49,7 +49,7 @@ from nile.agent.worker.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Set, Tuple
+    from typing import Any, Dict, List
 
     Message = Dict[str, Any]
 
@@ -62,6 +62,7 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
 HOW = ("slots", "limit", "tls", "word", "ports", "refuse", "keep")
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
+STUCK = 4  # reports, of one that has all there is, and doesn't find that so
 TRIES = 5  # ports that are found free, and then aren't
 
 
@@ -76,16 +77,15 @@ class Peer:
         self._handle: "Any" = None
         self._session: "Any" = None
         self._uplink: "Any" = None
-        self._port = self._tried = 0
+        self._guard: "Any" = None
+        self._port = self._tried = self._stuck = 0
         self._tls: "List[str]" = []
         self._ports: "List[int]" = []
-        self._refused: "List[bytes]" = []
-        self._told: "Set[Tuple[str, int]]" = set()  # whom to connect to
         self._failed = self._webs = False
         self._share = NO_SHARE
         self._flushing = self._complete = self._seeds = self._keeps = False
+        self._earlier: "Dict[str, int]" = {}  # what was counted before it was looked at anew
         self._origins = Origins("", lt.peer_info)
-        self._banned = Banned()
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
             os.set_blocking(fd, False)
@@ -160,12 +160,11 @@ class Peer:
             parameters.disk_io_constructor = "pread_disk_io_constructor"
         self._session = lt.session(parameters)
         self._uplink = Uplink(lt, self._session)
-        self._refused = message.get("refuse", [])
-        self._session.set_ip_filter(refusing.refused(lt, self._refused))
+        self._guard = Guard(lt, self._session, message.get("refuse", []))
         self._session.set_alert_fd(self._wake)
         torrent = self._torrent(self._wanted)
         self._handle = self._session.add_torrent(torrent)
-        self._sizes = torrent.ti
+        self._guard.guards(self._handle, torrent.ti)
         if self._tls:
             self._show()
         self._do_limit(message)
@@ -225,8 +224,7 @@ class Peer:
 
     def _do_peers(self, message: "Message") -> None:
         for address, port in message["peers"]:
-            self._told.add((address, port))
-            self._handle.connect_peer((address, port))
+            self._guard.connect((address, port))
 
     def _do_limit(self, message: "Message") -> None:
         # Of the torrent: limits of the session aren't for those that are near.
@@ -243,7 +241,9 @@ class Peer:
             return
         for alert in self._session.pop_alerts():
             what = alert.what()
-            self._suspect(what, alert)
+            guilty = self._guard.hear(what, alert)
+            if guilty:
+                say({"banned": guilty})
             if what == "listen_succeeded":
                 self._listens(alert)
             elif what == "listen_failed":
@@ -261,30 +261,6 @@ class Peer:
             elif what in ("file_error", "torrent_error"):
                 self._failed = True  # all pieces may be known to be right, and yet not be on the disk
                 say({"code": code_of(what, alert.error, self._seeds), "reason": alert.message()[:500]})
-
-    def _suspect(self, what: str, alert: "Any") -> None:
-        before = self._banned.alarmed
-        guilty = self._banned.news(what, alert, self._sizes)
-        if self._banned.alarmed and not before:
-            self._session.apply_settings(peersettings.alarmed(self._lt))
-        self._accuse(guilty)
-        if what == "peer_ban" and self._banned.pardoned(str(alert.endpoint[0])):
-            self._pardon(str(alert.endpoint[0]))
-
-    def _pardon(self, address: str) -> None:
-        """Of whom it refuses by address libtorrent forgets all, and then he is refused no more."""
-        addresses = refusing.refused(self._lt, self._refused)
-        addresses.add_rule(address, address, refusing.BLOCKED)
-        self._session.set_ip_filter(addresses)
-        self._session.set_ip_filter(refusing.refused(self._lt, self._refused))
-        for told in self._told:
-            if told[0] == address:
-                self._handle.connect_peer(told)
-
-    @staticmethod
-    def _accuse(guilty: str) -> None:
-        if guilty:
-            say({"banned": guilty})
 
     def _listens(self, alert: "Any") -> None:
         if not self._port and "tcp" in str(alert.socket_type):
@@ -325,21 +301,41 @@ class Peer:
         report = {
             "at": now.total_wanted_done,
             "whole": now.total_wanted,
-            "got": now.total_payload_download,
-            "sent": now.total_payload_upload,
             "down": now.download_payload_rate,
             "up": now.upload_payload_rate,
             "peers": now.num_peers,
-            "failed": now.total_failed_bytes,
             "state": str(now.state),
             "from": self._origins.bytes,
             "useful": self._origins.useful,
             "serving": self._origins.serving,
         }
-        say({"report": report})
+        say({"report": dict(report, **self._counts(now))})
+        self._unstick(now)
         if self._seeds and not now.is_seeding and str(now.state) != "checking_resume_data":
             # A file, or a piece that was asked for, isn't as the torrent has it.
             say({"code": "source-changed", "reason": "the source isn't as it was when it was read"})
+
+    def _unstick(self, now: "Any") -> None:
+        """libtorrent 2.1.1 may take a damaged piece for one that it looks at, for ever.
+
+        Nothing gets it out of that but to look at all that is there; then it counts from 0.
+        """
+        over = self._complete or self._failed or self._keeps or str(now.state) != "downloading"
+        all_came = self._guard.alarmed and now.total_wanted_done == now.total_wanted
+        self._stuck = self._stuck + 1 if all_came and not over else 0
+        if self._stuck == STUCK:
+            self._stuck = 0
+            self._earlier = self._counts(now)
+            self._handle.force_recheck()
+
+    def _counts(self, now: "Any") -> "Dict[str, int]":
+        """Bytes in all: that came, that went out, and that were damaged."""
+        now = {
+            "got": now.total_payload_download,
+            "sent": now.total_payload_upload,
+            "failed": now.total_failed_bytes,
+        }
+        return {name: count + self._earlier.get(name, 0) for name, count in now.items()}
 
     def _look(self) -> None:
         self._origins.look(self._handle.get_peer_info())

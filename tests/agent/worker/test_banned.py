@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker.banned import BLOCK, BY_BLOCKS, MOST, MOST_PARDONS, Banned
+from nile.agent.worker.banned import BLOCK, BY_BLOCKS, MOST, MOST_PARDONS, SHARED, Banned
 
 
 class Alert:
@@ -67,12 +67,26 @@ def test_whose_blocks_were_others_once_it_came_right() -> None:
     ) == ["a"]
 
 
+def failed(times: int) -> list[tuple[str, Alert]]:
+    return [("hash_failed", Alert(piece=each)) for each in range(times)]
+
+
+BAN = ("peer_ban", Alert("a"))
+
+
+def test_who_is_banned_when_few_pieces_were_damaged_sent_one_alone() -> None:
+    """For a part in them one is banned only once there were several."""
+    assert heard(*failed(SHARED - 2), BAN) == ["a"]
+
+
 @pytest.mark.parametrize("banned", ["a", "ab"])
-def test_who_is_only_banned_is_never_told_not_even_in_the_end(banned: str) -> None:
+def test_who_is_banned_when_several_were_may_have_shared_them(banned: str) -> None:
     """Where the culprit is another one it is as likely the seed, which shared pieces with that one."""
-    it = Banned()
-    assert heard(*(("peer_ban", Alert(each)) for each in banned), it=it) == []
-    assert not hasattr(it, "last")
+    assert heard(*failed(SHARED - 1), *(("peer_ban", Alert(each)) for each in banned)) == []
+
+
+def test_nobody_is_sure_of_anything_where_not_all_was_heard() -> None:
+    assert heard(("alerts_dropped", Alert()), BAN) == []
 
 
 def test_who_may_be_innocent_is_pardoned_a_few_times_and_who_is_guilty_never() -> None:
@@ -82,8 +96,11 @@ def test_who_may_be_innocent_is_pardoned_a_few_times_and_who_is_guilty_never() -
     assert not it.pardoned("a")
 
 
-def test_nor_where_it_is_known_whose_fault_it_was() -> None:
-    assert heard(("peer_ban", Alert("b")), *sent("a", "a", "a"), FAILED) == ["a"]
+def test_of_who_was_pardoned_pieces_are_counted_anew() -> None:
+    it = Banned()
+    assert heard(*failed(SHARED), BAN, it=it) == []
+    assert it.pardoned("a")
+    assert heard(*failed(SHARED - 2), BAN, it=it) == ["a"]
 
 
 def test_no_more_than_so_many_are_told() -> None:

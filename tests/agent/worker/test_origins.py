@@ -52,7 +52,14 @@ def test_what_a_connection_brought_counts_when_it_is_gone() -> None:
 
 
 def test_one_that_comes_again_begins_anew() -> None:
-    assert looked([Connection(SEED, 5)], [Connection(SEED, 2)], [Connection(SEED, 4)]).bytes == [9, 0, 0]
+    looks = ([Connection(SEED, count)] for count in (5000, 2, 4))
+    assert looked(*looks).bytes == [5004, 0, 0]
+
+
+def test_one_that_comes_again_and_is_remembered_goes_on() -> None:
+    """As whoever was connected to from here; libtorrent forgets bytes beyond whole KiB."""
+    before, after = Connection(SEED, 5000), Connection(SEED, 4096)
+    assert looked([before], [], [after], [], [Connection(SEED, 6000)]).bytes == [6000, 0, 0]
 
 
 def test_two_at_one_address() -> None:
