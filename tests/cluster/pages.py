@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ _SHAPES = (
     (re.compile(r"\b\d+(\.\d+)? (bytes|[KMGT]iB)\b"), "SIZE"),
     (re.compile(r"\b\d+(\.\d+)? s\b"), "TIME"),
     (re.compile(r"into /\S+"), "into DIR"),
+    (re.compile(r"routes: /\S+"), "routes: FILE"),
+    (re.compile(r"\bpid \d+"), "pid PID"),
+    (re.compile(r"^(\S+: +)\d+( [a-z-]+)$"), r"\1PID\2"),
     (re.compile(r" +"), " "),
 )
 _WHY = re.compile(r"(nile: unreachable: [^:]*:).*")
@@ -52,11 +56,15 @@ class Reader:
         self.runs: dict[str, str] = {}
         """Ids of runs: those of the page -> those here."""
 
-    def follow(self, example: Example) -> str:
-        """Do it; what was said, if that isn't what is shown, else nothing."""
+    def follow(self, example: Example, *, loosely: bool = False) -> str:
+        """Do it; what was said, if that isn't what is shown, else nothing.
+
+        `loosely`: what is shown only has to be among it, in any order.
+        """
         command = _RUN.sub(lambda found: self.runs.get(found[0], found[0]), example.command)
         done = subprocess.run(
-            self._lab.root_argv(["bash", "-c", f"{command} 2>&1"], self._here),
+            self._lab.root_argv(["bash", "-c", f"{{ {command}\n}} 2>&1"], self._here),
+            cwd=self._here,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -68,7 +76,10 @@ class Reader:
         self._learn(example.shown, said)
         back = {here: page for page, here in self.runs.items()}
         said = [_RUN.sub(lambda found: back.get(found[0], found[0]), line) for line in said]
-        well = _matches(_shapes(example.shown), _shapes(said)) if example.shown else done.returncode == 0
+        shown, lines = _shapes(example.shown), _shapes(said)
+        well = _matches(shown, lines) if shown else done.returncode == 0
+        if loosely:
+            well = not Counter(line for line in shown if line != "...") - Counter(lines)
         return "" if well else f"$ {command}\n{done.stdout}"
 
     def _learn(self, shown: list[str], said: list[str]) -> None:
