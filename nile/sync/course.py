@@ -151,6 +151,7 @@ class Sync:
         yield from self._go_on(t)
         yield from self._progress(t)
         if self._targets.count(Step.OVER) == len(self._targets):
+            yield from self._swarm.cut_short(t)
             yield from self._summarize(t)
             yield from self._flipping.end()
 

@@ -91,7 +91,7 @@ class Swarm:
         self.lasting = Lasting(means.options.serve_s)
         self._ending = self._dissolved = False
         self._parting: Target | None = None
-        """The last one whose peer has ended: it waits for the seed, until all is known that was sent."""
+        """The last one: it waits for the seed to end, so that all is known that was sent."""
         self.left: list[Target] = []
         """Whom it served no more as it came to nothing: they are to be served otherwise."""
         self._unsigned = 0
@@ -341,9 +341,10 @@ class Swarm:
         self._limiting.drop(peer.id)
         self.following.out(peer.id)
         target: Target | None = peer.target
-        if self._ending and peer.complete and target is not None and target.step is not Step.OVER:
-            self._parting, target = target, self._parting
-        if target is not None:
+        last = self._ending and peer.complete and not self._all
+        if last and target is not None and target.step is not Step.OVER:
+            self._parting = target
+        elif target is not None:
             self._serves_no_more(target)
         yield from self._tracking.out(peer)
 
@@ -428,6 +429,12 @@ class Swarm:
             return
         yield from self._seed.leave(t)
         if self._seed.gone:
+            yield from self._say_how_it_was()
+
+    def cut_short(self, t: float) -> Errands:
+        """All hosts have their verdicts, the last one because it was lost: the seed isn't waited for."""
+        if self.active:
+            yield from self._seed.leave(t)
             yield from self._say_how_it_was()
 
     def _say_how_it_was(self) -> Errands:

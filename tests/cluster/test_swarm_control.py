@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -86,6 +87,29 @@ def test_it_outlives_its_terminal_and_is_seen_and_ended_from_another_one(
     nothing_unfinished(nile)
     assert list((nile.state / "nile/background").iterdir()) == []
     assert "6 of 6 hosts ok" in nile.command("swarm", "status", "last").out
+
+
+def test_one_that_freezes_as_it_ends_keeps_nobody_else_from_a_verdict(
+    nile: Nile, source: Path, peers: Path
+) -> None:
+    nile = nile.with_routes(timeouts={"lease": "15s"})
+    begun = nile.command(*start(nile, source, peers))
+    assert begun.code == 0, begun.err
+    patiently(lambda: swarm(nile)["serving_on"], "they have all", 60.0)
+    patiently(lambda: status(nile)["phases"]["done"] == 1, "the one without libtorrent is done", 30.0)
+    nile.lab.freeze(LATE)
+    stop = subprocess.Popen(
+        nile.argv("swarm", "stop", "--within", "90s"), env=nile.environment(), stdout=subprocess.PIPE
+    )
+    patiently(lambda: status(nile)["verdicts"] == {"ok": 5}, "all others are ok meanwhile", 13.0)
+    out, _ = stop.communicate(timeout=90)
+    nile.lab.heal()
+    assert b"5 of 6 hosts ok" in out
+    said = nile.command("swarm", "status", "last").out
+    assert "5 of 6 hosts ok, 1 lost" in said
+    assert LATE in said
+    copied(nile, source, "/srv/copy", HOSTS)
+    nothing_unfinished(nile)
 
 
 class Sent:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nile.lab import Lab
-from nile.lab.links import ROOT_ADDRESS
+from nile.lab.links import NETWORK, ROOT_ADDRESS
 from tests.cluster.conftest import check_nothing_is_left
 from tests.cluster.hosts import patiently, processes
 from tests.cluster.running import Done, Json, Nile
@@ -31,6 +31,9 @@ SIZE = 5_000_000
 """Bytes, of which most are in files of equal size."""
 FILES = 2
 PORT = 6969
+OWN = f"{NETWORK}.0.9"
+"""Where the root is seen by who asks its own tracker; it can be lost."""
+OWN_TRACKER = f"http://{OWN}:{PORT + 1}"
 SCRAPE = """
 import sys, urllib.parse, urllib.request
 print(urllib.request.urlopen(sys.argv[1] + urllib.parse.quote(bytes.fromhex(sys.argv[2])), timeout=5).read())
@@ -144,10 +147,14 @@ class OpenTracker:
 
     def knows(self, info_hash: str) -> int:
         """How many take part."""
-        url = f"http://{ROOT_ADDRESS}:{PORT}/scrape?info_hash="
-        argv = self._lab.root_argv(["python3", "-c", SCRAPE, url, info_hash])
-        said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-        return sum(int(number) for number in re.findall(r"8:complete|10:incompletei(\d+)e", said) if number)
+        return scraped(self._lab, f"http://{ROOT_ADDRESS}:{PORT}", info_hash)
+
+
+def scraped(lab: Lab, tracker: str, info_hash: str) -> int:
+    """How many take part and haven't all, as a tracker has it."""
+    argv = lab.root_argv(["python3", "-c", SCRAPE, f"{tracker}/scrape?info_hash=", info_hash])
+    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    return sum(map(int, re.findall(r"10:incompletei(\d+)e", said)))
 
 
 @pytest.fixture
@@ -168,21 +175,36 @@ def opentracker(lab: Lab, place: Path) -> Iterator[OpenTracker]:
         made.process.wait()
 
 
-def test_nobody_needs_a_tracker_that_is_lost(nile: Nile, source: Path, peers: Path, place: Path) -> None:
-    nile = patient(nile)
-    words = ("--tracker", OpenTracker.url, "--tracker-at", ROOT_ADDRESS, "--bwlimit", 100)
-    with opentracker(nile.lab, place) as tracker, Begun(nile, source, peers, *words) as begun:
-        found: list[str] = []
+@contextmanager
+def one_more_address(lab: Lab) -> Iterator[None]:
+    """The root has one, as long as this goes on."""
+    where = (f"{OWN}/32", "dev", root_port(lab))
+    subprocess.run(lab.root_argv(["ip", "addr", "add", *where]), check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(lab.root_argv(["ip", "addr", "del", *where]), check=True)
 
-        def is_named() -> bool:
-            said = " ".join(line["text"] for line in begun.lines() if line["event"] == "notice")
-            found.extend(re.findall(r"\b[0-9a-f]{40}\b", said))
-            return bool(found)
 
-        patiently(is_named, "it is said what the torrent is", 30.0)
-        tracker.allow(found[0])  # who was sooner than that comes again after 17 s
-        patiently(lambda: tracker.knows(found[0]) >= len(HOSTS) - 2, "hosts are known there", 45.0)
-        tracker.process.kill()
+def test_nobody_needs_trackers_that_are_lost(nile: Nile, source: Path, peers: Path, place: Path) -> None:
+    """Neither opentracker nor the run's own; both knew them all."""
+    nile, lab = patient(nile), nile.lab
+    trackers = ("--tracker", OpenTracker.url, "--tracker", f"{OWN_TRACKER}/announce")
+    words = (*trackers, "--tracker-at", f"{OWN}:{PORT + 1}", "--bwlimit", 100)
+    with Begun(nile, source, peers, *words) as begun:
+        with one_more_address(lab), opentracker(lab, place) as tracker:
+            found: list[str] = []
+
+            def is_named() -> bool:
+                said = " ".join(line["text"] for line in begun.lines() if line["event"] == "notice")
+                found.extend(re.findall(r"\b[0-9a-f]{40}\b", said))
+                return bool(found)
+
+            patiently(is_named, "it is said what the torrent is", 30.0)
+            tracker.allow(found[0])  # who was sooner than that comes again after 17 s
+            patiently(lambda: tracker.knows(found[0]) >= len(HOSTS) - 2, "hosts are known there", 45.0)
+            assert scraped(lab, OWN_TRACKER, found[0]) >= len(HOSTS) - 2
+        assert not scraped(lab, OWN_TRACKER, found[0])
         assert not _done(begun), "it was over too soon"
         nile.command("swarm", "limit", "--host", "none")
         done = begun.wait().all_ok()

@@ -207,6 +207,12 @@ def test_what_a_stranger_signed(place: Path, source: Path, operator: Operator) -
     assert "no key that is known here" in " ".join(refused(run(place, source, operator=operator), place))
 
 
+def test_what_was_signed_too_long_ago(place: Path, source: Path, operator: Operator) -> None:
+    operator.says = lambda stated: stated._replace(until=1_000_000_000)
+    said = " ".join(refused(run(place, source, operator=operator), place))
+    assert "until 2001-09-09" in said
+
+
 @pytest.mark.parametrize("what", ["dest", "digest"])
 def test_what_was_signed_for_something_else(place: Path, source: Path, operator: Operator, what: str) -> None:
     other: dict[str, Any] = {"dest": b"/etc", "digest": bytes(32)}

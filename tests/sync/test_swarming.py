@@ -68,13 +68,23 @@ class TestAllGoesWell:
         it = swarm()
         it.mute, it.TICKS = {2}, int(END_S) // 2
         it.run()
-        assert len(it.judged) == 3, "all but it, and one that the summary waits for"
+        assert len(it.judged) == 4, "all but it"
         assert {each.verdict for each in it.judged.values()} == {Verdict.OK}
         assert "the swarm served" not in notices(it)
         it.go_on()
         it.go_on()
         assert {node_id: code for node_id, code in codes(it).items() if code} == {2: Code.AGENT}
         assert len(it.judged) == 5
+        assert "the swarm served 5 of 5 hosts" in notices(it)
+        assert "10 bytes by the root" in notices(it)
+
+    def test_one_that_is_lost_in_the_end_is_the_last_and_all_is_said(self) -> None:
+        it = swarm()
+        it.mute, it.TICKS = {2}, 20
+        it.run()
+        assert len(it.judged) == 4
+        it.die(2)
+        assert len(it.judged) == 5, "and the seed isn't waited for"
         assert "the swarm served 5 of 5 hosts" in notices(it)
         assert "10 bytes by the root" in notices(it)
 
