@@ -277,8 +277,7 @@ def main() -> int:
     with python_with_libtorrent() as python:
         asked.how = ("--method", "swarm", "--peer-python", str(python))
         asked.swarm = nile(*asked.how)
-        measure(asked, Page(TITLE), CASES)
-    return 0
+        return measure(asked, Page(TITLE), CASES)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ size over that rate, the least that any way can take. The clock of Nile starts
 when the last host of the tree is ready, and stops with the last verdict, when
 every copy was compared; that of the others with the first login. Copies are
 compared by content after every try: where one isn't equal, the program fails.
+
+All of it takes most of an hour. With `--keep FILE --minutes N` it can be measured in parts: the same command
+again and again, until it ends with 0.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,8 @@ DEST = "/srv/copy"
 SENT = re.compile(r"([0-9.]+) (bytes|KiB|MiB|GiB) by the root")
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 MEGABYTE = 1_000_000
+PATCHED = 5000
+"""Files, of which a patch changes every hundredth."""
 MOST_BELOW = 24
 """Hosts below one gateway."""
 FAULTS = {"lease": "4s"}
@@ -262,21 +267,55 @@ def row(page: Page, name: str, took: Took, bound_s: float) -> Took:
     return took
 
 
+def tried(
+    asked: argparse.Namespace,
+    what: str,
+    names: Iterable[str],
+    begin: AbstractContextManager[Site],
+    attempt: Callable[[Site, str], Took],
+) -> dict[str, Took]:
+    """The tries in the middle, by name, of as many as are asked for; those that are kept aren't made again.
+
+    `what` says all that they depend on. Names take turns; the site is only made where a try is missing.
+    Raises TimeUpError.
+    """
+    keys = {name: f"{what}: {name}" for name in names}
+    if any(len(asked.kept.of(key)) < asked.repeat for key in keys.values()):
+        asked.kept.see_time()
+        with begin as where:
+            for at in range(asked.repeat):
+                for name, key in keys.items():
+                    if len(asked.kept.of(key)) <= at:
+                        asked.kept.see_time()
+                        asked.kept.add(key, asdict(attempt(where, name)))
+    return {name: median([Took(**one) for one in asked.kept.of(key)]) for name, key in keys.items()}
+
+
+@contextmanager
+def filled(hosts: int, rate: int, size: int, files: int = 10, **how: Any) -> Iterator[Site]:
+    """A site on three switches, with a source of so many MB."""
+    with site(hosts, 3, rate, **how) as where:
+        fill(where.source, size * MEGABYTE, files)
+        yield where
+
+
+def anew(where: Site, name: str) -> Took:
+    """A first copy, in that way."""
+    where.clear()
+    took = WAYS[name](where)
+    where.verify()
+    return took
+
+
 def first(asked: argparse.Namespace, page: Page) -> None:
     """A first copy, in every way."""
     bound_s = asked.size * 8 / asked.rate
-    with site(asked.hosts, 3, asked.rate) as where:
-        fill(where.source, asked.size * MEGABYTE, 10)
-        each = asked.hosts // 3
-        page.head(f"{asked.size} MB to {asked.hosts} hosts on 3 switches at {asked.rate} Mbit/s", bound_s)
-        tries: dict[str, list[Took]] = {name: [] for name in WAYS}
-        for _ in range(asked.repeat):
-            for name, way in WAYS.items():
-                where.clear()
-                tries[name].append(way(where))
-                where.verify()
-        took = {name: row(page, name, median(tries[name]), bound_s).seconds for name in WAYS}
-        page.say(f"\nTwo stages of whole copies, one after the other, can't take less than {each + 2} F/R.")
+    each = asked.hosts // 3
+    what = f"{asked.size} MB to {asked.hosts} hosts on 3 switches at {asked.rate} Mbit/s"
+    tries = tried(asked, what, WAYS, filled(asked.hosts, asked.rate, asked.size), anew)
+    page.head(what, bound_s)
+    took = {name: row(page, name, tries[name], bound_s).seconds for name in WAYS}
+    page.say(f"\nTwo stages of whole copies, one after the other, can't take less than {each + 2} F/R.")
     page.aim("a stream in the clear, of F/R", 1.15, took[CLEAR] / bound_s)
     page.aim("a stream with TLS, of F/R", 1.15, took[STREAM] / bound_s)
     page.aim("a stream, of the cascade by rsync over ssh", 0.25, took[STREAM] / took[CASCADE])
@@ -290,17 +329,11 @@ def hosts(asked: argparse.Namespace, page: Page) -> None:
     page.head(f"{size} MB at {rate} Mbit/s, to more hosts", bound_s)
     found: dict[str, list[float]] = {name: [] for name in names}
     for count in (12, 24):
-        with site(count, 3, rate) as where:
-            fill(where.source, size * MEGABYTE, 10)
-            tries: dict[str, list[Took]] = {name: [] for name in names}
-            for _ in range(asked.repeat):
-                for name in names:
-                    where.clear()
-                    tries[name].append(WAYS[name](where))
-                    where.verify()
-            for name in names:
-                took = row(page, f"{count} hosts: {name}", median(tries[name]), bound_s)
-                found[name].append(took.seconds)
+        what = f"{size} MB to {count} hosts at {rate} Mbit/s"
+        tries = tried(asked, what, names, filled(count, rate, size), anew)
+        for name in names:
+            took = row(page, f"{count} hosts: {name}", tries[name], bound_s)
+            found[name].append(took.seconds)
     for name, (fewer, more) in found.items():
         page.aim(f"to 24 hosts, of that to 12: {name}", 1.05, more / fewer)
 
@@ -312,16 +345,10 @@ def ways(asked: argparse.Namespace, page: Page) -> None:
     bound_s = size * 8 / rate
     found: dict[str, list[float]] = {name: [] for name in names}
     for count in counts:
-        with site(count, 3, rate) as where:
-            fill(where.source, size * MEGABYTE, 10)
-            tries: dict[str, list[Took]] = {name: [] for name in names}
-            for _ in range(asked.repeat):
-                for name in names:
-                    where.clear()
-                    tries[name].append(WAYS[name](where))
-                    where.verify()
-            for name in names:
-                found[name].append(median(tries[name]).seconds)
+        what = f"{size} MB to {count} hosts at {rate} Mbit/s"
+        tries = tried(asked, what, names, filled(count, rate, size), anew)
+        for name in names:
+            found[name].append(tries[name].seconds)
     title = f"{size} MB at {rate} Mbit/s by number of hosts, seconds; F/R is {bound_s:.2f} s"
     page.title(title)
     page.say(f"| way | {' | '.join(f'{count} hosts' for count in counts)} |\n|---|{'---|' * len(counts)}")
@@ -334,23 +361,31 @@ def ways(asked: argparse.Namespace, page: Page) -> None:
         page.say(f"\n![Seconds against hosts, a line for each of these ways]({picture.name})")
 
 
+@contextmanager
+def to_be_patched(asked: argparse.Namespace) -> Iterator[Site]:
+    """Many files, which all hosts have."""
+    with filled(asked.hosts, asked.rate, asked.size, PATCHED) as where:
+        WAYS[STREAM](where)
+        yield where
+
+
 def patch(asked: argparse.Namespace, page: Page) -> None:
     """One file of a hundred is another one; the rest is there."""
     bound_s = asked.size * 8 / asked.rate / 100
     names = (PARALLEL, STREAM, CLEAR)
-    with site(asked.hosts, 3, asked.rate) as where:
-        fill(where.source, asked.size * MEGABYTE, 5000)
-        WAYS[STREAM](where)
-        page.head(f"A patch of 1 % of {asked.size} MB in 5,000 files, {asked.hosts} hosts", bound_s)
-        tries: dict[str, list[Took]] = {name: [] for name in names}
-        for _ in range(asked.repeat):
-            for name in names:
-                for number in range(0, 5000, 100):
-                    path = where.source / f"d{number // 100:03}" / f"f{number:05}"
-                    path.write_bytes(os.urandom(asked.size * MEGABYTE // 5000))
-                tries[name].append(WAYS[name](where))
-                where.verify()
-        took = {name: row(page, name, median(tries[name]), bound_s) for name in names}
+    what = f"A patch of 1 % of {asked.size} MB in {PATCHED} files, {asked.hosts} hosts"
+
+    def attempt(where: Site, name: str) -> Took:
+        for number in range(0, PATCHED, 100):
+            path = where.source / f"d{number // 100:03}" / f"f{number:05}"
+            path.write_bytes(os.urandom(asked.size * MEGABYTE // PATCHED))
+        took = WAYS[name](where)
+        where.verify()
+        return took
+
+    tries = tried(asked, f"{what} at {asked.rate} Mbit/s", names, to_be_patched(asked), attempt)
+    page.head(what, bound_s)
+    took = {name: row(page, name, tries[name], bound_s) for name in names}
     page.aim("a patch, of rsync in parallel", 0.3, took[STREAM].seconds / took[PARALLEL].seconds)
     delta = asked.size * MEGABYTE / 100
     page.aim("bytes out of the root, of a patch", 1.2, took[STREAM].root_bytes / delta)
@@ -360,27 +395,30 @@ def faults(asked: argparse.Namespace, page: Page) -> None:
     """A stream from which an inner host is lost half way: what that costs the others."""
     bound_s = asked.size * 8 / asked.rate
     victim = "h006"
-    with site(asked.hosts, 3, asked.rate, FAULTS) as where:
-        fill(where.source, asked.size * MEGABYTE, 10)
-        title = f"{asked.size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, until all others have it"
-        page.head(title, bound_s)
-        took: dict[str, float] = {}
-        for name, deed in (
-            ("nobody is lost", None),
-            ("one is killed half way", where.lab.crash),
-            ("one is frozen half way", where.lab.freeze),
-            ("one is cut off half way", where.lab.cut),
-        ):
-            tries = []
-            for _ in range(asked.repeat):
-                where.clear()
-                watch = threading.Thread(target=half_way, args=(where, victim, asked.size, deed))
-                watch.start()
-                tries.append(in_place(where, victim))
-                watch.join()
-                where.lab.heal()
-                where.verify([victim] if deed else [])
-            took[name] = row(page, name, median(tries), bound_s).seconds
+    deeds: dict[str, Callable[[Lab], Callable[[str], None]] | None] = {
+        "nobody is lost": None,
+        "one is killed half way": lambda lab: lab.crash,
+        "one is frozen half way": lambda lab: lab.freeze,
+        "one is cut off half way": lambda lab: lab.cut,
+    }
+
+    def attempt(where: Site, name: str) -> Took:
+        choose = deeds[name]
+        deed = choose(where.lab) if choose else None
+        where.clear()
+        watch = threading.Thread(target=half_way, args=(where, victim, asked.size, deed))
+        watch.start()
+        took = in_place(where, victim)
+        watch.join()
+        where.lab.heal()
+        where.verify([victim] if deed else [])
+        return took
+
+    title = f"{asked.size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, until all others have it"
+    begin = filled(asked.hosts, asked.rate, asked.size, timeouts=FAULTS)
+    tries = tried(asked, title, deeds, begin, attempt)
+    page.head(title, bound_s)
+    took = {name: row(page, name, tries[name], bound_s).seconds for name in deeds}
     for name, most in (("killed", 1.0), ("frozen", 1.0 + SILENT_S), ("cut off", 1.0 + SILENT_S)):
         cost = took[f"one is {name} half way"] - took["nobody is lost"]
         page.aim(f"what it costs the others that one is {name}", most, cost, " s")
@@ -397,19 +435,21 @@ def half_way(where: Site, host: str, size: int, deed: Callable[[str], None] | No
 
 def slow(asked: argparse.Namespace, page: Page) -> None:
     """A stream with a host that has a quarter of the rate: what that costs the others."""
-    size = asked.size * 2
+    size, victim = asked.size * 2, "h006"
     bound_s = size * 8 / asked.rate
-    with site(asked.hosts, 3, asked.rate) as where:
-        fill(where.source, size * MEGABYTE, 10)
-        title = f"{size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, one of them at a quarter"
-        page.head(f"{title}, until all others have it", bound_s)
-        where.lab.slow("h006")
-        tries = []
-        for _ in range(asked.repeat):
-            where.clear()
-            tries.append(in_place(where, "h006"))
-            where.verify()
-        took = row(page, "the others", median(tries), bound_s)
+    title = f"{size} MB to {asked.hosts} hosts at {asked.rate} Mbit/s, one of them at a quarter"
+
+    def attempt(where: Site, _: str) -> Took:
+        where.lab.slow(victim)
+        where.clear()
+        took = in_place(where, victim)
+        where.verify()
+        return took
+
+    name = "the others"
+    tries = tried(asked, title, [name], filled(asked.hosts, asked.rate, size), attempt)
+    page.head(f"{title}, until all others have it", bound_s)
+    took = row(page, name, tries[name], bound_s)
     page.aim("all but a slow one, of F/R", 1.3, took.seconds / bound_s)
 
 
@@ -436,8 +476,7 @@ CASES = {
 
 def main() -> int:
     """Measure, and print tables."""
-    measure(read(__doc__, CASES, rate=200, size=200), Page(), CASES)
-    return 0
+    return measure(read(__doc__, CASES, rate=200, size=200, keeps=True), Page(), CASES)
 
 
 if __name__ == "__main__":
