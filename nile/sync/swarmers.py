@@ -203,13 +203,19 @@ class Swarmers:
             return self.racks.is_door(peer.id)
         return self.racks.is_gateway(peer.id) and (self._joined - 1) % self._step(hosts) == 0
 
+    def for_seed(self, hosts: int) -> int:
+        """To how many the seed goes, of so many `hosts`; 0: to those that lead to sites, which may be far."""
+        return 0 if self.racks.few_doors else self._parts(hosts)
+
     def share(self, peer: Swarmer, hosts: int) -> tuple[int, int] | None:
         """Which of how many parts of all pieces one of those gets first; None: it gets them as they come."""
         if self.racks.few_doors or peer.complete:
             return None
-        step = self._step(hosts)
-        parts = -(-self._most(hosts) // step)
-        return (self._joined - 1) // step % parts, parts
+        parts = self._parts(hosts)
+        return (self._joined - 1) // self._step(hosts) % parts, parts
+
+    def _parts(self, hosts: int) -> int:
+        return -(-self._most(hosts) // self._step(hosts))
 
     def _step(self, hosts: int) -> int:
         """The seed goes to one of so many."""

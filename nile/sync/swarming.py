@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nile.cascade import Publish
@@ -184,7 +185,8 @@ class Swarm:
         assert self._equipment is not None
         self._equipment.signed(message)
         self._admission.signed(t)
-        yield from self._seed.begin(self._equipment.seed, t)
+        takers = self._all.for_seed(self._hosts)
+        yield from self._seed.begin(partial(self._equipment.seed, takers=takers), t)
 
     def _not_made(self, code: str, reason: str, t: float) -> Errands:
         if not self.active or self._dissolved:

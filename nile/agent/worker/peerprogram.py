@@ -9,7 +9,8 @@ that has libtorrent, and speaks with it in its own framing. What it is told:
     places    where its files are that has them, in order, a part at a time; b"": it is padding
     wanted    a byte for each file, 0 for those that aren't, in `wanted`, a part at a time
     start     take part: in `directory`, where file N is called N; `seed`: all is there; `slots`: how many
-              are served at one time; `limit`: bytes a second that go out at most, 0: as many as can; `tls`:
+              are served at one time; `asked`: for how many blocks of 16 KiB each of these may ask ahead, if
+              that is bounded; `limit`: bytes a second that go out at most, 0: as many as can; `tls`:
               a certificate, its key and parameters, where whoever has none is kept out; `word`: what its
               id begins with; `ports`: the first and the last where it may listen; `refuse`: addresses with
               which it has nothing to do (see refusing); `keep`: all but the last one is at these places
@@ -60,7 +61,7 @@ NAMES = 200  # files of which the places are told in one message
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 # What of a start the root says.
-HOW = ("slots", "limit", "tls", "word", "ports", "refuse", "keep")
+HOW = ("slots", "asked", "limit", "tls", "word", "ports", "refuse", "keep")
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 STUCK = 4  # reports, of one that has all there is, and doesn't find that so
 TRIES = 5  # ports that are found free, and then aren't
@@ -145,7 +146,7 @@ class Peer:
         lt, self._seeds, self._keeps = self._lt, message["seed"], message.get("keep", False)
         os.chdir(message["directory"])
         parameters = lt.session_params()
-        settings = peersettings.settings(lt, message["slots"])
+        settings = peersettings.settings(lt, message["slots"], message.get("asked", 0))
         self._tls, self._ports = message.get("tls", []), message.get("ports", [])
         settings["listen_interfaces"] = self._everywhere()
         if not settings["listen_interfaces"]:

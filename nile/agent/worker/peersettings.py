@@ -59,10 +59,15 @@ LIMITS = {
 }
 
 
-def settings(lt: "Any", slots: int) -> "Dict[str, Any]":
-    """Those of a session that serves so many at one time, and tells what is to be known."""
+def settings(lt: "Any", slots: int, asked: int) -> "Dict[str, Any]":
+    """Those of a session that serves so many at one time, and tells what is to be known.
+
+    `asked`: for how many blocks each of these may ask ahead; 0: for as many as it is by libtorrent's own.
+    """
     found: "Dict[str, Any]" = dict(_TCP_ONLY, **_EAGER)
     found.update(_OTHERS, unchoke_slots_limit=slots, alert_mask=_told(lt))
+    if asked:  # each that connects is told that, and keeps to it: its own settings say what is beyond
+        found["max_allowed_in_request_queue"] = asked
     return found
 
 
