@@ -42,7 +42,7 @@ class Code(StrEnum):
     REFUSED = "refused"  # connection refused
     NO_ROUTE = "no-route"  # no route to host, network unreachable
     CONNECT_TIMEOUT = "connect-timeout"
-    OPEN_FILES = "open-files"  # the root may open no more files
+    OPEN_FILES = "open-files"  # the root, or the relay above, may open no more files
     HOST_KEY_UNKNOWN = "host-key-unknown"
     HOST_KEY_CHANGED = "host-key-changed"
     HOST_KEY_REVOKED = "host-key-revoked"
@@ -52,7 +52,7 @@ class Code(StrEnum):
     SIGNATURE = "signature"  # what came isn't signed as it should be
     LOGIN_SHELL = "login-shell"  # the login succeeded, but ended before the command of the login ran
     NO_PYTHON = "no-python"
-    NO_SSH = "no-ssh"  # a relay without an ssh client
+    NO_SSH = "no-ssh"  # a relay without an ssh client, or without what that needs
     STARTUPS = "startups"  # sshd dropped the login (MaxStartups, penalties), also when tried again
     DROPPED = "dropped"  # the connection ended before the agent spoke
     AGENT = "agent"  # the agent itself failed

@@ -38,6 +38,7 @@ class Branches:
         self._ssh = sshlogin.find_ssh(agent.env)
         self._socket: "Optional[SignSocket]" = None
         self._known_hosts = -1
+        self._full = False
         self._reach: "Optional[Reach]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
@@ -55,7 +56,10 @@ class Branches:
                 sys.meta_path[0].add(entry["shell"])  # type: ignore[attr-defined]
         if self._known_hosts >= 0:
             lines = [line + "\n" for entry in entries for line in entry["login"]["known_hosts"]]
-            _append(self._known_hosts, "".join(lines).encode("utf-8", "surrogateescape"))
+            try:
+                _append(self._known_hosts, "".join(lines).encode("utf-8", "surrogateescape"))
+            except OSError:  # it is full: none may be logged in to by half a line
+                self._full = True
         self._perform(self._relay.adopt(entries, self._agent.now()))
         for relays in {entry["relay"] for entry in entries}:
             self._bundle.packed(relays, self._bundle.magic)  # while they log in: most have the same Python
@@ -189,12 +193,14 @@ class Branches:
         entry = self._entries[child_id]
         if self._ssh is None:
             self._closed(child_id, "no-ssh", "there is no ssh client on the relay")
-        elif self._socket is None:
-            self._closed(child_id, "agent", "the relay has no memory file system for the signing socket")
+        elif self._socket is None or self._full:
+            why = "is full" if self._full else "isn't there, or lets nobody write"
+            self._closed(child_id, "no-ssh", "the relay's memory file system (/dev/shm) %s" % why)
         elif entry["login"]["carry"] and not self._binds(self._ssh):
             self._closed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
         elif not self._may_open_more():
-            self._closed(child_id, "agent", "the relay may open no more files (see ulimit -n there)", True)
+            why = "the relay may open no more files (see ulimit -n there)"
+            self._closed(child_id, "open-files", why, True)  # whoever of them ends gives some back
         else:
             known_hosts = "/proc/%d/fd/%d" % (os.getpid(), self._known_hosts)
             argv = sshlogin.ssh_argv(self._ssh, entry["login"], known_hosts, entry["connect"])

@@ -18,7 +18,7 @@ _PLAIN = {
     Code.CONNECT_TIMEOUT: "Check that the host is up and its port open, or raise `timeouts: connect`.",
     Code.OPEN_FILES: MORE_FILES,
     Code.STARTUPS: "Lower `limits: parallel`, or raise MaxStartups in the host's sshd_config.",
-    Code.NO_SSH: "Install the OpenSSH client on that relay, or say `relay: no` for it.",
+    Code.NO_SSH: "Give that relay what it lacks (the OpenSSH client, room in /dev/shm), or say `relay: no`.",
     Code.PASSWORD: (
         "Run it again for these hosts with the right password, each kind of hosts by itself. A host that "
         "asks for more than a password needs one of your keys (ssh-copy-id)."
