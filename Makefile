@@ -182,26 +182,29 @@ check: test-needs
 		if [ -n "$$scratch" ]; then set -- --basetemp "$$scratch/$$lane" -o tmp_path_retention_policy=failed "$$@"; fi
 		nice -n "$${behind:-0}" $(BIN)/python -m pytest "$$@"
 	}
-	tests=(-n $(JOBS) --dist worksteal --durations=30 --durations-min=5)
+	slowest=(--dist worksteal --durations=30 --durations-min=5)
 	if ! unshare --net --mount --pid --uts --ipc --fork true 2>/dev/null; then
 		echo "NOTE: only root may make network namespaces: the tests marked 'cluster' are left out."
 		echo "      \`sudo make check\` runs them all."
-		pytest others "$${tests[@]}" -m 'not cluster'
+		pytest others -n $(JOBS) "$${slowest[@]}" -m 'not cluster'
 		exit
 	fi
-	# Tests on hosts mostly wait. The others compute meanwhile, and what they say comes afterwards.
+	# Tests on hosts mostly wait, and one more of them goes on at one time. The others compute meanwhile, and
+	# what they say comes afterwards.
 	# With job control, as without it they would ignore Ctrl-C, and so would all that they start.
-	rm -rf $(CACHE)/hosts $(CACHE)/others
-	others=(-o cache_dir=$(CACHE)/others --timeout 300 -m 'not cluster')
+	rm -rf $(CACHE)/{hosts,alone,others}
+	others=(-n $(JOBS) "$${slowest[@]}" -o cache_dir=$(CACHE)/others --timeout 300 -m 'not cluster')
 	# Only files that say so can have tests on hosts: to look through all takes as long as a few of them.
-	hosts=($$(grep -rlw cluster tests --include='test_*.py') -o cache_dir=$(CACHE)/hosts -m 'cluster and not alone')
+	hosts=($$(grep -rlw cluster tests --include='test_*.py') -n $$(($(JOBS) + 1)) "$${slowest[@]}")
+	hosts+=(-o cache_dir=$(CACHE)/hosts -m 'cluster and not alone')
+	alone=(tests/cluster -o cache_dir=$(CACHE)/alone -m alone)
 	said=$$(mktemp)
 	set -m
-	behind=5 pytest others "$${tests[@]}" "$${others[@]}" >"$$said" 2>&1 </dev/null &
+	behind=10 pytest others "$${others[@]}" >"$$said" 2>&1 </dev/null &
 	set +m
-	computing=$$! failed= of_hosts=0 of_others=0
-	pytest hosts "$${tests[@]}" "$${hosts[@]}" || of_hosts=$$?
-	pytest alone tests/cluster -m alone || failed=1
+	computing=$$! failed= of_hosts=0 of_alone=0 of_others=0
+	pytest hosts "$${hosts[@]}" || of_hosts=$$?
+	pytest alone "$${alone[@]}" || of_alone=$$?
 	wait $$computing || of_others=$$?
 	computing=
 	cat "$$said"
@@ -215,9 +218,10 @@ check: test-needs
 			return
 		fi
 		echo "Once more, with nothing beside it: what failed of $$lane"
-		pytest $$lane "$$@" --last-failed --verbose || failed=1
+		pytest $$lane "$$@" -n 0 --last-failed --verbose || failed=1
 	}
 	once_more hosts $$of_hosts "$${hosts[@]}"
+	once_more alone $$of_alone "$${alone[@]}"
 	once_more others $$of_others "$${others[@]}"
 	if [ -n "$$failed" ]; then
 		echo "Not all tests passed: see above" >&2
