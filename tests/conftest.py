@@ -4,7 +4,8 @@
 crashed, frozen and cut hosts are brought back. Files that a test leaves on a
 host stay until the session ends.
 
-What Hypothesis tries is the same each time, so that nothing fails by chance;
+What Hypothesis tries is the same each time, so that nothing fails by chance,
+nor by how long it takes on a machine that has other work;
 `make soak` has it try others (`--hypothesis-profile=explore`).
 """
 
@@ -13,14 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from nile.lab import BackendName, Lab, LabSpec
 
 HOSTS = 12
 
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
-settings.register_profile("check", derandomize=True, deadline=None)
+settings.register_profile(
+    "check", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("check")
 
 
