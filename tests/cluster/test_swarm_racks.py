@@ -199,9 +199,9 @@ class Came:
         return {switch: (now[switch][0] - self._before[switch][0]) / 1024 for switch in now}
 
     def rates(self) -> dict[str, float]:
-        """KiB a second."""
+        """KiB a second at least: what a limit leaves unused for a second may come in the one after it."""
         kib, took_s = self.kib(), time.monotonic() - self._began_s
-        return {switch: each / took_s for switch, each in kib.items()}
+        return {switch: each / (took_s + 1.0) for switch, each in kib.items()}
 
 
 def test_what_comes_over_an_uplink_is_limited_until_it_isnt_any_more(
@@ -215,7 +215,7 @@ def test_what_comes_over_an_uplink_is_limited_until_it_isnt_any_more(
     assert begun.code == 0, begun.err
     patiently(lambda: all(host["bytes"] for host in told(nile)["hosts"]), "all get it", 30.0)
     slow = Came(wires)
-    patiently(lambda: min(slow.kib().values()) > 3 * LIMIT, "it comes to both", 60.0)
+    patiently(lambda: min(slow.kib().values()) > 5 * LIMIT, "it comes to both", 60.0)
     rates = slow.rates()
     assert not told(nile)["serving_on"], "it was over too soon"
     changed = nile.command("swarm", "limit", "--rack", "none")
