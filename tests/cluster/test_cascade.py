@@ -117,7 +117,7 @@ def strike(nile: Nile, strikes: Strikes, started: Started, within_s: float = 100
                     fill(nile.lab, host, int(SIZE * (1 - part)))
                 else:
                     deeds[deed](nile.lab, host)
-        time.sleep(0.01)
+        time.sleep(0.03)  # of which less than a hundredth of it comes
 
 
 @pytest.mark.parametrize("method", ["rsync", "rsync-tcp"])
