@@ -15,7 +15,7 @@ PROBE = (
     'echo "rsync $(rsync --version 2>/dev/null | head -n 1)"; '
     'echo "ssh $(command -v ssh)"; echo "uid $(id -u)"; '
     "if command -v sudo >/dev/null 2>&1; then "
-    'if sudo -n true </dev/null >/dev/null 2>&1; then echo "sudo yes"; else echo "sudo asks"; fi; '
+    'if sudo -n env true </dev/null >/dev/null 2>&1; then echo "sudo yes"; else echo "sudo asks"; fi; '
     'else echo "sudo none"; fi'
 )
 """For sh; in one line and without single quotes, so that any login shell hands it over: see `probe_line`."""
@@ -55,7 +55,10 @@ FAILS_AT = {
 NO_PYTHON = "none: a shell runs its commands, nothing is copied there, and it is no relay"
 BY_PASSWORD = "by a password, of which only the root has any: no other host can log in there"
 RSYNC_REMEDY = "Install rsync there: `nile sync` needs it for what can't come as one stream."
-SUDO_REMEDY = "Only for --sudo: let the user run commands there with NOPASSWD (see sudoers(5))."
+SUDO_REMEDY = (
+    "Only for --sudo: `nile exec` asks you for the password, once; for `nile sync` let the user run env "
+    "there with NOPASSWD (see sudoers(5))."
+)
 INNER_REMEDY = (
     "See that they reach each other's sshd by the names or addresses that the route file has (`address: "
     "{inside: ...}`), or write `tree: flat`: then the root logs in to each host itself."
@@ -145,7 +148,9 @@ def _sudo(answers: Mapping[str, str]) -> Finding:
     word = answers.get("sudo", "")
     if word == "yes":
         return Finding(True, "without a password")
-    return Finding(False, "there is none" if word == "none" else "refused, or with a password", SUDO_REMEDY)
+    return Finding(
+        False, "there is none" if word == "none" else "refused, or with a password or a terminal", SUDO_REMEDY
+    )
 
 
 def has_ssh(look: Look, host: str) -> bool:

@@ -50,7 +50,7 @@ def test_what_a_host_answers() -> None:
     found = examine(look)["n1"]
     assert [found[check].ok for check in Check] == [True] * 6 + [False, None]
     assert (found[Check.PYTHON].said, found[Check.RSYNC].said) == ("3.6.8", "3.1.3")
-    assert found[Check.SUDO].said == "refused, or with a password"
+    assert found[Check.SUDO].said == "refused, or with a password or a terminal"
     assert usable(found)
 
 
@@ -60,7 +60,7 @@ def test_a_host_that_says_other_things_than_it_is_asked() -> None:
     found = examine(Look({"n1": HostResult("n1", Verdict.OK, 0)}, {"n1": said}))["n1"]
     assert found[Check.PYTHON] == Finding(True)
     assert found[Check.RSYNC].said == "there is none"
-    assert found[Check.SUDO].said == "refused, or with a password"
+    assert found[Check.SUDO].said == "refused, or with a password or a terminal"
 
 
 @pytest.mark.parametrize("code", list(Code))
@@ -233,6 +233,38 @@ def test_on_real_hosts(loopback_lab: Lab, tmp_path: Path) -> None:
     assert "each other  h004 (1): no other host could log in" in text.out
     runs = nile.command("runs", "--json")
     assert runs.lines() == [], "looks aren't recorded"
+
+
+@pytest.mark.lab
+def test_the_file_that_it_writes_serves_as_it_is(loopback_lab: Lab, tmp_path: Path) -> None:
+    """From hosts that nothing is known of but their addresses, and options of ssh."""
+    nile = Nile(loopback_lab, tmp_path)
+    content = yaml.safe_load(nile.routes.read_text())
+    addresses = ",".join(content["hosts"][host]["address"] for host in ("h001", "h002"))
+    ssh = {**content["ssh"]["options"], "Port": content["ssh"]["port"]}
+    words = [f"-o{name}={value}" for name, value in ssh.items()]
+    key = f"-oIdentityFile={content['ssh']['identity']}"
+    first = tmp_path / "first.yaml"
+    done = nile.command("doctor", "-w", addresses, *words, key, "--write", str(first), NILE_ROUTES="")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "2 of 2 hosts can be used"), done.err
+    nile.routes = first
+    assert sorted(nile.json("-a", "--", "true").all_ok().results) == sorted(addresses.split(","))
+
+    other = tmp_path / "id_other"
+    subprocess.run(["ssh-keygen", "-qN", "", "-t", "ed25519", "-f", other], check=True)
+    wrong = (
+        "-w",
+        addresses,
+        *words,
+        f"-oIdentityFile={other}",
+        "--json",
+        "-r",
+        str(loopback_lab.routes_file),
+    )
+    told = [json.loads(line) for line in nile.command("doctor", *wrong).lines()]
+    assert [one["checks"]["login"]["ok"] for one in told] == [False, False]
+    assert all(one["checks"]["login"]["remedy"] for one in told)
+    assert all(one["checks"]["host_key"]["ok"] for one in told)
 
 
 def test_a_host_without_python_runs_commands_and_nothing_more() -> None:

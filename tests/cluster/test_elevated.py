@@ -243,3 +243,12 @@ print(json.dumps([outcome(lambda host: asked.append(host) or typed), outcome(typ
     assert not [
         path for path in nile.state.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()
     ]
+
+
+def test_a_doctor_says_where_sudo_wants_a_password(nile: Nile) -> None:
+    words = ("doctor", "-r", str(nile.routes), "-w", "h[001-003,006]", "--json")
+    found = {one["host"]: one["checks"]["sudo"] for one in map(json.loads, nile.command(*words).lines())}
+    assert [found[host]["ok"] for host in ("h001", "h002", "h003", "h006")] == [True, False, False, False]
+    assert found["h001"]["said"] == "without a password"
+    assert {found[host]["said"] for host in ("h002", "h003")} == {"refused, or with a password or a terminal"}
+    assert "`nile exec` asks you" in found["h003"]["remedy"]
