@@ -35,6 +35,20 @@ def behind_two_gateways(
     return run
 
 
+def without_its_gateway_in_a_pause(limits: Limits, not_asked: frozenset[int] = frozenset()) -> Cluster:
+    """Host 1 dies in it, while commands run below; nobody else is lost by that."""
+    run = behind_two_gateways(sleeper(60.0), limits, not_asked)
+    run.steer_at(2.0, PAUSE)
+    run.at(3.0, run.host("h0001").crash)
+    run.steer_at(100.0, RESUME)
+    run.run()
+    assert violations(run) == []
+    verdicts = run.verdicts()
+    assert verdicts.pop("h0001") is Verdict.LOST
+    assert set(verdicts.values()) == {Verdict.OK}
+    return run
+
+
 def ups(run: Cluster) -> list[float]:
     return sorted(event.t_ready_s for event in run.events if isinstance(event, HostUp))
 
@@ -109,29 +123,13 @@ class TestAPause:
     @pytest.mark.parametrize("limits", [SLOW, Limits(parallel=1, logins=2)])
     def test_leaves_no_gateway_out_that_running_commands_need(self, limits: Limits) -> None:
         """The other way to two hosts is one that was asked for, and whose turn has not come."""
-        run = behind_two_gateways(sleeper(60.0), limits)
-        run.steer_at(2.0, PAUSE)
-        run.at(3.0, run.host("h0001").crash)
-        run.steer_at(100.0, RESUME)
-        run.run()
-        assert violations(run) == []
-        verdicts = run.verdicts()
-        assert verdicts.pop("h0001") is Verdict.LOST
-        assert set(verdicts.values()) == {Verdict.OK}
+        run = without_its_gateway_in_a_pause(limits)
         assert (run.results()[OTHER_WAY].t_end_s or 0.0) > 160.0  # its own command waited
         assert [t for t in ups(run) if 4.0 < t < 100.0] == [run.results()[OTHER_WAY].t_ready_s]
 
     def test_keeps_back_no_gateway_that_runs_nothing(self) -> None:
         """The other way to two hosts waits for its permit behind thirty that the pause keeps back."""
-        run = behind_two_gateways(sleeper(60.0), Limits(parallel=1, logins=2), frozenset({34}))
-        run.steer_at(2.0, PAUSE)
-        run.at(3.0, run.host("h0001").crash)
-        run.steer_at(100.0, RESUME)
-        run.run()
-        assert violations(run) == []
-        verdicts = run.verdicts()
-        assert verdicts.pop("h0001") is Verdict.LOST
-        assert set(verdicts.values()) == {Verdict.OK}
+        without_its_gateway_in_a_pause(Limits(parallel=1, logins=2), frozenset({34}))
 
     def test_calls_no_gateway_that_nobody_needs(self) -> None:
         run = behind_two_gateways(sleeper(10.0), SLOW)

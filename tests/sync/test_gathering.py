@@ -371,23 +371,16 @@ class TestSlow:
             it.tick(it.t + STALLED_S - 10.0)
         assert not it.judged
 
-    def test_the_root_may_look_for_long_at_what_it_has_of_many_files_but_not_for_ever(self) -> None:
+    # A log that has hardly grown: the root reads and writes all of it, and the host has said it all.
+    @pytest.mark.parametrize("what", [("entries", 10**6, 10**12), ("bytes", 10**10, 10**15)])
+    def test_the_root_may_look_for_long_at_what_it_has_but_not_for_ever(
+        self, what: tuple[str, int, int]
+    ) -> None:
+        """At many files, and at the bytes of large ones."""
+        name, many, more = what
         it = Hosts(2)
         it.trickles = {1, 2}
-        it.offers = {1: {"has": {**HAS, "entries": 10**6}}, 2: {"has": {**HAS, "entries": 10**12}}}
-        it.run()
-        it.tick(STALLED_S + 900.0)
-        assert not it.judged
-        it.tick(STALLED_S + 1100.0)
-        assert set(it.judged) == {1}
-        it.tick(STALLED_S + MOST_LOOKING_S + 100.0)
-        assert set(it.judged) == {1, 2}
-
-    def test_and_at_the_bytes_of_large_ones(self) -> None:
-        """A log that has hardly grown: the root reads and writes all of it, and the host has said it all."""
-        it = Hosts(2)
-        it.trickles = {1, 2}
-        it.offers = {1: {"has": {**HAS, "bytes": 10**10}}, 2: {"has": {**HAS, "bytes": 10**15}}}
+        it.offers = {1: {"has": {**HAS, name: many}}, 2: {"has": {**HAS, name: more}}}
         it.run()
         it.tick(STALLED_S + 900.0)
         assert not it.judged
