@@ -133,15 +133,23 @@ def plot_throughput(
 def plot_rates(
     file: Path, seconds: Sequence[float], rates: Mapping[str, Sequence[float]], bound: float, title: str
 ) -> None:
-    """What goes to each host, in Mbit/s, against time, as SVG; `bound` is what its port moves at most."""
+    """What goes to each host, in Mbit/s, against time, as SVG; `bound` is what its port moves at most.
+
+    Beside a line for each host there is a thick one for all of them on average.
+    """
+    import matplotlib as mpl
+
     figure = _figure()
     axes = figure.subplots()
-    for host, values in rates.items():
-        axes.plot(seconds, values, linewidth=0.9, label=host)
+    colors = mpl.colormaps["tab20"]
+    for number, (host, values) in enumerate(rates.items()):
+        axes.plot(seconds, values, linewidth=0.8, alpha=0.7, color=colors(number % 20), label=host)
+    mean = [sum(now) / len(now) for now in zip(*rates.values(), strict=True)]
+    axes.plot(seconds, mean, linewidth=2.2, color="black", label="on average")
     axes.axhline(bound, color="black", linestyle="--", linewidth=0.8)
     axes.set(title=title, xlabel="seconds", ylabel="Mbit/s", xlim=(0, None), ylim=(0, 1.15 * bound))
     axes.grid(alpha=0.3)
-    axes.legend(ncols=2, fontsize="x-small", loc="lower center")
+    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))  # beside the lines
     figure.savefig(file, metadata={"Date": None})
 
 

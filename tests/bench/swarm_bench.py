@@ -244,7 +244,9 @@ def ways(asked: argparse.Namespace, page: Page) -> None:
 def rates(asked: argparse.Namespace, page: Page) -> None:
     """What goes to each host over time, by a stream and by a swarm."""
     size = asked.size * MEGABYTE
-    page.title(f"What goes to each host over time: {asked.size} MB at {asked.rate} Mbit/s, on 3 switches")
+    page.title(
+        f"What goes to each host over time, one try each: {asked.size} MB at {asked.rate} Mbit/s, on 3 switches"
+    )
     with a_lab(asked, 3) as where:
         for word, name, way in (("stream", STREAM, WAYS[STREAM]), ("swarm", SWARM, asked.swarm)):
             where.clear()
@@ -257,7 +259,8 @@ def rates(asked: argparse.Namespace, page: Page) -> None:
             if asked.write:
                 picture = asked.write.with_name(f"{asked.write.stem}-{word}-rates.svg")
                 plot_rates(picture, seconds, found, asked.rate, f"{name}: rate of each host")
-                page.say(f"![Mbit/s against seconds, a line for each host]({picture.name})\n")
+                lines = "a line for each host, and a thick one for all on average"
+                page.say(f"![Mbit/s against seconds, {lines}]({picture.name})\n")
 
 
 CASES = {
