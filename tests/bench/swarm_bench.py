@@ -244,9 +244,8 @@ def ways(asked: argparse.Namespace, page: Page) -> None:
 def rates(asked: argparse.Namespace, page: Page) -> None:
     """What goes to each host over time, by a stream and by a swarm."""
     size = asked.size * MEGABYTE
-    page.title(
-        f"What goes to each host over time, one try each: {asked.size} MB at {asked.rate} Mbit/s, on 3 switches"
-    )
+    what = f"{asked.size} MB at {asked.rate} Mbit/s, on 3 switches"
+    page.title(f"What goes to each host over time, one try each: {what}")
     with a_lab(asked, 3) as where:
         for word, name, way in (("stream", STREAM, WAYS[STREAM]), ("swarm", SWARM, asked.swarm)):
             where.clear()
