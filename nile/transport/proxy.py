@@ -27,6 +27,8 @@ STRICT = (
     "GSSAPIDelegateCredentials=no",
 )
 """What a jump host's ssh is told, whatever ssh_config says."""
+DIRECT = "none"
+"""In place of a first hop: the next one is logged in to directly, whatever ssh_config has of a ProxyJump."""
 
 
 def jump_command(jump: str, config: Path | None = None, *, key_exchange: bool = False) -> str:
@@ -44,16 +46,20 @@ def _nested(hops: Sequence[str], options: Sequence[str], config: Path | None, si
     """The command of the last hop; `sign` is a percent sign for it, doubled by each command around it."""
     *before, last = hops
     user, _, place = last.replace("%%", sign * 2).rpartition("@")
-    host, port = _host_and_port(place)
+    host, port = host_and_port(place)
     words = ["ssh", *(word for option in options for word in ("-o", option))]
     words += ["-F", str(config).replace("%", sign * 2)] if config is not None else []
     words += ["-l", user] if user else []
     words += ["-p", port] if port else []
-    words += ["-o", f"ProxyCommand={_nested(before, options, config, sign * 2)}"] if before else []
+    if before == [DIRECT]:
+        words += ["-o", "ProxyJump=none"]
+    elif before:
+        words += ["-o", f"ProxyCommand={_nested(before, options, config, sign * 2)}"]
     return f"{shlex.join(words)} -W '[{sign}h]:{sign}p' -- {shlex.quote(host)}"
 
 
-def _host_and_port(place: str) -> tuple[str, str]:
+def host_and_port(place: str) -> tuple[str, str]:
+    """Of a hop, without its user; the port is empty where it has none."""
     if place.startswith("["):
         host, _, rest = place[1:].partition("]")
         return host, rest.lstrip(":")

@@ -15,6 +15,7 @@ from nile.errors import CredentialsError
 from nile.options import Kex, Signing, SshClient
 from nile.topology.model import HostSpec
 from nile.transport.base import PublicKey, ResolvedLogin
+from nile.transport.jumps import with_whole_ways
 from nile.transport.keys import KeyRing
 from nile.transport.knownhosts import KnownHosts, known_names, read_revoked
 from nile.transport.sshconfig import (
@@ -80,7 +81,7 @@ class _Resolver:
     def resolve(self, specs: Sequence[HostSpec]) -> dict[str, ResolvedLogin]:
         for spec in specs:
             check_route_options(spec)
-        effective = self._query.ask([route_query(spec) for spec in specs])
+        effective = with_whole_ways(self._query.ask([route_query(spec) for spec in specs]), self._query)
         self._prepare(specs, effective)
         return {spec.name: self._resolve_one(spec, effective[spec.name]) for spec in specs}
 

@@ -12,8 +12,13 @@ import asyncssh
 import pytest
 
 from nile.events import Code
+from nile.topology.model import HostSpec
+from nile.transport.asyncssh_client import AsyncsshTransport
 from nile.transport.base import LoginFailed
+from nile.transport.keys import KeyRing
 from nile.transport.proxy import jump_command
+from nile.transport.resolve import resolve_logins
+from nile.transport.sshquery import SshQuery
 from tests.transport.running import failure, run, transport_with
 from tests.transport.servers import (
     PIPE,
@@ -201,6 +206,37 @@ def test_through_two_jump_hosts(sshd: Sshd, user_key: Path, tmp_path: Path) -> N
         known.write_text(f"second {line}\n")
         await failure(login, user_key)
         assert known.read_text() == f"second {line}\n", "nothing was taken"
+
+    run(main())
+
+
+def test_through_a_jump_host_behind_another(sshd: Sshd, user_key: Path, tmp_path: Path) -> None:
+    """As ssh_config has it, which would have the first one's key taken unseen."""
+    known, line = tmp_path / "known_hosts", public_line(sshd.host_key)
+    known.write_text(f"first {line}\nsecond {line}\ntarget {line}\n")
+    config = tmp_path / "config"
+    config.write_text(
+        f"StrictHostKeyChecking accept-new\nUserKnownHostsFile {known}\nHostName 127.0.0.1\n"
+        f"Port {sshd.port}\nHost target\n  HostKeyAlias target\n  ProxyJump second\n"
+        f"Host second\n  HostKeyAlias second\n  ProxyJump first\nHost first\n  HostKeyAlias first\n"
+        f"Host *\n  IdentityFile {user_key}\n"
+    )
+    ring = KeyRing()
+    login = resolve_logins([HostSpec("target", "target", "target")], ring, query=SshQuery(config))["target"]
+
+    async def main() -> None:
+        transport = AsyncsshTransport(ring)
+        try:
+            sink = Sink()
+            await transport.login(login, "echo over", sink)
+            await sink.wait_closed()
+            assert bytes(sink.out) == b"over\n"
+            known.write_text(f"second {line}\ntarget {line}\n")
+            with pytest.raises(LoginFailed):
+                await transport.login(login, "true", Sink())
+        finally:
+            await transport.close()
+        assert known.read_text() == f"second {line}\ntarget {line}\n", "nothing was taken"
 
     run(main())
 

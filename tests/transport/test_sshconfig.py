@@ -413,13 +413,56 @@ def test_every_hop_is_strict_without_a_prompt_and_given_no_ticket(tmp_path: Path
         assert hop["gssapidelegatecredentials"] == ["no"]
 
 
+@pytest.mark.parametrize("client", list(SshClient))
+def test_hops_that_jump_hosts_have_before_them_are_logged_in_to_alike(
+    tmp_path: Path, key: Path, client: SshClient
+) -> None:
+    """ssh would make a command for these by itself, in which no option of Nile's stands."""
+    config = Config(
+        tmp_path,
+        "StrictHostKeyChecking accept-new\nHost n1 n2\n  ProxyJump near\n"
+        "Host near\n  ProxyJump me@gw-%h:2222\n"
+        "Host gw-near\n  ProxyJump far,between\nHost far\n  ProxyJump none\n",
+    )
+    found = config.resolve(*(spec(name, client=client, identity=(str(key),)) for name in ("n1", "n2")))
+    commands = {
+        option for login in found.values() for option in login.root_options if option.startswith("Proxy")
+    }
+    (command,) = commands
+    chain = hops(command)
+    assert [hop["host"] for hop in chain] == [["near"], ["gw-near"], ["between"], ["far"]]
+    assert (chain[1]["user"], chain[1]["port"]) == (["me"], ["2222"])
+    assert {tuple(hop["stricthostkeychecking"]) for hop in chain} == {("true",)}
+    assert {tuple(hop.get("proxyjump", ["none"])) for hop in chain} == {("none",)}
+
+
+def test_a_jump_host_that_is_to_be_reached_through_itself(tmp_path: Path, key: Path) -> None:
+    """Where ssh doesn't see it, it would start itself without end."""
+    config = Config(tmp_path, "Host n1\n  ProxyJump a\nHost a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
+    for client in SshClient:
+        options = config.one(spec(client=client, identity=(str(key),))).root_options
+        chain = hops(next(option for option in options if option.startswith("Proxy")))
+        assert [hop["host"] for hop in chain] == [["a"], ["b"]]
+        assert chain[-1].get("proxyjump", ["none"]) == ["none"]
+    by_itself = Config(tmp_path, "Host *\n  ProxyJump gate\n")
+    with pytest.raises(SshConfigError, match="jumphost loop via gate"):
+        by_itself.one(spec(identity=(str(key),)))
+
+
+def test_more_jump_hosts_than_anybody_has(tmp_path: Path, key: Path) -> None:
+    """One without end."""
+    config = Config(tmp_path, "ProxyJump jump-%h\n")
+    with pytest.raises(SshConfigError, match="more than 16 jump hosts on the way to jump-n1"):
+        config.one(spec(identity=(str(key),)))
+
+
 def test_a_key_exchange_by_gssapi_is_off_at_jump_hosts_where_ssh_knows_it() -> None:
     assert jump_command("a,b", key_exchange=True).count("GSSAPIKeyExchange=no") == 2
     assert "GSSAPIKeyExchange" not in jump_command("a,b")
 
 
 def test_each_host_may_have_a_jump_host_of_its_own(tmp_path: Path, key: Path) -> None:
-    config = Config(tmp_path, "ProxyJump %r@jump-%h\n")
+    config = Config(tmp_path, "Host n*\n  ProxyJump %r@jump-%h\n")
     (command,) = config.one(spec(identity=(str(key),))).root_options
     assert expand(command, {"r": "me", "h": "n1", "p": "22"}).endswith("-l me -W '[n1]:22' -- jump-n1")
 
