@@ -90,7 +90,7 @@ test-needs:
 			if ! command -v opentracker >/dev/null; then systemctl --quiet mask opentracker; fi
 			if ! command -v krb5kdc >/dev/null; then systemctl --quiet mask krb5-kdc krb5-admin-server; fi
 		fi
-		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish busybox aria2 opentracker bubblewrap \
+		$(call install_debian,$$missing openssh-client openssh-server iproute2 procps rsync sudo util-linux zsh tcsh fish busybox gcc libc6-dev aria2 opentracker bubblewrap \
 			krb5-kdc krb5-admin-server krb5-user)
 	elif [ -n "$$missing" ]; then
 		echo "Install it with:  sudo apt-get install$$missing" >&2
