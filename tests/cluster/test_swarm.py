@@ -183,8 +183,9 @@ def test_one_with_aria2_alone_takes_part_in_the_clear(nile: Nile, source: Path, 
 
 def test_an_aria2_that_is_killed_costs_its_host_time_alone(nile: Nile, source: Path, peers: Path) -> None:
     words = ("--all", "--method", "swarm", "--plain", "--peer-python", peers, f"{source}/", "/srv/copy")
+    nile.lab.slow(WITHOUT)  # or it may have all of it before anybody has looked
     with Started(nile, *words) as started:
-        patiently(lambda: arrived(nile, WITHOUT) > SIZE // 4, "some of it is there", 30.0)
+        patiently(lambda: arrived(nile, WITHOUT) > 0, "some of it is there", 30.0)
         (peer,) = (process for process in nile.lab.processes(WITHOUT) if process.name == "aria2c")
         os.kill(peer.pid, signal.SIGKILL)
         done = started.wait().all_ok()

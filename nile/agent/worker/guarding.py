@@ -2,7 +2,7 @@
 
 libtorrent bans one port of an address, and knows nothing of who comes back by another one. So where it is
 known whose fault a damaged piece was (see banned) nobody is let in from there any more, unless others are at
-that address, too. Who is banned and may be innocent is forgotten, and connected anew.
+that address, too, or may be: the culprit may have been a web server, beside a peer. Who is banned and may be innocent is forgotten, and connected anew.
 """
 
 from nile.agent.worker import peersettings, refusing
@@ -24,6 +24,8 @@ class Guard:
         self._shut: "List[str]" = []  # addresses of those whose fault it was
         self._told: "Set[Tuple[str, int]]" = set()
         self._handle: "Any" = None
+        self.webs = False
+        """Do web servers serve it, too?"""
         self._refuse([])
 
     @property
@@ -56,7 +58,7 @@ class Guard:
     def _shut_out(self, address: str) -> None:
         there = {port for told, port in self._told if told == address}
         connected = {peer.pid.to_bytes() for peer in self._handle.get_peer_info() if peer.ip[0] == address}
-        if len(there) < 2 and len(connected) < 2:
+        if not self.webs and len(there) < 2 and len(connected) < 2:
             self._shut.append(address)
             self._refuse([])
 

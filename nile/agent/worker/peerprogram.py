@@ -203,7 +203,7 @@ class Peer:
         for tier, url in enumerate(message["trackers"]):
             self._handle.add_tracker({"url": url, "tier": tier})
         if message["webs"]:
-            self._webs = True
+            self._webs = self._guard.webs = True
             self._prioritize()
         for url in message["webs"]:
             self._handle.add_url_seed(url)

@@ -111,11 +111,12 @@ def test_who_is_guilty_comes_back_by_no_other_port() -> None:
     assert [session.refused.access(f"10.0.0.{each}") for each in (1, 2)] == [1, 0]
 
 
-@pytest.mark.parametrize("known_by", ["a connection", "the root"])
+@pytest.mark.parametrize("known_by", ["a connection", "the root", "the web"])
 def test_others_at_its_address_are_let_in(known_by: str) -> None:
     also = [("10.0.0.1", b"b")] if known_by == "a connection" else []
     it, session = guard(("10.0.0.1", b"a"), *also)
-    for port in (5,) if also else (5, 6):
+    it.webs = known_by == "the web"
+    for port in (5, 6) if known_by == "the root" else (5,):
         it.connect(("10.0.0.1", port))
     assert it.hear("peer_ban", BAN) == "10.0.0.1"
     assert session.refused.access("10.0.0.1") == 0
