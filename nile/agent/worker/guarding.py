@@ -2,7 +2,8 @@
 
 libtorrent bans one port of an address, and knows nothing of who comes back by another one. So where it is
 known whose fault a damaged piece was (see banned) nobody is let in from there any more, unless others are at
-that address, too, or may be: the culprit may have been a web server, beside a peer. Who is banned and may be innocent is forgotten, and connected anew.
+that address, too, or may be: the culprit may have been a web server, beside a peer. Who is banned and may be
+innocent is forgotten, and connected anew.
 """
 
 from nile.agent.worker import peersettings, refusing
