@@ -15,6 +15,7 @@ from typing import Any
 from nile.agent import wire
 from nile.agent.child import LOGIN, Child
 from nile.agent.handshake import Bundle
+from nile.agent.link import CONTROL_STEP
 from nile.agent.relay import Relay
 from nile.agent.wire import Frame
 from nile.cascade.lastwords import ended
@@ -33,7 +34,8 @@ class Branches(Performer):
     """Children of the root. `up(frame, child_id, size)` gets every frame toward the root.
 
     `size` is how many bulk bytes it holds of that child's link: give them back
-    by `take`. All methods belong to the event loop's thread.
+    by `take`. `soon(function)` calls it in the loop's next turn. All methods
+    belong to the event loop's thread.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Branches(Performer):
         transport: Transport,
         tasks: asyncio.TaskGroup,
         up: Callable[[Frame, int, int], None],
+        soon: Callable[[Callable[[], None]], object],
     ) -> None:
         super().__init__()
         self._relay = RootRelay((0, 0), shared, bundle, random.random, lambda: "nile" + secrets.token_hex(12))
@@ -52,8 +55,11 @@ class Branches(Performer):
         self._transport = transport
         self._tasks = tasks
         self._up = up
+        self._soon = soon
         self._attempts: dict[int, _Attempt] = {}
         self._dials: dict[int, Dial] = {}
+        self._unwritten: set[int] = set()
+        """Children for whom something waits until the end of the loop's turn."""
 
     def adopt(self, entries: Iterable[dict[str, Any]], dials: Mapping[int, Dial] = NO_DIALS) -> None:
         """More children; `dials` are for those that aren't reached directly, by id."""
@@ -95,7 +101,8 @@ class Branches(Performer):
         return not self._attempts
 
     def close(self) -> None:
-        """End everything at once."""
+        """End everything at once; what was said before is still heard."""
+        self._write_all_out()
         self._perform(self._relay.parent_lost())
 
     # Effects of the relay core.
@@ -125,13 +132,30 @@ class Branches(Performer):
             attempt.begin(session)
 
     def _do_write(self, child_id: int, data: bytes) -> None:
+        self._write_out(child_id)
         self._attempts[child_id].write(data)
 
     def _do_flush(self, child_id: int) -> None:
+        """Many hosts below one child answer at a time: what it is told in one turn goes as one."""
+        if not self._unwritten:
+            self._soon(self._write_all_out)
+        self._unwritten.add(child_id)
+        link = self._relay.children[child_id].link
+        if link is not None and link.waiting() >= CONTROL_STEP:
+            self._write_out(child_id)
+
+    def _write_all_out(self) -> None:
+        while self._unwritten:
+            self._write_out(next(iter(self._unwritten)))
+
+    def _write_out(self, child_id: int) -> None:
+        if child_id not in self._unwritten:
+            return
         attempt = self._attempts.get(child_id)
         link = self._relay.children[child_id].link
         while attempt is not None and link is not None and link.pending():
             attempt.write(link.pull(time.monotonic()))
+        self._unwritten.discard(child_id)
 
     def _do_hangup(self, child_id: int) -> None:
         attempt = self._attempts.pop(child_id, None)

@@ -234,6 +234,9 @@ class Engine:
             self._give(Steered(pacing))
         return refusal
 
+    def _soon(self, function: Callable[[], None]) -> None:
+        self._loop.call_soon(self._guarded, function)
+
     def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
         """A callback that fails must end the run: the event loop would only log it."""
         try:
@@ -261,8 +264,9 @@ class Engine:
         logins = {node.id: options.logins[node.host] for node in (*options.plan.nodes, *options.plan.spares)}
         try:
             async with asyncio.TaskGroup() as self._tasks:
+                bundle, shared = options.bundle(), self._cascade.shared()
                 self._branches = Branches(
-                    self._cascade.shared(), options.bundle(), logins, transport, self._tasks, self._up
+                    shared, bundle, logins, transport, self._tasks, self._up, self._soon
                 )
                 if options.passwords is not None:
                     options.passwords.waits = self._branches.waits

@@ -124,6 +124,8 @@ class Tunnels:
 
     def look(self, frame: Frame) -> None:
         """A frame that the root got or sent: does it tell of a link that is over, or of one anew?"""
+        if not (self._channels or self._stranded):
+            return
         with contextlib.suppress(WireError, KeyError, TypeError):  # the cascade distrusts whoever sent it
             if frame.type == wire.LOST:
                 self._cut(frame.origin, frame.fields()["child"])

@@ -72,16 +72,20 @@ class WentWrongError(Exception):
 def many_hosts(asked: argparse.Namespace) -> Iterator[Figure]:
     """Four times as many hosts on the same lab; both take turns.
 
-    For its CPU the root logs in to the same ten gateways in both cases.
+    All of them are this machine's: no more log in at a time than it bears, or logins time out, and are
+    made anew. For its CPU the root logs in to the same ten gateways in both cases, and to nobody else.
     """
     many, few = asked.hosts, asked.hosts // 4
     with site(many, WINDOW) as where:
         hosts = where.case.hosts
-        tree = where.case.directory / "tree.yaml"
-        tree.write_text(_with_gateways((where.case.directory / "routes.yaml").read_text(), hosts))
+        routes, tree = (where.case.directory / name for name in ("bounded.yaml", "tree.yaml"))
+        given = (where.case.directory / "routes.yaml").read_text()
+        routes.write_text(_bounded(given))
+        tree.write_text(_with_gateways(given, hosts))
         without = ["-x", fold(hosts[few:])]
-        kinds = {"few": without, "many": [], "few below": ["-r", str(tree), *without]}
-        kinds["many below"] = ["-r", str(tree)]
+        plain, below = ["-r", str(routes)], ["-r", str(tree)]
+        kinds = {"few": [*plain, *without], "many": plain}
+        kinds |= {"few below": [*below, *without], "many below": below}
         samples: dict[str, list[Sample]] = {kind: [] for kind in kinds}
         for turn in range(asked.repeat):
             for kind, words in kinds.items():
@@ -106,13 +110,25 @@ def growth(samples: Mapping[str, Sequence[Sample]], few: int, many: int) -> Iter
     yield Figure(what, 1.0, 1000 * (cpu[1] - cpu[0]) / (many - few), " ms", spent)
 
 
-def _with_gateways(routes: str, hosts: Sequence[str]) -> str:
-    """The route file, with a tree of its own: the others spread below the first ones."""
+def _bounded(routes: str) -> str:
+    """The route file, with as many logins at a time over the whole tree as one node may have."""
     content = yaml.safe_load(routes)
-    content["tree"] = {
-        gateway: list(hosts[GATEWAYS + place :: GATEWAYS]) for place, gateway in enumerate(hosts[:GATEWAYS])
-    }
-    content["limits"]["branches"] = len(hosts)
+    content["limits"]["logins"] = WINDOW
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def _with_gateways(routes: str, hosts: Sequence[str]) -> str:
+    """The route file, with a tree of its own: the others spread below the first ones.
+
+    They are reachable through these alone, so that the root logs in to none of them itself.
+    """
+    content = yaml.safe_load(routes)
+    gateways, others = hosts[:GATEWAYS], hosts[GATEWAYS:]
+    content["tree"] = {gateway: list(others[place::GATEWAYS]) for place, gateway in enumerate(gateways)}
+    if others:
+        below = {"hosts": fold(others), "via": fold(gateways)}
+        content["groups"] = {**content.get("groups", {}), "below": below}
+    content["limits"] |= {"branches": len(hosts), "parallel": max(1, WINDOW // GATEWAYS)}
     return yaml.safe_dump(content, sort_keys=False)
 
 

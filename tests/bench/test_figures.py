@@ -11,6 +11,9 @@ import pytest
 
 from nile.events import Verdict
 from nile.store import Store
+from nile.topology.plan import plan
+from nile.topology.reach import can_log_in
+from nile.topology.routes import load_routes
 from tests.bench import document, exec_figures, flood
 from tests.bench.exec_figures import Figure, growth
 from tests.bench.site import Sample
@@ -27,6 +30,17 @@ def test_what_hosts_cost_is_told_of_those_that_there_are_more_of() -> None:
     assert (round(wall.reached, 3), wall.met) == (1.1, True)
     assert (round(cpu.reached, 3), cpu.met) == (0.5, True)
     assert "(11.00 s), by that of 100 (2.50 s)" in wall.row()
+
+
+def test_only_gateways_are_logged_in_to_where_the_roots_cpu_is_told(tmp_path: Path) -> None:
+    """Else the root may log in to others, too, and what these logins cost counts as the relays'."""
+    hosts = [f"h{number:03}" for number in range(1, 41)]
+    file = tmp_path / "routes.yaml"
+    file.write_text(exec_figures._with_gateways("version: 1\nlimits: {stages: 2}\n", hosts))
+    tree = plan(load_routes(file), hosts)
+    direct = [node.host for node in tree.nodes if can_log_in(None, tree.specs[node.host])]
+    assert direct == hosts[: exec_figures.GATEWAYS]
+    assert len(tree.nodes) == len(hosts)
 
 
 def test_an_aim_that_is_missed_is_told() -> None:

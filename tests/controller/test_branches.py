@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from nile.agent import wire
+from nile.agent.child import UP
+from nile.agent.link import CONTROL_STEP, Link
 from nile.agent.wire import Frame
 from nile.bootstrap import agent_bundle
 from nile.controller.branches import Branches, RootRelay
@@ -44,6 +47,69 @@ class Doors:
         """Nothing is open."""
 
 
+def soon(function: Callable[[], None]) -> None:
+    """In the loop's next turn."""
+    asyncio.get_running_loop().call_soon(function)
+
+
+class Pipe:
+    """A session that keeps what was written to it, and in how many pieces."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """See `Session`."""
+        self.written.append(data)
+
+    def close(self) -> None:
+        """See `Session`."""
+        self.written.append(b"closed")
+
+
+class Opened(Doors):
+    """Every login gets this session."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        super().__init__()
+        self.pipe: Any = pipe
+
+    async def login(self, login: ResolvedLogin, command: str, sink: SessionSink) -> Session:
+        session: Session = self.pipe
+        return session
+
+
+@pytest.mark.parametrize("then", ["turn", "hangup", "much"])
+async def test_what_one_turn_brings_goes_to_a_child_in_one_piece(then: str) -> None:
+    """Each write costs an SSH packet or two. Nothing is lost where the link is over in the same turn,
+
+    and nothing is piled up.
+    """
+    (child,) = children(1)
+    pipe = Pipe()
+    logins: Any = {child["id"]: None}
+    size = 10 if then != "much" else CONTROL_STEP
+    sent = [Frame(wire.SIGNED, epoch=1, path=(child["id"],), body=bytes(size)) for _ in range(3)]
+    expected = [Frame(frame.type, 0, 1, (), frame.body).encode() for frame in sent]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        shared = plan_body()["shared"]
+        branches = Branches(shared, agent_bundle(), logins, Opened(pipe), tasks, lambda *_: None, soon)
+        branches.adopt([child])
+        await asyncio.sleep(0)
+        adopted = branches._relay.children[child["id"]]
+        adopted.link, adopted.state = Link(wire.MAX_FRAME_UP, 0.0), UP
+        for frame in sent:
+            branches.frame(frame)
+        if then == "hangup":
+            branches.close()
+        assert bool(pipe.written) == (then != "turn")
+        await asyncio.sleep(0)
+        branches.close()
+    assert b"".join(pipe.written) == b"".join(expected) + b"closed"
+    if then != "much":
+        assert pipe.written == [b"".join(expected), b"closed"]
+
+
 @pytest.mark.parametrize("word", ["adopt", "forget"])
 async def test_a_login_that_the_root_takes_back_as_it_begins(word: str) -> None:
     """One slot; the first login fails, so the second begins; the root, told so, decides otherwise."""
@@ -64,7 +130,7 @@ async def test_a_login_that_the_root_takes_back_as_it_begins(word: str) -> None:
     shared = {**plan_body()["shared"], "parallel": 1}
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         logins: Any = dict.fromkeys((first["id"], second["id"]))
-        branches = Branches(shared, agent_bundle(), logins, doors, tasks, up)
+        branches = Branches(shared, agent_bundle(), logins, doors, tasks, up, soon)
         branches.adopt([first, second])
         await failed.wait()
         for _ in range(10):  # whatever was begun, or ended, has got its turn
