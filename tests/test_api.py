@@ -396,6 +396,11 @@ SECRET = "hush-0815"
         ({"batch": 0}, "batch", "no number of hosts is 0"),
         ({"canary": -1}, "canary", "no number of hosts is -1"),
         ({"max_failures": -1}, "max_failures", "no number of hosts is -1"),
+        ({"sudo_password": SECRET + "\nagain"}, "sudo_password", "the end of a line"),
+        ({"sudo_password": SECRET + "\0"}, "sudo_password", "a NUL"),
+        ({"sudo_password": SECRET + "\ud800"}, "sudo_password", "no UTF-8"),
+        ({"sudo_password": SECRET * 200}, "sudo_password", "at most 1024 bytes"),
+        ({"sudo_password": SECRET.encode()}, "sudo_password", "type bytes"),
         ({"timeout_s": 0}, "timeout_s", "nobody can wait for 0 s"),
         ({"wait_back_s": -1.0}, "wait_back_s", "nobody can wait for -1.0 s"),
         ({"sudo": True, "sandbox": "strict"}, "sandbox", "can't go together"),
@@ -409,6 +414,22 @@ def test_words_that_it_doesnt_take(words: dict[str, Any], where: str, says: str)
     assert says in str(caught.value)
     assert (caught.value.where, bool(caught.value.remedy)) == (where, True)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gives", "answer"),
+    [
+        ("s3cret", ("s3cret", "")),
+        ("", (None, "")),
+        (None, (None, "")),
+        (b"s3cret", (None, "what sudo_password gave is none: no password is of type bytes")),
+        ("a\nb", (None, "what sudo_password gave is none: no password has a NUL or the end of a line in it")),
+        ("\ud800", (None, "what sudo_password gave is none: this is no UTF-8")),
+    ],
+)
+def test_what_a_function_gives_for_sudos_password(gives: Any, answer: tuple[str | None, str]) -> None:
+    """A wrong one ends no run under way: hosts that ask are told that there is none, and why."""
+    assert api.run("n1", "true", sudo=True, sudo_password=lambda host: gives)._password("n1") == answer
 
 
 def test_what_cuts_hosts_off_is_not_killed_for_it() -> None:

@@ -92,7 +92,8 @@ def run(
 
     `sudo` is True for root, or a user. Where a host's sudo wants a password, `sudo_password` is that, or is
     called with the host's name: once in a run, in the thread that iterates (with `async for` in one of the
-    run's own). None, or "", is no password. The text stays in this process and goes to such hosts alone.
+    run's own). None, or "", is no password, nor is what has several lines. The text stays in this process and
+    goes to such hosts alone.
 
     `fanout`, `batch`, `canary` (that many first, then the others if all are ok), `max_failures` (no further
     host starts once more than that aren't ok) and `fail_fast` hold a run back as those of `nile exec`.

@@ -27,8 +27,12 @@ class Run:
     def __init__(
         self, request: Request, options: ExecOptions, sudo_password: str | AskPassword | None = None
     ) -> None:
-        """Made by `nile.run`."""
+        """Made by `nile.run`; raises UsageError where nothing like this can be a password."""
         from nile.controller import new_run_id
+
+        if not callable(sudo_password) and (why := _no_password(sudo_password)):
+            remedy = "give a text, a function that gives one, or None"
+            raise UsageError(why, where="sudo_password", remedy=remedy)
 
         self.id = new_run_id()
         self._request = request
@@ -102,7 +106,10 @@ class Run:
         given = self._sudo_password
         if given is None:
             return None, "the program has none (sudo_password)"
-        return (given if isinstance(given, str) else given(host)) or None, ""
+        text = given(host) if callable(given) else given
+        if why := _no_password(text):
+            return None, f"what sudo_password gave is none: {why}"
+        return text or None, ""
 
     def _prepared(self, stack: ExitStack, notices: list[str]) -> Engine:
         """The engine, and around it what records the run and answers for it; raises UsageError."""
@@ -135,6 +142,15 @@ class Run:
         )
         stack.enter_context(serving)
         return engine
+
+
+def _no_password(given: object) -> str:
+    """Why this can't be one; "" where it can, or stands for that there is none."""
+    from nile.cascade import unfit
+
+    if given is None:
+        return ""
+    return unfit(given) if isinstance(given, str) else f"no password is of type {type(given).__name__}"
 
 
 def _keep_cap(ended: str) -> None:

@@ -14,7 +14,6 @@ from nile.cascade.actions import (
     TellRoot,
     Vouch,
 )
-from nile.cascade.elevation import Secret
 from nile.cascade.heritage import Heritage, Known
 from nile.cascade.inputs import (
     Answered,
@@ -42,6 +41,7 @@ from nile.cascade.inputs import (
 from nile.cascade.machine import BEATS_TO_NOTE, Cascade
 from nile.cascade.orders import CascadeOptions
 from nile.cascade.outstanding import Outstanding, Waits
+from nile.cascade.secret import Secret, unfit
 from nile.cascade.work import Errand, Job, Neighbours, Tell, Worker
 
 __all__ = [
@@ -91,4 +91,5 @@ __all__ = [
     "Vouched",
     "Waits",
     "Worker",
+    "unfit",
 ]

@@ -14,13 +14,13 @@ gets it: many wrong ones would lock the account, where hosts share one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from enum import Enum
 
 from nile.agent import wire
 from nile.agent.sudowords import MORE, REFUSED
 from nile.cascade.actions import Action, Publish, Send
 from nile.cascade.hosts import Host
+from nile.cascade.secret import Secret
 from nile.cascade.waves import Waves
 from nile.events import Code, SecretAsked
 
@@ -43,13 +43,6 @@ class Phase(Enum):
     TRYING = "trying"
     PROVEN = "proven"
     OVER = "over"
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """What nobody is to see: it isn't in its own text."""
-
-    text: str = field(repr=False)
 
 
 class Elevation:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nile.agent import wire
 from nile.agent.wire import Frame
 from nile.cascade.actions import Sign
-from nile.cascade.elevation import Secret
+from nile.cascade.secret import Secret
 from nile.options import Pacing, RateLimits
 
 FRAME_NAMES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,12 +12,13 @@ from nile.errors import CredentialsError, UsageError
 
 if TYPE_CHECKING:
     from nile.controller import AskPassword
-    from nile.transport.passwords import Passwords
+    from nile.transport.passwords import Entitled, Passwords
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PASSWORD_OPTIONS = ("ask_pass", "pass_fd")
-LONGEST = 1024
+MOST = 4096
+"""So many bytes are read in search of the end of the line."""
 _KEY = "nile.password"
 _REMEDY = "type it at a terminal, or hand it in: --pass-fd 3 3< <(pass show cluster)"
 
@@ -65,16 +66,26 @@ class _Once:
         self._fd = fd
         self._passwords: Passwords | None = None
 
-    def __call__(self, users: Sequence[str]) -> Passwords:
+    def __call__(self, entitled: Collection[Entitled]) -> Passwords:
         from nile.cascade import Secret
         from nile.transport.passwords import Passwords
 
         if self._passwords is None:
-            text = _typed(users) if self._fd is None else _read(self._fd)
-            self._passwords = Passwords(
-                Secret(_checked(text, "--ask-pass" if self._fd is None else "--pass-fd"))
-            )
+            users = sorted({user for _, user in entitled})
+            self._passwords = Passwords(Secret(self._text(users)), users)
+        self._passwords.entitle(entitled)
         return self._passwords
+
+    def _text(self, users: Sequence[str]) -> str:
+        where = "--ask-pass" if self._fd is None else "--pass-fd"
+        if not users:
+            raise UsageError(
+                "no host that the root logs in to can be given a password",
+                where=where,
+                remedy="leave it out, or see that they have `ssh: {client: asyncssh}`, and that ssh_config "
+                "has no `PasswordAuthentication no` for them",
+            )
+        return _checked(_typed(users) if self._fd is None else _read(self._fd), where)
 
 
 def _typed(users: Sequence[str]) -> str:
@@ -90,7 +101,7 @@ def _read(fd: int) -> str:
     text = b""
     try:
         with os.fdopen(fd, "rb", buffering=0) as file:
-            while b"\n" not in text and len(text) <= LONGEST and (data := file.read(LONGEST)):
+            while b"\n" not in text and len(text) <= MOST and (data := file.read(MOST)):
                 text += data
     except OSError as error:
         where = f"--pass-fd {fd}"
@@ -99,16 +110,12 @@ def _read(fd: int) -> str:
 
 
 def _checked(text: str, where: str) -> str:
-    """As ssh can send it: UTF-8 (RFC 4252, 8)."""
+    from nile.cascade import unfit
+
     if not text:
         raise CredentialsError(
             "no password was given", where=where, remedy="leave it out, to log in by keys alone"
         )
-    try:
-        longest = len(text.encode()) > LONGEST or "\0" in text
-    except UnicodeEncodeError:
-        longest = True
-    if longest:
-        remedy = f"at most {LONGEST} bytes of UTF-8 can be one"
-        raise CredentialsError("this is no password that a host could take", where=where, remedy=remedy)
+    if why := unfit(text):
+        raise CredentialsError("this is no password that a host could take", where=where, remedy=why)
     return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +20,21 @@ from nile.options import ExecOptions, Signing, SshClient
 from nile.topology.automatic import rack
 from nile.topology.model import ROOT_ID, Plan
 from nile.topology.places import cache_directory
-from nile.topology.reach import may_log_in
+from nile.topology.reach import can_log_in, may_log_in
 from nile.transport.base import ResolvedLogin
 from nile.transport.keys import Ask, KeyRing
-from nile.transport.passwords import Passwords
+from nile.transport.passwords import Entitled, Passwords
 from nile.transport.remedies import remedy_for
 from nile.transport.resolve import resolve_logins
 from nile.transport.root import RootTransport
 from nile.transport.signing import SigningAuthority
 from nile.transport.sshconfig import check_relayed_delegation
 
-AskPassword = Callable[[Sequence[str]], Passwords]
-"""Gives the password of these users, if it has to by asking for it; raises CredentialsError."""
+AskPassword = Callable[[Collection[Entitled]], Passwords]
+"""Gives the password, for these logins and no others, if it has to by asking for it.
+
+Raises CredentialsError; UsageError where it never had to, and there are none.
+"""
 MakeJob = Callable[[Neighbours, Tree], Job]
 
 
@@ -75,7 +78,7 @@ def prepare(
     code = _Code.made_ahead(options, worker=job is not None)
     worker = _worker(sudo) if job else None
     audit = Audit.of(options) if plan.audit and not relays_only else None
-    passwords = password(_to_be_asked(plan, logins, notices)) if password is not None else None
+    passwords = password(_entitled(plan, logins, notices)) if password is not None else None
     heritage = take_over() if take_over is not None else None
     if audit:
         audit.say(run, hosts, options, again=heritage is not None)
@@ -154,24 +157,28 @@ class _Code:
         return cls(bundle, kept.carrier_code(), kept.shell_code(), command, second_warden)
 
 
-def _to_be_asked(plan: Plan, logins: Mapping[str, ResolvedLogin], notices: list[str] | None) -> Sequence[str]:
-    """The users whose password hosts may ask for; raises UsageError where no host can be given one."""
-    first = [logins[node.host] for node in plan.nodes if node.parent == ROOT_ID]
-    able = [login for login in first if login.client is not SshClient.OPENSSH and login.password_methods]
-    if not able:
-        raise UsageError(
-            "no host that the root logs in to can be given a password",
-            where="--ask-pass",
-            remedy="leave it out, or see that they have `ssh: {client: asyncssh}`, and that ssh_config "
-            "has no `PasswordAuthentication no` for them",
-        )
-    others = sorted({login.host for login in first} - {login.host for login in able})
-    if others and notices is not None:
+def _entitled(
+    plan: Plan, logins: Mapping[str, ResolvedLogin], notices: list[str] | None
+) -> Collection[Entitled]:
+    """The logins that may have the user's password: those that the plan has the root make itself.
+
+    A spare gateway is one of them where the root could call it up. Whoever comes to the root later, since
+    a relay couldn't log in to it or died, gets none.
+    """
+    first = [node.host for node in plan.nodes if node.parent == ROOT_ID]
+    spares = [node.host for node in plan.spares if can_log_in(None, plan.specs[node.host])]
+    able = [
+        login
+        for login in map(logins.__getitem__, (*first, *spares))
+        if login.client is not SshClient.OPENSSH and login.password_methods
+    ]
+    others = sorted(set(first) - {login.host for login in able})
+    if able and others and notices is not None:
         more = f" and {len(others) - 1} more" if others[1:] else ""
         notices.append(
             f"no password is given to {others[0]}{more}: not by OpenSSH's client, nor against ssh_config"
         )
-    return sorted({login.user for login in able})
+    return {(login.host, login.user) for login in able}
 
 
 def _worker(sudo: str) -> Worker:

@@ -7,19 +7,27 @@ for its deadline isn't to run meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import count
 
 from nile.cascade import Secret
 from nile.cascade.logintries import LoginTries, Turn
 from nile.transport.base import ResolvedLogin
 
+Entitled = tuple[str, str]
+"""A host, and the user as whom the root logs in to it."""
+
 
 class Passwords:
-    """One password, for all hosts that ask for it. Not for several event loops at once."""
+    """One password, for hosts that ask for it and were said to. Not for several event loops at once.
 
-    def __init__(self, secret: Secret) -> None:
+    `users` are those whose password it is: nobody else's login gets it.
+    """
+
+    def __init__(self, secret: Secret, users: Collection[str]) -> None:
         self._secret = secret
+        self._users = frozenset(users)
+        self._entitled: frozenset[Entitled] = frozenset()
         self._tries = LoginTries()
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[str]] = {}
@@ -28,8 +36,14 @@ class Passwords:
         self.taken: set[str] = set()
         """Hosts that took it."""
 
-    def ticket(self, login: ResolvedLogin) -> Ticket:
-        """What one login needs to ask for it."""
+    def entitle(self, entitled: Iterable[Entitled]) -> None:
+        """From now on these may have it, and no others: however the tree comes to grow, whoever logs in."""
+        self._entitled = frozenset(each for each in entitled if each[1] in self._users)
+
+    def ticket(self, login: ResolvedLogin) -> Ticket | None:
+        """What one login needs to ask for it; None where it isn't to have it."""
+        if (login.host, login.user) not in self._entitled:
+            return None
         return Ticket(self, login, next(self._numbers))
 
     # Called by tickets.

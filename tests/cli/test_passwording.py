@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
-from nile.cli.passwording import LONGEST, login_password
+from nile.cascade.secret import LONGEST
+from nile.cli.passwording import login_password
 from nile.errors import CredentialsError, UsageError
+from nile.transport.base import ResolvedLogin
+from tests.controller.test_signatures import login
 
 
 def pipe_with(data: bytes, *, ends: bool = True) -> int:
@@ -26,8 +30,8 @@ def read(data: bytes, *, ends: bool = True) -> str:
     with click.Context(click.Command("x")):
         password = login_password({"ask_pass": False, "pass_fd": pipe_with(data, ends=ends)})
         assert password is not None
-        passwords = password(["ada"])
-        assert password(["ada"]) is passwords, "it is read once, and then known"
+        passwords = password([("h1", "ada")])
+        assert password([("h2", "ada")]) is passwords, "it is read once, and then known"
         return passwords.reveal()
 
 
@@ -52,7 +56,27 @@ def test_a_descriptor_that_isnt_open() -> None:
         password = login_password({"ask_pass": False, "pass_fd": fd})
         assert password is not None
         with pytest.raises(CredentialsError, match="Bad file descriptor"):
-            password(["ada"])
+            password([("h1", "ada")])
+
+
+def login_of(host: str, user: str) -> ResolvedLogin:
+    return replace(login(host), user=user)
+
+
+def test_who_may_have_it_is_said_anew_for_each_tree_and_may_be_nobody_but_at_first() -> None:
+    """As `nile doctor` tries one tree after another. A user for whom nobody was asked gets none."""
+    with click.Context(click.Command("x")):
+        password = login_password({"ask_pass": False, "pass_fd": pipe_with(b"s3cret")})
+        assert password is not None
+        with pytest.raises(UsageError, match="no host that the root logs in to can be given a password"):
+            password([])
+        passwords = password([("h1", "ada"), ("h2", "ada")])
+        hosts = [login_of("h1", "ada"), login_of("h2", "ada"), login_of("h2", "bob")]
+        assert [passwords.ticket(host) is not None for host in hosts] == [True, True, False]
+        password([("h2", "ada"), ("h2", "bob")])
+        assert [passwords.ticket(host) is not None for host in hosts] == [False, True, False]
+        password([])
+        assert [passwords.ticket(host) for host in hosts] == [None, None, None]
 
 
 def test_a_line_of_commands_asks_once_and_one_without_options_never() -> None:

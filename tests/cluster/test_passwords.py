@@ -139,7 +139,7 @@ def handed(nile: Nile, text: str, *words: str) -> Done:
 def test_it_is_typed_once_and_is_nowhere_else(nile: Nile, terminal: Terminal) -> None:
     """While the command runs everywhere, all arguments and environments of this machine are looked at."""
     wait = "touch ~/up; while ! [ -e ~/go ]; do sleep 0.05; done; id -un"
-    words = nile.exec_words("--ask-pass", "--json", "-w", FIRST, "--", wait)
+    words = nile.exec_words("--ask-pass", "--tree", "flat", "--json", "-w", FIRST, "--", wait)
     homes = [root_of(nile.lab, host) / "srv/home" for host in WAYS if host != BEHIND]
     secret = PASSWORD.encode()
     with typing(nile, terminal, words, (PROMPT, PASSWORD)) as process:
@@ -175,7 +175,7 @@ def _content(path: Path) -> bytes:
 
 
 def test_a_wrong_one_is_tried_once_over_all_hosts(nile: Nile, terminal: Terminal) -> None:
-    words = nile.exec_words("--ask-pass", "--json", "-w", FIRST, "--", "true")
+    words = nile.exec_words("--ask-pass", "--tree", "flat", "--json", "-w", FIRST, "--", "true")
     done = typed(nile, terminal, words, (PROMPT, "wrong"))
     assert {host for host, verdict in done.verdicts.items() if verdict == "ok"} == {BY_KEY}
     assert {(done.results[host]["verdict"], done.results[host]["code"]) for host in ASKING} == {
@@ -202,6 +202,35 @@ def test_a_host_behind_another_gets_none(nile: Nile) -> None:
     assert not tries(nile, "Failed")
 
 
+def test_a_host_below_a_relay_gets_none_either_once_the_root_logs_in_itself(nile: Nile) -> None:
+    """The relay can't log in, so the tree heals by way of the root, which the plan doesn't have do so."""
+    hosts = {
+        host: {"address": nile.lab.addresses[host], "port": PORT, "relay": "yes" if host == BY_KEY else "no"}
+        for host in WAYS
+    }
+    chained = nile.with_routes("chained", hosts=hosts, limits={"branches": 1})
+    words = ("exec", "-r", str(chained.routes), "--json", "-w", f"{BY_KEY},h005", "--", "true")
+    done = handed(chained, PASSWORD, *words)
+    assert done.results[BY_KEY]["verdict"] == "ok"
+    below = done.results["h005"]
+    assert (below["verdict"], below["code"]) == ("unreachable", "authentication"), below
+    assert f"{USER}@" in below["reason"], "it was the root that tried last"
+    assert not [line for line in tries(nile, "Accepted") if line.startswith("h005")]
+    assert not tries(nile, "Failed")
+
+
+def test_doctor_goes_on_where_the_next_hosts_to_try_can_be_given_none(nile: Nile) -> None:
+    hosts = {host: {"address": nile.lab.addresses[host], "port": PORT} for host in WAYS}
+    hosts[BY_KEY] |= {"ssh": {"client": "openssh"}}
+    hosts["h005"] |= {"relay": "no"}
+    routes = nile.with_routes("mixed", hosts=hosts, groups={}).routes
+    looked = handed(nile, PASSWORD, "doctor", "-r", str(routes), "-w", f"{BY_KEY},h005", "--json")
+    found = {each["host"]: each["checks"] for each in map(json.loads, looked.lines())}
+    assert set(found) == {BY_KEY, "h005"}, looked.err
+    assert found["h005"]["login"]["ok"]
+    assert found["h005"]["inner"]["ok"] is False, "it was tried, and takes no key"
+
+
 def test_without_it_hosts_say_how_they_would_let_one_in_and_doctor_names_the_option(nile: Nile) -> None:
     done = nile.json("-w", "h[001-002]", "--", "true")
     for host, way in (("h001", "password"), ("h002", "publickey,keyboard-interactive")):
@@ -221,7 +250,7 @@ def test_without_it_hosts_say_how_they_would_let_one_in_and_doctor_names_the_opt
 
 
 def test_nobody_to_ask_is_said_before_any_host_is_touched(nile: Nile) -> None:
-    done = nile.command(*nile.exec_words("--ask-pass", "-w", FIRST, "--", "true"))
+    done = nile.command(*nile.exec_words("--ask-pass", "--tree", "flat", "-w", FIRST, "--", "true"))
     assert done.code == 2
     assert "a password is wanted and nobody can be asked" in done.err
     assert "--pass-fd" in done.err
@@ -229,7 +258,7 @@ def test_nobody_to_ask_is_said_before_any_host_is_touched(nile: Nile) -> None:
 
 
 def test_sudos_password_is_another_question(nile: Nile, terminal: Terminal) -> None:
-    words = nile.exec_words("--ask-pass", "--sudo", "--json", "-w", "h001", "--", "id -un")
+    words = nile.exec_words("--ask-pass", "--tree", "flat", "--sudo", "--json", "-w", "h001", "--", "id -un")
     done = typed(nile, terminal, words, (PROMPT, PASSWORD), (b"sudo's password", PASSWORD)).all_ok()
     assert done.results["h001"]["stdout"] == "root\n"
 
@@ -238,7 +267,17 @@ def test_files_are_copied_to_hosts_that_take_no_key(nile: Nile, tmp_path: Path) 
     source = tmp_path / "app"
     source.mkdir()
     (source / "file").write_text("copied")
-    words = ("--routes", str(nile.routes), "-w", "h[001-004]", "--json", f"{source}/", "/srv/home/app")
+    words = (
+        "--routes",
+        str(nile.routes),
+        "--tree",
+        "flat",
+        "-w",
+        "h[001-004]",
+        "--json",
+        f"{source}/",
+        "/srv/home/app",
+    )
     done = handed(nile, PASSWORD, "sync", *words)
     assert {result["verdict"] for result in done.results.values()} == {"ok"}, done.err
     assert (root_of(nile.lab, "h002") / "srv/home/app/file").read_text() == "copied"

@@ -117,10 +117,16 @@ async def serving(sshd: Sshd, *hosts: Host) -> AsyncIterator[list[ResolvedLogin]
             await server.wait_closed()
 
 
+def entitling(password: str) -> Passwords:
+    """For all hosts of a test."""
+    given = Passwords(Secret(password), ["ada"])
+    given.entitle((f"h{number}", "ada") for number in range(1, 50))
+    return given
+
+
 @asynccontextmanager
 async def transport(password: str | None, *keys: Path) -> AsyncIterator[AsyncsshTransport]:
-    given = None if password is None else Passwords(Secret(password))
-    made = AsyncsshTransport(ring_of(*keys), given)
+    made = AsyncsshTransport(ring_of(*keys), None if password is None else entitling(password))
     try:
         yield made
     finally:
@@ -385,6 +391,26 @@ def test_a_first_one_that_is_given_up_leaves_the_others_without(sshd: Sshd) -> N
     run(main())
 
 
+def test_a_host_or_user_that_it_wasnt_given_for_is_not_told_even_where_it_asks(sshd: Sshd) -> None:
+    host, other, right = Host(), Host(), Host()
+
+    async def main() -> None:
+        async with serving(sshd, host, other, right) as logins, transport(None) as made:
+            given = Passwords(Secret(RIGHT), ["ada"])
+            given.entitle([("h2", "bob"), ("h3", "ada")])
+            made._passwords = given
+            for login in (logins[0], replace(logins[1], user="bob"), replace(logins[2], user="bob")):
+                failure = await outcome(made, login)
+                assert failure is not None
+                assert failure.code is Code.AUTHENTICATION
+            assert await outcome(made, logins[2]) is None
+            given.entitle([("h1", "ada")])
+            assert await outcome(made, logins[2]) is not None, "that was for another tree"
+
+    run(main())
+    assert (host.told, other.told, right.told) == ([], [], [RIGHT])
+
+
 def test_it_is_in_no_text_of_what_holds_it() -> None:
-    passwords = Passwords(Secret(RIGHT))
+    passwords = Passwords(Secret(RIGHT), ["ada"])
     assert RIGHT not in repr(vars(passwords))
