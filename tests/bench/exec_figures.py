@@ -3,8 +3,8 @@
     python -m tests.bench.exec_figures --write docs/benchmarks.md
     python -m tests.bench.exec_figures --only flood plan
 
-Writes a section into the page that `tests.bench.exec_bench` makes. Exits 1 where a run went wrong;
-an aim that is missed is told, and judged by nobody.
+Writes a section into the page that `tests.bench.exec_bench` makes; with `--only`, these parts of it.
+Exits 1 where a run went wrong; an aim that is missed is told, and judged by nobody.
 """
 
 from __future__ import annotations
@@ -252,13 +252,19 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
 }
 
 
-def section(figures: Sequence[Figure], repeat: int) -> str:
-    """The section of the page."""
+def section(measured: Mapping[str, Sequence[Figure]], repeat: int, before: str = "") -> str:
+    """The section of the page; of parts that weren't measured now it keeps what it had `before`."""
     text = document.FIGURES_TEXT.format(repeat=repeat, still=STILL_S, lease=LEASE.removesuffix("s"))
+    kept = {part.partition("\n")[0]: part.rstrip("\n") for part in before.split("\n### ")[1:]}
+    kept |= {part: _part(part, figures) for part, figures in measured.items()}
+    parts = [f"### {kept[part]}\n" for part in PARTS if part in kept]
+    return "\n".join([document.FIGURES_TITLE, "", text, *parts])
+
+
+def _part(part: str, figures: Sequence[Figure]) -> str:
     rows = [figure.row() for figure in figures]
-    measured = f"\nMeasured on {time.strftime('%Y-%m-%d')}."
-    head = ["| what | at most | reached | |", "|---|---|---|---|"]
-    return "\n".join([document.FIGURES_TITLE, "", text, *head, *rows, measured]) + "\n"
+    head = [part, "", "| what | at most | reached | |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, "", f"Measured on {time.strftime('%Y-%m-%d')}."])
 
 
 def main() -> int:
@@ -274,15 +280,14 @@ def main() -> int:
     if os.geteuid() != 0:
         parser.error("only root can make network namespaces; run it with sudo")
     try:
-        figures = [figure for part in asked.only for figure in PARTS[part](asked)]
+        measured = {part: list(PARTS[part](asked)) for part in asked.only}
     except WentWrongError as error:
         print(f"a run went wrong: {error}", file=sys.stderr)
         return 1
-    page = section(figures, asked.repeat)
-    print(page)
+    page = asked.write.read_text() if asked.write else ""
+    print(made := section(measured, asked.repeat, document.section_of(page, document.FIGURES_TITLE)))
     if asked.write:
-        before = asked.write.read_text()
-        asked.write.write_text(document.with_section(before, page))
+        asked.write.write_text(document.with_section(page, made))
     return 0
 
 
