@@ -52,10 +52,9 @@ second and give up after three, which their tools don't ask for by themselves.
 """
 
 FIGURES_TITLE = "## What Nile is to keep to by itself"
-FIGURES_TEXT = """Beside no other tool; medians of {repeat} runs, of the flood one. Memory is the most that a
-process ever had. The reader of the flood stands still for {still:g} s in the middle of it, longer than the
-lease of {lease} s: every byte of every host has to come in the end, and no host may have been killed for
-having to wait.
+FIGURES_TEXT = """Beside no other tool. Memory is the most that a process ever had. The flood's
+reader stands still for {still:g} s in the middle of it, longer than the lease of {lease} s: every byte of
+every host has to come in the end, and no host may have been killed for having to wait.
 """
 _PARTS = re.compile(r"^(?=## )", re.MULTILINE)
 

@@ -254,17 +254,18 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
 
 def section(measured: Mapping[str, Sequence[Figure]], repeat: int, before: str = "") -> str:
     """The section of the page; of parts that weren't measured now it keeps what it had `before`."""
-    text = document.FIGURES_TEXT.format(repeat=repeat, still=STILL_S, lease=LEASE.removesuffix("s"))
+    text = document.FIGURES_TEXT.format(still=STILL_S, lease=LEASE.removesuffix("s"))
     kept = {part.partition("\n")[0]: part.rstrip("\n") for part in before.split("\n### ")[1:]}
-    kept |= {part: _part(part, figures) for part, figures in measured.items()}
+    kept |= {part: _part(part, figures, repeat) for part, figures in measured.items()}
     parts = [f"### {kept[part]}\n" for part in PARTS if part in kept]
     return "\n".join([document.FIGURES_TITLE, "", text, *parts])
 
 
-def _part(part: str, figures: Sequence[Figure]) -> str:
+def _part(part: str, figures: Sequence[Figure], repeat: int) -> str:
+    runs = "One run" if part == "flood" or repeat == 1 else f"Medians of {repeat} runs"
     rows = [figure.row() for figure in figures]
     head = [part, "", "| what | at most | reached | |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows, "", f"Measured on {time.strftime('%Y-%m-%d')}."])
+    return "\n".join([*head, *rows, "", f"{runs}, measured on {time.strftime('%Y-%m-%d')}."])
 
 
 def main() -> int:
