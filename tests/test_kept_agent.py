@@ -178,13 +178,28 @@ def test_the_agents_modules_are_read_once(cache: Path, monkeypatch: pytest.Monke
     asked: list[str] = []
 
     def ask() -> str:
-        asked.append("once")
+        asked.append("again")
         return "key"
 
     monkeypatch.setattr(kept, "content_key", ask)
+    counts = []
     for _ in range(2):
         pieces = Kept(cache)
         KeptBundle(pieces).have_all()
         pieces.carrier_code()
         pieces.command_code()
-    assert asked == ["once"]
+        counts.append(len(asked))
+    made = len(list(cache.iterdir()))
+    assert counts == [1 + made, 1 + made], "once, and where something is made, behind that"
+
+
+def test_what_another_version_makes_under_a_long_lived_program_isnt_kept_as_ours(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade in place changes the files that are packed, not the name that this process has for them."""
+    whole = Kept(cache).shell_code()
+    for file in cache.iterdir():
+        file.unlink()
+    monkeypatch.setattr(kept, "content_key", lambda: "another")
+    assert Kept(cache).shell_code() == whole
+    assert not list(cache.iterdir())

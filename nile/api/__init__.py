@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nile.api.fitting import check_together, count, one_of, outfit, scratch, seconds
+from nile.api.fitting import check_together, count, grace, one_of, outfit, scratch, seconds
 from nile.api.handing import RunEvent
 from nile.api.request import Request, What
 from nile.api.runs import AskPassword, Run
@@ -125,7 +125,7 @@ def run(
         outfit=outfit(env or {}, cwd, rlimits or {}, sudo, sandbox, clean_env=clean_env, subst=subst),
         fanout=count(fanout, "fanout"),
         leftover=one_of(Leftover, leftover, "leftover"),
-        grace_s=grace_s,
+        grace_s=grace(grace_s),
         on_orphan=one_of(OnOrphan, on_orphan or ("finish" if disruptive else "adopt"), "on_orphan"),
         idempotent=idempotent,
         disruptive=disruptive,

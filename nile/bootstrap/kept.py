@@ -77,7 +77,8 @@ class Kept:
         data = read(path)
         if data is None:
             data = make()
-            write(path, data)
+            if _content_key() == key:  # else an upgrade came in between, and it is that one's
+                write(path, data)
         return data
 
     def _code(self, kind: str, make: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
@@ -151,6 +152,10 @@ def own_key() -> str:
 
     Empty where that doesn't lie in files of its own (in a zip file, say): then nothing is kept.
     """
+    return _content_key()
+
+
+def _content_key() -> str:
     try:
         return content_key()
     except OSError:

@@ -63,10 +63,8 @@ def catch_up(reference: str, changed_too: bool) -> int:
     if params["release"] and _some_are_ok(runs):
         params["quorum"] = ANY
     taken = {name: asked.params[name] for name in ("gather", "quiet", "as_json", "dry_run")}
-    taken |= {name: asked.params[name] for name in ("wait_s", "rate", "ask_pass") if _is_given(asked, name)}
-    taken["pass_fd"] = asked.params["pass_fd"]  # what that run's was is long closed
-    if taken["pass_fd"] is not None:
-        taken["ask_pass"] = asked.params["ask_pass"]
+    taken |= {name: asked.params[name] for name in ("wait_s", "rate") if _is_given(asked, name)}
+    taken |= {name: asked.params[name] for name in PASSWORD_OPTIONS}  # never that run's
     argv = recorded.argv_naming("--catch-up", record.run)
     params.update(taken, argv=argv, seeders=())
     with again:

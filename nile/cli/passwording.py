@@ -22,6 +22,17 @@ MOST = 4096
 _KEY = "nile.password"
 _REMEDY = "type it at a terminal, or hand it in: --pass-fd 3 3< <(pass show cluster)"
 
+
+def _is_open(_: click.Context, __: click.Parameter, fd: int | None) -> int | None:
+    """Looked at before Nile opens anything, which might get that very number."""
+    try:
+        if fd is not None:
+            os.fstat(fd)
+    except OSError as error:
+        raise click.BadParameter(f"descriptor {fd} isn't open: {_REMEDY}") from error
+    return fd
+
+
 _OPTIONS = (
     click.option(
         "--ask-pass",
@@ -32,7 +43,8 @@ _OPTIONS = (
     click.option(
         "--pass-fd",
         metavar="N",
-        type=click.IntRange(min=3),
+        type=click.IntRange(3, 2**31 - 1),
+        callback=_is_open,
         help="The same, for programs: it is the first line that file descriptor N has.",
     ),
 )

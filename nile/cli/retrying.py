@@ -101,9 +101,8 @@ def _params(store: Store, record: RunRecord, asked: click.Context) -> dict[str, 
         remedy = "what it read isn't recorded: give --stdin, and the input, once more"
         raise UsageError(f"run {record.run} read standard input", where=OPTION, remedy=remedy)
     _check_variables(record, own)
-    params["pass_fd"] = own.get("pass_fd")  # what that one was is long closed
-    if params["pass_fd"] is not None:
-        params["ask_pass"] = own.get("ask_pass", False)
+    # Whether a password is given is this command line's alone, and the descriptor of that run is long closed.
+    params |= {"pass_fd": own.get("pass_fd"), "ask_pass": own.get("ask_pass", False)}
     if params["outdir"] and "outdir" not in own:
         params["outdir"] = None  # what is there would be overwritten
     if params["script"]:  # as it was, whatever is in the file by now

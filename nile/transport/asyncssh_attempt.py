@@ -14,8 +14,11 @@ from nile.transport.passwordlogin import PasswordLogin
 from nile.transport.passwords import Ticket
 from nile.transport.prompts import Prompts
 from nile.transport.proxy import Proxy
+from nile.transport.remedies import HUNG_UP
 from nile.transport.sshlib import asyncssh
 
+TOO_MANY = "authentication failures"
+"""What sshd says as it hangs up on who tried too often (MaxAuthTries)."""
 _TRUST_CODES = {
     Trust.UNKNOWN: Code.HOST_KEY_UNKNOWN,
     Trust.CHANGED: Code.HOST_KEY_CHANGED,
@@ -37,10 +40,12 @@ class Attempt:
         self.proxy: Proxy | None = None
         self._ring = ring
         self._pairs: list[RingKeyPair] = []
+        self.offered = 0
+        """So many keys."""
 
     def owner(self) -> asyncssh.SSHClient:
         """A client for asyncssh that answers for this attempt; a new one for each connection."""
-        self.judgement = None
+        self.judgement, self.offered = None, 0
         ordered = self._ring.in_order(self.login.identities)
         self._pairs = [RingKeyPair(self._ring, identity, self._refused) for identity in ordered]
         return _Owner(self, self._pairs)
@@ -61,7 +66,7 @@ class Attempt:
         """What befell this login, from what asyncssh raised and what was seen."""
         if isinstance(exc, asyncssh.HostKeyNotVerifiable):
             return self._host_key_failure(exc)
-        if isinstance(exc, asyncssh.PermissionDenied) or "authentication failures" in str(exc):
+        if isinstance(exc, asyncssh.PermissionDenied) or TOO_MANY in str(exc):
             return self._authentication_failure(exc)
         if isinstance(exc, asyncssh.KeyExchangeFailed):
             return LoginFailed(Code.DROPPED, f"no key exchange: {exc}")
@@ -83,6 +88,8 @@ class Attempt:
     def _authentication_failure(self, exc: Exception) -> LoginFailed:
         if (by_password := self.password.refused()) is not None:
             return by_password
+        if self.password.unasked and TOO_MANY in str(exc):
+            return LoginFailed(Code.AUTHENTICATION, f"{self.offered} keys were offered, and {HUNG_UP}")
         if self.refusal is not None:
             if out_of_files(self.refusal):
                 return no_more_files("no signature for the login", self.refusal)
@@ -113,7 +120,8 @@ class _Owner(asyncssh.SSHClient):
 
     def public_key_auth_requested(self) -> RingKeyPair | None:
         """The next key to offer; asyncssh asks until there is none."""
-        self._attempt.password.offers[KEYS] = None
+        self._attempt.password.offered(KEYS)
+        self._attempt.offered += bool(self._pairs)
         return self._pairs.pop(0) if self._pairs else None
 
     def kbdint_auth_requested(self) -> str | None:

@@ -25,7 +25,7 @@ def with_whole_ways(effective: Mapping[str, Effective], query: SshQuery) -> dict
     Hosts that shared `values` still do where their ways are the same. Raises SshConfigError.
     """
     jumps = _Jumps(query)
-    firsts = {name: jumps.first(answer) for name, answer in effective.items() if _jump(answer)}
+    firsts = {name: jumps.first(name, answer) for name, answer in effective.items() if _jump(answer)}
     jumps.look(firsts.values())
     shared: dict[tuple[int, str], Values] = {}
     found = dict(effective)
@@ -69,9 +69,9 @@ class _Jumps:
         self._ways: dict[_Hop, tuple[str, ...]] = {}
         """Each with the hops before it, as its own ProxyJump has them."""
 
-    def first(self, answer: Effective) -> _Hop:
-        """The first hop on the way to a host."""
-        return _Hop.of(_expanded(_jump(answer).split(",")[0], answer))
+    def first(self, name: str, answer: Effective) -> _Hop:
+        """The first hop on the way to a host of that name."""
+        return _Hop.of(_expanded(_jump(answer).split(",")[0], name, answer))
 
     def look(self, hops: Iterable[_Hop]) -> None:
         """Ask for these, and for those before them."""
@@ -88,7 +88,7 @@ class _Jumps:
             answers = self._query.ask([hop.query() for hop in batch.values()])
             for host, hop in batch.items():
                 words = _jump(answers[host]).split(",") if _jump(answers[host]) else []
-                self._ways[hop] = tuple(_expanded(word.strip(), answers[host]) for word in words)
+                self._ways[hop] = tuple(_expanded(word.strip(), host, answers[host]) for word in words)
             left = left - set(batch.values())
 
     def before(self, hop: _Hop) -> list[str]:
@@ -114,6 +114,6 @@ class _Jumps:
         return found
 
 
-def _expanded(text: str, answer: Effective) -> str:
-    values = {"h": answer.hostname, "n": answer.hostname, "p": answer.one("port", "22")}
+def _expanded(text: str, name: str, answer: Effective) -> str:
+    values = {"h": answer.hostname, "n": name, "p": answer.one("port", "22")}
     return expand(text, {**values, "r": answer.one("user")})

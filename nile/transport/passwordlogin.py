@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from nile.cascade.logintries import REFUSED
 from nile.events import Code
-from nile.transport.base import LoginFailed, ResolvedLogin
+from nile.transport.base import PASSWORD, QUESTIONS, LoginFailed, ResolvedLogin
 from nile.transport.passwords import Ticket
 from nile.transport.prompts import Prompts, described, is_for_password
+
+MORE = "the host took the password, and wants more than that: by"
 
 
 class PasswordLogin:
@@ -24,20 +26,34 @@ class PasswordLogin:
         self._odd = ""
         """What it asks that Nile doesn't answer."""
         self._expired = False
+        self._by = ""
+        """The method by which the host was told the password, and behind that what it offered afterwards."""
+        self._behind: dict[str, None] = {}
         self.offers: dict[str, None] = {}
         """The ways by which the host lets anybody in, as far as it was asked (RFC 4250, 4.11.2)."""
 
+    @property
+    def unasked(self) -> bool:
+        """It could have the password, and the host didn't come to ask for it."""
+        return self._ticket is not None and not (self._ticket.sent or self._ticket.withheld)
+
     def may(self, method: str) -> bool:
         """The host offers this: may it go on to ask by it?"""
-        self.offers[method] = None
+        self.offered(method)
         ticket = self._ticket
         if ticket is None or method not in self._login.password_methods or self._odd:
             return False
         return not (ticket.sent or ticket.withheld)
 
+    def offered(self, method: str) -> None:
+        """The host offers this way."""
+        self.offers[method] = None
+        if self._by:
+            self._behind[method] = None
+
     async def password(self) -> str | None:
         """The password, once it is this login's turn; None where it doesn't get it."""
-        return await self._ticket.password() if self._ticket is not None else None
+        return await self._told(PASSWORD)
 
     async def answers(self, prompts: Prompts) -> list[str] | None:
         """What the host is told; None: nothing, and the login comes to nothing by these questions."""
@@ -47,9 +63,22 @@ class PasswordLogin:
         asks_again = self._ticket.sent and is_for_password(prompts)
         if self._ticket.sent or not is_for_password(prompts):
             self._odd = "" if asks_again else described(prompts)
+            self.offered(QUESTIONS)  # as a host does that refused it; what asyncssh tries next is no offer
             return None
-        word = await self._ticket.password()
+        word = await self._told(QUESTIONS)
         return None if word is None else [word]
+
+    async def _told(self, by: str) -> str | None:
+        word = await self._ticket.password() if self._ticket is not None else None
+        self._by = self._by if word is None else by
+        return word
+
+    def _wants_more(self) -> bool:
+        """It took the password, and goes on by other ways: a method that succeeded isn't offered again.
+
+        One that failed is (RFC 4252, 5.1); and who is refused once too often is hung up on.
+        """
+        return bool(self._behind) and self._by not in self._behind
 
     def has_expired(self) -> None:
         """The password is right, and the host wants another one."""
@@ -71,6 +100,9 @@ class PasswordLogin:
             return _failed("the password has expired there, and Nile changes none")
         if self._odd:
             return _failed(f"it asks {self._odd}, and Nile answers one question for a password alone")
+        if self._wants_more():
+            ticket.took()
+            return _failed(f"{MORE} {' or '.join(self._behind)}")
         if ticket.sent:
             ticket.refused()
             return _failed(REFUSED)

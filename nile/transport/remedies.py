@@ -20,12 +20,14 @@ _PLAIN = {
     Code.STARTUPS: "Lower `limits: parallel`, or raise MaxStartups in the host's sshd_config.",
     Code.NO_SSH: "Give that relay what it lacks (the OpenSSH client, room in /dev/shm), or say `relay: no`.",
     Code.PASSWORD: (
-        "Run it again for these hosts with the right password, each kind of hosts by itself. A host that "
-        "asks for more than a password needs one of your keys (ssh-copy-id)."
+        "Run it again for these hosts, with --ask-pass and the right password, each kind of hosts by itself. "
+        "A host that asks for more than a password needs one of your keys (ssh-copy-id)."
     ),
     Code.NO_PYTHON: "Install Python 3.6 or later on that host.",
 }
 
+HUNG_UP = "the host hung up before it asked for the password"
+"""Where too many keys are offered first."""
 _BY_PASSWORD = (
     "It takes passwords, too: `--ask-pass` gives one to hosts that the root itself logs in to by asyncssh "
     "(`--tree flat`, where it can reach them or has a ProxyJump)."
@@ -57,6 +59,11 @@ def remedy_for(code: Code, login: ResolvedLogin, reason: str = "") -> str:
         return (
             "There is no key for it: load one (ssh-add). By Kerberos: get a ticket (kinit -f); a relay "
             "logs in by one if it was given it, see `ssh: {delegate: yes}`."
+        )
+    if code is Code.AUTHENTICATION and HUNG_UP in reason:
+        return (
+            "Have fewer keys offered there: `IdentitiesOnly yes` in ssh_config, or in the route file's "
+            "`ssh: {options: ...}`, with the IdentityFile that is meant. sshd counts each (MaxAuthTries)."
         )
     if code is Code.AUTHENTICATION:
         keys = f"Check that {login.user}'s authorized_keys there has one of your keys ({_keys(login)})."

@@ -89,6 +89,23 @@ def test_a_line_of_commands_asks_once_and_one_without_options_never() -> None:
         assert login_password({}) is None
 
 
+@pytest.mark.parametrize("number", ["2", "99999999999", "2147483648"])
+def test_a_number_that_is_no_descriptors(tmp_path: Path, number: str) -> None:
+    done = nile(tmp_path, "--pass-fd", number, "-w", "127.0.0.1")
+    assert done.returncode == 2, done.stderr
+    assert "--pass-fd" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_descriptor_that_nobody_handed_over_is_refused_before_nile_has_opened_one_of_that_number(
+    tmp_path: Path,
+) -> None:
+    """Its own store, event loop and known_hosts have such low numbers."""
+    for number in range(3, 12):
+        done = nile(tmp_path, "--pass-fd", str(number), "-w", "127.0.0.1")
+        assert (done.returncode, f"descriptor {number} isn't open" in done.stderr) == (2, True), done.stderr
+
+
 def test_both_at_a_time_are_refused() -> None:
     with pytest.raises(UsageError, match="can't go together"):
         login_password({"ask_pass": True, "pass_fd": 3})

@@ -32,10 +32,12 @@ WAYS = {
     "h004": (*BY_BOTH, NO_KEYS),
     "h005": (*BY_PASSWORD, NO_KEYS),
     "h006": (*BY_PASSWORD, NO_KEYS),
+    "h007": (*BY_BOTH, NO_KEYS, "AuthenticationMethods password,keyboard-interactive"),
 }
 BY_KEY = "h003"
 BEHIND = "h006"
 """Only `BY_KEY` leads there."""
+MORE_WANTED = "h007"
 FIRST = "h[001-005]"
 ASKING = ("h001", "h002", "h004", "h005")
 PAM = "auth required pam_unix.so nodelay\naccount required pam_permit.so\nsession required pam_permit.so\n"
@@ -140,7 +142,7 @@ def test_it_is_typed_once_and_is_nowhere_else(nile: Nile, terminal: Terminal) ->
     """While the command runs everywhere, all arguments and environments of this machine are looked at."""
     wait = "touch ~/up; while ! [ -e ~/go ]; do sleep 0.05; done; id -un"
     words = nile.exec_words("--ask-pass", "--tree", "flat", "--json", "-w", FIRST, "--", wait)
-    homes = [root_of(nile.lab, host) / "srv/home" for host in WAYS if host != BEHIND]
+    homes = [root_of(nile.lab, host) / "srv/home" for host in (BY_KEY, *ASKING)]
     secret = PASSWORD.encode()
     with typing(nile, terminal, words, (PROMPT, PASSWORD)) as process:
         eventually(lambda: all((home / "up").exists() for home in homes), "all run", 30.0)
@@ -188,7 +190,10 @@ def test_a_wrong_one_is_tried_once_over_all_hosts(nile: Nile, terminal: Terminal
     assert len(tries(nile, "Failed")) == 1, tries(nile, "Failed")
 
     terminal.shown = b""
-    again = typed(nile, terminal, ("exec", "--retry-failed", "last", "--json"), (PROMPT, PASSWORD)).all_ok()
+    without = nile.command("exec", "--retry-failed", "last", "--json")
+    assert {result["code"] for result in without.results.values()} == {"authentication"}, "nobody is asked"
+    words = ("exec", "--retry-failed", "last", "--json", "--ask-pass")
+    again = typed(nile, terminal, words, (PROMPT, PASSWORD)).all_ok()
     assert set(again.results) == set(ASKING)
 
 
@@ -247,6 +252,15 @@ def test_without_it_hosts_say_how_they_would_let_one_in_and_doctor_names_the_opt
     checks = {each["host"]: each["checks"] for each in map(json.loads, helped.lines())}
     assert (checks["h001"]["login"]["ok"], "password" in checks["h001"]["login"]["said"]) == (True, True)
     assert (checks[BY_KEY]["login"]["ok"], checks[BY_KEY]["login"]["said"]) == (True, "")
+
+
+def test_a_host_that_wants_more_than_the_password_it_took_stops_nobody(nile: Nile) -> None:
+    words = nile.exec_words("--tree", "flat", "--json", "-w", f"h001,{MORE_WANTED}", "--", "true")
+    done = handed(nile, PASSWORD, *words)
+    assert done.results["h001"]["verdict"] == "ok"
+    more = done.results[MORE_WANTED]
+    assert (more["verdict"], more["code"]) == ("unreachable", "password")
+    assert more["reason"] == "the host took the password, and wants more than that: by keyboard-interactive"
 
 
 def test_nobody_to_ask_is_said_before_any_host_is_touched(nile: Nile) -> None:

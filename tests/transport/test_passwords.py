@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import asyncssh
 import pytest
@@ -17,8 +18,9 @@ import pytest
 from nile.cascade import Secret
 from nile.events import Code
 from nile.transport.asyncssh_client import AsyncsshTransport
-from nile.transport.base import PASSWORD, QUESTIONS, LoginFailed, ResolvedLogin
-from nile.transport.passwords import Passwords
+from nile.transport.base import KEYS, PASSWORD, QUESTIONS, LoginFailed, ResolvedLogin
+from nile.transport.passwordlogin import MORE, PasswordLogin
+from nile.transport.passwords import Passwords, Ticket
 from nile.transport.remedies import remedy_for
 from tests.transport.running import ring_of, run
 from tests.transport.servers import PIPE, Sshd, keygen, public_key, public_line
@@ -37,6 +39,8 @@ class Host:
     questions: Sequence[Challenge] = ()
     """What it asks one after another, in keyboard-interactive."""
     keys: str | None = None
+    most_keys: int = 0
+    """Of so many it hangs up, if it isn't 0."""
     expired: bool = False
     hangs: asyncio.Event | None = None
     """Nobody is answered before."""
@@ -59,6 +63,8 @@ class Server(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         self._host.ways.append("publickey")
+        if self._host.most_keys and len(self._host.ways) >= self._host.most_keys:
+            raise asyncssh.ProtocolError("Too many authentication failures")
         return " ".join(key.export_public_key().decode().split()[:2]) == self._host.keys
 
     def password_auth_supported(self) -> bool:
@@ -214,6 +220,73 @@ def test_the_password_comes_after_the_keys(sshd: Sshd, user_key: Path, tmp_path:
 
     run(main())
     assert host.ways == ["publickey", "password"]
+
+
+def test_keys_that_exhaust_a_host_before_it_asks_are_counted_and_named(sshd: Sshd, tmp_path: Path) -> None:
+    """As sshd does with six (MaxAuthTries)."""
+    host = Host(keys="none of these", most_keys=2)
+    found: list[tuple[LoginFailed | None, ResolvedLogin]] = []
+
+    async def main() -> None:
+        keys = [keygen(tmp_path / f"key{number}") for number in range(3)]
+        async with serving(sshd, host) as (login,), transport(RIGHT, *keys) as made:
+            login = replace(login, identities=tuple(map(public_key, keys)))
+            found.append((await outcome(made, login), login))
+
+    run(main())
+    (problem, login) = found[0]
+    assert problem is not None
+    assert (problem.code, host.told) == (Code.AUTHENTICATION, [])
+    assert problem.reason == "2 keys were offered, and the host hung up before it asked for the password"
+    assert "IdentitiesOnly yes" in remedy_for(problem.code, login, problem.reason)
+
+
+class Asked:
+    """A ticket that is always its turn."""
+
+    def __init__(self) -> None:
+        self.sent, self.withheld, self.ends = False, "", list[str]()
+
+    async def password(self) -> str | None:
+        self.sent = True
+        return RIGHT
+
+    def took(self) -> None:
+        self.ends.append("took")
+
+    def refused(self) -> None:
+        self.ends.append("refused")
+
+
+@pytest.mark.parametrize(
+    ("by", "then", "ends", "reason"),
+    [
+        (PASSWORD, (QUESTIONS,), "took", f"{MORE} keyboard-interactive"),
+        (PASSWORD, (KEYS, QUESTIONS), "took", f"{MORE} publickey or keyboard-interactive"),
+        (QUESTIONS, (PASSWORD,), "took", f"{MORE} password"),
+        (PASSWORD, (KEYS, QUESTIONS, PASSWORD), "refused", "the password was refused"),
+        (QUESTIONS, (QUESTIONS, PASSWORD), "refused", "the password was refused"),
+        (PASSWORD, (), "refused", "the password was refused"),
+    ],
+)
+def test_a_method_that_succeeded_isnt_offered_again(
+    sshd: Sshd, by: str, then: Sequence[str], ends: str, reason: str
+) -> None:
+    """A host with `AuthenticationMethods password,...` took it, which says nothing against others."""
+    ticket = Asked()
+    login = PasswordLogin(sshd.login(), cast(Ticket, ticket))
+
+    async def main() -> None:
+        assert login.may(by)
+        assert await (login.answers(ASKED) if by == QUESTIONS else login.password())
+        for method in then:
+            assert method == KEYS or not login.may(method)
+            login.offered(method)
+
+    run(main())
+    problem = login.refused()
+    assert problem is not None
+    assert (ticket.ends, problem.reason, problem.code) == ([ends], reason, Code.PASSWORD)
 
 
 @pytest.mark.parametrize("questions", [(), (ASKED,)])
@@ -379,9 +452,11 @@ def test_a_first_one_that_is_given_up_leaves_the_others_without(sshd: Sshd) -> N
     async def main() -> None:
         first, second = Host(hangs=asyncio.Event()), Host()
         async with serving(sshd, first, second) as (one, two), transport(RIGHT) as made:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await made.login(one, "true", Sink())
+            async with asyncio.TaskGroup() as tasks:
+                login = tasks.create_task(made.login(one, "true", Sink()))
+                await first.asked.wait()
+                login.cancel()
+            assert login.cancelled()
             assert first.told == [RIGHT]
             problem = await outcome(made, two)
             assert problem is not None

@@ -45,6 +45,8 @@ def test_a_hidden_question_for_a_password(text: str) -> None:
         "Passcode: ",
         "PIN: ",
         "Password (again): ",
+        "s/key 97 fw13894\nPassword: ",
+        "Your password expires in 3 days.\nPassword: ",
         "Duo two-factor login\nPasscode or option (1-3): ",
         "Is your password secret?",
         "x" * (LONGEST + 1) + " password:",

@@ -436,6 +436,18 @@ def test_hops_that_jump_hosts_have_before_them_are_logged_in_to_alike(
     assert {tuple(hop.get("proxyjump", ["none"])) for hop in chain} == {("none",)}
 
 
+def test_the_name_of_a_host_in_its_proxyjump_is_the_one_it_was_called_by(tmp_path: Path, key: Path) -> None:
+    """%n, where HostName is another one: else what ssh_config has of that jump host isn't seen."""
+    config = Config(
+        tmp_path,
+        "Host n1\n  HostName 192.0.2.1\n  ProxyJump gw-%n\n"
+        "Host gw-n1\n  HostName 192.0.2.2\n  ProxyJump far-%n\n",
+    )
+    options = config.one(spec(identity=(str(key),))).root_options
+    command = next(option for option in options if option.startswith("Proxy")).replace("%n", "n1")
+    assert [hop["host"] for hop in hops(command)] == [["gw-n1"], ["far-gw-n1"]]
+
+
 def test_a_jump_host_that_is_to_be_reached_through_itself(tmp_path: Path, key: Path) -> None:
     """Where ssh doesn't see it, it would start itself without end."""
     config = Config(tmp_path, "Host n1\n  ProxyJump a\nHost a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
