@@ -23,8 +23,8 @@ from nile.cli.examining import (
     Finding,
     Findings,
     Look,
+    can_relay,
     examine,
-    has_ssh,
     inner,
     probe_line,
     rounds,
@@ -149,7 +149,7 @@ def _try_each_other(
     if routes.tree is TreeMode.FLAT:
         return
     free = [host for host in good if host not in behind]
-    relays = [host for host in free if may_relay(routes.spec(host)) and has_ssh(first, host)]
+    relays = [host for host in free if may_relay(routes.spec(host)) and can_relay(first, host)]
     for tree in rounds(free, relays, routes.limits.branches):
         plan = _below(routes, tree)
         look = _look(screen, plan, [node.host for node in plan.nodes], "exec true", password)

@@ -153,8 +153,11 @@ def _sudo(answers: Mapping[str, str]) -> Finding:
     )
 
 
-def has_ssh(look: Look, host: str) -> bool:
-    """Whether a host has a client to log in to others with."""
+def can_relay(look: Look, host: str) -> bool:
+    """Whether a host has what it takes to log in to others: a Python for the agent, and an ssh client."""
+    result = look.results.get(host)
+    if result is None or BY_A_SHELL in result.reason:
+        return False
     return any(line.startswith(b"ssh /") for line in look.said.get(host, b"").splitlines())
 
 

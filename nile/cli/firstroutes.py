@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nile.cli.examining import Check, Findings, Look, has_ssh, usable
+from nile.cli.examining import Check, Findings, Look, can_relay, usable
 from nile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def first_text(
         content["inventory"] = [f"{kind}:{path}" if kind else str(path) for kind, path in kinds]
     content["groups"] = {"hosts": folded(hosts)}
     good = [host for host in hosts if usable(findings[host])]
-    if leaves := [host for host in good if not has_ssh(look, host)]:
+    if leaves := [host for host in good if not can_relay(look, host)]:
         content["groups"]["leaves"] = {"hosts": folded(leaves), "relay": "no"}
     tried = [host for host in good if findings[host][Check.INNER].ok is not None]
     text = HEAD + yaml.safe_dump(content, sort_keys=False, default_flow_style=False, width=100)

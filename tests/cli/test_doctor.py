@@ -19,6 +19,7 @@ from nile.cli.examining import (
     Check,
     Finding,
     Look,
+    can_relay,
     examine,
     inner,
     probe_line,
@@ -269,9 +270,11 @@ def test_the_file_that_it_writes_serves_as_it_is(loopback_lab: Lab, tmp_path: Pa
 
 def test_a_host_without_python_runs_commands_and_nothing_more() -> None:
     result = HostResult("n1", Verdict.OK, 0, reason=BY_A_SHELL)
-    (found,) = examine(Look({"n1": result}, {"n1": b"python \n" + ANSWER.partition(b"\n")[2]})).values()
+    look = Look({"n1": result}, {"n1": b"python \n" + ANSWER.partition(b"\n")[2]})
+    (found,) = examine(look).values()
     assert found[Check.PYTHON] == Finding(True, NO_PYTHON)
     assert usable(found)
+    assert not can_relay(look, "n1")  # nobody is tried below it, nor has it anybody in a first route file
 
 
 def test_a_look_that_breaks_off_says_so() -> None:
