@@ -19,21 +19,22 @@ from importlib import resources
 from nile.agent.handshake import Bundle
 from nile.bootstrap.shorten import keywords, private_attributes, shorten
 
-# In an order that satisfies their imports.
+# In an order that satisfies their imports, and of all that do, the one in which they compress best. Others
+# take up to 150 bytes more, and then a relay takes longer to pack them (see nile.agent.handshake._LEVELS).
 LEAF_MODULES = (
     "start",
-    "processes",
-    "warden",
     "wire",
     "link",
     "core",
+    "processes",
+    "warden",
+    "claims",
+    "command",
+    "forked",
+    "leftovers",
     "stopping",
     "anew",
-    "claims",
-    "leftovers",
-    "forked",
     "orphan",
-    "command",
     "loop",
 )
 RELAY_MODULES = ("handshake", "child", "relay", "sshlogin", "signsocket", "logins")
