@@ -264,6 +264,8 @@ class Cascade:
             self._mender.healer.begun(child, t)
             if child.t_connect_s is None:
                 child.t_connect_s = t
+        elif child.contact is Contact.LOGIN and self._tree.link_parent(child) == ROOT_ID:
+            self._mender.healer.begun(child, t)  # it had to wait for its turn, and is as good as begun now
         return []
 
     def _gone(self, host: Host, failed: bool, body: dict[str, Any], t: float) -> list[Action]:

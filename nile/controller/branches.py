@@ -24,6 +24,9 @@ from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, Transport
 
 MOST_STDERR = 16384
+TURN_S = 5.0
+"""So long at least a login has that was given what it waited for, if it has as long at all."""
+Effects = list[tuple[Any, ...]]
 
 Dial = Callable[[], Awaitable[socket.socket]]
 """Gives a connected socket that leads to a host's sshd; raises LoginFailed."""
@@ -89,7 +92,7 @@ class Branches(Performer):
 
     def waits(self, host: str, waits: bool) -> None:
         """A login to that host begins to wait for others, or ends it: its deadline stands still meanwhile."""
-        self._relay.waits(self._ids[host], waits, time.monotonic())
+        self._perform(self._relay.waits(self._ids[host], waits, time.monotonic()))
 
     @functools.cached_property
     def _ids(self) -> dict[str, int]:
@@ -195,8 +198,8 @@ class RootRelay(Relay):
         self._held: dict[int, tuple[Child, float]] = {}
         """Children of which the login waits, each with the seconds that it had left."""
 
-    def waits(self, child_id: int, waits: bool, now: float) -> None:
-        """The login of this child stands still, or goes on with the time that it had left."""
+    def waits(self, child_id: int, waits: bool, now: float) -> Effects:
+        """The login of this child stands still, or goes on with the time that it had left, or `TURN_S`."""
         child = self.children[child_id]
         if waits and child.deadline is not None:
             self._held[child_id] = child, child.deadline - now
@@ -204,8 +207,20 @@ class RootRelay(Relay):
         elif not waits and child_id in self._held:
             held, left_s = self._held.pop(child_id)
             if held is child and child.state == LOGIN:
-                child.deadline = now + left_s
+                child.deadline = now + max(left_s, min(TURN_S, child.entry["connect"]))
                 self._quiet_until = 0.0
+                return [self._begins(child)]
+        return []
+
+    def tick(self, now: float) -> Effects:
+        """See `Relay.tick`. Whoever waits is no slower for it: each second it is as if its login began."""
+        waiting = [child for child, _ in self._held.values() if child.state == LOGIN]
+        held = [child for child in waiting if self.children.get(child.id) is child]
+        return super().tick(now) + [self._begins(child) for child in held]
+
+    def _begins(self, child: Child) -> tuple[Any, ...]:
+        report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
+        return "up", self._say(wire.LOGIN, report)
 
 
 def _shell(entry: dict[str, Any], shared: dict[str, Any], nonce: str, now: float) -> tuple[str, Any]:

@@ -33,6 +33,22 @@ def test_a_relay_whose_link_broke_may_come_back_first() -> None:
     assert moved(two_relays(), "it broke", 4.0) == {1, 3, 4}
 
 
+def begins(run: Driven, node_id: int) -> None:
+    run.say(wire.LOGIN, 0, 0, {"child": node_id, "epoch": 1, "attempt": 1})
+
+
+def test_a_relay_whose_login_has_to_wait_for_its_turn_isnt_slow() -> None:
+    """The root's own relay says each second that it is as good as begun (for a password, say)."""
+    run = Driven(tree([0, 0, 1], timeouts=TIMES))
+    begins(run, 1)
+    begins(run, 2)
+    run.up(2)
+    for _ in range(20):
+        assert placed(run.pass_time(1.0)) == []
+        begins(run, 1)
+    assert [child for _, child, _ in placed(run.pass_time(3.0))] == [3]
+
+
 def test_a_relay_that_was_silent_has_had_its_time() -> None:
     assert moved(two_relays(), said_of_silence(), 1.0) == {1, 3, 4}
 

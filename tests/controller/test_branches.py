@@ -141,10 +141,14 @@ async def test_a_login_that_the_root_takes_back_as_it_begins(word: str) -> None:
 
 
 def test_the_deadline_of_a_login_that_waits_for_others_stands_still() -> None:
-    """It has the time then that it had left, and no more."""
+    """It has the time then that it had left, and no more. Meanwhile it is said to begin each second."""
     (child,) = children(1)
     relay = RootRelay((0, 0), plan_body()["shared"], agent_bundle(), lambda: 0.5, lambda: "nonce")
     number = child["id"]
+
+    def begun(effects: Any) -> list[int]:
+        frames = [effect[1] for effect in effects if effect[0] == "up"]
+        return [frame.fields()["child"] for frame in frames if frame.type == wire.LOGIN]
 
     def ended(now: float) -> list[str]:
         frames = [effect[1] for effect in relay.tick(now) if effect[0] == "up"]
@@ -152,10 +156,20 @@ def test_the_deadline_of_a_login_that_waits_for_others_stands_still() -> None:
 
     relay.adopt([{**child, "connect": 10.0}], 1.0)
     assert not ended(2.0)
-    relay.waits(number, True, 4.0)
+    assert not begun(relay.waits(number, True, 4.0))
+    assert begun(relay.tick(4.0)) == [number]
     assert not any(ended(float(second)) for second in range(4, 60))
-    relay.waits(number, False, 60.0)
+    assert begun(relay.waits(number, False, 60.0)) == [number]
+    assert not begun(relay.tick(60.0))
     assert not any(ended(60.0 + second) for second in range(7))
     assert relay.next_tick_s(66.5) <= 0.5
     assert ended(67.0) == [Code.CONNECT_TIMEOUT]
-    relay.waits(number, False, 68.0)
+    relay.adopt([{**child, "epoch": child["epoch"] + 1, "connect": 10.0}], 70.0)
+    assert not any(ended(float(second)) for second in range(68, 80))
+    relay.waits(number, True, 79.9)
+    assert not any(ended(float(second)) for second in range(80, 91))
+    relay.waits(number, False, 90.0)
+    early = [ended(90.0 + second) for second in range(5)]
+    assert not any(early), "whoever has the password in its hands isn't given up at once"
+    assert ended(95.0) == [Code.CONNECT_TIMEOUT]
+    relay.waits(number, False, 96.0)
