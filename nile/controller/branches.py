@@ -214,9 +214,10 @@ class RootRelay(Relay):
 
     def tick(self, now: float) -> Effects:
         """See `Relay.tick`. Whoever waits is no slower for it: each second it is as if its login began."""
+        effects = super().tick(now)  # which may end some of them
         waiting = [child for child, _ in self._held.values() if child.state == LOGIN]
         held = [child for child in waiting if self.children.get(child.id) is child]
-        return super().tick(now) + [self._begins(child) for child in held]
+        return effects + [self._begins(child) for child in held]
 
     def _begins(self, child: Child) -> tuple[Any, ...]:
         report = {"child": child.id, "epoch": child.epoch, "attempt": child.attempts}
