@@ -56,6 +56,25 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_a_run_of_a_command_loads_nothing_that_serves_others_alone(tmp_path: Path) -> None:
+    """A root's start counts before the first login: it ends here for want of a key, when all is loaded."""
+    routes = tmp_path / "routes.yaml"
+    routes.write_text(f"version: 1\nssh: {{identity: {tmp_path}/none}}\n")
+    words = ["exec", "-r", str(routes), "-w", "192.0.2.1", "--no-store", "--", "true"]
+    program = (
+        f"import sys\nfrom nile.cli import main\ntry:\n    main({words})\nfinally:\n    print(*sys.modules)"
+    )
+    env = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=env
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert f"{tmp_path}/none" in done.stderr
+    assert {"nile.controller.engine", "asyncssh"} <= loaded
+    assert loaded.isdisjoint({"nile.agent.worker.signatures", "nile.agent.worker.rsync"})
+    assert loaded.isdisjoint({"nile.topology.inventory", "nile.sync", "nile.swarm"})
+
+
 def test_help_is_cheap() -> None:
     """CPU seconds, not wall, and the least of three: other tests run beside this one."""
     costs = []

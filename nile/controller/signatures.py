@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from nile.agent.worker.signatures import NAMESPACE, Statement
 from nile.cascade import Attest, Attested, Sign, Signed, Vouch, Vouched
 from nile.cascade.actions import COUNTS_S
 from nile.controller.attesting import Taker, likeliest
@@ -103,6 +102,8 @@ class Signatures:
             return SignReply(REFUSAL, Code.SIGNING, reason)
 
     async def _attest(self, action: Attest) -> None:
+        from nile.agent.worker.signatures import Statement  # with half of the worker: for swarms alone
+
         now_s = time.time()
         times = {"serial": int(now_s * 1000), "until": int(now_s) + COUNTS_S}
         stated = Statement(action.run, action.dest, action.info_hash, action.digest, **times)
@@ -121,6 +122,8 @@ class Signatures:
 
     async def _signed(self, keys: Sequence[PublicKey], body: bytes) -> tuple[dict[bytes, bytes], str]:
         """Signatures, by the key; and why there is none. All are asked at one time."""
+        from nile.agent.worker.signatures import NAMESPACE
+
         found, why = dict[bytes, bytes](), "there is no ssh key to sign with"
         now = asyncio.get_running_loop().time
 

@@ -15,7 +15,6 @@ from nile.topology.document import ROUTE_FILE, Document, HostBlock, Settings
 from nile.topology.explicit import Drawn, expand_tree, names_of
 from nile.topology.groups_conf import system_groups
 from nile.topology.hostsets import GroupSource, HostSetError, HostSets, fold, no_groups
-from nile.topology.inventory import add_inventories, split_kind
 from nile.topology.model import HostSpec, RelayRole, TreeMode
 from nile.topology.peering import check_peering, pairs_of
 from nile.topology.reach import levels, may_relay, zone
@@ -131,10 +130,8 @@ def examine(
     try:
         with _no_collection():
             document = ROUTE_FILE.read(compose(text, reader), reader)
-            names = (*inventories, *(_beside(name, one) for one in document.inventory))
-            document, remarks = add_inventories(document, names, reader)
+            document, files, remarks = _with_inventories(document, name, inventories, reader)
             routes = _Build(document, reader, group_source).routes()
-            files = tuple(split_kind(one)[1] for one in names)
             routes = replace(routes, inventories=files, remarks=remarks)
     except RouteFileError as error:
         reader.errors.append(error)
@@ -144,10 +141,22 @@ def examine(
     return (None if errors else routes), errors
 
 
-def _beside(file: str, inventory: str) -> str:
-    """An inventory that a route file names: from the directory of that file, as the command line names it."""
-    kind, name = split_kind(inventory)
-    return f"{kind}:" * bool(kind) + str(Path(file).parent / Path(name).expanduser())
+def _with_inventories(
+    document: Document, file: str, inventories: Sequence[str], reader: Reader
+) -> tuple[Document, tuple[str, ...], tuple[str, ...]]:
+    """The document with what inventories say, their files, remarks. Most runs have none and load nothing."""
+    if not inventories and not document.inventory:
+        return document, (), ()
+    from nile.topology.inventory import add_inventories, split_kind
+
+    def beside(inventory: str) -> str:
+        """One that the route file names: from the directory of that file, as the command line names it."""
+        kind, name = split_kind(inventory)
+        return f"{kind}:" * bool(kind) + str(Path(file).parent / Path(name).expanduser())
+
+    names = (*inventories, *map(beside, document.inventory))
+    document, remarks = add_inventories(document, names, reader)
+    return document, tuple(split_kind(one)[1] for one in names), remarks
 
 
 @contextmanager
