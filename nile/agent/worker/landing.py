@@ -16,9 +16,7 @@ import os
 import stat
 
 from nile.agent.worker import receiving, target
-from nile.agent.worker.dressing import Terms
 from nile.agent.worker.manifest import TEMPORARY, TOP
-from nile.agent.worker.merging import Merge, Merging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from nile.agent.worker.loop import Loop
     from nile.agent.worker.manifest import Manifest
+    from nile.agent.worker.merging import Merging
     from nile.agent.worker.metainfo import File, Metainfo
     from nile.agent.worker.place import Place
     from nile.agent.worker.running import Ending
@@ -107,6 +106,10 @@ class Landing:
         `over(ending)` is called once, later. `how`: `delete` what the source hasn't, at most `max_delete`
         (None: any number); and whose files are to be (see ownership). Raises OSError.
         """
+        # To compile all that takes longer than to begin to take part.
+        from nile.agent.worker.dressing import Terms
+        from nile.agent.worker.merging import Merge, Merging
+
         extras: "List[bytes]" = []
         if how["delete"] and torrent.whole and found is not None:  # less takes all that it doesn't name away
             extras = [entry.path for entry in found.entries if entry.path != TOP]

@@ -2,11 +2,11 @@
 
 import os
 
-from nile.agent.worker import peering, peerprogram
+from nile.agent.worker import peering
 from nile.agent.worker.lookup import LookUp
 from nile.agent.worker.nearby import Nearby
 from nile.agent.worker.peering import Peering
-from nile.agent.worker.peerprogram import NAMES
+from nile.agent.worker.peersettings import HOW, NAMES
 from nile.agent.worker.ports import free_port
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ class Part:
         self._number = message["n"]
         self._say = say
         self._torrent = torrent
-        self._how = {name: message[name] for name in peerprogram.HOW if name in message}
+        self._how = {name: message[name] for name in HOW if name in message}
         self._idle: "Optional[Callable[[], None]]" = None
         self._trouble: "Message" = {}
         self._sent = 0

@@ -40,9 +40,8 @@ import os
 import select
 import time
 
-from nile.agent.worker import lacking, messages, peersettings
+from nile.agent.worker import messages, peersettings
 from nile.agent.worker.guarding import Guard
-from nile.agent.worker.memory import in_memory
 from nile.agent.worker.origins import Origins
 from nile.agent.worker.ports import NO_PORT, free_port
 from nile.agent.worker.priorities import NO_SHARE, priorities
@@ -57,11 +56,8 @@ if TYPE_CHECKING:
 OLDEST = 2  # of libtorrent's versions
 REPORT_S = 0.5
 CALM_REPORT_S = 5.0  # of one that has all, and only serves
-NAMES = 200  # files of which the places are told in one message
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
-# What of a start the root says.
-HOW = ("slots", "asked", "limit", "tls", "word", "ports", "refuse", "keep")
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 STUCK = 4  # reports, of one that has all there is, and doesn't find that so
 TRIES = 5  # ports that are found free, and then aren't
@@ -175,6 +171,8 @@ class Peer:
         if hasattr(self._handle, "set_ssl_certificate_buffer"):
             self._handle.set_ssl_certificate_buffer(*self._tls)
         else:  # before 2.1 it reads files, at a time of its own
+            from nile.agent.worker.memory import in_memory
+
             self._handle.set_ssl_certificate(*map(in_memory, self._tls))
         self._handle.resume()
 
@@ -363,7 +361,6 @@ def main() -> None:
     """Be a peer; what goes wrong here is said on standard error."""
     found = _installed()
     if found is None:
-        say({"lacks": lacking.facts()})
         found = _carried()
     peer = Peer(found)  # by its name it is kept: with it goes the session, which closes all in order
     peer.run()
@@ -381,6 +378,9 @@ def _installed() -> "Any":
 
 def _carried() -> "Any":
     """The one that comes; nothing else is said before it is loaded."""
+    from nile.agent.worker import lacking  # what it imports takes most Pythons as long as all of the rest
+
+    say({"lacks": lacking.facts()})
     said, wheel = bytearray(), bytearray()
     while True:
         data = os.read(0, 1 << 16)

@@ -9,6 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict
 
+# What of a start the root says.
+HOW = ("slots", "asked", "limit", "tls", "word", "ports", "refuse", "keep")
+NAMES = 200  # files of which the places are told in one message
 _TCP_ONLY = {
     "enable_outgoing_utp": False,
     "enable_incoming_utp": False,

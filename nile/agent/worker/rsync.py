@@ -60,7 +60,7 @@ class Refusal(Exception):
 
 def probe(path: str = "") -> "Union[Rsync, Refusal]":
     """The rsync at this path, or the first one of PATH; it is run once. Waits at most LATEST_QUESTION_S."""
-    found = path or _which("rsync")
+    found = path or which("rsync")
     if not found:
         return Refusal("no-rsync", "there is no rsync in %s" % os.environ.get("PATH", "PATH"), REMEDY)
     try:
@@ -131,7 +131,8 @@ def known_since(version: "Version") -> "FrozenSet[str]":
     return frozenset(option for option, first in since.items() if version >= first)
 
 
-def _which(name: str) -> str:
+def which(name: str) -> str:
+    """Where a program of this name is, "" if nowhere: shutil's takes what compresses with it."""
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(directory or ".", name)
         if os.path.isfile(path) and os.access(path, os.X_OK):

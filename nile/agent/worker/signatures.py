@@ -15,12 +15,11 @@ refused; elsewhere nothing of Nile stays on a host, and the expiry has to do.
 import binascii
 import fcntl
 import os
-import shutil
 import time
 from typing import NamedTuple
 
 from nile.agent import processes
-from nile.agent.worker import bencode, durable, naming
+from nile.agent.worker import bencode, durable, naming, rsync
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.running import Ending, Running
 from nile.agent.worker.sealing import in_memory
@@ -189,8 +188,8 @@ def verify(
     signer = known.get(key_of(signature))
     if signer is None:
         raise refused(UNSIGNED, "it is signed with a key that may not log in here")
-    program = shutil.which("ssh-keygen")
-    if program is None:
+    program = rsync.which("ssh-keygen")
+    if not program:
         raise refused(NO_PROGRAM, "there is no ssh-keygen in %s" % os.environ.get("PATH", "PATH"))
     line = 'nile namespaces="%s" %s %s' % (
         NAMESPACE,

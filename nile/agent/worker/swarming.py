@@ -30,14 +30,12 @@ import errno
 import os
 import zlib
 
-from nile.agent.worker import archiving, checking, metainfo
+from nile.agent.worker import checking, metainfo
 from nile.agent.worker.forking import Failure
 from nile.agent.worker.messages import CantError
 from nile.agent.worker.metainfo import Metainfo
 from nile.agent.worker.partaking import CHUNK, Part, Seed
-from nile.agent.worker.recording import nameless
 from nile.agent.worker.taking import Taker
-from nile.agent.worker.taping import spool_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +80,10 @@ class Swarming:
 
     def torrent(self, message: "Message", source: "Source") -> "Message":
         """Make it; it is said in chunks, and then what it is."""
+        from nile.agent.worker import archiving  # no host does
+        from nile.agent.worker.recording import nameless
+        from nile.agent.worker.taping import spool_directory
+
         only, whole = message["only"], message["whole"] or not message["only"]
         files = metainfo.chosen(source, only)
         if metainfo.pieces(files) > MOST_PIECES:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker import messages
+from nile.agent.worker import begin, messages
 from nile.agent.worker.archiving import FEATURES
 from nile.agent.worker.compare import compare
 from nile.agent.worker.manifest import Comparable, Entry, Manifest, Terms
@@ -23,6 +25,7 @@ from tests.agent.parent import PYTHONS
 from tests.agent.worker.copying import installed
 
 WITHIN_S = 30.0
+HERE = Path(__file__).parents[3]
 # Says at the end what it compiled of ours, and what it has imported.
 _WATCHED = f"""
 import os, sys
@@ -111,6 +114,53 @@ def test_a_patch_imports_nothing_that_is_slow_and_not_needed(tmp_path: Path) -> 
     _, modules = patched(worker_program(), tmp_path / "d")
     assert not HEAVY & modules
     assert not {f"nile.agent.worker.{name}" for name in NOT_FOR_A_PATCH} & modules
+
+
+def watched(program: bytes, asked: dict[str, Any]) -> tuple[list[str], set[str]]:
+    """The files of ours that a worker compiled for this one message, and the modules that it has then."""
+    done = subprocess.run(
+        [sys.executable, "-BISc", _WATCHED],
+        input=program + messages.pack({"n": 1, **asked}),
+        capture_output=True,
+        timeout=WITHIN_S,
+        check=True,
+    )
+    compiled, modules = json.loads(done.stderr)
+    return compiled, set(modules)
+
+
+def test_who_takes_part_in_a_swarm_compiles_neither_its_peer_nor_what_comes_after_the_last_piece() -> None:
+    compiled, modules = watched(worker_program(), {"do": "unpeer", "what": 7})
+    assert "nile/agent/worker/taking.py" in compiled
+    late = {"archive", "archiving", "lacking", "merging", "peerprogram", "placing", "recording", "restoring"}
+    assert not {f"nile/agent/worker/{name}.py" for name in late} & set(compiled)
+    assert not (HEAVY | {"bz2", "lzma", "zipfile"}) - {"hashlib", "_hashlib"} & modules
+
+
+def test_a_peer_that_has_libtorrent_imports_nothing_of_what_brings_one() -> None:
+    code = "import sys; from nile.agent.worker import peerprogram; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-ISc", f"import sys; sys.path.append({str(HERE)!r}); {code}"],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=WITHIN_S,
+    )
+    modules = set(done.stdout.decode().split())
+    assert "nile.agent.worker.peerprogram" in modules
+    assert not (HEAVY | {"bz2", "lzma", "zipfile", "nile.agent.worker.lacking"}) & modules
+
+
+def test_source_that_is_unpacked_is_not_unpacked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it takes 2 ms, and a peer's program is a dozen modules."""
+    parts = [
+        zlib.compress(marshal.dumps({"nile.a": b"code"})),
+        zlib.compress(marshal.dumps({"nile.a": "A", "nile.b": "B"})),
+    ]
+    finder = begin.Finder(parts)
+    assert finder.get_source("nile.a") == "A"
+    assert finder.find_spec("nile.b") is not None
+    monkeypatch.setattr(zlib, "decompress", None)
+    assert finder.get_source("nile.b") == "B"
 
 
 def test_a_traceback_has_files_and_lines_whether_it_was_compiled_here_or_there(
