@@ -4,9 +4,11 @@ libtorrent bans whoever alone sent a piece that isn't as it should be. Where sev
 piece came right, and then parts from the one whose blocks were others; but somebody who had a part in several
 such pieces it bans, too, and that may be for what another one sent. So it isn't named who is banned, but who
 it was for sure. For a part in fewer than `SHARED` nobody is banned: who is, while no more failed, was alone.
-When there were more it is known from who sends which block, which is told only once there was a damaged
-piece. From then on a piece is asked for as a whole, of one peer: nobody comes under suspicion for others. Who
-is banned and may be innocent is pardoned: if he isn't, his next piece says so.
+That holds until somebody is forgotten, as who is shut out or pardoned is: his blocks stay where they are, and
+who sent the others of such a piece is banned as if they were all his. From then on, or when more failed, it is
+known from who sends which block, which is told only once there was a damaged piece. Then, too, a piece is
+asked for as a whole, of one peer: nobody comes under suspicion for others. Who is banned and may be innocent
+is pardoned: if he isn't, his next piece says so.
 """
 
 TYPE_CHECKING = False
@@ -30,7 +32,8 @@ class Banned:
         self._known: "Set[str]" = set()
         self._pardoned: "Dict[str, int]" = {}  # how often
         self._failed = 0  # pieces
-        self._before: "Dict[str, int]" = {}  # of these, when an address was pardoned
+        self._forgotten = False
+        """May somebody be, of whom there are blocks in pieces that aren't whole?"""
         self._senders: "Dict[int, Dict[int, str]]" = {}  # by piece and block
 
     def news(self, what: str, alert: "Any", sizes: "Any") -> str:
@@ -44,8 +47,8 @@ class Banned:
             self._failed += 1
             guilty = self._alone(alert.piece_index, sizes)
         elif what == "peer_ban":  # it comes before it is said which piece failed
-            address = str(alert.endpoint[0])
-            guilty = address if self._failed + 1 - self._before.get(address, 0) < SHARED else ""
+            alone = self._failed + 1 < SHARED and not self._forgotten
+            guilty = str(alert.endpoint[0]) if alone else ""
         elif what == "alerts_dropped":  # who knows how many failed?
             self._failed += SHARED
         elif what == "block_finished":
@@ -59,6 +62,7 @@ class Banned:
         if not guilty or guilty in self._known or len(self._known) >= MOST:
             return ""
         self._known.add(guilty)
+        self._forgotten = True
         return guilty
 
     def pardoned(self, address: str) -> bool:
@@ -67,7 +71,7 @@ class Banned:
         if address in self._known or times >= MOST_PARDONS:
             return False
         self._pardoned[address] = times + 1
-        self._before[address] = self._failed
+        self._forgotten = True
         return True
 
     def _alone(self, piece: int, sizes: "Any") -> str:

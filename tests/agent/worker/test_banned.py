@@ -96,11 +96,16 @@ def test_who_may_be_innocent_is_pardoned_a_few_times_and_who_is_guilty_never() -
     assert not it.pardoned("a")
 
 
-def test_of_who_was_pardoned_pieces_are_counted_anew() -> None:
+@pytest.mark.parametrize("why", ["guilty", "pardoned"])
+def test_who_shared_a_piece_with_somebody_that_is_forgotten_is_banned_as_if_alone(why: str) -> None:
     it = Banned()
-    assert heard(*failed(SHARED), BAN, it=it) == []
-    assert it.pardoned("a")
-    assert heard(*failed(SHARED - 2), BAN, it=it) == ["a"]
+    if why == "guilty":
+        assert heard(BAN, FAILED, it=it) == ["a"]
+    else:
+        assert it.pardoned("a")
+    seed = ("peer_ban", Alert("b"))
+    assert heard(*sent("a", "b", "b"), seed, FAILED, it=it) == []
+    assert heard(*sent("c", "c", "c"), ("peer_ban", Alert("c")), FAILED, it=it) == ["c"]
 
 
 def test_no_more_than_so_many_are_told() -> None:
