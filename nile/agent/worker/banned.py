@@ -5,7 +5,7 @@ piece came right, and then parts from the one whose blocks were others; but some
 such pieces it bans, too, and that may be for what another one sent. So it isn't named who is banned, but who
 it was for sure. For a part in fewer than `SHARED` nobody is banned: who is, while no more failed, was alone.
 That holds until somebody is forgotten, as who is shut out or pardoned is: his blocks stay where they are, and
-who sent the others of such a piece is banned as if they were all his. From then on, or when more failed, it is
+who sent the others of such a piece is banned as if all were his. From then on, or when more failed, it is
 known from who sends which block, which is told only once there was a damaged piece. Then, too, a piece is
 asked for as a whole, of one peer: nobody comes under suspicion for others. Who is banned and may be innocent
 is pardoned: if he isn't, his next piece says so.
