@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from nile.lab.links import host_addresses
 from nile.sync.racks import GATEWAYS
 from tests.bench.wires import Counts
 from tests.cluster.conftest import check_nothing_is_left
+from tests.cluster.faults import crash
 from tests.cluster.hosts import patiently
 from tests.cluster.peers import python_with_libtorrent
 from tests.cluster.running import Done, Nile
@@ -143,13 +146,13 @@ def across(lab: Lab, before: Counts) -> int:
     return sum(now[each][0] - then[each][0] for each in now) - (after.by_root() - before.by_root())
 
 
-def routes(lab: Lab, state: Path, *, sites: bool) -> Nile:
+def routes(lab: Lab, state: Path, *, sites: bool, **more: Any) -> Nile:
     """Nobody logs in from host to host, and nobody says which switches there are."""
     said = {
         f"rack{number}": {"hosts": hosts, **({"site": name} if sites else {})}
         for number, (name, hosts) in enumerate(HALVES.items(), 1)
     }
-    return Nile(lab, state).with_routes(groups=said, tree="flat")
+    return Nile(lab, state).with_routes(groups=said, tree="flat", **more)
 
 
 @pytest.mark.parametrize("sites", [True, False], ids=["sites", "no-sites"])
@@ -168,6 +171,15 @@ def test_no_host_is_connected_to_one_of_another_site_but_where_there_are_none(
         assert moved > SIZE // 2
 
 
+def test_hosts_of_sites_that_may_be_connected_are_but_not_all_of_them(
+    wires: Lab, peers: Path, source: Path, tmp_path: Path
+) -> None:
+    with looked_at(wires) as seen:
+        nile = routes(wires, tmp_path, sites=True, peering=[list(HALVES)])
+        swarm(nile, source, peers, len(HOSTS))
+    assert 1 <= len({host for pair in seen.across() for host in pair}) < len(HOSTS)
+
+
 def test_seeders_that_have_it_serve_their_sites_and_the_root_hardly_anybody(
     wires: Lab, peers: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +193,39 @@ def test_seeders_that_have_it_serve_their_sites_and_the_root_hardly_anybody(
     assert Counts.of(wires).by_root() - before.by_root() < SIZE // 2
     assert across(wires, before) < FEW
     assert "of the seeders h[001,006] (2) had it already, and are to serve that" in done.notices
+
+
+# Gateways.
+
+
+def test_a_rack_whose_gateways_die_gets_all_of_it_by_others(
+    wires: Lab, peers: Path, source: Path, tmp_path: Path
+) -> None:
+    nile = Nile(wires, tmp_path).with_routes(tree="flat", timeouts={"lease": "6s"})
+    words = ("--all", "--json", "--bwlimit", "600", "--peer-python", str(peers))
+    argv = nile.argv("swarm", "run", "--routes", str(nile.routes), *words, f"{source}/", "/srv/copy")
+    with subprocess.Popen(argv, env=nile.environment(), stdout=subprocess.PIPE) as process:
+        patiently(lambda: len(_leading(nile)) >= GATEWAYS, "some get it from elsewhere", 30.0)
+        gateways = _leading(nile)
+        for host in gateways:
+            crash(wires, host)
+        states = {host["host"]: host["state"] for host in told(nile)["hosts"]}
+        out, _ = process.communicate(timeout=90)
+    done = Done(process.returncode, out, b"")
+    assert set(states.values()) <= {"getting", "left-out"}, "it was over too soon"
+    others = [host for host in HOSTS if host not in gateways]
+    assert len(others) >= len(HOSTS) // 2 + 1, "nobody is left in that rack"
+    assert {host for host, verdict in done.verdicts.items() if verdict == "ok"} == set(others)
+    copied(nile, source, "/srv/copy", others)
+    check_nothing_is_left(nile)
+    assert f"the swarm served {len(others)} of {len(HOSTS)} hosts" in " ".join(done.notices)
+
+
+def _leading(nile: Nile) -> list[str]:
+    """Hosts on the second switch that got some of it from without: its gateways."""
+    hosts = {host["host"]: host for host in told(nile)["hosts"]}
+    right = [host for name, host in hosts.items() if HOSTS.index(name) >= len(HOSTS) // 2]
+    return [host["host"] for host in right if host["bytes_from_seed"] + host["bytes_from_others"]]
 
 
 # Rates.

@@ -78,7 +78,8 @@ class Peer:
         self._port = self._tried = self._stuck = 0
         self._tls: "List[str]" = []
         self._ports: "List[int]" = []
-        self._failed = self._webs = False
+        self._failed = self._by_web = False
+        self._webs: "List[str]" = []  # web servers that aren't asked yet
         self._share = NO_SHARE
         self._flushing = self._complete = self._seeds = self._keeps = False
         self._earlier: "Dict[str, int]" = {}  # what was counted before it was looked at anew
@@ -201,10 +202,10 @@ class Peer:
         for tier, url in enumerate(message["trackers"]):
             self._handle.add_tracker({"url": url, "tier": tier})
         if message["webs"]:
-            self._webs = self._guard.webs = True
+            self._webs += message["webs"]
+            self._by_web = self._guard.webs = True
             self._prioritize()
-        for url in message["webs"]:
-            self._handle.add_url_seed(url)
+            self._ask_webs()
 
     def _do_share(self, message: "Message") -> None:
         self._share = message["part"], message["parts"]
@@ -213,13 +214,25 @@ class Peer:
     def _prioritize(self) -> None:
         """Web servers lack the archive alone, the last file."""
         wanted = self._handle.get_piece_priorities()
-        archive = self._archive_begins() if self._webs else len(wanted)
+        archive = self._archive_begins() if self._by_web else len(wanted)
         self._handle.prioritize_pieces(priorities(wanted, self._share, archive))
 
     def _archive_begins(self) -> int:
         """Its first piece."""
         about = self._handle.torrent_file()
         return int(about.map_file(about.num_files() - 1, 0, 0).piece)
+
+    def _ask_webs(self) -> None:
+        """Not before the archive is here, which they lack.
+
+        Of whatever a web server is asked for, which may be all there is, libtorrent asks nobody else; and
+        it parts for half a minute from one that hasn't it.
+        """
+        archive = self._handle.status().pieces[self._archive_begins() :] if self._webs else []
+        if archive and all(archive):
+            for url in self._webs:
+                self._handle.add_url_seed(url)
+            del self._webs[:]
 
     def _do_peers(self, message: "Message") -> None:
         for address, port in message["peers"]:
@@ -310,6 +323,7 @@ class Peer:
         }
         say({"report": dict(report, **self._counts(now))})
         self._unstick(now)
+        self._ask_webs()
         if self._seeds and not now.is_seeding and str(now.state) != "checking_resume_data":
             # A file, or a piece that was asked for, isn't as the torrent has it.
             say({"code": "source-changed", "reason": "the source isn't as it was when it was read"})

@@ -22,6 +22,7 @@ from tests.agent.worker.test_opentracker import opentracker
 from tests.agent.worker.test_swarming import HOW, SEED, Swarm, same
 from tests.agent.worker.test_swarming_private import Private
 from tests.agent.worker.test_tracker import fetch
+from tests.support.webserver import Ranges
 from tests.transport.servers import free_port
 
 PATHS = [b"big", b"deep/a name"]
@@ -53,30 +54,6 @@ def swarm(top: Path, tmp_path: Path) -> Iterator[Swarm]:
 @pytest.fixture
 def private(top: Path, tmp_path: Path) -> Iterator[Private]:
     yield from made(Private, top, tmp_path)
-
-
-class Ranges(SimpleHTTPRequestHandler):
-    """Files, or parts of them; `sent` counts bytes by path."""
-
-    protocol_version = "HTTP/1.1"
-    sent: Counter[str]
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        first, _, last = self.headers["Range"].partition("=")[2].partition("-")
-        data = path.read_bytes()[int(first) : int(last) + 1]
-        self.send_response(206)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Content-Range", f"bytes {first}-{last}/{path.stat().st_size}")
-        self.end_headers()
-        self.wfile.write(data)
-        self.sent[path.name] += len(data)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 @contextmanager
