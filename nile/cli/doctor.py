@@ -94,11 +94,12 @@ def command(selection: SelectionOptions, as_json: bool, write: str | None, **giv
 
 def _flat(routes: Routes, hosts: Sequence[str]) -> Plan:
     """The root logs in to each host itself, but to those behind gateways."""
+    from nile.topology.behind import from_root
     from nile.topology.model import TreeMode
     from nile.topology.plan import plan
 
     behind = any(routes.spec(name).via for name in hosts)
-    planned = plan(routes if behind else routes.override(tree=TreeMode.FLAT), hosts)
+    planned = from_root(plan(routes, hosts)) if behind else plan(routes.override(tree=TreeMode.FLAT), hosts)
     return replace(planned, timeouts=replace(planned.timeouts, command_s=PROBE_S))
 
 

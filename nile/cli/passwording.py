@@ -23,10 +23,13 @@ _KEY = "nile.password"
 _REMEDY = "type it at a terminal, or hand it in: --pass-fd 3 3< <(pass show cluster)"
 
 
-def _is_open(_: click.Context, __: click.Parameter, fd: int | None) -> int | None:
-    """Looked at before Nile opens anything, which might get that very number."""
+def _is_open(context: click.Context, _: click.Parameter, fd: int | None) -> int | None:
+    """Looked at before Nile opens anything, which might get that very number.
+
+    A recorded command line, which is read again below no other, had a descriptor that is long closed.
+    """
     try:
-        if fd is not None:
+        if fd is not None and context.parent is not None:
             os.fstat(fd)
     except OSError as error:
         raise click.BadParameter(f"descriptor {fd} isn't open: {_REMEDY}") from error
@@ -77,16 +80,35 @@ class _Once:
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
         self._passwords: Passwords | None = None
+        self._users: frozenset[str] = frozenset()
+        self._left_out: set[Entitled] = set()
+        """Who was named already."""
 
     def __call__(self, entitled: Collection[Entitled]) -> Passwords:
         from nile.cascade import Secret
         from nile.transport.passwords import Passwords
 
         if self._passwords is None:
-            users = sorted({user for _, user in entitled})
-            self._passwords = Passwords(Secret(self._text(users)), users)
+            self._users = frozenset(user for _, user in entitled)
+            self._passwords = Passwords(Secret(self._text(sorted(self._users))), self._users)
+        self._name_left_out(entitled)
         self._passwords.entitle(entitled)
         return self._passwords
+
+    def _name_left_out(self, entitled: Collection[Entitled]) -> None:
+        """A later tree, as of `nile hostkeys`, may have users for whom nobody was asked."""
+        from nile.report import heading
+        from nile.report.text import visible
+
+        new = {each for each in entitled if each[1] not in self._users} - self._left_out
+        self._left_out |= new
+        for user in sorted({user for _, user in new}):
+            hosts = heading(sorted(host for host, whose in new if whose == user))
+            text = (
+                f"nile: no password is given to {hosts}: the login there is {user}'s, and the password "
+                f"that of {_whose(sorted(self._users))}; run it for these hosts by themselves"
+            )
+            click.echo(visible(text), err=True)
 
     def _text(self, users: Sequence[str]) -> str:
         where = "--ask-pass" if self._fd is None else "--pass-fd"
@@ -103,9 +125,12 @@ class _Once:
 def _typed(users: Sequence[str]) -> str:
     from nile.cli.secrets import ask_secret
 
-    whose = ", ".join(users) if len(users) <= 3 else f"{users[0]} and {len(users) - 1} others"
-    prompt = f"nile: password for logins as {whose} (what you type isn't shown): "
+    prompt = f"nile: password for logins as {_whose(users)} (what you type isn't shown): "
     return ask_secret(prompt, "a password is wanted", _REMEDY)
+
+
+def _whose(users: Sequence[str]) -> str:
+    return ", ".join(users) if len(users) <= 3 else f"{users[0]} and {len(users) - 1} others"
 
 
 def _read(fd: int) -> str:

@@ -1,11 +1,14 @@
-"""The smallest tree that leads to hosts behind gateways: gateways, one behind the other, and the hosts."""
+"""The trees that lead to hosts behind gateways by gateways alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 from nile.options import Limits, Timeouts
 from nile.topology.model import ROOT_ID, HostSpec, Plan, PlanNode
+from nile.topology.reach import can_log_in
+from nile.topology.shape import Tree, number
 
 
 def plan_behind(
@@ -52,3 +55,25 @@ def _chain(spec: HostSpec, lookup: Callable[[str], HostSpec], choice: int) -> li
     while chain[0].via:
         chain.insert(0, lookup(chain[0].via[choice % len(chain[0].via)]))
     return chain
+
+
+def from_root(plan: Plan) -> Plan:
+    """The same hosts, and right below the root whoever it can log in to; the others stay below their relays.
+
+    Relays that weren't asked for and carry nobody any more are left out. `limits.branches` doesn't apply.
+    """
+    trees = {node.host: Tree(node.host) for node in plan.nodes}
+    below_root: list[Tree] = []
+    for node in plan.nodes:
+        free = node.parent == ROOT_ID or can_log_in(None, plan.specs[node.host])
+        above = below_root if free else trees[plan.node(node.parent).host].below
+        above.append(trees[node.host])
+    asked = {node.host: None for node in plan.nodes if node.asked}
+    nodes = number(_needed(below_root, asked), asked)
+    kept = {node.host for node in (*nodes, *plan.spares)}
+    return replace(plan, nodes=nodes, specs={name: plan.specs[name] for name in plan.specs if name in kept})
+
+
+def _needed(trees: Iterable[Tree], asked: Collection[str]) -> list[Tree]:
+    found = (Tree(tree.host, _needed(tree.below, asked)) for tree in trees)
+    return [tree for tree in found if tree.below or tree.host in asked]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -90,6 +91,16 @@ def test_it_is_the_same_copy_for_those_that_were_not_ok(past: Past, begun: list[
     assert (given["as_json"], given["gather"]) == (True, False)
     assert Path.cwd() == site.parent
     assert given["argv"] == ("nile", "sync", "--catch-up", "5eed0001", "--json", "--wait", "5")
+
+
+def test_the_descriptor_of_a_password_was_that_runs(past: Past, begun: list[Any]) -> None:
+    """It is closed by now; one that is given now is looked at."""
+    past("5eed0001", *COPY[:-2], "--pass-fd", "63", *COPY[-2:])
+    assert nile("sync", "--catch-up", "last") == 0
+    ((_, _, given),) = begun
+    assert given.get("pass_fd") is None
+    with pytest.raises(click.BadParameter, match="descriptor 63 isn't open"):
+        nile("sync", "--catch-up", "last", "--pass-fd", "63")
 
 
 def test_hosts_of_a_file_are_not_chosen_again(past: Past, begun: list[Any]) -> None:

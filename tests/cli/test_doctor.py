@@ -11,7 +11,7 @@ import yaml
 
 from nile.cascade.verdicts import BY_A_SHELL
 from nile.cli.common import SelectionOptions
-from nile.cli.doctor import _lines
+from nile.cli.doctor import _flat, _lines
 from nile.cli.examining import (
     FAILS_AT,
     NEEDED,
@@ -195,6 +195,32 @@ def test_the_probe_is_a_line_that_shells_hand_over(shell: str) -> None:
     assert words == ["python", "rsync", "ssh", "uid", "sudo"]
     assert "\n" not in probe_line()
     assert probe_line().count("'") == 2
+
+
+DRAWN = """
+tree:
+  - n[1-9]
+  - relay1: [{n10: [n11]}, {gw: [inner1, {inner2: [n12, n13]}]}]
+"""
+
+
+@pytest.mark.parametrize("tree", ["", DRAWN])
+def test_the_root_tries_each_host_itself_that_it_can_log_in_to(tree: str) -> None:
+    """Those alone may have the password of `--ask-pass`. Who is behind a gateway stays below it."""
+    text = (
+        "version: 1\ngroups: {all: 'n[1-40]', inner: {hosts: 'inner[1-2]', via: gw}}\n"
+        f"limits: {{branches: 10, stages: 4}}\n{tree}"
+    )
+    free = [f"n{number}" for number in range(1, 14 if tree else 41)]
+    planned = _flat(parse_routes(text, "x"), [*free, "inner1", "inner2"])
+    assert {node.host for node in planned.nodes if node.parent == 0} == {*free, "gw"}
+    assert {node.host: node.asked for node in planned.nodes} == {
+        **dict.fromkeys([*free, "inner1", "inner2"], True),
+        "gw": False,
+    }, "relay1 carries nobody any more"
+    (gateway,) = [node for node in planned.nodes if node.host == "gw"]
+    assert [planned.node(child).host for child in gateway.children] == ["inner1", "inner2"]
+    assert {node.host for node in planned.nodes} == set(planned.specs)
 
 
 @pytest.mark.lab

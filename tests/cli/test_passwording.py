@@ -79,6 +79,24 @@ def test_who_may_have_it_is_said_anew_for_each_tree_and_may_be_nobody_but_at_fir
         assert [passwords.ticket(host) for host in hosts] == [None, None, None]
 
 
+def test_users_for_whom_nobody_was_asked_are_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `nile hostkeys` goes from the gateways of one level to those of the next."""
+    with click.Context(click.Command("x")):
+        password = login_password({"ask_pass": False, "pass_fd": pipe_with(b"s3cret")})
+        assert password is not None
+        password([("gw1", "ada"), ("gw2", "eve")])
+        password([("gw2", "eve")])
+        assert capsys.readouterr().err == ""
+        for _ in range(2):
+            password([("gw1", "ada"), ("inner2", "bob"), ("inner1", "bob")])
+        password([("inner1", "bob"), ("inner3", "bob")])
+    assert capsys.readouterr().err.splitlines() == [
+        f"nile: no password is given to {hosts}: the login there is bob's, and the password "
+        "that of ada, eve; run it for these hosts by themselves"
+        for hosts in ("inner[1-2] (2)", "inner3 (1)")
+    ]
+
+
 def test_a_line_of_commands_asks_once_and_one_without_options_never() -> None:
     with click.Context(click.Command("x")) as context:
         given = {"ask_pass": True, "pass_fd": None}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from nile.cli.retrying import AGAIN
-from nile.events import Verdict
+from nile.events import HostResult, RunEnded, RunStarted, Verdict
 from nile.lab import Lab
+from nile.store import Recorder, RunContext
 from nile.store.records import process_identity
 from tests.cluster.running import Nile
 
@@ -83,9 +84,6 @@ def test_the_verdicts_that_are_tried_again() -> None:
 
 
 def test_a_host_that_is_lost_gets_it_again_only_if_that_does_no_harm(nile: Nile) -> None:
-    from nile.events import HostResult, RunEnded, RunStarted
-    from nile.store import Recorder, RunContext
-
     argv = ("nile", "exec", "-r", str(nile.routes), "-w", "h[001-002]", "--", "echo again")
     with Recorder(nile.state / "nile" / "runs.db", RunContext(argv, str(nile.state))) as recorder:
         recorder.record(
@@ -101,6 +99,18 @@ def test_a_host_that_is_lost_gets_it_again_only_if_that_does_no_harm(nile: Nile)
     assert (done.code, done.out) == (0, "")
     done = nile.command("exec", "--retry-failed", "abab", "--idempotent")
     assert sorted(done.lines()) == ["h001: again", "h003: again"]
+
+
+def test_the_descriptor_of_a_password_was_that_runs(nile: Nile) -> None:
+    """It is closed by now; one that is given now is looked at."""
+    argv = ("nile", "exec", "-r", str(nile.routes), "-w", "h001", "--pass-fd", "63", "--", "echo again")
+    with Recorder(nile.state / "nile" / "runs.db", RunContext(argv, str(nile.state))) as recorder:
+        started = RunStarted("ab" * 16, "echo again", str(nile.routes), ("h001",), (), 1000.0)
+        recorder.record([started, HostResult("h001", Verdict.FAILED, 1), RunEnded("ab" * 16)])
+    done = nile.command("exec", "--retry-failed", "abab")
+    assert (done.code, done.lines()) == (0, ["h001: again"]), done.err
+    done = nile.command("exec", "--retry-failed", "abab", "--pass-fd", "63")
+    assert (done.code, "descriptor 63 isn't open" in done.err) == (2, True)
 
 
 def test_output_goes_to_files(nile: Nile) -> None:
