@@ -432,6 +432,66 @@ def test_words_that_it_doesnt_take(words: dict[str, Any], where: str, says: str)
     assert SECRET not in str(caught.value)
 
 
+WRONG_TYPES: list[tuple[str, Any, str]] = [
+    ("hosts", None, "of type NoneType"),
+    ("hosts", 5, "several texts are wanted, and this is of type int"),
+    ("hosts", [1, 2], "of type int"),
+    ("hosts", b"n1", "of type bytes"),
+    ("exclude", 5, "of type int"),
+    ("inventories", 5, "several paths are wanted, and this is of type int"),
+    ("inventories", "hosts.ini", "of type str"),
+    ("inventories", [5], "of type int"),
+    ("routes", 5, "of type int"),
+    ("command", 5, "a text is wanted, and this is of type int"),
+    ("command", "\ud800", "no host could be told this text"),
+    ("script", 5, "of type int"),
+    ("args", 5, "of type int"),
+    ("args", "-v", "several texts are wanted, and this is of type str"),
+    ("args", [1], "of type int"),
+    ("per_host", 5, "values by names are wanted, and this is of type int"),
+    ("per_host", {1: "true"}, "of type int"),
+    ("env", [("A", SECRET)], "values by names are wanted, and this is of type list"),
+    ("rlimits", [("cpu", 1)], "of type list"),
+    ("ssh_options", [5], "of type int"),
+    ("ssh_options", "Port=22", "of type str"),
+    ("user", 5, "of type int"),
+    ("port", "22", "no port is '22'"),
+    ("port", 0, "no port is 0"),
+    ("port", 99999, "no port is 99999"),
+    ("port", True, "no port is True"),
+    ("timeout_s", 10**400, "nobody can wait for so large a number s"),
+    ("timeout_s", 1e300, "nobody can wait for 1e+300 s"),
+    ("connect_timeout_s", 10**5000, "nobody can wait for so large a number s"),
+    ("grace_s", 10**400, "no grace can take so large a number s"),
+    ("fanout", 10**5000, "no number of hosts is so large a number"),
+    ("scratch_bytes", 10**5000, "no scratch can have so large a number bytes"),
+    ("leftover", 10**5000, "so large a number is none of its words"),
+    *(
+        (name, "no", "yes or no is wanted, and this is of type str")
+        for name in ("clean_env", "subst", "fail_fast", "idempotent", "disruptive", "store")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    WRONG_TYPES,
+    ids=[f"{name} {number}" for number, (name, *_) in enumerate(WRONG_TYPES)],
+)
+def test_an_argument_of_another_type_is_refused_at_once(name: str, value: Any, says: str) -> None:
+    with pytest.raises(api.UsageError) as caught:
+        api.run(**{"hosts": "n1", name: value})
+    assert says in str(caught.value)
+    assert (caught.value.where, bool(caught.value.remedy)) == (name, True)
+    assert SECRET not in str(caught.value)
+
+
+def test_what_one_host_runs_is_a_text_or_a_script() -> None:
+    with pytest.raises(api.UsageError) as caught:
+        api.run(per_host={"n1": 5})  # type: ignore[dict-item]
+    assert caught.value.where == "per_host['n1']"
+
+
 @pytest.mark.parametrize(
     ("gives", "answer"),
     [

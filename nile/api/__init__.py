@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from nile.api import kinds
 from nile.api.fitting import check_together, count, grace, one_of, outfit, scratch, seconds
 from nile.api.handing import RunEvent
 from nile.api.request import Request, What
@@ -99,47 +100,43 @@ def run(
     host starts once more than that aren't ok) and `fail_fast` hold a run back as those of `nile exec`.
     `on_orphan` is adopt; with `disruptive` or `wait_back_s` finish.
 
-    With `store` False nothing is recorded. What isn't a word or number that an argument takes is raised here,
-    whatever else is wrong with them by the first step of the iteration: as `nile.UsageError`.
+    With `store` False nothing is recorded. What has another type, or is no word or number that an argument
+    takes, is raised here, whatever else is wrong by the first step of the iteration: as `nile.UsageError`.
     """
-    disruptive = disruptive or wait_back_s is not None
+    disruptive = kinds.switch(disruptive, "disruptive") or wait_back_s is not None
     request = Request(
-        _texts(hosts),
+        kinds.host_sets(hosts, "hosts"),
         What(
-            command,
-            str(script) if isinstance(script, Path) else script,
-            tuple(args),
-            str(per_host) if isinstance(per_host, Path) else per_host,
+            None if command is None else kinds.text(command, "command"),
+            kinds.script(script),
+            kinds.texts(args, "args"),
+            kinds.per_host(per_host),
         ),
-        _texts(exclude),
-        None if routes is None else str(routes),
-        tuple(map(str, inventories)),
-        SshOptions(user=user, port=port),
-        tuple(ssh_options),
+        kinds.host_sets(exclude, "exclude"),
+        None if routes is None else kinds.path(routes, "routes"),
+        kinds.paths(inventories, "inventories"),
+        SshOptions(user=None if user is None else kinds.text(user, "user"), port=kinds.port(port)),
+        kinds.texts(ssh_options, "ssh_options"),
         seconds(connect_timeout_s, "connect_timeout_s"),
         seconds(timeout_s, "timeout_s"),
-        store,
+        kinds.switch(store, "store"),
     )
     options = ExecOptions(
         command="",
-        outfit=outfit(env or {}, cwd, rlimits or {}, sudo, sandbox, clean_env=clean_env, subst=subst),
+        outfit=outfit(env, cwd, rlimits, sudo, sandbox, clean_env=clean_env, subst=subst),
         fanout=count(fanout, "fanout"),
         leftover=one_of(Leftover, leftover, "leftover"),
         grace_s=grace(grace_s),
         on_orphan=one_of(OnOrphan, on_orphan or ("finish" if disruptive else "adopt"), "on_orphan"),
-        idempotent=idempotent,
+        idempotent=kinds.switch(idempotent, "idempotent"),
         disruptive=disruptive,
         wait_back_s=seconds(wait_back_s, "wait_back_s"),
         batch=count(batch, "batch"),
         canary=count(canary, "canary"),
         yes=True,  # nobody is asked
         max_failures=count(max_failures, "max_failures", least=0),
-        fail_fast=fail_fast,
+        fail_fast=kinds.switch(fail_fast, "fail_fast"),
         scratch_bytes=scratch(scratch_bytes),
     )
     check_together(options)
     return Run(request, options, sudo_password)
-
-
-def _texts(hosts: str | Iterable[str]) -> tuple[str, ...]:
-    return (hosts,) if isinstance(hosts, str) else tuple(hosts)

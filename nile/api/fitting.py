@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
+from nile.api.kinds import is_number, is_whole, mapping, said, switch, text
 from nile.errors import UsageError
 from nile.options import LEAST_SCRATCH, MOST_SCRATCH, ExecOptions, Leftover, Outfit, Sandbox
 from nile.topology.outfits import ROOT, check_limit, check_user, check_value, check_variable
@@ -17,9 +17,9 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def outfit(
-    env: Mapping[str, str],
+    env: Mapping[str, str] | None,
     cwd: str | None,
-    rlimits: Mapping[str, int],
+    rlimits: Mapping[str, int] | None,
     sudo: bool | str,
     sandbox: Sandbox | str | None,
     *,
@@ -27,33 +27,33 @@ def outfit(
     subst: bool,
 ) -> Outfit:
     """These arguments of `nile.run`, checked."""
+    env, rlimits = mapping(env, "env"), mapping(rlimits, "rlimits")
     for name, value in env.items():
-        _is_text(name, "env")
-        _is_text(value, f"env[{name!r}]")
+        text(value, f"env[{name!r}]")
         check_variable(name, f"env[{name!r}]")
         check_value(name, value, f"env[{name!r}]")
     for name, number in rlimits.items():
         where = f"rlimits[{name!r}]"
-        if not _is_whole(number):
-            raise UsageError(f"{number!r} is no whole number", where=where, remedy="give one")
+        if not is_whole(number):
+            raise UsageError(f"{said(number)} is no whole number", where=where, remedy="give one")
         try:
             check_limit(name, number, str(number))
         except Refusal as refusal:
             raise refusal.usage_error(where) from refusal
     if cwd is not None:
-        _is_text(cwd, "cwd")
+        text(cwd, "cwd")
     if cwd is not None and (not cwd or "\0" in cwd):
         raise UsageError("no directory is named", where="cwd", remedy="name one, or leave it out")
     user = ROOT if sudo is True else None if sudo is False or sudo is None else sudo
     if user is not None:
-        _is_text(user, "sudo")
+        text(user, "sudo")
         check_user(user, "sudo")
     return Outfit(
         env=MappingProxyType(dict(env)),
-        clean_env=clean_env,
+        clean_env=switch(clean_env, "clean_env"),
         cwd=cwd,
         rlimits=MappingProxyType(dict(rlimits)),
-        subst=subst,
+        subst=switch(subst, "subst"),
         sandbox=None if sandbox is None else one_of(Sandbox, sandbox, "sandbox"),
         sudo=user,
     )
@@ -80,54 +80,34 @@ def one_of(kind: type[E], word: str, where: str) -> E:
         return kind(word)
     except ValueError:
         remedy = f"write one of {', '.join(kind)}"
-        raise UsageError(f"{word!r} is none of its words", where=where, remedy=remedy) from None
+        raise UsageError(f"{said(word)} is none of its words", where=where, remedy=remedy) from None
 
 
 def count(number: int | None, where: str, *, least: int = 1) -> int | None:
     """A number of hosts."""
-    if number is not None and not (_is_whole(number) and number >= least):
-        raise UsageError(f"no number of hosts is {number!r}", where=where, remedy=f"give {least} or more")
+    if number is not None and not (is_whole(number) and number >= least):
+        raise UsageError(f"no number of hosts is {said(number)}", where=where, remedy=f"give {least} or more")
     return number
 
 
 def seconds(number: float | None, where: str) -> float | None:
     """A time to wait."""
-    if number is not None and not (_is_number(number) and 0 < number < float("inf")):
-        raise UsageError(f"nobody can wait for {number!r} s", where=where, remedy="give more than 0")
+    if number is not None and not (is_number(number) and number > 0):
+        raise UsageError(f"nobody can wait for {said(number)} s", where=where, remedy="give more than 0")
     return number
 
 
 def grace(number: float) -> float:
     """From SIGTERM to SIGKILL."""
-    if not (_is_number(number) and 0 <= number < float("inf")):
+    if not (is_number(number) and number >= 0):
         remedy = "give 0 or more seconds"
-        raise UsageError(f"no grace can take {number!r} s", where="grace_s", remedy=remedy)
+        raise UsageError(f"no grace can take {said(number)} s", where="grace_s", remedy=remedy)
     return number
 
 
 def scratch(size: int) -> int:
     """What a scratch may take."""
-    if not (_is_whole(size) and LEAST_SCRATCH <= size <= MOST_SCRATCH):
+    if not (is_whole(size) and LEAST_SCRATCH <= size <= MOST_SCRATCH):
         remedy = f"give {LEAST_SCRATCH} bytes or more"
-        raise UsageError(f"no scratch can have {size!r} bytes", where="scratch_bytes", remedy=remedy)
+        raise UsageError(f"no scratch can have {said(size)} bytes", where="scratch_bytes", remedy=remedy)
     return size
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
-
-
-def _is_number(number: object) -> bool:
-    return _is_whole(number) or isinstance(number, float)
-
-
-def _is_text(text: object, where: str) -> None:
-    """Raise UsageError where it isn't one; no message has it."""
-    if not isinstance(text, str):
-        kind = type(text).__name__
-        raise UsageError(f"a text is wanted, and this is of type {kind}", where=where, remedy="give a str")
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError as error:
-        remedy = "take the surrogates out"
-        raise UsageError("no host could be told this text", where=where, remedy=remedy) from error
