@@ -24,6 +24,8 @@ from nile.events import Code
 from nile.transport.base import LoginFailed, ResolvedLogin, Session, Transport
 
 MOST_STDERR = 16384
+REPORT_S = 1.0
+"""So often it is said of a login that waits that it is as if it began."""
 TURN_S = 5.0
 """So long at least a login has that was given what it waited for, if it has as long at all."""
 Effects = list[tuple[Any, ...]]
@@ -63,6 +65,8 @@ class Branches(Performer):
         self._dials: dict[int, Dial] = {}
         self._unwritten: set[int] = set()
         """Children for whom something waits until the end of the loop's turn."""
+        self._writing: set[int] = set()
+        """Of these, who is written to just now: whoever hears that a frame left may send more, behind it."""
 
     def adopt(self, entries: Iterable[dict[str, Any]], dials: Mapping[int, Dial] = NO_DIALS) -> None:
         """More children; `dials` are for those that aren't reached directly, by id."""
@@ -139,7 +143,10 @@ class Branches(Performer):
         self._attempts[child_id].write(data)
 
     def _do_flush(self, child_id: int) -> None:
-        """Many hosts below one child answer at a time: what it is told in one turn goes as one."""
+        """Many hosts below one child answer at a time: what it is told in one turn goes as one.
+
+        A child that is hung up on in that turn isn't told it any more.
+        """
         if not self._unwritten:
             self._soon(self._write_all_out)
         self._unwritten.add(child_id)
@@ -152,12 +159,14 @@ class Branches(Performer):
             self._write_out(next(iter(self._unwritten)))
 
     def _write_out(self, child_id: int) -> None:
-        if child_id not in self._unwritten:
+        if child_id not in self._unwritten or child_id in self._writing:
             return
         attempt = self._attempts.get(child_id)
         link = self._relay.children[child_id].link
+        self._writing.add(child_id)
         while attempt is not None and link is not None and link.pending():
             attempt.write(link.pull(time.monotonic()))
+        self._writing.discard(child_id)
         self._unwritten.discard(child_id)
 
     def _do_hangup(self, child_id: int) -> None:
@@ -197,6 +206,7 @@ class RootRelay(Relay):
         super().__init__(*given)
         self._held: dict[int, tuple[Child, float]] = {}
         """Children of which the login waits, each with the seconds that it had left."""
+        self._reported_at = 0.0
 
     def waits(self, child_id: int, waits: bool, now: float) -> Effects:
         """The login of this child stands still, or goes on with the time that it had left, or `TURN_S`."""
@@ -215,6 +225,9 @@ class RootRelay(Relay):
     def tick(self, now: float) -> Effects:
         """See `Relay.tick`. Whoever waits is no slower for it: each second it is as if its login began."""
         effects = super().tick(now)  # which may end some of them
+        if not self._held or now - self._reported_at < REPORT_S:
+            return effects
+        self._reported_at = now
         waiting = [child for child, _ in self._held.values() if child.state == LOGIN]
         held = [child for child in waiting if self.children.get(child.id) is child]
         return effects + [self._begins(child) for child in held]

@@ -132,12 +132,27 @@ class _Owner(asyncssh.SSHClient):
         self, name: str, instructions: str, lang: str, prompts: Prompts
     ) -> list[str] | None:
         """Its questions; None: no answer."""
+        self._watch()
         return await self._attempt.password.answers(prompts)
 
     async def password_auth_requested(self) -> str | None:
         """The host takes a password; None: it gets none."""
+        self._watch()
         password = self._attempt.password
         return await password.password() if password.may(PASSWORD) else None
+
+    def _watch(self) -> None:
+        """Have it told where the method that asks now succeeds: asyncssh tells its own object alone."""
+        connection = self._attempt.connection
+        method: Any = connection.auth if connection is not None else None
+        if method is not None:
+            told = method.auth_succeeded
+
+            def succeeded() -> None:
+                self._attempt.password.took_part()
+                told()
+
+            method.auth_succeeded = succeeded
 
     def password_change_requested(self, prompt: str, lang: str) -> Any:
         """The password was right, and has expired."""

@@ -29,6 +29,8 @@ class PasswordLogin:
         self._by = ""
         """The method by which the host was told the password, and behind that what it offered afterwards."""
         self._behind: dict[str, None] = {}
+        self._took_part = False
+        """The host said that what it was told was right, and isn't enough."""
         self.offers: dict[str, None] = {}
         """The ways by which the host lets anybody in, as far as it was asked (RFC 4250, 4.11.2)."""
 
@@ -73,12 +75,13 @@ class PasswordLogin:
         self._by = self._by if word is None else by
         return word
 
-    def _wants_more(self) -> bool:
-        """It took the password, and goes on by other ways: a method that succeeded isn't offered again.
+    def took_part(self) -> None:
+        """The host took the password, and wants more than that: a "partial success" (RFC 4252, 5.1).
 
-        One that failed is (RFC 4252, 5.1); and who is refused once too often is hung up on.
+        What it offers afterwards says nothing of that: it may leave a method out that failed. A
+        conversation without a question succeeds too, and says nothing of the password.
         """
-        return bool(self._behind) and self._by not in self._behind
+        self._took_part = bool(self._by)
 
     def has_expired(self) -> None:
         """The password is right, and the host wants another one."""
@@ -100,9 +103,9 @@ class PasswordLogin:
             return _failed("the password has expired there, and Nile changes none")
         if self._odd:
             return _failed(f"it asks {self._odd}, and Nile answers one question for a password alone")
-        if self._wants_more():
+        if self._took_part:
             ticket.took()
-            return _failed(f"{MORE} {' or '.join(self._behind)}")
+            return _failed(f"{MORE} {' or '.join(self._behind) or 'other ways'}")
         if ticket.sent:
             ticket.refused()
             return _failed(REFUSED)

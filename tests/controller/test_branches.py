@@ -79,7 +79,7 @@ class Opened(Doors):
         return session
 
 
-@pytest.mark.parametrize("then", ["turn", "hangup", "much"])
+@pytest.mark.parametrize("then", ["turn", "close", "much"])
 async def test_what_one_turn_brings_goes_to_a_child_in_one_piece(then: str) -> None:
     """Each write costs an SSH packet or two. Nothing is lost where the link is over in the same turn,
 
@@ -100,7 +100,7 @@ async def test_what_one_turn_brings_goes_to_a_child_in_one_piece(then: str) -> N
         adopted.link, adopted.state = Link(wire.MAX_FRAME_UP, 0.0), UP
         for frame in sent:
             branches.frame(frame)
-        if then == "hangup":
+        if then == "close":
             branches.close()
         assert bool(pipe.written) == (then != "turn")
         await asyncio.sleep(0)
@@ -108,6 +108,47 @@ async def test_what_one_turn_brings_goes_to_a_child_in_one_piece(then: str) -> N
     assert b"".join(pipe.written) == b"".join(expected) + b"closed"
     if then != "much":
         assert pipe.written == [b"".join(expected), b"closed"]
+
+
+async def test_a_child_that_is_hung_up_on_in_the_same_turn_isnt_told_any_more() -> None:
+    (child,) = children(1)
+    pipe = Pipe()
+    logins: Any = {child["id"]: None}
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        shared = plan_body()["shared"]
+        branches = Branches(shared, agent_bundle(), logins, Opened(pipe), tasks, lambda *_: None, soon)
+        branches.adopt([child])
+        await asyncio.sleep(0)
+        adopted = branches._relay.children[child["id"]]
+        adopted.link, adopted.state = Link(wire.MAX_FRAME_UP, 0.0), UP
+        branches.frame(Frame(wire.SIGNED, epoch=1, path=(child["id"],), body=b"x"))
+        body: dict[str, Any] = {"children": [child["id"]], "below": [], "stays": []}
+        branches.frame(Frame(wire.FORGET, body=wire.dumps(body)))
+        await asyncio.sleep(0)
+        assert pipe.written == [b"closed"]
+        branches.close()
+
+
+async def test_what_is_sent_as_a_frame_leaves_comes_behind_that_frame() -> None:
+    """However much it is: it is asked for while the frame is in nobody's hands."""
+    (child,) = children(1)
+    pipe = Pipe()
+    logins: Any = {child["id"]: None}
+    bulk = Frame(next(iter(wire.BULK)), 1, 1, (), b"first")
+    more = Frame(wire.SIGNED, epoch=1, path=(child["id"],), body=bytes(CONTROL_STEP))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        shared = plan_body()["shared"]
+        branches = Branches(shared, agent_bundle(), logins, Opened(pipe), tasks, lambda *_: None, soon)
+        branches.adopt([child])
+        await asyncio.sleep(0)
+        adopted = branches._relay.children[child["id"]]
+        adopted.link, adopted.state = Link(wire.MAX_FRAME_UP, 0.0), UP
+        adopted.link.send(bulk, lambda: branches.frame(more))
+        branches._perform([("flush", child["id"])])
+        await asyncio.sleep(0)
+        branches.close()
+    behind = Frame(more.type, 0, 1, (), more.body).encode()
+    assert b"".join(pipe.written) == bulk.encode() + behind + b"closed"
 
 
 @pytest.mark.parametrize("word", ["adopt", "forget"])
@@ -141,7 +182,10 @@ async def test_a_login_that_the_root_takes_back_as_it_begins(word: str) -> None:
 
 
 def test_the_deadline_of_a_login_that_waits_for_others_stands_still() -> None:
-    """It has the time then that it had left, and no more. Meanwhile it is said to begin each second."""
+    """It has the time then that it had left, or `TURN_S` if that is more.
+
+    Meanwhile it is said to begin each second, however often it is looked at.
+    """
     (child,) = children(1)
     relay = RootRelay((0, 0), plan_body()["shared"], agent_bundle(), lambda: 0.5, lambda: "nonce")
     number = child["id"]
@@ -158,7 +202,9 @@ def test_the_deadline_of_a_login_that_waits_for_others_stands_still() -> None:
     assert not ended(2.0)
     assert not begun(relay.waits(number, True, 4.0))
     assert begun(relay.tick(4.0)) == [number]
-    assert not any(ended(float(second)) for second in range(4, 60))
+    assert not begun(relay.tick(4.5))
+    assert begun(relay.tick(5.0)) == [number]
+    assert not any(ended(float(second)) for second in range(6, 60))
     assert begun(relay.waits(number, False, 60.0)) == [number]
     assert not begun(relay.tick(60.0))
     assert not any(ended(60.0 + second) for second in range(7))

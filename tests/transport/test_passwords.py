@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import asyncssh
 import pytest
@@ -42,6 +42,10 @@ class Host:
     most_keys: int = 0
     """Of so many it hangs up, if it isn't 0."""
     expired: bool = False
+    once: bool = False
+    """It takes one try alone, and offers no more afterwards."""
+    partly: bool = False
+    """What is right isn't enough."""
     hangs: asyncio.Event | None = None
     """Nobody is answered before."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -54,6 +58,12 @@ class Server(asyncssh.SSHServer):
     def __init__(self, host: Host) -> None:
         self._host = host
         self._left: list[Challenge] = []
+
+    def connection_made(self, conn: Any) -> None:
+        send = conn.send_userauth_failure
+        conn.send_userauth_failure = lambda part: send(
+            part or (self._host.partly and RIGHT in self._host.told)
+        )
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -68,7 +78,7 @@ class Server(asyncssh.SSHServer):
         return " ".join(key.export_public_key().decode().split()[:2]) == self._host.keys
 
     def password_auth_supported(self) -> bool:
-        return self._host.by_password
+        return self._host.by_password and not (self._host.once and self._host.told)
 
     async def validate_password(self, username: str, password: str) -> bool:
         self._host.told.append(password)
@@ -78,7 +88,7 @@ class Server(asyncssh.SSHServer):
             await self._host.hangs.wait()
         if self._host.expired:
             raise asyncssh.PasswordChangeRequired("Your password has expired")
-        return password == RIGHT
+        return password == RIGHT and not self._host.partly
 
     def kbdint_auth_supported(self) -> bool:
         return bool(self._host.questions)
@@ -259,26 +269,31 @@ class Asked:
 
 
 @pytest.mark.parametrize(
-    ("by", "then", "ends", "reason"),
+    ("by", "part", "then", "ends", "reason"),
     [
-        (PASSWORD, (QUESTIONS,), "took", f"{MORE} keyboard-interactive"),
-        (PASSWORD, (KEYS, QUESTIONS), "took", f"{MORE} publickey or keyboard-interactive"),
-        (QUESTIONS, (PASSWORD,), "took", f"{MORE} password"),
-        (PASSWORD, (KEYS, QUESTIONS, PASSWORD), "refused", "the password was refused"),
-        (QUESTIONS, (QUESTIONS, PASSWORD), "refused", "the password was refused"),
-        (PASSWORD, (), "refused", "the password was refused"),
+        (PASSWORD, True, (QUESTIONS,), "took", f"{MORE} keyboard-interactive"),
+        (PASSWORD, True, (KEYS, QUESTIONS), "took", f"{MORE} publickey or keyboard-interactive"),
+        (QUESTIONS, True, (PASSWORD,), "took", f"{MORE} password"),
+        (PASSWORD, True, (), "took", f"{MORE} other ways"),
+        (PASSWORD, False, (KEYS, QUESTIONS, PASSWORD), "refused", "the password was refused"),
+        (PASSWORD, False, (KEYS,), "refused", "the password was refused"),
+        (QUESTIONS, False, (QUESTIONS, PASSWORD), "refused", "the password was refused"),
+        (PASSWORD, False, (), "refused", "the password was refused"),
     ],
 )
-def test_a_method_that_succeeded_isnt_offered_again(
-    sshd: Sshd, by: str, then: Sequence[str], ends: str, reason: str
+def test_what_it_means_that_a_host_goes_on(
+    sshd: Sshd, by: str, part: bool, then: Sequence[str], ends: str, reason: str
 ) -> None:
     """A host with `AuthenticationMethods password,...` took it, which says nothing against others."""
     ticket = Asked()
     login = PasswordLogin(sshd.login(), cast(Ticket, ticket))
 
     async def main() -> None:
+        login.took_part()  # what came before the password
         assert login.may(by)
         assert await (login.answers(ASKED) if by == QUESTIONS else login.password())
+        if part:
+            login.took_part()
         for method in then:
             assert method == KEYS or not login.may(method)
             login.offered(method)
@@ -287,6 +302,28 @@ def test_a_method_that_succeeded_isnt_offered_again(
     problem = login.refused()
     assert problem is not None
     assert (ticket.ends, problem.reason, problem.code) == ([ends], reason, Code.PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("password", "partly", "reason"),
+    [(RIGHT, True, f"{MORE} publickey"), ("wrong", False, "the password was refused")],
+)
+def test_a_host_that_allows_one_try_goes_on_by_keys_whether_it_was_right_or_not(
+    sshd: Sshd, password: str, partly: bool, reason: str
+) -> None:
+    """It offers what is of use alone, and says apart whether the password was right (RFC 4252, 5.1)."""
+    first, second = Host(keys="none", once=True, partly=partly), Host()
+
+    async def main() -> None:
+        async with serving(sshd, first, second) as (one, two), transport(password) as made:
+            problem = await outcome(made, one)
+            assert problem is not None
+            assert problem.reason == reason
+            withheld = await outcome(made, two)
+            assert (withheld is None) is partly
+
+    run(main())
+    assert (first.told, second.told) == ([password], [RIGHT] if partly else [])
 
 
 @pytest.mark.parametrize("questions", [(), (ASKED,)])
