@@ -27,6 +27,7 @@ class Child:
         self.deadline: "Optional[float]" = None
         self.handshake: "Optional[Handshake]" = None
         self.link: "Optional[Link]" = None
+        self.dismissed = False  # it was told to end
         self.dropped: "Optional[Tuple[str, str]]" = None  # how its last attempt ended, if one follows
 
     def speaks_for(self, frame: wire.Frame) -> bool:

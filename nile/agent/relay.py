@@ -169,6 +169,7 @@ class Relay:
             return []  # the root hears of the broken link by itself
         if frame.type in (wire.ADOPT, wire.FORGET):
             frame = self._pass_on(child, frame)
+        child.dismissed = child.dismissed or (frame.type == wire.END and len(frame.path) == 1)
         onward = wire.Frame(frame.type, frame.origin, frame.epoch, frame.path[1:], frame.body)
         return self._send(child, onward, now, sent)
 
@@ -344,6 +345,8 @@ class Relay:
             return []
         kind = wire.LOST if child.state == UP else wire.FAILED
         self._drop(child)
+        if child.dismissed and self._own[0]:  # no news, but to a root that waits for its last links
+            return self._fill(now)
         body: "Dict[str, Any]" = {"child": child.id, "epoch": child.epoch, "attempts": child.attempts}
         body["code"], body["reason"] = code, reason
         return [("up", self._say(kind, body))] + self._fill(now)

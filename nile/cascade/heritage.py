@@ -106,7 +106,7 @@ def _hang(tree: Tree, host: Host, parent: int) -> None:
     tree.move(host, parent)
     if parent != ROOT_ID:
         tree.relays.add(parent)
-        tree[parent].given[host.id] += 1
+        tree[parent].give(host.id)
 
 
 def _bottom_up(tree: Tree) -> Iterator[Host]:

@@ -150,6 +150,8 @@ class Host:
     """Unbound signatures that it got as a relay, or that are being decided on."""
     given: Counter[int] = field(default_factory=Counter)
     """How often it was told, as a relay, to log in to which host."""
+    logins: int = 0
+    """Logins that it was given to do so; many in vain to one host count as a few."""
     equipped: bool = field(init=False)
     """Its agent has what a relay needs, unless that was lost with a link and the root doesn't know yet."""
     complained_of: bool = False
@@ -203,10 +205,10 @@ class Host:
         self.epoch = max(self.epoch, self.least_epoch) + 1
         self.inherited = False
 
-    @property
-    def logins(self) -> int:
-        """Logins that it was given to do, as a relay; many in vain to one host count as a few."""
-        return sum(min(times, MOST_GIVEN) for times in self.given.values())
+    def give(self, host_id: int) -> None:
+        """It is told, as a relay, to log in to this host."""
+        self.given[host_id] += 1
+        self.logins += self.given[host_id] <= MOST_GIVEN
 
     def met(self, uptime_s: float, t: float) -> None:
         """Its agent said hello, on a machine that has been up for so long."""

@@ -103,9 +103,11 @@ class Cascade:
         t = now - self._begun
         actions = self._handle(event, t)
         actions += self._mender.mend(t, ticked=isinstance(event, Ticked))
-        actions += self._elevation.judged(self._ends.judged, t)
+        if self._ends.judged:
+            actions += self._elevation.judged(self._ends.judged, t)
         actions += self._look_out(t)
-        actions += self._work.verdicts(self._ends.judged, t)
+        if self._ends.judged:
+            actions += self._work.verdicts(self._ends.judged, t)
         if self._give_up_at is None:
             actions += self._permits.release(t)
             actions += self._stdin.more()

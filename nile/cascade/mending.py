@@ -201,7 +201,7 @@ class Mender:
             relay = self._tree[parent]
             code, relay.equipped = not relay.equipped, True
             self._tree.relays.add(parent)
-            relay.given[host.id] += 1
+            relay.give(host.id)
         actions.append(self._orders.place(host, code=code))
         return actions if former == ROOT_ID else [*actions, *self.ends.settle(self._tree[former])]
 

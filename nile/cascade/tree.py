@@ -40,7 +40,8 @@ class Tree:
         self.changes = 0
         """How often a host was hung elsewhere, or a gateway came to be of no more use."""
         for host in self.hosts.values():
-            host.given.update(host.children)
+            for child in host.children:
+                host.give(child)
 
     def __getitem__(self, node_id: int) -> Host:
         return self.hosts[node_id]

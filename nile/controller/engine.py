@@ -403,7 +403,8 @@ class Engine:
                 self._send(frame)
             case Publish(event, node_id):
                 owner = credit if isinstance(event, HostOutput) else None
-                self._pipeline.put(self._ledger.add(event, node_id, owner), event)
+                if self._pipeline.put(self._ledger.add(event, node_id, owner), event):
+                    self._soon(self._pipeline.send)
                 return None if owner is not None else credit
             case Adopt(entries):
                 self._branches.adopt(entries)

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nile.cascade import Recorded
 from nile.errors import NileError, TakenOverError
-from nile.events import Event, Notice
+from nile.events import Event, HostOutput, Notice
 
 BATCH = 2000
+SEEN_STEP = 64 * 1024
+"""Bytes of output that the caller may have seen before the engine hears of it."""
 Numbered = tuple[int, Event]
 
 
@@ -41,20 +43,29 @@ class Pipeline:
         self._observe = observe
         self.failure: Exception | None = None
         """Why the store records no more. The run goes on: its commands matter more than its record."""
-        self._to_store: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
-        self._to_show: queue.SimpleQueue[Numbered | BaseException | None] = queue.SimpleQueue()
+        self._fresh: list[Numbered] = []
+        self._to_store: queue.SimpleQueue[list[Numbered] | None] = queue.SimpleQueue()
+        self._to_show: queue.SimpleQueue[list[Numbered] | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._store, name="nile-store", daemon=True)
 
     def start(self) -> None:
         """Begin to take events."""
         self._thread.start()
 
-    def put(self, number: int, event: Event) -> None:
-        """The next event, from the engine's thread."""
-        self._to_store.put((number, event))
+    def put(self, number: int, event: Event) -> bool:
+        """The next event, from the engine's thread. Is it the first one that waits for `send`?"""
+        self._fresh.append((number, event))
+        return len(self._fresh) == 1
+
+    def send(self) -> None:
+        """On with all that was put: what comes together wakes the other threads once."""
+        fresh, self._fresh = self._fresh, []
+        if fresh:
+            self._to_store.put(fresh)
 
     def end(self, error: BaseException | None = None) -> None:
         """There will be no more; `error` is raised in the caller's thread."""
+        self.send()
         if error is not None:
             self._to_show.put(error)
         self._to_store.put(None)
@@ -74,9 +85,20 @@ class Pipeline:
                 return
             if isinstance(item, BaseException):
                 raise item
-            number, event = item
+            try:
+                yield from self._shows(item)
+            finally:  # whoever looks no more has seen it all
+                self._shown(item[-1][0])
+
+    def _shows(self, batch: list[Numbered]) -> Iterator[Event]:
+        """The engine hears of its end, and before that as soon as it gives room to hosts that wait for it."""
+        seen = 0
+        for number, event in batch:
             yield event
-            self._shown(number)
+            seen += len(event.data) if isinstance(event, HostOutput) else 0
+            if seen >= SEEN_STEP:
+                self._shown(number)
+                seen = 0
 
     def recorded(self, decision: int) -> Recorded:
         """What became of the record of a decision that has come so far."""
@@ -88,8 +110,8 @@ class Pipeline:
     def drain(self) -> None:
         """Nobody looks any more: pass everything as shown, until the end."""
         while (item := self._to_show.get()) is not None:
-            if isinstance(item, tuple):
-                self._shown(item[0])
+            if isinstance(item, list):
+                self._shown(item[-1][0])
 
     def _store(self) -> None:
         for batch in self._batches():
@@ -100,8 +122,7 @@ class Pipeline:
             # Also where nothing can be kept any more: the run has to come to its end.
             self._stored(batch[-1][0])
             self._observe([event for _, event in batch])
-            for item in batch:
-                self._to_show.put(item)
+            self._to_show.put(batch)
         self._to_show.put(None)
 
     def _try_to_record(self, batch: list[Numbered]) -> None:
@@ -113,18 +134,17 @@ class Pipeline:
         except Exception as error:  # raised again by the engine, once the run is over
             self.failure = error
             text = f"the run goes on, but nothing more of it is recorded: {_in_one_line(error)}"
-            self._to_show.put((0, Notice(text)))
+            self._to_show.put([(0, Notice(text))])
 
     def _batches(self) -> Iterator[list[Numbered]]:
         """Whatever waits, up to a bound, at one time."""
-        while (item := self._to_store.get()) is not None:
-            batch = [item]
+        while (batch := self._to_store.get()) is not None:
             while len(batch) < BATCH and not self._to_store.empty():
                 following = self._to_store.get()
                 if following is None:
                     yield batch
                     return
-                batch.append(following)
+                batch += following
             yield batch
 
 

@@ -33,12 +33,11 @@ class Live:
         """Write the lines that an event completes."""
         if isinstance(event, HostOutput):
             self._output(event)
-        elif isinstance(event, HostResult):
+            self._screen.flush()
+        elif isinstance(event, HostResult) and self._held:
             for stream in STREAMS:
                 self._flush(event.host, stream)
-        else:
-            return
-        self._screen.flush()
+            self._screen.flush()
 
     def finish(self) -> None:
         """Write all that is left, of hosts without a verdict."""

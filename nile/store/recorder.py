@@ -246,10 +246,6 @@ class Recorder:
         self._db.execute(f"UPDATE host SET {assignments} WHERE id = ?", (*values, self._host(host)))
 
     def _result(self, event: HostResult) -> None:
-        row = self._db.execute("SELECT verdict FROM host WHERE id = ?", (self._host(event.host),)).fetchone()
-        if row[0] is not None:
-            self._notice(event.host, f"a later verdict, {event.verdict}: {event.reason}")
-            return
         leftover = [[left.pid, left.name, left.killed, left.survived] for left in event.leftover]
         values = (
             event.verdict,
@@ -266,13 +262,15 @@ class Recorder:
             event.t_ready_s,
             event.peer,
         )
-        self._set_host(
-            event.host,
-            "verdict = ?, rc = ?, signal = ?, code = ?, reason = ?, remedy = ?, leftover = ?, path = ?,"
-            " stage = ?, t_end_s = ?,"
-            " t_connect_s = coalesce(?, t_connect_s), t_ready_s = coalesce(?, t_ready_s), peer = ?",
-            values,
+        given = self._db.execute(
+            "UPDATE host SET verdict = ?, rc = ?, signal = ?, code = ?, reason = ?, remedy = ?, leftover = ?,"
+            " path = ?, stage = ?, t_end_s = ?,"
+            " t_connect_s = coalesce(?, t_connect_s), t_ready_s = coalesce(?, t_ready_s), peer = ?"
+            " WHERE id = ? AND verdict IS NULL",
+            (*values, self._host(event.host)),
         )
+        if not given.rowcount:
+            self._notice(event.host, f"a later verdict, {event.verdict}: {event.reason}")
 
     def _output(self, event: HostOutput) -> None:
         host = self._host(event.host)

@@ -243,3 +243,22 @@ def test_what_waited_for_room_goes_as_soon_as_there_is_some() -> None:
     assert of(it.data(2, window, 1.0), "flush") == [2]
     assert link.pending()
     assert of(it.data(2, Frame(wire.PING).encode(), 1.0), "flush") == []
+
+
+def test_the_end_of_one_that_was_told_to_end_is_no_news_but_to_a_root() -> None:
+    for own_id in (0, 9):
+        it = relay()
+        it._own = (own_id, own_id)
+        it.adopt(children(2), 0.0)
+        for child in (2, 3):
+            up(it, child)
+        it.frame(wire.Frame(wire.END, 0, 1, (2,)), 1.0)
+        it.frame(wire.Frame(wire.END, 0, 1, (3, 4)), 1.0)  # for one below it
+        told, untold = (it.closed(child, "link", "", False, 2.0) for child in (2, 3))
+        assert of_lost(told) == ([2] if own_id == 0 else [])
+        assert of_lost(untold) == [3]
+
+
+def of_lost(effects: Effects) -> list[int]:
+    frames = [effect[1] for effect in effects if effect[0] == "up"]
+    return [frame.fields()["child"] for frame in frames if frame.type == wire.LOST]

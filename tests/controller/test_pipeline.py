@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from nile.cascade import Recorded
-from nile.controller.pipeline import BATCH, Pipeline
+from nile.controller.pipeline import BATCH, SEEN_STEP, Pipeline
 from nile.errors import StoreError, TakenOverError
-from nile.events import Event, Notice
+from nile.events import Event, HostOutput, Notice
 
 DEADLINE_S = 10.0
 
@@ -41,6 +41,7 @@ class Line:
     def put(self, first: int, last: int) -> None:
         for number in range(first, last + 1):
             self.pipeline.put(number, Notice(str(number)))
+            self.pipeline.send()
 
 
 @pytest.fixture
@@ -68,7 +69,8 @@ def test_all_events_in_order_stored_before_they_are_seen(line: Line) -> None:
     assert texts(seen) == [str(number) for number in range(1, 5001)]
     assert line.stored == sorted(line.stored)
     assert line.stored[-1] == 5000
-    assert line.shown == list(range(1, 5001))
+    assert line.shown == sorted(line.shown)
+    assert line.shown[-1] == 5000
 
 
 def test_what_waits_is_stored_in_one_batch_up_to_a_bound(line: Line) -> None:
@@ -82,16 +84,35 @@ def test_what_waits_is_stored_in_one_batch_up_to_a_bound(line: Line) -> None:
     assert line.batches == [1, BATCH, 100]
 
 
+def test_what_is_put_together_goes_on_together(line: Line) -> None:
+    assert [line.pipeline.put(number, Notice(str(number))) for number in (1, 2, 3)] == [True, False, False]
+    line.pipeline.send()
+    line.pipeline.send()
+    assert line.pipeline.put(4, Notice("4"))
+    line.pipeline.end()
+    assert texts(list(line.pipeline.events())) == ["1", "2", "3", "4"]
+    assert (sum(line.batches), line.batches[0] >= 3) == (4, True)
+
+
 def test_one_that_was_not_seen_yet_is_not_called_shown(line: Line) -> None:
-    line.put(1, 3)
+    for number in (1, 2, 3):
+        line.pipeline.put(number, Notice(str(number)))
     line.pipeline.end()
     events = line.pipeline.events()
-    next(events)
+    assert len([next(events) for _ in range(3)]) == 3
     assert line.shown == []
-    next(events)
-    assert line.shown == [1]
-    assert len(list(events)) == 1
-    assert line.shown == [1, 2, 3]
+    assert list(events) == []
+    assert line.shown == [3]
+
+
+def test_the_room_that_output_took_is_given_back_before_all_that_waits_is_seen(line: Line) -> None:
+    chunk = bytes(SEEN_STEP // 2)
+    for number in range(1, 6):
+        line.pipeline.put(number, HostOutput("h1", "stdout", (number - 1) * len(chunk), chunk))
+    line.pipeline.end()
+    told = [list(line.shown) for _ in line.pipeline.events()]
+    assert told == [[], [], [2], [2], [2, 4]]
+    assert line.shown == [2, 4, 5]
 
 
 def test_idle_ticks_while_nothing_comes(line: Line) -> None:
