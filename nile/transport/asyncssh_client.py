@@ -20,7 +20,7 @@ from nile.transport.asyncssh_options import (
     host_key_plans,
     settings,
 )
-from nile.transport.asyncssh_session import AsyncsshSession, Shell
+from nile.transport.asyncssh_session import AsyncsshSession, Shell, send_no_padding
 from nile.transport.base import LoginFailed, ResolvedLogin, SessionSink
 from nile.transport.connecting import no_more_files, open_socket, out_of_files, starvation
 from nile.transport.keys import KeyRing
@@ -175,6 +175,7 @@ class AsyncsshTransport:
             await _drop(connection)
             raise
         attempt.succeeded()
+        send_no_padding(connection)
         session = AsyncsshSession(connection, channel, attempt.proxy, self._sessions.discard)
         self._sessions.add(session)
         shell.attach(session)

@@ -14,11 +14,13 @@ import pytest
 from nile.events import Code
 from nile.topology.model import HostSpec
 from nile.transport.asyncssh_client import AsyncsshTransport
+from nile.transport.asyncssh_session import MSG_IGNORE, send_no_padding
 from nile.transport.base import LoginFailed
 from nile.transport.keys import KeyRing
 from nile.transport.proxy import jump_command
 from nile.transport.resolve import resolve_logins
 from nile.transport.sshquery import SshQuery
+from nile.transport.wire import string
 from tests.transport.running import failure, run, transport_with
 from tests.transport.servers import (
     PIPE,
@@ -300,3 +302,38 @@ class TestHostCertificates:
         assert self.outcome(server, user_key, stranger, server.known) is None
         assert self.outcome(server, user_key, server.known) is None
         assert self.outcome(server, user_key, stranger, other_key) is Code.HOST_KEY_CHANGED
+
+
+def test_no_empty_packet_goes_ahead_of_each_one(
+    sshd: Sshd, user_key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost as much as any, and are of use with CBC ciphers alone."""
+
+    async def main() -> None:
+        async with transport_with(user_key) as transport:
+            sink = Sink()
+            session = await transport.login(sshd.login(identities=(public_key(user_key),)), "cat", sink)
+            connection = session._connection
+            kinds: list[int] = []
+            monkeypatch.setattr(connection, "log_sent_packet", lambda kind, *_: kinds.append(kind))
+            connection.send_packet(MSG_IGNORE, bytes(4))
+            connection.send_packet(80, string(b"none@nile"), b"\0")  # a global request that nobody knows
+            assert kinds == [80]
+
+    run(main())
+
+
+def test_with_cbc_they_are_sent_as_before() -> None:
+    class Connection:
+        sent: list[int] = []
+
+        def get_extra_info(self, _: str, __: str) -> str:
+            return "aes256-cbc"
+
+        def send_packet(self, kind: int) -> None:
+            self.sent.append(kind)
+
+    connection = Connection()
+    send_no_padding(connection)  # type: ignore[arg-type]
+    connection.send_packet(MSG_IGNORE)
+    assert connection.sent == [MSG_IGNORE]
