@@ -115,7 +115,9 @@ class Relay:
         return effects + self._fill(now)
 
     def standing(self) -> "List[List[Any]]":
-        """The children that there are: id, epoch, state."""
+        """The children that there are: id, epoch, state. Whoever asks may know of nobody's end."""
+        for child in self.children.values():
+            child.dismissed = False
         return [
             [child.id, child.epoch, child.state] for child in self.children.values() if child.state != GONE
         ]

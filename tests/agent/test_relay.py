@@ -259,6 +259,16 @@ def test_the_end_of_one_that_was_told_to_end_is_no_news_but_to_a_root() -> None:
         assert of_lost(untold) == [3]
 
 
+def test_a_root_that_asks_who_is_there_hears_of_every_end_that_follows() -> None:
+    """The one that told it to end may be dead, and nothing recorded of that."""
+    it = relay()
+    it.adopt(children(1), 0.0)
+    up(it, 2)
+    it.frame(wire.Frame(wire.END, 0, 1, (2,)), 1.0)
+    assert it.standing() == [[2, 1, UP]]
+    assert of_lost(it.closed(2, "link", "", False, 2.0)) == [2]
+
+
 def of_lost(effects: Effects) -> list[int]:
     frames = [effect[1] for effect in effects if effect[0] == "up"]
     return [frame.fields()["child"] for frame in frames if frame.type == wire.LOST]
