@@ -43,8 +43,10 @@ class Kept:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def program(self) -> bytes:
-        """The worker's program (see nile.bootstrap.program)."""
+    def program(self, *, swarms: bool = False) -> bytes:
+        """The worker's program (see nile.bootstrap.program), of one that `swarms` maybe."""
+        if swarms:
+            return self.packed("swarming-worker", lambda: worker_program(swarms=True))
         return self.packed("worker", worker_program)
 
     def second_warden(self) -> bytes:
@@ -118,11 +120,11 @@ def _packer() -> ModuleType:
     return bundle
 
 
-def worker_program() -> bytes:
+def worker_program(*, swarms: bool = False) -> bytes:
     """See `nile.bootstrap.program`."""
     from nile.bootstrap import program
 
-    return program.worker_program()
+    return program.worker_program(swarms=swarms)
 
 
 def agent_bundle() -> Bundle:

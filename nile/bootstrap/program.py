@@ -58,24 +58,53 @@ OFTEN = (
     "worker.service",
     "worker.parts",
 )
-RARE = (
-    "sshlogin",
-    "signsocket",
-    "worker.tunnel",
-    "worker.recording",
+SWARM = (
     "worker.archive",
     "worker.forking",
     "worker.attributes",
-    "worker.archiving",
     "worker.ownership",
     "worker.dressing",
     "worker.placing",
     "worker.plans",
     "worker.restoring",
+    "worker.durable",
+    "worker.bencode",
+    "worker.signers",
+    "worker.signatures",
+    "worker.directories",
+    "worker.beside",
+    "worker.assembling",
+    "worker.merging",
+    "worker.metainfo",
+    "worker.origins",
+    "worker.banned",
+    "worker.uplink",
+    "worker.nearby",
+    "worker.refusing",
+    "worker.guarding",
+    "worker.ports",
+    "worker.priorities",
+    "worker.peersettings",
+    "worker.peerprogram",
+    "worker.begin",
+    "worker.peering",
+    "worker.landing",
+    "worker.checking",
+    "worker.partaking",
+    "worker.taking",
+    "worker.swarming",
+)
+"""What else each host of a swarm needs."""
+
+RARE = (
+    "sshlogin",
+    "signsocket",
+    "worker.tunnel",
+    "worker.recording",
+    "worker.archiving",
     "worker.unpacking",
     "worker.taping",
     "worker.inuse",
-    "worker.durable",
     "worker.ages",
     "worker.releases",
     "worker.delivery",
@@ -84,49 +113,24 @@ RARE = (
     "worker.shelf",
     "worker.limits",
     "worker.gathering",
-    "worker.bencode",
     "worker.announcing",
     "worker.register",
     "worker.tracker",
     "worker.equipped",
-    "worker.signers",
-    "worker.signatures",
-    "worker.directories",
-    "worker.beside",
-    "worker.assembling",
-    "worker.merging",
-    "worker.metainfo",
-    "worker.begin",
-    "worker.origins",
-    "worker.banned",
-    "worker.uplink",
-    "worker.nearby",
     "worker.memory",
-    "worker.refusing",
-    "worker.guarding",
-    "worker.ports",
-    "worker.priorities",
     "worker.lacking",
-    "worker.peersettings",
-    "worker.peerprogram",
-    "worker.peering",
     "worker.handing",
     "worker.aria",
     "worker.ariac",
     "worker.ariapeer",
-    "worker.landing",
-    "worker.checking",
-    "worker.partaking",
-    "worker.taking",
     "worker.guarded",
     "worker.keeping",
     "worker.lookups",
     "worker.hosting",
-    "worker.swarming",
 )
-"""What no host needs that has an older copy and gets a patch. It travels as source to all."""
+"""What most hosts don't need. It travels as source to all."""
 
-MODULES = OFTEN + RARE
+MODULES = OFTEN + SWARM + RARE
 _BEGIN = "worker.begin"
 
 PYTHON = (
@@ -161,21 +165,27 @@ def command(sudo: str = "") -> str:
 
 
 @functools.cache
-def worker_program() -> bytes:
+def worker_program(*, swarms: bool = False) -> bytes:
     """What the worker's Python reads first: a line with a length, and so many bytes, which read the rest.
 
-    That is most modules as code for a Python like this one, which takes a
-    tenth of the time to load, and all of them as source. Before each of these parts is a
+    That is most modules that it needs, in a swarm if it is one that `swarms`, as code for a Python like this
+    one, which takes a tenth of the time to load, and all of them as source. Before each of these parts is a
     line that says what it is (bytecode's magic number, or `source`) and its length.
     """
     first = zlib.compress(f"{_stripped(_BEGIN)}\nmain(f)".encode(), 9)
-    sources = {"nile": "", "nile.agent": "", "nile.agent.worker": ""}
-    sources |= {f"nile.agent.{module}": _stripped(module) for module in MODULES}
-    often = sources.keys() - {f"nile.agent.{module}" for module in RARE}
-    codes = {name: marshal.dumps(compiled(name, sources[name])) for name in sources if name in often}
-    parts = [(MAGIC_NUMBER.hex().encode(), _packed(codes)), (begin.SOURCE, _packed(sources))]
+    packages = ("nile", "nile.agent", "nile.agent.worker")
+    often = (*packages, *map(_full, OFTEN))
+    sources = dict.fromkeys(packages, "") | {_full(module): _stripped(module) for module in MODULES}
+    needed = [often, tuple(map(_full, SWARM))] if swarms else [often]
+    codes = [{name: marshal.dumps(compiled(name, sources[name])) for name in names} for names in needed]
+    parts = [(MAGIC_NUMBER.hex().encode(), _packed(each)) for each in codes]
+    parts.append((begin.SOURCE, _packed(sources)))
     rest = b"".join(b"%b %d\n%b" % (what, len(data), data) for what, data in parts)
     return b"%d\n%b%b" % (len(first), first, rest)
+
+
+def _full(module: str) -> str:
+    return f"nile.agent.{module}"
 
 
 def compiled(name: str, source: str) -> CodeType:

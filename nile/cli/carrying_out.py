@@ -24,12 +24,14 @@ def carry_out(
     said: str = "",
     handover: str = "",
     job: Callable[[str], MakeJob] | None = None,
+    swarms: bool = False,
 ) -> int:
     """Carry it out; the exit code. `given` are the values of the options that say how it is shown, and
     `argv`, where another command line is to be recorded than the process has.
 
     `said` is told to the user first, `handover` is what another root needs to go on with it (a
-    `nile.store.Handover`), and `job(run id)` what the run does on its hosts beside a command.
+    `nile.store.Handover`), and `job(run id)` what the run does on its hosts beside a command; `swarms`
+    says that this is by a swarm.
     """
     from nile.cli.following import Show, finish
     from nile.cli.keeping import keep_to_cap, keeping
@@ -61,6 +63,7 @@ def carry_out(
             observe=control.observe,
             job=None if job is None else job(run_id),
             sudo=sudo_user(given) or "",
+            swarms=swarms,
             password=password,
         )
         for notice in notices:

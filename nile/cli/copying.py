@@ -181,17 +181,19 @@ def run_one(selection: SelectionOptions, what: SyncOptions, given: dict[str, Any
             authority=Authority,
         )
 
-    return run(chosen, job, given)
+    return run(chosen, job, given, swarms=what.swarms)
 
 
-def run(chosen: Selection, job: Callable[[str], MakeJob], given: dict[str, Any]) -> int:
-    """Carry out what `job(run id)` makes; the exit code."""
+def run(
+    chosen: Selection, job: Callable[[str], MakeJob], given: dict[str, Any], *, swarms: bool = False
+) -> int:
+    """Carry out what `job(run id)` makes, by a swarm where it `swarms`; the exit code."""
     from nile.cli.carrying_out import carry_out
     from nile.options import ExecOptions
 
     options = ExecOptions(command=shlex.join(["nile", *(given.get("argv") or sys.argv)[1:]]))
     made = job if sudo_user(given) is None else partial(_elevated, job)
-    return carry_out(chosen, options, {**given, "largest_rc": False}, job=made)
+    return carry_out(chosen, options, {**given, "largest_rc": False}, job=made, swarms=swarms)
 
 
 def _elevated(job: Callable[[str], MakeJob], run_id: str) -> MakeJob:

@@ -48,7 +48,7 @@ def run_repositories(
             Authority,
         )
 
-    return run(chosen, job, given)
+    return run(chosen, job, given, swarms=how.swarms)
 
 
 def repositories(file: Path, chosen: Selection, how: SyncOptions) -> list[Share]:

@@ -22,7 +22,7 @@ from nile.sync.racks import Racks
 from nile.sync.targets import Target, count
 from nile.topology.model import ROOT_ID
 
-MOST = 20
+MOST = 12
 """Others of whom one is told when it begins."""
 NEIGHBOURS = 8
 """Of these, neighbours in the tree."""

@@ -52,8 +52,9 @@ def fill(cache: Path) -> None:
 
 
 def bare_python(place: Path) -> Path:
-    """A Python like this one that sees nothing but its standard library."""
-    made = place / "bare-python"
-    made.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
-    made.chmod(0o755)
+    """A Python like this one that sees nothing but its standard library: that of an empty venv."""
+    made = place / "bare/bin/python"
+    made.parent.mkdir(parents=True)
+    made.symlink_to(Path(sys.base_prefix) / "bin/python3")
+    (place / "bare/pyvenv.cfg").write_text(f"home = {sys.base_prefix}/bin\n")
     return made

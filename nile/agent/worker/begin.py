@@ -9,7 +9,7 @@ import zlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any, BinaryIO, Dict, List
+    from typing import Any, BinaryIO, Dict, List, Optional
 
 SOURCE = b"source"
 SELDOM = 50000  # objects that are made before their cycles are looked for
@@ -25,6 +25,7 @@ class Finder:
     def __init__(self, parts: "List[bytes]") -> None:
         self._parts = list(parts)
         self._source = parts[-1]
+        self._sources: "Dict[str, str]" = {}  # once one is asked for that came as code
         self._modules: "Dict[str, Any]" = {}
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
@@ -36,13 +37,18 @@ class Finder:
         spec: "Any" = type(sys.__spec__)
         return spec(name, self, is_package=True) if name in self._modules else None
 
+    def get_compiled(self, name: str) -> "Optional[bytes]":
+        """Its code, marshalled, where it came as such for this Python: for whoever passes it on."""
+        came = self._modules.get(name)
+        return came if isinstance(came, bytes) else None
+
     def get_source(self, name: str) -> str:
         """Its text, as importlib.abc.InspectLoader has it: for whoever passes it on."""
         came = self._modules.get(name)
         if isinstance(came, str):
             return came
-        source: str = marshal.loads(zlib.decompress(self._source))[name]
-        return source
+        self._sources = self._sources or marshal.loads(zlib.decompress(self._source))
+        return self._sources[name]
 
     def create_module(self, spec: "Any") -> None:
         """The usual one."""
@@ -70,12 +76,22 @@ def parts(file: "BinaryIO", magic: bytes) -> "List[bytes]":
     return found
 
 
+def magic() -> bytes:
+    """The word before code for this Python."""
+    number: bytes = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
+    return number.hex().encode()
+
+
+def take(file: "BinaryIO") -> None:
+    """Make modules of what comes there."""
+    sys.meta_path.insert(0, Finder(parts(file, magic())))
+
+
 def main(file: "BinaryIO") -> None:
     """Become the worker; never returns, unless it fails."""
     # Next to nothing here is in cycles, and manifests are large: to look for some again and again costs.
     gc.set_threshold(SELDOM)
-    magic = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER.hex()
-    sys.meta_path.insert(0, Finder(parts(file, magic.encode())))
+    take(file)
     from nile.agent.worker import parts as worker
 
     worker.main()

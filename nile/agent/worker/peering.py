@@ -20,7 +20,7 @@ import zlib
 from importlib import util
 
 from nile.agent import processes, wire
-from nile.agent.worker import messages
+from nile.agent.worker import begin, messages
 from nile.agent.worker.running import Ending, Running
 
 TYPE_CHECKING = False
@@ -59,6 +59,8 @@ _READ = (
     "n=int(f.readline());"
     "exec(zlib.decompress(f.read(n)))"
 )
+_BEGIN = "nile.agent.worker.begin"
+_THEN = "take(f)\nfrom nile.agent.worker import peerprogram\npeerprogram.main()\n"
 _NAMED = ("python3", "platform-python")
 _PATTERN = "python3.[0-9]*"
 PLACES = ("/usr/local/bin", "/usr/bin", "/usr/libexec")
@@ -80,20 +82,36 @@ def pythons(given: str = "") -> "List[str]":
 
 
 def program() -> bytes:
-    """What the peer's Python reads first: a line with a length, and so many bytes."""
-    sources = {"nile": "", "nile.agent": "", "nile.agent.worker": ""}
-    for module in PROGRAM:
-        sources["nile.agent." + module] = _text("nile.agent." + module)
-    part = zlib.compress(marshal.dumps(sources, 2))
-    text = "%s\nsys.meta_path.insert(0, Finder([%r]))\n" % (_text("nile.agent.worker.begin"), part)
-    text += "from nile.agent.worker import peerprogram\npeerprogram.main()\n"
-    packed = zlib.compress(text.encode())
-    return b"%d\n%b" % (len(packed), packed)
+    """What the peer's Python reads first: a line with a length, and so many bytes, which read the rest.
+
+    It is as a worker's own (see begin): code, where that came for a Python like this one, and source.
+    """
+    names = ["nile.agent." + module for module in PROGRAM]
+    sources = dict.fromkeys(("nile", "nile.agent", "nile.agent.worker"), "")
+    sources.update((name, _loader(name).get_source(name)) for name in names)
+    came = {name: getattr(_loader(name), "get_compiled", _none)(name) for name in sources}
+    codes = {name: code for name, code in came.items() if code is not None}
+    first = _stored(("%s\n%s" % (_loader(_BEGIN).get_source(_BEGIN), _THEN)).encode())
+    parts = [(begin.magic(), codes), (begin.SOURCE, sources)] if codes else [(begin.SOURCE, sources)]
+    packed = [(word, _stored(marshal.dumps(modules, 2))) for word, modules in parts]
+    return b"%d\n%b" % (
+        len(first),
+        first + b"".join(b"%b %d\n%b" % (word, len(part), part) for word, part in packed),
+    )
 
 
-def _text(module: str) -> str:
+def _stored(data: bytes) -> bytes:
+    """As zlib has it; it goes no farther than through a pipe here."""
+    return zlib.compress(data, 0)
+
+
+def _loader(module: str) -> "Any":
     spec: "Any" = util.find_spec(module)
-    return str(spec.loader.get_source(module))
+    return spec.loader
+
+
+def _none(_: str) -> None:
+    """No code came."""
 
 
 class Process(Running):
@@ -163,7 +181,7 @@ class Peering:
         self._stdout, theirs_out = os.pipe()
         try:
             # By env, which gives it its whole path as its name: by that it finds its packages.
-            argv = ["/usr/bin/env", python, "-Bc", _READ]
+            argv = ["/usr/bin/env", python, "-BSc", _READ]
             self._process = Process(self._loop, argv, [theirs_in, theirs_out], self._ended)
         except OSError:
             self._close()

@@ -60,6 +60,7 @@ _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
 STUCK = 4  # reports, of one that has all there is, and doesn't find that so
+_LEADING = ("addpackage", "execsitecustomize", "execusercustomize")
 TRIES = 5  # ports that are found free, and then aren't
 
 
@@ -382,12 +383,28 @@ def main() -> None:
 
 
 def _installed() -> "Any":
-    """That of this Python; None where it has none of use."""
-    try:
-        import libtorrent
-    except ImportError:
-        return None
-    return libtorrent if int(libtorrent.__version__.split(".")[0]) >= OLDEST else None
+    """That of this Python; None where it has none of use.
+
+    Looked for where packages are, and only then where files there lead to: to carry these out, as a Python
+    does that begins, may take it longer than all of the rest.
+    """
+    import site
+
+    leading = {name: getattr(site, name) for name in _LEADING if hasattr(site, name)}
+    for led in (False, True):
+        for name, function in leading.items():
+            setattr(site, name, function if led else _nothing)
+        site.main()
+        try:
+            import libtorrent
+        except ImportError:
+            continue
+        return libtorrent if int(libtorrent.__version__.split(".")[0]) >= OLDEST else None
+    return None
+
+
+def _nothing(*_: object) -> None:
+    """In place of what `site` would do."""
 
 
 def _carried() -> "Any":

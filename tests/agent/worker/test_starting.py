@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import marshal
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from nile.agent.worker import begin, messages
+from nile.agent.worker import begin, messages, peering
 from nile.agent.worker.archiving import FEATURES
 from nile.agent.worker.compare import compare
 from nile.agent.worker.manifest import Comparable, Entry, Manifest, Terms
@@ -135,6 +137,45 @@ def test_who_takes_part_in_a_swarm_compiles_neither_its_peer_nor_what_comes_afte
     late = {"archive", "archiving", "lacking", "merging", "peerprogram", "placing", "recording", "restoring"}
     assert not {f"nile/agent/worker/{name}.py" for name in late} & set(compiled)
     assert not (HEAVY | {"bz2", "lzma", "zipfile"}) - {"hashlib", "_hashlib"} & modules
+
+
+def test_in_a_swarm_of_the_roots_python_nothing_is_compiled() -> None:
+    assert watched(worker_program(swarms=True), {"do": "unpeer", "what": 7})[0] == []
+
+
+@pytest.mark.parametrize("came", ["code", "source"])
+def test_a_peer_gets_what_its_worker_got(came: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = io.BytesIO(worker_program(swarms=came == "code"))
+    program.read(int(program.readline()))
+    finder = begin.Finder(begin.parts(program, begin.magic()))
+    for module in peering.PROGRAM:
+        assert finder.find_spec(f"nile.agent.{module}") is not None
+    monkeypatch.setattr(peering, "_loader", lambda _: finder)
+    watch = _WATCHED.replace(PYTHON, peering._READ)
+    done = subprocess.run([sys.executable, "-BISc", watch], input=peering.program(), capture_output=True)
+    compiled, modules = json.loads(done.stderr.splitlines()[-1])
+    assert "nile.agent.worker.peerprogram" in modules
+    assert bool(compiled) is (came == "source"), compiled
+
+
+@pytest.mark.parametrize("led", [False, True])
+def test_libtorrent_is_found_where_packages_are_or_where_files_there_lead_to(
+    led: bool, tmp_path: Path
+) -> None:
+    """What such files do at a Python's start is done only where it has to be."""
+    where = "import site; print(site.getusersitepackages())"
+    alone = {"PYTHONUSERBASE": str(tmp_path / "base"), "PATH": os.environ["PATH"], "PYTHONPATH": str(HERE)}
+    python = str(Path(sys.base_prefix) / "bin/python3")
+    run = partial(subprocess.run, env=alone, capture_output=True, check=True, text=True, timeout=WITHIN_S)
+    packages = Path(run([python, "-Sc", where]).stdout.strip())
+    packages.mkdir(parents=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    ((other if led else packages) / "libtorrent.py").write_text("__version__ = '2.0.9'")
+    (packages / "a.pth").write_text(f"import sys; sys.led = True\n{other}\n")
+    code = "import sys; from nile.agent.worker import peerprogram as p; print(p._installed().__file__)"
+    said = run([python, "-Sc", f"{code}; print(hasattr(sys, 'led'))"]).stdout.split()
+    assert said == [str((other if led else packages) / "libtorrent.py"), str(led)]
 
 
 def test_a_peer_that_has_libtorrent_imports_nothing_of_what_brings_one() -> None:
