@@ -158,14 +158,10 @@ def check_binding(child: ResolvedLogin, binds: Sequence[SessionBind], userauth: 
     if len(set(binds)) > 1:
         raise _Refused("the relay bound one connection to several sessions")
     for bind in binds[:1]:
-        _check_bind(bind, userauth)
-    if (
-        userauth.host_key is not None
-    ):  # the relay could leave out what its ssh said besides: it proves no more
+        _check_bind(child, bind, userauth)
+    if userauth.host_key is not None:
         _check_host_key(child, userauth.host_key)
         return True
-    for bind in binds[:1]:
-        _check_proof(child, bind)
     if binds and child.signing is Signing.STRICT:
         raise _Refused(
             "the login doesn't name its host key, so the signature might serve for another host "
@@ -185,17 +181,13 @@ def check_unbound(child: ResolvedLogin, budget_left: int) -> None:
         raise _Refused("the relay has used up the signatures for its planned logins")
 
 
-def _check_bind(bind: SessionBind, userauth: Userauth) -> None:
+def _check_bind(child: ResolvedLogin, bind: SessionBind, userauth: Userauth) -> None:
     if bind.forwarding:
         raise _Refused("the relay wants to hand the signature on")
     if bind.session_id != userauth.session_id:
         raise _Refused("the login is in another session than the one that the host signed")
     if userauth.host_key is not None and userauth.host_key != bind.host_key:
         raise _Refused("the login is bound to another host key than the session")
-
-
-def _check_proof(child: ResolvedLogin, bind: SessionBind) -> None:
-    """A host that is trusted for this one signed the session."""
     _check_host_key(child, bind.host_key)
     if not _public_key(bind.host_key).verify(bind.session_id, bind.signature):
         raise _Refused("the host didn't sign this session")

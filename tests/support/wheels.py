@@ -54,7 +54,9 @@ def fill(cache: Path) -> None:
 def bare_python(place: Path) -> Path:
     """A Python like this one that sees nothing but its standard library: that of an empty venv."""
     made = place / "bare/bin/python"
-    made.parent.mkdir(parents=True)
-    made.symlink_to(Path(sys.base_prefix) / "bin/python3")
-    (place / "bare/pyvenv.cfg").write_text(f"home = {sys.base_prefix}/bin\n")
+    if not made.exists():
+        made.parent.mkdir(parents=True)
+        made.symlink_to(Path(sys.base_prefix) / "bin/python3")
+        said = f"home = {sys.base_prefix}/bin\ninclude-system-site-packages = false\n"
+        (place / "bare/pyvenv.cfg").write_text(said)
     return made

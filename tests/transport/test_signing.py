@@ -291,16 +291,6 @@ def test_strict_signs_only_what_names_the_host_key(
     assert forge.ask(strict, [], named, tmp_path).signed
 
 
-def test_what_names_its_host_key_needs_no_proof_that_a_relay_could_leave_out(
-    forge: Forge, child: ResolvedLogin, tmp_path: Path
-) -> None:
-    """The server compares that key with its own: it is no matter who signed the session."""
-    named = forge.request(forge.userauth(method=HOSTBOUND, host_key=forge.host.public_data))
-    unproven = forge.bind(signed=b"another")
-    assert forge.ask(child, [unproven], named, tmp_path).signed
-    assert "didn't sign" in forge.ask(child, [unproven], forge.request(forge.userauth()), tmp_path).reason
-
-
 @pytest.mark.parametrize(
     ("bind", "why"),
     [
