@@ -193,16 +193,22 @@ def by_aria2(asked: argparse.Namespace, page: Page) -> None:
 
 
 def start(asked: argparse.Namespace, page: Page) -> None:
-    """From the start of the program until each host's disk has as much as a piece."""
+    """From the start of the program until each host's disk has as much as a piece.
+
+    What a root packs for its hosts it keeps, so its first run takes longer: that one is told apart.
+    """
     size = asked.size * MEGABYTE
     piece = piece_size([size // FILES] * FILES)
     page.title(f"From start to first piece ({piece >> 10} KiB), at {asked.rate} Mbit/s")
-    page.say("| hosts | first host, s | last host, s |\n|---|---|---|")
+    page.say(
+        "The first run of a root packs what it sends to hosts, and keeps that: it isn't among the others.\n"
+    )
+    page.say("| hosts | first host, s | last host, s | last host in the first run, s |\n|---|---|---|---|")
     for hosts, most in ((12, 5.0), (50, 7.5)):
         with a_lab(asked, 1, hosts) as where:
             roots = {host: Path(f"/proc/{where.lab.pid(host)}/root") for host in where.hosts}
             tries = []
-            for _ in range(asked.repeat):
+            for _ in range(1 + asked.repeat):
                 where.clear()
                 done_at: dict[str, float] = {}
                 began = time.monotonic()
@@ -210,8 +216,9 @@ def start(asked: argparse.Namespace, page: Page) -> None:
                     asked.swarm(where)
                 assert len(done_at) == hosts, "not every host was seen to get a piece"
                 tries.append((max(done_at.values()) - began, min(done_at.values()) - began))
+            packed = tries.pop(0)[0]
             last, first = sorted(tries)[len(tries) // 2]
-        page.say(f"| {hosts} | {first:.2f} | {last:.2f} |")
+        page.say(f"| {hosts} | {first:.2f} | {last:.2f} | {packed:.2f} |")
         page.aim(f"from start to first piece, {hosts} hosts", most, last, " s")
 
 
