@@ -65,7 +65,11 @@ class Equipment:
 
         `takers`: to how many it goes at most, where that is known, or 0.
         """
-        return {**self._each(SEED_SLOTS, limit, word), "python": "", "asked": asked(takers)}
+        return {**self._each(SEED_SLOTS, limit, word), "python": "", "asked": self._asked(takers)}
+
+    def _asked(self, takers: int) -> int:
+        """In the clear there may be aria2s, which don't heed it: what is beyond would be refused them."""
+        return asked(takers) if self._authority else 0
 
     def signed(self, message: Mapping[str, Any]) -> None:
         """So the operator's keys say that it is theirs."""

@@ -68,6 +68,8 @@ class Swarmer:
     """and had when it got on last,"""
     moved_s: float = 0.0
     """which was then."""
+    anew: bool = False
+    """It was seen to have as good as nothing again."""
     connected: int = 0
     told_s: float = 0.0
     """When it was last told of more others."""
@@ -77,8 +79,13 @@ class Swarmer:
     def gets_on(self, at: int, whole: int, most: float, t: float) -> bool:
         """Has it so much more than before, of all that it wants? `most` bytes are let through meanwhile.
 
-        What comes twice, or has to come anew, is no more than before.
+        What comes twice, or has to come anew, is no more than before; but who looks at all that he has, since
+        a piece of it stays out (see the agent's peerprogram), gets on from nothing again, once.
         """
+        if at < self.counted // 2 and not self.anew:
+            self.anew = True
+            self.counted, self.moved_s = at, t
+            return True
         self.got = max(self.got, at)
         least = max(1, min(LEAST, whole // LEAST_SHARE, int(most) // LEAST_SHARE))
         if at < self.counted + least and not self.counted < at == whole:

@@ -70,6 +70,13 @@ class TestWhoOnlySeemsToGetOn:
         assert peer.gets_on(1_000_001, 1_000_001, 1_000_001, 2.0)
         assert not peer.gets_on(1_000_001, 1_000_001, 1_000_001, 3.0)
 
+    def test_who_looks_at_all_of_it_anew_gets_on_from_nothing_once(self) -> None:
+        peer, whole = Swarmer(1, None), 10 * LEAST
+        for first in (True, False):
+            assert peer.gets_on(whole, whole, whole, 1.0)
+            assert peer.gets_on(0, whole, whole, 2.0) is first
+        assert peer.got == whole
+
     def test_what_it_says_that_it_sent_is_no_more_than_can_be(self) -> None:
         it = Saying(FIVE)
         it.says = lambda number: {"sent": 1 << 60}

@@ -40,7 +40,10 @@ class Guard:
         self._sizes = sizes
 
     def connect(self, place: "Tuple[str, int]") -> None:
-        """Go to somebody who is there."""
+        """Go to somebody who is there: he needn't be the one that was shut out there, behind one address."""
+        if place[0] in self._shut and place not in self._told:
+            self._shut.remove(place[0])
+            self._refuse([])
         self._told.add(place)
         self._handle.connect_peer(place)
 

@@ -59,7 +59,7 @@ CALM_REPORT_S = 5.0  # of one that has all, and only serves
 _CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full"}
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE)
 LEAVE_S = 0.7  # for trackers to hear that it ends: after a second it is killed
-STUCK = 4  # reports, of one that has all there is, and doesn't find that so
+STUCK = 8  # reports, of one that has all there is, and doesn't find that so
 _LEADING = ("addpackage", "execsitecustomize", "execusercustomize")
 TRIES = 5  # ports that are found free, and then aren't
 
@@ -76,7 +76,7 @@ class Peer:
         self._session: "Any" = None
         self._uplink: "Any" = None
         self._guard: "Any" = None
-        self._port = self._tried = self._stuck = 0
+        self._port = self._tried = self._stuck = self._pieces = 0
         self._tls: "List[str]" = []
         self._ports: "List[int]" = []
         self._failed = self._by_web = False
@@ -332,11 +332,13 @@ class Peer:
     def _unstick(self, now: "Any") -> None:
         """libtorrent 2.1.1 may take a damaged piece for one that it looks at, for ever.
 
-        Nothing gets it out of that but to look at all that is there; then it counts from 0.
+        Nothing gets it out of that but to look at all that is there; then it counts from 0. As long as it
+        finds one piece after the other right it isn't stuck: its disk is slow.
         """
         over = self._complete or self._failed or self._keeps or str(now.state) != "downloading"
         all_came = self._guard.alarmed and now.total_wanted_done == now.total_wanted
-        self._stuck = self._stuck + 1 if all_came and not over else 0
+        is_still, self._pieces = now.num_pieces == self._pieces, now.num_pieces
+        self._stuck = self._stuck + 1 if all_came and is_still and not over else 0
         if self._stuck == STUCK:
             self._stuck = 0
             self._earlier = self._counts(now)

@@ -69,7 +69,9 @@ def settings(lt: "Any", slots: int, asked: int) -> "Dict[str, Any]":
     """
     found: "Dict[str, Any]" = dict(_TCP_ONLY, **_EAGER)
     found.update(_OTHERS, unchoke_slots_limit=slots, alert_mask=_told(lt))
-    if asked:  # each that connects is told that, and keeps to it: its own settings say what is beyond
+    if (
+        asked
+    ):  # each libtorrent that connects is told that, and keeps to it: its own settings say what is beyond
         found["max_allowed_in_request_queue"] = asked
     return found
 

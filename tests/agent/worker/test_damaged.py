@@ -111,6 +111,16 @@ def test_who_is_guilty_comes_back_by_no_other_port() -> None:
     assert [session.refused.access(f"10.0.0.{each}") for each in (1, 2)] == [1, 0]
 
 
+def test_another_one_at_its_address_of_whom_one_hears_later_is_let_in() -> None:
+    it, session = guard(("10.0.0.1", b"a"))
+    it.connect(("10.0.0.1", 5))
+    assert it.hear("peer_ban", BAN) == "10.0.0.1"
+    it.connect(("10.0.0.1", 5))
+    assert session.refused.access("10.0.0.1") == 1
+    it.connect(("10.0.0.1", 6))
+    assert session.refused.access("10.0.0.1") == 0
+
+
 @pytest.mark.parametrize("known_by", ["a connection", "the root", "the web"])
 def test_others_at_its_address_are_let_in(known_by: str) -> None:
     also = [("10.0.0.1", b"b")] if known_by == "a connection" else []
@@ -173,7 +183,10 @@ def test_a_peer_that_stands_still_with_all_there_is_looks_at_it_and_goes_on(
             total_payload_download=before,
             total_payload_upload=0,
             total_failed_bytes=0,
+            num_pieces=0,
         )
+        for stuck.num_pieces in range(1, peerprogram.STUCK + 1):
+            it._unstick(stuck)
         for _ in range(peerprogram.STUCK):
             assert not it._earlier
             it._unstick(stuck)
