@@ -27,7 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 ALWAYS = "rsync's -{} is always on here: leave it out"
 ELSEWHERE = "write {}"
 HINTS = {
-    **dict.fromkeys("arltpogDvh", ALWAYS),
+    **dict.fromkeys("alptogDvh", ALWAYS),
+    "r": ALWAYS + " (a route file is named by --routes)",
     "x": ELSEWHERE.format("--exclude-hosts for hosts; other file systems are never entered"),
     "z": "copies go over a local network, where compressing costs more than it saves: leave it out",
     "c": ELSEWHERE.format("--checksum"),
