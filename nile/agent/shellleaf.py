@@ -297,6 +297,7 @@ class ShellLeaf:
                 self._perform(self._core.output(name, data))
             if (len(stream.waits) > HOLD) != stream.held and not stream.ended:
                 stream.held = not stream.held
+                stream.last_in = self._now  # who goes on has its time to
                 self._tell("kill -s %s $p%s 2>/dev/null" % ("STOP" if stream.held else "CONT", name[3]))
             if stream.ended and not stream.waits and name in self._open:
                 self._open.discard(name)

@@ -312,6 +312,53 @@ def test_a_parent_that_takes_nothing_makes_it_wait() -> None:
         assert len(leaf.printed[0]) == 8_000_000
 
 
+def test_output_that_was_held_for_long_is_not_cut_as_it_goes_on() -> None:
+    """The command is over, and a host far away takes its time to pass the rest on."""
+    node = {"id": 7, "epoch": 1, "host": "h7", "stage": 1, "parent": "root", "rank": 0, "group": "",
+            "groups": "", "asked": True, "line": "", "script": None, "hold": False,
+            "again": False, "have": {"stdout": 0, "stderr": 0}}  # fmt: skip
+    shared = {"run": "r", "count": 1, "lease": 30.0, "grace": 0.5, "silence": 5.0, "deaf": 5.0,
+              "orphan": "adopt", "window": 1 << 16,
+              "job": {**JOB, "command": "x", "timeout": None}}  # fmt: skip
+    link = ShellLeaf(node, shared, NONCE, 0.0)
+    got = 0
+
+    def hear(data: bytes, now: float) -> bytes:
+        """What is told then."""
+        nonlocal got
+        frames = link.receive(data, now)
+        got += sum(len(wire.unpack_output(frame.body)[2]) for frame in frames if frame.type == wire.OUTPUT)
+        told = b""
+        while link.pending():
+            told += link.pull(now)
+        return told
+
+    def say(kind: int, value: Any) -> None:
+        link.send(Frame(kind, 0, 1, (), wire.dumps(value)))
+
+    hear(b"\n%b sh\nh 1 0 100.0 1 u\n" % NONCE.encode(), 0.0)
+    say(wire.PLAN, {"shared": shared, "node": node})
+    for line in (b"", b"a none /dev/shm/x\n", b"s 5\n"):
+        hear(line, 0.0)
+    assert b"kill -s STOP $po" in hear((b"o" + b"41" * 1900 + b"\n") * 75, 0.0)
+    hear(b"x 0\nc \ne.\n", 0.0)
+    for second in range(1, 41):
+        say(wire.BEAT, second)
+        link.tick(float(second))
+        assert b"cut o" not in hear(b"p\n", float(second))
+    say(wire.ACK, {"stdout": got, "stderr": 0})
+    assert b"kill -s CONT $po" in hear(b"", 40.0)
+    link.tick(40.1)
+    assert b"cut o" not in hear(b"", 40.1)
+    for second in range(41, 80):
+        say(wire.BEAT, second)
+        link.tick(float(second))
+        if b"cut o" in hear(b"p\n", float(second)):
+            break
+    else:
+        pytest.fail("it is never cut")
+
+
 def test_what_was_left_behind_holds_no_verdict_up() -> None:
     run = os.urandom(16).hex()
     seconds = f"{900 + int(run[:6], 16)}"

@@ -248,7 +248,7 @@ def seed(pid: int) -> int:
     while todo:
         at = todo.pop()
         words = Path(f"/proc/{at}/cmdline").read_bytes().split(b"\0")
-        if b"-Bc" in words:
+        if b"-BSc" in words:
             return at
         for task in Path(f"/proc/{at}/task").iterdir():
             todo += map(int, (task / "children").read_text().split())
