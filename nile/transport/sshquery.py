@@ -82,8 +82,10 @@ class SshQuery:
             classes[self._class(query)].append(query)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             pool.submit(getattr, self, "defaults")  # which whoever asks wants to know next
-            ends = {query.name: query for members in classes.values() for query in (members[0], members[-1])}
-            said = dict(zip(ends, pool.map(self._ask_one, ends.values()), strict=True))
+            for members in classes.values():  # a long name stands in no path or option by chance
+                members.sort(key=lambda query: len(query.name), reverse=True)
+            asked = {query.name: query for members in classes.values() for query in members[:2]}
+            said = dict(zip(asked, pool.map(self._ask_one, asked.values()), strict=True))
             answers: dict[str, Effective] = {}
             for members in classes.values():
                 answers |= self._of_class(members, said, pool)
@@ -99,12 +101,12 @@ class SshQuery:
     def _of_class(
         self, members: list[Query], said: Mapping[str, Values], pool: Executor
     ) -> dict[str, Effective]:
-        """From what was said of the first and last; where more than their names differs, ask for all."""
-        first, last, between = members[0], members[-1], members[1:-1]
-        pattern = _punch(said[first.name], first.name)
-        if pattern == _punch(said[last.name], last.name):
-            return _fill(members, pattern)
-        found = [said[first.name], *pool.map(self._ask_one, between), said[last.name]]
+        """From what was said of the first two; where more than their names differs, ask for all."""
+        two, others = members[:2], members[2:]
+        patterns = [_punch(said[query.name], query.name) for query in two]
+        if patterns[0] == patterns[-1]:
+            return _fill(members, patterns[0])
+        found = [*(said[query.name] for query in two), *pool.map(self._ask_one, others)]
         return {query.name: _effective(query, values) for query, values in zip(members, found, strict=True)}
 
     def _ask_one(self, query: Query) -> Values:

@@ -29,6 +29,7 @@ from tests.lab.helpers import eventually
 from tests.support.plans import children, plan_body
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox", "mksh", "ksh93") if shutil.which(shell)]
+PATIENCE_S = 120.0  # a busybox looks through the processes of a machine on which all tests run
 ALONE = "busybox alone"  # all tools of the host are busybox's
 NONCE = "nile0011223344"
 BUSYBOX = ""
@@ -107,7 +108,7 @@ class Leaf:
             self.turn()
             return condition()
 
-        eventually(holds, what, within_s=30, most_s=0.0)
+        eventually(holds, what, within_s=PATIENCE_S, most_s=0.0)
 
     def heard(self, kind: int) -> list[Any]:
         return [frame.value() for frame in self.frames if frame.type == kind]
@@ -226,8 +227,8 @@ def test_nobody_above_it(shell: str, silent: bool) -> None:
         leaf.until(lambda: len(leaf.alive()) == 4, "it runs")
         if not silent:
             leaf.hang_up()
-        eventually(lambda: not leaf.alive(), "nothing of it lives", within_s=20)
-        leaf.process.wait(20)
+        eventually(lambda: not leaf.alive(), "nothing of it lives", within_s=PATIENCE_S)
+        leaf.process.wait(PATIENCE_S)
         eventually(lambda: not list(leaf.directory.iterdir()), "that it began is known, and nothing else")
 
 
@@ -237,8 +238,8 @@ def test_nobody_above_it_who_takes_what_it_says(shell: str) -> None:
     with closing(Leaf(f"{sleepers(run)} & yes; yes", shell, run, lease=2.0)) as leaf:
         leaf.node["again"] = False
         leaf.until(lambda: leaf.heard(wire.STARTED) and leaf.printed[0], "it prints")
-        eventually(lambda: not leaf.alive(), "nothing of the command lives", within_s=20)
-        eventually(lambda: not leaf.own(), "nor what passed on its output", within_s=20)
+        eventually(lambda: not leaf.alive(), "nothing of the command lives", within_s=PATIENCE_S)
+        eventually(lambda: not leaf.own(), "nor what passed on its output", within_s=PATIENCE_S)
         assert [path.name for path in leaf.directory.iterdir()] == []
 
 
@@ -250,7 +251,7 @@ def test_who_comes_second_finds_a_trace_and_ends_what_is_left(orphan: str) -> No
         first.node["again"] = False
         first.until(lambda: len(first.alive()) == 4, "it runs")
         first.hang_up()
-        first.process.wait(20)
+        first.process.wait(PATIENCE_S)
         assert len(first.alive()) == 4, "it is to go on to its end"
         with closing(Leaf("echo twice", run=run, orphan=orphan)) as second:
             second.until(lambda: second.heard(wire.STATE), "it says where it stands")
@@ -289,7 +290,7 @@ def test_where_nothing_began_there_is_no_trace() -> None:
     leaf.node["hold"] = True
     leaf.until(leaf.directory.exists, "it is claimed")
     leaf.hang_up()
-    leaf.process.wait(20)
+    leaf.process.wait(PATIENCE_S)
     assert not leaf.directory.exists()
 
 
@@ -578,7 +579,7 @@ def test_one_that_was_succeeded_ends_nothing(told: bool) -> None:
             leaf.process.stdin.write(b"bye 0 1\n")
         else:
             leaf.hang_up()
-        leaf.process.wait(20)
+        leaf.process.wait(PATIENCE_S)
         assert mine.split() == [str(leaf.process.pid)]
         assert len(leaf.alive()) == 4
         assert (leaf.directory / "m").exists()

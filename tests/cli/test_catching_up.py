@@ -51,7 +51,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """(selection, what, given) of what would be carried out; we are elsewhere."""
     found: list[Any] = []
 
-    def run(*all_of_it: Any) -> int:
+    def run(*all_of_it: Any, **_: Any) -> int:
         found.append(all_of_it)
         return 0
 
@@ -95,12 +95,13 @@ def test_it_is_the_same_copy_for_those_that_were_not_ok(past: Past, begun: list[
 
 def test_the_descriptor_of_a_password_was_that_runs(past: Past, begun: list[Any]) -> None:
     """It is closed by now; one that is given now is looked at."""
-    past("5eed0001", *COPY[:-2], "--pass-fd", "63", *COPY[-2:])
+    closed = str(max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 10)
+    past("5eed0001", *COPY[:-2], "--pass-fd", closed, *COPY[-2:])
     assert nile("sync", "--catch-up", "last") == 0
     ((_, _, given),) = begun
     assert given.get("pass_fd") is None
-    with pytest.raises(click.BadParameter, match="descriptor 63 isn't open"):
-        nile("sync", "--catch-up", "last", "--pass-fd", "63")
+    with pytest.raises(click.BadParameter, match=f"descriptor {closed} isn't open"):
+        nile("sync", "--catch-up", "last", "--pass-fd", closed)
 
 
 def test_hosts_of_a_file_are_not_chosen_again(past: Past, begun: list[Any]) -> None:
@@ -306,7 +307,7 @@ class TestRepositories:
         """(selection, job, given) of what would be; the file, its routes and its sources are there."""
         found: list[Any] = []
 
-        def run(*all_of_it: Any) -> int:
+        def run(*all_of_it: Any, **_: Any) -> int:
             found.append(all_of_it)
             return 0
 

@@ -71,7 +71,7 @@ def test_as_another_user(name: str, words: tuple[str, ...], monkeypatch: pytest.
     """Its agents can't end workers that run as another, so the job has to."""
     made: list[Any] = []
 
-    def carry_out(_chosen: object, _options: object, given: dict[str, Any], *, job: Any) -> int:
+    def carry_out(_chosen: object, _options: object, given: dict[str, Any], *, job: Any, **_: Any) -> int:
         made.extend((given["sudo"], given["sudo_user"], job("run")("h1", Tree(trees.tree([0]), {}))))
         return 0
 

@@ -47,7 +47,8 @@ def test_seeders_are_among_the_hosts_that_were_asked_for(monkeypatch: pytest.Mon
 def test_seeders_reach_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[Any] = []
 
-    def run(_chosen: object, job: Any, _given: object) -> int:
+    def run(_chosen: object, job: Any, _given: object, *, swarms: bool) -> int:
+        assert swarms
         made.append(job("run")(Neighbours(lambda giver, taker: "x"), Tree(_chosen.plan, {})))  # type: ignore[attr-defined]
         return 0
 

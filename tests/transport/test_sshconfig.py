@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import getpass
+import itertools
 import shlex
 import subprocess
 from collections.abc import Iterable
@@ -126,11 +127,12 @@ def test_shared_answers_equal_those_for_each_host(
         'Match exec "test %h = n1"\n  Port 2206\n',
     ],
 )
-def test_alike_at_both_ends_is_not_alike_between(tmp_path: Path, text: str) -> None:
-    """The first and the last of a class are asked; what is between must not be guessed."""
+@pytest.mark.parametrize("names", list(itertools.permutations(("n1", "n2", "n3"))))
+def test_two_that_are_alike_are_not_all(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
+    """Two of a class are asked; what others get must not be guessed."""
     config = tmp_path / "config"
     config.write_text(text)
-    answers = SshQuery(config).ask([Query(name) for name in ("n2", "n1", "n3")])
+    answers = SshQuery(config).ask([Query(name) for name in names])
     for name, effective in answers.items():
         wanted = ssh_g(config, name)
         assert (effective.one("port"), effective.one("user")) == (wanted["port"][0], wanted["user"][0])
@@ -139,9 +141,20 @@ def test_alike_at_both_ends_is_not_alike_between(tmp_path: Path, text: str) -> N
 def test_few_runs_for_many_hosts(tmp_path: Path) -> None:
     config = Config(tmp_path, "Host n?\n  Port 2222\nHost *\n  HostName %h.example.org\n")
     answers = config.query.ask([Query(f"n{number}") for number in range(500)])
-    assert config.query.runs == 5  # the first and the last of two kinds, and what OpenSSH itself would do
+    assert config.query.runs == 5  # two of each kind, and what OpenSSH itself would do
     assert (answers["n7"].one("port"), answers["n77"].one("port")) == ("2222", "22")
     assert answers["n77"].hostname == "n77.example.org"
+
+
+def test_a_short_name_that_stands_elsewhere_by_chance(tmp_path: Path) -> None:
+    config = Config(tmp_path, "Host *\n  User dan0\n  UserKnownHostsFile /srv/n0/%h\n")
+    answers = config.query.ask([Query(f"n{number}") for number in range(500)])
+    assert config.query.runs == 3
+    for name in ("n0", "n1", "n400"):
+        assert (answers[name].one("user"), answers[name].many("userknownhostsfile")) == (
+            "dan0",
+            (f"/srv/n0/{name}",),
+        )
 
 
 def test_includes_are_scanned(tmp_path: Path) -> None:
