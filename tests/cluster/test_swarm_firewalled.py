@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from tests.cluster.test_swarm_control import swarm as told
 from tests.cluster.test_swarm_losses import root_port
 from tests.cluster.test_swarm_racks import HOSTS, peers, wires
 from tests.cluster.test_sync import copied
+from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
 __all__ = ["peers", "wires"]  # fixtures
@@ -148,11 +150,6 @@ def host_of(nile: Nile, name: str) -> Json:
     return next((host for host in told(nile)["hosts"] if host["host"] == name), {})
 
 
-def shown(nile: Nile) -> str:
-    """What `nile swarm status` prints."""
-    return " ".join(nile.command("swarm", "status").out.split())
-
-
 def test_peers_keep_to_open_ports_and_who_has_none_is_served_over_the_tree(
     wires: Lab, peers: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +157,7 @@ def test_peers_keep_to_open_ports_and_who_has_none_is_served_over_the_tree(
     nile = Nile(wires, tmp_path).with_routes(timeouts={"lease": "60s"})
     words = ("--all", "--bwlimit", "300", "--peer-ports", f"{FIRST}-{LAST}", "--peer-python", str(peers))
     terminal = Terminal()
+    termios.tcsetwinsize(terminal.fd, (50, 160))  # nothing is wrapped
     with firewalls(wires), listening(wires) as seen:
         begun = nile.command(
             "swarm", "start", "--routes", str(nile.routes), *words, f"{source}/", "/srv/copy"
@@ -168,8 +166,8 @@ def test_peers_keep_to_open_ports_and_who_has_none_is_served_over_the_tree(
         watch = command_on_terminal(nile, terminal, "swarm", "status", "--watch")
         patiently(lambda: host_of(nile, FROZEN).get("bytes"), "it gets something", 30.0)
         nile.lab.freeze(FROZEN)
-        patiently(lambda: "connected to nobody" in shown(nile), "nobody reaches one", 20.0)
-        patiently(lambda: "nothing is heard of its peer" in shown(nile), "one says nothing", 20.0)
+        eventually(lambda: b"connected to nobody" in terminal.shown, "nobody reaches one", 30.0)
+        eventually(lambda: b"nothing is heard of its peer" in terminal.shown, "one says nothing", 30.0)
         nile.lab.thaw(FROZEN)
         patiently(lambda: host_of(nile, SHUT).get("state") == "left-out", "it is served otherwise", 30.0)
         left = host_of(nile, SHUT)
