@@ -14,6 +14,7 @@ from nile.errors import UsageError
 
 if TYPE_CHECKING:
     from nile.agent.worker.manifest import Manifest
+    from nile.agent.worker.trees import Source
     from nile.sync.forecast import Foreseen
     from nile.topology.model import Plan
 
@@ -48,17 +49,17 @@ def foreseen(plan: Plan, wanted: Wanted, rate: float) -> Foretold:
     from nile.cli import recorded
     from nile.sync.forecast import foresee
 
-    manifest = _read(wanted)
-    run, since_ns = None, -1
+    source = _read(wanted)
+    run, since_ns, holes = None, -1, source.holes()
     if wanted.since is not None:
         with recorded.open_store() as store:
             record = store.run(wanted.since)
-        run, since_ns = record.run, int(record.started_at * 1e9)
-    files, size = changed(manifest, since_ns)
-    return Foretold(wanted, foresee(plan, size, rate, can_seed=can_seed()), files, run)
+        run, since_ns, holes = record.run, int(record.started_at * 1e9), 0  # rsync records what changed
+    files, size = changed(source.manifest, since_ns)
+    return Foretold(wanted, foresee(plan, size, rate, holes=holes, can_seed=can_seed()), files, run)
 
 
-def _read(wanted: Wanted) -> Manifest:
+def _read(wanted: Wanted) -> Source:
     from nile.agent.worker.messages import CantError
     from nile.agent.worker.packing import MOST_ENTRIES
     from nile.agent.worker.patterns import Patterns
@@ -77,7 +78,7 @@ def _read(wanted: Wanted) -> Manifest:
     if read.manifest.missing or read.manifest.unreadable:
         reason, remedy = read.why_not()
         raise UsageError(reason, where="--sync", remedy=remedy)
-    return read.manifest
+    return read
 
 
 def changed(manifest: Manifest, since_ns: int) -> tuple[int, int]:
@@ -112,6 +113,8 @@ def lines(told: Foretold, logins_s: float) -> Iterator[str]:
         yield f"copy of {what}, if hosts have nothing of it"
     else:
         yield f"patch of {what} that changed here since run {told.run} began"
+    if found.streamed < found.size:
+        yield f"holes: a stream sends {size(found.streamed)} of it, rsync and a swarm send all of it"
     yield "what hosts have of it only a run can tell: `nile sync -n` asks them, and writes nothing"
     yield f"method: {found.method}: {found.why}"
     if found.method is Method.SWARM:
@@ -119,7 +122,7 @@ def lines(told: Foretold, logins_s: float) -> Iterator[str]:
     else:
         yield f"data path: root > {' > '.join(_chain(found))}"
     on_all = f"{size(found.rate)}/s on every port and uplink"
-    yield f"F/R: {size(found.size)} at {on_all}: {duration(found.least_s)}"
+    yield f"F/R: {size(found.moved)} at {on_all}: {duration(found.least_s)}"
     yield (
         f"predicted: as a stream {duration(found.stream_s)}, by rsync from host to host "
         f"{duration(found.rsync_s)}, after logins of {duration(logins_s)}"
@@ -159,6 +162,7 @@ def as_dict(told: Foretold) -> dict[str, Any]:
         "since": told.run,
         "files": told.files,
         "bytes": found.size,
+        "stream_bytes": found.streamed,
         "bytes_per_s": found.rate,
         "least_s": round(found.least_s, 6),
         "stream_s": round(found.stream_s, 6),

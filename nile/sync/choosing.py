@@ -60,10 +60,12 @@ def swarm_instead(
     racks: Sequence[str],
     found: dict[Target, Difference | None],
     unpackable: str,
+    room: int,
 ) -> str:
     """Why these hosts, which differ so, get a swarm and not a stream; "" where they get a stream.
 
-    A torrent has an archive in it: of a source that is `unpackable` there may be none.
+    A torrent has an archive in it: of a source that is `unpackable` there may be none. `room` is how many
+    bytes the source takes on a disk: no stream to who has nothing of it brings more, be there holes.
     """
     if unpackable or not may_be_swarm(options, len(found)):
         return ""
@@ -73,6 +75,10 @@ def swarm_instead(
         return ""  # who has none is sure of an archive, and of a swarm isn't
     if sum(target.able for target in found) < ABLE * len(found):
         return ""
-    moves = sorted(each.move for each in found.values() if each is not None)
+    moves = sorted(
+        min(each.move, room) if target.has_nothing else each.move
+        for target, each in found.items()
+        if each is not None
+    )
     moved = moves[len(moves) // 2] if moves else 0
     return reason(len(found), moved) if is_much(moved, options.rate) else ""

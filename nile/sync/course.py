@@ -309,7 +309,8 @@ class Sync:
                 self._ways.pace.expect(target.id, target.name, found.move)
         found_by = {target: self._counting.estimate(target) for target in differing}
         racks = [self._paths.rack(target.id) for target in differing]
-        why = swarm_instead(self._options, self._hosts, racks, found_by, self._survey.unpackable)
+        source = self._survey
+        why = swarm_instead(self._options, self._hosts, racks, found_by, source.unpackable, source.room)
         if why:
             yield Publish(Notice(why))
         if self._options.streams and not why:

@@ -2,7 +2,9 @@
 
 Hosts are taken to have nothing of the source, and every port and uplink to
 move as much in each direction at one time. No copy to any number of hosts
-takes less than F/R then: a host's port moves all of it once.
+takes less than F/R then: a host's port moves all of it once. F is what the way
+that is taken has to move: a stream to hosts that have nothing leaves out holes,
+of which rsync and a swarm send every byte.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Foreseen:
     method: Method
     why: str
     size: int
-    """F, in bytes."""
+    """Of the files, in bytes: what rsync and a swarm move."""
+    streamed: int
+    """What a stream moves."""
     rate: float
     """R, in bytes a second."""
     least_s: float
@@ -58,11 +62,17 @@ class Foreseen:
     chain: tuple[tuple[str, str], ...]
     uplinks: tuple[Uplink, ...]
 
+    @property
+    def moved(self) -> int:
+        """F, in bytes."""
+        return self.streamed if self.method is Method.STREAM else self.size
 
-def foresee(plan: Plan, size: int, rate: float, *, can_seed: bool = False) -> Foreseen:
+
+def foresee(plan: Plan, size: int, rate: float, *, holes: int = 0, can_seed: bool = False) -> Foreseen:
     """What copying so many bytes along a plan would be, at so many bytes a second.
 
-    `can_seed`: there is a libtorrent here, and hosts are taken to have one, too.
+    `holes` of them a stream leaves out. `can_seed`: there is a libtorrent here, and hosts are taken to
+    have one, too.
     """
     tree = Tree(plan, {})
     places = _places(plan)
@@ -70,19 +80,21 @@ def foresee(plan: Plan, size: int, rate: float, *, can_seed: bool = False) -> Fo
     stream = list(pairwise([ROOT_ID, *asked]))
     rsync = {taker: _giver(plan, taker) for taker in asked}
     hops = [hop for taker, giver in rsync.items() for hop in _way(plan, giver, taker)]
-    chosen, why = _chosen(plan, tree, asked, size, rate if can_seed else None)
-    least_s = size / rate
+    streamed = size - holes
+    chosen, why = _chosen(plan, tree, asked, streamed, rate if can_seed else None)
+    whole_s, streamed_s = size / rate, streamed / rate
     return Foreseen(
         chosen,
         why,
         size,
+        streamed,
         rate,
-        least_s,
-        least_s * max(1, _busiest(stream, places)),
-        least_s * max(_rounds(rsync), _busiest(hops, places)),
-        (least_s * SWARM[0], least_s * SWARM[1]),
+        streamed_s if chosen is Method.STREAM else whole_s,
+        streamed_s * max(1, _busiest(stream, places)),
+        whole_s * max(_rounds(rsync), _busiest(hops, places)),
+        (whole_s * SWARM[0], whole_s * SWARM[1]),
         tuple((plan.node(node_id).host, places[node_id]) for node_id in asked),
-        tuple(_uplinks(plan, asked, stream, hops, places, size)),
+        tuple(_uplinks(plan, asked, stream, hops, places, (streamed, size))),
     )
 
 
@@ -158,10 +170,12 @@ def _busiest(hops: Hops, places: dict[int, str]) -> int:
 
 
 def _uplinks(
-    plan: Plan, asked: list[int], stream: Hops, rsync: Hops, places: dict[int, str], size: int
+    plan: Plan, asked: list[int], stream: Hops, rsync: Hops, places: dict[int, str], sizes: tuple[int, int]
 ) -> Iterator[Uplink]:
+    """`sizes`: what goes each time as a stream, and by rsync."""
     hosts = Counter(places[node_id] for node_id in asked)
     (stream_in, stream_out), (rsync_in, rsync_out) = (_crossings(hops, places) for hops in (stream, rsync))
     for place in dict.fromkeys([ROOT_NAME, *(places[node_id] for node_id in asked)]):
-        counts = (stream_in[place], stream_out[place], rsync_in[place], rsync_out[place])
-        yield Uplink(place, hosts[place], *(count * size for count in counts))
+        streamed = (times[place] * sizes[0] for times in (stream_in, stream_out))
+        copied = (times[place] * sizes[1] for times in (rsync_in, rsync_out))
+        yield Uplink(place, hosts[place], *streamed, *copied)

@@ -264,7 +264,7 @@ def test_a_copy_is_foretold_for_people(routes: Path, site: Path) -> None:
 
 def test_a_swarm_that_is_foretold_shows_no_chain(site: Path) -> None:
     hosts = tuple((f"h{number}", "switch") for number in range(3))
-    found = Foreseen(Method.SWARM, "many", 3000, 1000.0, 3.0, 3.0, 6.0, (5.4, 9.0), hosts, ())
+    found = Foreseen(Method.SWARM, "many", 3000, 3000, 1000.0, 3.0, 3.0, 6.0, (5.4, 9.0), hosts, ())
     told = foretold_copies.Foretold(foretold_copies.Wanted((str(site),)), found, 3)
     text = list(foretold_copies.lines(told, 1.0))
     assert "data path: from host to host as it turns out" in text
@@ -276,7 +276,7 @@ def test_a_copy_is_foretold_for_programs(routes: Path, site: Path) -> None:
     assert found["hosts"] == 2
     sync = found["sync"]
     assert sync["method"] == "stream"
-    assert sync["bytes"] == 3000
+    assert sync["bytes"] == sync["stream_bytes"] == 3000
     assert sync["bytes_per_s"] == 125e6
     assert (sync["files"], sync["since"]) == (3, None)
     assert sync["least_s"] == sync["stream_s"] == 24e-6
@@ -290,6 +290,26 @@ def test_a_copy_is_foretold_for_programs(routes: Path, site: Path) -> None:
         "rsync_in": 6000,
         "rsync_out": 0,
     }
+
+
+def test_of_holes_a_stream_sends_nothing_but_in_a_patch(routes: Path, site: Path) -> None:
+    with (site / "image").open("wb") as file:
+        file.truncate(20 << 30)
+        file.write(b"x" * 1000)
+    args = ("-w", "@rack1,m[3-6]", "--sync", "site/")
+    sync = json.loads(run("--json", *args).stdout)["sync"]
+    assert sync["bytes"] == (20 << 30) + 3000
+    assert 4000 <= sync["stream_bytes"] < 1 << 20
+    assert sync["least_s"] == sync["stream_s"] < 0.1
+    assert sync["rsync_s"] > 160
+    text = run(*args).stdout
+    assert "copy of site/: 20.0 GiB in 4 files, if hosts have nothing of it\nholes: a stream sends " in text
+    assert re.search(r"^F/R: \S+ KiB at 119.2 MiB/s", text, re.MULTILINE)
+
+    with Recorder(store_path(), RunContext(("nile", "sync"))) as recorder:
+        recorder.record([RunStarted("5eed0001", "", None, ("n1",), (), 0.0)])
+    patch = json.loads(run("--json", "--since", "last", *args).stdout)["sync"]
+    assert patch["bytes"] == patch["stream_bytes"] == (20 << 30) + 3000
 
 
 def test_several_sources_but_for_what_is_left_out(routes: Path, site: Path, here: Path) -> None:

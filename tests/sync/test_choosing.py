@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,16 @@ def test_it_has_to_pay_and_to_be_possible(options: dict[str, Any]) -> None:
     assert run(**options).torrents == []
 
 
+@pytest.mark.parametrize(("entries", "swarms"), [(0, 0), (100, 1)], ids=["nothing", "something"])
+def test_holes_pay_for_no_swarm_where_an_archive_leaves_them_out(entries: int, swarms: int) -> None:
+    it = Swarmed(WIDE, None, method=Method.AUTO, can_seed=True, rate=SLOW)
+    it.refuses = {each: {"able": True} for each in it.has if each}
+    it.entries = defaultdict(lambda: entries)
+    it.source = {"room": SIZE // 4, "sparse": SIZE // 4}
+    it.run()
+    assert len(it.torrents) == swarms
+
+
 def test_where_some_have_no_rsync_nobody_depends_on_a_swarm() -> None:
     it = Swarmed(WIDE, None, method=Method.AUTO, can_seed=True, rate=SLOW)
     it.refuses = {each: {"able": True} for each in it.has if each} | {3: {"able": True, "rsync": None}}
@@ -144,6 +155,7 @@ def test_what_hosts_have_is_asked_only_where_there_may_be_a_swarm() -> None:
 def test_a_plan_says_the_same(plan: Plan, rate: float, seeds: bool, method: Method) -> None:
     found = foresee(plan, SIZE, rate, can_seed=seeds)
     assert found.method is method
+    assert foresee(plan, 10 * SIZE, rate, holes=9 * SIZE, can_seed=seeds).method is method
     assert (WHY in found.why) is (method is Method.SWARM)
 
 

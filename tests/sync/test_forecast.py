@@ -44,6 +44,16 @@ def test_a_chain_enters_each_switch_once() -> None:
     assert (found.least_s, found.stream_s) == (10.0, 10.0)
 
 
+def test_of_holes_a_stream_has_nothing_to_move() -> None:
+    found = foresee(two_racks(), SIZE, RATE, holes=900)
+    assert (found.size, found.streamed, found.moved) == (SIZE, 100, 100)
+    assert of(found, "switch a") == Uplink("switch a", 3, 100, 100, SIZE, 0)
+    assert of(found, "root") == Uplink("root", 0, 0, 100, 0, 2 * SIZE)
+    assert (found.least_s, found.stream_s, found.rsync_s, found.swarm_s) == (1.0, 1.0, 40.0, (18.0, 30.0))
+    alone = foresee(tree([0]), SIZE, RATE, holes=900)
+    assert (alone.moved, alone.least_s, alone.rsync_s) == (SIZE, 10.0, 10.0)
+
+
 def test_by_rsync_each_port_serves_one_after_the_other() -> None:
     assert foresee(two_racks(), SIZE, RATE).rsync_s == 40.0  # 2 from the root, then 2 from each of these
     assert foresee(tree([0]), SIZE, RATE).rsync_s == 10.0

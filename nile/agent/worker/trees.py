@@ -64,7 +64,11 @@ class Source:
 
     def room(self) -> int:
         """How many bytes it takes on a disk: of large files with holes, what there is of them."""
-        return max(0, self.manifest.totals().bytes - sum(size - there for size, there in self._holed()))
+        return max(0, self.manifest.totals().bytes - self.holes())
+
+    def holes(self) -> int:
+        """How many bytes of large files are holes: an archive leaves them out, and rsync sends them."""
+        return sum(size - there for size, there in self._holed())
 
     def sparse(self) -> int:
         """How many bytes there are in those: a copy with its holes made again takes as much once more."""
