@@ -168,7 +168,7 @@ class Elevated(Command):
             super().input(data)
         elif data[:1] == NONE:
             self._fail(data[1:].decode("utf-8", "replace"))
-        elif self._answer >= 0 and not self._given:
+        elif data[:1] == GIVEN and self._answer >= 0 and not self._given:
             self._given = True
             self._agent.core.spawn_said = []
             try:

@@ -19,8 +19,8 @@ MOST_WORDS = 300
 def argv(user: str, run: str, host: str, words: "Sequence[str]") -> "List[str]":
     """The words after a path: by sudo, as that user, these words. They bear the mark of the run.
 
-    By way of env, as workers are started, so that one rule in sudoers does for both. A password that
-    was given for something else counts for nothing, nor does this one for anything behind it (-k).
+    By way of env, so that one rule in sudoers does for all. A password that was given for something
+    else counts for nothing, nor does this one for anything behind it (-k).
     """
     mark = ["NILE_RUN=" + run, "NILE_HOST=" + host]
     return ["sudo", "-k", "-S", "-p", PROMPT, "-u", user, "--", "env"] + mark + list(words)

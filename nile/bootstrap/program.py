@@ -18,7 +18,6 @@ OFTEN = (
     "wire",
     "processes",
     "forked",
-    "sudowords",
     "worker.messages",
     "worker.loop",
     "worker.working",
@@ -146,22 +145,6 @@ COMMAND = f"exec \"$NILE_PYTHON\" -BISc '{PYTHON}'"
 
 _NO_COLUMNS, _NO_LINE = 13, 15
 """What an entry of a table of locations may be."""
-
-_SUDO = (
-    'm=$(sudo -n -u "$2" -- env "$NILE_PYTHON" -BISc "" </dev/null 2>&1) && '
-    'exec sudo -n -u "$2" -- env NILE_RUN="$NILE_RUN" NILE_HOST="$NILE_HOST" "$NILE_PYTHON" -BISc "$1"; '
-    'sudo -n -u "$2" -- env true </dev/null >/dev/null 2>&1 || set -- "$1"; '
-    'exec env NILE_REFUSED="$m" NILE_UNABLE="$2" "$NILE_PYTHON" -BISc "$1"'
-)
-"""What a /bin/sh runs: sudo keeps none of the environment.
-
-Where it refuses, or that user can't run this Python, a worker of who logged in says just that.
-"""
-
-
-def command(sudo: str = "") -> str:
-    """The line for a login shell that starts a worker, by sudo as that user if one is named."""
-    return f"exec /bin/sh -c '{_SUDO}' sh '{PYTHON}' {sudo}" if sudo else COMMAND
 
 
 @functools.cache

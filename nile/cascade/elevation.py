@@ -31,8 +31,13 @@ REMEDY_MORE = (
     "nobody can give it: have sudo ask for no second factor there, or for nothing (NOPASSWD, sudoers(5))"
 )
 NONE_GIVEN = "sudo asks for a password, and none was given"
-_NUMBER = bytes(8)
-"""A host gets one answer, which is all that it is told alone."""
+REMEDY_NONE = (
+    "run it where it can be typed, or let the user who logs in run env by sudo without one (NOPASSWD)"
+)
+UNABLE = "user "
+REMEDY_UNABLE = "let that user run it, or install python3 in /usr/bin there"
+_OFFSET = bytes(8)
+"""A host gets one answer, and before anything else that it is told alone."""
 
 
 class Phase(Enum):
@@ -62,7 +67,7 @@ class Elevation:
         """sudo runs there, and not the command yet; with `asks` it wants the password, and had none."""
         if self._user is None or host.started:
             return []
-        host.start_s = t
+        host.start_s, host.answered = t, 0
         host.wants_password = asks
         if not asks:
             return []
@@ -142,11 +147,13 @@ class Elevation:
         self._waiting.pop(host.id, None)
         host.wants_password, host.start_s = False, t
         if self._phase is Phase.OVER:
-            return self._send(host.id, wire.TELL, _NUMBER + b"-" + self._why.encode())
-        self._given[host.id] = host.start_in
-        self._waves.give(host.id)
-        secret = self._secret.text.encode(errors="surrogateescape")
-        return self._send(host.id, wire.TELL, _NUMBER + b"+" + secret)
+            answer = b"-" + self._why.encode()
+        else:
+            self._given[host.id] = host.start_in
+            self._waves.give(host.id)
+            answer = b"+" + self._secret.text.encode(errors="surrogateescape")
+        host.answered = len(answer)
+        return self._send(host.id, wire.TELL, _OFFSET + answer)
 
 
 def judged_of(error: str) -> tuple[Code, str, str] | None:
@@ -154,6 +161,6 @@ def judged_of(error: str) -> tuple[Code, str, str] | None:
     if not error.startswith(OPTION):
         return None
     why = error.removeprefix(OPTION)
-    remedies = {REFUSES: REMEDY, MORE: REMEDY_MORE}
+    remedies = {REFUSES: REMEDY, MORE: REMEDY_MORE, NONE_GIVEN: REMEDY_NONE, UNABLE: REMEDY_UNABLE}
     found = [remedy for begins, remedy in remedies.items() if why.startswith(begins)]
     return Code.SUDO, why, found[0] if found else ""

@@ -125,6 +125,8 @@ class Host:
     acked: tuple[int, int] = (0, 0)
     wants_password: bool = False
     """sudo waits for one there: the command hasn't begun, and that is nobody's fault."""
+    answered: int = 0
+    """Bytes of the answer that its agent got to that: what a worker there is told counts from behind them."""
     start_s: float | None = None
     """When its command may have started first."""
     placed_s: float = 0.0

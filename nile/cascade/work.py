@@ -200,8 +200,8 @@ class Work:
         return self._run(self._job.begin(self._time(t)), t)
 
     def started(self, host: Host, t: float) -> list[Action]:
-        """Its worker runs."""
-        return self._run(self._job.started(host.id, self._time(t)), t)
+        """Its worker runs, and may be told what waited for that."""
+        return [*self.again(host), *self._run(self._job.started(host.id, self._time(t)), t)]
 
     def output(self, host: Host, data: bytes, t: float) -> list[Action]:
         """Bytes that its worker said."""
@@ -356,14 +356,18 @@ class Work:
         return self._flush(host, talk)
 
     def _flush(self, host: Host, talk: _Talk) -> list[Action]:
-        """What the window has room for. One that is out of reach gets it all once it is back."""
+        """What the window has room for. One that is out of reach gets it all once it is back.
+
+        Before its worker runs, sudo may read there what its agent is told.
+        """
         actions: list[Action] = []
-        if not self._tree.attached(host.id):
+        if not (host.started and self._tree.attached(host.id)):
             return actions
         while talk.sent < len(talk.said):
             offset, chunk = talk.said[talk.sent]
             if offset + len(chunk) > talk.taken + WINDOW:
                 break
-            actions.append(self._send(host.id, wire.TELL, offset.to_bytes(8, "big") + chunk))
+            number = (host.answered + offset).to_bytes(8, "big")
+            actions.append(self._send(host.id, wire.TELL, number + chunk))
             talk.sent += 1
         return actions

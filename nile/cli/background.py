@@ -52,16 +52,20 @@ class Leaving:
 
 
 class Departure:
-    """A renderer that shows nothing: once a swarm is under way, it has the run go on by itself."""
+    """A renderer that shows nothing: once a swarm is under way, it has the run go on by itself.
 
-    def __init__(self, screen: Screen, run_id: str, leaving: Leaving) -> None:
+    But not while it `asks` the user something, who answers at the terminal.
+    """
+
+    def __init__(self, screen: Screen, run_id: str, leaving: Leaving, asks: Callable[[], bool]) -> None:
         self._screen = screen
         self._run_id = run_id
         self._leaving: Leaving | None = leaving
+        self._asks = asks
 
     def handle(self, event: Event) -> None:
-        """The first word of the swarm comes once its seed runs."""
-        if isinstance(event, SwarmProgress) and self._leaving is not None:
+        """The first word of the swarm comes once its seed runs; others follow."""
+        if isinstance(event, SwarmProgress) and self._leaving is not None and not self._asks():
             self._screen.detach()
             leaving, self._leaving = self._leaving, None
             leaving.leave(self._run_id)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nile.cli.common import allow_descriptors
-from nile.cli.elevating import sudo_user
 from nile.cli.passwording import login_password
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ def carry_out(
             check_ours=kept.recorder.check_ours,
             observe=control.observe,
             job=None if job is None else job(run_id),
-            sudo=sudo_user(given) or "",
             swarms=swarms,
             password=password,
         )

@@ -190,15 +190,10 @@ def run(
 ) -> int:
     """Carry out what `job(run id)` makes, by a swarm where it `swarms`; the exit code."""
     from nile.cli.carrying_out import carry_out
-    from nile.options import ExecOptions
+    from nile.options import ExecOptions, Outfit
 
-    options = ExecOptions(command=shlex.join(["nile", *(given.get("argv") or sys.argv)[1:]]))
-    made = job if sudo_user(given) is None else partial(_elevated, job)
-    return carry_out(chosen, options, {**given, "largest_rc": False}, job=made, swarms=swarms)
-
-
-def _elevated(job: Callable[[str], MakeJob], run_id: str) -> MakeJob:
-    from nile.sync import Elevated
-
-    make = job(run_id)
-    return lambda neighbours, tree: Elevated(make(neighbours, tree))
+    options = ExecOptions(
+        command=shlex.join(["nile", *(given.get("argv") or sys.argv)[1:]]),
+        outfit=Outfit(sudo=sudo_user(given)),
+    )
+    return carry_out(chosen, options, {**given, "largest_rc": False}, job=job, swarms=swarms)

@@ -11,18 +11,17 @@ from nile.topology.outfits import ROOT, check_user
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-NO_PASSWORD = "On the hosts by sudo, as root: it must ask for no password."
-WITH_PASSWORD = (
+_TEXT = (
     "On the hosts by sudo, as root. Where it asks for a password you are asked, once; one host gets it "
     "first, the others once that one took it."
 )
 
 
-def sudo_options(function: F, text: str = NO_PASSWORD) -> F:
-    """As whom files are read and written on the hosts; `text` is the help of the first."""
+def sudo_options(function: F) -> F:
+    """As whom commands run on the hosts, and files are read and written there."""
     for option in (
         click.option("--sudo-user", metavar="USER", callback=_user, help="By sudo, as this user."),
-        click.option("--sudo", is_flag=True, help=text),
+        click.option("--sudo", is_flag=True, help=_TEXT),
     ):
         function = option(function)
     return function

@@ -56,7 +56,7 @@ NO_PYTHON = "none: a shell runs its commands, nothing is copied there, and it is
 BY_PASSWORD = "by a password, of which only the root has any: no other host can log in there"
 RSYNC_REMEDY = "Install rsync there: `nile sync` needs it for what can't come as one stream."
 SUDO_REMEDY = (
-    "Only for --sudo: `nile exec` asks you for the password, once; for `nile sync` let the user run env "
+    "Only for --sudo: Nile asks you for the password, once. Where nobody can be asked, let the user run env "
     "there with NOPASSWD (see sudoers(5))."
 )
 INNER_REMEDY = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ import click
 from nile.cli.caution import begin, cautious_options, exec_values
 from nile.cli.common import Seconds, SelectionOptions, select, selection_options
 from nile.cli.completing import run_ids
-from nile.cli.elevating import WITH_PASSWORD, sudo_options, sudo_user
+from nile.cli.elevating import sudo_options, sudo_user
 from nile.cli.outfitting import outfit, outfit_options, redacted, scratch_bytes
 from nile.cli.passwording import password_options
 from nile.cli.showing import check_showing, showing_options
@@ -102,7 +101,7 @@ Examples:
     help="Run that run's command again, on its hosts that weren't ok (lost ones with --idempotent alone).",
 )
 @outfit_options
-@partial(sudo_options, text=WITH_PASSWORD)
+@sudo_options
 @click.option(
     "--script",
     metavar="FILE",

@@ -90,7 +90,7 @@ class Show:
             renderers.append(self._progress)
         self._leaves = (leaving := given.get("leaving")) is not None
         if leaving is not None:
-            renderers.append(Departure(screen, run_id, leaving))
+            renderers.append(Departure(screen, run_id, leaving, lambda: self._password is not None))
         self._renderer = Several(renderers)
 
     def follow(self, engine: Engine, control: Control, grace_s: float) -> StoreError | None:

@@ -52,7 +52,6 @@ def prepare(
     check_ours: Callable[[], None] = lambda: None,
     observe: Callable[[Sequence[Event]], None] = lambda _: None,
     job: MakeJob | None = None,
-    sudo: str = "",
     swarms: bool = False,
     password: AskPassword | None = None,
 ) -> Engine:
@@ -62,8 +61,7 @@ def prepare(
     once nothing can keep this root from it any more. `check_ours` raises
     TakenOverError where another root did so with this very run; `observe` is told of all events.
     A `job` is what the run's workers are told to do, in place of a command;
-    `sudo` is the user as whom they are started, by sudo, if it isn't who logs in; where the job `swarms`
-    they come with what that takes.
+    where it `swarms` they come with what that takes.
     `password` gives what hosts get that take no key, where the root itself logs in.
     With `relays_only` no asked host is logged in to, only those above them.
 
@@ -78,7 +76,7 @@ def prepare(
     if take_over is not None:
         _check_known(run, logins)
     code = _Code.made_ahead(options, worker=job is not None)
-    worker = _worker(sudo, swarms=swarms) if job else None
+    worker = _worker(swarms=swarms) if job else None
     audit = Audit.of(options) if plan.audit and not relays_only else None
     passwords = password(_entitled(plan, logins, notices)) if password is not None else None
     heritage = take_over() if take_over is not None else None
@@ -183,11 +181,11 @@ def _entitled(
     return {(login.host, login.user) for login in able}
 
 
-def _worker(sudo: str, *, swarms: bool) -> Worker:
-    from nile.bootstrap.program import command  # few runs have any
+def _worker(*, swarms: bool) -> Worker:
+    from nile.bootstrap.program import COMMAND  # few runs have any
 
     kept = Kept(cache_directory())
-    return Worker(command(sudo), kept.program(swarms=swarms), kept.reach_code())
+    return Worker(COMMAND, kept.program(swarms=swarms), kept.reach_code())
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

@@ -1,7 +1,6 @@
 """Copying trees of files to hosts: all decisions about it, pure (nile.cascade.work says who calls)."""
 
 from nile.sync.course import Sync
-from nile.sync.elevated import Elevated
 from nile.sync.gathering import Gather
 from nile.sync.options import Ask, GatherOptions, Method, Purpose, Quorum, SyncOptions
 from nile.sync.paths import Paths
@@ -11,7 +10,6 @@ from nile.sync.repos import Repos
 __all__ = [
     "Ask",
     "Deed",
-    "Elevated",
     "Gather",
     "GatherOptions",
     "Method",

@@ -99,8 +99,8 @@ def plan(what: Outfit = Outfit(), **how: Any) -> dict[str, Any]:  # noqa: B008
     return {"code": command_code(outfit=True, sudo=True), "outfit": {**body, "sudo": sudo}, **how}
 
 
-def tell(parent: Parent, text: bytes) -> None:
-    parent.send(Frame(wire.TELL, 0, 1, (), bytes(8) + text))
+def tell(parent: Parent, text: bytes, offset: int = 0) -> None:
+    parent.send(Frame(wire.TELL, 0, 1, (), offset.to_bytes(8, "big") + text))
 
 
 def started(parent: Parent, **fields: object) -> bool:
@@ -135,6 +135,34 @@ def test_that_user_reads_standard_input_and_none_of_it_is_sudos(parent: Parent) 
         parent.send(Frame(wire.STDIN, body=data))
     assert parent.result()["rc"] == 0
     assert parent.output() == b"one\ntwo\nover\n"
+
+
+def test_a_worker_reads_its_program_first_and_what_it_is_told_behind_the_password(
+    parent: Parent, place: Place
+) -> None:
+    """More of a program than a pipe takes before anybody reads from it; and the answer comes twice."""
+    program = b"program " * 20_000
+    place.set("asks")
+    parent.start("cat", stdin=True, program=program, **plan())
+    parent.wait(lambda: started(parent, asks=True), "it asks")
+    assert not parent.output()
+    for _ in range(2):
+        tell(parent, b"+right")
+    runs(parent)
+    tell(parent, b"an order", len(b"+right"))
+    parent.wait(lambda: len(parent.output()) >= len(program) + 8, "it was told all")
+    assert parent.output() == program + b"an order"
+    assert place.tries() == ["right"]
+
+
+def test_what_is_no_answer_is_no_password(parent: Parent, place: Place) -> None:
+    place.set("asks")
+    parent.start("id -un", **plan())
+    parent.wait(lambda: started(parent, asks=True), "it asks")
+    tell(parent, b"an order")
+    tell(parent, b"+right", len(b"an order"))
+    assert parent.result()["rc"] == 0
+    assert place.tries() == ["right"]
 
 
 def test_a_password_is_asked_for_and_handed_on_and_is_in_no_argument_and_no_environment(

@@ -158,6 +158,21 @@ def test_where_none_is_given_hosts_that_ask_fail_and_say_why() -> None:
     assert told(run.asks(3))[3].startswith(b"-")
 
 
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("sudo asks for a password, and none was given: there is no terminal", "NOPASSWD"),
+        ("user bob can't run the Python of the agent, /opt/python3: no", "python3 in /usr/bin"),
+    ],
+)
+def test_what_can_be_done_about_it_is_said(why: str, remedy: str) -> None:
+    run = Asking()
+    run.fails(1, f"--sudo: {why}")
+    result = results(run.actions)["h0001"]
+    assert (result.code, result.reason) == (Code.SUDO, why)
+    assert remedy in result.remedy
+
+
 def test_one_that_ends_before_anybody_answered_leaves_its_turn_to_others() -> None:
     run = Asking()
     run.asks(1, 2)

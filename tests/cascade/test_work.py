@@ -14,8 +14,10 @@ from nile.cascade import (
     Cascade,
     CascadeOptions,
     Errand,
+    PasswordGiven,
     Publish,
     RootSaid,
+    Secret,
     Send,
     Started,
     Tell,
@@ -30,7 +32,7 @@ from nile.cascade.tree import Tree
 from nile.cascade.verdicts import Judgement
 from nile.cascade.work import WINDOW, Judge, NoJob
 from nile.events import Asked, HostResult, Notice, Verdict
-from nile.options import ExecOptions
+from nile.options import ExecOptions, Outfit
 from tests.simulation.trees import tree
 from tests.support.plans import make_plan
 
@@ -76,13 +78,13 @@ class Job(NoJob):
 class Run:
     """A run of two hosts, the second below the first, whose job does what a test says."""
 
-    def __init__(self, job: Callable[[], Job] = Job) -> None:
+    def __init__(self, job: Callable[[], Job] = Job, outfit: Outfit = Outfit()) -> None:  # noqa: B008
         self.job = job()
         plan = tree([0, 1])
         names = tuple(node.host for node in plan.nodes)
         options = CascadeOptions(
             "run",
-            ExecOptions("copy"),
+            ExecOptions("copy", outfit=outfit),
             {name: {"host": name} for name in names},
             names,
             0.0,
@@ -270,6 +272,45 @@ def test_what_an_agent_did_not_get_is_said_again_once_it_is_back() -> None:
         got += deliver(run.say(wire.TAKEN, 1, frame.value(), epoch=2), 2, keep=100)
         assert len(got) > before
     assert got == b"".join(message(value) for value in values)
+
+
+BY_SUDO = Outfit(sudo="root")
+ASKS = {"pid": 0, "asks": True}
+
+
+def test_where_sudo_asks_a_worker_is_told_nothing_before_it_runs() -> None:
+    """sudo reads what its agent is told until then."""
+    run = Run(outfit=BY_SUDO)
+    run.say(wire.HELLO, 1, {})
+    run.say(wire.STARTED, 1, {"pid": 0})
+    assert told(run.tell(Tell(1, {"do": "it"}))) == []
+    run.say(wire.STARTED, 1, ASKS)
+    run.job.errands = [Tell(1, {"do": "that"})]
+    assert told(run.cascade.apply(PasswordGiven(Secret("wor")), 1.0)) == [((1,), 0, b"+wor")]
+    assert told(run.tell(Tell(1, {"do": "that"}))) == []
+    begun = told(run.say(wire.STARTED, 1, {"pid": 7}))
+    assert b"".join(data for _, _, data in begun) == message({"do": "it"}) + message({"do": "that"})
+    assert begun[0][1] == len(b"+wor")
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_an_agent_takes_all_that_its_worker_is_told_behind_an_answer_for_sudo(asks: bool) -> None:
+    """The answer is said twice, since its link broke in between, and counts once."""
+    run, agent, got = Run(outfit=BY_SUDO), Core(0.0, 30.0), b""
+    agent.frame(make_plan(id=1, epoch=1), 0.0)
+    agent.claimed("none", 0.0)
+    agent.spawned(7)
+    run.say(wire.HELLO, 1, {})
+    run.say(wire.STARTED, 1, ASKS if asks else {"pid": 0})
+    actions = [*run.cascade.apply(PasswordGiven(Secret("wor")), 1.0)]
+    if asks:
+        actions += run.say(wire.STARTED, 1, ASKS)
+        assert [data for _, _, data in told(actions)] == [b"+wor"] * 2
+    actions += run.say(wire.STARTED, 1, {"pid": 7}) + run.tell(Tell(1, {"n": 1}), Tell(1, {"n": 2}))
+    for _, offset, data in told(actions):
+        frame = Frame(wire.TELL, 0, 1, (), offset.to_bytes(8, "big") + data)
+        got += b"".join(effect[1] for effect in agent.frame(frame, 0.0))
+    assert got == b"+wor" * asks + message({"n": 1}) + message({"n": 2})
 
 
 def test_an_agent_says_anew_how_much_its_command_read() -> None:

@@ -36,7 +36,7 @@ FULL = """
     from nile.events import SwarmProgress
     from nile.report import Screen, Sink
     screen = Screen(Sink(sys.stdout), Sink(sys.stderr))
-    Departure(screen, "ab12", leaving).handle(SwarmProgress((), True, 0, 0, 0, 0))
+    Departure(screen, "ab12", leaving, bool).handle(SwarmProgress((), True, 0, 0, 0, 0))
     screen.err.write("said to nobody" * 10000)
     screen.flush()
     Path(sys.argv[2]).write_text("it went on")
@@ -132,7 +132,7 @@ class Noted(Leaving):
 
 def test_a_swarm_leaves_once_its_seed_runs_and_shows_no_status_from_then_on() -> None:
     caught, noted = Caught(terminal=True, colour=True), Noted()
-    departure = Departure(caught.screen, "ab12", noted)
+    departure = Departure(caught.screen, "ab12", noted, bool)
     departure.handle(Notice("a swarm of 3 hosts"))
     caught.screen.show_status("0 of 3")
     assert (noted.left, caught.screen.has_status) == ([], True)
@@ -141,3 +141,14 @@ def test_a_swarm_leaves_once_its_seed_runs_and_shows_no_status_from_then_on() ->
     assert (noted.left, caught.screen.has_status) == (["ab12"], False)
     assert caught.err.endswith(ERASE.encode())
     assert caught.screen.out.styled("text", "host") == "text"
+
+
+def test_it_stays_at_its_terminal_while_a_password_is_typed_there() -> None:
+    """Hosts that ask for one come late to a swarm that has begun with the others."""
+    noted, asked = Noted(), [True]
+    departure = Departure(Caught(terminal=True).screen, "ab12", noted, lambda: asked[0])
+    departure.handle(SwarmProgress((), True, 0, 0, 0, 0))
+    assert noted.left == []
+    asked[0] = False
+    departure.handle(SwarmProgress((), True, 0, 0, 0, 0))
+    assert noted.left == ["ab12"]

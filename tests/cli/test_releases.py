@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from nile.cascade.tree import Tree
 from nile.cli import commands, copying, releasing
 from nile.errors import UsageError
-from nile.sync import Deed, Elevated, Purpose, Quorum, Releases, ReleasesOptions, SyncOptions
-from tests.simulation import trees
+from nile.sync import Deed, Purpose, Quorum, ReleasesOptions, SyncOptions
 
 WHAT = ("-w", "h1")
 
@@ -63,23 +61,6 @@ def test_releases(asked: list[Any], words: tuple[str, ...], meant: ReleasesOptio
 def test_rollback(asked: list[Any], words: tuple[str, ...], meant: ReleasesOptions) -> None:
     assert nile("rollback", *WHAT, *words, "/srv/app") == 0
     assert asked == [meant]
-
-
-@pytest.mark.parametrize("words", [("--sudo",), ("--sudo-user", "ada"), ()])
-@pytest.mark.parametrize("name", ["releases", "rollback"])
-def test_as_another_user(name: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its agents can't end workers that run as another, so the job has to."""
-    made: list[Any] = []
-
-    def carry_out(_chosen: object, _options: object, given: dict[str, Any], *, job: Any, **_: Any) -> int:
-        made.extend((given["sudo"], given["sudo_user"], job("run")("h1", Tree(trees.tree([0]), {}))))
-        return 0
-
-    monkeypatch.setattr("nile.cli.carrying_out.carry_out", carry_out)
-    assert nile(name, "-w", "127.0.0.1", *words, "/srv/app") == 0
-    sudo, user, job = made
-    assert (sudo, user) == ("--sudo" in words, "ada" if "ada" in words else None)
-    assert type(job) is (Elevated if words else Releases)
 
 
 def sync(asked: list[Any], tmp_path: Path, *words: str) -> SyncOptions:

@@ -1,25 +1,27 @@
-"""`--sudo`: as whom workers run, and the line that starts them."""
+"""`--sudo` and `--sudo-user`: as whom it is done on the hosts, whatever the command."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from nile.bootstrap.program import COMMAND, PYTHON, command
+from nile.cli import commands
 from nile.cli.gather import command as gather
 from nile.errors import UsageError
 
-SUDO = """#!/bin/sh
-[ "$1 $2 $3 $4" = "-n -u ada --" ] || exit 9
-shift 4
-[ -z "$FORBIDDEN" ] || { echo "sudo: no"; exit 1; }
-[ -z "$UNABLE" ] || [ "$*" = "env true" ] || { echo "env: permission denied"; exit 126; }
-exec env -i PATH="$PATH" BY_SUDO=1 "$@"
-"""
+COPIES = [
+    ("sync", "{}/", "/srv/app"),
+    ("sync", "--release", "2", "{}/", "/srv/app"),
+    ("sync", "--repos", "{}/repos"),
+    ("verify", "{}/", "/srv/app"),
+    ("gather", "/srv/app", "{}/got"),
+    ("releases", "/srv/app"),
+    ("rollback", "/srv/app"),
+    ("swarm", "run", "{}/", "/srv/app"),
+]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x;y", "$(id)", "a'b"])
@@ -29,43 +31,28 @@ def test_what_is_no_user_is_refused(name: str) -> None:
     assert result.exception.where == "--sudo-user"
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "csh", "fish"])
-@pytest.mark.parametrize("trouble", ["", "FORBIDDEN", "UNABLE"])
-def test_every_login_shell_starts_it_by_sudo_with_what_it_needs(
-    shell: str, trouble: str, tmp_path: Path
+@pytest.mark.parametrize("words", COPIES, ids=" ".join)
+def test_a_copy_runs_by_sudo_as_a_command_does(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker's Python is one that says what it got."""
-    found = shutil.which(shell)
-    assert found, f"install {shell}, which the tests want"
-    (tmp_path / "sudo").write_text(SUDO)
-    python = tmp_path / "a python"
-    python.write_text(
-        '#!/bin/sh\necho "$1|$2|$BY_SUDO|$NILE_RUN|$NILE_HOST|$NILE_REFUSED|$NILE_UNABLE"; head -c 5\n'
-    )
-    for program in (tmp_path / "sudo", python):
-        program.chmod(0o755)
-    path = f"{tmp_path}:/usr/bin:/bin"
-    env = {
-        "PATH": path,
-        "NILE_PYTHON": str(python),
-        "NILE_RUN": "r1",
-        "NILE_HOST": "h1",
-        "HOME": str(tmp_path),
-    }
-    done = subprocess.run(
-        [found, "-c", command("ada")],
-        env={**env, **({trouble: "yes"} if trouble else {})},
-        input=b"input",
-        capture_output=True,
-        timeout=20,
-    )
-    wanted = {
-        "": "1|r1|h1||",
-        "FORBIDDEN": "|r1|h1|sudo: no|",
-        "UNABLE": "|r1|h1|env: permission denied|ada",
-    }
-    assert done.stdout.decode() == f"-BISc|{PYTHON}|{wanted[trouble]}\ninput", done.stderr
+    found: list[Any] = []
+
+    def carry_out(_chosen: object, options: Any, _given: object, **_: Any) -> int:
+        found.append(options.outfit.sudo)
+        return 0
+
+    monkeypatch.setattr("nile.cli.carrying_out.carry_out", carry_out)
+    (tmp_path / "repos").write_text(f"- source: {tmp_path}/\n  dest: /srv/app\n")
+    depth = 2 if words[0] == "swarm" else 1
+    given = [word.format(tmp_path) for word in words]
+    for more in ((), ("--sudo",), ("--sudo-user", "ada"), ("--sudo", "--sudo-user", "ada")):
+        argv = [*given[:depth], "-w", "127.0.0.1", *more, *given[depth:]]
+        CliRunner().invoke(commands, argv, catch_exceptions=False, standalone_mode=False)
+    assert found == [None, "root", "ada", "ada"]
 
 
-def test_without_sudo_nothing_of_it_is_there() -> None:
-    assert command() == COMMAND
+@pytest.mark.parametrize("words", [("exec",), *COPIES, ("swarm", "start", "")], ids=" ".join)
+def test_its_help_says_who_is_asked_for_a_password(words: tuple[str, ...]) -> None:
+    depth = 2 if words[0] == "swarm" else 1
+    said = CliRunner().invoke(commands, [*words[:depth], "--help"]).output
+    assert "Where it asks for a password you are asked, once" in " ".join(said.split())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
 import subprocess
 import threading
+from collections.abc import Iterator
 
-from tests.cluster.running import Nile, Running
+from tests.cluster.running import Done, Nile, Running
+from tests.lab.helpers import eventually
 
 
 class Terminal:
@@ -52,3 +55,31 @@ def command_on_terminal(nile: Nile, terminal: Terminal, *words: str) -> Running:
             env=nile.environment(),
         )
     )
+
+
+@contextlib.contextmanager
+def typing(nile: Nile, terminal: Terminal, words: tuple[str, ...], *lines: str) -> Iterator[Running]:
+    """Any command of `nile`, once these passwords of sudo were typed; its standard output is apart."""
+    argv = ["setsid", "--ctty", *nile.argv(*words)]
+    process = subprocess.Popen(
+        argv, stdin=terminal.fd, stdout=subprocess.PIPE, stderr=terminal.fd, env=nile.environment()
+    )
+    try:
+        for number, text in enumerate(lines, 1):
+
+            def asked(times: int = number) -> bool:
+                return terminal.shown.count(b"sudo's password") >= times or process.poll() is not None
+
+            eventually(asked, "it asks", 30.0)
+            terminal.type(text.encode() + b"\n")
+        yield Running(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def typed(nile: Nile, terminal: Terminal, words: tuple[str, ...], *lines: str) -> Done:
+    """The same, to its end; its standard error is all that the terminal shows."""
+    with typing(nile, terminal, words, *lines) as running:
+        done = running.wait()
+    return Done(done.code, done.stdout, terminal.shown)

@@ -13,9 +13,9 @@ import pytest
 
 from nile.lab import Lab
 from tests.cluster.hosts import clear, patiently, processes, root_of
-from tests.cluster.running import Done, Nile
+from tests.cluster.running import Nile
 from tests.cluster.sudoing import LOG, PASSWORD, USER, log, pam_of_sudo, sudoers
-from tests.cluster.terminal import Terminal, on_terminal
+from tests.cluster.terminal import Terminal, on_terminal, typed
 from tests.lab.helpers import eventually
 
 pytestmark = pytest.mark.cluster
@@ -52,26 +52,6 @@ def nile(ruled: Lab, fleet: Lab, tmp_path: Path) -> Nile:
         (root_of(fleet, host) / LOG).unlink(missing_ok=True)
     times = {"lease": f"{LEASE_S}s"}
     return Nile(fleet, tmp_path).with_routes(tree=TREE, ssh={"user": USER}, timeouts=times)
-
-
-def typed(nile: Nile, terminal: Terminal, words: tuple[str, ...], *lines: str) -> Done:
-    """`nile exec` at a terminal at which these passwords are typed; its standard output is apart."""
-    argv = ["setsid", "--ctty", *nile.argv(*words)]
-    process = subprocess.Popen(
-        argv, stdin=terminal.fd, stdout=subprocess.PIPE, stderr=terminal.fd, env=nile.environment()
-    )
-    try:
-        for number, text in enumerate(lines, 1):
-
-            def asked(times: int = number) -> bool:
-                return terminal.shown.count(b"sudo's password") >= times or process.poll() is not None
-
-            eventually(asked, "it asks", 30.0)
-            terminal.type(text.encode() + b"\n")
-        stdout, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    return Done(process.returncode, stdout, terminal.shown)
 
 
 def sudo(nile: Nile, *words: str) -> tuple[str, ...]:
@@ -251,4 +231,4 @@ def test_a_doctor_says_where_sudo_wants_a_password(nile: Nile) -> None:
     assert [found[host]["ok"] for host in ("h001", "h002", "h003", "h006")] == [True, False, False, False]
     assert found["h001"]["said"] == "without a password"
     assert {found[host]["said"] for host in ("h002", "h003")} == {"refused, or with a password or a terminal"}
-    assert "`nile exec` asks you" in found["h003"]["remedy"]
+    assert "Nile asks you for the password" in found["h003"]["remedy"]

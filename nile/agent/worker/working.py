@@ -2,8 +2,8 @@
 
 While a worker looks at files it reads nothing of what it is told, and doesn't
 see that its input has ended. An agent that ends ends its worker by a signal,
-but not one that runs as another user, nor if it is killed itself. So a timer
-looks: it goes as long as `announced` says that there is such work.
+but not if it is killed itself. So a timer looks: it goes as long as `announced`
+says that there is such work.
 """
 
 import contextlib

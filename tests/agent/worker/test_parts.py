@@ -56,12 +56,6 @@ def worker() -> Iterator[Worker]:
     yield from living(Worker())
 
 
-@pytest.fixture
-def refused() -> Iterator[Worker]:
-    """One that sudo refused to start as it should have been."""
-    yield from living(Worker(NILE_REFUSED="\nsudo: a password is required\n"))
-
-
 def living(made: Worker) -> Iterator[Worker]:
     """Until the test is over."""
     yield made
@@ -119,13 +113,3 @@ def test_told_to_end_it_does_though_its_input_goes_on(worker: Worker, tmp_path: 
     assert worker.process.wait(timeout=20) == 0
     assert not list(tmp_path.iterdir())
     worker.end()
-
-
-def test_one_that_sudo_refused_says_that_and_does_nothing(refused: Worker, tmp_path: Path) -> None:
-    for more in ({}, {"repo": 0}):
-        answer = opened(refused, tmp_path / "a", **more)
-        assert answer["code"] == "not-writable"
-        assert answer["reason"] == "sudo refuses: sudo: a password is required"
-        assert "NOPASSWD" in answer["remedy"]
-    assert not list(tmp_path.iterdir())
-    assert refused.end() == 0
