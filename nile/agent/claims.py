@@ -7,11 +7,11 @@ the agent for one that came later (see `nile.agent.orphan`); its reader lives as
 long as the agent.
 """
 
-import os
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
 MEMORY_DIRECTORIES = ("/dev/shm", "/run/user/%d" % os.getuid())
 WAKE = "/wake"
@@ -35,7 +35,7 @@ def claim(
         host = "=%d" % node["id"]
     word = "." + os.urandom(8).hex()
     places = ["%s/nile-%d-%s-%s" % (base, os.getuid(), run, host) for base in MEMORY_DIRECTORIES]
-    there = list(filter(os.path.lexists, places))
+    there = _existing(places)
     for place in there or places:
         own(place + word)
         try:
@@ -50,7 +50,7 @@ def claim(
             os.rename(place + word, place)  # fails where there is one: that isn't empty
         except OSError:
             return HELD, place, word, fd
-        if len(list(filter(os.path.lexists, places))) > 1:
+        if _existing(places)[1:]:
             # Another one came at the same moment, and found room elsewhere. At least one of both sees that.
             os.close(fd)
             os.rename(place, place + word)  # emptied under its name, it could be a third one's meanwhile
@@ -58,6 +58,10 @@ def claim(
             return claim(run, node, own)
         return NONE, place, word, fd
     return NONE, None, word, -1
+
+
+def _existing(paths: "List[str]") -> "List[str]":
+    return [path for path in paths if os.access(path, 0)]
 
 
 def release(path: str) -> None:

@@ -1,6 +1,6 @@
 """The command of a node: it performs what the core decides about it."""
 
-import os
+import posix as os
 import select
 import sys
 
@@ -82,7 +82,7 @@ class Command:
 
     def mind(self, *what: "Any") -> None:
         """See to what `nile.agent.minder` sees to; `what` befell it, if anything."""
-        if self.pid and (not what or os.path.exists("/dev/log")):
+        if self.pid and (not what or os.access("/dev/log", 0)):
             from nile.agent import minder
 
             minder.mind(self._agent, *what)

@@ -35,12 +35,12 @@ _SHELL = (
 # Whatever goes wrong once it has announced itself ends it quietly, with status 0: the shell tries no further
 # Python. `b` is the bundle, its first part the source or the code of nile.agent.start.
 _PYTHON = (
-    "import sys,os,marshal,zlib;"
+    "import sys,posix,marshal,zlib;"
     "v=sys.version_info[:3];"
     "v<(3,6) and sys.exit(90);"
     'M=sys.modules["_frozen_importlib_external"].MAGIC_NUMBER.hex();'
-    'os.write(1,("%c%s py %s %d.%d.%d%c"%((10,sys.argv[1],M)+v+(10,))).encode());'
-    "sys.excepthook=lambda*_:os._exit(0);"
+    'posix.write(1,("%c%s py %s %d.%d.%d%c"%((10,sys.argv[1],M)+v+(10,))).encode());'
+    "sys.excepthook=lambda*_:posix._exit(0);"
     "f=sys.stdin.buffer;"
     "n=int(f.readline());"
     "b=marshal.loads(zlib.decompress(f.read(n)));"

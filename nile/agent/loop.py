@@ -6,7 +6,7 @@ counts once for every host.
 """
 
 import _signal
-import os
+import posix as os
 import select
 import sys
 import time
@@ -244,7 +244,7 @@ class Agent:
     def own(self, directory: str) -> None:
         """Have this directory removed when the agent ends, whatever way it ends."""
         self._owned.append(directory)
-        os.write(self._tell, os.fsencode(directory) + b"\n")
+        os.write(self._tell, directory.encode() + b"\n")
 
     def up(self, frame: wire.Frame, sent: "Optional[Callable[[], None]]" = None) -> None:
         """Queue a frame toward the root; `sent()` once a bulk one left this memory."""

@@ -9,7 +9,7 @@ The host's syslog gets a line when the command starts and one when it ends (see 
 /dev/log as syslog(3) has it. Where nobody takes it at once, it is lost: no command waits for that.
 """
 
-import os
+import posix as os
 import time
 
 TYPE_CHECKING = False
@@ -63,8 +63,10 @@ def overfull(path: str, most: int) -> bool:
         return False  # the command removed it
     if (space.f_blocks - space.f_bfree) * space.f_frsize <= most:
         return False
+    from os import walk
+
     size = count = 0
-    for folder, folders, files in os.walk(path):
+    for folder, folders, files in walk(path):
         for name in folders + files:
             try:
                 status = os.lstat("%s/%s" % (folder, name))

@@ -5,7 +5,7 @@ compiled when it is first imported.
 """
 
 import _imp
-import os
+import posix as os
 import sys
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ below them.
 """
 
 import _signal
-import os
+import posix as os
 
 from nile.agent import processes
 
@@ -77,15 +77,12 @@ def watch(agent: int, said: int) -> None:
         pass
     _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)  # cleaning up is how it ends
     lines = os.read(said, 65536).split(b"\n")
-    paths = list(filter(os.path.lexists, lines[:-1]))
-    alone = lines[-1] == KEEP or processes.childless()
-    if paths or not alone:
+    if lines[-1] != KEEP and not processes.childless():
         from nile.agent import leftovers
 
-        if not alone:
-            leftovers.kill_all()
-        for path in paths:
-            leftovers.remove_tree(os.fsdecode(path))
+        leftovers.kill_all()
+    for path in lines[:-1]:
+        processes.remove_directory(path.decode())
     os._exit(0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_one_beside_which_there_is_no_room_is_an_error(
             raise OSError(28, "No space left on device")
         made(path, mode)
 
-    monkeypatch.setattr(os, "mkdir", full)
+    monkeypatch.setattr(posix, "mkdir", full)
     with pytest.raises(OSError, match="No space"):
         take()
 
