@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from nile.lab import Lab
 from tests.cluster.hosts import clear, patiently, processes
+from tests.cluster.peers import python_with_libtorrent
 from tests.cluster.running import Nile
 from tests.cluster.sudoing import PASSWORD, USER, log, sudoers
 from tests.cluster.terminal import Terminal, typed, typing
@@ -167,3 +169,31 @@ def test_a_wrong_one_is_tried_once_over_all_hosts_and_the_others_catch_up_by_the
     assert set(again.verdicts) == set(ASKING)
     for host in ASKING:
         assert on(nile, host, "/srv/app/key").stat().st_uid == 0
+
+
+def test_a_swarm_begins_without_those_that_ask_and_leaves_its_terminal_once_the_password_is_typed(
+    nile: Nile, tmp_path: Path, terminal: Terminal
+) -> None:
+    """Those join it late, and then it can be ended from elsewhere, as any."""
+    source = tmp_path / "app"
+    source.mkdir()
+    (source / "big").write_bytes(os.urandom(3_000_000))
+
+    def complete() -> set[str]:
+        done = nile.command("swarm", "status", "--json")
+        it = json.loads(done.out)["swarm"] if done.code == 0 else None
+        return {host["host"] for host in it["hosts"] if host["state"] == "complete"} if it else set()
+
+    with python_with_libtorrent() as python:
+        chosen = ("--routes", str(nile.routes), "-w", "h[001-004]", "--sudo", "--peer-python", str(python))
+        words = ("swarm", "start", *chosen, f"{source}/", "/srv/app")
+        with typing(nile, terminal, words) as running:
+            patiently(lambda: complete() == {"h001", "h002"}, "those have all that want no password", 40.0)
+            assert running.process.poll() is None
+            terminal.type(PASSWORD.encode() + b"\n")
+            assert running.wait().code == 0, terminal.shown
+        patiently(lambda: complete() == set(HOSTS), "the others have joined", 40.0)
+        stopped = nile.command("swarm", "stop")
+    assert (stopped.code, "4 of 4 hosts ok" in stopped.out) == (0, True), stopped.err
+    assert {on(nile, host, "/srv/app/big").stat().st_uid for host in HOSTS} == {0}
+    patiently(lambda: not processes(nile.lab), "nothing runs any more", 20.0)
