@@ -230,6 +230,8 @@ class HostCopy:
     whole: int
     rate: float
     eta_s: float | None
+    over: bool = False
+    """It gets nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,8 @@ class CopyProgress:
     """None where that can't be said."""
     behind: tuple[HostCopy, ...] = ()
     """Those under way that are furthest behind, the last one first."""
+    each: tuple[HostCopy, ...] = ()
+    """Those that were in here never, or that got on, came to a standstill or are over since they were."""
 
 
 class Stall(StrEnum):

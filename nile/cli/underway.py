@@ -114,7 +114,7 @@ def describe(status: dict[str, Any]) -> list[str]:
     """The lines of a status (see `nile.control.Standing.status`)."""
     from nile.report.text import visible
     from nile.report.waiting import WORDS
-    from nile.report.wording import duration, plural
+    from nile.report.wording import copied, duration, plural
 
     if status["state"] == "beginning":
         return [f"run {status['run']} is about to begin"]
@@ -129,11 +129,7 @@ def describe(status: dict[str, Any]) -> list[str]:
     ]
     lines += pace_of(status["pace"])
     if status["copies"]:
-        from nile.topology.amounts import size
-
-        copies = status["copies"]
-        part = f"{100 * copies['part']:.0f} % of {size(copies['bytes_whole'])}"
-        lines.append(f"copied: {part}, {size(copies['bytes_per_s'])}/s")
+        lines.append(copied(status["copies"]))
     return [*lines, *_still_out(status), *_broke(status)]
 
 

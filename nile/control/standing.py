@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +13,7 @@ from nile.events import (
     NO_PACING,
     CopyProgress,
     Event,
+    HostCopy,
     HostResult,
     HostStarted,
     HostUp,
@@ -58,6 +60,8 @@ class Standing:
         """Who isn't ok, by verdict and reason."""
         self._notices: deque[str] = deque(maxlen=MOST_NOTICES)
         self._copies: CopyProgress | None = None
+        self._each: dict[str, HostCopy] = {}
+        """Of each host what was told of it last."""
         self._swarm: SwarmProgress | None = None
         self._interrupted = self._ended = False
 
@@ -86,7 +90,7 @@ class Standing:
                 self._enter(event.host, Phase.DONE, event.t_end_s or 0.0)
                 self._judged(event)
             case CopyProgress():
-                self._copies = event
+                self._copied(event)
             case SwarmProgress():
                 self._swarm = event
             case Paced():
@@ -98,6 +102,13 @@ class Standing:
                 self._interrupted = self._interrupted or event.interrupted
             case RunEnded():
                 self._ended = True
+
+    def _copied(self, event: CopyProgress) -> None:
+        """It names those of whom there is something new."""
+        if self._copies is not None and event.part < self._copies.part:
+            self._each.clear()  # another repository's turn
+        self._each.update({copy.host: copy for copy in event.each})
+        self._copies = event
 
     def _enter(self, host: str, phase: Phase, since_s: float) -> None:
         if host in self._phases:  # a relay that nobody asked for runs nothing
@@ -147,7 +158,8 @@ class Standing:
                 for (verdict, reason), names in self._broke.items()
             ],
             "open": hosts,
-            "copies": progress_object(self._copies) if self._copies else None,
+            "copies": self._copies
+            and progress_object(replace(self._copies, each=tuple(self._each.values()))),
             "swarm": swarm_object(self._swarm) if self._swarm else None,
             "notices": list(self._notices),
         }

@@ -18,8 +18,7 @@ from nile.events import Verdict
 from nile.report.folding import folded
 from nile.report.text import visible
 from nile.report.waiting import groups
-from nile.report.wording import BY_VERDICT, duration, first_line
-from nile.topology.amounts import size
+from nile.report.wording import BY_VERDICT, copied, duration, first_line
 
 RUN_SHOWN = 8
 STATES = {"running": "green", "beginning": "dim", "ending": "yellow"}
@@ -139,9 +138,7 @@ def _head(status: Status, columns: int) -> list[Text]:
     if pace["paused"]:
         lines.append(_line("paused: no further logins and starts", "yellow"))
     if copies := status["copies"]:
-        part = f"{100 * copies['part']:.0f} % of {size(copies['bytes_whole'])}"
-        left = "" if copies["eta_s"] is None else f", {duration(copies['eta_s'])} left"
-        lines.append(_line(f"copied: {part}, {size(copies['bytes_per_s'])}/s{left}"))
+        lines.append(_line(copied(copies)))
     return lines
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from nile.events import (
     CopyProgress,
     Event,
+    HostCopy,
     HostOutput,
     HostResult,
     Notice,
@@ -182,16 +183,18 @@ def progress_object(event: CopyProgress) -> dict[str, Any]:
         "part": round(event.part, 4),
         "bytes_per_s": round(event.rate),
         "eta_s": _tenths(event.eta_s),
-        "behind": [
-            {
-                "host": copy.host,
-                "bytes": copy.got,
-                "bytes_whole": copy.whole,
-                "bytes_per_s": round(copy.rate),
-                "eta_s": _tenths(copy.eta_s),
-            }
-            for copy in event.behind
-        ],
+        "behind": [_copy_object(copy) for copy in event.behind],
+        "each": [{**_copy_object(copy), "complete": copy.over} for copy in event.each],
+    }
+
+
+def _copy_object(copy: HostCopy) -> dict[str, Any]:
+    return {
+        "host": copy.host,
+        "bytes": copy.got,
+        "bytes_whole": copy.whole,
+        "bytes_per_s": round(copy.rate),
+        "eta_s": _tenths(copy.eta_s),
     }
 
 

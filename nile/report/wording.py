@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from typing import Any
 
 from nile.events import Code, HostResult, Verdict
 from nile.report.text import visible
+from nile.topology.amounts import size
 
 BY_VERDICT = {
     Verdict.OK: "ok",
@@ -85,3 +87,10 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def copied(copies: Mapping[str, Any]) -> str:
+    """How far the copies of a run are, by its last `progress` (docs/reference/json.md)."""
+    part = f"{100 * copies['part']:.0f} % of {size(copies['bytes_whole'])}"
+    left = "" if copies["eta_s"] is None else f", {duration(copies['eta_s'])} left"
+    return f"copied: {part}, {size(copies['bytes_per_s'])}/s{left}"

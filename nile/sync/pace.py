@@ -2,7 +2,7 @@
 
 What hosts have got is told by their workers, or by those that copy to them, a
 few times a second each; people are told at most every `EVERY_S`, of all hosts
-together and of those that are furthest behind. A part that is done never
+together, of those that are furthest behind, and in turn of each. A part that is done never
 becomes less: a copy that broke and begins anew adds nothing to it before it is
 as far as the one before. The time that is left may become more.
 """
@@ -18,7 +18,9 @@ from nile.events import CopyProgress, HostCopy
 
 EVERY_S = 0.5
 BEHIND = 5
-"""Hosts that are named."""
+"""Hosts that are named as such."""
+EACH = 50
+"""Hosts that are told of in turn, at one time; all that are left, once all is told."""
 MEMORY_S = 4.0
 """What came before that counts little for the rate."""
 STILL_S = 3.0
@@ -61,14 +63,27 @@ class _Host:
     """None until something has come: it is waiting."""
     still_s: float = 0.0
     """Since when nothing has come."""
+    stood: tuple[int, int, bool, bool] | None = None
+    """Where it stood when it was told of in its turn,"""
+    turn_s: float = -math.inf
+    """and when that was."""
 
     @property
     def left(self) -> int:
         return 0 if self.over else self.whole - self.got
 
     @property
+    def stands_still(self) -> bool:
+        return bool(self.left) and self.still_s >= STILL_S
+
+    @property
+    def stands(self) -> tuple[int, int, bool, bool]:
+        """What it is told of for, once that is another."""
+        return self.got, self.whole, self.over, self.stands_still
+
+    @property
     def eta_s(self) -> float | None:
-        if self.left and self.still_s >= STILL_S:
+        if self.stands_still:
             return None
         return eta_s(self.left, self.rate.value if self.rate else 0.0)
 
@@ -135,9 +150,9 @@ class Pace:
         passed = t - self._told_s if self._told_s is not None else 0.0
         self._told_s = t
         self._all_told = not self._under_way
-        return self._progress(passed)
+        return self._progress(t, passed)
 
-    def _progress(self, passed: float) -> CopyProgress:
+    def _progress(self, t: float, passed: float) -> CopyProgress:
         hosts = self._hosts.values()
         came = 0
         for host in hosts:
@@ -161,7 +176,17 @@ class Pace:
             rate=self._rate.value,
             eta_s=self._eta_s(sum(host.left for host in hosts), under_way),
             behind=tuple(_told(host) for host in behind),
+            each=tuple(_told(host) for host in self._in_turn(t)),
         )
+
+    def _in_turn(self, t: float) -> list[_Host]:
+        """Those of whom there is something new to tell, and that have waited longest for that."""
+        found = [host for host in self._hosts.values() if host.stands != host.stood]
+        if not self._all_told:
+            found = heapq.nsmallest(EACH, found, key=lambda host: host.turn_s)
+        for host in found:
+            host.stood, host.turn_s = host.stands, t
+        return found
 
     def _eta_s(self, left: int, under_way: list[_Host]) -> float | None:
         """All together at the rate of all; but not before the slowest one."""
@@ -181,4 +206,4 @@ def eta_s(left: float, rate: float) -> float | None:
 
 def _told(host: _Host) -> HostCopy:
     rate = host.rate.value if host.rate else 0.0
-    return HostCopy(host.name, host.got, host.whole, rate, host.eta_s)
+    return HostCopy(host.name, host.got, host.whole, rate, host.eta_s, host.over)

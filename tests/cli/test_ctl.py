@@ -19,7 +19,7 @@ from nile.cascade import Outstanding
 from nile.cli import commands, looking, stop, underway
 from nile.control import Control, Standing
 from nile.errors import NileError
-from nile.events import Event, RunEnded, RunStarted
+from nile.events import CopyProgress, Event, RunEnded, RunStarted
 from nile.lab import Lab
 from nile.store import Recorder, RunContext
 from tests.cluster.running import Nile
@@ -194,6 +194,14 @@ def ask(state: Path) -> Callable[..., str]:
 
 def test_of_a_run_that_is_about_to_begin_nothing_else_is_told() -> None:
     assert underway.describe(Standing(RUN).status(time.time())) == [f"run {RUN} is about to begin"]
+
+
+def test_of_copies_it_is_told_how_far_they_are_and_how_long_it_will_take() -> None:
+    standing = Standing(RUN)
+    begun = RunStarted(RUN, "nile sync", None, ("n1",), (), at=1000.0)
+    for eta_s, left in ((6.0, ", 6.00 s left"), (None, "")):
+        standing.take([begun, CopyProgress(1, 0, 10 << 20, 40 << 20, 0.25, 5 << 20, eta_s)])
+        assert f"copied: 25 % of 40.0 MiB, 5.0 MiB/s{left}" in underway.describe(standing.status(1010.0))
 
 
 def _under_way(state: Path) -> Path:

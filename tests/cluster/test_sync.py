@@ -245,6 +245,11 @@ def test_how_far_it_is_is_told_to_programs(nile: Nile, plain: Path) -> None:
     assert middle["bytes_per_s"] > 500_000
     assert middle["eta_s"] > 0
     assert {copy["host"] for event in told for copy in event["behind"]} == set(HOSTS[:4])
+    for host in HOSTS[:4]:
+        mine = [copy for event in told for copy in event["each"] if copy["host"] == host]
+        assert [copy["bytes"] for copy in mine] == sorted(copy["bytes"] for copy in mine)
+        assert any(copy["eta_s"] and 0 < copy["bytes"] < copy["bytes_whole"] for copy in mine)
+        assert (mine[-1]["complete"], mine[-1]["bytes"]) == (True, mine[-1]["bytes_whole"])
 
 
 def test_those_that_were_away_are_caught_up_with(nile: Nile, source: Path) -> None:

@@ -1,11 +1,14 @@
 """Where a run stands, told from its events."""
 
+from typing import Any
+
 from nile.cascade import Outstanding, Waits
 from nile.control import Standing
 from nile.events import (
     Code,
     CopyProgress,
     Event,
+    HostCopy,
     HostResult,
     HostStarted,
     HostUp,
@@ -106,7 +109,24 @@ def test_copies_are_told_of() -> None:
         "bytes_per_s": 5,
         "eta_s": 6.0,
         "behind": [],
+        "each": [],
     }
+
+
+def test_of_each_host_that_gets_a_copy_it_is_known_where_it_stands() -> None:
+    """An event has only those of which there is something new."""
+
+    def event(part: float, *each: tuple[str, int]) -> CopyProgress:
+        copies = tuple(HostCopy(host, got, 40, 1.0, None, got == 40) for host, got in each)
+        return CopyProgress(2, 0, 0, 80, part, 5.0, 6.0, each=copies)
+
+    def stand(*events: CopyProgress) -> dict[str, tuple[int, bool]]:
+        copies: Any = _status(*events)["copies"]
+        return {each["host"]: (each["bytes"], each["complete"]) for each in copies["each"]}
+
+    first = [event(0.1, ("n1", 1), ("n2", 2)), event(0.5, ("n1", 40))]
+    assert stand(*first) == {"n1": (40, True), "n2": (2, False)}
+    assert stand(*first, event(1.0), event(0.1, ("n3", 4))) == {"n3": (4, False)}  # the next repository
 
 
 def test_before_it_began_there_is_nothing_to_tell() -> None:

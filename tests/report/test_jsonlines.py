@@ -319,7 +319,8 @@ def test_the_examples_are_lines_of_the_contract() -> None:
 
 def test_how_far_copies_are_is_a_line() -> None:
     behind = (HostCopy("n2", 10, 40, 2.4, 12.34), HostCopy("n3", 0, 40, 0.0, None))
-    (line,) = rendered(CopyProgress(3, 1, 50, 120, 0.416666, 10.6, 6.66, behind))
+    each = (HostCopy("n1", 40, 40, 0.0, 0.0, over=True), behind[0])
+    (line,) = rendered(CopyProgress(3, 1, 50, 120, 0.416666, 10.6, 6.66, behind, each))
     assert line == {
         "event": "progress",
         "hosts": 3,
@@ -332,6 +333,17 @@ def test_how_far_copies_are_is_a_line() -> None:
         "behind": [
             {"host": "n2", "bytes": 10, "bytes_whole": 40, "bytes_per_s": 2, "eta_s": 12.3},
             {"host": "n3", "bytes": 0, "bytes_whole": 40, "bytes_per_s": 0, "eta_s": None},
+        ],
+        "each": [
+            {"host": "n1", "bytes": 40, "bytes_whole": 40, "bytes_per_s": 0, "eta_s": 0.0, "complete": True},
+            {
+                "host": "n2",
+                "bytes": 10,
+                "bytes_whole": 40,
+                "bytes_per_s": 2,
+                "eta_s": 12.3,
+                "complete": False,
+            },
         ],
     }
 

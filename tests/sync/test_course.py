@@ -540,6 +540,10 @@ def test_it_says_how_far_it_is_and_in_the_end_that_all_have_it(method: Method) -
     assert {each.hosts for each in said} == {2}
     assert sorted(each.part for each in said) == [each.part for each in said]
     assert (said[-1].part, said[-1].complete) == (1.0, 2)
+    stands = {copy.host: copy for event in said for copy in event.each}
+    assert {host: (copy.got == copy.whole > 0, copy.over) for host, copy in stands.items()} == {
+        it.tree.name(number): (True, True) for number in (1, 3)
+    }
 
 
 def test_what_workers_say_of_their_progress_is_no_number_of_anything() -> None:

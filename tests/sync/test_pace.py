@@ -7,7 +7,7 @@ import random
 import pytest
 
 from nile.events import CopyProgress
-from nile.sync.pace import BEHIND, EVERY_S, MEMORY_S, Pace, Rate, eta_s
+from nile.sync.pace import BEHIND, EACH, EVERY_S, MEMORY_S, STILL_S, Pace, Rate, eta_s
 
 
 def told(pace: Pace, t: float) -> CopyProgress:
@@ -80,6 +80,45 @@ def test_it_isnt_told_more_often_however_many_say_something() -> None:
         events += pace.due(step * 0.005) is not None
     assert events <= 10 / EVERY_S + 1
     assert len(told(pace, 100.0).behind) == BEHIND
+
+
+def test_each_host_is_told_of_when_there_is_something_new() -> None:
+    pace = two()
+    pace.at(1, 10)
+    assert [(copy.host, copy.got, copy.eta_s) for copy in told(pace, 0.0).each] == [
+        ("n1", 10, None),
+        ("n2", 0, None),
+    ]
+    pace.at(2, 500)
+    (second,) = told(pace, 1.0).each
+    assert (second.host, second.got, second.over) == ("n2", 500, False)
+    assert second.eta_s == pytest.approx(1.0)
+    assert told(pace, 2.0).each == ()
+    stands = told(pace, 1.0 + STILL_S).each
+    assert {copy.host: copy.eta_s for copy in stands} == {"n1": None, "n2": None}  # it came to a standstill
+    pace.over(1, complete=False)
+    (lost,) = told(pace, 5.0).each
+    assert (lost.host, lost.got, lost.whole, lost.over) == ("n1", 10, 10, True)
+    pace.over(2, complete=True)
+    assert [(copy.host, copy.got, copy.over) for copy in told(pace, 5.1).each] == [("n2", 1000, True)]
+
+
+def test_of_many_hosts_each_has_its_turn_and_in_the_end_all_that_are_left() -> None:
+    pace, hosts = Pace(), 4 * EACH
+    last: dict[str, int] = {}
+    for node_id in range(hosts):
+        pace.expect(node_id, f"n{node_id}", 1000)
+    for step in range(1, 9):
+        for node_id in range(hosts):
+            pace.at(node_id, 100 * step)
+        each = told(pace, float(step)).each
+        assert len(each) == EACH
+        last |= {copy.host: step for copy in each}
+    assert sorted(last.values()) == [step for step in (5, 6, 7, 8) for _ in range(EACH)]
+    for node_id in range(hosts):
+        pace.over(node_id, complete=True)
+    each = told(pace, 9.0).each
+    assert (len(each), {copy.got for copy in each}) == (hosts, {1000})
 
 
 def test_a_copy_that_begins_anew_takes_nothing_back() -> None:
