@@ -38,7 +38,7 @@ class Branches:
         self._ssh = sshlogin.find_ssh(agent.env)
         self._socket: "Optional[SignSocket]" = None
         self._known_hosts = -1
-        self._full = False
+        self._unwritten = b""  # known hosts that found no room yet
         self._reach: "Optional[Reach]" = None
         self._can_bind: "Optional[bool]" = None
         self._todo: "List[Tuple[Any, ...]]" = []
@@ -56,10 +56,7 @@ class Branches:
                 sys.meta_path[0].add(entry["shell"])  # type: ignore[attr-defined]
         if self._known_hosts >= 0:
             lines = [line + "\n" for entry in entries for line in entry["login"]["known_hosts"]]
-            try:
-                _append(self._known_hosts, "".join(lines).encode("utf-8", "surrogateescape"))
-            except OSError:  # it is full: none may be logged in to by half a line
-                self._full = True
+            self._unwritten += "".join(lines).encode("utf-8", "surrogateescape")
         self._perform(self._relay.adopt(entries, self._agent.now()))
         for relays in {entry["relay"] for entry in entries}:
             self._bundle.packed(relays, self._bundle.magic)  # while they log in: most have the same Python
@@ -193,8 +190,8 @@ class Branches:
         entry = self._entries[child_id]
         if self._ssh is None:
             self._closed(child_id, "no-ssh", "there is no ssh client on the relay")
-        elif self._socket is None or self._full:
-            why = "is full" if self._full else "isn't there, or lets nobody write"
+        elif self._socket is None or not self._has_known_hosts():
+            why = "is full" if self._socket else "isn't there, or lets nobody write"
             self._closed(child_id, "no-ssh", "the relay's memory file system (/dev/shm) %s" % why)
         elif entry["login"]["carry"] and not self._binds(self._ssh):
             self._closed(child_id, UNBOUND, "the relay's ssh can't bind signatures to a host")
@@ -205,6 +202,15 @@ class Branches:
             known_hosts = "/proc/%d/fd/%d" % (os.getpid(), self._known_hosts)
             argv = sshlogin.ssh_argv(self._ssh, entry["login"], known_hosts, entry["connect"])
             self._start(child_id, argv + [command], dict(self._agent.env, SSH_AUTH_SOCK=self._socket.path))
+
+    def _has_known_hosts(self) -> bool:
+        """Is every line there? None may be logged in to by half a one; its rest may find room later."""
+        try:
+            while self._unwritten:
+                self._unwritten = self._unwritten[os.write(self._known_hosts, self._unwritten) :]
+        except OSError:
+            return False
+        return True
 
     def _binds(self, ssh: str) -> bool:
         if self._can_bind is None:
@@ -319,11 +325,6 @@ def _memory_file(directory: str) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     os.unlink(path)
     return fd
-
-
-def _append(fd: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(fd, content) :]
 
 
 def _random() -> float:

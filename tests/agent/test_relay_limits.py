@@ -137,6 +137,43 @@ def test_strangers_are_those_that_no_login_began(monkeypatch: pytest.MonkeyPatch
             Path(directory).rmdir()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts")
+def test_a_relay_that_had_no_room_for_known_hosts_logs_in_once_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Python 3.8 they lie in a memory file system; half a line was written there."""
+    from nile.agent import claims, logins
+
+    began: list[list[str]] = []
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(claims, "MEMORY_DIRECTORIES", (str(tmp_path),))
+    monkeypatch.setattr(logins.Branches, "_start", lambda self, child_id, argv, env: began.append(argv))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path], check=True, timeout=20)
+    relay = Stub()
+    relay.env = dict(os.environ)
+    try:
+        branches = logins.Branches(relay, plan_body(asked=False))  # type: ignore[arg-type]
+        fill = tmp_path / "fill"
+        fill.write_bytes(bytes(60 << 10))  # a page is left
+        entries = children(3)
+        for number, entry in enumerate(entries):
+            entry["login"]["known_hosts"] = [f"h{number} ssh-ed25519 {'A' * 3000}"]
+        branches.adopt(entries[:2])
+        failed = [frame.fields() for frame in relay.frames if frame.type == wire.FAILED]
+        assert [body["code"] for body in failed] == ["no-ssh"] * 2
+        assert all("(/dev/shm) is full" in body["reason"] for body in failed)
+        assert began == []
+        fill.unlink()
+        branches.adopt(entries[2:])
+        assert len(began) == 1
+        lines = os.pread(branches._known_hosts, 1 << 20, 0).decode().splitlines()
+        assert lines == [line for entry in entries for line in entry["login"]["known_hosts"]]
+        branches.leave()
+        os.close(branches._known_hosts)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True, timeout=20)
+
+
 @pytest.mark.parametrize("pipes", range(4))
 def test_a_login_that_cant_be_started_leaves_no_descriptor(
     pipes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
