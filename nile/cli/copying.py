@@ -39,6 +39,7 @@ HINTS = {
     "S": ALWAYS,
     "W": ALWAYS,
     "u": "hosts get what the source has, also where theirs is newer: leave it out",
+    "b": "no backups are kept of what is replaced; to show equal output of hosts once, write --gather",
     "P": "partial files are never kept under a real name, and progress is always shown: leave it out",
 }
 
@@ -53,8 +54,8 @@ class RsyncLetters(click.Command):
                 break
             if word.startswith("-") and not word.startswith("--"):
                 for letter in word[1:]:
-                    if letter in ("w", "n"):
-                        break
+                    if letter == "w":
+                        break  # hosts follow
                     if letter in HINTS:
                         raise UsageError(f"no option -{letter}", remedy=HINTS[letter].format(letter))
         return super().parse_args(ctx, args)
@@ -76,7 +77,7 @@ def comparing_options(function: F) -> F:
             ),
             click.option("--checksum", is_flag=True, help="Compare contents too, not only size and time."),
             click.option("--numeric-ids", is_flag=True, help="Owners are numbers, whatever their names."),
-            click.option("-b", "--gather", is_flag=True, help="Gather equal differences under their hosts."),
+            click.option("--gather", is_flag=True, help="Gather equal differences under their hosts."),
             click.option("-q", "--quiet", is_flag=True, help="Of the summary only hosts that aren't ok."),
             click.option("--json", "as_json", is_flag=True, help="JSON Lines (docs/reference/json.md)."),
             click.argument("paths", metavar="[SRC... DEST]", nargs=-1, type=click.Path()),

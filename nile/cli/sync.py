@@ -23,7 +23,8 @@ Examples:
   nile sync --all --delete site/ /srv/site    and take away what site/ doesn't have
   nile sync --all --release 2.4 --quorum 95% app/ /srv/app
                                               to /srv/app/releases/2.4, then flip /srv/app/current
-  nile sync --all -n -b site/ /srv/site       only say what would be done
+  nile sync --all -n --gather site/ /srv/site
+                                              only say what would be done
   nile sync --catch-up last                   once more, to the hosts that weren't ok
 """
 

@@ -16,7 +16,8 @@ from nile.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
-  nile verify --all -b site/ /srv/site      differences, under the hosts that have the same
+  nile verify --all --gather site/ /srv/site
+                                            differences, under the hosts that have the same
   nile verify --all --checksum site/ /srv/site
   nile verify --all --repair site/ /srv/site
                                             and mend what differs

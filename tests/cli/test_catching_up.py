@@ -76,7 +76,18 @@ def refused(*words: str) -> str:
     return str(caught.value)
 
 
-COPY = ("sync", "--all", "--routes", "my.yaml", "--delete", "--exclude", "*.o", "-b", "site/", "/srv/site")
+COPY = (
+    "sync",
+    "--all",
+    "--routes",
+    "my.yaml",
+    "--delete",
+    "--exclude",
+    "*.o",
+    "--gather",
+    "site/",
+    "/srv/site",
+)
 
 
 def test_it_is_the_same_copy_for_those_that_were_not_ok(past: Past, begun: list[Any], site: Path) -> None:

@@ -90,7 +90,7 @@ class TestStart:
         nile("swarm", "start", "--for", "2h", *WHAT)
         assert begun[0][1].serve_s == 7200.0
 
-    @pytest.mark.parametrize("word", ["-n", "--json", "--repos=x", "-b", "-q"])
+    @pytest.mark.parametrize("word", ["-n", "--json", "--repos=x", "--gather", "-q"])
     def test_what_is_of_use_only_where_one_looks_on_is_refused(self, begun: list[Any], word: str) -> None:
         with pytest.raises((click.NoSuchOption, UsageError)):
             nile("swarm", "start", word, *WHAT)

@@ -126,7 +126,7 @@ def test_what_differs_from_the_release_before_comes_as_one_stream(nile: Nile, so
 def test_what_would_be_otherwise_is_said_and_nothing_is_done(nile: Nile, source: Path) -> None:
     deliver(nile, source, "1").all_ok()
     (source / "lib/f07").unlink()
-    done = command(nile, *words(source, "2", "-n", "-b"))
+    done = command(nile, *words(source, "2", "-n", "--gather"))
     assert done.code == 0
     assert "extra lib/f07" in done.out
     assert "missing" not in done.out

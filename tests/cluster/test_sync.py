@@ -17,6 +17,7 @@ import pytest
 from nile.agent.worker import plans
 from nile.lab import Lab
 from tests.agent.worker.test_archive_killed import AMID, killed
+from tests.agent.worker.test_archive_placed import RIGHTS
 from tests.agent.worker.unpacking import packed, read
 from tests.cluster.faults import crash, freeze
 from tests.cluster.hosts import clear, patiently, processes, root_of
@@ -63,6 +64,7 @@ def source(tmp_path: Path) -> Path:
         file.truncate(8 << 20)
     os.chown(top / "run me", 1234, 4321)
     os.setxattr(top / "hello", "user.colour", b"blue")
+    os.setxattr(top / "deep/er", "system.posix_acl_default", RIGHTS)
     os.utime(top / "deep/er", ns=(1, 1_234_567_890_123_456_789))
     for number in range(200):
         (top / f"deep/f{number:03}").write_text("x" * number)
@@ -87,11 +89,14 @@ def tree(top: Path) -> Tree:
     for path in [top, *top.rglob("*")]:
         seen = path.lstat()
         what: Any = None
+        attributes = (
+            None if path.is_symlink() else {name: os.getxattr(path, name) for name in os.listxattr(path)}
+        )
         if path.is_symlink():
             what = path.readlink()
         elif stat.S_ISREG(seen.st_mode):
             content = (seen.st_blocks * 512 < seen.st_size) or path.read_bytes()
-            what = (content, seen.st_nlink, os.listxattr(path))
+            what = (content, seen.st_nlink)
         times = () if path.is_symlink() else (seen.st_mtime_ns, stat.S_IMODE(seen.st_mode))
         found[os.fsencode(path.relative_to(top))] = (
             stat.S_IFMT(seen.st_mode),
@@ -99,12 +104,18 @@ def tree(top: Path) -> Tree:
             seen.st_gid,
             times,
             what,
+            attributes,
         )
     return found
 
 
 def on(nile: Nile, host: str, dest: str) -> Path:
     return root_of(nile.lab, host) / dest.lstrip("/")
+
+
+def logged_in(nile: Nile, host: str) -> int:
+    """How often anybody has logged in there, by its sshd's account."""
+    return (root_of(nile.lab, host) / "run/lab/sshd.log").read_text().count("Accepted publickey")
 
 
 def sync(nile: Nile, *words: object, **how: Any) -> Done:
@@ -154,8 +165,10 @@ class Started:
 class TestCopying:
     def test_everything_arrives_and_then_what_changed(self, nile: Nile, source: Path, method: str) -> None:
         how = ("-w", SET, "--method", method, "--json")
+        logins = [logged_in(nile, host) for host in HOSTS]
         sync(nile, *how, f"{source}/", "/srv/copy").all_ok()
         copied(nile, source, "/srv/copy")
+        assert [logged_in(nile, host) for host in HOSTS] == [count + 1 for count in logins]
 
         (source / "hello").write_text("HELLO\n")
         (source / "deep/f007").unlink()
@@ -413,7 +426,7 @@ def test_what_differs_is_named_under_the_hosts_that_have_it(nile: Nile, source: 
     sync(nile, "-w", SET, "--json", f"{source}/", "/srv/copy").all_ok()
     for host in ("h003", "h007"):
         (on(nile, host, "/srv/copy") / "hello").chmod(0o600)
-    words = ("verify", "--routes", str(nile.routes), "-w", SET, "-b", f"{source}/", "/srv/copy")
+    words = ("verify", "--routes", str(nile.routes), "-w", SET, "--gather", f"{source}/", "/srv/copy")
     done = nile.command(*words)
     assert done.code == 1
     assert "h[003,007] (2)" in done.out
@@ -431,7 +444,7 @@ def test_a_same_size_edit_within_the_same_second_is_not_missed(nile: Nile, sourc
 
 
 def test_a_dry_run_says_it_and_does_nothing(nile: Nile, source: Path) -> None:
-    done = sync(nile, "-w", SET, "-n", "-b", f"{source}/", "/srv/copy")
+    done = sync(nile, "-w", SET, "-n", "--gather", f"{source}/", "/srv/copy")
     assert done.code == 0
     assert b"missing hello\n" in done.stdout
     assert not on(nile, "h001", "/srv/copy").exists()

@@ -315,8 +315,8 @@ def test_by_contents_a_release_brings_what_changed_too(place: Path, source: Path
 def contents(top: Path) -> Any:
     """As `tree` has it, but for how many names files have: some are elsewhere."""
     return {
-        path: (*about, what and (what[0], what[2])) if isinstance(what, tuple) else (*about, what)
-        for path, (*about, what) in tree(top).items()
+        path: (*about, what[0] if isinstance(what, tuple) else what, attributes)
+        for path, (*about, what, attributes) in tree(top).items()
     }
 
 
