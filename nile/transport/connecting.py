@@ -112,6 +112,8 @@ async def _resolve(endpoint: Endpoint, executor: Executor | None) -> list[Addres
             ),
         )
     except (socket.gaierror, UnicodeError) as exc:
+        if starved := starvation():  # a resolver that can't read its own files knows no name
+            raise no_more_files(f"can't look {endpoint.host} up", starved) from exc
         reason = exc.strerror if isinstance(exc, socket.gaierror) else "not a host name"
         raise LoginFailed(Code.NAME, f"the name {endpoint.host} doesn't resolve: {reason}") from exc
     except OSError as exc:

@@ -9,6 +9,7 @@ import itertools
 import os
 import resource
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,6 +89,24 @@ def test_a_login(sshd: Sshd, user_key: Path, client: SshClient, address: str, le
 
     async def main() -> None:
         check(await failure(login, ring_of(user_key), left))
+
+    run(main())
+
+
+@pytest.mark.parametrize(("left", "code"), [(0, Code.OPEN_FILES), (50, Code.NAME)])
+def test_a_resolver_that_can_not_read_what_it_goes_by(
+    sshd: Sshd, user_key: Path, monkeypatch: pytest.MonkeyPatch, left: int, code: Code
+) -> None:
+    """The first time in a process it doesn't say that, but knows no name."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    login = sshd.login(identities=(public_key(user_key),), hostname_root="localhost")
+
+    async def main() -> None:
+        assert (await failure(login, ring_of(user_key), left)).code is code
 
     run(main())
 
