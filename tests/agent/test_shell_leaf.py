@@ -363,7 +363,8 @@ def test_output_that_was_held_for_long_is_not_cut_as_it_goes_on() -> None:
 def test_what_was_left_behind_holds_no_verdict_up() -> None:
     run = os.urandom(16).hex()
     seconds = f"{900 + int(run[:6], 16)}"
-    leaf = Leaf(f"sleep {seconds} & echo x", run=run)
+    runs = "until grep -q sleep /proc/$!/comm; do :; done"
+    leaf = Leaf(f"sleep {seconds} & {runs}; echo x", run=run)
     leaf.shared["job"]["leftover"] = "keep"
     leaf.node["again"] = False
     with closing(leaf):
