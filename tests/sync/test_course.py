@@ -66,6 +66,24 @@ class TestWhoServesWhom:
         assert all(it.has[node_id] == "new" for node_id in (3, 4, 5, 6))
 
 
+@pytest.mark.parametrize("method", [Method.RSYNC, Method.RSYNC_TCP, Method.STREAM])
+def test_whoever_sends_is_told_how_fast_he_may(method: Method) -> None:
+    it = Workers(tree(TWO_STAGES), {}, method=method, bwlimit_kib_s=9)
+    told: list[Message] = []
+    tell = it._tell
+
+    def listen(node_id: int, message: Message) -> None:
+        told.append(message)
+        tell(node_id, message)
+
+    it._tell = listen  # type: ignore[method-assign]
+    it.run()
+    assert all_ok(it)
+    pushed = [message["copy"]["bwlimit"] for message in told if message["do"] == "push"]
+    streamed = [message["limit"] for message in told if message["do"] == "record"]
+    assert (pushed, streamed) == (([], [9]) if method is Method.STREAM else ([9] * 6, []))
+
+
 def test_a_copy_that_broke_is_tried_again_from_elsewhere() -> None:
     it = Workers(tree([0, 1]), {1: "new"})
     it.breaks = {0: ("link", True)}

@@ -1,6 +1,7 @@
 """The destination of a run on this host, while the run has it."""
 
 import contextlib
+import os
 import time
 
 from nile.agent.worker import target
@@ -86,7 +87,10 @@ class Place:
 
 
 def said(busy: Busy) -> "Tuple[str, str]":
-    """That another run has it, and the remedy."""
+    """That another run has it, or a host of this one that shares its files with us; and the remedy."""
+    if busy.run is not None and busy.run == os.environ.get("NILE_RUN"):
+        reason = "another host of this run writes there: the two have these files in common"
+        return reason, "name one of them alone, or a directory that each has for itself"
     words = ["another run writes there"]
     if busy.user is not None:
         words.append(" of %s" % busy.user)

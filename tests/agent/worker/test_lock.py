@@ -19,6 +19,7 @@ import nile
 from nile.agent.worker import durable
 from nile.agent.worker import lock as locks
 from nile.agent.worker.lock import Busy, Lock, in_use
+from nile.agent.worker.place import Place
 
 HOLDER = """
 import os, sys
@@ -76,6 +77,23 @@ def test_who_has_it_and_since_when(open_path: Path) -> None:
     assert busy == Busy(pwd.getpwuid(uid).pw_name, busy.since, process.pid, "r-42")
     assert busy.since is not None
     assert began - 2 <= busy.since <= time.time() + 2
+
+
+def test_a_host_that_shares_its_files_with_another_one_of_the_run_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(run: str) -> str:
+        monkeypatch.setenv("NILE_RUN", run)
+        place = Place(os.fsencode(tmp_path), b".nile-sync-r", write=True)
+        busy = place.take()
+        place.abandon()
+        assert busy is not None
+        return ": ".join(busy)
+
+    with held(tmp_path, os.geteuid(), "r-42"):
+        assert "the two have these files in common: name one of them alone" in told("r-42")
+        assert "another run writes there of" in told("r-43")
+        assert told("r-43").endswith("(run r-42): wait until it has ended, or stop it")
 
 
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:

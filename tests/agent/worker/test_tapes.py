@@ -125,3 +125,27 @@ def test_while_nothing_comes_it_is_said_that_somebody_works(
         one.stop(lambda: None)
         one.close()
     assert [(each["written"] >= 0, each["more"]) for each in said] == [(True, True)] * 3
+
+
+def test_a_stream_goes_no_faster_than_it_may(place: Path) -> None:
+    """It is recorded as fast as that goes, and may be sent little by little."""
+    (place / "src").mkdir()
+    (place / "src/big").write_bytes(os.urandom(100_000))
+    source = Source([os.fsencode(place / "src")], Patterns())
+    source.read(checksum=False)
+    seen: list[tuple[int, float]] = []
+    with a_loop() as loop:
+        began = loop.now()
+        one = Tape(loop, None, {"n": 1, "archive": True, "limit": 200}, source, list, lambda _: None)
+
+        def look() -> None:
+            seen.append((one.file.head, loop.now() - began))
+            if one.file.total is not None:
+                loop.stop()
+
+        one.file.changed.append(look)
+        loop.run()
+        one.stop(lambda: None)
+        one.close()
+    assert seen[-1][0] > 100_000
+    assert [(head, seconds) for head, seconds in seen if head > 200 * 1024 * seconds] == []
