@@ -51,7 +51,11 @@ def run() -> Iterator[str]:
 
 def scratch(run: str) -> list[Path]:
     """What a command could write to: its claim, which stays as a tombstone, has nothing but a FIFO then."""
-    return [path for claim in claims_of(run) for path in claim.iterdir() if path.name != "wake"]
+    found: list[Path] = []
+    for claim in claims_of(run):
+        with contextlib.suppress(FileNotFoundError):  # it went just now
+            found += [path for path in claim.iterdir() if path.name != "wake"]
+    return found
 
 
 def gone(run: str) -> bool:
