@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from nile.cli import gather, swarm, sync, verify
+from nile.cli import commands, copying, gather, swarm, sync, verify
 from nile.cli.copying import HINTS, places, refuse_to_delete_for_files
 from nile.errors import UsageError
+from nile.sync import Method, Purpose, SyncOptions
 
 COMMANDS = [sync.command, verify.command, swarm.run, swarm.start, gather.command]
 RSYNCS = {"-n": "--dry-run", "-q": "--quiet"}
@@ -76,3 +80,61 @@ def test_letters_of_rsync_are_refused_with_a_hint(command: click.Command, words:
 def test_only_what_is_given_as_options_is_taken_for_letters() -> None:
     given = sync.command.make_context("nile", ["-w", "n1", "-n", "--", "-avz", "/srv/site"]).params
     assert (given["dry_run"], given["paths"]) == (True, ("-avz", "/srv/site"))
+
+
+def meant(monkeypatch: pytest.MonkeyPatch, *words: str) -> SyncOptions:
+    """What such a `nile` would carry out."""
+    found: list[SyncOptions] = []
+
+    def run(_selection: object, what: SyncOptions, *_: object) -> int:
+        found.append(what)
+        return 0
+
+    monkeypatch.setattr(copying, "run_one", run)
+    name, *more = words
+    argv = [name, "-w", "n[1-3]", *more, "site/", "/srv/site"]
+    done = CliRunner().invoke(commands, argv, catch_exceptions=False, standalone_mode=False)
+    assert done.return_value == 0
+    (what,) = found
+    return what
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        (("--method", "rsync"), {"method": Method.RSYNC, "can_seed": False}),
+        (("--method", "rsync-tcp"), {"method": Method.RSYNC_TCP, "can_seed": False}),
+        (("--method", "stream"), {"method": Method.STREAM, "can_seed": False}),
+        (("-n",), {"purpose": Purpose.DRY_RUN}),
+        (("--dry-run",), {"purpose": Purpose.DRY_RUN}),
+        (("--delete", "--max-delete", "7"), {"delete": True, "max_delete": 7}),
+        (("--exclude", "*.o", "--exclude", "/b"), {"excludes": (b"*.o", b"/b")}),
+        (("--checksum",), {"checksum": True}),
+        (("--numeric-ids",), {"numeric_ids": True}),
+        (("--chown", "www:adm"), {"chown": "www:adm"}),
+        (("--delta",), {"whole": False}),
+        (("--plain",), {"plain": True}),
+        (("--chains", "3"), {"chains": 3}),
+        (("--bwlimit", "100"), {"bwlimit_kib_s": 100}),
+        (("--wait", "5"), {"wait_s": 5.0}),
+        (("--rate", "80mbit"), {"rate": 1e7}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_each_option_means_one_thing(
+    here: bytes, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("nile.cli.writing._wheels", lambda _: ())
+    bare = meant(monkeypatch, "sync")
+    assert (bare.method, bare.purpose, bare.whole, bare.plain) == (Method.AUTO, Purpose.COPY, True, False)
+    assert meant(monkeypatch, "sync", *words) == replace(bare, **fields)
+
+
+def test_verify_compares_and_mends_where_that_is_asked_for(
+    here: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = meant(monkeypatch, "verify")
+    assert (bare.purpose, bare.copies) == (Purpose.VERIFY, False)
+    repair = meant(monkeypatch, "verify", "--repair", "--delete", "--max-delete", "1", "--checksum")
+    assert (repair.purpose, repair.copies) == (Purpose.REPAIR, True)
+    assert (repair.delete, repair.max_delete, repair.checksum) == (True, 1, True)
