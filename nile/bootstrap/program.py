@@ -25,6 +25,7 @@ OFTEN = (
     "worker.patterns",
     "worker.hashing",
     "worker.manifest",
+    "worker.walking",
     "worker.scanning",
     "worker.packing",
     "worker.compare",

@@ -192,8 +192,8 @@ def _changed(sources: tuple[bytes, ...], excludes: tuple[bytes, ...], since: flo
     By ctime, which nobody can set back; what can't be looked at is left to the run itself.
     """
     from nile.agent.worker.patterns import Patterns
-    from nile.agent.worker.scanning import Walker
     from nile.agent.worker.trees import Source
+    from nile.agent.worker.walking import Walker
 
     patterns = Patterns(list(excludes))
     for _, place, seen in Walker(Source(sources, patterns).roots, patterns):

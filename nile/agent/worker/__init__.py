@@ -22,6 +22,7 @@ ssl) is imported where it is needed, if nothing lighter does.
     manifest    what is in a tree, as one value                   pure
     packing     as it travels                                     pure
     compare     how two of them differ                            pure
+    walking     what there is in trees, directory by directory
     scanning    looking at trees
     trees       the source, and copies held against it
     target      the directory that is written to: whether it may be

@@ -17,7 +17,7 @@ from nile.agent.worker.archive import Looked, Owners
 from nile.agent.worker.forking import Failure, Working
 from nile.agent.worker.manifest import FILE, TOP
 from nile.agent.worker.recording import Spooled
-from nile.agent.worker.scanning import mark
+from nile.agent.worker.walking import mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

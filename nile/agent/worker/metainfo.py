@@ -22,8 +22,8 @@ from typing import NamedTuple
 from nile.agent.worker import bencode
 from nile.agent.worker.forking import Failure
 from nile.agent.worker.manifest import FILE, TEMPORARY
-from nile.agent.worker.scanning import mark
 from nile.agent.worker.trees import HOLES_FROM
+from nile.agent.worker.walking import mark
 from nile.agent.worker.working import PIECE, WORK
 
 TYPE_CHECKING = False

@@ -7,12 +7,12 @@ meanwhile is listed; nothing here raises for it.
 
 import errno
 import grp
-import itertools
 import os
 import pwd
 import stat
 import sys
 import time
+from itertools import repeat
 
 from nile.agent.worker.hashing import blake2b
 from nile.agent.worker.manifest import (
@@ -24,29 +24,24 @@ from nile.agent.worker.manifest import (
     FILE,
     SOCKET,
     SYMLINK,
-    TEMPORARY,
     TOP,
     Entry,
     Manifest,
 )
+from nile.agent.worker.walking import KIND, Walker, mark, said
 from nile.agent.worker.working import PIECE, WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Tuple
 
     from nile.agent.worker.manifest import Mark
     from nile.agent.worker.patterns import Patterns
-
-    Roots = Sequence[Tuple[bytes, bytes]]
-    Found = Tuple[bytes, bytes, os.stat_result]
+    from nile.agent.worker.walking import Part, Roots
 
 BUFFER = 1 << 20  # bytes read at once
-AT_ONCE = 1000  # names that are listed
 TICK_S = 0.02  # more than the step of the clock that the kernel stamps files by
 _ROUNDS = 3
-_KIND = 0o170000  # the bits of a mode that say so (S_IFMT),
-_REGULAR = stat.S_IFREG  # and what they are of a file
 _KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: DIRECTORY,
@@ -56,6 +51,7 @@ _KINDS = {
     stat.S_IFBLK: BLOCK,
     stat.S_IFCHR: CHARACTER,
 }
+_new: "Callable[[Any, Any], Entry]" = tuple.__new__  # without a look at the fields
 
 
 class TooManyError(Exception):
@@ -89,100 +85,13 @@ def changed_since(manifest: Manifest, roots: "Roots", patterns: "Patterns") -> "
     if manifest.entries and not manifest.marks:
         raise ValueError("a manifest from elsewhere has no marks to tell changes by")
     walker = Walker(roots, patterns)
-    now = {path: mark(seen) for path, _, seen in walker}
+    now: "Dict[bytes, Mark]" = {}
+    for part, _ in walker.parts():
+        now.update(zip(part.paths, part.marks()))  # noqa: B905 - 3.6 has no strict
     before = manifest.marks
     changed = {path for path, mark in now.items() if before.get(path) != mark}
     known = {path for path, _ in manifest.unreadable}
     return sorted(changed.union(before.keys() - now.keys(), {path for path, _ in walker.unreadable} - known))
-
-
-def listing(place: bytes) -> "List[os.DirEntry[bytes]]":
-    """What is in a directory; raises OSError."""
-    found: "List[os.DirEntry[bytes]]" = []
-    with os.scandir(place) as entries:
-        while True:
-            part = list(itertools.islice(entries, AT_ONCE))
-            WORK.done += len(part)
-            found += part
-            if len(part) < AT_ONCE:
-                return found
-
-
-class Walker:
-    """(path, place on disk, what lstat says) of all there is, in no order; of one path the last counts."""
-
-    def __init__(self, roots: "Roots", patterns: "Patterns") -> None:
-        for _, name in roots:
-            if b"/" in name or name in (b".", b".."):
-                raise ValueError("%r isn't one component of a path" % name)
-        self._roots = roots
-        self._patterns = patterns
-        self._taken: "Dict[bytes, bool]" = {}  # where roots may overlap: is it a directory?
-        self.missing: "List[bytes]" = []
-        self.mounts: "List[bytes]" = []
-        self.unreadable: "List[Tuple[bytes, str]]" = []
-
-    def __iter__(self) -> "Iterator[Found]":
-        for place, name in self._roots:
-            try:
-                seen = os.lstat(place) if name else os.stat(place)
-            except (FileNotFoundError, NotADirectoryError):
-                self.missing.append(place)
-                continue
-            except OSError as error:
-                self.unreadable.append((name or TOP, _reason(error)))
-                continue
-            directory = stat.S_ISDIR(seen.st_mode)
-            if not (name or directory):
-                self.unreadable.append((TOP, os.strerror(errno.ENOTDIR)))
-            elif not name or not self._patterns.excludes(name, directory):
-                if self._take(name or TOP, directory):
-                    yield name or TOP, place, seen
-                if directory:
-                    yield from self._below(place, name + b"/" if name else b"", seen.st_dev)
-
-    def _take(self, path: bytes, directory: bool) -> bool:
-        """Whether this one is to be listed, or an earlier one of its path stands."""
-        if len(self._roots) == 1:
-            return True
-        before = self._taken.get(path)
-        self._taken[path] = directory or bool(before)
-        return before is None or directory > before
-
-    def _below(self, place: bytes, prefix: bytes, device: int) -> "Iterator[Found]":
-        left = [(place, prefix)]
-        # What is asked of every entry of every host is asked here: each name costs.
-        alone, picky, is_directory = len(self._roots) == 1, bool(self._patterns.texts), stat.S_ISDIR
-        while left:
-            place, prefix = left.pop()
-            try:
-                listed = listing(place)
-            except OSError as error:
-                self.unreadable.append((prefix[:-1] or TOP, _reason(error)))
-                continue
-            for entry in listed:
-                WORK.done += 1
-                path = prefix + entry.name
-                if entry.name.startswith(TEMPORARY) or (picky and self._excludes(path, entry)):
-                    continue
-                try:
-                    seen = entry.stat(follow_symlinks=False)
-                except OSError as error:
-                    self.unreadable.append((path, _reason(error)))
-                    continue
-                directory = is_directory(seen.st_mode)
-                if alone or self._take(path, directory):
-                    yield path, entry.path, seen
-                if seen.st_dev != device:
-                    self.mounts.append(path)
-                elif directory:
-                    left.append((entry.path, path + b"/"))
-
-    def _excludes(self, path: bytes, entry: "os.DirEntry[bytes]") -> bool:
-        try:
-            return self._patterns.excludes(path, entry.is_dir(follow_symlinks=False))
-        except OSError:  # where the directory doesn't say what it is
-            return False
 
 
 class _Scanner:
@@ -202,26 +111,29 @@ class _Scanner:
             self._try_reading()
 
     def _add_all(self, most: int) -> None:
-        """What `_add` does for each that there is; most are plain files, and done here: it counts.
-
-        Raises TooManyError.
-        """
-        entries, marks, places, linked = self._entries, self._marks, self._places, self._linked
-        new = tuple.__new__
-        for path, place, seen in self._walker:
-            if len(entries) > most:
+        """All that there is; raises TooManyError."""
+        for part, plain in self._walker.parts():
+            if len(self._entries) > most:
                 raise TooManyError
-            mode = seen.st_mode
-            if mode & _KIND != _REGULAR or seen.st_nlink > 1 or path in linked:
-                self._add(path, place, seen)
-                continue
-            size, mtime = seen.st_size, seen.st_mtime_ns
-            fields = (path, FILE, mode & 0o7777, size, mtime, seen.st_uid, seen.st_gid, b"", 0, b"", b"")
-            entries[path] = new(Entry, fields)
-            marks[path] = seen.st_ctime_ns, mtime, size, seen.st_ino, seen.st_dev
-            places[path] = place
-        if len(entries) > most:
+            if plain:
+                self._add_files(part)
+            else:
+                for found in part.found():
+                    self._add(*found)
+        if len(self._entries) > most:
             raise TooManyError
+
+    def _add_files(self, part: "Part") -> None:
+        """As `_add` does it, of many files at once: most there is are such."""
+        modes, sizes, mtimes, users, groups = part.columns[:5]
+        plain = [mode & 0o7777 for mode in modes]
+        no_target, no_device, none = repeat(b""), repeat(0), repeat(b"")
+        rows = zip(
+            part.paths, repeat(FILE), plain, sizes, mtimes, users, groups, no_target, no_device, none, none
+        )
+        self._entries.update(zip(part.paths, map(_new, repeat(Entry), rows)))  # noqa: B905 - 3.6 has no strict
+        self._marks.update(zip(part.paths, part.marks()))  # noqa: B905
+        self._places.update(zip(part.paths, part.places))  # noqa: B905
 
     def _add(self, path: bytes, place: bytes, seen: os.stat_result) -> None:
         mode = seen.st_mode
@@ -233,7 +145,7 @@ class _Scanner:
             try:
                 target = os.readlink(place)
             except OSError as error:
-                self._unreadable.append((path, _reason(error)))
+                self._unreadable.append((path, said(error)))
                 return
         elif kind in (BLOCK, CHARACTER):
             device = seen.st_rdev
@@ -263,7 +175,7 @@ class _Scanner:
                 try:
                     self._add(path, self._places[path], self._look(path))
                 except OSError as error:
-                    self._unreadable.append((path, _reason(error)))
+                    self._unreadable.append((path, said(error)))
                     del self._entries[path], self._marks[path]
 
     def _look(self, path: bytes) -> os.stat_result:
@@ -290,7 +202,7 @@ class _Scanner:
                 try:
                     done[identity] = digest(self._places[path], identity, buffer)
                 except OSError as error:
-                    self._unreadable.append((path, _reason(error)))
+                    self._unreadable.append((path, said(error)))
                     continue
             self._entries[path] = entry._replace(digest=done[identity])
 
@@ -375,17 +287,8 @@ def _names(numbers: "Iterable[int]", find: "Callable[[int], str]") -> "Dict[int,
 
 def kind_of(mode: int) -> bytes:
     """One of KINDS."""
-    return _KINDS[mode & _KIND]
-
-
-def mark(seen: os.stat_result) -> "Mark":
-    """What of a file can't stay the same when somebody writes."""
-    return seen.st_ctime_ns, seen.st_mtime_ns, seen.st_size, seen.st_ino, seen.st_dev
+    return _KINDS[mode & KIND]
 
 
 def _may_read(place: bytes) -> bool:
     return os.access(place, os.R_OK, effective_ids=True)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or "can't be read"

@@ -16,7 +16,7 @@ from nile.agent.worker.lock import in_use
 from nile.agent.worker.manifest import TEMPORARY
 from nile.agent.worker.receiving import see_placed
 from nile.agent.worker.removing import remove_tree
-from nile.agent.worker.scanning import listing
+from nile.agent.worker.walking import listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

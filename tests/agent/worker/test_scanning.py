@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nile.agent.worker import scanning
+from nile.agent.worker import scanning, walking
 from nile.agent.worker.manifest import TOP, Manifest, Terms, Totals
 from nile.agent.worker.patterns import Patterns
 from nile.agent.worker.scanning import numbers_here, scan
@@ -236,7 +236,7 @@ def test_what_vanishes_meanwhile_is_listed(tmp_path: Path, monkeypatch: pytest.M
     write(tmp_path, "d/f")
     write(tmp_path, "gone")
     (tmp_path / "link").symlink_to("x")
-    listing, readlink = scanning.listing, os.readlink
+    listing, readlink = walking.listing, os.readlink
 
     def vanishing(place: bytes) -> list[os.DirEntry[bytes]]:
         listed = listing(place)
@@ -247,7 +247,7 @@ def test_what_vanishes_meanwhile_is_listed(tmp_path: Path, monkeypatch: pytest.M
         Path(os.fsdecode(place)).unlink()
         return readlink(place)
 
-    monkeypatch.setattr(scanning, "listing", vanishing)
+    monkeypatch.setattr(walking, "listing", vanishing)
     monkeypatch.setattr(os, "readlink", vanished)
     manifest = scan(top(tmp_path), NONE)
     missing = "No such file or directory"
