@@ -41,7 +41,9 @@ class LookUp:
         self._fd = -1
         self._timer = -1
         try:
-            known = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+            # As bytes: what is text goes through a codec for names, which takes 5 ms and more to load.
+            numeric = name.encode("ascii")
+            known = socket.getaddrinfo(numeric, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
             self._ask(name, port)
         else:

@@ -263,3 +263,27 @@ def test_what_is_alike_is_not_looked_at_file_by_file(monkeypatch: pytest.MonkeyP
     assert not looked
     assert compare(source, found, Terms()).changed == [(b"0000", ("mtime",))]
     assert len(looked) == 2
+
+
+def test_an_address_of_numbers_needs_no_codec_for_names() -> None:
+    """Each host of a chain dials one: to load what encodes names costs more than to meet it."""
+    code = f"""if 1:
+        import sys
+        sys.path.append({str(HERE)!r})
+        from nile.agent.worker.lookup import LookUp
+        from nile.agent.worker.loop import Loop
+        loop, found = Loop(), []
+        def end(places, reason):
+            found.extend(places)
+            loop.stop()
+        for address in ("127.0.0.1", "::1"):
+            LookUp(loop, address, 7, end)
+        loop.run()
+        loop._stopped = False
+        loop.run()
+        print([place[:2] for _, place in found], "encodings.idna" in sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-ISc", code], stdout=subprocess.PIPE, check=True, timeout=WITHIN_S
+    )
+    assert done.stdout.decode().strip() == "[('127.0.0.1', 7), ('::1', 7)] False"
