@@ -10,6 +10,7 @@ standard library takes long to import (subprocess, tempfile, shutil, hashlib,
 ssl) is imported where it is needed, if nothing lighter does.
 
     begin       from what was shipped to modules: the first that runs
+    tuples      with names, made quickly                  pure
     messages    what the root and it say to each other            pure
     service     messages of the root in, answers out
     excuses     why it can't do what it is asked to
@@ -18,6 +19,7 @@ ssl) is imported where it is needed, if nothing lighter does.
     working     that it gets on with what takes long
     removing    trees that are removed, entry by entry
     patterns    which files are left out, as rsync has it         pure
+    expressions  ... in terms of regular expressions              pure
     hashing     digests and proofs                                pure
     manifest    what is in a tree, as one value                   pure
     packing     as it travels                                     pure
@@ -28,6 +30,7 @@ ssl) is imported where it is needed, if nothing lighter does.
     target      the directory that is written to: whether it may be
     lock        one run at a time writes to it
     place       all that while a run has it
+    sockets     bare ones
     lookup      the addresses of a name
     meeting     how two workers find each other, and are sure of it
     sealing     and that nobody else reads what they say

@@ -21,7 +21,6 @@ source is slow, or looked at once more), whoever sends that is at fault, and not
 
 import fcntl
 import os
-import re
 import struct
 import termios
 
@@ -205,6 +204,12 @@ class Applying(Fed):
 
     def _judge(self, ending: Ending) -> None:
         """Is it the copy that is at fault?"""
-        wrong = ending.words and re.search(_WRONG, ending.words, re.MULTILINE)
+        wrong = ending.words and _is_wrong(ending.words)
         if wrong or ending.code in ("partial", "protocol", "vanished"):
             ending.instead("diverged", "what is here isn't what the delta was made for", True)
+
+
+def _is_wrong(words: str) -> bool:
+    import re
+
+    return re.search(_WRONG, words, re.MULTILINE) is not None

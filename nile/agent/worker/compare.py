@@ -1,8 +1,7 @@
 """How two trees differ: what is to be brought, what would go, what is otherwise."""
 
-from typing import NamedTuple
-
 from nile.agent.worker.manifest import ASPECTS, FILE, Comparable, Terms
+from nile.agent.worker.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

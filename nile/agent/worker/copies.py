@@ -8,7 +8,7 @@ from nile.agent.worker.underway import COME_S, UnderWay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
     from nile.agent.worker.loop import Loop

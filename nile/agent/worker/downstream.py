@@ -1,9 +1,9 @@
 """What a node passes on: to its successor over a connection, to its applier over a pipe."""
 
+import _socket as socket
 import fcntl
 import os
 import select
-import socket
 
 from nile.agent.worker import segments
 from nile.agent.worker.sealing import Sealed, pending, turned

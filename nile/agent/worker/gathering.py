@@ -19,7 +19,7 @@ from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from typing import Any, Callable, Dict, List, Optional
 
     from nile.agent.worker.loop import Loop

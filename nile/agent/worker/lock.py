@@ -10,7 +10,8 @@ import fcntl
 import os
 import pwd
 import time
-from typing import NamedTuple
+
+from nile.agent.worker.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

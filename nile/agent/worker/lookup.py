@@ -3,13 +3,14 @@
 And a socket that listens at one of ours, or at all of them.
 """
 
+import _socket as socket
 import errno
 import os
 import select
-import socket
 import sys
 
 from nile.agent import processes
+from nile.agent.worker.sockets import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _place(words: "List[str]") -> "Tuple[Any, ...]":
     return (words[0],) + tuple(int(word) for word in words[1:])
 
 
-def listening(address: str, port: int = 0) -> socket.socket:
+def listening(address: str, port: int = 0) -> Socket:
     """A socket at this port (0: any) of it, or of EVERYWHERE. It doesn't block. Raises OSError."""
     try:
         return _bound(address or "::", port)
@@ -100,8 +101,8 @@ def listening(address: str, port: int = 0) -> socket.socket:
         return _bound("0.0.0.0", port)  # here is no IPv6
 
 
-def _bound(address: str, port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+def _bound(address: str, port: int) -> Socket:
+    listening = Socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setblocking(False)
         if port:  # connections that were to it may linger

@@ -1,8 +1,8 @@
 """What a worker waits for: descriptors, children of its own, times. One thread, and nothing in it blocks."""
 
+import _signal as signal
 import os
 import select
-import signal
 import time
 
 TYPE_CHECKING = False

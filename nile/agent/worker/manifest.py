@@ -4,11 +4,11 @@ A path is bytes, within the transfer, without a slash at either end; the top
 directory of a transfer with a trailing slash is b".", as in rsync's lists.
 """
 
-import operator
+import _operator
 import struct
-from typing import NamedTuple
 
 from nile.agent.worker.hashing import blake2b, digest
+from nile.agent.worker.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Manifest:
 
     def __init__(self, entries: "Iterable[Entry]", checksum: bool = False) -> None:
         # By the path alone, which no two have in common: entries as a whole take three times as long.
-        self.entries: "List[Entry]" = sorted(entries, key=operator.itemgetter(0))
+        self.entries: "List[Entry]" = sorted(entries, key=_operator.itemgetter(0))
         self.checksum = checksum
         self.users: "Dict[int, bytes]" = {}
         self.groups: "Dict[int, bytes]" = {}

@@ -14,13 +14,14 @@ what follows goes through TLS, in which both have shown the run's identity
 first. Else it is neither encrypted nor signed.
 """
 
+import _socket as socket
 import errno
 import os
 import select
-import socket
 
 from nile.agent.worker import hashing
 from nile.agent.worker.lookup import LookUp, listening
+from nile.agent.worker.sockets import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ class Dial:
         self._loop.forget(self._timer)
         late = self._too_slow if self._places else self._late
         self._timer = self._loop.at(now + share, late)
-        self._socket = connection = socket.socket(family, socket.SOCK_STREAM)
+        self._socket = connection = Socket(family, socket.SOCK_STREAM)
         connection.setblocking(False)
         tune(connection)
         code = connection.connect_ex(place)

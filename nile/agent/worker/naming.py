@@ -1,7 +1,5 @@
 """How releases are called, where they are below a destination, what ends a flip of them. Pure."""
 
-import re
-
 RELEASES = b"releases"
 CURRENT, PREVIOUS = b"current", b"previous"
 MAKING = b".nile-making-"  # how the names of releases begin that aren't whole yet
@@ -18,6 +16,8 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,%d}\Z" % (MOST_LETTERS - 1)
 
 def is_name(text: object) -> bool:
     """May a release be called so? Letters, digits and . _ + - are allowed, the first one is no sign."""
+    import re  # it takes 2 ms to load, and only releases have names
+
     return isinstance(text, str) and re.match(_NAME, text) is not None
 
 

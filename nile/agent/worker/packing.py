@@ -10,7 +10,6 @@ other side to be hostile: all is bounded, and what isn't as it has to be is a
 ValueError.
 """
 
-import re
 import struct
 import zlib
 
@@ -252,6 +251,8 @@ def _paths(joined: bytes, count: int, before: bytes) -> "List[bytes]":
         raise ValueError("a manifest with columns that don't fit")
     if max(map(len, paths)) > _LONGEST:
         raise ValueError("a manifest with a path that is too long")
+    import re  # few hosts get a manifest
+
     named = [path for path in paths if path != TOP]
     if named and re.search(_ODD, b"\0%b\0" % b"\0".join(named)):
         raise ValueError("a manifest with a path that leads elsewhere")

@@ -4,7 +4,7 @@ Messages with a `repo` are for the service of that number, which is made when th
 its answers have the number too. `drop` ends it: nothing more is wanted of it.
 """
 
-import signal
+import _signal as signal
 
 from nile.agent.worker.loop import Loop
 from nile.agent.worker.service import Service

@@ -1,6 +1,5 @@
 """The destination of a run on this host, while the run has it."""
 
-import contextlib
 import os
 import time
 
@@ -78,8 +77,10 @@ class Place:
         """It wasn't: nothing of ours stays but what came whole."""
         ours = self._lock is not None and self._lock.held
         if ours:
-            with contextlib.suppress(OSError):  # then the next run does
+            try:
                 sweep(self.dest, self.temporary)
+            except OSError:
+                pass  # then the next run does
         if self._prepared is not None and (ours or self._lock is None):
             self._prepared.undo()
         if self._lock is not None:

@@ -27,10 +27,10 @@ is as it should be; changed owners, modes and times; and what stands where
 something of another type is to come goes.
 """
 
+import _socket as socket
 import fcntl
 import os
 import select
-import socket
 import struct
 import sys
 

@@ -25,7 +25,7 @@ from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from typing import Callable, Iterator, Optional
 
     from nile.agent.worker.loop import Loop
@@ -177,7 +177,7 @@ class Receive:
             self._timer = self._loop.at(self._loop.now() + LEAVE_S, self._running.end)
 
     def _break(self) -> None:
-        import socket
+        import _socket as socket
 
         try:
             self._peer().shutdown(socket.SHUT_RDWR)
@@ -210,7 +210,7 @@ class Receive:
         if self._connection is None:
             self._done(self._ending)
             return
-        import socket
+        import _socket as socket
 
         try:
             self._connection.setblocking(False)

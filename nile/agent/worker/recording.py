@@ -28,7 +28,7 @@ from nile.agent.worker.running import Ending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from typing import Callable, List, Optional
 
     from nile.agent.worker.loop import Loop

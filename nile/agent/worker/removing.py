@@ -1,6 +1,5 @@
 """Trees that are removed, entry by entry: that may take long, and it is seen how far it is."""
 
-import contextlib
 import os
 import stat
 
@@ -8,7 +7,7 @@ from nile.agent.worker.working import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, Optional, Union
+    from typing import Optional, Union
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -63,11 +62,15 @@ def _opened(name: "Union[bytes, str]", within: "Optional[int]") -> int:
     return fd
 
 
-@contextlib.contextmanager
-def _named(path: bytes) -> "Iterator[None]":
+class _named:
     """Errors are to say where: what is used here is a name within a directory."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = path
-        raise
+
+    def __init__(self, path: bytes) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        if isinstance(error, OSError):
+            error.filename = self._path

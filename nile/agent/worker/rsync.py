@@ -10,11 +10,10 @@ other keeps rsync from removing the first before its time, and can't be the
 name of a file that waits there, since NAME is left out of every transfer.
 """
 
+import _signal as signal
 import errno
 import os
-import re
 import select
-import signal
 import time
 
 from nile.agent import processes
@@ -30,12 +29,12 @@ OLDEST = (3, 1, 0)  # says how far it is, knows --chown and --outbuf
 LATEST_QUESTION_S = 10.0  # `rsync --version` on a host that is busy
 SEED = 7  # of the checksums in a recording: the same for the same two trees; 0 would be another each time
 STALL_S = 120  # without a byte of the other end: rsync itself says that it is alive more often than that
-_HEAD = re.compile(rb"^rsync +version v?(\d+)\.(\d+)(?:\.(\d+))?\S* +protocol version (\d+)")
 _BESIDE = (b"--link-dest", b"--copy-dest", b"--compare-dest")  # where a receiver looks for files beside
 HEAD = 4  # bytes with which a recording begins: flags, the lowest byte first, alike from 3.0 to 3.5
 # -r; -o -g -l -D -d; -H -c -A -X. Others are --compress, --iconv, --inplace, --append, --append-verify.
 _RECURSE, _FLAGS, _FLAGS_OF = 0x1, 0x9E, (0x20, 0x40, 0x400, 0x800)
-_TEMPORARY = re.compile(rb"\.nile-sync-[A-Za-z0-9_.-]+\Z")
+_TEMPORARY = b".nile-sync-"
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
 
 class Rsync:
@@ -107,10 +106,10 @@ def _all_of(reader: int) -> bytes:
 
 def understand(path: str, said: bytes) -> "Union[Rsync, Refusal]":
     """What the rsync at `path` is, from what `rsync --version` prints."""
-    head = _HEAD.match(said)
+    head = _head(said)
     if head is None:
         return Refusal("no-rsync", "%s isn't an rsync that says its version" % path, REMEDY)
-    version = (int(head.group(1)), int(head.group(2)), int(head.group(3) or 0))
+    version, protocol = head
     if version < OLDEST:
         return Refusal("old-rsync", "%s is of version %d.%d.%d" % ((path,) + version), REMEDY)
     words = said.decode("ascii", "replace").partition("Capabilities:")[2].partition("\n\n")[0]
@@ -122,7 +121,28 @@ def understand(path: str, said: bytes) -> "Union[Rsync, Refusal]":
         lines.append(line)
     has = [word.strip() for word in " ".join(lines).split(",")]
     kept = frozenset(word for word in has if word and not word.startswith("no "))
-    return Rsync(path, version, int(head.group(4)), kept | known_since(version))
+    return Rsync(path, version, protocol, kept | known_since(version))
+
+
+def _head(said: bytes) -> "Optional[Tuple[Version, int]]":
+    """Version and protocol of `rsync  version 3.2.7  protocol version 31`; None where it doesn't say so."""
+    words = said.partition(b"\n")[0].split()
+    if words[:2] != [b"rsync", b"version"] or words[3:5] != [b"protocol", b"version"]:
+        return None
+    numbers = [_leading(each) for each in words[2].lstrip(b"v").split(b".")[:3]]
+    protocol = _leading(b"".join(words[5:6]))
+    if protocol is None or len(numbers) < 2 or None in numbers[:2]:
+        return None
+    first, second, third = (numbers + [0])[:3]
+    assert first is not None
+    assert second is not None
+    return (first, second, third or 0), protocol
+
+
+def _leading(word: bytes) -> "Optional[int]":
+    """The number with which it begins."""
+    digits = word[: len(word) - len(word.lstrip(b"0123456789"))]
+    return int(digits) if digits else None
 
 
 def known_since(version: "Version") -> "FrozenSet[str]":
@@ -176,7 +196,8 @@ class Copy:
         link_dest: bytes = b"",
         listed: bool = False,
     ) -> None:
-        if not _TEMPORARY.match(temporary):
+        run = temporary[len(_TEMPORARY) :]
+        if not temporary.startswith(_TEMPORARY) or not run or run.strip(_LETTERS):
             raise ValueError("no name for a temporary directory: %r" % temporary)
         self.temporary = temporary
         self.delete = delete

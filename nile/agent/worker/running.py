@@ -1,9 +1,8 @@
 """An rsync of ours while it runs, and what its end means."""
 
+import _signal as signal
 import os
-import re
 import select
-import signal
 
 from nile.agent import processes
 from nile.agent.worker import rsync
@@ -106,6 +105,8 @@ def ending(status: "Optional[int]", signum: "Optional[int]", said: bytes) -> End
         code, retry = _STATUSES.get(status or 0, ("failed", False))
         result = Ending(code, "rsync ended with status %d" % (status or 0) if status else "", retry)
     if result.code in ("files", "partial", "broken"):
+        import re
+
         if re.search(_FULL, said):
             result.instead("disk-full", "no space is left")
         elif re.search(_BARRED, said):
@@ -121,7 +122,11 @@ def ending(status: "Optional[int]", signum: "Optional[int]", said: bytes) -> End
 def _names(said: bytes) -> "List[bytes]":
     """The files that its lines speak of, in order, each once, as they are called."""
     found: "Dict[bytes, None]" = {}
-    for line in said.split(b"\n") if said else []:
+    if not said:
+        return []
+    import re  # where all goes well nobody needs it
+
+    for line in said.split(b"\n"):
         named = re.search(_NAMED, line)
         if named and len(found) < MOST_NAMES:
             name = named.group(1) or named.group(2) or b""

@@ -5,19 +5,19 @@ certificate of it, of which no authority knows. Each shows it, and trusts
 nothing else; what names and dates are in it doesn't matter. Who it is that
 comes is proved afterwards, within, by the meeting's secret.
 
-TLS 1.3 where Python's OpenSSL has it, else 1.2. `ssl` is imported only here,
-and only once somebody makes a `Tls`.
+TLS 1.3 where Python's OpenSSL has it, else 1.2. What is loaded of it, only here and only once somebody makes
+a `Tls`, is `_ssl`, and not `ssl`: that makes enumerations of its numbers, which takes each host 5 ms of CPU,
+and more for what has to be loaded for that. All that is used here is the same in Python 3.6 to 3.14.
 """
 
+import _socket as socket
 import errno
 import os
 import select
-import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
-    from typing import Any, Callable, Union
+    from typing import Any, Callable, Optional, Union
 
     Data = Union[bytes, bytearray, memoryview]
 
@@ -38,10 +38,10 @@ class Tls:
         Raises OSError where this Python has no TLS, the identity is none, or there is no memory to put it.
         """
         try:
-            import ssl
+            import _ssl as ssl
         except ImportError:
             raise OSError(errno.ENOSYS, "this Python has no ssl, which encryption needs") from None
-        self._ssl = ssl
+        self._ssl: "Any" = ssl
         try:
             self._client = self._context(ssl.PROTOCOL_TLS_CLIENT, identity)
             self._server = self._context(ssl.PROTOCOL_TLS_SERVER, identity)
@@ -56,13 +56,13 @@ class Tls:
         """The side that listened. As `client`."""
         return Sealed(self._ssl, self._server, connection, True)
 
-    def _context(self, protocol: int, identity: bytes) -> "ssl.SSLContext":
+    def _context(self, protocol: int, identity: bytes) -> "Any":
         module = self._ssl
-        context: "ssl.SSLContext" = module.SSLContext(protocol)
+        context = module._SSLContext(protocol)
         context.check_hostname = False  # it is this very certificate that is trusted
         context.verify_mode = module.CERT_REQUIRED
         if hasattr(context, "minimum_version"):
-            context.minimum_version = module.TLSVersion.TLSv1_2
+            context.minimum_version = module.PROTO_TLSv1_2
         else:
             context.options |= module.OP_NO_SSLv3 | module.OP_NO_TLSv1 | module.OP_NO_TLSv1_1
         # Before Python 3.15 the ciphers of 1.3 can't be chosen.
@@ -92,25 +92,31 @@ class Sealed:
     doesn't know of: ask `pending`.
     """
 
-    def __init__(
-        self, module: "Any", context: "ssl.SSLContext", connection: socket.socket, server: bool
-    ) -> None:
-        """`module`: ssl. Raises OSError, and then `connection` is closed."""
+    def __init__(self, module: "Any", context: "Any", connection: socket.socket, server: bool) -> None:
+        """`module`: _ssl. Raises OSError, and then `connection` is closed."""
         self._ssl = module
         self.wants = select.POLLIN
         self.turned = False  # what was to be read last has to write first
         self._broken = ""
+        self._socket = connection
+        self._gone: "Optional[OSError]" = None
         try:
-            self._socket: "Any" = context.wrap_socket(
-                connection, server_side=server, do_handshake_on_connect=False
-            )
+            try:
+                connection.getpeername()
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise
+                self._gone = error  # that is no matter of TLS
+            self._tls = context._wrap_socket(connection, server, None)
         except (OSError, ValueError) as error:
             connection.close()
             raise OSError(REFUSED, _why(error)) from None
 
     def handshake(self) -> None:
         """Go on until both are sure of each other's identity. Raises BlockingIOError, OSError."""
-        self._try(self._socket.do_handshake)
+        if self._gone is not None:
+            raise self._gone
+        self._try(self._tls.do_handshake)
 
     def send(self, data: "Data", _flags: int = 0) -> int:
         """Send some of it: how many bytes."""
@@ -118,7 +124,7 @@ class Sealed:
         try:
             while sent < len(view):
                 # Of more than a record it wouldn't tell us how much went before it blocked.
-                sent += self._try(self._socket.send, view[sent : sent + RECORD])
+                sent += self._try(self._tls.write, view[sent : sent + RECORD])
         except OSError:
             if not sent:
                 raise
@@ -126,7 +132,7 @@ class Sealed:
 
     def recv(self, size: int) -> bytes:
         """Some bytes, at most `size`; none at the end."""
-        data: bytes = self._read(self._socket.recv, size)
+        data: bytes = self._read(self._tls.read, size) or b""
         return data
 
     def recv_into(self, space: memoryview) -> int:
@@ -134,7 +140,8 @@ class Sealed:
         count = 0
         try:
             while count < len(space):
-                came = self._read(self._socket.recv_into, space[count:])
+                rest = space[count:]
+                came = self._read(self._tls.read, len(rest), rest)
                 if not came:
                     break
                 count += came
@@ -146,13 +153,13 @@ class Sealed:
     def pending(self) -> int:
         """Bytes that can be read, and that `poll` doesn't tell of."""
         try:
-            return int(self._socket.pending())
+            return int(self._tls.pending())
         except (OSError, ValueError):
             return 0
 
     def version(self) -> str:
         """Which TLS: "TLSv1.3"."""
-        return str(self._socket.version())
+        return str(self._tls.version())
 
     def fileno(self) -> int:
         """The descriptor, or -1 once it is closed."""
@@ -164,7 +171,7 @@ class Sealed:
 
     def shutdown(self, how: int) -> None:
         """End the connection itself, without a word of TLS: who reads must know the end by what was said."""
-        socket.socket.shutdown(self._socket, how)
+        self._socket.shutdown(how)
 
     def close(self) -> None:
         """As a socket."""
@@ -174,6 +181,8 @@ class Sealed:
         self.turned = False
         try:
             return self._try(act, *args)
+        except _HungUpError:  # without a word of TLS, as we do it
+            return 0
         except BlockingIOError:
             self.turned = self.wants == select.POLLOUT
             raise
@@ -189,11 +198,15 @@ class Sealed:
         except self._ssl.SSLWantWriteError:
             self.wants = select.POLLOUT
         except self._ssl.SSLEOFError:
-            raise OSError(errno.ECONNRESET, "it hung up") from None
+            raise _HungUpError(errno.ECONNRESET, "it hung up") from None
         except (self._ssl.SSLError, ValueError) as error:
             self._broken = _why(error)
             raise OSError(REFUSED, self._broken) from None
         raise BlockingIOError(errno.EAGAIN, "it would block")
+
+
+class _HungUpError(OSError):
+    """It did, and who reads sees the end."""
 
 
 def turned(connection: "Any") -> bool:

@@ -17,7 +17,7 @@ from nile.agent.worker.underway import COME_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
     from nile.agent.worker.loop import Loop

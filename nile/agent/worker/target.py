@@ -7,15 +7,14 @@ temporary ones.
 import errno
 import os
 import pwd
-import re
 import stat
-from typing import NamedTuple
 
 from nile.agent.worker import naming
 from nile.agent.worker.lock import in_use
 from nile.agent.worker.manifest import TEMPORARY
 from nile.agent.worker.receiving import see_placed
 from nile.agent.worker.removing import remove_tree
+from nile.agent.worker.tuples import NamedTuple
 from nile.agent.worker.walking import listing
 
 TYPE_CHECKING = False
@@ -173,6 +172,8 @@ def _homes() -> "Dict[bytes, str]":
 
 def mount_points() -> "Set[bytes]":
     """Mount points as the kernel knows them: a directory bound over another of its own file system too."""
+    import re  # it isn't asked where nothing is to be deleted
+
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             fields = [line.split(b" ", 5) for line in file]
@@ -304,6 +305,8 @@ def space(dest: bytes) -> Space:
 
 def temporary(dest: bytes, run: str) -> bytes:
     """Make this run's own directory in the destination, empty and for this user only; raises OSError."""
+    import re
+
     if not re.match(_RUN, run):
         raise ValueError("%r is no name of a run" % run)
     path = os.path.join(dest, TEMPORARY + os.fsencode(run))

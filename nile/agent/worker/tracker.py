@@ -5,9 +5,9 @@ there are so many connections at a time, in all and from one address, and who
 came first goes first. An address that isn't of the plan is told so, whatever it asks.
 """
 
+import _socket as socket
 import errno
 import select
-import socket
 
 from nile.agent.worker import announcing
 from nile.agent.worker.lookup import EVERYWHERE, listening

@@ -6,7 +6,7 @@ from nile.agent.worker.receiving import Receive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from typing import Any, Callable, Dict, Optional, Union
 
     from nile.agent.worker.loop import Loop

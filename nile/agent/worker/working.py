@@ -6,13 +6,8 @@ but not if it is killed itself. So a timer looks: it goes as long as `announced`
 says that there is such work.
 """
 
-import contextlib
+import _signal as signal
 import select
-import signal
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Iterator
 
 TICK_S = 1.0  # between two looks
 SAID = 5  # looks from one word that it gets on to the next
@@ -34,28 +29,13 @@ class Work:
         self.busy = False
         self._looks = 0
 
-    @contextlib.contextmanager
-    def announced(self) -> "Iterator[None]":
+    def announced(self) -> "_Timed":
         """While this lasts, the timer goes."""
-        before = self.busy
-        try:
-            self.busy = True
-            signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
-            yield
-        finally:
-            if not before:
-                self.leave()
+        return _Timed(self, True)
 
-    @contextlib.contextmanager
-    def told(self) -> "Iterator[None]":
+    def told(self) -> "_Timed":
         """As `announced`, but it isn't broken into: what was begun is being cleaned up."""
-        if not self.busy:
-            signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
-        try:
-            yield
-        finally:
-            if not self.busy:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+        return _Timed(self, False)
 
     def leave(self) -> None:
         """The timer goes no more."""
@@ -73,6 +53,30 @@ class Work:
         """A signal tells the process to end. Raises Gone where it is at something."""
         if self.busy:
             raise Gone
+
+
+class _Timed:
+    """The timer goes within, and stops where it wasn't going before; `breaks`: work may be broken into."""
+
+    def __init__(self, work: Work, breaks: bool) -> None:
+        self._work = work
+        self._breaks = breaks
+        self._before = work.busy
+
+    def __enter__(self) -> None:
+        work = self._work
+        self._before = work.busy
+        try:
+            if self._breaks or not work.busy:
+                work.busy = work.busy or self._breaks
+                signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if not self._before:
+            self._work.leave()
 
 
 def _is_closed(fd: int) -> bool:

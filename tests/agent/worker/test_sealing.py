@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import marshal
 import os
 import select
@@ -141,7 +142,7 @@ def test_one_with_an_older_tls_takes_part(monkeypatch: pytest.MonkeyPatch) -> No
         assert meets.dial("dialler", old) == ""
         one, _ = meets.both()
         assert one.version() == "TLSv1.2"
-        assert one._socket.cipher()[0] == "ECDHE-ECDSA-AES128-GCM-SHA256"
+        assert one._tls.cipher()[0] == "ECDHE-ECDSA-AES128-GCM-SHA256"
     with a_meeting() as meets:
         stranger = of_version(ssl.TLSVersion.TLSv1_2, make_identity())
         assert meets.dial("stranger", stranger) == "tls"
@@ -243,13 +244,13 @@ class Unlucky(Tls):
 
     lucky = False
 
-    def client(self, connection: socket.socket) -> Sealed:
+    def client(self, connection: _socket.socket) -> Sealed:
         return super().client(self._look_at(connection))
 
-    def server(self, connection: socket.socket) -> Sealed:
+    def server(self, connection: _socket.socket) -> Sealed:
         return super().server(self._look_at(connection))
 
-    def _look_at(self, connection: socket.socket) -> socket.socket:
+    def _look_at(self, connection: _socket.socket) -> _socket.socket:
         if not self.lucky:
             self.lucky = True
             connection.close()
@@ -460,13 +461,15 @@ class Turned:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.found, name)
 
-    def recv(self, size: int) -> bytes:
+    def read(self, size: int, *into: memoryview) -> Any:
+        if into:
+            return self.found.read(size, *into)
         if not self.turned:
-            self.kept = self.found.recv(size)
+            self.kept = self.found.read(size)
             self.turned = True
             raise ssl.SSLWantWriteError
         kept, self.kept = self.kept, b""
-        return kept or bytes(self.found.recv(size))
+        return kept or bytes(self.found.read(size))
 
 
 def test_what_has_to_write_before_it_is_read_is_polled_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,10 +491,10 @@ def test_what_has_to_write_before_it_is_read_is_polled_for_that(monkeypatch: pyt
 
         monkeypatch.setattr(chain.loop, "watch", watching)
         for end in ends:
-            end._socket._socket = Turned(end._socket._socket)
+            end._socket._tls = Turned(end._socket._tls)
         chain.file.limit(500)
         chain.wait(lambda: chain.root.node.progress().forwarded == 500)
-        assert all(end._socket._socket.turned for end in ends)
+        assert all(end._socket._tls.turned for end in ends)
         both = select.POLLIN | select.POLLOUT
         assert all(seen[-2:] == [both, select.POLLIN] for seen in masks.values()), "and no longer than that"
         finished(chain)
@@ -514,7 +517,7 @@ def test_a_node_that_stops_while_something_is_pending_reads_no_more(monkeypatch:
 
 def test_after_an_error_it_is_of_no_more_use() -> None:
     with a_pair() as (one, other):
-        socket.socket.send(one._socket, b"nonsense, and long enough to be a record's head")
+        one._socket.send(b"nonsense, and long enough to be a record's head")
         select.select([other], [], [], 5)
         for _ in range(2):
             with pytest.raises(OSError, match="wrong version number") as caught:
@@ -589,7 +592,7 @@ def test_what_is_no_identity_is_refused(identity: bytes) -> None:
 
 
 def test_a_python_without_ssl_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ssl", None)
+    monkeypatch.setitem(sys.modules, "_ssl", None)
     with pytest.raises(OSError, match="this Python has no ssl"):
         Tls(IDENTITY)
 
