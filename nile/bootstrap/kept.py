@@ -43,11 +43,11 @@ class Kept:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def program(self, *, swarms: bool = False) -> bytes:
-        """The worker's program (see nile.bootstrap.program), of one that `swarms` maybe."""
-        if swarms:
+    def program(self, *, swarms: bool = False, root: bool = False) -> bytes:
+        """The worker's program (see nile.bootstrap.program), where it `swarms` maybe, or the root's own."""
+        if swarms:  # that has what the root needs
             return self.packed("swarming-worker", lambda: worker_program(swarms=True))
-        return self.packed("worker", worker_program)
+        return self.packed("root-worker" if root else "worker", lambda: worker_program(root=root))
 
     def second_warden(self) -> bytes:
         """See `nile.bootstrap.bundle.second_warden`."""
@@ -120,11 +120,11 @@ def _packer() -> ModuleType:
     return bundle
 
 
-def worker_program(*, swarms: bool = False) -> bytes:
+def worker_program(*, swarms: bool = False, root: bool = False) -> bytes:
     """See `nile.bootstrap.program`."""
     from nile.bootstrap import program
 
-    return program.worker_program(swarms=swarms)
+    return program.worker_program(swarms=swarms, root=root)
 
 
 def agent_bundle() -> Bundle:

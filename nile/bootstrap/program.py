@@ -61,10 +61,17 @@ OFTEN = (
     "worker.service",
     "worker.parts",
 )
-SWARM = (
-    "worker.archive",
+ROOT = (
+    "worker.recording",
     "worker.forking",
+    "worker.archive",
     "worker.attributes",
+    "worker.archiving",
+    "worker.taping",
+)
+"""What the root's own worker needs beside that, and hosts seldom."""
+
+SWARM = (
     "worker.ownership",
     "worker.dressing",
     "worker.placing",
@@ -97,16 +104,13 @@ SWARM = (
     "worker.taking",
     "worker.swarming",
 )
-"""What else each host of a swarm needs."""
+"""What else each host of a swarm needs, beside some of what the root does."""
 
 RARE = (
     "sshlogin",
     "signsocket",
     "worker.tunnel",
-    "worker.recording",
-    "worker.archiving",
     "worker.unpacking",
-    "worker.taping",
     "worker.inuse",
     "worker.ages",
     "worker.releases",
@@ -133,7 +137,7 @@ RARE = (
 )
 """What most hosts don't need. It travels as source to all."""
 
-MODULES = OFTEN + SWARM + RARE
+MODULES = OFTEN + ROOT + SWARM + RARE
 _BEGIN = "worker.begin"
 
 PYTHON = (
@@ -152,18 +156,19 @@ _NO_COLUMNS, _NO_LINE = 13, 15
 
 
 @functools.cache
-def worker_program(*, swarms: bool = False) -> bytes:
+def worker_program(*, swarms: bool = False, root: bool = False) -> bytes:
     """What the worker's Python reads first: a line with a length, and so many bytes, which read the rest.
 
-    That is most modules that it needs, in a swarm if it is one that `swarms`, as code for a Python like this
-    one, which takes a tenth of the time to load, and all of them as source. Before each of these parts is a
-    line that says what it is (bytecode's magic number, or `source`) and its length.
+    That is most modules that it needs, in a swarm if it is one that `swarms`, or as the `root`'s own, as code
+    for a Python like this one, which takes a tenth of the time to load, and all of them as source. Before
+    each of these parts is a line that says what it is (bytecode's magic number, or `source`) and its length.
     """
     first = zlib.compress(f"{_stripped(_BEGIN)}\nmain(f)".encode(), 9)
     packages = ("nile", "nile.agent", "nile.agent.worker")
     often = (*packages, *map(_full, OFTEN))
     sources = dict.fromkeys(packages, "") | {_full(module): _stripped(module) for module in MODULES}
-    needed = [often, tuple(map(_full, SWARM))] if swarms else [often]
+    more = [tuple(map(_full, ROOT))] * (root or swarms) + [tuple(map(_full, SWARM))] * swarms
+    needed = [often, *more]
     codes = [{name: marshal.dumps(compiled(name, sources[name])) for name in names} for names in needed]
     parts = [(MAGIC_NUMBER.hex().encode(), _packed(each)) for each in codes]
     parts.append((begin.SOURCE, _packed(sources)))

@@ -49,6 +49,8 @@ class Worker:
     program: bytes
     reach: Mapping[str, bytes] = field(default_factory=dict)
     """What a relay needs to lead connections over its links: sources by the names of their modules."""
+    root_program: bytes = b""
+    """As `program`, for the root's own; b"": the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,7 +271,7 @@ class Engine:
                 if options.passwords is not None:
                     options.passwords.waits = self._branches.waits
                 if (worker := options.cascade.worker) is not None:
-                    self._tasks.create_task(self._worker.run(worker.program))
+                    self._tasks.create_task(self._worker.run(worker.root_program or worker.program))
                 self._inbox.appendleft((Started(), None))
                 self._pumping = False
                 self._pump()

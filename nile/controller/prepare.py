@@ -185,7 +185,8 @@ def _worker(*, swarms: bool) -> Worker:
     from nile.bootstrap.program import COMMAND  # few runs have any
 
     kept = Kept(cache_directory())
-    return Worker(COMMAND, kept.program(swarms=swarms), kept.reach_code())
+    program, own = kept.program(swarms=swarms), kept.program(swarms=swarms, root=True)
+    return Worker(COMMAND, program, kept.reach_code(), own)
 
 
 def neighbours(plan: Plan, logins: Mapping[str, ResolvedLogin]) -> Neighbours:

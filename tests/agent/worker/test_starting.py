@@ -150,6 +150,18 @@ def test_who_takes_part_in_a_swarm_compiles_neither_its_peer_nor_what_comes_afte
     assert not (HEAVY | {"bz2", "lzma", "zipfile"}) - {"hashlib", "_hashlib"} & modules
 
 
+def test_the_roots_worker_compiles_nothing_of_what_records() -> None:
+    record = {"do": "record", "hashed": "blake2b", "limit": 0, "archive": False, "address": "", "port": 0}
+    read = {"do": "read", "excludes": [], "checksum": False, "numeric_ids": True, "streams": True}
+    asked = {**read, "sources": [os.fsencode(HERE / "nile/agent") + b"/"]}
+    program = worker_program(root=True) + messages.pack({"n": 1, **asked})
+    compiled, modules = watched(program, {**record, "n": 2, "only": b""})
+    assert compiled == []
+    assert "nile.agent.worker.taping" in modules
+    compiled, _ = watched(worker_program() + messages.pack({"n": 1, **asked}), {**record, "n": 2})
+    assert "nile/agent/worker/taping.py" in compiled, "no host is sent the code of what it hardly needs"
+
+
 def test_in_a_swarm_of_the_roots_python_nothing_is_compiled() -> None:
     assert watched(worker_program(swarms=True), {"do": "unpeer", "what": 7})[0] == []
 
