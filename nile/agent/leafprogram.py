@@ -33,10 +33,10 @@ MOST_NAMED = 100  # processes in one line
 _LOOP = 'echo; echo $0 sh; while read -r l; do eval "$l"; done'
 
 # awk over lines of /proc/PID/stat: what follows the last bracket is state, parent, process group, session. It
-# begins with the processes in s, those of session j, and those that grep named (/proc/PID/environ); then come
-# all that descend from these. With n it names so many of them on one line. A process names
-# itself as it likes, in up to 15 bytes that may be lines: what grep says is over with the first stat, and
-# that with enough fields.
+# begins with the processes in s, those of session j, the children of y, and those that grep named
+# (/proc/PID/environ); then come all that descend from these. With n it names so many of them on one line. A
+# process names itself as it likes, in up to 15 bytes that may be lines: what grep says is over with the first
+# stat, and that with enough fields.
 _KIN = r"""
     /^.proc/ && !v { split($0, a, "/"); f[a[3]] = 1; next }
     {
@@ -45,7 +45,7 @@ _KIN = r"""
         q = r; r = ""; x = q + 0;
         if (b[1] == "Z" || b[1] == "X") next;
         u[x] = b[2];
-        if (j > 0 && b[4] == j) f[x] = 1;
+        if ((j > 0 && b[4] == j) || (y > 0 && b[2] == y)) f[x] = 1;
         w[x] = substr(q, index(q, "(") + 1, RLENGTH - index(q, "(") - 1)
     }
     END {
@@ -70,7 +70,7 @@ _FUNCTIONS = r"""
 trap "" PIPE USR1; n=$(printf "\n."); n=${n%.}; u=$(id -u); k=none; d=; t=; po=; pe=; ru=; pi=; was=; w=;
 g0=; printf "a\0b" | grep -qF b 2>/dev/null && g0=1
 
-kin() { LC_ALL=C awk -v n=$1 -v j=$2 -v s="$3" 'KIN'; }
+kin() { LC_ALL=C awk -v n=$1 -v j=$2 -v s="$3" -v y="$4" 'KIN'; }
 
 # Who bears the mark. The grep of busybox reads no further than a zero byte.
 marked() {
@@ -78,10 +78,11 @@ marked() {
     else for q in /proc/[0-9]*/environ; do case $(cat $q) in *"MARK=$k"*) echo $q;; esac; done; fi;
 } 2>/dev/null
 
-# all [MOST]: the command's processes, one a line; or named, at most so many, on one.
+# all [MOST]: the command's processes, one a line; or named, at most so many, on one. Before it is what it will
+# be, it has neither mark nor session, but is below the one that waits for it.
 all() {
     j=0; [ -r "$d/j" ] && read -r j <"$d/j";
-    { marked; cat /proc/[0-9]*/stat; } 2>/dev/null | kin ${1:-0} $j "$was";
+    { marked; cat /proc/[0-9]*/stat; } 2>/dev/null | kin ${1:-0} $j "$was" "$(ours $ru)";
 }
 
 # Whoever was seen is known from then on, when its parent is gone as well.
@@ -117,6 +118,9 @@ quell() {
     [ "$q" ] && for q in $(cat /proc/[0-9]*/stat | kin 0 0 "$q"); do kill -9 $q; done;
 } 2>/dev/null
 
+# Nothing more is to be begun, and all that was is to end.
+rout() { [ "$ru" ] || read -r ru <"$d/r"; kill -s STOP $(ours $ru); stop; } 2>/dev/null
+
 # All that passes something on.
 hush() { quell $po $pe $pi $(cat "$d/p"); } 2>/dev/null
 
@@ -132,9 +136,9 @@ fin() {
     if [ "$f" ] && [ -e "$d/ran" ]; then exit; fi;
     if mine; then
         { cat <&3 & x=$!; cat <&4 & y=$!; hush; } 3<>"$d/o" 4<>"$d/e";
-        stop; kill -9 $x $y;
+        rout; kill -9 $x $y;
     fi;
-    hush; [ "$ru" ] || read -r ru <"$d/r"; kill -9 $(ours $ru);
+    hush; kill -9 $(ours $ru);
     read -r m <"$d/m";
     if [ "$m" = $$ ]; then if [ -e "$d/ran" ]; then rm -rf "$d"/*; else rm -rf "$d"; fi; fi;
     exit;
@@ -142,7 +146,7 @@ fin() {
 
 # bye KEEP TOLD: see "leave" of nile.agent.core.
 bye() {
-    trap "" 0; kill $t $pi; [ $1 = 1 ] || ! mine || stop;
+    trap "" 0; kill $t $pi; [ $1 = 1 ] || ! mine || rout;
     hush; kill -9 $(ours $ru);
     [ $2 = 1 ] && mine && rm -rf "$d";
     exit;

@@ -243,6 +243,33 @@ def test_nobody_above_it_who_takes_what_it_says(shell: str) -> None:
         assert [path.name for path in leaf.directory.iterdir()] == []
 
 
+@pytest.mark.parametrize("end", ["bye", "hang up", "kill"])
+def test_a_command_that_is_about_to_be_is_ended_too(shell: str, end: str, tmp_path: Path) -> None:
+    """It has been forked, and bears no mark yet: at its second try it waits in what is to be prepared."""
+    fifo, ran = tmp_path / "fifo", tmp_path / "ran"
+    os.mkfifo(fifo)
+    leaf = Leaf("true", shell, lease=2.0)
+    leaf.node["hold"] = True
+    with closing(leaf):
+        leaf.until(leaf.directory.exists, "it is claimed")
+        assert leaf.process.stdin is not None
+        prepare = f"[ ! -e {tmp_path}/once ] || read x <{fifo}; : >{tmp_path}/once"
+        leaf.process.stdin.write(f"try '{prepare}' touch {ran}\n".encode())
+        writer = os.open(fifo, os.O_WRONLY)  # once it reads
+        if end == "kill":
+            leaf.process.kill()
+        elif end == "hang up":
+            leaf.hang_up()
+        else:
+            leaf.process.stdin.write(b"bye 0 1\n")
+        leaf.process.wait(PATIENCE_S)
+        eventually(lambda: not leaf.own(), "nothing lives", within_s=PATIENCE_S)
+        with pytest.raises(BrokenPipeError):
+            os.write(writer, b"\n")
+        os.close(writer)
+        assert not ran.exists()
+
+
 @pytest.mark.parametrize("orphan", ["adopt", "finish"])
 def test_who_comes_second_finds_a_trace_and_ends_what_is_left(orphan: str) -> None:
     """Unless it is to go on to its end."""
