@@ -78,8 +78,8 @@ marked() {
     else for q in /proc/[0-9]*/environ; do case $(cat $q) in *"MARK=$k"*) echo $q;; esac; done; fi;
 } 2>/dev/null
 
-# all [MOST]: the command's processes, one a line; or named, at most so many, on one. Before it is what it will
-# be, it has neither mark nor session, but is below the one that waits for it.
+# all [MOST]: the command's processes, one a line; or named, at most so many, on one. Before its exec it has
+# neither mark nor session, but is below the one that waits for it.
 all() {
     j=0; [ -r "$d/j" ] && read -r j <"$d/j";
     { marked; cat /proc/[0-9]*/stat; } 2>/dev/null | kin ${1:-0} $j "$was" "$(ours $ru)";
@@ -188,21 +188,23 @@ go() {
     command -v setsid >/dev/null 2>&1 && exec setsid "$@"; exec "$@";
 }
 
+# run PREPARE WORD...: if what is to be prepared can be. Where that hangs, as in a directory whose file server
+# is gone, it is stopped like any other command, and counts as begun then.
 run() {
-    : >"$d/ran"; pump o <"$d/o" & po=$!; pump e <"$d/e" & pe=$!; echo $po $pe >"$d/p";
+    pump o <"$d/o" & po=$!; pump e <"$d/e" & pe=$!; echo $po $pe >"$d/p";
     (
+        m=$( (eval "$1") 2>&1); x=$?;
+        if [ $x -gt 128 ]; then echo "s $$"; echo "x $x"; exit; fi;
+        if [ $x != 0 ]; then echo "f --cwd, --rlimit: ${m%%"$n"*}"; exit; fi;
+        : >"$d/ran";
         (eval "$1"; shift; go "$@") </dev/null >"$d/o" 2>"$d/e" & i=$!;
         command -v setsid >/dev/null 2>&1 && echo $i >"$d/j";
         echo "s $i"; wait $i; echo "x $?"
     ) & ru=$!; echo $ru >"$d/r";
 }
 
-# try PREPARE WORD...: run it, if what is to be prepared can be.
-try() {
-    if [ "$w" ]; then echo "f --script: $d has no room for it";
-    elif m=$( (eval "$1") 2>&1); then run "$@";
-    else echo "f --cwd, --rlimit: ${m%%"$n"*}"; fi;
-}
+# try PREPARE WORD...: run it, if there is all of it.
+try() { if [ "$w" ]; then echo "f --script: $d has no room for it"; else run "$@"; fi; }
 
 m=; for q in awk cat dd grep kill mkdir mkfifo rm sleep; do
     command -v $q >/dev/null 2>&1 || m="$m $q";

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nile.agent import leafprogram, wire
+from nile.agent import leafcommand, leafprogram, wire
 from nile.agent.child import GONE, LOGIN
 from nile.agent.handshake import Bundle, HandshakeError
 from nile.agent.link import LATE_S
@@ -26,6 +26,7 @@ from nile.agent.relay import Relay
 from nile.agent.shellleaf import HOLD, MOST_NOISE, MOST_WAITING, ShellLeaf, begin
 from nile.agent.wire import Frame
 from tests.lab.helpers import eventually
+from tests.support.deadmount import dead_directory
 from tests.support.plans import children, plan_body
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox", "mksh", "ksh93") if shutil.which(shell)]
@@ -136,14 +137,14 @@ class Leaf:
                 found.append(entry.name)
         return found
 
-    def own(self) -> list[str]:
-        """The shells of this leaf itself, and what they run."""
+    def own(self, file: str = "cmdline") -> list[str]:
+        """The shells of this leaf itself, and what they run: what proc(5) has of each in this file."""
         found: dict[int, str] = {}
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 if self.nonce.encode() in (entry / "cmdline").read_bytes() or parent in found:
-                    found[int(entry.name)] = (entry / "cmdline").read_text()
+                    found[int(entry.name)] = (entry / file).read_text()
         return list(found.values())
 
     @property
@@ -268,6 +269,35 @@ def test_a_command_that_is_about_to_be_is_ended_too(shell: str, end: str, tmp_pa
             os.write(writer, b"\n")
         os.close(writer)
         assert not ran.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts")
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_directory_whose_server_is_gone_hangs_the_command_and_not_the_leaf(
+    shell: str, lost: bool, tmp_path: Path
+) -> None:
+    with dead_directory(str(tmp_path / "dead")) as dead:
+        leaf = Leaf(f"touch {tmp_path}/ran", shell, timeout=1.0)
+        leaf.shared["job"]["outfit"] = {**leafcommand.PLAIN, "cwd": dead}
+        with closing(leaf):
+            leaf.until(leaf.directory.exists, "it is claimed")
+            if lost:
+                leaf.until(lambda: waits_in_the_kernel(leaf), "it went there")
+                leaf.hang_up()
+            else:
+                result = leaf.result()
+                assert (result["cause"], result["error"], leaf.printed) == ("timeout", None, [b"", b""])
+                leaf.say(wire.END, {})
+                leaf.until(lambda: leaf.process.poll() is not None, "it left")
+            leaf.process.wait(PATIENCE_S)
+            eventually(lambda: not leaf.own(), "nothing lives", within_s=PATIENCE_S)
+            assert not leaf.directory.exists(), "nothing began"
+    assert not (tmp_path / "ran").exists()
+
+
+def waits_in_the_kernel(leaf: Leaf) -> bool:
+    """One of the leaf's processes can't go on, and takes no signal but SIGKILL."""
+    return any(" (disk sleep)" in status for status in leaf.own("status"))
 
 
 @pytest.mark.parametrize("orphan", ["adopt", "finish"])
