@@ -68,21 +68,21 @@ _HEX = r"""
 # One line a paragraph: what is on several lines here is joined by blanks.
 _FUNCTIONS = r"""
 trap "" PIPE USR1; n=$(printf "\n."); n=${n%.}; u=$(id -u); k=none; d=; t=; po=; pe=; ru=; pi=; was=; w=;
-g0=; printf "a\0b" | grep -qF b 2>/dev/null && g0=1
+z=$0; g0=; printf "a\0b" | grep -qF b 2>/dev/null && g0=1
 
 kin() { LC_ALL=C awk -v n=$1 -v j=$2 -v s="$3" -v y="$4" 'KIN'; }
 
-# Who bears the mark. The grep of busybox reads no further than a zero byte.
-marked() {
-    if [ "$g0" ]; then grep -lsF "MARK=$k" /proc/[0-9]*/environ;
-    else for q in /proc/[0-9]*/environ; do case $(cat $q) in *"MARK=$k"*) echo $q;; esac; done; fi;
+# having WORD FILE: whose file in /proc has this word. The grep of busybox reads no further than a zero byte.
+having() {
+    if [ "$g0" ]; then grep -lsF "$1" /proc/[0-9]*/$2;
+    else for q in /proc/[0-9]*/$2; do case $(cat $q) in *"$1"*) echo $q;; esac; done; fi;
 } 2>/dev/null
 
 # all [MOST]: the command's processes, one a line; or named, at most so many, on one. Before its exec it has
 # neither mark nor session, but is below the one that waits for it.
 all() {
     j=0; [ -r "$d/j" ] && read -r j <"$d/j";
-    { marked; cat /proc/[0-9]*/stat; } 2>/dev/null | kin ${1:-0} $j "$was" "$(ours $ru)";
+    { having MARK=$k environ; cat /proc/[0-9]*/stat; } 2>/dev/null | kin ${1:-0} $j "$was" "$(ours $ru)";
 }
 
 # Whoever was seen is known from then on, when its parent is gone as well.
@@ -109,13 +109,15 @@ last() {
     if [ -p "$d/$1" ]; then printf %s "$0 $1" 1<>"$d/$1" & echo $! >>"$d/p"; fi;
 } 2>/dev/null
 
-# ours PID...: those that are this shell's own yet, and no others that got their numbers.
-ours() { for q; do case $(cat /proc/$q/cmdline) in *"$0") echo $q;; esac; done; } 2>/dev/null
+# ours PID...: those that are shells of the leaf z yet; no others that got their numbers, nor the ssh to it.
+ours() {
+    for q; do q=${q#/proc/}; q=${q%/*}; case $(cat /proc/$q/cmdline) in *done"$z") echo $q;; esac; done;
+} 2>/dev/null
 
-# quell PID...: end these with what runs below them, for somebody may hold the other end for long.
+# quell PID...: end these, if any, with what runs below them, for somebody may hold the other end for long.
 quell() {
-    q=$(echo $(ours "$@"));
-    [ "$q" ] && for q in $(cat /proc/[0-9]*/stat | kin 0 0 "$q"); do kill -9 $q; done;
+    q=$(echo $(ours "$@")); [ "$q" ] || return;
+    for q in $(cat /proc/[0-9]*/stat | kin 0 0 "$q"); do kill -9 $q; done; return 0;
 } 2>/dev/null
 
 # Nothing more is to be begun, and all that was is to end.
@@ -127,7 +129,7 @@ hush() { quell $po $pe $pi $(cat "$d/p"); } 2>/dev/null
 cut() { case $1 in o) quell $po;; e) quell $pe;; esac; echo $1.; }
 
 # Did nobody claim the host since?
-mine() { m=; read -r m <"$d/m"; [ "${m:-$$}" = $$ ]; } 2>/dev/null
+mine() { m=; read -r m <"$d/m"; [ "${m:-$0}" = $0 ]; } 2>/dev/null
 
 # Nobody is there any more, and whoever passed something on may wait for ever: what the command writes until
 # it has ended is for nobody. With $f it goes on to its end. Where none began there is no trace.
@@ -140,7 +142,7 @@ fin() {
     fi;
     hush; kill -9 $(ours $ru);
     read -r m <"$d/m";
-    if [ "$m" = $$ ]; then if [ -e "$d/ran" ]; then rm -rf "$d"/*; else rm -rf "$d"; fi; fi;
+    if [ "$m" = $0 ]; then if [ -e "$d/ran" ]; then rm -rf "$d"/*; else rm -rf "$d"; fi; fi;
     exit;
 }
 
@@ -169,11 +171,14 @@ claim() {
         c=$b/nile-$u-$2; if [ -O "$c" ] && [ ! -L "$c" ]; then d=$c; r=dead; fi;
     done;
     if [ $r = dead ] && [ "$f" ] && [ "$(all)" ]; then k=none; d=; echo "a dead"; return; fi;
-    if [ $r = dead ]; then hit STOP; hit KILL; rm -rf "$d"/*; fi;
+    if [ $r = dead ]; then
+        i=0; read -r z <"$d/m" && while [ $i -lt 9 ] && quell $(having $z cmdline); do i=$((i+1)); done;
+        z=$0; hit STOP; hit KILL; rm -rf "$d"/*;
+    fi;
     for b in /dev/shm /run/user/$u; do
         c=$b/nile-$u-$2; [ -z "$d" ] && (umask 077; mkdir "$c") && d=$c;
     done;
-    if [ "$d" ] && (umask 077; mkfifo "$d/o" "$d/e" && mkdir "$d/scratch" && echo $$ >"$d/m"); then
+    if [ "$d" ] && (umask 077; mkfifo "$d/o" "$d/e" && mkdir "$d/scratch" && echo $0 >"$d/m"); then
         trap fin 0; pulse & pi=$!; tick & t=$!; echo "a $r $d";
     else echo "a $r"; fi;
 } 2>/dev/null

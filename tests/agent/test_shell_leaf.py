@@ -324,6 +324,20 @@ def test_who_comes_second_finds_a_trace_and_ends_what_is_left(orphan: str) -> No
             assert second.printed[0] == b""
 
 
+def test_who_comes_second_ends_the_first_though_it_is_stuck(shell: str) -> None:
+    """Nobody reads what it says, and there is no end of file; but the ssh to it may be on this machine."""
+    run = os.urandom(16).hex()
+    with closing(Leaf("yes", shell, run, lease=60.0)) as first:
+        first.node["again"] = False
+        first.until(lambda: first.printed[0], "it prints")
+        ssh = ["sh", "-c", "read -r end", leafprogram.command_line(first.nonce)]
+        with subprocess.Popen(ssh, stdin=-1) as other, closing(Leaf("true", shell, run)) as second:
+            second.until(lambda: second.heard(wire.STATE), "it says where it stands")
+            eventually(lambda: len(first.own()) == 1, "only that ssh is left", within_s=PATIENCE_S)
+            assert other.poll() is None
+            assert second.process.poll() is None
+
+
 def test_syslog_is_told_where_there_is_a_logger(tmp_path: Path) -> None:
     logger = tmp_path / "logger"
     logger.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/log\n')
@@ -638,7 +652,7 @@ def test_one_that_was_succeeded_ends_nothing(told: bool) -> None:
         else:
             leaf.hang_up()
         leaf.process.wait(PATIENCE_S)
-        assert mine.split() == [str(leaf.process.pid)]
+        assert mine.split() == [leaf.nonce]
         assert len(leaf.alive()) == 4
         assert (leaf.directory / "m").exists()
         for pid in leaf.alive():
