@@ -132,10 +132,14 @@ cut() { case $1 in o) quell $po;; e) quell $pe;; esac; echo $1.; }
 mine() { m=; read -r m <"$d/m"; [ "${m:-$0}" = $0 ]; } 2>/dev/null
 
 # Nobody is there any more, and whoever passed something on may wait for ever: what the command writes until
-# it has ended is for nobody. With $f it goes on to its end. Where none began there is no trace.
+# it has ended is for nobody. With $f it goes on to its end, and with it ends who reads that. Where none began
+# there is no trace.
 fin() {
     trap "" 0; exec >/dev/null 2>&1; kill $t;
-    if [ "$f" ] && [ -e "$d/ran" ]; then exit; fi;
+    if [ "$f" ] && [ -e "$d/ran" ]; then
+        { cat <&5 3>&- 4>&- & cat <&6 3>&- 4>&- & hush; } 3<>"$d/o" 4<>"$d/e" 5<"$d/o" 6<"$d/e";
+        exit;
+    fi;
     if mine; then
         { cat <&3 & x=$!; cat <&4 & y=$!; hush; } 3<>"$d/o" 4<>"$d/e";
         rout; kill -9 $x $y;

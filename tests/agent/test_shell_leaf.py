@@ -338,6 +338,27 @@ def test_who_comes_second_ends_the_first_though_it_is_stuck(shell: str) -> None:
             assert second.process.poll() is None
 
 
+def test_one_that_is_to_finish_waits_for_nobody(shell: str, tmp_path: Path) -> None:
+    """Whoever passed on its output had been told to wait as its parent was lost."""
+    line = f"yes | head -c 4000000; touch {tmp_path}/done"
+    with closing(Leaf(line, shell, orphan="finish")) as leaf:
+        leaf.takes = False
+        leaf.until(lambda: leaf.link._streams["stdout"].held, "it was told to wait")
+        leaf.hang_up()
+        eventually((tmp_path / "done").exists, "it went on to its end", within_s=PATIENCE_S)
+        eventually(lambda: not readers(leaf.directory), "nobody reads on", within_s=PATIENCE_S)
+
+
+def readers(directory: Path) -> list[str]:
+    """Who holds one of its FIFOs."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            held = [str(fd.readlink()) for fd in (process / "fd").iterdir()]
+            found += [process.name for path in held if path.startswith(f"{directory}/")]
+    return found
+
+
 def test_syslog_is_told_where_there_is_a_logger(tmp_path: Path) -> None:
     logger = tmp_path / "logger"
     logger.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/log\n')
