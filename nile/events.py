@@ -260,11 +260,22 @@ class Stall(StrEnum):
     """Why a host of a swarm gets nothing, though it lacks something."""
 
     STARTING = "starting"  # its peer doesn't listen yet
-    ALONE = "alone"  # it is connected to nobody
-    NOTHING_NEW = "nothing-new"  # nobody whom it is connected to has what it lacks
-    CHOKED = "choked"  # those that have it serve others
-    WAITING = "waiting"  # it asked for it, and nothing comes
-    SILENT = "silent"  # nothing is heard of its peer
+    ALONE = "alone"
+    NOTHING_NEW = "nothing-new"
+    CHOKED = "choked"
+    WAITING = "waiting"
+    SILENT = "silent"
+
+
+STALLS = {
+    Stall.STARTING: "its peer doesn't run yet",
+    Stall.ALONE: "connected to nobody",
+    Stall.NOTHING_NEW: "nobody that it is connected to has what it lacks",
+    Stall.CHOKED: "those that have what it lacks serve others",
+    Stall.WAITING: "it asked, and nothing comes",
+    Stall.SILENT: "nothing is heard of its peer",
+}
+"""In words."""
 
 
 class SwarmState(StrEnum):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nile.events import STALLS
 from nile.report.folding import folded
 from nile.report.text import visible
 from nile.report.wording import duration, plural
@@ -21,14 +22,6 @@ FEW = 24
 """Of so many hosts each has a line of its own as long as it gets something."""
 STEP = 10
 """Of more, those are alike that are in the same so many percent."""
-STALLS = {
-    "starting": "its peer doesn't run yet",
-    "alone": "connected to nobody",
-    "nothing-new": "nobody that it is connected to has what it lacks",
-    "choked": "those that have what it lacks serve others",
-    "waiting": "it asked, and nothing comes",
-    "silent": "nothing is heard of its peer",
-}
 STATES = {
     "starting": "being started",
     "getting": "",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from nile.events import Stall, SwarmHost, SwarmLimits, SwarmProgress, SwarmState
+from nile.events import STALLS, Stall, SwarmHost, SwarmLimits, SwarmProgress, SwarmState
 from nile.sync.targets import Target, count
 from nile.topology.model import ROOT_ID
 
@@ -120,6 +120,12 @@ class Following:
             peer.got, peer.moved_s = got, t
         peer.heard_s = t
         self._changed |= before != (peer.at, peer.sent, peer.up, peer.peers)
+
+    def stalled(self, node_id: int, t: float) -> str:
+        """Why it gets nothing, in words; "" where that can't be said."""
+        peer = self._peers.get(node_id)
+        stall = peer.stall(t) if peer is not None else None
+        return STALLS[stall] if stall is not None else ""
 
     def is_at(self, node_id: int, state: SwarmState, reason: str = "") -> None:
         """From now on."""

@@ -105,7 +105,7 @@ class Swarm:
         self._culprits = Culprits(means, self.following, self._remarks)
         self._tracking = Tracking(means)
         parts = (self._introducing, self._limiting)
-        self._watch = Watch(means, self._all, *parts, self._is_left_out, fail)
+        self._watch = Watch(means, self._all, *parts, self._is_left_out, fail, self.following.stalled)
         self._seed = Seed(means, *parts, self.following, self._tracking, self._tally, self)
         self.active = False
         self.began_s = 0.0

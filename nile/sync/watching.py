@@ -29,7 +29,10 @@ END_S = 60.0
 
 
 class Watch:
-    """Over all of one swarm. `leave_out(peer, reason)`: it gets nothing more there."""
+    """Over all of one swarm. `leave_out(peer, reason)`: it gets nothing more there.
+
+    `stalled(id, t)` says why a host gets nothing, or "".
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Watch:
         limiting: Limiting,
         leave_out: Callable[[Swarmer, str], Errands],
         fail: Callable[[Target, Judgement], Errands],
+        stalled: Callable[[int, float], str],
     ) -> None:
         self._means = means
         self._all = all_of_them
@@ -46,6 +50,7 @@ class Watch:
         self._limiting = limiting
         self._leave_out = leave_out
         self._fail = fail
+        self._stalled = stalled
         self.served = 0
         """How many have all."""
         self.moved_s = 0.0
@@ -93,7 +98,8 @@ class Watch:
         elif not peer.port or peer.due_s is not None:
             return
         elif others_get and t - peer.moved_s > STILL_S:
-            yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s")
+            why = self._stalled(peer.id, t)
+            yield from self._leave_out(peer, f"it got nothing for {STILL_S:.0f} s{why and f': {why}'}")
         elif others_get and self._all.racks.help(peer.id, peer.moved_s, t):
             yield from self._leads_outside(peer)
         else:

@@ -26,13 +26,13 @@ def _meter(tmp_path: Path, *command: str) -> dict[str, float]:
     return dict(json.loads(result.read_text()))
 
 
-BURN = "import time\nwhile time.process_time() < 0.3: pass"
+BURN = "import time\nwhile time.process_time() < 0.1: pass"
 
 
 def test_meter_counts_descendants_that_nobody_waited_for(tmp_path: Path) -> None:
     orphan = f"import subprocess, sys; subprocess.Popen([sys.executable, '-ISc', {BURN!r}])"
     measured = _meter(tmp_path, sys.executable, "-ISc", orphan)
-    assert measured["cpu_s"] >= 0.3
+    assert measured["cpu_s"] >= 0.1
     assert (measured["rc"], measured["killed"]) == (0, 0)
 
 

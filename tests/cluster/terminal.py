@@ -45,14 +45,14 @@ def on_terminal(nile: Nile, terminal: Terminal, *words: str) -> Running:
 
 
 def command_on_terminal(nile: Nile, terminal: Terminal, *words: str) -> Running:
-    """Any command of `nile`."""
+    """Any command of `nile`. It is told by the terminal alone how large that is, not by who runs tests."""
     return Running(
         subprocess.Popen(
             ["setsid", "--ctty", *nile.argv(*words)],
             stdin=terminal.fd,
             stdout=terminal.fd,
             stderr=terminal.fd,
-            env=nile.environment(),
+            env={key: value for key, value in nile.environment().items() if key not in ("COLUMNS", "LINES")},
         )
     )
 

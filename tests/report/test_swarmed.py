@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nile.events import Stall, SwarmHost, SwarmLimits, SwarmProgress, SwarmState
+from nile.events import STALLS, Stall, SwarmHost, SwarmLimits, SwarmProgress, SwarmState
 from nile.report import swarmed
 from nile.report.jsonlines import swarm_object
 
@@ -89,7 +89,7 @@ class TestRows:
         (row,) = rows(*stuck)
         assert row.stuck
         assert row.cells[-1].startswith("nothing for 20.0 s: ")
-        assert swarmed.STALLS[stall] in row.cells[-1]
+        assert STALLS[stall] in row.cells[-1]
 
     def test_there_are_words_for_whatever_a_host_can_be_at(self) -> None:
         assert set(swarmed.ORDER) == set(swarmed.STATES) == set(swarmed.COUNTED) == set(SwarmState)

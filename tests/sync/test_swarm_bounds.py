@@ -32,7 +32,7 @@ class Saying(Swarmed):
 def left_out(it: Swarmed, node_id: int) -> float:
     """When it was told to take part no more, while others did."""
     at: float = min(t for node, do, t in it.asked if (node, do) == (node_id, "unpeer"))
-    assert f"{it.tree[node_id].name} (it got nothing for 10 s)" in notices(it)
+    assert f"{it.tree[node_id].name} (it got nothing for 10 s" in notices(it)
     return at
 
 
